@@ -1,0 +1,220 @@
+"""The faults: errors we raise on purpose, each with a text for a person, a stable reason, and a node's name.
+
+    Fault
+    ├── PayloadError
+    ├── MethodMissing
+    ├── ComponentError
+    │   ├── BadMetric
+    │   └── BadMetadata
+    ├── RoutingError
+    ├── RemoteError
+    ├── DeadlinePassed
+    ├── Overloaded
+    ├── NotReady
+    ├── TaskFault
+    │   ├── UnknownTask
+    │   ├── TaskState
+    │   ├── TaskConflict
+    │   ├── UploadTooLarge
+    │   └── StorageFull
+    └── StartupFault
+        ├── SettingsError
+        ├── TargetError
+        ├── GraphError
+        ├── PortInUse
+        └── MissingExtra
+
+Wire codes are chosen at the edges, from one table each.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Fault(Exception):
+    """An error raised on purpose. `str(fault)` is never empty.
+
+    Args:
+        text: one sentence for a person; it names the field, line or node.
+        reason: the stable word that clients match; the class has a default.
+        node: the name of the graph node it happened at; empty outside a graph.
+    """
+
+    reason: str = "MICROSERVICE_INTERNAL_ERROR"
+
+    def __init__(self, text: str, *, reason: str | None = None, node: str = "") -> None:
+        self.text = text or type(self).__name__
+        if reason is not None:
+            self.reason = reason
+        self.node = node
+        super().__init__(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class PayloadError(Fault):
+    """A message that cannot be read, or has the wrong shape."""
+
+    reason = "MICROSERVICE_BAD_DATA"
+
+
+class MethodMissing(Fault):
+    """The unit has no such method."""
+
+    reason = "MICROSERVICE_BAD_DATA"
+
+
+class ComponentError(Fault):
+    """User code raised, or its answer cannot be sent.
+
+    Args:
+        status: the HTTP status that the user's own exception asked for, if any.
+        body: the whole JSON answer that the user's own error handler made, if any.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        reason: str | None = None,
+        node: str = "",
+        status: int | None = None,
+        body: object = None,
+    ) -> None:
+        super().__init__(text, reason=reason, node=node)
+        self.status = status
+        self.body = body
+
+
+class BadMetric(ComponentError):
+    """A component's metrics are not a list of metric dicts."""
+
+    reason = "MICROSERVICE_BAD_METRIC"
+
+
+class BadMetadata(ComponentError):
+    """A component's metadata is not what the protocol allows."""
+
+    reason = "MICROSERVICE_BAD_METADATA"
+
+
+class RoutingError(Fault):
+    """A router named no existing child, or gave no readable answer."""
+
+
+class RemoteError(Fault):
+    """A remote unit is unreachable, broke the protocol, or answered an error.
+
+    Args:
+        status: the HTTP status it answered, if it did.
+        body: the body it answered, passed through as it came.
+        content_type: of `body`.
+        grpc_code: the number of the gRPC status it answered, if it did.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        reason: str | None = None,
+        node: str = "",
+        status: int | None = None,
+        body: bytes | None = None,
+        content_type: str = "",
+        grpc_code: int | None = None,
+    ) -> None:
+        super().__init__(text, reason=reason, node=node)
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.grpc_code = grpc_code
+
+
+class DeadlinePassed(Fault):
+    """The time given ran out."""
+
+    reason = "DEADLINE_PASSED"
+
+
+class Overloaded(Fault):
+    """A bounded queue is full; try again after `retry_after_s` seconds."""
+
+    reason = "OVERLOADED"
+    retry_after_s: ClassVar[int] = 1
+
+
+class NotReady(Fault):
+    """The unit is still loading, or failed to load."""
+
+    reason = "NOT_READY"
+
+
+class TaskFault(Fault):
+    """A request about a task that cannot be carried out."""
+
+    reason = "TASK"
+
+
+class UnknownTask(TaskFault):
+    """There is no such task."""
+
+    reason = "TASK_UNKNOWN"
+
+
+class TaskState(TaskFault):
+    """Not possible in the state the task is in."""
+
+    reason = "TASK_STATE"
+
+
+class TaskConflict(TaskFault):
+    """A task of this id exists with other bytes."""
+
+    reason = "TASK_CONFLICT"
+
+
+class UploadTooLarge(TaskFault):
+    """An upload or body is over its limit."""
+
+    reason = "TOO_LARGE"
+
+
+class StorageFull(TaskFault):
+    """No room on the disk of the data folder."""
+
+    reason = "STORAGE_FULL"
+
+
+class StartupFault(Fault):
+    """The program cannot start as asked: exit code 2 and one line that says what and where."""
+
+
+class SettingsError(StartupFault):
+    """A setting is unknown, unreadable or out of range."""
+
+    reason = "MICROSERVICE_BAD_PARAMETER"
+
+
+class TargetError(StartupFault):
+    """What was named to be served cannot be found, imported or constructed."""
+
+
+class GraphError(StartupFault):
+    """An inference graph is not valid, or a node of it cannot be resolved."""
+
+    reason = "BAD_GRAPH"
+
+
+class PortInUse(StartupFault):
+    """A port that we were told to listen on is taken."""
+
+
+class MissingExtra(StartupFault):
+    """An optional package is not installed; the text says what to install."""
+
+    @classmethod
+    def of(cls, package: str, extra: str, purpose: str) -> MissingExtra:
+        """The standard sentence for a missing optional `package` of the extra `extra`."""
+        return cls(f"{purpose} needs the package {package!r}: pip install 'infergraph[{extra}]'")

@@ -1,0 +1,257 @@
+"""What travels between units, and what a unit is.
+
+    bytes ──wire──▶ Message ──▶ PredictiveUnit.answer(method, request, context) ──▶ Message ──wire──▶ bytes
+
+A message that came off the wire keeps its bytes and is decoded once, when somebody first asks for its
+content; the subclasses that know how live in `infergraph.wire`. A message that a unit made holds its content
+and has no bytes until an edge encodes it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any, NamedTuple, TypeAlias
+
+
+class Method(Enum):
+    """The six things a unit can be asked; the value is the name of a component's hook."""
+
+    PREDICT = "predict"
+    TRANSFORM_INPUT = "transform_input"
+    TRANSFORM_OUTPUT = "transform_output"
+    ROUTE = "route"
+    AGGREGATE = "aggregate"
+    SEND_FEEDBACK = "send_feedback"
+
+
+class Kind(Enum):
+    """What a node of an inference graph is; the value is the protocol's name for it."""
+
+    MODEL = "MODEL"
+    ROUTER = "ROUTER"
+    COMBINER = "COMBINER"
+    TRANSFORMER = "TRANSFORMER"
+    OUTPUT_TRANSFORMER = "OUTPUT_TRANSFORMER"
+
+
+class Encoding(Enum):
+    """The spelling of a payload; the value is its field name on the wire."""
+
+    TENSOR = "tensor"
+    NDARRAY = "ndarray"
+    TFTENSOR = "tftensor"
+    STR = "strData"
+    BIN = "binData"
+    JSON = "jsonData"
+    CUSTOM = "customData"
+
+    @property
+    def is_array(self) -> bool:
+        """Whether the payload is an array (it travels under `data`, with column names)."""
+        return self in _ARRAYS
+
+
+_ARRAYS = frozenset({Encoding.TENSOR, Encoding.NDARRAY, Encoding.TFTENSOR})
+
+
+class Transport(Enum):
+    """The protocol a request came in by."""
+
+    REST = "rest"
+    GRPC = "grpc"
+    LOCAL = "local"
+
+
+Meta: TypeAlias = dict[str, Any]
+"""`puid`, `tags`, `routing`, `requestPath`, `metrics`, in the protocol's JSON spelling."""
+
+
+class Content(NamedTuple):
+    """A decoded message.
+
+    `payload` is, by encoding: TENSOR, NDARRAY, TFTENSOR a `numpy.ndarray` of any shape and dtype (or, in an
+    answer, a list, which NDARRAY keeps as it is); STR a str; BIN bytes; JSON any JSON value; CUSTOM a protobuf
+    `Any`. `names` are the column names exactly as sent. `meta` is None where the message had none.
+    """
+
+    payload: Any
+    encoding: Encoding
+    names: Any = ()
+    meta: Meta | None = None
+
+
+class Message:
+    """One payload with its encoding, column names and meta.
+
+    Promises: content is decoded at most once and never by merely passing the message on.
+    """
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: Content | None) -> None:
+        self._content = content
+
+    @classmethod
+    def of(
+        cls,
+        payload: Any,
+        encoding: Encoding,
+        *,
+        names: Sequence[str] = (),
+        meta: Meta | None = None,
+    ) -> Message:
+        """A message made here, of `payload` in `encoding`."""
+        return Message(Content(payload, encoding, names, meta))
+
+    @property
+    def content(self) -> Content:
+        """The decoded message.
+
+        Raises: PayloadError if it came off the wire and cannot be read.
+        """
+        if self._content is None:
+            self._content = self._decode()
+        return self._content
+
+    def _decode(self) -> Content:
+        raise NotImplementedError("a message without content comes from a codec that can decode it")
+
+    @property
+    def payload(self) -> Any:
+        """The data (see `Content`)."""
+        return self.content.payload
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the data was spelt."""
+        return self.content.encoding
+
+    @property
+    def names(self) -> Any:
+        """Column names exactly as sent."""
+        return self.content.names
+
+    @property
+    def meta(self) -> Meta | None:
+        """The protocol's meta; None where the message had none."""
+        return self.content.meta
+
+
+class FeedbackContent(NamedTuple):
+    """A decoded feedback: the request and answer it is about, its reward, perhaps the truth."""
+
+    request: Message | None
+    response: Message | None
+    reward: float
+    truth: Message | None
+
+
+class Feedback:
+    """A reward for an answer. Lazy like `Message`.
+
+    Promises: passing it on copies nothing.
+    """
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: FeedbackContent | None) -> None:
+        self._content = content
+
+    @property
+    def content(self) -> FeedbackContent:
+        """The decoded feedback.
+
+        Raises: PayloadError if it came off the wire and cannot be read.
+        """
+        if self._content is None:
+            self._content = self._decode()
+        return self._content
+
+    def _decode(self) -> FeedbackContent:
+        raise NotImplementedError("a feedback without content comes from a codec that can decode it")
+
+    @property
+    def routing(self) -> Mapping[str, int]:
+        """The recorded route: node name to chosen child; empty where the answer carries none."""
+        response = self.content.response
+        meta = response.meta if response is not None else None
+        routing = (meta or {}).get("routing")
+        return routing if isinstance(routing, dict) else {}
+
+
+Request: TypeAlias = Message | Sequence[Message] | Feedback
+"""What a unit is asked with: a list of messages for AGGREGATE, a feedback for SEND_FEEDBACK, else a message."""
+
+
+class Context:
+    """What a request carries beside its content.
+
+    Args:
+        transport: the protocol it came in by.
+        headers: request headers or gRPC metadata, lower-case names, raw bytes, in order, repeats kept.
+        puid: the request's id; empty where nobody gave one.
+        deadline: the loop time (`asyncio` clock, seconds) by which an answer is wanted; None for no limit.
+    """
+
+    __slots__ = ("deadline", "headers", "puid", "transport")
+
+    def __init__(
+        self,
+        transport: Transport = Transport.LOCAL,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        puid: str = "",
+        deadline: float | None = None,
+    ) -> None:
+        self.transport = transport
+        self.headers = headers
+        self.puid = puid
+        self.deadline = deadline
+
+
+class PredictiveUnit(ABC):
+    """Anything that answers messages: a component, a remote unit, a built-in, a whole graph, a unit around a unit.
+
+    One call signature serves every layer, so that a unit around a unit is written once and not six times.
+    """
+
+    name: str
+
+    async def start(self) -> None:
+        """Get ready to answer (load the model, open connections).
+
+        Raises: Fault with the reason if the unit cannot serve.
+        """
+
+    async def stop(self) -> None:
+        """Let go of what `start` took. Idempotent."""
+
+    @abstractmethod
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """Answer one request.
+
+        Args:
+            method: what is asked.
+            request: a sequence of messages for AGGREGATE, a Feedback for SEND_FEEDBACK, else one message.
+            context: what the request carries beside its content.
+        Raises: a Fault; anything else is a bug of the unit.
+        """
+
+    async def ready(self) -> bool:
+        """Whether the unit can answer now. Cheap; asked by readiness probes."""
+        return True
+
+    async def health(self, context: Context) -> Message:
+        """The unit's own account of its health. Never waits behind an answer.
+
+        Raises: a Fault if it is not healthy.
+        """
+        return Message.of("healthy", Encoding.STR)
+
+    @abstractmethod
+    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+        """The unit's metadata in the protocol's JSON spelling; `node` asks a graph about one of its nodes.
+
+        Raises: BadMetadata where the metadata cannot be had; GraphError for an unknown node.
+        """

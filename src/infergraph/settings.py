@@ -1,0 +1,343 @@
+"""Every setting: its name, type, default, unit, limits, the environment names it is read from, and its help.
+
+    defaults ─▶ environment ─▶ command line ─▶ Settings (frozen), with the origin of each value
+
+Settings are read once, by the command line, and handed on as plain values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+
+import msgspec
+
+from infergraph.errors import SettingsError
+
+ENV_PREFIX = "INFERGRAPH_"
+
+
+class NanPolicy(Enum):
+    """What NaN and the infinities become in a JSON answer."""
+
+    NULL = "null"
+    ERROR = "error"
+    LITERAL = "literal"
+
+
+class Execution(Enum):
+    """Where a component's plain (not async) methods run."""
+
+    AUTO = "auto"
+    INLINE = "inline"
+    THREAD = "thread"
+
+
+class LoadFailure(Enum):
+    """What happens when `load()` raises."""
+
+    EXIT = "exit"
+    RETRY = "retry"
+
+
+class GrpcEngine(Enum):
+    """Which library runs the gRPC server."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    GRPCIO = "grpcio"
+
+
+class LogFormat(Enum):
+    """How log lines are written."""
+
+    AUTO = "auto"
+    HUMAN = "human"
+    JSON = "json"
+
+
+class RowMode(Enum):
+    """How a line of a task reaches the unit."""
+
+    AUTO = "auto"
+    OBJECT = "object"
+    INSTANCE = "instance"
+    MESSAGE = "message"
+
+
+class ImmediateMeans(Enum):
+    """What a true `immediate` field of `POST /tasks` asks for."""
+
+    ASYNC = "async"
+    SYNC = "sync"
+
+
+class TaskEngine(Enum):
+    """Where the workers of tasks run."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+def setting(help: str, *, env: tuple[str, ...] = (), unit: str = "", **limits: Any) -> msgspec.Meta:
+    """The declaration of one setting; `env` are names it is read from beside `INFERGRAPH_<NAME>`."""
+    return msgspec.Meta(description=help, extra={"env": env, "unit": unit}, **limits)
+
+
+_PORT = {"ge": 0, "le": 65535}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings, frozen. The annotations are the reference: `describe` reads them."""
+
+    # listening
+    host: Annotated[str, setting("Address to listen on.")] = "127.0.0.1"
+    http_port: Annotated[
+        int, setting("Port for REST, tasks and the console.", env=("PREDICTIVE_UNIT_HTTP_SERVICE_PORT",), **_PORT)
+    ] = 9000
+    grpc_port: Annotated[int, setting("Port for gRPC.", env=("PREDICTIVE_UNIT_GRPC_SERVICE_PORT",), **_PORT)] = 5000
+    grpc: Annotated[bool, setting("Whether to serve gRPC at all.")] = True
+    grpc_engine: Annotated[
+        GrpcEngine, setting("gRPC server: `native` (pygrpc-native), `grpcio`, or `auto` for the faster one present.")
+    ] = GrpcEngine.AUTO
+    metrics_port: Annotated[
+        int,
+        setting("A second port for metrics alone.", env=("PREDICTIVE_UNIT_METRICS_SERVICE_PORT",), **_PORT),
+    ] = 6000
+    metrics_path: Annotated[
+        str,
+        setting("Path of the metrics on both ports.", env=("PREDICTIVE_UNIT_METRICS_ENDPOINT",), pattern="^/"),
+    ] = "/metrics"
+
+    # the process
+    workers: Annotated[
+        int, setting("Serving workers; each loads the unit once.", env=("GUNICORN_WORKERS",), ge=1, le=512)
+    ] = 1
+    threads: Annotated[
+        int,
+        setting("Threads a worker gives to a component's plain methods.", env=("GUNICORN_THREADS",), ge=1, le=1024),
+    ] = 1
+    execution: Annotated[
+        Execution, setting("Where plain methods run: `thread`, `inline` on the event loop, or `auto` by their speed.")
+    ] = Execution.AUTO
+    max_requests: Annotated[
+        int, setting("A worker is replaced after so many requests; 0 for never.", env=("GUNICORN_MAX_REQUESTS",), ge=0)
+    ] = 0
+    max_requests_jitter: Annotated[
+        int,
+        setting(
+            "Up to so many requests are added at random to max_requests.", env=("GUNICORN_MAX_REQUESTS_JITTER",), ge=0
+        ),
+    ] = 0
+    rss_limit_bytes: Annotated[
+        int, setting("A worker above this memory is replaced; 0 for never.", unit="bytes", ge=0)
+    ] = 0
+    grace_s: Annotated[float, setting("How long requests may take to finish after SIGTERM.", unit="s", ge=0)] = 20.0
+    drain_delay_s: Annotated[
+        float, setting("How long a stopping server stays open while not ready.", unit="s", ge=0)
+    ] = 0.0
+    load_failure: Annotated[
+        LoadFailure, setting("When load() raises: `exit` with code 3, or `retry` with back-off while not ready.")
+    ] = LoadFailure.EXIT
+    keepalive_s: Annotated[
+        float, setting("How long an idle HTTP connection is kept.", env=("GUNICORN_KEEPALIVE",), unit="s", ge=0)
+    ] = 75.0
+
+    # limits
+    message_limit_bytes: Annotated[
+        int, setting("Largest request or answer over REST and gRPC.", unit="bytes", ge=1024)
+    ] = 64 * 1024 * 1024
+    concurrency_limit: Annotated[
+        int, setting("Requests in work at once in a worker; above it 503 with Retry-After; 0 for no limit.", ge=0)
+    ] = 1024
+    request_timeout_s: Annotated[float, setting("Longest time for one request; 0 for no limit.", unit="s", ge=0)] = 0.0
+
+    # answers
+    nan: Annotated[
+        NanPolicy, setting("NaN and infinities in JSON: `null`, `error`, or `literal` (not valid JSON, as Seldon did).")
+    ] = NanPolicy.NULL
+    strict: Annotated[
+        bool, setting("Refuse what Seldon's wrapper let pass: calls to methods that the component lacks.")
+    ] = False
+    feature_names: Annotated[
+        bool, setting("Let transform_input answer with the component's feature_names() as column names.")
+    ] = False
+    json_sort_keys: Annotated[bool, setting("Sort the keys of JSON answers.", env=("FLASK_JSON_SORT_KEYS",))] = False
+    json_ascii: Annotated[bool, setting("Write non-ASCII text as \\u escapes.", env=("FLASK_JSON_AS_ASCII",))] = False
+    json_pretty: Annotated[bool, setting("Indent JSON answers.", env=("FLASK_JSONIFY_PRETTYPRINT_REGULAR",))] = False
+    payload_passthrough: Annotated[
+        bool, setting("Hand the raw body to predict hooks undecoded.", env=("PAYLOAD_PASSTHROUGH",))
+    ] = False
+    include_metrics_in_response: Annotated[
+        bool,
+        setting("Put the component's metrics into meta.metrics.", env=("INCLUDE_METRICS_IN_CLIENT_RESPONSE",)),
+    ] = True
+    cors_origins: Annotated[
+        str, setting("Origins that a browser page may call from; `*` for any.", env=("CORS_ALLOWED_ORIGINS",))
+    ] = "*"
+    cors_headers: Annotated[
+        str, setting("Headers that a browser page may send; empty for any.", env=("CORS_ALLOWED_HEADERS",))
+    ] = ""
+
+    # the unit
+    parameters: Annotated[
+        str,
+        setting("Constructor parameters: a JSON list of {name, value, type}.", env=("PREDICTIVE_UNIT_PARAMETERS",)),
+    ] = "[]"
+    model_metadata: Annotated[str, setting("YAML or JSON merged over init_metadata().", env=("MODEL_METADATA",))] = ""
+    annotations_file: Annotated[str, setting("Kubernetes downward-API annotations.")] = "/etc/podinfo/annotations"
+
+    # logs
+    log_level: Annotated[
+        str,
+        setting(
+            "DEBUG, INFO, WARNING or ERROR.", env=("SELDON_LOG_LEVEL",), pattern="(?i)^(debug|info|warn|warning|error)$"
+        ),
+    ] = "INFO"
+    log_format: Annotated[LogFormat, setting("`human`, `json`, or `auto`: human on a terminal.")] = LogFormat.AUTO
+    access_log: Annotated[bool, setting("One line for each request.", env=("GUNICORN_ACCESS_LOG",))] = False
+
+    # data
+    data_dir: Annotated[str, setting("Folder for everything that must survive a restart.")] = ".infergraph"
+
+    # tasks
+    tasks: Annotated[bool, setting("Whether to answer as a gBuilder task endpoint.")] = True
+    task_workers: Annotated[int, setting("Processes that work on tasks; each loads the unit.", ge=1, le=512)] = 1
+    task_engine: Annotated[TaskEngine, setting("Where task workers run: `local` or `ray`.")] = TaskEngine.LOCAL
+    task_queue_limit: Annotated[int, setting("Tasks waiting or running; above it /status is 2.", ge=1)] = 1000
+    task_active_limit: Annotated[int, setting("Tasks worked on side by side.", ge=1)] = 4
+    task_upload_limit_bytes: Annotated[int, setting("Largest task file; 0 for no limit.", unit="bytes", ge=0)] = 0
+    task_disk_reserve_bytes: Annotated[
+        int, setting("Room to leave free on the disk; below it uploads get 507 and tasks pause.", unit="bytes", ge=0)
+    ] = 256 * 1024 * 1024
+    task_rows: Annotated[
+        RowMode,
+        setting(
+            "How lines reach the unit: `object`, `instance`, `message`, or `auto`: what the component declares, else object."
+        ),
+    ] = RowMode.AUTO
+    task_chunk_target_s: Annotated[float, setting("Rows a chunk adapt to take about this long.", unit="s", gt=0)] = 0.25
+    task_chunk_lines_limit: Annotated[int, setting("Most rows of a chunk.", ge=1)] = 8192
+    task_attempts_limit: Annotated[int, setting("Deaths a single line may cause before it fails alone.", ge=1)] = 2
+    task_row_timeout_s: Annotated[float, setting("Longest time for one line; 0 for no limit.", unit="s", ge=0)] = 0.0
+    task_timeout_s: Annotated[float, setting("Longest working time of a task; 0 for no limit.", unit="s", ge=0)] = 0.0
+    task_errors_limit: Annotated[int, setting("Failed lines that fail the task; -1 for any number.", ge=-1)] = -1
+    task_immediate_means: Annotated[
+        ImmediateMeans,
+        setting("What a true `immediate` field asks for: `async` (the contract) or `sync` (the published example)."),
+    ] = ImmediateMeans.ASYNC
+    task_keep_s: Annotated[
+        float, setting("Finished tasks older than this are pruned; 0 for never.", unit="s", ge=0)
+    ] = 7 * 86400.0
+    task_keep_count: Annotated[int, setting("Finished tasks kept at most; 0 for no limit.", ge=0)] = 0
+    task_keep_bytes: Annotated[
+        int, setting("Bytes of finished tasks kept at most; 0 for no limit.", unit="bytes", ge=0)
+    ] = 0
+    task_webhook_hosts: Annotated[
+        str, setting("Hosts that webhooks may be sent to, separated by commas; empty for none, `*` for any.")
+    ] = ""
+
+
+class Described(NamedTuple):
+    """One setting as documents and `infergraph settings` show it."""
+
+    name: str
+    type: str
+    default: Any
+    unit: str
+    env: tuple[str, ...]
+    help: str
+
+
+class Loaded(NamedTuple):
+    """The settings and, for each, where its value came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def describe() -> list[Described]:
+    """Every setting, in the order of declaration."""
+    hints = get_type_hints(Settings, include_extras=True)
+    defaults = Settings()
+    rows = []
+    for name in Settings.__struct_fields__:
+        kind, meta = get_args(hints[name])
+        choices = [member.value for member in kind] if isinstance(kind, type) and issubclass(kind, Enum) else []
+        extra = meta.extra or {}
+        default = getattr(defaults, name)
+        rows.append(
+            Described(
+                name=name,
+                type="|".join(choices) or kind.__name__,
+                default=default.value if isinstance(default, Enum) else default,
+                unit=extra.get("unit", ""),
+                env=(ENV_PREFIX + name.upper(), *extra.get("env", ())),
+                help=meta.description or "",
+            )
+        )
+    return rows
+
+
+def load(
+    environment: Mapping[str, str], given: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None
+) -> Loaded:
+    """Settings from defaults, the environment, and what the command line gave.
+
+    Args:
+        environment: usually `os.environ`.
+        given: values from the command line by setting name; None means not given.
+        defaults: other defaults for this command, by setting name.
+    Raises:
+        SettingsError: an `INFERGRAPH_` name that is no setting, or a value that does not fit; it names both.
+    """
+    described = describe()
+    known = {name for row in described for name in row.env}
+    for name in environment:
+        if name.startswith(ENV_PREFIX) and name not in known:
+            raise SettingsError(
+                f"the environment variable {name} is no setting of infergraph (see `infergraph settings`)"
+            )
+    values: dict[str, Any] = dict(defaults or {})
+    origins = {row.name: "default" for row in described}
+    for row in described:
+        for name in row.env:
+            if environment.get(name, "") != "":
+                values[row.name] = _convert(row, environment[name], name)
+                origins[row.name] = f"environment {name}"
+                break
+        if given.get(row.name) is not None:
+            values[row.name] = _convert(row, given[row.name], "--" + row.name.replace("_", "-"))
+            origins[row.name] = "command line"
+    return Loaded(Settings(**values), origins)
+
+
+TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+FALSE = frozenset({"0", "false", "f", "no", "n", "off", ""})
+
+
+def read_bool(text: str) -> bool:
+    """A boolean as people spell it, in any case.
+
+    Raises: ValueError for anything else.
+    """
+    word = text.strip().lower()
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+_HINTS = get_type_hints(Settings, include_extras=True)
+
+
+def _convert(row: Described, value: Any, source: str) -> Any:
+    hint = _HINTS[row.name]
+    try:
+        if row.type == "bool" and isinstance(value, str):
+            return read_bool(value)
+        return msgspec.convert(value, hint, strict=False)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise SettingsError(f"{source}: {value!r} is not a valid {row.name} ({row.type}): {error}") from error
