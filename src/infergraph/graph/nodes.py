@@ -1,0 +1,212 @@
+"""The records that an inference graph is made of: frozen, plain, spelt on the wire as in a deployment file.
+
+    Deployment ─▶ Predictor ─▶ Node ─▶ Node …
+
+Wire names that differ from ours are set on the class (`rename`), and values at their default are left out when
+a record is written, so that a graph reads back as it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+UNKNOWN_IMPLEMENTATION = "UNKNOWN_IMPLEMENTATION"
+BUILT_IN_IMPLEMENTATIONS = frozenset({"SIMPLE_MODEL", "SIMPLE_ROUTER", "RANDOM_ABTEST", "AVERAGE_COMBINER"})
+TYPES = frozenset(
+    {"UNKNOWN_TYPE", "MODEL", "ROUTER", "COMBINER", "TRANSFORMER", "OUTPUT_TRANSFORMER", "CHAIN"},
+)
+METHODS = frozenset({"TRANSFORM_INPUT", "TRANSFORM_OUTPUT", "ROUTE", "AGGREGATE", "SEND_FEEDBACK"})
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """One typed parameter of a node; the value is always text.
+
+    Args:
+        type: INT, FLOAT, DOUBLE, STRING or BOOL.
+    """
+
+    name: str
+    value: str
+    type: str
+
+
+class Endpoint(
+    msgspec.Struct, frozen=True, omit_defaults=True, rename={"http_port": "httpPort", "grpc_port": "grpcPort"}
+):
+    """Where a remote node listens. `type` is REST, GRPC or empty; ports are 0 where not given."""
+
+    service_host: str = ""
+    service_port: int = 0
+    type: str = ""
+    http_port: int = 0
+    grpc_port: int = 0
+
+
+class Logger(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a node's payloads are logged. `mode` is all, request or response."""
+
+    url: str = ""
+    mode: str = ""
+
+
+class Node(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={
+        "model_uri": "modelUri",
+        "service_account_name": "serviceAccountName",
+        "env_secret_ref_name": "envSecretRefName",
+        "storage_initializer_image": "storageInitializerImage",
+    },
+):
+    """One place in the tree that answers a request.
+
+    `type` and `implementation` are None where the file says nothing: `default` looks at the difference, so "" is
+    kept apart from None. The members from `component` on are ours; each is off unless it is asked for.
+
+    Args:
+        type: UNKNOWN_TYPE, MODEL, ROUTER, COMBINER, TRANSFORMER, OUTPUT_TRANSFORMER, or our CHAIN, whose children
+            run one after the other; any other name is kept and does nothing.
+        implementation: a built-in, or the name of a packaged server.
+        methods: of TRANSFORM_INPUT, TRANSFORM_OUTPUT, ROUTE, AGGREGATE, SEND_FEEDBACK.
+        methods_written: an empty `methods` list stood in the file, which keeps the node from getting a default type.
+        component: `module:Class` to run in this process.
+        timeout_ms: longest time for one call; 0 for no limit of its own.
+        retries: how often a failed call is made again.
+        retry_backoff_ms: wait before the first repeat; it doubles with each.
+        fallback: answers when the node fails: another node, or a constant answer as a message document.
+        shadow: the answer is compared and logged, never returned.
+    """
+
+    name: str = ""
+    type: str | None = None
+    implementation: str | None = None
+    methods: tuple[str, ...] = ()
+    children: tuple[Node, ...] = ()
+    endpoint: Endpoint | None = None
+    parameters: tuple[Parameter, ...] = ()
+    model_uri: str = ""
+    logger: Logger | None = None
+    service_account_name: str = ""
+    env_secret_ref_name: str = ""
+    storage_initializer_image: str = ""
+    methods_written: bool = False
+    component: str = ""
+    timeout_ms: int = 0
+    retries: int = 0
+    retry_backoff_ms: int = 100
+    fallback: Node | dict[str, Any] | None = None
+    shadow: bool = False
+
+    @property
+    def packaged(self) -> str:
+        """The name of the packaged server that the node asks for; empty if it asks for none."""
+        name = self.implementation or ""
+        return "" if name == UNKNOWN_IMPLEMENTATION or name in BUILT_IN_IMPLEMENTATIONS else name
+
+    @property
+    def built_in(self) -> str:
+        """The name of the built-in implementation that the node asks for; empty if it asks for none."""
+        return self.implementation if self.implementation in BUILT_IN_IMPLEMENTATIONS else ""
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it, parents first, children in order; fallback nodes are left out."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+class Predictor(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={
+        "component_specs": "componentSpecs",
+        "svc_orch_spec": "svcOrchSpec",
+        "engine_resources": "engineResources",
+        "progress_deadline_seconds": "progressDeadlineSeconds",
+    },
+):
+    """One graph with its share of the traffic.
+
+    Args:
+        component_specs: the pods, as plain documents just as they were written.
+        traffic: percent of the requests among the predictors of a deployment.
+        shadow: gets a copy of the traffic; its answers are dropped.
+    """
+
+    name: str = ""
+    graph: Node = Node()
+    component_specs: tuple[dict[str, Any], ...] = ()
+    annotations: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    traffic: int = 0
+    shadow: bool = False
+    replicas: int | None = None
+    explainer: dict[str, Any] = {}
+    svc_orch_spec: dict[str, Any] = {}
+    engine_resources: dict[str, Any] = {}
+    ssl: dict[str, Any] = {}
+    progress_deadline_seconds: int | None = None
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that is wrong, or odd, in a graph.
+
+    `str()` gives the line that the reference prints: `field: Invalid value: "v": text`.
+
+    Args:
+        field: path of the place in the document, such as `spec.predictors[0].graph[1]` (children are indices).
+        text: what is wrong.
+        hint: how to mend it.
+        value: the value found there; None where the reference has no such line.
+    """
+
+    field: str
+    text: str
+    hint: str = ""
+    value: str | None = None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"{self.field}: {self.text}"
+        return f"{self.field}: Invalid value: {json.dumps(self.value, ensure_ascii=False)}: {self.text}"
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """A SeldonDeployment: one or more predictors behind one address.
+
+    Args:
+        name: `metadata.name`.
+        spec_name: `spec.name`, deprecated.
+        namespace: `metadata.namespace`.
+        annotations: `spec.annotations`, the ones that a graph obeys.
+        metadata_annotations, labels: those of `metadata`.
+        protocol, transport, server_type: empty where the file says nothing.
+        advice: what was odd while reading (unknown members), see `advise`.
+        source, document: the file and the number of the document in it, from 0.
+    """
+
+    api_version: str = "machinelearning.seldon.io/v1"
+    kind: str = "SeldonDeployment"
+    name: str = ""
+    spec_name: str = ""
+    namespace: str = ""
+    annotations: dict[str, str] = {}
+    metadata_annotations: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    protocol: str = ""
+    transport: str = ""
+    server_type: str = ""
+    replicas: int | None = None
+    oauth_key: str = ""
+    oauth_secret: str = ""
+    predictors: tuple[Predictor, ...] = ()
+    advice: tuple[Problem, ...] = ()
+    source: str = ""
+    document: int = 0
