@@ -1,11 +1,15 @@
 """Inference graphs as they are written: the records, and what turns text into checked records.
 
     text ──read──▶ Deployment ──default──▶ Deployment ──validate──▶ problems
-                                                      └─advise───▶ hints
+                       ▲  └──────advise──▶ hints
+                       └──to_yaml──▶ text
 
-This is the one name to import from; each function has a module of its own.
+This is the one name to import from; each step has a module of its own.
 """
 
+from infergraph.graph.advice import advise
+from infergraph.graph.defaulting import FirstPorts, default, default_predictor
+from infergraph.graph.documents import line_of
 from infergraph.graph.nodes import (
     BUILT_IN_IMPLEMENTATIONS,
     METHODS,
@@ -19,17 +23,34 @@ from infergraph.graph.nodes import (
     Predictor,
     Problem,
 )
+from infergraph.graph.reading import read, read_predictor
+from infergraph.graph.validation import PACKAGED_SERVERS, addressed, validate
+from infergraph.graph.writing import deployment_document, node_document, predictor_document, to_yaml
 
 __all__ = [
     "BUILT_IN_IMPLEMENTATIONS",
     "METHODS",
+    "PACKAGED_SERVERS",
     "TYPES",
     "UNKNOWN_IMPLEMENTATION",
     "Deployment",
     "Endpoint",
+    "FirstPorts",
     "Logger",
     "Node",
     "Parameter",
     "Predictor",
     "Problem",
+    "addressed",
+    "advise",
+    "default",
+    "default_predictor",
+    "deployment_document",
+    "line_of",
+    "node_document",
+    "predictor_document",
+    "read",
+    "read_predictor",
+    "to_yaml",
+    "validate",
 ]

@@ -1,0 +1,127 @@
+"""Text to plain documents: YAML or JSON, several in one file, with the line that every place came from.
+
+Values are those of the reference's YAML to JSON conversion: keys become text, dates stay text, and a repeated
+key counts where it stands last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from typing import Any
+
+import msgspec
+import yaml
+from yaml.constructor import ConstructorError
+
+from infergraph.errors import GraphError
+
+
+class Document(msgspec.Struct, frozen=True):
+    """One document of a text: its value, its number from 0, and whether JSON's own reader read it."""
+
+    value: Any
+    number: int
+    is_json: bool = False
+
+
+def parse(text: str, *, source: str) -> list[Document]:
+    """The documents of `text` that hold anything, in order.
+
+    Raises:
+        GraphError: the text is neither YAML nor JSON; it names `source`, line and column.
+    """
+    json_fault: json.JSONDecodeError | None = None
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            return [Document(json.loads(text, object_pairs_hook=_last_wins), 0, is_json=True)]
+        except json.JSONDecodeError as error:
+            json_fault = error  # a YAML flow mapping begins the same way
+        except RecursionError as error:
+            raise GraphError(f"{source}: nested too deeply to be a graph") from error
+    try:
+        values = list(yaml.load_all(text, Loader=_Loader))
+    except yaml.YAMLError as error:
+        if json_fault is not None:
+            raise GraphError(
+                f"{source}:{json_fault.lineno}:{json_fault.colno}: neither JSON nor YAML: {json_fault.msg}"
+            ) from error
+        raise GraphError(f"{_mark(source, error)}: {_what(error)}") from error
+    except RecursionError as error:
+        raise GraphError(f"{source}: nested too deeply to be a graph") from error
+    return [Document(value, number) for number, value in enumerate(values) if value is not None]
+
+
+def line_of(text: str, document: int, path: tuple[str | int, ...]) -> int:
+    """The line, from 1, at which `path` stands in document number `document`; 0 where it cannot be told.
+
+    A path that leads further than the document does gives the line of the last place that exists.
+    """
+    try:
+        roots = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError):
+        return 0
+    if document >= len(roots) or roots[document] is None:
+        return 0
+    node: yaml.Node = roots[document]
+    line: int = node.start_mark.line
+    for part in path:
+        found = _step(node, part)
+        if found is None:
+            break
+        line, node = found
+    return line + 1
+
+
+def _step(node: yaml.Node, part: str | int) -> tuple[int, yaml.Node] | None:
+    """The line of member `part` of `node`, and the member; a later duplicate wins, upper and lower case are one."""
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        item = node.value[part]
+        return item.start_mark.line, item
+    if isinstance(node, yaml.MappingNode) and isinstance(part, str):
+        for key, value in reversed(node.value):
+            if isinstance(key, yaml.ScalarNode) and key.value.lower() == part.lower():
+                return key.start_mark.line, value
+    return None
+
+
+def _last_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dict in the order of each key's last appearance, so that `Name` after `name` can be told from before."""
+    members: dict[str, Any] = {}
+    for key, value in pairs:
+        members.pop(key, None)
+        members[key] = value
+    return members
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader with JSON's idea of keys and without dates.
+
+    In Python, not the C library's: a document nested without end must raise, not overflow the C stack.
+    """
+
+
+def _mapping(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
+    loader.flatten_mapping(node)
+    pairs = []
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable) or isinstance(key, tuple | bytes):
+            raise ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
+        text = key if isinstance(key, str) else json.dumps(key)
+        pairs.append((text, loader.construct_object(value_node, deep=True)))
+    return _last_wins(pairs)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
+
+
+def _mark(source: str, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    return source if mark is None else f"{source}:{mark.line + 1}:{mark.column + 1}"
+
+
+def _what(error: yaml.YAMLError) -> str:
+    parts = [getattr(error, name, None) for name in ("context", "problem")]
+    return "; ".join(part for part in parts if part) or str(error)
