@@ -2,6 +2,7 @@
 
     Fault
     ├── PayloadError
+    │   └── UnsupportedBody
     ├── MethodMissing
     ├── ComponentError
     │   ├── BadMetric
@@ -58,6 +59,10 @@ class PayloadError(Fault):
     """A message that cannot be read, or has the wrong shape."""
 
     reason = "MICROSERVICE_BAD_DATA"
+
+
+class UnsupportedBody(PayloadError):
+    """A body of a content type that is no message, and that does not look like JSON either."""
 
 
 class MethodMissing(Fault):

@@ -1,0 +1,1 @@
+"""Bytes to messages and back, without a network: JSON, protobuf, and the open inference protocol."""

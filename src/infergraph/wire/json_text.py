@@ -1,0 +1,278 @@
+"""JSON text to Python values and back, losing nothing and never writing what is not JSON.
+
+    bytes ──read──▶ value          orjson, or the standard library for what orjson refuses or would round
+    value ──write──▶ bytes         orjson, or a walk over the value for what orjson cannot write
+
+The slow ways exist for integers beyond 64 bits, NaN literals, other Unicode encodings, keys that are not strings,
+lone surrogates, and faults that must name the place in the value.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from email.utils import format_datetime
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import numpy as np
+import orjson
+
+from infergraph.errors import ComponentError, PayloadError
+from infergraph.settings import NanPolicy
+
+
+class JsonOptions(msgspec.Struct, frozen=True):
+    """How JSON answers are written.
+
+    Args:
+        nan: what NaN and the infinities become.
+        sort_keys: keys in alphabetical order at every level.
+        ascii: non-ASCII text as escapes.
+        pretty: indented by two.
+    """
+
+    nan: NanPolicy = NanPolicy.NULL
+    sort_keys: bool = False
+    ascii: bool = False
+    pretty: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether text that is already JSON may go out as it is."""
+        return not (self.sort_keys or self.ascii or self.pretty)
+
+
+PLAIN = JsonOptions()
+
+DEPTH_LIMIT = 900
+"""Levels of nesting that are written: below the standard library's own limit on every supported Python."""
+
+_WIDE_INTEGER = re.compile(rb"(?<![0-9.])(?:-[0-9]{19}|[0-9]{20})")
+_LARGE_BYTES = 64 * 1024
+_DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
+_CHECKED = frozenset(b'{["0123456789-tfn \t\r\n')
+
+
+def has_wide_integer(raw: bytes) -> bool:
+    """Whether `raw` may hold an integer beyond 64 bits, which orjson would round to a float. Never a false no."""
+    if len(raw) > _LARGE_BYTES and b"0" * 19 not in raw.translate(_DIGITS):
+        return False  # one pass in C is several times faster than the expression on a large body
+    return _WIDE_INTEGER.search(raw) is not None
+
+
+def is_utf8_json(raw: bytes) -> bool:
+    """Whether `raw` begins as JSON in UTF-8 without a byte order mark does (it may still be invalid)."""
+    return len(raw) > 0 and raw[0] in _CHECKED and raw[1:2] != b"\0"
+
+
+def has_literal(raw: bytes) -> bool:
+    """Whether `raw` holds a NaN or Infinity literal, which is not JSON, or is no JSON at all."""
+    if b"NaN" not in raw and b"Infinity" not in raw:
+        return False
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return True
+    return False
+
+
+def read(raw: bytes) -> Any:
+    """The JSON value of `raw`.
+
+    Accepts what the standard library does: a byte order mark, UTF-16 and UTF-32, NaN and Infinity literals, repeated
+    keys (the last wins), lone surrogates in escapes. Integers keep all their digits.
+
+    Raises:
+        PayloadError: it is not JSON, is nested too deeply, or has text after its end; the position is in the text.
+    """
+    if not has_wide_integer(raw):
+        try:
+            return orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            pass  # the standard library reads more, and words its errors as clients know them
+    try:
+        return json.loads(raw)
+    except json.JSONDecodeError as error:
+        raise PayloadError(f"Can't find JSON in data: {error}") from error
+    except UnicodeDecodeError as error:
+        raise PayloadError(
+            f"Can't find JSON in data: it is not valid {error.encoding} at byte {error.start}"
+        ) from error
+    except RecursionError as error:
+        raise PayloadError("Can't find JSON in data: it is nested too deeply") from error
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise PayloadError(f"Can't find JSON in data: {error}") from error
+
+
+_FAST = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+def write(value: Any, options: JsonOptions = PLAIN) -> bytes:
+    """`value` as JSON in UTF-8.
+
+    NumPy scalars and arrays, tuples, dates (as RFC 1123), decimals, UUIDs, enums and dataclasses are written too;
+    float32 is widened exactly; keys that are numbers become text as the standard library makes it.
+
+    Raises:
+        ComponentError: something in it cannot be written; the text names its type and place.
+    """
+    if options.nan is NanPolicy.NULL:
+        try:
+            return _finish(orjson.dumps(value, _default, _orjson_option(options)), options)
+        except TypeError:
+            pass  # the walk below either writes it or says what is wrong where
+    plain = _Walk(options).plain(value, "$", 0)
+    text = json.dumps(
+        plain,
+        ensure_ascii=options.ascii,
+        sort_keys=options.sort_keys,
+        indent=2 if options.pretty else None,
+        separators=(",", ": ") if options.pretty else (",", ":"),
+    )
+    return text.encode()
+
+
+def _orjson_option(options: JsonOptions) -> int:
+    option = _FAST
+    if options.sort_keys:
+        option |= orjson.OPT_SORT_KEYS
+    if options.pretty:
+        option |= orjson.OPT_INDENT_2
+    return option
+
+
+def _finish(written: bytes, options: JsonOptions) -> bytes:
+    if not options.ascii or written.isascii():
+        return written
+    return _NON_ASCII.sub(_escape, written.decode()).encode("ascii")
+
+
+_NON_ASCII = re.compile(r"[^\x00-\x7f]")
+
+
+def _escape(match: re.Match[str]) -> str:
+    return json.dumps(match[0])[1:-1]
+
+
+def _default(value: Any) -> Any:
+    """What orjson asks for values that it does not know."""
+    if isinstance(value, np.ndarray):
+        return array_value(value)
+    if isinstance(value, np.generic) and not isinstance(value, np.complexfloating | np.bytes_ | np.void):
+        return value.item()
+    if isinstance(value, datetime):
+        return _http_date(value)
+    raise TypeError(type(value).__name__)
+
+
+def array_value(values: np.ndarray) -> Any:
+    """An array as what `orjson` writes best: itself written already where it is large and numeric, else lists."""
+    if values.dtype.kind in "iufb" and values.size > 256 and values.dtype.itemsize <= 8:
+        return orjson.Fragment(orjson.dumps(writable(values), option=orjson.OPT_SERIALIZE_NUMPY))
+    return values.tolist()
+
+
+def writable(values: np.ndarray) -> np.ndarray:
+    """`values` as orjson's NumPy option takes it: C order, native bytes, no float narrower than 64 bits.
+
+    A narrower float would be written with the fewest digits of its own width, and so read back as another double.
+    """
+    if values.dtype.kind == "f" and values.dtype.itemsize != 8:
+        return np.ascontiguousarray(values, dtype=np.float64)
+    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+
+
+def _http_date(value: date) -> str:
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    return format_datetime(value.replace(tzinfo=None) if value.tzinfo is None else value, usegmt=False)
+
+
+class _Walk:
+    """A slow conversion of any value to what the standard library writes, or a fault that names the place."""
+
+    def __init__(self, options: JsonOptions) -> None:
+        self.options = options
+
+    def plain(self, value: Any, path: str, depth: int) -> Any:
+        """`value` in dicts, lists, str, int, float, bool and None."""
+        if value is None or value is True or value is False:
+            return value
+        if isinstance(value, Enum):
+            return self.plain(value.value, path, depth)
+        if isinstance(value, str):
+            return text_of(value)
+        if isinstance(value, int):
+            return int(value)
+        if isinstance(value, float):
+            return self.number(float(value), path)
+        if depth > DEPTH_LIMIT:
+            raise ComponentError(f"the answer is nested too deeply at {path[:200]}")
+        if isinstance(value, Mapping):
+            return {
+                self.key(key, path): self.plain(item, f"{path}.{key}" if len(path) < 1000 else path, depth + 1)
+                for key, item in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [
+                self.plain(item, f"{path}[{index}]" if len(path) < 1000 else path, depth + 1)
+                for index, item in enumerate(value)
+            ]
+        return self.other(value, path, depth)
+
+    def number(self, value: float, path: str) -> Any:
+        """A float, where NaN and the infinities follow the policy."""
+        if math.isfinite(value) or self.options.nan is NanPolicy.LITERAL:
+            return value
+        if self.options.nan is NanPolicy.ERROR:
+            raise ComponentError(f"the answer holds {value} at {path}, which JSON cannot express")
+        return None
+
+    def key(self, key: Any, path: str) -> str:
+        """A dict's key as text, by the standard library's rule."""
+        if isinstance(key, str):
+            return text_of(key)
+        if isinstance(key, np.generic):
+            key = key.item()
+        if key is None or isinstance(key, bool | int | float):
+            return json.dumps(key)
+        raise ComponentError(f"the answer has a key of type {type(key).__name__} in {path}, which JSON cannot express")
+
+    def other(self, value: Any, path: str, depth: int) -> Any:
+        """Values beyond JSON's own types."""
+        if isinstance(value, np.datetime64):
+            value = value.astype("datetime64[us]").item()
+        if isinstance(value, np.ndarray):
+            return self.plain(value.tolist() if value.dtype.kind not in "Mm" else dated(value), path, depth)
+        if isinstance(value, np.generic) and isinstance(value.item(), bool | int | float | str):
+            return self.plain(value.item(), path, depth)
+        if isinstance(value, date):
+            return _http_date(value)
+        if isinstance(value, Decimal | UUID):
+            return str(value)
+        if is_dataclass(value) and not isinstance(value, type):
+            plain = {field.name: getattr(value, field.name) for field in fields(value)}
+            return self.plain(plain, path, depth)
+        raise ComponentError(f"the answer holds a {type(value).__name__} at {path}, which JSON cannot express")
+
+
+def dated(values: np.ndarray) -> Any:
+    """An array of dates as (nested) lists of datetimes."""
+    return values.astype("datetime64[us]").tolist()
+
+
+def text_of(value: str) -> str:
+    """`value` as valid Unicode: a lone surrogate, which UTF-8 cannot carry, becomes the replacement character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return str(value)

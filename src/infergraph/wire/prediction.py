@@ -1,0 +1,81 @@
+"""The protocol's message classes, in a descriptor pool of our own.
+
+The private pool lets this package live in one process with TensorFlow and with the original wrapper, whose generated
+code claims the same names in protobuf's default pool. Messages cross between pools by their bytes.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any, TypeAlias
+
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, empty_pb2, message_factory, struct_pb2
+from google.protobuf.message import Message as ProtobufMessage
+
+PACKAGE = "seldon.protos"
+
+MessageClass: TypeAlias = Any
+"""A class built from a descriptor at run time: a type checker cannot know its fields."""
+
+
+def _load_pool() -> descriptor_pool.DescriptorPool:
+    pool = descriptor_pool.DescriptorPool()
+    for module in (any_pb2, empty_pb2, struct_pb2):
+        pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
+    compiled = resources.files("infergraph.wire.generated").joinpath("prediction.binpb").read_bytes()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(compiled).file:
+        pool.AddSerializedFile(file.SerializeToString())
+    return pool
+
+
+POOL = _load_pool()
+"""Where the messages, enums and services below are defined; reflection serves from it."""
+
+FILES: tuple[str, ...] = ("infergraph/wire/tensor.proto", "infergraph/wire/prediction.proto")
+"""The names of our own files in POOL."""
+
+
+def message_class(full_name: str) -> MessageClass:
+    """The class of the message `full_name` of POOL.
+
+    Raises: KeyError for an unknown name.
+    """
+    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(full_name))
+
+
+SeldonMessage = message_class(f"{PACKAGE}.SeldonMessage")
+SeldonMessageList = message_class(f"{PACKAGE}.SeldonMessageList")
+DefaultData = message_class(f"{PACKAGE}.DefaultData")
+Tensor = message_class(f"{PACKAGE}.Tensor")
+Meta = message_class(f"{PACKAGE}.Meta")
+Metric = message_class(f"{PACKAGE}.Metric")
+Status = message_class(f"{PACKAGE}.Status")
+Feedback = message_class(f"{PACKAGE}.Feedback")
+RequestResponse = message_class(f"{PACKAGE}.RequestResponse")
+SeldonModelMetadataRequest = message_class(f"{PACKAGE}.SeldonModelMetadataRequest")
+SeldonMessageMetadata = message_class(f"{PACKAGE}.SeldonMessageMetadata")
+SeldonModelMetadata = message_class(f"{PACKAGE}.SeldonModelMetadata")
+SeldonGraphMetadata = message_class(f"{PACKAGE}.SeldonGraphMetadata")
+TensorProto = message_class("tensorflow.TensorProto")
+TensorShapeProto = message_class("tensorflow.TensorShapeProto")
+Any_ = message_class("google.protobuf.Any")
+Value = message_class("google.protobuf.Value")
+ListValue = message_class("google.protobuf.ListValue")
+Struct = message_class("google.protobuf.Struct")
+Empty = message_class("google.protobuf.Empty")
+
+
+def _services() -> dict[str, dict[str, tuple[str, str]]]:
+    services = POOL.FindFileByName("infergraph/wire/prediction.proto").services_by_name
+    return {
+        service.full_name: {
+            method.name: (method.input_type.full_name, method.output_type.full_name) for method in service.methods
+        }
+        for service in services.values()
+    }
+
+
+SERVICES: dict[str, dict[str, tuple[str, str]]] = _services()
+"""For each service, by its full name: each method's request and answer type."""
+
+__all__ = ["POOL", "SERVICES", "ProtobufMessage"]
