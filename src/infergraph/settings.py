@@ -140,6 +140,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     load_failure: Annotated[
         LoadFailure, setting("When load() raises: `exit` with code 3, or `retry` with back-off while not ready.")
     ] = LoadFailure.EXIT
+    watchdog_s: Annotated[
+        float,
+        setting("A ready worker whose event loop stands still for so long is replaced; 0 for never.", unit="s", ge=0),
+    ] = 120.0
     keepalive_s: Annotated[
         float, setting("How long an idle HTTP connection is kept.", env=("GUNICORN_KEEPALIVE",), unit="s", ge=0)
     ] = 75.0
@@ -197,6 +201,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "INFO"
     log_format: Annotated[LogFormat, setting("`human`, `json`, or `auto`: human on a terminal.")] = LogFormat.AUTO
     access_log: Annotated[bool, setting("One line for each request.", env=("GUNICORN_ACCESS_LOG",))] = False
+    user_metrics_series_limit: Annotated[
+        int, setting("Most series of a component's own metrics in a worker; further ones are dropped.", ge=0)
+    ] = 2000
 
     # data
     data_dir: Annotated[str, setting("Folder for everything that must survive a restart.")] = ".infergraph"

@@ -1,0 +1,1 @@
+"""What the runtime says about itself: logs, metrics, and the units around units that count."""

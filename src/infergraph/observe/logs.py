@@ -1,0 +1,139 @@
+"""How log lines are written: one event a line, for people on a terminal and as JSON otherwise.
+
+logging (ours, the user's components', libraries') ─▶ root handler ─▶ HumanLines | JsonLines ─▶ stderr
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import msgspec
+
+from infergraph.settings import LogFormat, Settings
+
+ACCESS = "infergraph.access"
+COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
+QUIET = {"uvicorn": "WARNING", "uvicorn.error": "WARNING", "uvicorn.access": "CRITICAL", "asyncio": "WARNING"}
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def configure(settings: Settings, *, worker: int | None = None, stream: TextIO | None = None) -> None:
+    """Send all logging of this process to `stream` (stderr), as the settings say.
+
+    Args:
+        settings: `log_level`, `log_format` and `access_log`.
+        worker: the number of the serving worker; None in the supervisor.
+    Promises: idempotent. The components' own loggers appear; those of the web server only from WARNING on.
+    """
+    stream = sys.stderr if stream is None else stream
+    human = settings.log_format is LogFormat.HUMAN or (settings.log_format is LogFormat.AUTO and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(HumanLines(worker, colours=stream.isatty()) if human else JsonLines(worker))
+    level = settings.log_level.upper()
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel("WARNING" if level == "WARN" else level)
+    for name, least in QUIET.items():
+        quiet = logging.getLogger(name)
+        quiet.handlers.clear()
+        quiet.propagate = True
+        quiet.setLevel(logging.NOTSET if level == "DEBUG" and least != "CRITICAL" else least)
+    logging.getLogger(ACCESS).setLevel(logging.INFO if settings.access_log else logging.CRITICAL)
+    logging.captureWarnings(True)
+
+
+def extras(record: logging.LogRecord) -> dict[str, Any]:
+    """What a call gave in `extra`."""
+    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+
+
+def exception_text(record: logging.LogRecord) -> str:
+    """The traceback of a record; empty without one."""
+    if record.exc_info and record.exc_info[0] is not None:
+        return "".join(traceback.format_exception(*record.exc_info)).rstrip()
+    return record.exc_text or ""
+
+
+def timestamp(record: logging.LogRecord, *, zone: bool) -> str:
+    """When it happened, in milliseconds: UTC with a Z, or local time."""
+    parts = time.gmtime(record.created) if zone else time.localtime(record.created)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', parts)}.{int(record.msecs):03d}{'Z' if zone else ''}"
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, event, worker, pid, then the extra fields, then the exception."""
+
+    def __init__(self, worker: int | None) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of one record."""
+        line: dict[str, Any] = {
+            "time": timestamp(record, zone=True),
+            "level": record.levelname,
+            "logger": record.name,
+            "event": record.getMessage(),
+            "worker": self._worker,
+            "pid": os.getpid(),
+        }
+        line.update((key, value) for key, value in extras(record).items() if key not in line)
+        if trace := exception_text(record):
+            line["exception"] = trace
+        return _json(line)
+
+
+def _json(line: Mapping[str, Any]) -> str:
+    try:
+        return _encode(line).decode()
+    except (TypeError, ValueError, UnicodeEncodeError):  # keys that JSON has no place for, lone surrogates
+        safe = {str(key): repr(value) for key, value in line.items()}
+        return _encode(safe).decode()
+
+
+class HumanLines(logging.Formatter):
+    """`time level logger message key=value`; further lines of a message or traceback are indented, so that no line
+    of foreign text looks like a line of ours."""
+
+    def __init__(self, worker: int | None, *, colours: bool) -> None:
+        super().__init__()
+        self._worker = worker
+        self._colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines of one record."""
+        name = record.name if self._worker is None else f"{record.name}[{self._worker}]"
+        level = f"{record.levelname:<7}"
+        if self._colours and record.levelname in COLOURS:
+            level = f"\x1b[{COLOURS[record.levelname]}m{level}\x1b[0m"
+        text = record.getMessage()
+        for key, value in extras(record).items():
+            text += f" {key}={value}"
+        if trace := exception_text(record):
+            text += "\n" + trace
+        return f"{timestamp(record, zone=False)} {level} {name}: " + "\n    ".join(text.splitlines() or [""])
+
+
+def access(
+    transport: str, method: str, path: str, code: str, seconds: float, *, client: str = "", puid: str = ""
+) -> None:
+    """One line about one request, where `access_log` is on (ask `access_on()` once and spare the call)."""
+    logging.getLogger(ACCESS).info(
+        "%s %s %s",
+        method,
+        path,
+        code,
+        extra={"transport": transport, "ms": round(seconds * 1000, 3), "client": client, "puid": puid},
+    )
+
+
+def access_on() -> bool:
+    """Whether access lines are written."""
+    return logging.getLogger(ACCESS).isEnabledFor(logging.INFO)

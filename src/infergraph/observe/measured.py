@@ -1,0 +1,67 @@
+"""A unit around a unit that measures how long it takes to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+from infergraph.message import Context, Message, Method, PredictiveUnit, Request
+from infergraph.observe.ledger import Bounds, Histogram, Ledger
+
+
+class Measured(PredictiveUnit):
+    """`unit`, with the seconds of each answer in `infergraph_unit_seconds` and its state in `infergraph_unit_loaded`.
+
+    Args:
+        unit: answers; its name is the label `unit`.
+        ledger: where it is counted.
+    """
+
+    def __init__(self, unit: PredictiveUnit, ledger: Ledger) -> None:
+        self.name = unit.name
+        self._unit = unit
+        self._ledger = ledger
+        self._seconds: dict[Method, Histogram] = {}
+
+    async def start(self) -> None:
+        """Start the unit and note that it is loaded."""
+        loaded = self._ledger.live("infergraph_unit_loaded", "Workers that have loaded the unit.", {"unit": self.name})
+        loaded[0] = 0.0
+        await self._unit.start()
+        loaded[0] = 1.0
+
+    async def stop(self) -> None:
+        """Stop the unit."""
+        await self._unit.stop()
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """The unit's answer, timed whether it succeeds or not."""
+        begin = perf_counter()
+        try:
+            return await self._unit.answer(method, request, context)
+        finally:
+            seconds = self._seconds.get(method)
+            if seconds is None:
+                seconds = self._bind(method)
+            seconds.observe(perf_counter() - begin)
+
+    def _bind(self, method: Method) -> Histogram:
+        labels = {"unit": self.name, "method": method.value}
+        seconds = self._ledger.histogram(
+            "infergraph_unit_seconds", "Time a unit takes to answer.", labels, Bounds.SECONDS
+        )
+        self._seconds[method] = seconds
+        return seconds
+
+    async def ready(self) -> bool:
+        """Whether the unit is ready."""
+        return await self._unit.ready()
+
+    async def health(self, context: Context) -> Message:
+        """The unit's own account."""
+        return await self._unit.health(context)
+
+    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+        """The unit's metadata."""
+        return await self._unit.metadata(node)

@@ -1,0 +1,169 @@
+"""The runtime's own metrics, and the text in which all metrics of all processes are scraped.
+
+request ─▶ RequestMetrics ─▶ this worker's ledger ─┐
+                              the others' ledgers ─┴▶ exposition(folder) ─▶ text for Prometheus
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from infergraph.observe.ledger import Bounds, Cells, Histogram, Ledger, Reading, Shape, read
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class RequestMetrics:
+    """The account of requests that one worker keeps. One per worker; to be used on its event loop only.
+
+    Args:
+        ledger: where it is kept.
+        requests_limit: after so many requests `on_limit` is called, once; 0 for never.
+        on_limit: what to do then.
+    """
+
+    def __init__(self, ledger: Ledger, *, requests_limit: int = 0, on_limit: Callable[[], None] = lambda: None) -> None:
+        self._ledger = ledger
+        self._limit = requests_limit
+        self._on_limit = on_limit
+        self._bound: dict[tuple[str, str, str], tuple[Cells, Histogram, Histogram, Histogram]] = {}
+        self._gauge = ledger.live("infergraph_requests_in_flight", "Requests being answered now.", {})
+        self.in_flight = 0
+        self.finished_count = 0
+
+    def started(self) -> None:
+        """A request has come in."""
+        self.in_flight += 1
+        self._gauge[0] = self.in_flight
+
+    def finished(
+        self, method: str, code: str, transport: str, seconds: float, request_bytes: int, response_bytes: int
+    ) -> None:
+        """A request that had started is over.
+
+        Args:
+            method: what was asked, as `Method` spells it, or the name of another route.
+            code: the HTTP status, or the name of the gRPC status.
+            transport: "rest" or "grpc".
+            seconds: from the first byte of the request to its answer.
+            request_bytes, response_bytes: sizes of the bodies.
+        """
+        self.in_flight -= 1
+        self._gauge[0] = self.in_flight
+        bound = self._bound.get((method, code, transport))
+        if bound is None:
+            bound = self._bind(method, code, transport)
+        count, duration, asked, answered = bound
+        count[0] += 1.0
+        duration.observe(seconds)
+        asked.observe(request_bytes)
+        answered.observe(response_bytes)
+        self.finished_count += 1
+        if self.finished_count == self._limit:
+            self._on_limit()
+
+    def _bind(self, method: str, code: str, transport: str) -> tuple[Cells, Histogram, Histogram, Histogram]:
+        ledger = self._ledger
+        labels = {"method": method, "transport": transport}
+        bound = (
+            ledger.counter("infergraph_requests", "Requests answered.", {**labels, "code": code}),
+            ledger.histogram("infergraph_request_seconds", "Time to answer a request.", labels, Bounds.SECONDS),
+            ledger.histogram("infergraph_request_bytes", "Size of request bodies.", labels, Bounds.BYTES),
+            ledger.histogram("infergraph_response_bytes", "Size of answers.", labels, Bounds.BYTES),
+        )
+        self._bound[method, code, transport] = bound
+        return bound
+
+
+class Family:
+    """All series of one name and shape, joined over the seats."""
+
+    def __init__(self, first: Reading) -> None:
+        self.shape = first.series.shape
+        self.name = first.series.name
+        self.help = first.series.help
+        self.bounds = Bounds[first.series.bounds].value
+        self.rows: dict[tuple[tuple[str, str], ...], list[float]] = {}
+
+    def join(self, reading: Reading) -> None:
+        """Add what one seat has."""
+        values = reading.values
+        if self.shape is Shape.LIVE and not reading.taken:
+            values = [0.0]
+        key = tuple(sorted(reading.series.labels.items()))
+        row = self.rows.get(key)
+        if row is None:
+            self.rows[key] = values
+        elif self.shape is Shape.GAUGE:
+            self.rows[key] = max(row, values, key=lambda value_and_time: value_and_time[1])
+        else:
+            self.rows[key] = [ours + theirs for ours, theirs in zip(row, values, strict=True)]
+
+    def sample_names(self) -> set[str]:
+        """The names that its lines begin with."""
+        if self.shape is Shape.COUNTER:
+            return {self.name + "_total"}
+        if self.shape is Shape.HISTOGRAM:
+            return {self.name, self.name + "_bucket", self.name + "_sum", self.name + "_count"}
+        return {self.name}
+
+    def lines(self) -> Iterator[str]:
+        """The family as text."""
+        name = self.name + "_total" if self.shape is Shape.COUNTER else self.name
+        kind = "gauge" if self.shape is Shape.LIVE else self.shape.value
+        yield f"# HELP {name} {escape(self.help)}"
+        yield f"# TYPE {name} {kind}"
+        for labels, values in sorted(self.rows.items()):
+            inner = ",".join(f'{label}="{escape(value, quote=True)}"' for label, value in labels)
+            if self.shape is Shape.HISTOGRAM:
+                yield from self._histogram(inner, values)
+            else:
+                yield f"{name}{{{inner}}} {number(values[0])}" if inner else f"{name} {number(values[0])}"
+
+    def _histogram(self, inner: str, values: list[float]) -> Iterator[str]:
+        before = inner + "," if inner else ""
+        after = f"{{{inner}}}" if inner else ""
+        total = 0.0
+        for bound, count in zip((*self.bounds, math.inf), values[:-1], strict=True):
+            total += count
+            yield f'{self.name}_bucket{{{before}le="{number(bound)}"}} {number(total)}'
+        yield f"{self.name}_count{after} {number(total)}"
+        yield f"{self.name}_sum{after} {number(values[-1])}"
+
+
+def exposition(folder: Path) -> tuple[bytes, str]:
+    """All metrics of all workers, joined, and the content type.
+
+    Promises: one family per name, its samples contiguous; counters never fall while the supervisor lives. A family
+    whose samples would be mixed up with another's (a timer and a gauge of one name) gets its kind added to its name.
+    """
+    families: dict[tuple[str, str], Family] = {}
+    for reading in read(folder):
+        key = reading.series.name, reading.series.shape.value
+        family = families.get(key)
+        if family is None:
+            family = families[key] = Family(reading)
+        family.join(reading)
+    claimed: set[str] = set()
+    lines: list[str] = []
+    for _, family in sorted(families.items()):
+        while claimed & family.sample_names():
+            family.name += "_" + family.shape.value
+        claimed |= family.sample_names()
+        lines += family.lines()
+    return ("\n".join(lines) + "\n").encode() if lines else b"", CONTENT_TYPE
+
+
+def escape(text: str, *, quote: bool = False) -> str:
+    """Text as the exposition format wants it."""
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quote else text
+
+
+def number(value: float) -> str:
+    """A number as the exposition format wants it."""
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return "NaN" if math.isnan(value) else repr(value)

@@ -1,0 +1,84 @@
+"""The ports: taken once by the supervisor, before anything is loaded, and inherited by the workers."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from infergraph.errors import PortInUse, SettingsError
+
+BACKLOG = 2048
+
+
+def listen(host: str, port: int, setting: str) -> socket.socket:
+    """A listening TCP socket.
+
+    Args:
+        host: a name or address.
+        port: 0 for any free one.
+        setting: the name of the setting that gave the port.
+    Raises:
+        PortInUse: somebody has it, or we may not have it.
+        SettingsError: there is no such host here.
+    """
+    ours = _bind(host, port, setting, shared=False)
+    ours.listen(BACKLOG)
+    ours.setblocking(False)
+    return ours
+
+
+def reserve(host: str, port: int, setting: str) -> socket.socket:
+    """A TCP socket that holds a port without listening, so that workers can listen on it with SO_REUSEPORT.
+
+    SO_REUSEPORT alone would let a foreign service of the same user share the port; so it is first taken for
+    ourselves alone.
+
+    Raises: as `listen`.
+    """
+    alone = _bind(host, port, setting, shared=False)
+    try:
+        alone.listen(1)  # a port that somebody holds in the same way as we do shows only here
+    except OSError as error:
+        alone.close()
+        raise _fault(error, host, port, setting) from error
+    actual = port_of(alone)
+    alone.close()
+    try:  # without SO_REUSEADDR nobody else's check passes before the workers listen
+        return _bind(host, actual, setting, shared=True, reuse_address=False)
+    except PortInUse:  # connections of an earlier service linger on the port
+        return _bind(host, actual, setting, shared=True)
+
+
+def port_of(bound: socket.socket) -> int:
+    """The number of the port."""
+    return int(bound.getsockname()[1])
+
+
+def _bind(host: str, port: int, setting: str, *, shared: bool, reuse_address: bool = True) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise SettingsError(f"host {host!r}: there is no such address here ({error.strerror})") from error
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(reuse_address))
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise _fault(error, host, port, setting) from error
+    return bound
+
+
+def _fault(error: OSError, host: str, port: int, setting: str) -> PortInUse | SettingsError:
+    option = "--" + setting.replace("_", "-")
+    if error.errno == errno.EADDRINUSE:
+        return PortInUse(
+            f"port {port} ({setting}) on {host} is in use; choose another with {option} (0 for any free one)"
+        )
+    if error.errno == errno.EACCES:
+        return PortInUse(f"port {port} ({setting}) on {host} is not ours to take; choose one above 1023 with {option}")
+    return SettingsError(f"host {host!r}, port {port} ({setting}): {error.strerror}")

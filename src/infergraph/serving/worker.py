@@ -1,0 +1,266 @@
+"""One serving worker: a process that takes its orders from the supervisor and runs the server under them.
+
+    python -P -m infergraph.serving.worker < orders.json
+        die with the parent ▶ logs ▶ sockets ▶ event loop: serve(context) · orders in · heartbeat · memory watch
+
+The server is named in the orders and imported by name, so that this module stays below it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import faulthandler
+import importlib
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from infergraph.errors import StartupFault
+from infergraph.observe import logs
+from infergraph.observe.ledger import Ledger
+from infergraph.serving.channel import TEXT_LIMIT, Channel, Orders, Report, State, StopOrder
+from infergraph.settings import Settings
+
+EXIT_STARTUP = 2
+EXIT_LOAD = 3
+PR_SET_PDEATHSIG = 1
+MEMORY_CHECK_S = 2.0
+log = logging.getLogger(__name__)
+
+
+class Stopping:
+    """The order to stop, once it has come."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.order = StopOrder(0.0, 0.0)
+
+    def begin(self, order: StopOrder) -> None:
+        """Start to stop. The first order counts."""
+        if not self._event.is_set():
+            self.order = order
+            self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether the worker is stopping."""
+        return self._event.is_set()
+
+    async def wait(self) -> StopOrder:
+        """Wait for the order."""
+        await self._event.wait()
+        return self.order
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """What the server of one worker is given.
+
+    Args:
+        slot: which of the workers it is, 0 to workers - 1.
+        settings: all of them.
+        source: the unit's source as builtins.
+        http_socket: bound and listening, shared with the other workers.
+        metrics_socket: likewise; None where metrics have no port of their own.
+        grpc_port: bind it with SO_REUSEPORT; None without gRPC.
+        metrics_dir: folder of the ledgers of this run, for `metrics.exposition`.
+        ledger: this worker's own ledger, for `RequestMetrics`, `UserMetrics` and `Measured`.
+        requests_limit: ask to be recycled after so many requests; 0 for never.
+        stopping: is set when the worker has to drain and return from `serve`.
+        tell: report a state to the supervisor; callable from any thread.
+    """
+
+    slot: int
+    settings: Settings
+    source: dict[str, Any]
+    http_socket: socket.socket
+    metrics_socket: socket.socket | None
+    grpc_port: int | None
+    metrics_dir: Path
+    ledger: Ledger
+    requests_limit: int
+    stopping: Stopping
+    tell: Callable[[Report], None]
+
+    def listening(self) -> None:
+        """Tell that both protocols are open."""
+        self.tell(Report(State.LISTENING))
+
+    def ready(self) -> None:
+        """Tell that the unit is loaded."""
+        self.tell(Report(State.READY))
+
+    def recycle(self, why: str) -> None:
+        """Ask to be replaced; go on serving until the order to stop comes."""
+        self.tell(Report(State.RECYCLE, why))
+
+    def load_failed(self, error: BaseException) -> None:
+        """Tell that the unit could not be loaded; go on answering as not ready until the order to stop comes.
+
+        The supervisor logs the traceback, once for all workers, and decides what happens.
+        """
+        self.tell(failure(error))
+
+
+Serve: TypeAlias = Callable[[WorkerContext], Awaitable[None]]
+
+
+def failure(error: BaseException) -> Report:
+    """The report of a failed load: one line, an exit code, and a traceback unless the text says it all."""
+    startup = isinstance(error, StartupFault)
+    says_it_all = startup and error.__cause__ is None
+    text = "".join(traceback.format_exception_only(error)).strip() if not startup else str(error)
+    return Report(
+        State.LOAD_FAILED,
+        text[:TEXT_LIMIT],
+        EXIT_STARTUP if startup else EXIT_LOAD,
+        "" if says_it_all else "".join(traceback.format_exception(error))[-TEXT_LIMIT:],
+    )
+
+
+def die_with(parent_pid: int) -> None:
+    """Tie the life of this process to its parent's: killed when the parent dies (Linux; elsewhere by the channel)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def resident_bytes() -> int:
+    """The resident memory of this process; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+class Worker:
+    """The event loop's side of a worker: the channel, the signals, the watches, and the server."""
+
+    def __init__(self, orders: Orders, settings: Settings) -> None:
+        self._orders = orders
+        self._settings = settings
+        self._channel: Channel[StopOrder] = Channel(socket.socket(fileno=orders.channel_fd), StopOrder)
+        self._channel.socket.settimeout(1.0)
+        self._ready = False
+
+    async def run(self) -> None:
+        """Serve until ordered to stop."""
+        loop = asyncio.get_running_loop()
+        context = self._context(Stopping())
+        loop.add_reader(self._channel.fileno(), self._take_orders, context.stopping)
+        loop.add_signal_handler(signal.SIGTERM, context.stopping.begin, self._stop_order())
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        watches = [asyncio.create_task(self._beat())]
+        if self._settings.rss_limit_bytes:
+            watches.append(asyncio.create_task(self._watch_memory(context)))
+        try:
+            await load_name(self._orders.serve)(context)
+        finally:
+            for watch in watches:
+                watch.cancel()
+            context.ledger.close()
+
+    def _context(self, stopping: Stopping) -> WorkerContext:
+        orders, settings = self._orders, self._settings
+        limit = settings.max_requests
+        if limit:
+            limit += random.randint(0, settings.max_requests_jitter)
+        metrics = None if orders.metrics_fd is None else socket.socket(fileno=orders.metrics_fd)
+        return WorkerContext(
+            slot=orders.slot,
+            settings=settings,
+            source=orders.source,
+            http_socket=socket.socket(fileno=orders.http_fd),
+            metrics_socket=metrics,
+            grpc_port=orders.grpc_port,
+            metrics_dir=Path(orders.metrics_dir),
+            ledger=Ledger(Path(orders.metrics_dir), orders.seat),
+            requests_limit=limit,
+            stopping=stopping,
+            tell=self._tell,
+        )
+
+    def _tell(self, report: Report) -> None:
+        self._ready = self._ready or report.state is State.READY
+        self._channel.send(report)
+
+    def _stop_order(self) -> StopOrder:
+        return StopOrder(self._settings.drain_delay_s, self._settings.grace_s)
+
+    def _take_orders(self, stopping: Stopping) -> None:
+        orders = self._channel.receive()
+        if orders is None:
+            os._exit(1)  # the supervisor is dead, and nobody would stop or replace us
+        for order in orders:
+            stopping.begin(order)
+
+    async def _beat(self) -> None:
+        """Show the supervisor that the event loop turns."""
+        every_s = self._settings.watchdog_s / 4
+        while every_s:
+            self._channel.send(Report(State.ALIVE))
+            await asyncio.sleep(every_s)
+
+    async def _watch_memory(self, context: WorkerContext) -> None:
+        """Ask for a successor when the memory passes its limit, unless the loaded unit alone is above it."""
+        limit = self._settings.rss_limit_bytes
+        while True:
+            was_ready = self._ready
+            await asyncio.sleep(MEMORY_CHECK_S)
+            resident = resident_bytes()
+            if not self._ready or resident <= limit:
+                continue
+            if was_ready:
+                context.recycle(f"{resident} bytes of memory, above rss_limit_bytes {limit}")
+            else:
+                log.warning("rss_limit_bytes %d is below what the loaded unit takes (%d): ignored", limit, resident)
+            return
+
+
+def load_name(name: str) -> Serve:
+    """The coroutine function called "module:name"."""
+    module, _, attribute = name.partition(":")
+    serve: Serve = getattr(importlib.import_module(module), attribute)
+    return serve
+
+
+def run_loop(worker: Worker) -> None:
+    """Run the worker on the fastest event loop there is."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None
+    try:
+        from uvloop import new_event_loop as factory
+    except ImportError:  # uvloop does not exist on Windows
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(worker.run())
+
+
+def main() -> int:
+    """Read the orders, serve under them, and return the exit code."""
+    orders = msgspec.json.decode(sys.stdin.buffer.read(), type=Orders)
+    die_with(orders.supervisor_pid)
+    settings = msgspec.convert(orders.settings, Settings)
+    faulthandler.enable()
+    logs.configure(settings, worker=orders.slot)
+    try:
+        run_loop(Worker(orders, settings))
+    except Exception:
+        log.exception("the worker ended by an error")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
