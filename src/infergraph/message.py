@@ -193,9 +193,10 @@ class Context:
         headers: request headers or gRPC metadata, lower-case names, raw bytes, in order, repeats kept.
         puid: the request's id; empty where nobody gave one.
         deadline: the loop time (`asyncio` clock, seconds) by which an answer is wanted; None for no limit.
+        model: the model that the request's address names (open inference protocol, TensorFlow); empty for none.
     """
 
-    __slots__ = ("deadline", "headers", "puid", "transport")
+    __slots__ = ("deadline", "headers", "model", "puid", "transport")
 
     def __init__(
         self,
@@ -203,11 +204,13 @@ class Context:
         headers: Sequence[tuple[bytes, bytes]] = (),
         puid: str = "",
         deadline: float | None = None,
+        model: str = "",
     ) -> None:
         self.transport = transport
         self.headers = headers
         self.puid = puid
         self.deadline = deadline
+        self.model = model
 
 
 class PredictiveUnit(ABC):
