@@ -1,0 +1,42 @@
+"""A model's metadata against the protocol's schema."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from infergraph.component.metadata import SCHEMA, check, split_image
+from infergraph.errors import BadMetadata
+
+from .env_utils import ENV_MODEL_IMAGE
+
+JSON_SCHEMA = SCHEMA
+
+
+class SeldonInvalidMetadataError(Exception):
+    """Metadata that breaks the schema; the text names the member."""
+
+
+def validate_model_metadata(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` laid over the defaults (the name and version come from the container image, if one is known).
+
+    Raises:
+        SeldonInvalidMetadataError: the result breaks the schema.
+        TypeError: `data` is no mapping.
+    """
+    name, version = split_image(os.environ.get(ENV_MODEL_IMAGE, ""))
+    metadata = {
+        "name": name,
+        "versions": [version],
+        "platform": "",
+        "inputs": [],
+        "outputs": [],
+        "custom": {},
+        **data,
+    }
+    try:
+        check(metadata)
+    except BadMetadata as error:
+        raise SeldonInvalidMetadataError(str(error)) from error
+    return metadata

@@ -1,0 +1,1 @@
+"""TensorFlow's tensor messages under the path where the wrapper carried them."""
