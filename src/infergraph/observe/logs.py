@@ -50,7 +50,7 @@ def configure(settings: Settings, *, worker: int | None = None, stream: TextIO |
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
-    """What a call gave in `extra`."""
+    """What a call gave in `extra`. A traceback from another process travels as the field `exception`."""
     return {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
 
 
@@ -114,10 +114,12 @@ class HumanLines(logging.Formatter):
         if self._colours and record.levelname in COLOURS:
             level = f"\x1b[{COLOURS[record.levelname]}m{level}\x1b[0m"
         text = record.getMessage()
-        for key, value in extras(record).items():
+        fields = extras(record)
+        trace = exception_text(record) or fields.pop("exception", "")
+        for key, value in fields.items():
             text += f" {key}={value}"
-        if trace := exception_text(record):
-            text += "\n" + trace
+        if trace:
+            text += f"\n{trace}"
         return f"{timestamp(record, zone=False)} {level} {name}: " + "\n    ".join(text.splitlines() or [""])
 
 

@@ -62,6 +62,10 @@ class Measured(PredictiveUnit):
         """The unit's own account."""
         return await self._unit.health(context)
 
+    async def status(self, node: str, context: Context) -> Message:
+        """The unit's account of one of its nodes."""
+        return await self._unit.status(node, context)
+
     async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
         """The unit's metadata."""
         return await self._unit.metadata(node)

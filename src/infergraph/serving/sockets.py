@@ -4,10 +4,58 @@ from __future__ import annotations
 
 import errno
 import socket
+from dataclasses import dataclass
 
 from infergraph.errors import PortInUse, SettingsError
+from infergraph.settings import Settings
 
 BACKLOG = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The supervisor's sockets.
+
+    Args:
+        http: listening.
+        metrics: listening; None where metrics are asked for on the HTTP port alone.
+        grpc: reserved, not listening; None without gRPC.
+    """
+
+    http: socket.socket
+    metrics: socket.socket | None
+    grpc: socket.socket | None
+
+    def numbers(self) -> dict[str, int | None]:
+        """The actual port of each setting; None where there is none of its own."""
+        named = {"http_port": self.http, "grpc_port": self.grpc, "metrics_port": self.metrics}
+        return {name: None if bound is None else port_of(bound) for name, bound in named.items()}
+
+    def close(self) -> None:
+        """Let go of all ports. Idempotent."""
+        for bound in (self.http, self.metrics, self.grpc):
+            if bound is not None:
+                bound.close()
+
+
+def open_ports(settings: Settings) -> Ports:
+    """Take all ports that the settings ask for, or none. A metrics port equal to the HTTP port needs no socket.
+
+    Raises: as `listen`.
+    """
+    taken: list[socket.socket] = []
+    host, metrics, grpc = settings.host, None, None
+    try:
+        taken.append(http := listen(host, settings.http_port, "http_port"))
+        if settings.metrics_port == 0 or settings.metrics_port != settings.http_port:
+            taken.append(metrics := listen(host, settings.metrics_port, "metrics_port"))
+        if settings.grpc:
+            taken.append(grpc := reserve(host, settings.grpc_port, "grpc_port"))
+    except BaseException:
+        for bound in taken:
+            bound.close()
+        raise
+    return Ports(http, metrics, grpc)
 
 
 def listen(host: str, port: int, setting: str) -> socket.socket:

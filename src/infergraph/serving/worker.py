@@ -36,7 +36,7 @@ EXIT_STARTUP = 2
 EXIT_LOAD = 3
 PR_SET_PDEATHSIG = 1
 MEMORY_CHECK_S = 2.0
-log = logging.getLogger(__name__)
+log = logging.getLogger("infergraph.serving.worker")
 
 
 class Stopping:
@@ -167,6 +167,11 @@ class Worker:
             watches.append(asyncio.create_task(self._watch_memory(context)))
         try:
             await load_name(self._orders.serve)(context)
+        except Exception as error:
+            if self._ready:
+                raise
+            context.load_failed(error)
+            await context.stopping.wait()
         finally:
             for watch in watches:
                 watch.cancel()

@@ -1,0 +1,113 @@
+"""A small server for the process tests: what a worker runs in place of the real one, with buttons to make it misbehave.
+
+The unit's source says what loading does: {"load": "ok" | "raise" | "fault" | "die" | "flag", "flag": path}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import uvicorn
+
+from infergraph.errors import TargetError
+from infergraph.observe.metrics import RequestMetrics, exposition
+from infergraph.serving.drain import drain_http
+from infergraph.serving.worker import WorkerContext
+
+
+class QuietServer(uvicorn.Server):
+    """A uvicorn server that leaves signals to the worker."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Target:
+    def __init__(self, context: WorkerContext) -> None:
+        self.context = context
+        self.ready = False
+        self.metrics = RequestMetrics(
+            context.ledger, requests_limit=context.requests_limit, on_limit=lambda: context.recycle("enough requests")
+        )
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        self.metrics.started()
+        status, body = await self.answer(scope["path"], parse_qs(scope["query_string"].decode()))
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-length", str(len(body)).encode())],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+        self.metrics.finished(scope["path"].strip("/"), str(status), "rest", 0.001, 0, len(body))
+
+    async def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, bytes]:
+        if path == "/ready":
+            return (200, b"ready") if self.ready and not self.context.stopping.is_set() else (503, b"not ready")
+        if path == "/metrics":
+            return 200, exposition(self.context.metrics_dir)[0]
+        if path == "/slow":
+            Path(query["mark"][0]).touch()
+            while not Path(query["until"][0]).exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        if path == "/hang":
+            time.sleep(1000)  # noqa: ASYNC251
+        if path == "/eat":
+            self.eaten = bytearray(200 * 1024 * 1024)
+            self.eaten[::4096] = b"x" * len(self.eaten[::4096])
+        if path == "/spawn":
+            process = await asyncio.create_subprocess_exec("sleep", "1000")
+            return 200, str(process.pid).encode()
+        return 200, str(os.getpid()).encode()
+
+    def load(self) -> None:
+        source = self.context.source
+        kind = source.get("load", "ok")
+        if kind == "flag":
+            kind = Path(source["flag"]).read_text().strip()
+        if kind == "raise":
+            raise ValueError("no weights here")
+        if kind == "fault":
+            raise TargetError("there is no class Nothing in nowhere.py")
+        if kind == "die":
+            os._exit(9)
+
+
+async def serve(context: WorkerContext) -> None:
+    target = Target(context)
+    config = uvicorn.Config(target, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=60)
+    server = QuietServer(config)
+    running = asyncio.create_task(server.serve(sockets=[context.http_socket]))
+    while not server.started:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    if context.metrics_socket is not None:
+        context.metrics_socket.close()
+    if context.grpc_port is not None:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((context.settings.host, context.grpc_port))
+        listener.listen()
+    context.listening()
+    try:
+        target.load()
+    except Exception as error:
+        context.load_failed(error)
+    else:
+        target.ready = True
+        context.ready()
+    order = await context.stopping.wait()
+    await asyncio.sleep(order.delay_s)
+    await drain_http([server])
+    server.should_exit = True
+    await running
