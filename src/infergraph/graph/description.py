@@ -1,0 +1,88 @@
+"""Describe a graph: its nodes' metadata, and what goes in and comes out of the whole.
+
+Source: the orchestrator specification, section 10; nodes that crash the reference pass through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from infergraph.errors import BadMetadata, Fault, GraphError, RemoteError
+from infergraph.graph.places import Place
+
+_KEYS = ("name", "platform", "versions", "inputs", "outputs", "custom")
+
+
+async def describe(root: Place, name: str) -> dict[str, Any]:
+    """The metadata of a whole graph.
+
+    Returns: `name`, `models` by node name, `graphinputs`, `graphoutputs` (None where a node gives none).
+    Raises: the fault of the first node that has no metadata, its body left out; BadMetadata for a wrong type.
+    """
+    models: dict[str, dict[str, Any]] = {}
+    for place in root.walk():
+        if place.unit is not None and not place.node.built_in:
+            models[place.name] = await _model(place)
+    inputs, outputs = _edges(root, models)
+    return {
+        "name": name,
+        "models": dict(sorted(models.items())),
+        "graphinputs": inputs,
+        "graphoutputs": outputs,
+    }
+
+
+def find(root: Place, name: str) -> Place:
+    """The first node of this name, parents before children.
+
+    Raises: GraphError if there is none.
+    """
+    for place in root.walk():
+        if place.name == name:
+            return place
+    raise GraphError(f"Failed to find model {name}")
+
+
+async def _model(place: Place) -> dict[str, Any]:
+    assert place.unit is not None
+    try:
+        metadata = await place.unit.metadata()
+    except RemoteError as error:
+        raise RemoteError(error.text, node=place.name, status=error.status, grpc_code=error.grpc_code) from error
+    except Fault as fault:
+        fault.node = fault.node or place.name
+        raise
+    return _checked(metadata, place.name)
+
+
+def _checked(metadata: Mapping[str, Any], node: str) -> dict[str, Any]:
+    if not isinstance(metadata, Mapping):
+        raise BadMetadata(f"the metadata of node {node} is no object", node=node)
+    for key in ("name", "platform"):
+        if not isinstance(metadata.get(key) or "", str):
+            raise BadMetadata(f"{key} in the metadata of node {node} must be a string", node=node)
+    versions = metadata.get("versions") or []
+    if not isinstance(versions, list) or not all(isinstance(version, str) for version in versions):
+        raise BadMetadata(f"versions in the metadata of node {node} must be a list of strings", node=node)
+    custom = metadata.get("custom") or {}
+    if not isinstance(custom, dict) or not all(isinstance(value, str) for value in custom.values()):
+        raise BadMetadata(f"custom in the metadata of node {node} must map strings to strings", node=node)
+    return {key: metadata[key] for key in _KEYS if metadata.get(key)}
+
+
+def _edges(place: Place, models: Mapping[str, dict[str, Any]]) -> tuple[Any, Any]:
+    """What goes into and comes out of the tree below `place`; only the first child is looked at."""
+    place = place.guarded or place
+    own = models.get(place.name, {})
+    inputs, outputs = own.get("inputs"), own.get("outputs")
+    if not place.children:
+        return inputs, outputs
+    first_inputs, first_outputs = _edges(place.children[0], models)
+    if place.chain:
+        return first_inputs, _edges(place.children[-1], models)[1]
+    if place.node.type in ("MODEL", "TRANSFORMER"):
+        return inputs, first_outputs
+    if place.node.type in ("OUTPUT_TRANSFORMER", "COMBINER"):
+        return first_inputs, outputs
+    return first_inputs, first_outputs

@@ -1,0 +1,360 @@
+"""Run an inference graph: one recursive function over a table of places.
+
+    message ─▶ input phase ─▶ route ─▶ children, side by side ─▶ combine ─▶ output phase ─▶ answer
+
+The graph receives its units and never builds one; it is a predictive unit itself, so every edge can serve it.
+Source: the orchestrator specification, sections 6 to 10.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from infergraph.errors import DeadlinePassed, Fault, MethodMissing, NotReady
+from infergraph.graph import description, routes
+from infergraph.graph.branches import side_by_side
+from infergraph.graph.guards import failed
+from infergraph.graph.local import LocalCalls
+from infergraph.graph.meta import Flight, carry, finish, inject, join, meta_of
+from infergraph.graph.places import Place, Tap, plan
+from infergraph.graph.shadows import Comparison, Shadows
+from infergraph.graph.spec import Node
+from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
+from infergraph.wire import json_codec
+
+
+class MetaMode(Enum):
+    """What the graph does with the `meta` of messages.
+
+    PASS leaves them alone; INJECT writes `meta.routing` after every node where there is a meta, as the reference
+    does when told to; MERGE joins routing, path, tags, metrics and puid into the final answer.
+    """
+
+    PASS = "pass"
+    INJECT = "inject"
+    MERGE = "merge"
+
+
+class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a graph runs.
+
+    Args:
+        meta: see `MetaMode`.
+        deadline_s: longest time for one request; 0 for no limit of the graph's own.
+        ready_timeout_s: longest time for the readiness of all nodes.
+        shadow_limit: shadow calls in flight at most; further ones are left out.
+    """
+
+    meta: MetaMode = MetaMode.MERGE
+    deadline_s: float = 0.0
+    ready_timeout_s: float = 5.0
+    shadow_limit: int = 64
+
+
+class Graph(LocalCalls, PredictiveUnit):
+    """A tree of nodes as one predictive unit.
+
+    Args:
+        root: the tree.
+        units: for each node that calls something, its unit by node name.
+        options: how it runs.
+        name: the predictor's name, as graph metadata shows it.
+        taps: for each node whose payloads are logged, what they are shown to.
+        on_shadow: gets what each shadow did beside the live answer.
+    Raises: GraphError where a node lacks its unit, or the tree cannot run; the text names the node.
+    Promises: nothing that a client or a node sends ends the process; a cancelled request cancels its node calls.
+    """
+
+    def __init__(
+        self,
+        root: Node,
+        units: Mapping[str, PredictiveUnit],
+        options: GraphOptions = GraphOptions(),  # noqa: B008  a frozen value
+        *,
+        name: str = "",
+        taps: Mapping[str, Tap] | None = None,
+        on_shadow: Callable[[Comparison], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name or root.name
+        self.options = options
+        self._root = plan(root, units, taps or {})
+        self._units = list({id(unit): unit for unit in units.values()}.values())
+        self._shadows = Shadows(options.shadow_limit, on_shadow)
+        self._merges = options.meta is MetaMode.MERGE
+        self._injects = options.meta is MetaMode.INJECT
+
+    async def start(self) -> None:
+        """Start all units side by side.
+
+        Raises: the fault of the first that cannot start; the others are stopped again.
+        """
+        self._lives(here=True)
+        results = await asyncio.gather(*(unit.start() for unit in self._units), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if failures:
+            await self.stop()
+            raise failures[0]
+
+    async def stop(self) -> None:
+        """Stop all units."""
+        await self._shadows.stop()
+        await asyncio.gather(*(unit.stop() for unit in self._units), return_exceptions=True)
+        self._lives(here=False)
+
+    async def settle(self) -> None:
+        """Wait until no shadow call is in flight."""
+        await self._shadows.settle()
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """Answer a prediction or take a feedback.
+
+        Raises:
+            MethodMissing: for any other method.
+            DeadlinePassed: the graph's or the context's deadline is over.
+            Fault: the one of the node that failed; `fault.node` names it.
+        """
+        work: Callable[[Any, Context], Awaitable[Message]]
+        given: Any = request
+        if method is Method.PREDICT and isinstance(request, Message):
+            work = self._predict
+        elif method is Method.SEND_FEEDBACK and isinstance(request, Feedback):
+            work = self._feedback
+        else:
+            raise MethodMissing(f"a graph answers predictions and takes feedback, not {method.value}", node=self.name)
+        if not self.options.deadline_s and context.deadline is None:
+            return await work(given, context)
+        return await self._within_deadline(work, given, context)
+
+    async def ready(self) -> bool:
+        """Whether every node's unit can answer now; asked side by side, false when that takes too long."""
+        try:
+            async with asyncio.timeout(self.options.ready_timeout_s):
+                return all(await asyncio.gather(*(unit.ready() for unit in self._units)))
+        except (TimeoutError, Fault):
+            return False
+
+    async def health(self, context: Context) -> Message:
+        """That every node can answer.
+
+        Raises: NotReady if one cannot.
+        """
+        if await self.ready():
+            return await super().health(context)
+        raise NotReady(f"a node of graph {self.name} cannot answer")
+
+    async def status(self, node: str, context: Context) -> Message:
+        """One node's own account of its health.
+
+        Raises: GraphError for an unknown node; the node's fault.
+        """
+        place = description.find(self._root, node)
+        return await super().health(context) if place.unit is None else await place.unit.health(context)
+
+    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+        """The graph's metadata (`name`, `models`, `graphinputs`, `graphoutputs`), or one node's own.
+
+        Raises: GraphError for an unknown node; the fault of a node that has no metadata.
+        """
+        if node is None:
+            return await description.describe(self._root, self.name)
+        place = description.find(self._root, node)
+        return {"name": node} if place.unit is None else await place.unit.metadata()
+
+    async def _within_deadline(
+        self, work: Callable[[Any, Context], Awaitable[Message]], request: Request, context: Context
+    ) -> Message:
+        now = asyncio.get_running_loop().time()
+        limits = [context.deadline] if context.deadline is not None else []
+        if self.options.deadline_s:
+            limits.append(now + self.options.deadline_s)
+        deadline = min(limits)
+        timed = Context(context.transport, context.headers, context.puid, deadline, context.model)
+        try:
+            async with asyncio.timeout_at(deadline) as limit:
+                return await work(request, timed)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            text = f"graph {self.name} gave no answer within {max(deadline - now, 0):.3f} s"
+            raise DeadlinePassed(text) from None
+
+    async def _predict(self, message: Message, context: Context) -> Message:
+        flight = Flight()
+        answer = await self._visit(self._root, message, context, flight)
+        return finish(answer, flight, context.puid) if self._merges else answer
+
+    async def _visit(self, place: Place, message: Message, context: Context, flight: Flight) -> Message:
+        """The answer of a node and all below it."""
+        if place.guarded is not None:
+            return await self._visit_guarded(place, place.guarded, message, context, flight)
+        if place.input is not None:
+            if self._injects:
+                flight.routing[place.name] = routes.ALL
+            message = await self._call(place, place.input, message, context, flight)
+        if place.children:
+            message = await self._descend(place, message, context, flight)
+        if place.output:
+            message = await self._call(place, Method.TRANSFORM_OUTPUT, message, context, flight)
+        return inject(message, flight) if self._injects else message
+
+    async def _call(self, place: Place, method: Method, message: Message, context: Context, flight: Flight) -> Message:
+        """The answer of a node's own unit to one message."""
+        tap = place.tap
+        if tap is not None:
+            tap.request(message, context)
+        answer = await self._own(place, method, message, context, flight)
+        if self._merges:
+            answer = carry(meta_of(message), answer)
+        if tap is not None:
+            tap.response(answer, context)
+        return answer
+
+    async def _own(
+        self, place: Place, method: Method, request: Request, context: Context, flight: Flight | None
+    ) -> Message:
+        """What a node's own unit answers, or its stand-in where it failed; a fault leaves with the node's name."""
+        unit = place.unit
+        assert unit is not None
+        try:
+            answer = await unit.answer(method, request, context)
+        except Fault as fault:
+            if not fault.node:
+                fault.node = place.name
+            if place.stand_in is None or flight is None or not failed(fault):
+                raise
+            return await self._stand_in(place, method, request, context, flight, fault)
+        if place.label and flight is not None:
+            flight.path[place.name] = place.label
+        return answer
+
+    async def _stand_in(
+        self, place: Place, method: Method, request: Request, context: Context, flight: Flight, fault: Fault
+    ) -> Message:
+        stand_in = place.stand_in
+        place.log_fallback(fault)
+        if isinstance(stand_in, Message):
+            return stand_in
+        assert stand_in is not None
+        if isinstance(request, Message) and method is not Method.ROUTE:
+            return await self._visit(stand_in, request, context, flight)
+        if stand_in.unit is None:
+            raise fault
+        return await self._own(stand_in, method, request, context, flight)
+
+    async def _visit_guarded(
+        self, guard: Place, place: Place, message: Message, context: Context, flight: Flight
+    ) -> Message:
+        try:
+            return await self._visit(place, message, context, flight)
+        except Fault as fault:
+            if not failed(fault):
+                raise
+            return await self._stand_in(guard, Method.PREDICT, message, context, flight, fault)
+
+    async def _descend(self, place: Place, message: Message, context: Context, flight: Flight) -> Message:
+        """The joint answer of a node's children."""
+        if place.chain:
+            for child in place.children:
+                message = await self._visit(child, message, context, flight)
+            return message
+        tap = place.group_tap
+        if tap is not None:
+            tap.request(message, context)
+        route = await self._route(place, message, context, flight)
+        if route == routes.NONE:
+            return message
+        chosen = place.children if route == routes.ALL else place.children[route : route + 1]
+        if place.shadows:
+            answers = await self._beside_shadows(place, chosen, message, context, flight)
+        else:
+            answers = await self._ask(chosen, message, context, flight)
+        answer = answers[0] if not place.combines else await self._combine(place, answers, context, flight)
+        if tap is not None:
+            tap.response(answer, context)
+        return answer
+
+    async def _ask(
+        self, children: Sequence[Place], message: Message, context: Context, flight: Flight
+    ) -> Sequence[Message]:
+        if len(children) == 1:
+            return (await self._visit(children[0], message, context, flight),)
+        return await side_by_side([self._visit(child, message, context, flight) for child in children])
+
+    async def _beside_shadows(
+        self, place: Place, children: Sequence[Place], message: Message, context: Context, flight: Flight
+    ) -> Sequence[Message]:
+        watched = self._shadows.begin(place, self._visit, message, context)
+        try:
+            answers = await self._ask(children, message, context, flight)
+        except BaseException:
+            watched.give_up()
+            raise
+        watched.compare(answers[0])
+        return answers
+
+    async def _route(self, place: Place, message: Message, context: Context, flight: Flight) -> int:
+        if not place.routes:
+            if self._injects:
+                flight.routing[place.name] = routes.ALL
+            return routes.ALL
+        answer = await self._own(place, Method.ROUTE, message, context, flight)
+        route = routes.check_route(routes.route_value(answer, place.name), len(place.children), place.name)
+        if self._merges and (meta := meta_of(answer)):
+            flight.asides.append(meta)
+        flight.routing[place.name] = route
+        return route
+
+    async def _combine(self, place: Place, answers: Sequence[Message], context: Context, flight: Flight) -> Message:
+        if self._injects:
+            flight.routing[place.name] = routes.ALL
+        answer = await self._own(place, Method.AGGREGATE, answers, context, flight)
+        return carry(join([meta_of(one) for one in answers]), answer) if self._merges else answer
+
+    async def _feedback(self, feedback: Feedback, context: Context) -> Message:
+        answer = await self._visit_feedback(self._root, feedback, context)
+        return answer if answer is not None else _echo(feedback)
+
+    async def _visit_feedback(self, place: Place, feedback: Feedback, context: Context) -> Message | None:
+        """Give feedback to the children that answered, then to the node itself.
+
+        Returns: the node's own answer; None where it takes no feedback.
+        """
+        place = place.guarded or place
+        if place.tap is not None:
+            place.tap.feedback(feedback, context)
+        if place.children:
+            chosen = _rewarded(place, feedback)
+            if chosen:
+                await side_by_side([self._visit_feedback(child, feedback, context) for child in chosen])
+        if not place.feedback:
+            return None
+        return await self._own(place, Method.SEND_FEEDBACK, feedback, context, None)
+
+
+def _rewarded(place: Place, feedback: Feedback) -> Sequence[Place]:
+    """The children that a feedback is for."""
+    if place.chain:
+        return place.children
+    route = routes.check_route(routes.feedback_route(feedback, place.name), len(place.children), place.name)
+    if route == routes.NONE:
+        return ()
+    return place.children if route == routes.ALL else place.children[route : route + 1]
+
+
+def _echo(feedback: Feedback) -> Message:
+    """The answer of a graph whose root takes no feedback: what came in, where that is JSON, else nothing."""
+    if isinstance(feedback, json_codec.JsonFeedback):
+        return json_codec.JsonMessage(
+            feedback.raw or b"",
+            feedback.content_type,
+            content_encoding=feedback.content_encoding,
+            query=feedback.query,
+            limit_bytes=feedback.limit_bytes,
+        )
+    return Message.of([], Encoding.NDARRAY)

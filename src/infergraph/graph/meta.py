@@ -1,0 +1,152 @@
+"""What a graph knows about a request, joined into the `meta` of its answer.
+
+    incoming meta ──carry──▶ answer of a node ──…──▶ answer of the root ──finish──▶ answer with routing and path
+
+A component copies the meta it was given into its answer, other units need not; `carry` restores what got lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infergraph.errors import PayloadError
+from infergraph.message import Encoding, Message, Meta
+from infergraph.wire import json_codec, prediction, proto_codec
+
+
+class Flight:
+    """What one request gathers on its way through the graph. Shared by all branches of the request.
+
+    Args:
+        routing: node name to the child chosen there.
+        path: node name to what answered there.
+        asides: the meta of answers that do not travel on: those of routers.
+    """
+
+    __slots__ = ("asides", "path", "routing")
+
+    def __init__(self) -> None:
+        self.routing: dict[str, int] = {}
+        self.path: dict[str, str] = {}
+        self.asides: list[Meta] = []
+
+
+def meta_of(message: Message) -> Meta | None:
+    """The meta of a message; None where it has none or is no message of the protocol."""
+    try:
+        meta = message.meta
+    except PayloadError:
+        return None
+    return meta if isinstance(meta, dict) else None
+
+
+def with_meta(message: Message, meta: Meta) -> Message:
+    """The same message with another meta; all else that it holds is kept in its own spelling.
+
+    Returns: the message itself where it is JSON but no object, which has no place for a meta.
+    """
+    if isinstance(message, json_codec.JsonMessage):
+        document = message.document
+        return json_codec.JsonMessage.of_document({**document, "meta": meta}) if isinstance(document, dict) else message
+    if isinstance(message, proto_codec.ProtoMessage):
+        return _proto_with_meta(message, meta)
+    return Message(message.content._replace(meta=meta))
+
+
+def join(metas: Sequence[Mapping[str, Any] | None]) -> Meta:
+    """Several metas in one: tags and path united (later ones win), metrics in a row, the first puid and routing.
+
+    Source: the microservice specification, section 7, the rule for combiners.
+    """
+    joined: Meta = {}
+    for meta in metas:
+        for key in ("tags", "requestPath"):
+            if meta and isinstance(meta.get(key), dict) and meta[key]:
+                joined[key] = {**joined.get(key, {}), **meta[key]}
+        if meta and isinstance(meta.get("metrics"), list) and meta["metrics"]:
+            joined["metrics"] = [*joined.get("metrics", ()), *meta["metrics"]]
+        for key in ("puid", "routing"):
+            if meta and meta.get(key) and key not in joined:
+                joined[key] = meta[key]
+    return joined
+
+
+def carry(given: Mapping[str, Any] | None, answer: Message) -> Message:
+    """The answer with what it lost of the meta it was asked with; itself where nothing is lost."""
+    if not given:
+        return answer
+    own = meta_of(answer)
+    if own is not None and _holds(own, given):
+        return answer
+    if own is None and not _can_hold(answer):
+        return answer
+    own = own or {}
+    merged = {**own, **join([given, {**own, "metrics": None}])}
+    metrics = _all_metrics(given.get("metrics") or [], own.get("metrics") or [])
+    if metrics:
+        merged["metrics"] = metrics
+    return with_meta(answer, merged)
+
+
+def finish(answer: Message, flight: Flight, puid: str) -> Message:
+    """The root's answer with the routing, the path, the meta of the routers, and the id of the request."""
+    own = meta_of(answer)
+    if own is None and not _can_hold(answer):
+        return answer
+    meta = {**(own or {}), **join([*flight.asides, own])} if flight.asides else {**(own or {})}
+    if flight.routing:
+        meta["routing"] = {**(meta.get("routing") or {}), **flight.routing}
+    if flight.path:
+        meta["requestPath"] = {**flight.path, **(meta.get("requestPath") or {})}
+    if puid and not meta.get("puid"):
+        meta["puid"] = puid
+    return with_meta(answer, meta)
+
+
+def inject(message: Message, flight: Flight) -> Message:
+    """The message with the routing so far in its meta; itself where it has no meta, or is no message.
+
+    Source: the orchestrator specification, section 12; integers keep their digits here.
+    """
+    if not isinstance(message, json_codec.JsonMessage):
+        meta = meta_of(message)
+        return message if meta is None else with_meta(message, {**meta, "routing": dict(flight.routing)})
+    try:
+        document = message.document
+    except PayloadError:
+        return message
+    if not isinstance(document, dict) or not isinstance(document.get("meta"), dict):
+        return message
+    return with_meta(message, {**document["meta"], "routing": dict(flight.routing)})
+
+
+def _proto_with_meta(message: proto_codec.ProtoMessage, meta: Meta) -> Message:
+    donor = prediction.SeldonMessage.FromString(proto_codec.encode(Message.of("", Encoding.STR, meta=meta)))
+    proto = prediction.SeldonMessage.FromString(message.raw)
+    proto.meta.CopyFrom(donor.meta)
+    return proto_codec.ProtoMessage.of_proto(proto)
+
+
+def _holds(own: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    for key in ("tags", "requestPath"):
+        wanted = given.get(key)
+        if wanted and not (isinstance(own.get(key), dict) and wanted.keys() <= own[key].keys()):
+            return False
+    if given.get("puid") and not own.get("puid"):
+        return False
+    metrics = given.get("metrics")
+    return not metrics or (own.get("metrics") or [])[: len(metrics)] == metrics
+
+
+def _all_metrics(given: list[Any], own: list[Any]) -> list[Any]:
+    # A unit that passes metrics on puts its own behind them, so a common beginning is not counted twice.
+    return own if own[: len(given)] == given else [*given, *own]
+
+
+def _can_hold(message: Message) -> bool:
+    """Whether a message without readable meta is one of the protocol, so that meta may be written into it."""
+    try:
+        return message.content.meta is None
+    except PayloadError:
+        return False

@@ -1,0 +1,169 @@
+"""The table that the executor runs over: what each node does, found out once from its type, methods and unit.
+
+    Node tree + units by name ──plan──▶ Place tree
+
+Source: the orchestrator specification, section 6.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from infergraph.errors import Fault, GraphError
+from infergraph.graph.spec import Node
+from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit
+from infergraph.wire import json_codec
+
+_log = logging.getLogger("infergraph.graph")
+
+_INPUT_OF_BUILT_IN = {"SIMPLE_MODEL": Method.PREDICT}
+_ROUTING_BUILT_INS = frozenset({"SIMPLE_ROUTER", "RANDOM_ABTEST"})
+_COMBINING_BUILT_INS = frozenset({"AVERAGE_COMBINER"})
+
+
+class Tap(Protocol):
+    """What a logged node's payloads are shown to; it must neither raise nor wait."""
+
+    def request(self, message: Message, context: Context) -> None:
+        """The node is about to answer `message`."""
+
+    def response(self, message: Message, context: Context) -> None:
+        """The node answered `message`."""
+
+    def feedback(self, feedback: Feedback, context: Context) -> None:
+        """The node gets `feedback`."""
+
+
+class Place(msgspec.Struct, kw_only=True, eq=False):
+    """One node as the executor sees it.
+
+    Args:
+        unit: what it calls; None for a node that only joins others.
+        input: the method of its input phase, if it has one.
+        routes, combines, output, feedback: whether it has that phase.
+        chain: its children run one after the other.
+        children: those that count; `shadows` are called beside them.
+        label: what answers there, for `meta.requestPath`; empty to leave it out.
+        tap: is shown its own calls; `group_tap` what goes into its children and what comes out.
+        stand_in: answers where its own call fails.
+        guarded: for a place that only watches over another one: that one; `stand_in` answers where it fails.
+    """
+
+    name: str
+    node: Node
+    unit: PredictiveUnit | None = None
+    input: Method | None = None
+    routes: bool = False
+    combines: bool = False
+    output: bool = False
+    feedback: bool = False
+    chain: bool = False
+    children: tuple[Place, ...] = ()
+    shadows: tuple[Place, ...] = ()
+    label: str = ""
+    tap: Tap | None = None
+    group_tap: Tap | None = None
+    stand_in: Place | Message | None = None
+    guarded: Place | None = None
+
+    @property
+    def calls(self) -> bool:
+        """Whether the node asks a unit anything."""
+        return self.input is not None or self.routes or self.combines or self.output or self.feedback
+
+    def walk(self) -> list[Place]:
+        """This place and all below it, parents first; shadows and stand-ins are left out."""
+        inner = self.guarded or self
+        return [inner, *(place for child in inner.children for place in child.walk())]
+
+    def log_fallback(self, fault: Fault) -> None:
+        """Leave word that the stand-in answers."""
+        _log.warning("node %s failed, its fallback answers: %s", self.name, fault)
+
+
+def plan(node: Node, units: Mapping[str, PredictiveUnit], taps: Mapping[str, Tap]) -> Place:
+    """The table for a tree.
+
+    Raises: GraphError for a node without its unit, or a tree that cannot run.
+    """
+    _check_names(node)
+    return _place(node, units, taps)
+
+
+def _place(node: Node, units: Mapping[str, PredictiveUnit], taps: Mapping[str, Tap]) -> Place:
+    built_in = node.built_in
+    methods = frozenset(node.methods)
+    has_children = any(not child.shadow for child in node.children)
+    place = Place(
+        name=node.name,
+        node=node,
+        input=_input(node, methods),
+        routes=has_children and (node.type == "ROUTER" or "ROUTE" in methods or built_in in _ROUTING_BUILT_INS),
+        combines=has_children
+        and (node.type == "COMBINER" or "AGGREGATE" in methods or built_in in _COMBINING_BUILT_INS),
+        output=node.type == "OUTPUT_TRANSFORMER" or "TRANSFORM_OUTPUT" in methods,
+        feedback=node.type in ("MODEL", "ROUTER") or "SEND_FEEDBACK" in methods,
+        chain=node.type == "CHAIN",
+        label=node.component or node.packaged or built_in,
+    )
+    if place.calls:
+        place.unit = units.get(node.name)
+        if place.unit is None:
+            raise GraphError(
+                f"node {node.name!r} has nothing to call: give it a component, an endpoint or an implementation",
+                node=node.name,
+            )
+    if place.chain and any(child.shadow for child in node.children):
+        text = f"node {node.name!r}: a shadow cannot stand in a CHAIN; put it beside the node that it shadows"
+        raise GraphError(text, node=node.name)
+    _tap(place, taps.get(node.name))
+    places = [(_place(child, units, taps), child.shadow) for child in node.children]
+    place.children = tuple(child for child, shadow in places if not shadow)
+    place.shadows = tuple(child for child, shadow in places if shadow)
+    return _with_stand_in(place, units, taps)
+
+
+def _input(node: Node, methods: frozenset[str]) -> Method | None:
+    if node.type == "TRANSFORMER" or "TRANSFORM_INPUT" in methods:
+        return Method.TRANSFORM_INPUT
+    return Method.PREDICT if node.type == "MODEL" else _INPUT_OF_BUILT_IN.get(node.built_in)
+
+
+def _tap(place: Place, tap: Tap | None) -> None:
+    # The reference records a combiner's children and its own call alike; here each pair is recorded once.
+    place.tap = tap
+    if tap is not None and place.node.children and place.input is None and not place.output:
+        place.group_tap = tap
+
+
+def _with_stand_in(place: Place, units: Mapping[str, PredictiveUnit], taps: Mapping[str, Tap]) -> Place:
+    fallback = place.node.fallback
+    if fallback is None:
+        return place
+    stand_in: Place | Message
+    stand_in = (
+        json_codec.JsonMessage.of_document(fallback) if isinstance(fallback, dict) else _place(fallback, units, taps)
+    )
+    if place.calls:
+        place.stand_in = stand_in
+        return place
+    return Place(name=place.name, node=place.node, guarded=place, stand_in=stand_in)
+
+
+def _check_names(root: Node) -> None:
+    """Nodes may share a name only if they are the same thing, since units are found by it."""
+    seen: dict[str, Any] = {}
+    for node in _all(root):
+        what = (node.component, node.implementation, node.endpoint, node.parameters, node.model_uri)
+        if seen.setdefault(node.name, what) != what:
+            raise GraphError(f"two nodes are named {node.name!r} but are not the same", node=node.name)
+
+
+def _all(root: Node) -> list[Node]:
+    nodes = list(root.walk())
+    stand_ins = [node.fallback for node in nodes if isinstance(node.fallback, Node)]
+    return [*nodes, *(node for stand_in in stand_ins for node in _all(stand_in))]

@@ -1,0 +1,135 @@
+"""Call shadow children beside the live ones, compare what they answer, and keep their answers to ourselves.
+
+message ─┬─▶ live children ──▶ answer ──────────┬─▶ on its way, never waiting
+         └─▶ shadow, in the background ─────────┴─▶ compared, logged, dropped
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from infergraph.errors import Fault
+from infergraph.graph.meta import Flight
+from infergraph.graph.places import Place
+from infergraph.message import Context, Message
+
+_log = logging.getLogger("infergraph.shadow")
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """What a shadow did beside the live answer.
+
+    Args:
+        node: the shadow's name.
+        same: whether both payloads are equal (arrays: of one shape, each value within 1e-9 of the other).
+        difference: the largest absolute difference of two numeric arrays of one shape, else None.
+        fault: what the shadow failed with; empty if it answered.
+    """
+
+    node: str
+    same: bool
+    difference: float | None = None
+    fault: str = ""
+
+
+class Visit(Protocol):
+    """The executor's visit of a place."""
+
+    def __call__(
+        self, place: Place, message: Message, context: Context, flight: Flight
+    ) -> Coroutine[Any, Any, Message]:
+        """The place's answer."""
+
+
+class Watched:
+    """The shadows of one request, waiting for the live answer."""
+
+    __slots__ = ("_live",)
+
+    def __init__(self, live: asyncio.Future[Message]) -> None:
+        self._live = live
+
+    def compare(self, live: Message) -> None:
+        """Hand over the live answer; returns at once."""
+        if not self._live.done():
+            self._live.set_result(live)
+
+    def give_up(self) -> None:
+        """There will be no live answer."""
+        self._live.cancel()
+
+
+class Shadows:
+    """The shadow calls in flight.
+
+    Args:
+        limit: how many at most; further ones are left out, with a word in the log.
+        report: gets each comparison, beside the log.
+    """
+
+    def __init__(self, limit: int, report: Callable[[Comparison], None] | None = None) -> None:
+        self._limit = limit
+        self._report = report
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, place: Place, visit: Visit, message: Message, context: Context) -> Watched:
+        """Start calling the shadows of a place."""
+        loop = asyncio.get_running_loop()
+        live: asyncio.Future[Message] = loop.create_future()
+        for shadow in place.shadows:
+            if len(self._tasks) >= self._limit:
+                _log.warning("shadow %s left out: %d shadow calls are in flight", shadow.name, self._limit)
+                continue
+            task = loop.create_task(self._watch(shadow, visit(shadow, message, context, Flight()), live))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return Watched(live)
+
+    async def settle(self) -> None:
+        """Wait until no shadow call is in flight."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def stop(self) -> None:
+        """Cancel all shadow calls."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _watch(
+        self, shadow: Place, answering: Coroutine[Any, Any, Message], live: asyncio.Future[Message]
+    ) -> None:
+        try:
+            answer = await answering
+            expected = await asyncio.shield(live)
+            comparison = compare(shadow.name, expected, answer)
+        except Fault as fault:
+            comparison = Comparison(shadow.name, same=False, fault=str(fault))
+        except asyncio.CancelledError:
+            if live.cancelled():
+                return
+            raise
+        except Exception as error:  # noqa: BLE001  a shadow's bug must stay with the shadow
+            _log.exception("shadow %s", shadow.name)
+            comparison = Comparison(shadow.name, same=False, fault=repr(error))
+        _log.info("shadow %s: same=%s difference=%s %s", *msgspec.structs.astuple(comparison))
+        if self._report is not None:
+            self._report(comparison)
+
+
+def compare(node: str, live: Message, shadow: Message) -> Comparison:
+    """Two answers side by side; raises PayloadError if one of them cannot be read."""
+    left, right = live.payload, shadow.payload
+    if not (live.encoding.is_array and shadow.encoding.is_array):
+        return Comparison(node, same=live.encoding is shadow.encoding and left == right)
+    left, right = np.asarray(left), np.asarray(right)
+    if left.shape != right.shape or left.dtype.kind not in "biuf" or right.dtype.kind not in "biuf":
+        return Comparison(node, same=left.shape == right.shape and bool(np.array_equal(left, right)))
+    difference = float(np.max(np.abs(left.astype(float) - right.astype(float)), initial=0.0))
+    return Comparison(node, same=difference <= 1e-9, difference=difference)
