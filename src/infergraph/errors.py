@@ -30,6 +30,7 @@ Wire codes are chosen at the edges, from one table each.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -76,7 +77,7 @@ class ComponentError(Fault):
 
     Args:
         status: the HTTP status that the user's own exception asked for, if any.
-        body: the whole JSON answer that the user's own error handler made, if any.
+        answer: status, body and headers that the user's own error handler made, if any.
     """
 
     def __init__(
@@ -86,11 +87,11 @@ class ComponentError(Fault):
         reason: str | None = None,
         node: str = "",
         status: int | None = None,
-        body: object = None,
+        answer: tuple[int, bytes, Mapping[str, str]] | None = None,
     ) -> None:
         super().__init__(text, reason=reason, node=node)
         self.status = status
-        self.body = body
+        self.answer = answer
 
 
 class BadMetric(ComponentError):

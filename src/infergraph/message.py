@@ -252,6 +252,10 @@ class PredictiveUnit(ABC):
         """
         return Message.of("healthy", Encoding.STR)
 
+    async def status(self, node: str, context: Context) -> Message:
+        """The health of one node of a graph; a unit that is no graph tells its own."""
+        return await self.health(context)
+
     @abstractmethod
     async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
         """The unit's metadata in the protocol's JSON spelling; `node` asks a graph about one of its nodes.

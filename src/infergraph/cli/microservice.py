@@ -1,0 +1,103 @@
+"""`infergraph microservice`: the flags, environment and exit codes of seldon-core-microservice.
+
+Kept: names, defaults, which of flag and environment wins, exit 2 for a bad flag and 255 for an unknown argument.
+Mended: `--debug false` is false, `TRACING=true` and lower-case log levels are understood, OUTPUT_TRANSFORMER is taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from infergraph import settings
+from infergraph.cli.serving import serve_target
+from infergraph.errors import SettingsError
+from infergraph.settings import read_bool
+
+EXIT_UNKNOWN_ARGUMENT = 255
+_SERVICE_TYPES = ("MODEL", "ROUTER", "TRANSFORMER", "COMBINER", "OUTPUT_TRANSFORMER", "OUTLIER_DETECTOR")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+DEFAULTS: dict[str, Any] = {"host": "0.0.0.0", "tasks": False, "keepalive_s": 75.0}
+"""Settings whose defaults differ from those of `serve`."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="infergraph microservice",
+        description="Serve a component with the flags and environment of seldon-core-microservice.",
+    )
+    parser.add_argument("interface_name", help="MyModel (class MyModel of module MyModel) or package.module.Class")
+    parser.add_argument("--service-type", choices=_SERVICE_TYPES, default="MODEL")
+    parser.add_argument("--parameters", help="JSON list of {name, value, type}; beats PREDICTIVE_UNIT_PARAMETERS")
+    parser.add_argument("--log-level", choices=_LEVELS, default=None)
+    parser.add_argument("--debug", nargs="?", type=read_bool, const=True, default=None)
+    parser.add_argument("--tracing", nargs="?", type=_count, const=1, default=None)
+    parser.add_argument("--persistence", nargs="?", type=_count, const=1, default=0)
+    parser.add_argument("--access-log", nargs="?", type=read_bool, const=True, default=None)
+    parser.add_argument("--single-threaded", nargs="?", type=_count, const=1, default=None)
+    parser.add_argument("--pidfile", default=None)
+    for name in ("workers", "threads", "max-requests", "max-requests-jitter", "keepalive"):
+        parser.add_argument(f"--{name}", type=int, default=None)
+    for name in ("http-port", "grpc-port", "metrics-port", "grpc-workers", "grpc-threads"):
+        parser.add_argument(f"--{name}", type=int, default=None)
+    return parser
+
+
+def _count(text: str) -> int:
+    """A number, or a boolean as people spell it."""
+    return int(text) if text.lstrip("-").isdigit() else int(read_bool(text))
+
+
+def given_settings(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Settings by name that the flags (and the original's own environment names) ask for; None where not given."""
+    given: dict[str, Any] = {
+        name: getattr(arguments, name)
+        for name in (
+            "parameters",
+            "workers",
+            "threads",
+            "max_requests",
+            "max_requests_jitter",
+            "access_log",
+            "http_port",
+            "grpc_port",
+            "metrics_port",
+        )
+    }
+    given["keepalive_s"] = arguments.keepalive
+    # The environment beats the flag here, as in the original.
+    given["log_level"] = None if environment.get("SELDON_LOG_LEVEL") else arguments.log_level
+    if _or_environment(arguments.debug, environment, "SELDON_DEBUG", read_bool):
+        given["log_level"] = "DEBUG"
+    if _or_environment(arguments.single_threaded, environment, "FLASK_SINGLE_THREADED", _count):
+        given["threads"] = 1
+    grpc_workers = _or_environment(arguments.grpc_workers, environment, "GRPC_WORKERS", int)
+    if grpc_workers == 0:
+        given["grpc"] = False
+    if given["threads"] is None:
+        # One pool answers both protocols here, so the larger wish counts.
+        threads = _or_environment(None, environment, "GUNICORN_THREADS", int) or 1
+        wished = _or_environment(arguments.grpc_threads, environment, "GRPC_THREADS", int) or 1
+        given["threads"] = max(threads, wished)
+    return given
+
+
+def _or_environment(value: Any, environment: Mapping[str, str], name: str, read: Any) -> Any:
+    if value is not None or environment.get(name, "") == "":
+        return value
+    try:
+        return read(environment[name])
+    except ValueError as error:
+        raise SettingsError(f"{name}={environment[name]!r} cannot be read: {error}") from error
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """Serve as the flags and the environment say; the process ends with the exit code."""
+    parsed, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        print(f"infergraph microservice: unknown arguments: {' '.join(unknown)}", file=sys.stderr)
+        sys.exit(EXIT_UNKNOWN_ARGUMENT)
+    loaded = settings.load(environment, given_settings(parsed, environment), defaults=DEFAULTS)
+    serve_target(parsed.interface_name, loaded.settings, command="microservice")

@@ -1,0 +1,77 @@
+"""From a target and settings to a running supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from infergraph import assembly
+from infergraph.errors import SettingsError, TargetError
+from infergraph.serving import supervisor
+from infergraph.settings import Settings
+
+_CURL = """curl -s http://ADDRESS -H 'Content-Type: application/json' -d '{"data":{"ndarray":[[1,2]]}}'"""
+
+
+def serve_target(
+    target: str,
+    settings: Settings,
+    *,
+    nodes: Sequence[str] = (),
+    predictor: str = "",
+    reload: bool = False,
+    command: str = "serve",
+) -> NoReturn:
+    """Become the supervisor of `target`; the process ends with its exit code.
+
+    Raises: StartupFault for what can be known before anything starts.
+    """
+    _check_file(target)
+    source = assembly.source_of(target, settings, nodes=_parse_nodes(nodes), predictor=predictor)
+    plan = supervisor.Plan(
+        settings=msgspec.to_builtins(settings),
+        source=msgspec.to_builtins(source),
+        command=command,
+        reload_paths=_watched(target) if reload else (),
+        banner=_banner(target, settings),
+    )
+    supervisor.replace_process(plan)
+
+
+def _check_file(target: str) -> None:
+    """A file that is not there is told at once, not after the workers have started."""
+    file = target.rpartition(":")[0] if ".py:" in target else target
+    if file.endswith((".py", *assembly.GRAPH_ENDINGS)) and not Path(file).is_file():
+        raise TargetError(f"there is no file {file}")
+
+
+def _parse_nodes(nodes: Sequence[str]) -> dict[str, str]:
+    parsed = {}
+    for node in nodes:
+        name, equals, target = node.partition("=")
+        if not equals or not name or not target:
+            raise SettingsError(f"--node {node!r} must look like NAME=TARGET")
+        parsed[name] = target
+    return parsed
+
+
+def _watched(target: str) -> tuple[str, ...]:
+    file = Path(target.partition(":")[0])
+    return (str(file.resolve().parent),) if file.suffix else (str(Path.cwd()),)
+
+
+def _banner(target: str, settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    path = "api/v1.0/predictions" if assembly.is_graph(target) else "predict"
+    lines = [f"serving {target}", f"  REST     http://{host}:{{http_port}}   (documents: /docs)"]
+    if settings.grpc:
+        lines.append(f"  gRPC     {host}:{{grpc_port}}")
+    lines.append(f"  metrics  http://{host}:{{metrics_port}}{settings.metrics_path}")
+    if settings.tasks:
+        meaning = settings.task_immediate_means.value
+        lines.append(f"  tasks    POST http://{host}:{{http_port}}/tasks   (immediate=true means {meaning})")
+    lines.append(f"  try      {_CURL.replace('ADDRESS', host + ':{http_port}/' + path)}")
+    return "\n".join(lines)

@@ -1,0 +1,11 @@
+"""A user's class: find it, construct it, and answer messages with it.
+
+target ──targets──▶ object ──hooks──▶ table of methods ──unit──▶ PredictiveUnit
+                                                         └─answers: what came back ─▶ Message
+"""
+
+from infergraph.component.parameters import parse_parameters
+from infergraph.component.targets import construct, find
+from infergraph.component.unit import Component, ComponentOptions, Recorder
+
+__all__ = ["Component", "ComponentOptions", "Recorder", "construct", "find", "parse_parameters"]

@@ -1,0 +1,172 @@
+"""What user code returned, turned into a message by the protocol's rules.
+
+    result ─▶ payload and encoding (mirrors the request's) ─▶ names ─▶ meta
+
+Source: the microservice specification, sections 6 and 7; the contract suite repeats its tables.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from infergraph.errors import ComponentError
+from infergraph.message import Encoding, Message, Meta
+
+
+class Returned(NamedTuple):
+    """A result with the tags and metrics that came with it."""
+
+    data: Any
+    tags: Mapping[str, Any] | None = None
+    metrics: Any = None
+
+
+class Own(NamedTuple):
+    """What the component adds to the meta of an answer."""
+
+    tags: Mapping[str, Any] | None
+    metrics: Sequence[Mapping[str, Any]]
+    request_path: Mapping[str, str] | None
+
+
+def unwrap(result: Any) -> Returned:
+    """The parts of a SeldonResponse; any other result is data alone."""
+    if _is_response(type(result)):
+        return Returned(result.data, getattr(result, "tags", None), getattr(result, "metrics", None))
+    return Returned(result)
+
+
+_RESPONSES: dict[type, bool] = {}
+
+
+def _is_response(kind: type) -> bool:
+    known = _RESPONSES.get(kind)
+    if known is None:
+        # By name: the class may be ours, or that of an installed seldon_core.
+        known = _RESPONSES[kind] = any(base.__name__ == "SeldonResponse" for base in kind.__mro__)
+    return known
+
+
+class Shaped(NamedTuple):
+    """A payload in its encoding; `columns` is the size of the second axis, or None below two axes."""
+
+    payload: Any
+    encoding: Encoding
+    columns: int | None
+    names: list[str] | None = None
+
+
+def shape(result: Any, asked: Encoding) -> Shaped:
+    """The payload and encoding of a result.
+
+    Args:
+        result: what user code returned.
+        asked: the encoding of the request, which array answers mirror.
+    Raises:
+        ComponentError: an unsupported type (it is named), or a list that makes no rectangular array.
+    """
+    if isinstance(result, np.ndarray):
+        return _shape_array(result, result, asked)
+    if isinstance(result, dict):
+        return Shaped(result, Encoding.JSON, None)
+    if isinstance(result, list | tuple):
+        return _shape_list(list(result), asked)
+    if isinstance(result, str):
+        return Shaped(result, Encoding.STR, None)
+    if isinstance(result, bytes | bytearray | memoryview):
+        return Shaped(bytes(result), Encoding.BIN, None)
+    return _shape_other(result, asked)
+
+
+def _shape_other(result: Any, asked: Encoding) -> Shaped:
+    if isinstance(result, np.generic):
+        return _shape_array(np.asarray(result), np.asarray(result), asked)
+    if hasattr(result, "DESCRIPTOR") and result.DESCRIPTOR.full_name == "google.protobuf.Any":
+        return Shaped(result, Encoding.CUSTOM, None)
+    if hasattr(result, "__array__"):  # DataFrame, Series, a CPU tensor
+        array = np.asarray(result)
+        shaped = _shape_array(array, array, asked)
+        columns = getattr(result, "columns", None)
+        return shaped if columns is None else shaped._replace(names=[str(column) for column in columns])
+    raise ComponentError(
+        f"Unknown data type returned as payload (must be list or np array): {type(result).__name__} {result!r:.200}"
+    )
+
+
+def _shape_array(array: np.ndarray[Any, Any], original: Any, asked: Encoding) -> Shaped:
+    numeric = np.issubdtype(array.dtype, np.number)
+    columns = array.shape[1] if array.ndim > 1 else None
+    if not numeric:
+        return Shaped(original, Encoding.NDARRAY, columns)
+    if asked is Encoding.NDARRAY or asked is Encoding.TFTENSOR:
+        return Shaped(original if asked is Encoding.NDARRAY else array, asked, columns)
+    return Shaped(array, Encoding.TENSOR, columns)
+
+
+def _shape_list(rows: list[Any], asked: Encoding) -> Shaped:
+    if rows and isinstance(rows[0], dict | str):  # rows of a task, labels: no array is needed to know
+        return Shaped(rows, Encoding.NDARRAY, None)
+    try:
+        array = np.array(rows)
+    except ValueError as error:
+        raise ComponentError(f"the list returned is ragged and makes no array: {error}") from error
+    return _shape_array(array, rows, asked)
+
+
+def default_names(columns: int | None) -> list[str]:
+    """`t:0`, `t:1`, … for an array of two or more axes, else nothing."""
+    return [] if columns is None else [f"t:{column}" for column in range(columns)]
+
+
+def branch(result: Any) -> int:
+    """The child that a router's result names: n, -1 for all, -2 for none.
+
+    Raises: ComponentError for anything but an integer; a bool is none.
+    """
+    if isinstance(result, numbers.Integral | np.integer) and not isinstance(result, bool | np.bool_):
+        return int(result)
+    raise ComponentError(
+        f"Routing response must be int but got {result!r:.200}", status=400, reason="MICROSERVICE_BAD_DATA"
+    )
+
+
+def meta_of(requests: Sequence[Message], own: Own, response: Returned, *, carries: bool) -> Meta:
+    """The meta of an answer.
+
+    Args:
+        requests: the message asked with; several for a combiner.
+        own: what the component adds.
+        response: tags and metrics that came with the result; they win.
+        carries: whether the requests' tags, metrics and path travel on (not through routers, feedback and health).
+    """
+    if not requests:
+        given: Sequence[Mapping[str, Any]] = ()
+    else:
+        given = [message.meta for message in requests if message.meta]
+    meta: Meta = {}
+    if given and requests[0].meta and (puid := requests[0].meta.get("puid")):
+        meta["puid"] = puid
+    travelling = given if carries else ()
+    tags = _union(*(entry.get("tags") for entry in travelling), own.tags, response.tags)
+    if tags:
+        meta["tags"] = tags
+    metrics = [metric for entry in travelling for metric in entry.get("metrics") or ()]
+    metrics.extend(own.metrics)
+    if metrics:
+        meta["metrics"] = metrics
+    path = _union(own.request_path, *(entry.get("requestPath") for entry in travelling))
+    if path:
+        meta["requestPath"] = path
+    return meta
+
+
+def _union(*mappings: Mapping[str, Any] | None) -> dict[str, Any]:
+    union: dict[str, Any] = {}
+    for mapping in mappings:
+        if mapping:
+            union.update(mapping)
+    return union

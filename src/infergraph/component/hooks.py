@@ -1,0 +1,146 @@
+"""What a component can do: found out once, by name and signature, and kept in a table.
+
+A component may leave out `names`, `meta` or `routing`, or take `**kwargs`: the signature says how each hook is called,
+so a TypeError from inside user code is the user's own and is raised once.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from infergraph.message import Method
+
+_OPTIONAL = {
+    Method.AGGREGATE: (),
+    Method.SEND_FEEDBACK: ("routing",),
+}
+_POSITIONAL = {
+    Method.AGGREGATE: ("features", "names"),
+    Method.SEND_FEEDBACK: ("features", "names", "reward", "truth"),
+}
+
+
+class Hook(NamedTuple):
+    """One callable of the component; `call` takes all that the protocol offers and passes what the hook takes."""
+
+    call: Callable[..., Any]
+    is_async: bool
+
+
+class MethodHooks(NamedTuple):
+    """The ways in which a component answers one method; None where it has no such way."""
+
+    plain: Hook | None
+    raw: Hook | None
+    rest: Hook | None
+    grpc: Hook | None
+
+    @property
+    def is_async(self) -> bool:
+        """Whether any of them must be awaited."""
+        return any(hook is not None and hook.is_async for hook in self)
+
+
+def visit(component: object) -> dict[Method, MethodHooks]:
+    """The table of hooks of `component`."""
+    return {method: _visit_method(component, method) for method in Method}
+
+
+def _visit_method(component: object, method: Method) -> MethodHooks:
+    plain = own(component, method.value)
+    return MethodHooks(
+        plain=None if plain is None else Hook(fit(plain, method), is_coroutine(plain)),
+        raw=single(component, f"{method.value}_raw"),
+        rest=single(component, f"{method.value}_rest"),
+        grpc=single(component, f"{method.value}_grpc"),
+    )
+
+
+def own(component: object, name: str) -> Callable[..., Any] | None:
+    """The component's callable `name`; None where it is missing or only inherited from Seldon's base class.
+
+    That base class defines every hook to raise "not implemented", which the protocol treats as missing.
+    """
+    found = getattr(component, name, None)
+    if not callable(found) or getattr(found, "__module__", None) == "seldon_core.user_model":
+        return None
+    return found  # type: ignore[no-any-return]
+
+
+def single(component: object, name: str) -> Hook | None:
+    """The hook `name` that takes its arguments as they are."""
+    found = own(component, name)
+    return None if found is None else Hook(found, is_coroutine(found))
+
+
+def is_coroutine(function: Callable[..., Any]) -> bool:
+    """Whether calling `function` gives something to await."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def fit(function: Callable[..., Any], method: Method) -> Callable[..., Any]:
+    """`function` behind the protocol's full argument list.
+
+    The result is called as f(X, names, meta) for predict, the transforms and route, f(Xs, names) for aggregate, and
+    f(X, names, reward, truth, routing) for feedback.
+    """
+    positional = _POSITIONAL.get(method, ("features", "names"))
+    optional = _OPTIONAL.get(method, ("meta",))
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # written in C: it gets the positional arguments
+        return _drop(function, positions=len(positional), dropped=len(optional))
+    taken = _positions(parameters, positional, optional)
+    by_name = _keywords(parameters, positional[taken:] + optional)
+    return _caller(function, positional, optional, taken, by_name)
+
+
+def _positions(parameters: Sequence[inspect.Parameter], positional: tuple[str, ...], optional: tuple[str, ...]) -> int:
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return len(positional)
+    usable = [
+        parameter
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.name not in optional
+    ]
+    return min(len(usable), len(positional))
+
+
+def _keywords(parameters: Sequence[inspect.Parameter], candidates: tuple[str, ...]) -> tuple[str, ...]:
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return candidates
+    names = {parameter.name for parameter in parameters if parameter.kind is not parameter.POSITIONAL_ONLY}
+    return tuple(name for name in candidates if name in names)
+
+
+def _drop(function: Callable[..., Any], *, positions: int, dropped: int) -> Callable[..., Any]:
+    if not dropped:
+        return function
+    return lambda *arguments: function(*arguments[:positions])
+
+
+def _caller(
+    function: Callable[..., Any],
+    positional: tuple[str, ...],
+    optional: tuple[str, ...],
+    taken: int,
+    by_name: tuple[str, ...],
+) -> Callable[..., Any]:
+    """The common shapes are spelt out, since they are on the hot path; the rest is assembled by name."""
+    if optional == ("meta",):
+        if taken == 2 and by_name == ("meta",):
+            return lambda features, names, meta: function(features, names, meta=meta)
+        if taken == 2 and not by_name:
+            return lambda features, names, meta: function(features, names)
+        if taken == 1 and not by_name:
+            return lambda features, names, meta: function(features)
+    every = positional + optional
+
+    def call(*arguments: Any) -> Any:
+        offered = dict(zip(every, arguments, strict=True))
+        return function(*arguments[:taken], **{name: offered[name] for name in by_name})
+
+    return call

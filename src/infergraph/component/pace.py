@@ -1,0 +1,112 @@
+"""Where a component's plain methods run: on the event loop if they are far faster than a thread hop, else in a pool."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from infergraph.settings import Execution
+
+T = TypeVar("T")
+
+_INLINE_BELOW_S = 0.0002
+_SMOOTHING = 0.1
+_THREAD_BOUND = (sqlite3.Connection, threading.local)
+
+
+def is_thread_bound(component: object) -> bool:
+    """Whether the component holds something that must be used in the thread that made it."""
+    try:
+        return any(isinstance(value, _THREAD_BOUND) for value in vars(component).values())
+    except TypeError:
+        return False
+
+
+def drive(work: Coroutine[Any, Any, T]) -> T:
+    """Run to its end a coroutine that awaits nothing.
+
+    Plain hooks and awaited hooks share one implementation; where every hook is plain, this runs it in a thread.
+    """
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    work.close()
+    raise RuntimeError("a plain hook waited for something")
+
+
+class Pace:
+    """Runs plain work inline or in a bounded thread pool, by the time it was measured to take.
+
+    One thread (the default) means that no two calls of user code ever overlap: inline work waits for the pool.
+    """
+
+    def __init__(self, execution: Execution, threads: int, name: str) -> None:
+        self._execution = execution
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-unit")
+        self._expected_s = 1.0
+        self._in_pool = 0
+
+    def pin_to_threads(self) -> None:
+        """From now on never inline."""
+        self._execution = Execution.THREAD
+
+    async def run(self, work: Coroutine[Any, Any, T], *, large: bool = False) -> T:
+        """The result of `work`; `large` work (a big message) never runs inline unless that is pinned."""
+        if self._is_inline(large):
+            started = time.perf_counter()
+            try:
+                return await work
+            finally:
+                self._learn(time.perf_counter() - started)
+        loop = asyncio.get_running_loop()
+        self._in_pool += 1
+        future = self._pool.submit(self._timed, work)
+        future.add_done_callback(lambda done: self._left(loop, done, work))
+        return await asyncio.wrap_future(future)
+
+    def _left(self, loop: asyncio.AbstractEventLoop, done: Future[Any], work: Coroutine[Any, Any, Any]) -> None:
+        if done.cancelled():
+            work.close()
+        try:
+            loop.call_soon_threadsafe(self._count_out)
+        except RuntimeError:
+            self._count_out()  # the loop has gone: nobody counts any more
+
+    def _count_out(self) -> None:
+        self._in_pool -= 1
+
+    def _is_inline(self, large: bool) -> bool:
+        if self._execution is Execution.AUTO:
+            return self._expected_s < _INLINE_BELOW_S and not large and not self._in_pool
+        return self._execution is Execution.INLINE
+
+    def _timed(self, work: Coroutine[Any, Any, T]) -> T:
+        started = time.perf_counter()
+        try:
+            return drive(work)
+        finally:
+            self._learn(time.perf_counter() - started)
+
+    def _learn(self, seconds: float) -> None:
+        known = self._expected_s
+        # The first measurement replaces the guess; a slow call counts at once, fast ones win trust slowly.
+        self._expected_s = (
+            seconds
+            if known == 1.0
+            else max(seconds if seconds > 10 * known else 0.0, known + _SMOOTHING * (seconds - known))
+        )
+
+    async def call(self, function: Any) -> Any:
+        """Run a plain function in the pool (load, for one)."""
+        return await asyncio.wrap_future(self._pool.submit(function))
+
+    def close(self) -> None:
+        """Let running work end and take no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,135 @@
+"""Find what a target names, and construct it.
+
+A target is `module:Class`, `path/to/file.py:Class`, `path/to/file.py`, `package.module.Class`, or Seldon's bare name
+`MyModel` (class MyModel of module MyModel).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from infergraph.errors import TargetError
+from infergraph.message import Method
+
+_HOOKS = frozenset(f"{method.value}{suffix}" for method in Method for suffix in ("", "_raw", "_rest", "_grpc"))
+
+
+def find(target: str, folder: Path | None = None) -> Any:
+    """What `target` names: a class, a factory function or a ready object.
+
+    Args:
+        folder: where modules and relative files are looked for; the working directory by default. It is put on
+            `sys.path`, as is the folder of a file, so that the file's own imports work.
+    Raises:
+        TargetError: no such file, module or attribute.
+        Exception: whatever the user's module raises while it is imported.
+    """
+    folder = (folder or Path.cwd()).resolve()
+    _put_on_path(folder)
+    source, _, attribute = target.partition(":")
+    if source.endswith(".py"):
+        module = _module_of_file(folder / source)
+        return _attribute(module, attribute, target) if attribute else _only_class(module, Path(source).stem)
+    if not attribute:
+        source, _, attribute = target.rpartition(".")
+        source, attribute = (source, attribute) if source else (target, target)
+    return _attribute(_module(source, target), attribute, target)
+
+
+def construct(found: Any, arguments: Mapping[str, Any], target: str) -> Any:
+    """The object that serves: `found(**arguments)`, or `found` itself if it is an object already.
+
+    Raises:
+        TargetError: arguments for a ready object, or arguments that the constructor does not take (it names them).
+        Exception: whatever the user's constructor raises.
+    """
+    if not callable(found) or (not inspect.isclass(found) and any(hasattr(found, hook) for hook in _HOOKS)):
+        if arguments:
+            raise TargetError(f"{target} is an object already and takes no parameters: {', '.join(arguments)}")
+        return found
+    try:
+        inspect.signature(found).bind(**arguments)
+    except TypeError as error:
+        raise TargetError(f"{target} cannot be constructed with the parameters given: {error}") from error
+    except ValueError:
+        pass  # a class written in C shows no signature: the call itself will tell
+    return found(**arguments)
+
+
+def _put_on_path(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _module(name: str, target: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise TargetError(f"{target}: there is no module {error.name!r} in {sys.path[0]} or on the path") from error
+        raise
+    except ValueError as error:  # an empty name or stray dots
+        raise TargetError(f"{target!r} names no module: {error}") from error
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    path = path.resolve()
+    if not path.is_file():
+        raise TargetError(f"there is no file {path}")
+    _put_on_path(path.parent)
+    loaded = sys.modules.get(path.stem)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        return loaded
+    # A file may bear the name of an installed module: then it is loaded beside it, not instead of it.
+    name = path.stem if loaded is None and importlib.util.find_spec(path.stem) is None else f"_infergraph_{path.stem}"
+    found = importlib.util.find_spec(path.stem) if loaded is None else None
+    if found is not None and found.origin == str(path):
+        return importlib.import_module(path.stem)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{path} cannot be loaded as a Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _attribute(module: ModuleType, attribute: str, target: str) -> Any:
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            classes = ", ".join(sorted(_classes(module))) or "none"
+            raise TargetError(f"{target}: {module.__name__} has no {attribute!r}; its classes are: {classes}")
+        found = getattr(found, part)
+    return found
+
+
+def _classes(module: ModuleType) -> dict[str, type]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__
+    }
+
+
+def _only_class(module: ModuleType, stem: str) -> Any:
+    classes = _classes(module)
+    serving = {name: value for name, value in classes.items() if any(hasattr(value, hook) for hook in _HOOKS)}
+    for choice in (classes.get(stem), *(serving.values() if len(serving) == 1 else ())):
+        if choice is not None:
+            return choice
+    names = ", ".join(sorted(serving or classes)) or "none"
+    raise TargetError(
+        f"{stem}.py does not say which class to serve; add one after a colon: {stem}.py:NAME (has: {names})"
+    )

@@ -1,0 +1,514 @@
+"""A component as a predictive unit.
+
+    answer(method) ─▶ Pace (inline or thread) ─▶ deprecated hook | raw hook | plain hook | the protocol's default
+                                                        ─▶ answers: payload, names, meta ─▶ Message
+
+There is one implementation for plain and async hooks: a coroutine that awaits only what is async, and that a thread
+drives to its end where nothing is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn, Protocol
+
+import msgspec
+import numpy as np
+
+from infergraph.component import answers, hooks
+from infergraph.component import metadata as model_metadata
+from infergraph.component.answers import Own, Returned
+from infergraph.component.hooks import Hook, MethodHooks
+from infergraph.component.pace import Pace, is_thread_bound
+from infergraph.errors import BadMetadata, ComponentError, Fault, MethodMissing, PayloadError
+from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.settings import Execution
+from infergraph.wire import json_codec, prediction, proto_codec
+from infergraph.wire.json_codec import JsonFeedback, JsonMessage
+from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
+
+_log = logging.getLogger(__name__)
+
+LARGE_BYTES = 64 * 1024
+_METRIC_METHODS = {
+    Method.PREDICT: "predict",
+    Method.TRANSFORM_INPUT: "inputtransform",
+    Method.TRANSFORM_OUTPUT: "outputtransform",
+    Method.ROUTE: "router",
+    Method.AGGREGATE: "aggregate",
+    Method.SEND_FEEDBACK: "feedback",
+}
+_NOT_IMPLEMENTED = "SeldonNotImplementedError"
+
+
+class Recorder(Protocol):
+    """Where a component's own metrics go."""
+
+    def validate(self, metrics: object) -> list[dict[str, Any]]:
+        """The metrics as a list of dicts; BadMetric if they are none."""
+
+    def record(self, metrics: list[dict[str, Any]], method: str) -> None:
+        """Count them; `method` is the protocol's label."""
+
+    def record_feedback(self, reward: float) -> None:
+        """Count one reward."""
+
+
+ErrorHandler = Callable[[object, Exception], "tuple[int, bytes, Mapping[str, str]] | None"]
+"""The user's own error handlers: (blueprint, exception) to status, body and headers, or None if none fits."""
+
+
+class ComponentOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a component needs to know of its surroundings.
+
+    Args:
+        unit_id: the unit's name in its graph; key of requestPath and of the recorded route; empty if it has none.
+        image: the container image, `name:version`; value of requestPath.
+        threads: size of the pool for plain methods.
+    """
+
+    unit_id: str = ""
+    image: str = ""
+    include_metrics: bool = True
+    count_feedback: bool = True
+    strict: bool = False
+    feature_names: bool = False
+    payload_passthrough: bool = False
+    execution: Execution = Execution.AUTO
+    threads: int = 1
+    model_metadata: str = ""
+
+
+class Component(PredictiveUnit):
+    """Wraps the object that `make` constructs; nothing of the user's runs before `start`.
+
+    Promises: hooks are looked up once; a hook is called once per request; with one thread (the default) no two calls
+    of plain user code overlap.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], object],
+        options: ComponentOptions,
+        recorder: Recorder,
+        *,
+        name: str = "",
+        error_handler: ErrorHandler | None = None,
+    ) -> None:
+        self.name = name or options.unit_id or "component"
+        self._make = make
+        self._options = options
+        self._recorder = recorder
+        self._error_handler = error_handler
+        self._pace = Pace(options.execution, options.threads, self.name)
+        self._health_thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-health")
+        self._table: dict[Method, MethodHooks] = {}
+        self._user: Any = None
+        self._metadata: dict[str, Any] | BadMetadata = BadMetadata("Model metadata unavailable")
+        path = {options.unit_id: options.image or "NOT_IMPLEMENTED:NOT_IMPLEMENTED"} if options.unit_id else None
+        self._no_own = Own(None, (), path)
+
+    # ── start and stop ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self) -> None:
+        """Construct the user's object, load it, and visit its hooks.
+
+        Raises: StartupFault, or whatever the user's constructor or `load()` raises.
+        """
+        await self._pace.call(self._construct)
+        load = hooks.single(self._user, "load")
+        if load is not None:
+            await (load.call() if load.is_async else self._pace.call(load.call))
+        if is_thread_bound(self._user):
+            self._pace.pin_to_threads()
+        self._metadata = await self._read_metadata()
+
+    def _construct(self) -> None:
+        user = self._make()
+        self._table = hooks.visit(user)
+        self._tags = hooks.single(user, "tags")
+        self._metrics = hooks.single(user, "metrics")
+        self._user = user
+        if not any(any(found) for found in self._table.values()):
+            _log.warning("%s has none of the protocol's methods; predict will answer an empty array", self.name)
+
+    async def stop(self) -> None:
+        """Take no more work; running user code ends by itself."""
+        self._pace.close()
+        self._health_thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def user_object(self) -> Any:
+        """The user's object; None before `start`."""
+        return self._user
+
+    @property
+    def task_rows(self) -> str | None:
+        """How the component wants the lines of a task (`object`, `instance`, `message`), if it says so."""
+        declared = getattr(self._user, "task_rows", None)
+        return declared if isinstance(declared, str) else None
+
+    # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """One answer of the component (see `PredictiveUnit.answer`)."""
+        found = self._table[method]
+        work = self._answer(method, found, request, context)
+        if found.is_async:
+            return await work
+        return await self._pace.run(work, large=_is_large(request))
+
+    async def _answer(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
+        try:
+            answered = await self._answer_raw(found, request, method)
+            if answered is not None:
+                return answered
+            if isinstance(request, Feedback):
+                return await self._feedback(found.plain, request, context)
+            if isinstance(request, Message):
+                if method is Method.ROUTE:
+                    return await self._route(found.plain, request)
+                return await self._predict(method, found.plain, request)
+            return await self._aggregate(found.plain, request)
+        except Fault as fault:
+            fault.node = fault.node or self.name
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything
+            self._raise_users(error, context)
+
+    async def _predict(self, method: Method, hook: Hook | None, message: Message) -> Message:
+        payload, encoding, names, meta = message.content
+        result: Any = Returned
+        if hook is not None:
+            try:
+                result = hook.call(payload, names if names else [], meta)
+                if hook.is_async:
+                    result = await result
+            except Exception as error:
+                if type(error).__name__ != _NOT_IMPLEMENTED:
+                    raise
+        if result is Returned:
+            result = self._default(method, payload, encoding)
+            if result is None:
+                return message
+        response = answers.unwrap(result)
+        own = await self._own(method, response)
+        transforms_input = method is Method.TRANSFORM_INPUT
+        return self._message(
+            response, encoding, answers.meta_of((message,), own, response, carries=True), transforms_input
+        )
+
+    def _default(self, method: Method, payload: Any, encoding: Encoding) -> Any:
+        if self._options.strict:
+            raise MethodMissing(f"{self.name} has no method {method.value}", node=self.name)
+        if method is Method.PREDICT:
+            return []
+        if encoding is Encoding.JSON and not isinstance(payload, dict | list | str):
+            return None  # a bare number, boolean or null: only the message itself can carry it
+        return payload
+
+    async def _route(self, hook: Hook | None, message: Message) -> Message:
+        if hook is None:
+            raise MethodMissing("Route not defined", node=self.name)
+        payload, encoding, names, meta = message.content
+        result = hook.call(payload, names if names else [], meta)
+        response = answers.unwrap(await result if hook.is_async else result)
+        response = response._replace(data=np.array([[answers.branch(response.data)]]))
+        own = await self._own(Method.ROUTE, response)
+        return self._message(response, encoding, answers.meta_of((message,), own, response, carries=False))
+
+    async def _aggregate(self, hook: Hook | None, messages: Sequence[Message]) -> Message:
+        if hook is None:
+            raise MethodMissing("Aggregate not defined", node=self.name)
+        if not messages:
+            raise PayloadError("an aggregate request needs at least one message in seldonMessages")
+        contents = [message.content for message in messages]
+        result = hook.call([content.payload for content in contents], [content.names or [] for content in contents])
+        response = answers.unwrap(await result if hook.is_async else result)
+        own = await self._own(Method.AGGREGATE, response)
+        meta = answers.meta_of(messages, own, response, carries=True)
+        return self._message(response, contents[0].encoding, meta)
+
+    async def _feedback(self, hook: Hook | None, feedback: Feedback, context: Context) -> Message:
+        content = feedback.content
+        self._count_reward(content.reward)
+        request = content.request
+        features, names = _array_of(request)
+        result: Any = None
+        if hook is not None:
+            routing = feedback.routing.get(self._options.unit_id or "0")
+            try:
+                result = hook.call(features, names, content.reward, _array_of(content.truth)[0], routing)
+                if hook.is_async:
+                    result = await result
+            except Exception as error:
+                if type(error).__name__ != _NOT_IMPLEMENTED:
+                    raise
+                result = None
+        response = answers.unwrap(result)
+        if response.data is None:
+            response = response._replace(data=np.array([]))
+        own = await self._own(Method.SEND_FEEDBACK, response)
+        asked = (request,) if request is not None else ()
+        meta = answers.meta_of(asked, own, response, carries=False)
+        message = self._message(response, _encoding_of(request), meta)
+        if context.transport is Transport.REST:
+            # The protocol's feedback answers went through protobuf: integers are doubles, defaults are left out.
+            return ProtoMessage(proto_codec.encode(message))
+        return message
+
+    def _count_reward(self, reward: float) -> None:
+        if reward and self._options.count_feedback:
+            self._recorder.record_feedback(reward)
+
+    async def _own(self, method: Method, response: Returned) -> Own:
+        """What the component adds to the meta; its metrics are counted even if the answer then cannot be sent."""
+        if self._tags is None and self._metrics is None and response.metrics is None:
+            return self._no_own
+        tags = await _call_optional(self._tags)
+        metrics: list[dict[str, Any]] = []
+        for given in (await _call_optional(self._metrics), response.metrics):
+            if given is not None:
+                metrics.extend(self._recorder.validate(given))
+        if metrics:
+            self._recorder.record(metrics, _METRIC_METHODS[method])
+        shown = metrics if self._options.include_metrics else ()
+        return Own(tags, shown, self._no_own.request_path)
+
+    def _message(self, response: Returned, asked: Encoding, meta: dict[str, Any], for_input: bool = False) -> Message:
+        shaped = answers.shape(response.data, asked)
+        names: Any = [] if shaped.columns is None else self._column_names(shaped, for_input)
+        return Message.of(shaped.payload, shaped.encoding, names=names, meta=meta)
+
+    def _column_names(self, shaped: answers.Shaped, for_input: bool) -> Any:
+        hook = "feature_names" if for_input and self._options.feature_names else "class_names"
+        named = getattr(self._user, hook, None)
+        if callable(named):
+            named = hooks.own(self._user, hook)
+            try:
+                named = answers.default_names(shaped.columns) if named is None else named()
+            except Exception as error:
+                if type(error).__name__ != _NOT_IMPLEMENTED:
+                    raise
+                named = answers.default_names(shaped.columns)
+        elif named is None:
+            return shaped.names or answers.default_names(shaped.columns)
+        return named.tolist() if isinstance(named, np.ndarray) else named
+
+    # ── raw and deprecated hooks ────────────────────────────────────────────────────────────────────────────────
+
+    async def _answer_raw(self, found: MethodHooks, request: Request, method: Method) -> Message | None:
+        if found.rest is None and found.grpc is None and found.raw is None:
+            if self._options.payload_passthrough and method is Method.PREDICT and found.plain is not None:
+                return await self._pass_through(found.plain, request, bare=False)
+            return None
+        is_proto = _is_proto(request)
+        deprecated = (found.grpc or found.rest) if is_proto else (found.rest or found.grpc)
+        if deprecated is not None:
+            return await self._call_raw(deprecated, request, as_proto=deprecated is found.grpc, counts=False)
+        if found.raw is None:
+            return None
+        if self._options.payload_passthrough and method is Method.PREDICT and not is_proto:
+            return await self._pass_through(found.raw, request, bare=True)
+        try:
+            as_proto = is_proto or isinstance(request, Feedback)
+            return await self._call_raw(found.raw, request, as_proto=as_proto, counts=True, method=method)
+        except Exception as error:
+            if type(error).__name__ == _NOT_IMPLEMENTED:
+                return None
+            raise
+
+    async def _call_raw(
+        self, hook: Hook, request: Request, *, as_proto: bool, counts: bool, method: Method = Method.PREDICT
+    ) -> Message:
+        if isinstance(request, Feedback):
+            self._count_reward(request.content.reward)
+        result = hook.call(_proto_of(request) if as_proto else _document_of(request))
+        if hook.is_async:
+            result = await result
+        message = _raw_message(result)
+        return self._count_raw(message, method) if counts else message
+
+    async def _pass_through(self, hook: Hook, request: Request, *, bare: bool) -> Message | None:
+        if not isinstance(request, JsonMessage) or request.raw is None:
+            return None
+        result = hook.call(request.raw) if bare else hook.call(request.raw, [], None)
+        result = await result if hook.is_async else result
+        if isinstance(result, bytes | str):
+            return JsonMessage(result.encode() if isinstance(result, str) else result)
+        return _raw_message(result)
+
+    def _count_raw(self, message: Message, method: Method) -> Message:
+        """Count the metrics inside a raw answer, and leave them out of it if so set."""
+        document = json_codec.document_of(message)
+        meta = document.get("meta") if isinstance(document, dict) else None
+        metrics = meta.get("metrics") if isinstance(meta, dict) else None
+        if not metrics:
+            return message
+        known = [{"type": "COUNTER", **metric} for metric in metrics if isinstance(metric, dict)]
+        self._recorder.record(self._recorder.validate(known), _METRIC_METHODS[method])
+        if self._options.include_metrics:
+            return message
+        assert isinstance(document, dict)
+        assert isinstance(meta, dict)
+        kept = {key: value for key, value in meta.items() if key != "metrics"}
+        stripped = JsonMessage.of_document(document | {"meta": kept})
+        return ProtoMessage(proto_codec.encode(stripped)) if isinstance(message, ProtoMessage) else stripped
+
+    # ── health and metadata ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def health(self, context: Context) -> Message:
+        """The component's own account of its health; runs beside its predictions, in a thread of its own."""
+        try:
+            raw = hooks.single(self._user, "health_status_raw")
+            if raw is not None:
+                return _raw_message(await self._call_beside(raw))
+            hook = hooks.single(self._user, "health_status")
+            if hook is None:
+                inherited = hasattr(self._user, "health_status")
+                result: Any = "not implemented - assuming healthy" if inherited else "healthy"
+            else:
+                result = await self._call_beside(hook)
+            return await self._health_message(result)
+        except Fault as fault:
+            fault.node = fault.node or self.name
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything
+            self._raise_users(error, context)
+
+    async def _health_message(self, result: Any) -> Message:
+        response = answers.unwrap(result)
+        if response.data is False:
+            raise ComponentError("health_status() answered False", status=503, reason="NOT_HEALTHY")
+        if response.data is None or response.data is True:
+            response = response._replace(data="healthy")
+        # Probes must not move the component's own counters: metrics() is not asked.
+        tags = await _call_optional(self._tags)
+        own = Own(tags, (), self._no_own.request_path)
+        return self._message(response, Encoding.STR, answers.meta_of((), own, response, carries=False))
+
+    async def _call_beside(self, hook: Hook) -> Any:
+        if hook.is_async:
+            return await hook.call()
+        return await asyncio.wrap_future(self._health_thread.submit(hook.call))
+
+    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+        """The model's metadata as read at start; BadMetadata if it does not fit the schema."""
+        if isinstance(self._metadata, BadMetadata):
+            raise BadMetadata(self._metadata.text, node=self.name)
+        return self._metadata
+
+    async def _read_metadata(self) -> dict[str, Any] | BadMetadata:
+        hook = hooks.single(self._user, "init_metadata")
+        try:
+            own = {} if hook is None else await self._call_beside(hook)
+            assembled = model_metadata.assemble(self._options.image, own, self._options.model_metadata)
+            model_metadata.check(assembled)
+        except BadMetadata as fault:
+            _log.error("the metadata of %s is not valid: %s", self.name, fault)
+            return BadMetadata("Model metadata unavailable")
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
+            if type(error).__name__ == _NOT_IMPLEMENTED:
+                return model_metadata.assemble(self._options.image, {}, self._options.model_metadata)
+            _log.exception("init_metadata() of %s raised", self.name)
+            return BadMetadata("Model metadata unavailable")
+        return assembled
+
+    # ── the user's errors ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _raise_users(self, error: BaseException, context: Context) -> NoReturn:
+        status = getattr(error, "status_code", None)
+        is_deliberate = isinstance(status, int)
+        _log.error(
+            "%s raised %s (puid %s)",
+            self.name,
+            type(error).__name__,
+            context.puid or "-",
+            exc_info=None if is_deliberate else error,
+        )
+        answer = None
+        blueprint = getattr(self._user, "model_error_handler", None)
+        if blueprint is not None and self._error_handler is not None and isinstance(error, Exception):
+            answer = self._error_handler(blueprint, error)
+        if is_deliberate:
+            text = str(getattr(error, "message", "") or error)
+            reason = getattr(error, "reason", None) or "MICROSERVICE_BAD_DATA"
+            raise ComponentError(text, reason=str(reason), node=self.name, status=status, answer=answer) from error
+        text = str(error) or type(error).__name__
+        status = 400 if type(error).__name__ == _NOT_IMPLEMENTED else None
+        raise ComponentError(text, node=self.name, status=status, answer=answer) from error
+
+
+async def _call_optional(hook: Hook | None) -> Any:
+    if hook is None:
+        return None
+    try:
+        result = hook.call()
+        return await result if hook.is_async else result
+    except Exception as error:
+        if type(error).__name__ == _NOT_IMPLEMENTED:
+            return None
+        raise
+
+
+def _is_large(request: Request) -> bool:
+    raw = getattr(request, "raw", None)
+    return raw is not None and len(raw) > LARGE_BYTES
+
+
+def _is_proto(request: Request) -> bool:
+    if isinstance(request, Message | Feedback):
+        return isinstance(request, ProtoMessage | ProtoFeedback)
+    return bool(request) and isinstance(request[0], ProtoMessage)
+
+
+def _array_of(message: Message | None) -> tuple[Any, Any]:
+    """Features and names of a feedback's part; the protocol reads arrays alone there."""
+    if message is None:
+        return np.array([]), []
+    payload, encoding, names, _ = message.content
+    return (payload, names or []) if encoding.is_array else (np.array([]), [])
+
+
+def _encoding_of(message: Message | None) -> Encoding:
+    return Encoding.TENSOR if message is None else message.encoding
+
+
+def _document_of(request: Request) -> Any:
+    if isinstance(request, Message):
+        return json_codec.document_of(request)
+    if isinstance(request, Feedback):
+        # The deprecated REST hook was always given text.
+        document = request.document if isinstance(request, JsonFeedback) else None
+        return json.dumps(document) if document is not None else json_codec.encode_feedback(request).decode()
+    return [json_codec.document_of(message) for message in request]
+
+
+def _proto_of(request: Request) -> Any:
+    """The request as a protobuf object of the class that the user's own code imports."""
+    if isinstance(request, Feedback):
+        return _user_class("Feedback").FromString(proto_codec.encode_feedback(request))
+    if isinstance(request, Message):
+        return _user_class("SeldonMessage").FromString(proto_codec.encode(request))
+    return _user_class("SeldonMessageList").FromString(proto_codec.encode_messages(request))
+
+
+def _user_class(name: str) -> Any:
+    module = sys.modules.get("seldon_core.proto.prediction_pb2", prediction)
+    return getattr(module, name)
+
+
+def _raw_message(result: Any) -> Message:
+    if hasattr(result, "SerializeToString"):
+        return ProtoMessage.of_proto(result)
+    if isinstance(result, Message):
+        return result
+    if isinstance(result, bytes | bytearray) or inspect.iscoroutine(result):
+        raise ComponentError(f"a raw hook must return a JSON value or a protobuf message, not {type(result).__name__}")
+    return JsonMessage.of_document(result)

@@ -1,0 +1,241 @@
+"""The gRPC edge: raw bytes in, raw bytes out, over the seven services of the protocol.
+
+    call ─engine─▶ Grpc.answer(path, payload, metadata) ─▶ unit ─▶ payload | GrpcFault
+
+Written once against raw bytes; `grpc_native` and `grpc_aio` are the two engines that carry it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from infergraph import errors
+from infergraph.errors import DeadlinePassed, Fault, MethodMissing, Overloaded, RemoteError
+from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
+from infergraph.serving.http import Accounting
+from infergraph.wire import prediction, proto_codec
+from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
+
+_log = logging.getLogger(__name__)
+
+Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+
+# The status numbers of gRPC, so that the native engine does without grpcio.
+OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 0, 1, 2, 3, 4, 5
+RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 9, 10, 12, 13, 14
+
+CODES: dict[type[Fault], int] = {
+    Fault: INTERNAL,
+    errors.PayloadError: INVALID_ARGUMENT,
+    errors.MethodMissing: UNIMPLEMENTED,
+    errors.ComponentError: INTERNAL,
+    errors.RoutingError: INTERNAL,
+    errors.RemoteError: UNAVAILABLE,
+    errors.DeadlinePassed: DEADLINE_EXCEEDED,
+    errors.Overloaded: RESOURCE_EXHAUSTED,
+    errors.NotReady: UNAVAILABLE,
+    errors.UnknownTask: NOT_FOUND,
+    errors.TaskFault: FAILED_PRECONDITION,
+    errors.UploadTooLarge: RESOURCE_EXHAUSTED,
+    errors.StorageFull: RESOURCE_EXHAUSTED,
+    errors.StartupFault: INTERNAL,
+}
+"""gRPC status by fault class; the nearest class of a fault's own counts."""
+
+NAMES = {
+    INVALID_ARGUMENT: "INVALID_ARGUMENT",
+    DEADLINE_EXCEEDED: "DEADLINE_EXCEEDED",
+    NOT_FOUND: "NOT_FOUND",
+    RESOURCE_EXHAUSTED: "RESOURCE_EXHAUSTED",
+    FAILED_PRECONDITION: "FAILED_PRECONDITION",
+    UNIMPLEMENTED: "UNIMPLEMENTED",
+    INTERNAL: "INTERNAL",
+    UNAVAILABLE: "UNAVAILABLE",
+    CANCELLED: "CANCELLED",
+    UNKNOWN: "UNKNOWN",
+    OK: "OK",
+}
+
+ASKING: dict[str, Method] = {
+    "Generic/TransformInput": Method.TRANSFORM_INPUT,
+    "Generic/TransformOutput": Method.TRANSFORM_OUTPUT,
+    "Generic/Route": Method.ROUTE,
+    "Generic/Aggregate": Method.AGGREGATE,
+    "Generic/SendFeedback": Method.SEND_FEEDBACK,
+    "Model/Predict": Method.PREDICT,
+    "Model/SendFeedback": Method.SEND_FEEDBACK,
+    "Router/Route": Method.ROUTE,
+    "Router/SendFeedback": Method.SEND_FEEDBACK,
+    "Transformer/TransformInput": Method.TRANSFORM_INPUT,
+    "OutputTransformer/TransformOutput": Method.TRANSFORM_OUTPUT,
+    "Combiner/Aggregate": Method.AGGREGATE,
+    "Seldon/Predict": Method.PREDICT,
+    "Seldon/SendFeedback": Method.SEND_FEEDBACK,
+}
+"""Methods of the services (package `seldon.protos`) that ask the unit."""
+
+
+class GrpcFault(Exception):
+    """How a call fails on the wire: status number, text, trailing metadata."""
+
+    def __init__(self, code: int, text: str, trailing: Metadata = ()) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+        self.trailing = trailing
+
+
+class Answered(NamedTuple):
+    """An answer's bytes and the metadata that goes before it."""
+
+    payload: bytes
+    initial: Metadata
+
+
+Handler: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
+
+
+class Grpc:
+    """The gRPC edge over one unit."""
+
+    def __init__(
+        self,
+        unit: PredictiveUnit,
+        accounting: Accounting,
+        *,
+        is_graph: bool,
+        message_limit_bytes: int,
+        concurrency_limit: int,
+        request_timeout_s: float,
+    ) -> None:
+        self._unit = unit
+        self._accounting = accounting
+        self._is_graph = is_graph
+        self._message_limit_bytes = message_limit_bytes
+        self._concurrency_limit = concurrency_limit
+        self._request_timeout_s = request_timeout_s
+        self.in_flight = 0
+        self.served = 0
+        self.handlers: dict[str, tuple[str, Handler]] = self._table()
+
+    def _table(self) -> dict[str, tuple[str, Handler]]:
+        """By path: the name a call is counted under, and its handler."""
+        package = prediction.PACKAGE
+        table: dict[str, tuple[str, Handler]] = {
+            f"/{package}.{path}": (method.value, self._asking(method)) for path, method in ASKING.items()
+        }
+        table[f"/{package}.Model/Metadata"] = ("metadata", self._metadata)
+        table[f"/{package}.Seldon/ModelMetadata"] = ("metadata", self._metadata)
+        table[f"/{package}.Seldon/GraphMetadata"] = ("metadata", self._graph_metadata)
+        return table
+
+    def _asking(self, method: Method) -> Handler:
+        read: Callable[[bytes], Any] = _READERS.get(method, ProtoMessage)
+
+        async def handle(payload: bytes, context: Context) -> bytes:
+            message: Message = await self._unit.answer(method, read(payload), context)
+            return proto_codec.encode(message)
+
+        return handle
+
+    async def _metadata(self, payload: bytes, context: Context) -> bytes:
+        node = proto_codec.decode_metadata_request(payload) if payload else ""
+        return proto_codec.encode_metadata(dict(await self._unit.metadata(node if self._is_graph and node else None)))
+
+    async def _graph_metadata(self, payload: bytes, context: Context) -> bytes:
+        if not self._is_graph:
+            raise MethodMissing("GraphMetadata not available on the Model level.")
+        return proto_codec.encode_graph_metadata(dict(await self._unit.metadata()))
+
+    async def answer(self, path: str, payload: bytes, metadata: Metadata, remaining_s: float | None) -> Answered:
+        """Answer one call. The one place of this edge that catches.
+
+        Args:
+            path: `/package.Service/Method`, one of `handlers`.
+            metadata: of the request.
+            remaining_s: seconds the caller still waits; None for no limit.
+        Raises: GrpcFault.
+        """
+        name, handler = self.handlers[path]
+        started = time.perf_counter()
+        self.in_flight += 1
+        self._accounting.started()
+        code, sent = OK, 0
+        puid = ""
+        try:
+            self._admit(payload)
+            puid = next((str(value) for key, value in metadata if key == "seldon-puid"), "")
+            answered = await self._within(handler, payload, _context(metadata, puid, remaining_s), remaining_s)
+            sent = len(answered)
+            return Answered(answered, (("seldon-puid", puid),) if puid else ())
+        except Fault as fault:
+            code = code_of(fault)
+            raise GrpcFault(code, fault.text, _trailing(fault)) from fault
+        except asyncio.CancelledError:
+            code = CANCELLED
+            raise
+        except Exception as error:
+            code = INTERNAL
+            _log.exception("a call of %s failed (puid %s)", path, puid or "-")
+            raise GrpcFault(code, f"internal error; the log has the details under puid {puid or '-'}") from error
+        finally:
+            self.in_flight -= 1
+            self.served += 1
+            seconds = time.perf_counter() - started
+            self._accounting.finished(name, NAMES.get(code, str(code)), "grpc", seconds, len(payload), sent)
+
+    def _admit(self, payload: bytes) -> None:
+        if len(payload) > self._message_limit_bytes:
+            raise errors.UploadTooLarge(
+                f"a message of {len(payload)} bytes is over the limit of {self._message_limit_bytes} "
+                "(setting message_limit_bytes)"
+            )
+        if self._concurrency_limit and self.in_flight > self._concurrency_limit:
+            raise Overloaded(
+                f"{self._concurrency_limit} calls are in work already (setting concurrency_limit); try again"
+            )
+
+    async def _within(self, handler: Handler, payload: bytes, context: Context, remaining_s: float | None) -> bytes:
+        limits = [limit for limit in (self._request_timeout_s, remaining_s) if limit]
+        if not limits:
+            return await handler(payload, context)
+        try:
+            async with asyncio.timeout(min(limits)):
+                return await handler(payload, context)
+        except TimeoutError as error:
+            raise DeadlinePassed(f"no answer within {min(limits):.3g} s") from error
+
+
+_READERS: dict[Method, Callable[[bytes], Any]] = {
+    Method.AGGREGATE: proto_codec.decode_messages,
+    Method.SEND_FEEDBACK: ProtoFeedback,
+}
+
+
+def _context(metadata: Metadata, puid: str, remaining_s: float | None) -> Context:
+    headers = [(key.encode(), value if isinstance(value, bytes) else value.encode()) for key, value in metadata]
+    deadline = None if remaining_s is None else asyncio.get_running_loop().time() + remaining_s
+    return Context(Transport.GRPC, headers, puid, deadline)
+
+
+def code_of(fault: Fault) -> int:
+    """The gRPC status number of a fault; a remote unit's own passes through."""
+    if isinstance(fault, RemoteError):
+        if fault.grpc_code is not None:
+            return fault.grpc_code
+        if fault.status is not None:
+            return UNKNOWN
+    return next(CODES[kind] for kind in type(fault).__mro__ if kind in CODES)
+
+
+def _trailing(fault: Fault) -> Metadata:
+    trailing: list[tuple[str, str | bytes]] = [("infergraph-reason", fault.reason)]
+    if fault.node:
+        trailing.append(("infergraph-node-bin", fault.node.encode()))
+    if isinstance(fault, errors.ComponentError) and fault.status is not None:
+        trailing.append(("infergraph-status", str(fault.status)))
+    return trailing

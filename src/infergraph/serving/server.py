@@ -1,0 +1,297 @@
+"""One serving worker: both edges over one unit, from the open ports to the end of the drain.
+
+open ports ─▶ listening ─▶ unit.start() ─▶ ready … order to stop ─▶ not ready ─▶ no new requests ─▶ finish ─▶ end
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+import uvicorn
+
+from infergraph import assembly, compat
+from infergraph.errors import MissingExtra, NotReady
+from infergraph.message import Context, Message, Method, PredictiveUnit, Request
+from infergraph.observe.measured import Measured
+from infergraph.observe.metrics import RequestMetrics, exposition
+from infergraph.serving import custom_service, pages
+from infergraph.serving.answers import Answer
+from infergraph.serving.drain import drain_http
+from infergraph.serving.grpc import Grpc
+from infergraph.serving.grpc_aio import AioServer
+from infergraph.serving.http import App, Endpoint, Exchange, Http, HttpOptions
+from infergraph.serving.rest import Rest, RestOptions
+from infergraph.serving.worker import WorkerContext
+from infergraph.settings import GrpcEngine, Settings
+from infergraph.wire.json_codec import JsonOptions
+
+_log = logging.getLogger(__name__)
+
+Stop: TypeAlias = Callable[[float], Awaitable[None]]
+"""Closes one port: takes no new requests, finishes those in work within so many seconds."""
+
+
+class Door(PredictiveUnit):
+    """The unit behind a door that opens when it is loaded."""
+
+    def __init__(self, unit: PredictiveUnit) -> None:
+        self.name = unit.name
+        self._unit = unit
+        self.is_open = False
+
+    async def start(self) -> None:
+        """Start the unit, then open."""
+        await self._unit.start()
+        self.is_open = True
+
+    async def stop(self) -> None:
+        """Close, then stop the unit."""
+        self.is_open = False
+        await self._unit.stop()
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """The unit's answer; NotReady before it is loaded."""
+        if not self.is_open:
+            raise NotReady(f"{self.name} is not loaded yet")
+        return await self._unit.answer(method, request, context)
+
+    async def ready(self) -> bool:
+        """Whether the door is open and the unit ready."""
+        return self.is_open and await self._unit.ready()
+
+    async def health(self, context: Context) -> Message:
+        """The unit's own account; NotReady before it is loaded."""
+        if not self.is_open:
+            raise NotReady(f"{self.name} is not loaded yet")
+        return await self._unit.health(context)
+
+    async def status(self, node: str, context: Context) -> Message:
+        """The health of a node; NotReady before the unit is loaded."""
+        if not self.is_open:
+            raise NotReady(f"{self.name} is not loaded yet")
+        return await self._unit.status(node, context)
+
+    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+        """The unit's metadata; NotReady before it is loaded."""
+        if not self.is_open:
+            raise NotReady(f"{self.name} is not loaded yet")
+        return await self._unit.metadata(node)
+
+
+class _Quiet(uvicorn.Server):
+    """A uvicorn server that leaves the process's signals to the worker."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing."""
+        yield
+
+
+class Server:
+    """The server of one worker."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._source = msgspec.convert(context.source, assembly.UnitSource)
+        self._accounting = RequestMetrics(
+            context.ledger,
+            requests_limit=context.requests_limit,
+            on_limit=lambda: context.recycle("it has answered max_requests"),
+        )
+        self._built = assembly.build(self._source, context.ledger)
+        self._is_graph = assembly.is_graph(self._source.target)
+        self._unit = Door(Measured(self._built, context.ledger))
+        self._http = self._make_http()
+        self._grpc = Grpc(
+            self._unit,
+            self._accounting,
+            is_graph=self._is_graph,
+            message_limit_bytes=self._settings.message_limit_bytes,
+            concurrency_limit=self._settings.concurrency_limit,
+            request_timeout_s=self._settings.request_timeout_s,
+        )
+
+    async def run(self) -> None:
+        """Serve until ordered to stop, then drain both protocols side by side."""
+        stops = await self._open()
+        self._context.listening()
+        load = asyncio.create_task(self._load())
+        order = await self._context.stopping.wait()
+        load.cancel()
+        await asyncio.sleep(order.delay_s)
+        await asyncio.gather(*(stop(order.grace_s) for stop in stops))
+        await self._unit.stop()
+
+    async def _open(self) -> list[Stop]:
+        stops = [await self._open_http(self._http, self._context.http_socket)]
+        if self._context.metrics_socket is not None:
+            metrics = Http(self._metrics_table(), pages.not_found, self._http_options(), _Uncounted())
+            stops.append(await self._open_http(metrics, self._context.metrics_socket))
+        if self._context.grpc_port is not None:
+            stops.append(await self._open_grpc(self._context.grpc_port))
+        return stops
+
+    async def _load(self) -> None:
+        try:
+            await self._unit.start()
+        except Exception as error:  # noqa: BLE001 - the user's constructor and load() may raise anything
+            self._context.load_failed(error)
+            return
+        self._context.ready()
+        user_object = getattr(self._built, "user_object", None)
+        if self._context.slot == 0 and callable(getattr(user_object, "custom_service", None)):
+            custom_service.start(self._source)
+
+    # ── HTTP ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _make_http(self) -> Http:
+        settings = self._settings
+        json = JsonOptions(
+            nan=settings.nan,
+            sort_keys=settings.json_sort_keys,
+            ascii=settings.json_ascii,
+            pretty=settings.json_pretty,
+        )
+        rest = Rest(self._unit, RestOptions(issues_puid=self._is_graph, json=json), self._is_ready)
+        table = rest.table() | self._metrics_table()
+        other = pages.application([*rest.routes(), *self._more_routes()], settings)
+        return Http(table, other, self._http_options(), self._accounting)
+
+    def _more_routes(self) -> list[Any]:
+        return list(pages.routes(self._unit))
+
+    def _http_options(self) -> HttpOptions:
+        settings = self._settings
+        return HttpOptions(
+            message_limit_bytes=settings.message_limit_bytes,
+            concurrency_limit=settings.concurrency_limit,
+            request_timeout_s=settings.request_timeout_s,
+            cors_origins=settings.cors_origins,
+            cors_headers=settings.cors_headers,
+            access_log=settings.access_log,
+        )
+
+    def _metrics_table(self) -> dict[str, Endpoint]:
+        async def metrics(exchange: Exchange) -> Answer:
+            body, kind = await asyncio.to_thread(exposition, self._context.metrics_dir)
+            return Answer(200, body, [(b"content-type", kind.encode())])
+
+        return {self._settings.metrics_path: Endpoint(frozenset({"GET", "HEAD"}), metrics, "metrics", gated=False)}
+
+    async def _open_http(self, app: App, listener: socket.socket) -> Stop:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=max(1, round(self._settings.keepalive_s)),
+        )
+        server = _Quiet(config)
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started and not running.done():  # noqa: ASYNC110 - uvicorn tells it by a flag alone
+            await asyncio.sleep(0.005)
+
+        async def stop(grace_s: float) -> None:
+            config.timeout_graceful_shutdown = max(1, round(grace_s))
+            await drain_http([server])
+            server.should_exit = True
+            await running
+
+        return stop
+
+    async def _is_ready(self) -> bool:
+        return not self._context.stopping.is_set() and await self._unit.ready()
+
+    # ── gRPC ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _open_grpc(self, port: int) -> Stop:
+        address = f"{_bracketed(self._settings.host)}:{port}"
+        if _uses_native(self._settings):
+            return await self._open_native(address)
+        server = self._aio(address, with_methods=True)
+        await server.start()
+        return server.stop
+
+    async def _open_native(self, address: str) -> Stop:
+        from infergraph.serving.grpc_native import NativeServer
+
+        front = NativeServer(self._grpc, address, is_serving=self._is_serving)
+        behind_at = self._context.metrics_dir / f"grpc-{os.getpid()}.sock"
+        behind = self._aio(f"unix:{behind_at}", with_methods=False)
+        await behind.start()
+        front.start(str(behind_at))
+
+        async def stop(grace_s: float) -> None:
+            front.refuse()
+            await self._drained(grace_s)
+            await front.stop()
+            await behind.stop(0.0)
+
+        return stop
+
+    def _aio(self, address: str, *, with_methods: bool) -> AioServer:
+        return AioServer(
+            self._grpc,
+            address,
+            is_serving=self._is_serving,
+            message_limit_bytes=self._settings.message_limit_bytes,
+            with_methods=with_methods,
+        )
+
+    def _is_serving(self) -> bool:
+        return self._unit.is_open and not self._context.stopping.is_set()
+
+    async def _drained(self, within_s: float) -> None:
+        """Wait until no call is in work, at most `within_s` seconds."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while self._grpc.in_flight and loop.time() < deadline:  # noqa: ASYNC110 - once, at the end of a life
+            await asyncio.sleep(0.01)
+
+
+class _Uncounted:
+    """The account of the metrics port: scrapes are not counted."""
+
+    def started(self) -> None:
+        """Nothing."""
+
+    def finished(self, *_: Any) -> None:
+        """Nothing."""
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _uses_native(settings: Settings) -> bool:
+    if settings.grpc_engine is GrpcEngine.GRPCIO:
+        return False
+    try:
+        import pygrpc_native  # noqa: F401 - asked whether it is there
+    except ImportError as error:
+        if settings.grpc_engine is GrpcEngine.NATIVE:
+            raise MissingExtra(
+                "grpc_engine=native needs the package 'pygrpc-native': pip install pygrpc-native"
+            ) from error
+        return False
+    return True
+
+
+async def serve(context: WorkerContext) -> None:
+    """Serve one worker (see `infergraph.serving.worker`)."""
+    if compat.install():
+        _log.info("components that import seldon_core get infergraph's own version of it")
+    await Server(context).run()

@@ -1,0 +1,173 @@
+"""A serving worker inside the test process: real sockets, both protocols, no supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import msgspec
+
+from infergraph.assembly import UnitSource
+from infergraph.observe.ledger import Ledger
+from infergraph.serving.channel import Report, State, StopOrder
+from infergraph.serving.server import serve
+from infergraph.serving.worker import Stopping, WorkerContext
+from infergraph.settings import Settings
+from infergraph.wire import prediction
+
+
+@dataclass
+class Reply:
+    """A REST answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Served:
+    """Where a worker listens, and how to ask it."""
+
+    http_port: int
+    grpc_port: int
+    metrics_port: int
+    reports: list[Report] = field(default_factory=list)
+    _connection: http.client.HTTPConnection | None = None
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, port: int = 0
+    ) -> Reply:
+        """One REST request; a body that is not bytes goes as JSON."""
+        headers = dict(headers or {})
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body, ensure_ascii=False).encode()
+            headers.setdefault("Content-Type", "application/json")
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.http_port, timeout=30)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def post(self, path: str, body: Any, **headers: str) -> Reply:
+        """POST JSON."""
+        return self.ask("POST", path, body, headers)
+
+    def get(self, path: str, **headers: str) -> Reply:
+        """GET."""
+        return self.ask("GET", path, None, headers)
+
+    @contextmanager
+    def channel(self) -> Iterator[grpc.Channel]:
+        """A gRPC channel without size limits of its own."""
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}", options=options) as channel:
+            yield channel
+
+    def call(self, path: str, request: Any, **metadata: str) -> Any:
+        """One gRPC call of `Service/Method`, with messages of the private pool."""
+        service, _, method = path.partition("/")
+        answer = getattr(prediction, prediction.SERVICES[f"seldon.protos.{service}"][method][1].rpartition(".")[2])
+        with self.channel() as channel:
+            ask = channel.unary_unary(
+                f"/seldon.protos.{path}", lambda message: message.SerializeToString(), answer.FromString
+            )
+            return ask(request, timeout=30, metadata=tuple(metadata.items()))
+
+
+def _listener() -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    return listener
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def served(
+    target: str,
+    *,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    wait: bool = True,
+    **given: Any,
+) -> Iterator[Served]:
+    """A worker that serves `target` under the settings `given`, ready unless told not to wait."""
+    given.setdefault("tasks", False)
+    settings = msgspec.convert(given, Settings, strict=False)
+    source = UnitSource(
+        target=target,
+        settings=msgspec.to_builtins(settings),
+        environment=dict(environment or {}),
+        folder=str(folder or Path.cwd()),
+    )
+    http_listener, metrics_listener = _listener(), _listener()
+    there = Served(http_listener.getsockname()[1], _free_port(), metrics_listener.getsockname()[1])
+    told = threading.Condition()
+
+    def tell(report: Report) -> None:
+        with told:
+            there.reports.append(report)
+            told.notify_all()
+
+    stop: list[Any] = []
+
+    async def run(metrics_dir: Path) -> None:
+        stopping = Stopping()
+        stop.append((asyncio.get_running_loop(), stopping))
+        ledger = Ledger(metrics_dir, "0")
+        context = WorkerContext(
+            slot=0,
+            settings=settings,
+            source=msgspec.to_builtins(source),
+            http_socket=http_listener,
+            metrics_socket=metrics_listener,
+            grpc_port=there.grpc_port if settings.grpc else None,
+            metrics_dir=metrics_dir,
+            ledger=ledger,
+            requests_limit=settings.max_requests,
+            stopping=stopping,
+            tell=tell,
+        )
+        try:
+            await serve(context)
+        finally:
+            ledger.close()
+
+    wanted = {State.READY, State.LOAD_FAILED} if wait else {State.LISTENING}
+    with tempfile.TemporaryDirectory() as metrics_dir:
+        thread = threading.Thread(target=lambda: asyncio.run(run(Path(metrics_dir))), daemon=True)
+        thread.start()
+        try:
+            with told:
+                assert told.wait_for(lambda: any(report.state in wanted for report in there.reports), timeout=30)
+            failed = [report for report in there.reports if report.state is State.LOAD_FAILED]
+            assert not (wait and failed), failed[0].traceback or failed[0].text
+            yield there
+        finally:
+            loop, stopping = stop[0]
+            loop.call_soon_threadsafe(stopping.begin, StopOrder(0.0, 5.0))
+            thread.join(timeout=30)
+            assert not thread.is_alive()
