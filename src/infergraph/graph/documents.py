@@ -7,6 +7,7 @@ key counts where it stands last.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -15,6 +16,8 @@ import yaml
 from yaml.constructor import ConstructorError
 
 from infergraph.errors import GraphError
+
+_JSON_START = re.compile(r'\s*(\[\s*\{|\{)\s*"')
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -42,7 +45,7 @@ def parse(text: str, *, source: str) -> list[Document]:
     try:
         values = list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
-        if json_fault is not None:
+        if json_fault is not None and _JSON_START.match(text):
             raise GraphError(
                 f"{source}:{json_fault.lineno}:{json_fault.colno}: neither JSON nor YAML: {json_fault.msg}"
             ) from error
@@ -113,8 +116,13 @@ def _mapping(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
     return _last_wins(pairs)
 
 
+def _written(loader: Any, node: yaml.ScalarNode) -> str:
+    text: str = node.value
+    return text
+
+
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _written)
 
 
 def _mark(source: str, error: yaml.YAMLError) -> str:
@@ -124,4 +132,4 @@ def _mark(source: str, error: yaml.YAMLError) -> str:
 
 def _what(error: yaml.YAMLError) -> str:
     parts = [getattr(error, name, None) for name in ("context", "problem")]
-    return "; ".join(part for part in parts if part) or str(error)
+    return "; ".join(part for part in parts if part) or " ".join(str(error).split())

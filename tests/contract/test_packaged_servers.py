@@ -1,0 +1,403 @@
+"""The packaged servers, each on a real model that the test fits."""
+
+import json
+import threading
+import warnings
+from pathlib import Path
+
+import fsspec
+import joblib
+import numpy as np
+import pandas
+import pytest
+import sklearn.datasets
+import sklearn.linear_model
+import sklearn.pipeline
+import sklearn.preprocessing
+import xgboost
+import yaml
+
+from infergraph.component import find
+from infergraph.errors import BadMetadata, GraphError, MissingExtra, PayloadError, TargetError
+from infergraph.graph import servers
+from infergraph.graph.nodes import Node
+from infergraph.graph.servers import files
+from infergraph.graph.servers.mlflow import MLFlowServer
+from infergraph.graph.servers.onnx import ONNXServer
+from infergraph.graph.servers.sklearn import SKLearnServer
+from infergraph.graph.servers.xgboost import XGBoostServer
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # mlflow and skl2onnx warn while they are imported, which is theirs to mend
+    import mlflow.pyfunc
+    import skl2onnx
+    from skl2onnx.common.data_types import FloatTensorType
+
+IRIS = sklearn.datasets.load_iris()
+METADATA = {"name": "iris", "versions": ["v1"], "platform": "here"}
+ROWS = IRIS.data[[0, 60, 120]]
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return sklearn.pipeline.make_pipeline(
+        sklearn.preprocessing.StandardScaler(), sklearn.linear_model.LogisticRegression(max_iter=500)
+    ).fit(IRIS.data, IRIS.target)
+
+
+@pytest.fixture(scope="module")
+def sklearn_folder(classifier, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sklearn")
+    joblib.dump(classifier, folder / "model.joblib")
+    (folder / "metadata.yaml").write_text(yaml.safe_dump(METADATA))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def booster():
+    data = xgboost.DMatrix(IRIS.data, label=IRIS.target)
+    return xgboost.train({"objective": "multi:softprob", "num_class": 3, "nthread": 1}, data, num_boost_round=5)
+
+
+@pytest.fixture(scope="module")
+def xgboost_folder(booster, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("xgboost")
+    booster.save_model(folder / "model.ubj")
+    (folder / "model.ubj").rename(folder / "model.bst")
+    (folder / "metadata.yaml").write_text(yaml.safe_dump(METADATA))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def onnx_folder(classifier, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = skl2onnx.convert_sklearn(classifier, initial_types=[("rows", FloatTensorType([None, 4]))])
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    (folder / "metadata.yaml").write_text(yaml.safe_dump(METADATA))
+    return folder
+
+
+MLFLOW_MODEL = """
+import pandas
+
+class Frames:
+    def predict(self, model_input):
+        frame = pandas.DataFrame(model_input)
+        return frame.rename(columns=lambda name: f"twice {name}") * 2
+
+def _load_pyfunc(path):
+    return Frames()
+"""
+
+
+@pytest.fixture(scope="module")
+def mlflow_folder(tmp_path_factory):
+    """A model that answers with a data frame whose columns are those of its input, doubled and renamed."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    (folder / "frames_model.py").write_text(MLFLOW_MODEL)
+    mlflow.pyfunc.save_model(
+        folder / "model",
+        loader_module="frames_model",
+        code_paths=[str(folder / "frames_model.py")],
+        pip_requirements=["pandas"],
+    )
+    (folder / "model" / "metadata.yaml").write_text(yaml.safe_dump(METADATA))
+    return folder / "model"
+
+
+@pytest.fixture
+def folders(sklearn_folder, xgboost_folder, onnx_folder, mlflow_folder):
+    return {
+        "SKLEARN_SERVER": sklearn_folder,
+        "XGBOOST_SERVER": xgboost_folder,
+        "ONNX_SERVER": onnx_folder,
+        "MLFLOW_SERVER": mlflow_folder,
+    }
+
+
+def _loaded(server):
+    server.load()
+    return server
+
+
+# ── every packaged server ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("server", sorted(servers.PACKAGED))
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_a_node_becomes_a_component_that_answers(server, prefix, folders, tmp_path):
+    """What a node with a packaged server is resolved to loads, answers a row for each row, and has its metadata."""
+    node = Node(name="m", implementation=server, model_uri=f"{prefix}{folders[server]}")
+    place = servers.located(node, folder=tmp_path, cache_dir=tmp_path)
+    component = _loaded(find(place.target)(**place.arguments))
+    assert len(component.predict(ROWS, [])) == len(ROWS)
+    assert component.init_metadata() == METADATA
+
+
+@pytest.mark.parametrize("server", sorted(servers.PACKAGED))
+def test_nothing_is_read_before_load(server, tmp_path):
+    """A constructor touches no file: a model that is not there shows in load, which names the place."""
+    component = find(servers.PACKAGED[server])(model_uri=str(tmp_path / "nowhere"))
+    with pytest.raises(TargetError, match="nowhere"):
+        component.load()
+
+
+def test_a_relative_address_starts_at_the_deployment_file(sklearn_folder, tmp_path):
+    """A modelUri without a scheme is found from the folder of the deployment file."""
+    node = Node(name="m", implementation="SKLEARN_SERVER", model_uri=sklearn_folder.name)
+    place = servers.located(node, folder=sklearn_folder.parent, cache_dir=tmp_path)
+    assert Path(place.arguments["model_uri"]) == sklearn_folder
+
+
+@pytest.mark.parametrize("server", ["TENSORFLOW_SERVER", "TRITON_SERVER", "HUGGINGFACE_SERVER", "TEMPO_SERVER"])
+def test_servers_of_other_processes_say_what_to_write(server, tmp_path):
+    """A packaged server that cannot run in process is refused with the remote form to write instead."""
+    node = Node(name="big", implementation=server, model_uri="s3://m")
+    with pytest.raises(GraphError, match=r"'big'.*type: MODEL.*service_host") as caught:
+        servers.located(node, folder=tmp_path, cache_dir=tmp_path)
+    assert caught.value.node == "big"
+
+
+def test_unknown_servers_and_missing_addresses_are_refused(tmp_path):
+    """A packaged server that nobody knows, and one without a model, are refused by name."""
+    with pytest.raises(GraphError, match=r"no packaged server MAGIC_SERVER.*SKLEARN_SERVER"):
+        servers.located(Node(name="m", implementation="MAGIC_SERVER"), folder=tmp_path, cache_dir=tmp_path)
+    with pytest.raises(GraphError, match="needs a modelUri"):
+        servers.located(Node(name="m", implementation="ONNX_SERVER"), folder=tmp_path, cache_dir=tmp_path)
+
+
+# ── each by its own rules ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("method", ["predict_proba", "decision_function", "predict"])
+def test_sklearn_answers_with_the_method_asked_for(method, classifier, sklearn_folder):
+    """SKLEARN_SERVER gives exactly what the model's own method gives."""
+    server = _loaded(SKLearnServer(str(sklearn_folder), method=method))
+    np.testing.assert_array_equal(server.predict(ROWS, []), getattr(classifier, method)(ROWS))
+
+
+def test_sklearn_takes_any_other_method_for_predict(classifier, sklearn_folder):
+    """Any other value of `method` means predict, as the reference has it."""
+    server = _loaded(SKLearnServer(str(sklearn_folder), method="labels"))
+    np.testing.assert_array_equal(server.predict(ROWS, []), classifier.predict(ROWS))
+
+
+@pytest.mark.parametrize("bad", [[1.0, 2.0], [[1.0, 2.0]], [["a", "b", "c", "d"]]])
+def test_sklearn_says_what_is_wrong_with_the_input(bad, sklearn_folder):
+    """Input of the wrong width, with one axis, or of words is refused in scikit-learn's own words."""
+    server = _loaded(SKLearnServer(str(sklearn_folder)))
+    with pytest.raises(PayloadError, match=r"(?i)expect|convert"):
+        server.predict(np.array(bad), [])
+
+
+def test_sklearn_reads_the_model_once(sklearn_folder, monkeypatch):
+    """The model is read by load alone, once."""
+    reads = []
+    real = joblib.load
+    monkeypatch.setattr(joblib, "load", lambda path: reads.append(path) or real(path))
+    server = SKLearnServer(str(sklearn_folder))
+    assert reads == []
+    server.load()
+    server.predict(ROWS, [])
+    assert reads == [sklearn_folder / "model.joblib"]
+
+
+def test_sklearn_refuses_a_model_without_the_method(tmp_path):
+    """A regressor has no probabilities: that shows at start, with what to set."""
+    model = sklearn.linear_model.LinearRegression().fit(IRIS.data, IRIS.target)
+    joblib.dump(model, tmp_path / "other.pkl")
+    with pytest.raises(TargetError, match="LinearRegression has no predict_proba; set the parameter method"):
+        SKLearnServer(str(tmp_path)).load()
+    server = _loaded(SKLearnServer(str(tmp_path), method="predict"))
+    np.testing.assert_array_equal(server.predict(ROWS, []), model.predict(ROWS))
+
+
+def test_xgboost_answers_as_the_booster(booster, xgboost_folder):
+    """XGBOOST_SERVER gives what the booster gives."""
+    server = _loaded(XGBoostServer(str(xgboost_folder)))
+    np.testing.assert_allclose(server.predict(ROWS, ["a"]), booster.predict(xgboost.DMatrix(ROWS)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [[[1.0, 2.0]], [1.0, 2.0, 3.0, 4.0], [["a", "b", "c", "d"]]])
+def test_xgboost_refuses_rows_of_another_width(bad, xgboost_folder):
+    """Rows that the booster was not fitted for are refused instead of answered silently."""
+    server = _loaded(XGBoostServer(str(xgboost_folder)))
+    with pytest.raises(PayloadError, match=r"4 columns|could not convert"):
+        server.predict(np.array(bad), [])
+
+
+def test_onnx_answers_with_probabilities(classifier, onnx_folder):
+    """ONNX_SERVER gives the probabilities of a classifier as an array, a column for each class."""
+    server = _loaded(ONNXServer(str(onnx_folder), threads=1))
+    np.testing.assert_allclose(server.predict(ROWS, []), classifier.predict_proba(ROWS), atol=1e-5)
+
+
+def test_onnx_answers_with_the_output_asked_for(classifier, onnx_folder):
+    """The parameter `output` chooses among the model's outputs; one that is not there is refused at start."""
+    server = _loaded(ONNXServer(str(onnx_folder), output="output_label", threads=1))
+    np.testing.assert_array_equal(server.predict(ROWS, []), classifier.predict(ROWS))
+    with pytest.raises(TargetError, match=r"no output 'x'; it has output_label, output_probability"):
+        ONNXServer(str(onnx_folder), output="x").load()
+
+
+def test_onnx_takes_inputs_by_name(classifier, onnx_folder):
+    """A JSON object is answered with a JSON object of all outputs."""
+    server = _loaded(ONNXServer(str(onnx_folder), threads=1))
+    answer = json.loads(json.dumps(server.predict({"rows": ROWS.tolist()}, [])))
+    assert answer["output_label"] == classifier.predict(ROWS).tolist()
+    np.testing.assert_allclose(answer["output_probability"], classifier.predict_proba(ROWS), atol=1e-5)
+    with pytest.raises(PayloadError, match="inputs are rows, not other"):
+        server.predict({"other": []}, [])
+
+
+def test_onnx_fills_several_inputs_by_column(tmp_path):
+    """A model with an input for each column gets its columns by name where the names fit, else in order."""
+    frame = pandas.DataFrame(IRIS.data[:, :2], columns=["long", "wide"])
+    model = sklearn.linear_model.LinearRegression().fit(frame.to_numpy(), IRIS.target)
+    columns = sklearn.compose.ColumnTransformer([("keep", "passthrough", ["long", "wide"])])
+    pipeline = sklearn.pipeline.make_pipeline(columns, sklearn.linear_model.LinearRegression()).fit(frame, IRIS.target)
+    kind = FloatTensorType([None, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        converted = skl2onnx.convert_sklearn(pipeline, initial_types=[("long", kind), ("wide", kind)])
+    (tmp_path / "model.onnx").write_bytes(converted.SerializeToString())
+    server = _loaded(ONNXServer(str(tmp_path), threads=1))
+    rows = frame.to_numpy()[:5]
+    wanted = model.predict(rows)
+    np.testing.assert_allclose(np.ravel(server.predict(rows, [])), wanted, atol=1e-4)
+    np.testing.assert_allclose(np.ravel(server.predict(rows[:, ::-1], ["wide", "long"])), wanted, atol=1e-4)
+    with pytest.raises(PayloadError, match="inputs long, wide"):
+        server.predict(rows[:, :1], [])
+
+
+@pytest.mark.parametrize("bad", [[[1.0, 2.0]], [["a", "b", "c", "d"]]])
+def test_onnx_says_what_is_wrong_with_the_input(bad, onnx_folder):
+    """Input that does not fit is refused in the runtime's own words."""
+    server = _loaded(ONNXServer(str(onnx_folder), threads=1))
+    with pytest.raises(PayloadError, match=r"(?i)dimension|convert"):
+        server.predict(np.array(bad), [])
+
+
+def test_mlflow_columns_are_those_of_each_call(mlflow_folder):
+    """Each answer carries its own column names, not those of the first call."""
+    server = _loaded(MLFlowServer(str(mlflow_folder), xtype="DataFrame"))
+    first = server.predict(np.array([[1.0, 2.0]]), ["a", "b"])
+    second = server.predict(np.array([[3.0]]), ["c"])
+    assert (list(first.columns), list(second.columns)) == (["twice a", "twice b"], ["twice c"])
+    assert second.to_numpy().tolist() == [[6.0]]
+
+
+def test_mlflow_gets_an_array_unless_told_otherwise(mlflow_folder):
+    """With the default xtype the model is given the array, whose columns have no names."""
+    server = _loaded(MLFlowServer(str(mlflow_folder)))
+    assert list(server.predict(np.array([[1.0, 2.0]]), ["a", "b"]).columns) == ["twice 0", "twice 1"]
+
+
+def test_mlflow_refuses_names_that_do_not_fit(mlflow_folder):
+    """Another number of names than columns is the caller's fault."""
+    server = _loaded(MLFlowServer(str(mlflow_folder), xtype="DataFrame"))
+    with pytest.raises(PayloadError, match="indices imply"):
+        server.predict(np.array([[1.0, 2.0]]), ["a"])
+
+
+# ── models from elsewhere ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def elsewhere(sklearn_folder):
+    """A folder in fsspec's memory file system that holds the model."""
+    memory = fsspec.filesystem("memory")
+    memory.put(f"{sklearn_folder}/", "/bucket/iris/", recursive=True)
+    yield "memory://bucket/iris"
+    memory.rm("/bucket", recursive=True)
+
+
+def test_a_model_is_fetched_once(elsewhere, classifier, tmp_path):
+    """A model from elsewhere is copied into the cache, serves from there, and is not fetched again."""
+    server = _loaded(SKLearnServer(elsewhere, cache_dir=str(tmp_path)))
+    np.testing.assert_array_equal(server.predict(ROWS, []), classifier.predict_proba(ROWS))
+    assert server.init_metadata() == METADATA
+    fsspec.filesystem("memory").rm("/bucket/iris/model.joblib")
+    again = _loaded(SKLearnServer(elsewhere, cache_dir=str(tmp_path)))
+    np.testing.assert_array_equal(again.predict(ROWS, []), classifier.predict_proba(ROWS))
+
+
+def test_a_single_file_can_be_fetched(elsewhere, classifier, tmp_path):
+    """The address of the model file itself will do."""
+    server = _loaded(SKLearnServer(f"{elsewhere}/model.joblib", cache_dir=str(tmp_path)))
+    np.testing.assert_array_equal(server.predict(ROWS, []), classifier.predict_proba(ROWS))
+
+
+def test_many_may_fetch_at_once(elsewhere, tmp_path):
+    """Several that fetch the same model at the same time all get it whole, and leave nothing behind."""
+    places = []
+    gate = threading.Barrier(4)
+
+    def fetch():
+        gate.wait()
+        place = files.fetch(elsewhere, str(tmp_path))
+        places.append((place, sorted(path.name for path in place.iterdir())))
+
+    threads = [threading.Thread(target=fetch) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(places) == 4
+    assert {tuple(names) for _, names in places} == {("metadata.yaml", "model.joblib")}
+    assert list((tmp_path / "models").iterdir()) == [places[0][0]]
+
+
+def test_an_address_with_nothing_behind_it_is_refused(tmp_path):
+    """Nothing stored at an address is a fault that names it, and leaves no half cache."""
+    with pytest.raises(TargetError, match="memory://bucket/none"):
+        files.fetch("memory://bucket/none", str(tmp_path))
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_an_unknown_scheme_is_refused(tmp_path):
+    """A scheme that fsspec does not know is a fault that names the address."""
+    with pytest.raises(TargetError, match="pvc://claim/model"):
+        files.fetch("pvc://claim/model", str(tmp_path))
+
+
+def test_several_models_in_a_folder_are_told_apart_by_name(tmp_path):
+    """A folder with two candidates and none of the usual name is refused, and what it holds is named."""
+    for name in ("a.joblib", "b.joblib"):
+        (tmp_path / name).touch()
+    with pytest.raises(TargetError, match=r"no model\.joblib in .*; it holds a\.joblib, b\.joblib"):
+        SKLearnServer(str(tmp_path)).load()
+
+
+@pytest.mark.parametrize("text", ["- a list", "{", "name: [\n"])
+def test_metadata_that_is_no_object_is_a_fault(text, tmp_path):
+    """A metadata.yaml that cannot be read is said to be so instead of being passed over."""
+    (tmp_path / "metadata.yaml").write_text(text)
+    with pytest.raises(BadMetadata, match=r"metadata\.yaml"):
+        SKLearnServer(str(tmp_path)).init_metadata()
+
+
+@pytest.mark.parametrize(
+    ("server", "package", "extra"),
+    [
+        ("SKLEARN_SERVER", "sklearn", "sklearn"),
+        ("XGBOOST_SERVER", "xgboost", "xgboost"),
+        ("MLFLOW_SERVER", "mlflow", "mlflow"),
+        ("ONNX_SERVER", "onnxruntime", "onnx"),
+    ],
+)
+def test_a_missing_package_says_what_to_install(server, package, extra, folders, monkeypatch):
+    """Without its package a server names the extra to install."""
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    component = find(servers.PACKAGED[server])(model_uri=str(folders[server]))
+    with pytest.raises(MissingExtra, match=rf"{server} needs .* pip install 'infergraph\[{extra}\]'"):
+        component.load()
+
+
+def test_a_missing_fsspec_says_what_to_install(monkeypatch, tmp_path):
+    """Without fsspec an address elsewhere names the extra to install."""
+    monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
+    with pytest.raises(MissingExtra, match=r"s3://b/m needs .* pip install 'infergraph\[storage\]'"):
+        files.fetch("s3://b/m", str(tmp_path))
