@@ -79,7 +79,9 @@ class Bounds(Enum):
         60.0,
     )
     BYTES = tuple(float(256 * 4**power) for power in range(10))
-    TIMER = tuple(10 ** (-3 + step * (math.log10(30) + 3) / 49) for step in range(50))
+    TIMER = tuple(
+        10**power for power in (*(-3 + step * ((math.log10(30) + 3) / 49) for step in range(49)), math.log10(30))
+    )
     NONE = ()
 
 
@@ -278,16 +280,19 @@ def vacate(folder: Path, seat: str) -> None:
         os.close(file)
 
 
+def shared_memory() -> Path:
+    """Where files are memory and no disk, if the system has such a place; else its temporary folder."""
+    shared = Path("/dev/shm")
+    return shared if os.access(shared, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+
+
 class Folder:
-    """The folder of one run's ledgers, in shared memory where the system has it.
+    """The folder of one run's ledgers, made below `parent`.
 
     Promises: it goes when `remove` is called; if the process is killed before, the next run sweeps it.
     """
 
-    def __init__(self) -> None:
-        parent = Path("/dev/shm")
-        if not os.access(parent, os.W_OK | os.X_OK):
-            parent = Path(tempfile.gettempdir())
+    def __init__(self, parent: Path) -> None:
         sweep(parent)
         self.path = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=parent))
         self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -23,7 +23,7 @@ import msgspec
 
 from infergraph.errors import StartupFault
 from infergraph.observe import logs
-from infergraph.observe.ledger import Folder, Ledger, vacate
+from infergraph.observe.ledger import Folder, Ledger, shared_memory, vacate
 from infergraph.serving.channel import Channel, Orders, Report
 from infergraph.serving.children import Child
 from infergraph.serving.crew import Crew, Worker, seat_name
@@ -74,7 +74,7 @@ def run(plan: Plan) -> int:
     except StartupFault as fault:
         print(f"infergraph: {fault}", file=sys.stderr)
         return EXIT_STARTUP
-    folder = Folder()
+    folder = Folder(shared_memory())
     try:
         return Supervisor(plan, settings, ports, folder, watch).run()
     finally:
