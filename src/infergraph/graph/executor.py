@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -289,7 +290,8 @@ class Graph(LocalCalls, PredictiveUnit):
     async def _beside_shadows(
         self, place: Place, children: Sequence[Place], message: Message, context: Context, flight: Flight
     ) -> Sequence[Message]:
-        watched = self._shadows.begin(place, self._visit, message, context)
+        calls = {shadow.name: partial(self._visit, shadow, message, context, Flight()) for shadow in place.shadows}
+        watched = self._shadows.begin(calls)
         try:
             answers = await self._ask(children, message, context, flight)
         except BaseException:

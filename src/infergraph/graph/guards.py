@@ -22,12 +22,17 @@ _log = logging.getLogger("infergraph.graph")
 # A router may draw or count, and a reward must count once.
 _ONCE_ONLY = frozenset({Method.ROUTE, Method.SEND_FEEDBACK})
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
+# gRPC codes that blame the request: INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+# FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED, UNAUTHENTICATED.
+_GRPC_REFUSALS = frozenset({3, 5, 6, 7, 9, 11, 12, 16})
 _BACKOFF_LIMIT_S = 30.0
 
 
 def failed(fault: Fault) -> bool:
     """Whether the unit failed, rather than found fault with what it was asked."""
     if isinstance(fault, PayloadError | MethodMissing):
+        return False
+    if isinstance(fault, RemoteError) and fault.grpc_code in _GRPC_REFUSALS:
         return False
     status = fault.status if isinstance(fault, RemoteError | ComponentError) else None
     return status is None or status >= 500 or status < 400 or status in _WORTH_ANOTHER_TRY
@@ -59,6 +64,10 @@ class Around(PredictiveUnit):
     async def health(self, context: Context) -> Message:
         """The account of the unit within."""
         return await self.unit.health(context)
+
+    async def status(self, node: str, context: Context) -> Message:
+        """The account of one node of the unit within."""
+        return await self.unit.status(node, context)
 
     async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
         """The metadata of the unit within."""

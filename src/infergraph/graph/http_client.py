@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import httptools
 import msgspec
@@ -275,8 +275,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is up."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone: the end of a reply without a length, else a fault for who waits."""
@@ -405,3 +404,14 @@ def _said(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     return error.strerror or str(error) or type(error).__name__
+
+
+async def connects(host: str, port: int, timeout_s: float) -> bool:
+    """Whether somebody listens there."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, host, port)
+    except OSError:
+        return False
+    transport.close()
+    return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from infergraph.errors import Fault, PayloadError
+from infergraph.errors import PayloadError, RemoteError
 from infergraph.message import Message, Method
 from infergraph.wire import json_codec
 
@@ -73,11 +73,12 @@ def chained(protocol: Protocol, method: Method, message: Message, node: str) -> 
     """The message as a request of the protocol: an answer's `predictions` or `outputs` become the next inputs.
 
     Returns: the message itself, bytes and all, where it is a request already.
-    Raises: Fault where it is neither.
+    Raises: RemoteError where it is neither.
     """
     if protocol is Protocol.SELDON or method not in _CHAINED:
         return message
     document = _document(message, node)
+    accepted: tuple[str, ...]
     if protocol is Protocol.TENSORFLOW:
         accepted, given, wanted, name = ("instances", "inputs"), "predictions", "instances", "tensorflow"
     else:
@@ -88,11 +89,11 @@ def chained(protocol: Protocol, method: Method, message: Message, node: str) -> 
         if given in document:
             renamed = {wanted if key == given else key: value for key, value in document.items()}
             return json_codec.JsonMessage.of_document(renamed)
-    raise Fault(f"Failed to convert {name} response so it could be chained to new input", node=node)
+    raise RemoteError(f"Failed to convert {name} response so it could be chained to new input", node=node)
 
 
 def _document(message: Message, node: str) -> Any:
     try:
         return json_codec.document_of(message)
     except PayloadError as fault:
-        raise Fault(str(fault), node=node) from fault
+        raise RemoteError(str(fault), node=node) from fault

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from infergraph.errors import DeadlinePassed, Fault, PayloadError, RemoteError
+from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
 from infergraph.graph import protocols
-from infergraph.graph.http_client import Call, HttpClient, HttpOptions, Reply
+from infergraph.graph.http_client import Call, HttpClient, HttpOptions, Reply, connects
 from infergraph.graph.protocols import Protocol
 from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.wire import json_codec
@@ -135,7 +135,7 @@ class RestUnit(PredictiveUnit):
             if path:
                 reply = await client.exchange(Call("GET", path, b"", None), self.options.ready_timeout_s)
                 return reply.status == 200
-            return await _connects(client.host, client.port, self.options.ready_timeout_s)
+            return await connects(client.host, client.port, self.options.ready_timeout_s)
         except (RemoteError, TimeoutError):
             return False
 
@@ -202,7 +202,7 @@ class RestUnit(PredictiveUnit):
             try:
                 msgspec.json.decode(part, type=msgspec.Raw)
             except (msgspec.DecodeError, UnicodeDecodeError):
-                raise Fault("Data is not JSON", node=self.name) from None
+                raise RemoteError("Data is not JSON", node=self.name) from None
             parts.append(part)
         return b"[" + b",".join(parts) + b"]", bodies[0][1] if bodies else "application/json", ""
 
@@ -250,13 +250,3 @@ def _fit(parts: list[bytes]) -> bytes:
 
 
 _BREAKS = frozenset(b"\r\n\0")
-
-
-async def _connects(host: str, port: int, timeout_s: float) -> bool:
-    try:
-        async with asyncio.timeout(timeout_s):
-            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, host, port)
-    except OSError:
-        return False
-    transport.close()
-    return True

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from infergraph.errors import Fault
-from infergraph.graph.meta import Flight
-from infergraph.graph.places import Place
-from infergraph.message import Context, Message
+from infergraph.message import Message
 
 _log = logging.getLogger("infergraph.shadow")
 
@@ -36,15 +34,6 @@ class Comparison(msgspec.Struct, frozen=True):
     same: bool
     difference: float | None = None
     fault: str = ""
-
-
-class Visit(Protocol):
-    """The executor's visit of a place."""
-
-    def __call__(
-        self, place: Place, message: Message, context: Context, flight: Flight
-    ) -> Coroutine[Any, Any, Message]:
-        """The place's answer."""
 
 
 class Watched:
@@ -78,15 +67,15 @@ class Shadows:
         self._report = report
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, place: Place, visit: Visit, message: Message, context: Context) -> Watched:
-        """Start calling the shadows of a place."""
+    def begin(self, calls: Mapping[str, Callable[[], Coroutine[Any, Any, Message]]]) -> Watched:
+        """Start calling shadows; `calls` makes each one's answer, by its name."""
         loop = asyncio.get_running_loop()
         live: asyncio.Future[Message] = loop.create_future()
-        for shadow in place.shadows:
+        for name, call in calls.items():
             if len(self._tasks) >= self._limit:
-                _log.warning("shadow %s left out: %d shadow calls are in flight", shadow.name, self._limit)
+                _log.warning("shadow %s left out: %d shadow calls are in flight", name, self._limit)
                 continue
-            task = loop.create_task(self._watch(shadow, visit(shadow, message, context, Flight()), live))
+            task = loop.create_task(self._watch(name, call(), live))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return Watched(live)
@@ -102,22 +91,20 @@ class Shadows:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _watch(
-        self, shadow: Place, answering: Coroutine[Any, Any, Message], live: asyncio.Future[Message]
-    ) -> None:
+    async def _watch(self, name: str, answering: Coroutine[Any, Any, Message], live: asyncio.Future[Message]) -> None:
         try:
             answer = await answering
             expected = await asyncio.shield(live)
-            comparison = compare(shadow.name, expected, answer)
+            comparison = compare(name, expected, answer)
         except Fault as fault:
-            comparison = Comparison(shadow.name, same=False, fault=str(fault))
+            comparison = Comparison(name, same=False, fault=str(fault))
         except asyncio.CancelledError:
             if live.cancelled():
                 return
             raise
         except Exception as error:  # noqa: BLE001  a shadow's bug must stay with the shadow
-            _log.exception("shadow %s", shadow.name)
-            comparison = Comparison(shadow.name, same=False, fault=repr(error))
+            _log.exception("shadow %s", name)
+            comparison = Comparison(name, same=False, fault=repr(error))
         _log.info("shadow %s: same=%s difference=%s %s", *msgspec.structs.astuple(comparison))
         if self._report is not None:
             self._report(comparison)

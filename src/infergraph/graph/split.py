@@ -1,0 +1,176 @@
+"""Several graphs behind one address: each request goes to one by its share, copies go to the shadows.
+
+    message ─▶ one live graph, drawn by traffic ─▶ answer
+            └▶ shadows, in the background: compared, logged, dropped
+
+The reference leaves this to a service mesh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from infergraph.errors import GraphError, NotReady
+from infergraph.graph import routes
+from infergraph.graph.branches import side_by_side
+from infergraph.graph.local import LocalCalls
+from infergraph.graph.meta import meta_of, with_meta
+from infergraph.graph.shadows import Comparison, Shadows
+from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request
+
+
+class Share(msgspec.Struct, frozen=True):
+    """One graph of a split.
+
+    Args:
+        unit: the graph; its name is the predictor's.
+        traffic: its part of the requests, as a weight.
+        shadow: gets a copy of every request; its answers are compared, logged and dropped.
+    """
+
+    unit: PredictiveUnit
+    traffic: int = 0
+    shadow: bool = False
+
+
+class Split(LocalCalls, PredictiveUnit):
+    """The predictors of one deployment as one predictive unit.
+
+    Args:
+        name: the deployment's name.
+        shares: the predictors; those that are no shadows count from 0 in their order.
+        rng: draws the predictor for each request.
+        marks: write the predictor drawn into the answer's `meta.routing` under `name`, so that feedback finds it.
+        shadow_limit: shadow calls in flight at most.
+        on_shadow: gets what each shadow did beside the live answer.
+    Raises: GraphError if all are shadows.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shares: Sequence[Share],
+        rng: random.Random,
+        *,
+        marks: bool = True,
+        shadow_limit: int = 64,
+        on_shadow: Callable[[Comparison], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.marks = marks
+        self._live = [share.unit for share in shares if not share.shadow]
+        self._copies = [share.unit for share in shares if share.shadow]
+        if not self._live:
+            raise GraphError(f"deployment {name!r} has no predictor that is not a shadow")
+        traffic = [max(share.traffic, 0) for share in shares if not share.shadow]
+        self._traffic = traffic if any(traffic) else [1] * len(traffic)
+        self._rng = rng
+        self._shadows = Shadows(shadow_limit, on_shadow)
+
+    async def start(self) -> None:
+        """Start all predictors.
+
+        Raises: the fault of the first that cannot start; the others are stopped again.
+        """
+        self._lives(here=True)
+        started = (unit.start() for unit in (*self._live, *self._copies))
+        failures = [one for one in await asyncio.gather(*started, return_exceptions=True) if one is not None]
+        if failures:
+            await self.stop()
+            raise failures[0]
+
+    async def stop(self) -> None:
+        """Stop all predictors."""
+        await self._shadows.stop()
+        await asyncio.gather(*(unit.stop() for unit in (*self._live, *self._copies)), return_exceptions=True)
+        self._lives(here=False)
+
+    async def settle(self) -> None:
+        """Wait until no shadow call is in flight."""
+        await self._shadows.settle()
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """What the predictor drawn answers; a feedback goes to the one that it names, else to all."""
+        if isinstance(request, Feedback):
+            return await self._feedback(request, context)
+        drawn = 0 if len(self._live) == 1 else self._rng.choices(range(len(self._live)), self._traffic)[0]
+        answer = await self._beside_shadows(self._live[drawn], method, request, context)
+        return self._marked(answer, drawn) if self.marks and len(self._live) > 1 else answer
+
+    async def ready(self) -> bool:
+        """Whether every predictor that is no shadow can answer."""
+        return all(await asyncio.gather(*(unit.ready() for unit in self._live)))
+
+    async def health(self, context: Context) -> Message:
+        """The account of the first predictor, when all are ready.
+
+        Raises: NotReady if one is not.
+        """
+        if not await self.ready():
+            raise NotReady(f"a predictor of {self.name} cannot answer")
+        return await self._live[0].health(context)
+
+    async def status(self, node: str, context: Context) -> Message:
+        """One node's own account of its health, from the first predictor that has it.
+
+        Raises: GraphError if none has.
+        """
+        found: Message = await self._first(node, lambda unit: unit.status(node, context))
+        return found
+
+    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+        """The metadata of the predictor with the most traffic, or of the first node of that name in any.
+
+        Raises: GraphError for an unknown node; the fault of a node that has no metadata.
+        """
+        if node is None:
+            return await self._live[self._traffic.index(max(self._traffic))].metadata()
+        found: Mapping[str, Any] = await self._first(node, lambda unit: unit.metadata(node))
+        return found
+
+    async def _first(self, node: str, ask: Callable[[PredictiveUnit], Any]) -> Any:
+        for unit in self._live:
+            try:
+                return await ask(unit)
+            except GraphError:
+                continue
+        raise GraphError(f"Failed to find model {node}")
+
+    async def _beside_shadows(
+        self, live: PredictiveUnit, method: Method, request: Request, context: Context
+    ) -> Message:
+        if not self._copies:
+            return await live.answer(method, request, context)
+        watched = self._shadows.begin(
+            {unit.name: partial(_coroutine, unit, method, request, context) for unit in self._copies}
+        )
+        try:
+            answer = await live.answer(method, request, context)
+        except BaseException:
+            watched.give_up()
+            raise
+        watched.compare(answer)
+        return answer
+
+    def _marked(self, answer: Message, drawn: int) -> Message:
+        meta = meta_of(answer)
+        if meta is None:
+            return answer
+        return with_meta(answer, {**meta, "routing": {**(meta.get("routing") or {}), self.name: drawn}})
+
+    async def _feedback(self, feedback: Feedback, context: Context) -> Message:
+        route = routes.check_route(routes.feedback_route(feedback, self.name), len(self._live), self.name)
+        chosen = self._live if route < 0 else self._live[route : route + 1]
+        answers = await side_by_side([_coroutine(unit, Method.SEND_FEEDBACK, feedback, context) for unit in chosen])
+        return answers[0]
+
+
+async def _coroutine(unit: PredictiveUnit, method: Method, request: Request, context: Context) -> Message:
+    return await unit.answer(method, request, context)
