@@ -33,7 +33,15 @@ def read(raw: bytes, content_type: str = "application/json", query: bytes = b"")
         PayloadError: there is no JSON value, or it cannot be read.
     """
     text = json_bytes(raw, content_type, query)
-    value = _multipart(raw, content_type) if text is None else json_text.read(text)
+    return multipart_value(raw, content_type) if text is None else value_of(text)
+
+
+def value_of(text: bytes) -> Any:
+    """The JSON value of a text; never None.
+
+    Raises: PayloadError if it is null or cannot be read.
+    """
+    value = json_text.read(text)
     if value is None:
         raise PayloadError("Can't find JSON in data: the body is null")
     return value
@@ -65,9 +73,17 @@ def json_bytes(raw: bytes, content_type: str, query: bytes = b"") -> bytes | Non
     raise UnsupportedBody(f"Can't find JSON in data: a body of {name} is no message; send application/json")
 
 
-def is_json_type(content_type: str) -> bool:
-    """Whether `content_type` says that a body is JSON."""
-    return content_type == "application/json" or _is_json(content_type.lower())
+def is_json_type(content_type: str, raw: bytes) -> bool:
+    """Whether `content_type` says that the body `raw` is JSON, or leaves that open and it looks like JSON."""
+    if content_type == "application/json" or _is_json(kind := content_type.lower()):
+        return True
+    return (not kind or kind.startswith(_FORM)) and raw.lstrip()[:1] in (b"{", b"[")
+
+
+def is_form(content_type: str) -> bool:
+    """Whether `content_type` is one of the two kinds of form."""
+    kind = content_type.lower()
+    return _MULTIPART in kind or kind.startswith(_FORM)
 
 
 def _is_json(kind: str) -> bool:
@@ -126,7 +142,11 @@ class _Parts:
         self.complete = True
 
 
-def _multipart(raw: bytes, content_type: str) -> dict[str, Any]:
+def multipart_value(raw: bytes, content_type: str) -> dict[str, Any]:
+    """The message whose members are the parts of a multipart body.
+
+    Raises: PayloadError if the body or a part cannot be read.
+    """
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
     if not boundary:

@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from email.utils import format_datetime
 from enum import Enum
@@ -56,6 +56,7 @@ DEPTH_LIMIT = 900
 """Levels of nesting that are written: below the standard library's own limit on every supported Python."""
 
 _WIDE_INTEGER = re.compile(rb"(?<![0-9.])(?:-[0-9]{19}|[0-9]{20})")
+_NEAR_WIDE = re.compile(rb"[0-9]{19}|\\\\u0000")
 _LARGE_BYTES = 64 * 1024
 _DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 _CHECKED = frozenset(b'{["0123456789-tfn \t\r\n')
@@ -66,6 +67,11 @@ def has_wide_integer(raw: bytes) -> bool:
     if len(raw) > _LARGE_BYTES and b"0" * 19 not in raw.translate(_DIGITS):
         return False  # one pass in C is several times faster than the expression on a large body
     return _WIDE_INTEGER.search(raw) is not None
+
+
+def is_narrow(raw: bytes) -> bool:
+    """Whether `raw` surely holds neither an integer near the end of 64 bits nor an escaped NUL."""
+    return _NEAR_WIDE.search(raw) is None
 
 
 def is_utf8_json(raw: bytes) -> bool:
@@ -112,6 +118,7 @@ def read(raw: bytes) -> Any:
         raise PayloadError(f"Can't find JSON in data: {error}") from error
 
 
+_SMALL_ARRAY = 64
 _FAST = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
@@ -124,12 +131,14 @@ def write(value: Any, options: JsonOptions = PLAIN) -> bytes:
     Raises:
         ComponentError: something in it cannot be written; the text names its type and place.
     """
-    if options.nan is NanPolicy.NULL:
-        try:
-            return _finish(orjson.dumps(value, _default, _orjson_option(options)), options)
-        except TypeError:
-            pass  # the walk below either writes it or says what is wrong where
-    plain = _Walk(options).plain(value, "$", 0)
+    try:
+        written = orjson.dumps(value, _default, _orjson_option(options))
+    except TypeError:
+        pass  # the walk below either writes it or says what is wrong where
+    else:
+        if options.nan is NanPolicy.NULL or b"null" not in written:  # orjson writes NaN as null
+            return _finish(written, options)
+    plain = _Walk(options.nan).plain(value, "", 0)
     text = json.dumps(
         plain,
         ensure_ascii=options.ascii,
@@ -138,6 +147,14 @@ def write(value: Any, options: JsonOptions = PLAIN) -> bytes:
         separators=(",", ": ") if options.pretty else (",", ":"),
     )
     return text.encode()
+
+
+def plain(value: Any) -> Any:
+    """`value` in JSON's own types only: dicts with text keys, lists, str, int, float (also NaN), bool and None.
+
+    Raises: ComponentError as `write` does.
+    """
+    return _Walk(NanPolicy.LITERAL).plain(value, "", 0)
 
 
 def _orjson_option(options: JsonOptions) -> int:
@@ -166,41 +183,55 @@ def _default(value: Any) -> Any:
     """What orjson asks for values that it does not know."""
     if isinstance(value, np.ndarray):
         return array_value(value)
-    if isinstance(value, np.generic) and not isinstance(value, np.complexfloating | np.bytes_ | np.void):
-        return value.item()
+    if isinstance(value, np.generic):
+        if value.dtype.kind in "biuf":
+            return value.item() if value.dtype.itemsize <= 8 else float(value)
+        if value.dtype.kind == "M":
+            return _dated(value)
     if isinstance(value, datetime):
         return _http_date(value)
     raise TypeError(type(value).__name__)
 
 
 def array_value(values: np.ndarray) -> Any:
-    """An array as what `orjson` writes best: itself written already where it is large and numeric, else lists."""
-    if values.dtype.kind in "iufb" and values.size > 256 and values.dtype.itemsize <= 8:
-        return orjson.Fragment(orjson.dumps(writable(values), option=orjson.OPT_SERIALIZE_NUMPY))
+    """An array as what orjson writes best: text already where it is large and numeric, else lists."""
+    kind = values.dtype.kind
+    if kind in "iuf" and values.size > _SMALL_ARRAY:
+        return orjson.Fragment(orjson.dumps(_writable(values), option=orjson.OPT_SERIALIZE_NUMPY))
+    if kind == "M":
+        return _dated(values)
+    if kind == "f" and values.dtype.itemsize > 8:
+        return values.astype(np.float64).tolist()
     return values.tolist()
 
 
-def writable(values: np.ndarray) -> np.ndarray:
+def _writable(values: np.ndarray) -> np.ndarray:
     """`values` as orjson's NumPy option takes it: C order, native bytes, no float narrower than 64 bits.
 
     A narrower float would be written with the fewest digits of its own width, and so read back as another double.
     """
-    if values.dtype.kind == "f" and values.dtype.itemsize != 8:
+    if values.dtype.kind == "f":
         return np.ascontiguousarray(values, dtype=np.float64)
     return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
 
 
+def _dated(values: np.ndarray | np.generic) -> Any:
+    """Dates as (nested lists of) datetimes; NaT as None."""
+    return values.astype("datetime64[us]").tolist()
+
+
 def _http_date(value: date) -> str:
-    if not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day)
-    return format_datetime(value.replace(tzinfo=None) if value.tzinfo is None else value, usegmt=False)
+    """A date as RFC 1123 text; one without a zone is taken as UTC."""
+    moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return format_datetime(moment, usegmt=True)
 
 
 class _Walk:
-    """A slow conversion of any value to what the standard library writes, or a fault that names the place."""
+    """The slow conversion of any value to what the standard library writes, or the fault that names the place."""
 
-    def __init__(self, options: JsonOptions) -> None:
-        self.options = options
+    def __init__(self, nan: NanPolicy) -> None:
+        self.nan = nan
 
     def plain(self, value: Any, path: str, depth: int) -> Any:
         """`value` in dicts, lists, str, int, float, bool and None."""
@@ -215,26 +246,29 @@ class _Walk:
         if isinstance(value, float):
             return self.number(float(value), path)
         if depth > DEPTH_LIMIT:
-            raise ComponentError(f"the answer is nested too deeply at {path[:200]}")
+            raise ComponentError(f"the answer is nested too deeply at {path}")
         if isinstance(value, Mapping):
-            return {
-                self.key(key, path): self.plain(item, f"{path}.{key}" if len(path) < 1000 else path, depth + 1)
-                for key, item in value.items()
-            }
+            return {self.key(key, path): self.plain(item, _member(path, key), depth + 1) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [
-                self.plain(item, f"{path}[{index}]" if len(path) < 1000 else path, depth + 1)
-                for index, item in enumerate(value)
-            ]
-        return self.other(value, path, depth)
+            return [self.plain(item, _element(path, index), depth + 1) for index, item in enumerate(value)]
+        if isinstance(value, np.ndarray) and value.dtype.kind != "O":
+            return self.array(value, path, depth)
+        return self.plain(self.simpler(value, path), path, depth)
 
     def number(self, value: float, path: str) -> Any:
         """A float, where NaN and the infinities follow the policy."""
-        if math.isfinite(value) or self.options.nan is NanPolicy.LITERAL:
+        if math.isfinite(value) or self.nan is NanPolicy.LITERAL:
             return value
-        if self.options.nan is NanPolicy.ERROR:
+        if self.nan is NanPolicy.ERROR:
             raise ComponentError(f"the answer holds {value} at {path}, which JSON cannot express")
         return None
+
+    def array(self, values: np.ndarray, path: str, depth: int) -> Any:
+        """An array as nested lists, by the short way where nothing in it needs a look."""
+        kind = values.dtype.kind
+        if kind in "biu" or (kind == "f" and (self.nan is NanPolicy.LITERAL or np.isfinite(values).all())):
+            return values.astype(np.float64).tolist() if kind == "f" else values.tolist()
+        return self.plain(_dated(values) if kind == "M" else values.tolist(), path, depth)
 
     def key(self, key: Any, path: str) -> str:
         """A dict's key as text, by the standard library's rule."""
@@ -244,29 +278,37 @@ class _Walk:
             key = key.item()
         if key is None or isinstance(key, bool | int | float):
             return json.dumps(key)
-        raise ComponentError(f"the answer has a key of type {type(key).__name__} in {path}, which JSON cannot express")
+        raise ComponentError(f"the answer has a key of type {type(key).__name__} at {path}, which JSON cannot express")
 
-    def other(self, value: Any, path: str, depth: int) -> Any:
-        """Values beyond JSON's own types."""
-        if isinstance(value, np.datetime64):
-            value = value.astype("datetime64[us]").item()
+    def simpler(self, value: Any, path: str) -> Any:
+        """One step from a type beyond JSON's own towards one of them."""
         if isinstance(value, np.ndarray):
-            return self.plain(value.tolist() if value.dtype.kind not in "Mm" else dated(value), path, depth)
-        if isinstance(value, np.generic) and isinstance(value.item(), bool | int | float | str):
-            return self.plain(value.item(), path, depth)
+            return value.tolist()
+        if isinstance(value, np.generic):
+            if value.dtype.kind in "biuf":
+                return value.item() if value.dtype.itemsize <= 8 else float(value)
+            if value.dtype.kind == "M":
+                return _dated(value)
         if isinstance(value, date):
             return _http_date(value)
         if isinstance(value, Decimal | UUID):
             return str(value)
         if is_dataclass(value) and not isinstance(value, type):
-            plain = {field.name: getattr(value, field.name) for field in fields(value)}
-            return self.plain(plain, path, depth)
+            return {field.name: getattr(value, field.name) for field in fields(value)}
         raise ComponentError(f"the answer holds a {type(value).__name__} at {path}, which JSON cannot express")
 
 
-def dated(values: np.ndarray) -> Any:
-    """An array of dates as (nested) lists of datetimes."""
-    return values.astype("datetime64[us]").tolist()
+_PATH_LENGTH = 200
+
+
+def _member(path: str, key: Any) -> str:
+    if not path:
+        return str(key)
+    return f"{path}.{key}" if len(path) < _PATH_LENGTH else path
+
+
+def _element(path: str, index: int) -> str:
+    return f"{path}[{index}]" if len(path) < _PATH_LENGTH else path
 
 
 def text_of(value: str) -> str:

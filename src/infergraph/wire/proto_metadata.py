@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import json_format
-from google.protobuf.message import DecodeError
 
-from infergraph.errors import BadMetadata, PayloadError
+from infergraph.errors import BadMetadata
 from infergraph.wire import prediction
+from infergraph.wire.proto_content import parse
 from infergraph.wire.values import decode_value
 
 _GRAPH_SPELLING = {"graphinputs": "inputs", "graphoutputs": "outputs"}
@@ -48,7 +48,7 @@ def decode_metadata(raw: bytes) -> dict[str, Any]:
 
     Raises: PayloadError if `raw` is none.
     """
-    return _model(_parse(prediction.SeldonModelMetadata, raw))
+    return _model(parse(prediction.SeldonModelMetadata, raw))
 
 
 def decode_graph_metadata(raw: bytes) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def decode_graph_metadata(raw: bytes) -> dict[str, Any]:
 
     Raises: PayloadError if `raw` is none.
     """
-    proto = _parse(prediction.SeldonGraphMetadata, raw)
+    proto = parse(prediction.SeldonGraphMetadata, raw)
     return {
         "name": proto.name,
         "models": {name: _model(model) for name, model in proto.models.items()},
@@ -70,15 +70,8 @@ def decode_metadata_request(raw: bytes) -> str:
 
     Raises: PayloadError if `raw` is none.
     """
-    name: str = _parse(prediction.SeldonModelMetadataRequest, raw).name
+    name: str = parse(prediction.SeldonModelMetadataRequest, raw).name
     return name
-
-
-def _parse(message_class: Any, raw: bytes) -> Any:
-    try:
-        return message_class.FromString(raw)
-    except (DecodeError, ValueError) as error:
-        raise PayloadError(f"the message is not a valid {message_class.DESCRIPTOR.full_name}: {error}") from error
 
 
 def _model(proto: Any) -> dict[str, Any]:

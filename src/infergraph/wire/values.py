@@ -19,15 +19,15 @@ from infergraph.errors import ComponentError
 from infergraph.wire.fields import delimited, varint
 from infergraph.wire.json_text import text_of
 
-DEPTH_LIMIT = 30
-"""Levels of nesting in a value: beyond it protobuf's readers (100 messages deep) refuse the whole message."""
+DEPTH_LIMIT = 96
+"""Messages inside messages, of which a list takes two and an object three: beyond a hundred most readers refuse."""
 
 _number = struct.Struct("<Bd").pack
 _NULL = b"\x08\x00"
 _TRUE, _FALSE = b"\x20\x01", b"\x20\x00"
 
 
-def encode_value(value: Any, path: str, depth: int = 0) -> bytes:
+def encode_value(value: Any, path: str, depth: int = 1) -> bytes:
     """`value` as the bytes of a Value.
 
     Raises: ComponentError for a type that a Value cannot hold; it names `path`.
@@ -39,7 +39,7 @@ def encode_value(value: Any, path: str, depth: int = 0) -> bytes:
         except OverflowError as error:
             raise ComponentError(f"the integer at {path} is too large for a protobuf number") from error
     if kind is str:
-        return delimited(b"\x1a", _utf8(value))
+        return delimited(b"\x1a", utf8(value))
     if value is None:
         return _NULL
     if kind is bool:
@@ -47,9 +47,9 @@ def encode_value(value: Any, path: str, depth: int = 0) -> bytes:
     if depth > DEPTH_LIMIT:
         raise ComponentError(f"the answer is nested too deeply for protobuf at {path[:200]}")
     if isinstance(value, Mapping):
-        return delimited(b"\x2a", encode_struct(value, path, depth))
+        return delimited(b"\x2a", encode_struct(value, path, depth + 3))
     if isinstance(value, list | tuple):
-        return delimited(b"\x32", encode_list(value, path, depth))
+        return delimited(b"\x32", encode_list(value, path, depth + 2))
     return encode_value(_plainer(value, path), path, depth)
 
 
@@ -62,35 +62,36 @@ def _plainer(value: Any, path: str) -> Any:
             return plain(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufUO":
         return value.tolist()
-    if isinstance(value, np.bool_ | np.integer | np.floating):
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return value.item() if value.dtype.itemsize <= 8 else float(value)
     if isinstance(value, Decimal | UUID):
         return str(value)
     raise ComponentError(f"the answer holds a {type(value).__name__} at {path}, which protobuf cannot express")
 
 
-def _utf8(text: str) -> bytes:
+def utf8(text: str) -> bytes:
+    """`text` in UTF-8; a lone surrogate becomes the replacement character."""
     try:
         return text.encode()
     except UnicodeEncodeError:
         return text_of(text).encode()
 
 
-def encode_list(values: Sequence[Any], path: str, depth: int = 0) -> bytes:
-    """`values` as the bytes of a ListValue."""
+def encode_list(values: Sequence[Any], path: str, depth: int) -> bytes:
+    """`values` as the bytes of a ListValue, itself `depth` messages deep."""
     return b"".join(
-        [delimited(b"\x0a", encode_value(value, f"{path}[{index}]", depth + 1)) for index, value in enumerate(values)]
+        [delimited(b"\x0a", encode_value(value, f"{path}[{index}]", depth)) for index, value in enumerate(values)]
     )
 
 
-def encode_struct(values: Mapping[Any, Any], path: str, depth: int = 0) -> bytes:
-    """`values` as the bytes of a Struct."""
+def encode_struct(values: Mapping[Any, Any], path: str, depth: int) -> bytes:
+    """`values` as the bytes of a Struct, itself `depth` messages deep."""
     entries = []
     for key, value in values.items():
         if not isinstance(key, str):
             key = _key(key, path)
-        name = delimited(b"\x0a", _utf8(key))
-        entry = name + delimited(b"\x12", encode_value(value, f"{path}.{key}", depth + 1))
+        name = delimited(b"\x0a", utf8(key))
+        entry = name + delimited(b"\x12", encode_value(value, f"{path}.{key}", depth))
         entries.append(b"\x0a" + varint(len(entry)) + entry)
     return b"".join(entries)
 

@@ -22,3 +22,16 @@ class WireMessage(Message):
         Raises: PayloadError if it cannot be read.
         """
         raise NotImplementedError("each codec's message has its own view")
+
+    @property
+    def written(self) -> Any:
+        """The same value, where arrays may still be NumPy's: what the JSON writer takes.
+
+        Raises: PayloadError if it cannot be read.
+        """
+        return self.document
+
+    @property
+    def known_document(self) -> Any:
+        """The document if it has been read; None if the content says all there is."""
+        return None

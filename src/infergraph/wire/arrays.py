@@ -1,0 +1,151 @@
+"""Lists of JSON values to arrays that keep every digit, and no more memory than the values need.
+
+NumPy's own conversion is right for almost all lists. It loses digits where 64-bit integers of both signs meet, drops
+NUL characters at the end of text, and pads every text to the longest, so that a small body could claim all memory.
+
+    list ──one pass: which types, how long──▶ numpy.array, or an object array where that would lose something
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from infergraph.errors import PayloadError
+
+AXES_LIMIT = 31
+"""Most axes of an array: NumPy 1 has 32, of which a deeper list would take the last for whole lists."""
+
+EMPTY_LIMIT = 1_000_000
+"""Most rows of an array without elements: its size costs a sender nothing, but us a name or a list each."""
+
+TEXT_LIMIT_BYTES = 64 * 1024 * 1024
+"""Above this an array of text is kept as objects, unless its texts are about as long as each other."""
+
+
+def array_of(value: Any, field: str) -> np.ndarray:
+    """The array of a JSON value.
+
+    Args:
+        value: a list, or anything else for an array without axes.
+        field: its name, for faults.
+    Returns: int64, uint64, float64, bool, text or object, as the values need: numbers beside text become text as
+        NumPy makes it; integers that no 64-bit type holds together stay Python's in an object array.
+    Raises: PayloadError if its rows have different lengths, or there are too many axes.
+    """
+    found = _Leaves()
+    if isinstance(value, list):
+        found.visit(value, field, 1)
+    else:
+        found.take(value)
+    if str in found.kinds and (found.ends_in_nul or found.padded_bytes > max(TEXT_LIMIT_BYTES, 4 * found.text_bytes)):
+        return _objects(value, field)
+    values = _convert(value, field)
+    if found.count and found.kinds <= _INTEGERS and values.dtype.kind == "f":
+        return _wide_integers(value)
+    return values
+
+
+def plain_array_of(value: Any, field: str) -> np.ndarray:
+    """The same as `array_of` for a value known to be small and without wide integers or NUL characters."""
+    values = _convert(value, field)
+    if values.ndim > AXES_LIMIT:
+        raise PayloadError(f"{field} has more than {AXES_LIMIT} axes")
+    return values
+
+
+def shaped(values: np.ndarray, shape: Sequence[int], field: str) -> np.ndarray:
+    """`values` in `shape`, where one size may be -1.
+
+    Raises: PayloadError if they do not fit, naming both sizes.
+    """
+    try:
+        tensor = values.reshape(shape)
+    except (ValueError, OverflowError, TypeError) as error:
+        text = f"{field} has {values.size} values, which do not fit the shape {_brief(list(shape))}"
+        raise PayloadError(text) from error
+    return check_empty(tensor, field)
+
+
+def check_empty(values: np.ndarray, field: str) -> np.ndarray:
+    """The same array, if it is not one of nothing but a vast number of rows.
+
+    Raises: PayloadError if it is.
+    """
+    if values.size == 0 and math.prod(size for size in values.shape if size) > EMPTY_LIMIT:
+        raise PayloadError(f"{field} has no values but the shape {list(values.shape)}")
+    return values
+
+
+def _brief(shape: list[int]) -> str:
+    text = str(shape)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+_INTEGERS = frozenset({int, bool})
+
+
+class _Leaves:
+    """What the values inside nested lists are."""
+
+    def __init__(self) -> None:
+        self.kinds: set[type] = set()
+        self.count = self.longest = self.text_bytes = 0
+        self.ends_in_nul = False
+
+    @property
+    def padded_bytes(self) -> int:
+        """The size of an array of text of these values: every one as long as the longest, four bytes a character."""
+        return 4 * self.count * self.longest
+
+    def visit(self, values: list[Any], field: str, axis: int) -> None:
+        kinds = set(map(type, values))
+        if list in kinds:
+            if axis >= AXES_LIMIT:
+                raise PayloadError(f"{field} has more than {AXES_LIMIT} axes")
+            if len(kinds) > 1:
+                raise PayloadError(f"{field} is not a regular array: lists beside single values")
+            for row in values:
+                self.visit(row, field, axis + 1)
+            return
+        self.count += len(values)
+        self.kinds |= kinds
+        if str in kinds:
+            self._measure([value for value in values if type(value) is str])
+
+    def take(self, value: Any) -> None:
+        self.kinds.add(type(value))
+        self.count += 1
+        if type(value) is str:
+            self._measure([value])
+
+    def _measure(self, texts: list[str]) -> None:
+        lengths = list(map(len, texts))
+        self.longest = max(self.longest, max(lengths))
+        self.text_bytes += 4 * sum(lengths)
+        self.ends_in_nul = self.ends_in_nul or any(text.endswith("\0") for text in texts)
+
+
+def _convert(value: Any, field: str) -> np.ndarray:
+    try:
+        return np.array(value)
+    except (ValueError, OverflowError, TypeError, RecursionError, MemoryError) as error:
+        raise PayloadError(f"{field} is not a regular array: {error}") from error
+
+
+def _objects(value: Any, field: str) -> np.ndarray:
+    values = np.array(value, dtype=object)
+    if any(type(item) is list for item in values.flat):
+        raise PayloadError(f"{field} is not a regular array: its rows have different lengths")
+    return values
+
+
+def _wide_integers(value: Any) -> np.ndarray:
+    """Integers that NumPy would make floats of: unsigned if none is negative, else as they are."""
+    values = np.array(value, dtype=object)
+    if values.size and min(values.flat) >= 0 and max(values.flat) < 2**64:
+        return values.astype(np.uint64)
+    return values

@@ -1,0 +1,160 @@
+"""The JSON document of a message to its content, and content to a document.
+
+    document ──content_of──▶ Content       first of data, jsonData, strData, binData; tensor, ndarray, tftensor
+    Content ──document_of──▶ document      arrays still NumPy's, for `json_text.write`
+
+Source: the protocol's decoding table for REST; each fault names the field.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import numpy as np
+
+from infergraph.errors import ComponentError, PayloadError
+from infergraph.message import Content, Encoding, Meta
+from infergraph.wire import tensor
+from infergraph.wire.arrays import array_of, check_empty, plain_array_of, shaped
+
+PAYLOAD_KEYS = ("data", "jsonData", "strData", "binData")
+_URL_SAFE = str.maketrans("-_", "+/")
+_NO_NAMES: tuple[str, ...] = ()
+
+
+def shown(value: Any) -> str:
+    """`value` for a fault's text, cut to a line."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def meta_of(document: Any) -> Meta | None:
+    """The meta of a message's document; None where it has none.
+
+    Raises: PayloadError if the message or its meta is no object.
+    """
+    if not isinstance(document, dict):
+        raise PayloadError(f"Invalid request data type: {shown(document)}")
+    meta = document.get("meta")
+    if meta is not None and not isinstance(meta, dict):
+        raise PayloadError(f"meta must be an object, not {shown(meta)}")
+    return meta
+
+
+def content_of(document: Any, *, is_plain: bool = False) -> Content:
+    """The content of a message's document.
+
+    Args:
+        document: any JSON value.
+        is_plain: it is known to be small, without wide integers or NUL characters.
+    Raises: PayloadError if it holds no payload, or one that cannot be read.
+    """
+    meta = meta_of(document)
+    if "data" in document:
+        return _data_content(document["data"], meta, is_plain)
+    if "jsonData" in document:
+        return Content(document["jsonData"], Encoding.JSON, _NO_NAMES, meta)
+    if "strData" in document:
+        text = document["strData"]
+        if isinstance(text, bool) or not isinstance(text, str | int | float):
+            raise PayloadError(f"strData must be a string, not {shown(text)}")
+        return Content(text, Encoding.STR, _NO_NAMES, meta)
+    if "binData" in document:
+        return Content(_unbase64(document["binData"]), Encoding.BIN, _NO_NAMES, meta)
+    raise PayloadError(f"Invalid request data type: {shown(document)}")
+
+
+def _data_content(data: Any, meta: Meta | None, is_plain: bool) -> Content:
+    if not isinstance(data, dict):
+        raise PayloadError(f"data must be an object with tensor, ndarray or tftensor, not {shown(data)}")
+    names = data.get("names", [])
+    convert = plain_array_of if is_plain else array_of
+    if "tensor" in data:
+        flat, shape = _tensor_parts(data["tensor"])
+        values = shaped(convert(flat, "data.tensor.values"), shape, "data.tensor")
+        return Content(values, Encoding.TENSOR, names, meta)
+    if "ndarray" in data:
+        values = check_empty(convert(data["ndarray"], "data.ndarray"), "data.ndarray")
+        return Content(values, Encoding.NDARRAY, names, meta)
+    if "tftensor" in data:
+        return Content(tensor.decode_json(data["tftensor"]), Encoding.TFTENSOR, names, meta)
+    raise PayloadError(f"data has none of tensor, ndarray and tftensor: {shown(data)}")
+
+
+def _tensor_parts(value: Any) -> tuple[list[Any], list[int]]:
+    if not isinstance(value, dict):
+        raise PayloadError(f"data.tensor must be an object with shape and values, not {shown(value)}")
+    for key in ("shape", "values"):
+        if key not in value:
+            raise PayloadError(f"data.tensor has no {key}")
+        if not isinstance(value[key], list):
+            raise PayloadError(f"data.tensor.{key} must be a list, not {shown(value[key])}")
+    shape = value["shape"]
+    for size in shape:
+        if type(size) is not int:
+            raise PayloadError(f"data.tensor.shape must hold integers, not {shown(size)}")
+    return value["values"], shape
+
+
+def _unbase64(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise PayloadError(f"binData must be base64 text, not {shown(text)}")
+    try:
+        return base64.b64decode(text.translate(_URL_SAFE), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise PayloadError(f"binData is not valid base64: {error}") from error
+
+
+def document_of(content: Content) -> dict[str, Any]:
+    """The document of `content`; its arrays are still NumPy's.
+
+    Raises: ComponentError if the payload has a type that its encoding cannot hold.
+    """
+    payload, encoding, names, meta = content
+    if encoding is Encoding.TENSOR or encoding is Encoding.NDARRAY or encoding is Encoding.TFTENSOR:
+        return {"data": _data_of(payload, encoding, names), "meta": {} if meta is None else meta}
+    if encoding is Encoding.BIN:
+        payload = _base64(payload)
+    elif encoding is Encoding.CUSTOM:
+        payload = any_document(payload)
+    return {encoding.value: payload, "meta": {} if meta is None else meta}
+
+
+def any_document(custom: Any) -> dict[str, str]:
+    """A protobuf Any in JSON: its type and its bytes, as its type is unknown here."""
+    return {"@type": custom.type_url, "value": _base64(custom.value)}
+
+
+def _base64(payload: Any) -> str:
+    try:
+        return base64.b64encode(payload).decode("ascii")
+    except TypeError as error:
+        raise ComponentError(f"binData must be bytes, not {type(payload).__name__}") from error
+
+
+def _data_of(payload: Any, encoding: Encoding, names: Any) -> dict[str, Any]:
+    if encoding is Encoding.NDARRAY and type(payload) is list:
+        return {"names": names, "ndarray": payload}
+    values = as_array(payload, encoding)
+    if values.dtype.kind not in "iuf" or encoding is Encoding.NDARRAY:
+        if encoding is Encoding.TFTENSOR and tensor.is_text(values):
+            return {"names": names, "tftensor": tensor.encode_json(values)}
+        return {"names": names, "ndarray": values}
+    if encoding is Encoding.TFTENSOR:
+        return {"names": names, "tftensor": tensor.encode_json(values)}
+    return {"names": names, "tensor": {"shape": values.shape, "values": values.ravel()}}
+
+
+def as_array(payload: Any, encoding: Encoding) -> np.ndarray:
+    """The payload of an answer as an array.
+
+    Raises: ComponentError if it is not a regular one.
+    """
+    if type(payload) is np.ndarray:
+        return payload
+    try:
+        return np.asarray(payload)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ComponentError(f"the answer is not a regular array ({encoding.value}): {error}") from error

@@ -1,0 +1,144 @@
+"""Large JSON bodies of numbers to arrays, without a Python object for each number.
+
+    bytes ──simdjson──▶ flat buffer of 64-bit numbers ──▶ array in its shape
+
+simdjson gives the numbers of nested lists as one flat buffer. That the lists are regular is read from the text: with
+the characters of numbers deleted, a regular array is one row of brackets and commas repeated. Whatever is unusual here
+is left to the general way, which gives the same result or the right fault.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import simdjson
+
+from infergraph.message import Content, Encoding
+from infergraph.wire.arrays import AXES_LIMIT, shaped
+
+LARGE_BYTES = 8 * 1024
+"""From this size on a body is worth the set-up."""
+
+_NUMBER_BYTES = b"0123456789+-.eE \t\r\n"
+_KEY = b'"ndarray":['
+
+
+def read_numbers(raw: bytes) -> Content | None:
+    """The content of a message whose payload is a tensor or an array of numbers.
+
+    Args:
+        raw: JSON in UTF-8.
+    Returns: None where it is anything else or might be; then nothing has been decided.
+    Raises: PayloadError if a tensor's values do not fit its shape.
+    """
+    try:
+        found = _find(simdjson.Parser().parse(raw), raw)
+    except (ValueError, TypeError, KeyError, RuntimeError, UnicodeError):
+        return None
+    if found is None:
+        return None
+    flat, shape, names, meta, encoding = found
+    return Content(shaped(flat, shape, f"data.{encoding.value}"), encoding, names, meta)
+
+
+def _find(root: Any, raw: bytes) -> tuple[np.ndarray, list[int], Any, Any, Encoding] | None:
+    if not _is_unambiguous(root):
+        return None
+    data = root["data"]
+    if "status" in root.keys():  # noqa: SIM118  (simdjson's object is no dict)
+        return None
+    if not _is_unambiguous(data):
+        return None
+    meta = _value(root["meta"]) if "meta" in root.keys() else None  # noqa: SIM118  (simdjson's object is no dict)
+    if meta is not None and not isinstance(meta, dict):
+        return None
+    keys = list(data.keys())
+    names = _value(data["names"]) if "names" in keys else []
+    if "tensor" in keys:
+        return _find_tensor(data["tensor"], names, meta)
+    array = data["ndarray"]
+    if not isinstance(array, simdjson.Array):
+        return None
+    flat = _numbers(array)
+    shape = _shape(raw)
+    if flat is None or shape is None or math.prod(shape) != flat.size:
+        return None
+    return flat, shape, names, meta, Encoding.NDARRAY
+
+
+def _find_tensor(tensor: Any, names: Any, meta: Any) -> tuple[np.ndarray, list[int], Any, Any, Encoding] | None:
+    if not _is_unambiguous(tensor):
+        return None
+    shape, values = _value(tensor["shape"]), tensor["values"]
+    if not isinstance(values, simdjson.Array) or not isinstance(shape, list) or len(shape) > AXES_LIMIT:
+        return None
+    if not all(type(size) is int for size in shape) or (len(values) and isinstance(values[0], simdjson.Array)):
+        return None
+    flat = _numbers(values)
+    if flat is None or flat.size != len(values):  # lists among the values
+        return None
+    return flat, shape, names, meta, Encoding.TENSOR
+
+
+def _is_unambiguous(value: Any) -> bool:
+    """Whether it is an object of few members without repeated keys: of those simdjson would take the first."""
+    if not isinstance(value, simdjson.Object) or len(value) > 16:
+        return False
+    keys = list(value.keys())
+    return len(set(keys)) == len(keys)
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, simdjson.Object):
+        return value.as_dict()
+    if isinstance(value, simdjson.Array):
+        return value.as_list()
+    return value
+
+
+def _numbers(values: Any) -> np.ndarray | None:
+    """All numbers inside `values`, flat, writable: int64 or uint64 if all are integers, else float64."""
+    for kind, dtype in (("i", np.int64), ("u", np.uint64)):
+        try:
+            return _buffer(values, kind, dtype)
+        except TypeError:
+            break  # one of them is no integer
+        except ValueError:
+            continue  # one of them is out of range
+    else:
+        return None
+    return _buffer(values, "d", np.float64)
+
+
+def _buffer(values: Any, kind: str, dtype: Any) -> np.ndarray | None:
+    buffer = values.as_buffer(of_type=kind)
+    if memoryview(buffer).nbytes == 0:
+        return None
+    flat = np.frombuffer(buffer, dtype=dtype)
+    return flat if flat.flags.writeable else flat.copy()
+
+
+def _shape(raw: bytes) -> list[int] | None:
+    """The shape of the one `ndarray` in `raw`, whose values are known to be numbers; None if it is not regular."""
+    frame = raw.translate(None, _NUMBER_BYTES)
+    start = frame.find(_KEY) + len(_KEY) - 1
+    if start < len(_KEY) - 1 or frame.find(_KEY, start) >= 0:
+        return None
+    axes = 1
+    while frame[start + axes : start + axes + 1] == b"[":
+        axes += 1
+    if axes > AXES_LIMIT:
+        return None
+    shape: list[int] = []
+    unit = b""
+    for depth in range(1, axes + 1):
+        # The first block of this depth ends at the first so many closing brackets in a row.
+        begin, end = start + axes - depth, frame.find(b"]" * depth, start) + depth
+        size, rest = divmod(end - begin - 1, len(unit) + 1)
+        if end < begin or rest or size == 0:
+            return None
+        unit = b"[" + unit + (b"," + unit) * (size - 1) + b"]"
+        shape.append(size)
+    return shape[::-1] if frame.startswith(unit, start) else None

@@ -1,0 +1,139 @@
+"""Lines of JSON: bytes to rows and back, one line at a time, none lost and none invented.
+
+    block of whole lines ──split──▶ lines ──read──▶ rows (or the reason why one is bad)
+    rows ──write──▶ lines          error line: {"error": {"line": n, "reason": "…"}, "input": "the raw line"}
+
+Lines end at `\\n` alone: the other line separators of Unicode are data. Integers of any size stay integers. What is
+not JSON (NaN, half a character) is refused, in both directions.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import orjson
+
+from infergraph.errors import ComponentError, PayloadError
+from infergraph.settings import NanPolicy
+from infergraph.wire import json_text
+from infergraph.wire.json_text import JsonOptions
+
+BOM = b"\xef\xbb\xbf"
+_STRICT = JsonOptions(nan=NanPolicy.ERROR)
+_DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
+_WIDE = b"0" * 19
+_WRITE = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+class Bad(NamedTuple):
+    """Stands in a row's place: why there is no row, or no answer."""
+
+    reason: str
+
+
+def split(block: bytes) -> list[bytes]:
+    """The lines of a block, without their `\\n`; the last line needs none."""
+    lines = block.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def read(block: bytes) -> tuple[list[bytes], list[Any]]:
+    """The raw lines of a block of whole lines, and for each the JSON value, or `Bad`."""
+    lines = split(block)
+    if _WIDE not in block.translate(_DIGITS):
+        try:
+            return lines, list(map(orjson.loads, lines))
+        except orjson.JSONDecodeError:
+            pass  # one of them is bad: find out which
+    return lines, [read_line(line) for line in lines]
+
+
+def read_line(line: bytes) -> Any:
+    """The JSON value of one line, or `Bad` with the reason and the place."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return Bad(_why(line, error))
+    return _read_wide(line) if json_text.has_wide_integer(line) else value
+
+
+def _why(line: bytes, error: orjson.JSONDecodeError) -> str:
+    if not line.strip():
+        return "the line is blank"
+    try:
+        line.decode()
+    except UnicodeDecodeError as fault:
+        return f"not UTF-8 at byte {fault.start + 1} of the line"
+    return f"not JSON at column {error.colno}: {error.msg}"
+
+
+def _read_wide(line: bytes) -> Any:
+    """A line that orjson can read, but not without rounding an integer beyond 64 bits."""
+    try:
+        return json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        return Bad(f"not JSON: {error}")
+
+
+def _refuse(literal: str) -> NoReturn:
+    raise ValueError(f"{literal} is not JSON")
+
+
+def write(rows: list[Any]) -> list[Any]:
+    """Each row as JSON without a line end, or `Bad` with the reason why it cannot be written."""
+    try:
+        lines = [orjson.dumps(row, None, _WRITE) for row in rows]
+    except TypeError:
+        return [write_line(row) for row in rows]
+    for place, line in enumerate(lines):
+        if b"null" in line and _has_nan(rows[place]):
+            lines[place] = write_line(rows[place])
+    return lines
+
+
+def write_line(row: Any) -> Any:
+    """One row as JSON without a line end, or `Bad`."""
+    try:
+        line = json_text.write(row)
+        return json_text.write(row, _STRICT) if b"null" in line and _has_nan(row) else line
+    except ComponentError as error:
+        return Bad(str(error))
+    except (ValueError, RecursionError) as error:  # more digits than Python writes; a value that holds itself
+        return Bad(f"the answer cannot be written as JSON: {error}")
+
+
+def _has_nan(value: Any) -> bool:
+    """Whether there is a float in `value` that JSON cannot express (null was written for it)."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_has_nan, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_nan, value))
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind == "f" and not bool(np.isfinite(value).all())
+    return False
+
+
+def error_line(number: int, reason: str, raw: bytes) -> bytes:
+    """The line that stands in the place of a bad record; `number` counts from 1; without a line end."""
+    text = raw.removesuffix(b"\r").decode("utf-8", "backslashreplace")
+    document = {"error": {"line": number, "reason": json_text.text_of(reason)}, "input": text}
+    return orjson.dumps(document)
+
+
+def read_error_line(line: bytes) -> tuple[int, str, str]:
+    """What an error line says: number, reason, raw line.
+
+    Raises: PayloadError if it is none.
+    """
+    try:
+        document = orjson.loads(line)
+        return int(document["error"]["line"]), str(document["error"]["reason"]), str(document["input"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise PayloadError(f"not an error line: {error}") from error

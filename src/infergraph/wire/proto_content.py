@@ -1,0 +1,180 @@
+"""A serialized SeldonMessage to its content.
+
+    bytes ──scan──▶ Content                large arrays: their values are cut out of the bytes
+    bytes ──protobuf──▶ message ──▶ Content     everything else
+
+Source: the protocol's decoding table for gRPC: numbers are float64, meta is {} where there is none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from infergraph.errors import PayloadError
+from infergraph.message import Content, Encoding, Meta
+from infergraph.wire import number_lists, prediction, tensor
+from infergraph.wire.arrays import AXES_LIMIT, array_of, shaped
+from infergraph.wire.fields import DELIMITED, read_varint, split
+from infergraph.wire.values import decode_value
+
+LARGE_BYTES = 4096
+"""From this size on a scan is faster than protobuf."""
+
+_METRIC_TYPES: dict[int, str] = {0: "COUNTER", 1: "GAUGE", 2: "TIMER"}
+_META, _DATA = 2, 3
+_NAMES, _TENSOR, _NDARRAY = 1, 2, 3
+
+
+def parse(message_class: Any, raw: bytes) -> Any:
+    """The message of `message_class` that `raw` is.
+
+    Raises: PayloadError if it is none.
+    """
+    try:
+        return message_class.FromString(raw)
+    except (DecodeError, ValueError, RuntimeError) as error:
+        raise PayloadError(f"the message is not a valid {message_class.DESCRIPTOR.full_name}: {error}") from error
+
+
+def content_of(proto: Any) -> Content:
+    """The content of a parsed SeldonMessage.
+
+    Raises: PayloadError if it holds no payload, or one that cannot be read.
+    """
+    which = proto.WhichOneof("data_oneof")
+    if which is None:
+        raise PayloadError("Invalid request data type: the message has none of data, jsonData, strData, binData")
+    meta = meta_of(proto)
+    if which == "data":
+        data = proto.data
+        names = list(data.names)
+        kind = data.WhichOneof("data_oneof")
+        if kind == "tensor":
+            return Content(tensor_of(data.tensor), Encoding.TENSOR, names, meta)
+        if kind == "ndarray":
+            return Content(ndarray_of(data.ndarray), Encoding.NDARRAY, names, meta)
+        if kind == "tftensor":
+            return Content(tensor.decode(data.tftensor), Encoding.TFTENSOR, names, meta)
+        raise PayloadError("data has none of tensor, ndarray and tftensor")
+    if which == "strData":
+        return Content(proto.strData, Encoding.STR, (), meta)
+    if which == "binData":
+        return Content(proto.binData, Encoding.BIN, (), meta)
+    if which == "jsonData":
+        return Content(decode_value(proto.jsonData), Encoding.JSON, (), meta)
+    return Content(proto.customData, Encoding.CUSTOM, (), meta)
+
+
+def tensor_of(proto: Any) -> np.ndarray:
+    """The float64 array of a Tensor.
+
+    Raises: PayloadError if there are fewer or more values than its shape needs.
+    """
+    return shaped(np.array(proto.values, dtype=np.float64), proto.shape, "data.tensor")
+
+
+def ndarray_of(proto: Any) -> np.ndarray:
+    """The array of a ListValue.
+
+    Raises: PayloadError if its rows have different lengths.
+    """
+    if len(proto.values) > 64:
+        values = number_lists.decode(proto.SerializeToString())
+        if values is not None:
+            return values
+    return array_of([decode_value(value) for value in proto.values], "data.ndarray")
+
+
+def meta_of(message: Any) -> Meta:
+    """The meta of a parsed SeldonMessage in the protocol's JSON spelling; {} where it has none."""
+    return _meta_of(message.meta) if message.HasField("meta") else {}
+
+
+def _meta_of(proto: Any) -> Meta:
+    meta: Meta = {}
+    if proto.puid:
+        meta["puid"] = proto.puid
+    if proto.tags:
+        meta["tags"] = {name: decode_value(value) for name, value in proto.tags.items()}
+    if proto.routing:
+        meta["routing"] = dict(proto.routing)
+    if proto.requestPath:
+        meta["requestPath"] = dict(proto.requestPath)
+    if proto.metrics:
+        meta["metrics"] = [_metric_of(metric) for metric in proto.metrics]
+    return meta
+
+
+def _metric_of(proto: Any) -> dict[str, Any]:
+    metric = {"key": proto.key, "type": _METRIC_TYPES.get(proto.type, proto.type), "value": proto.value}
+    if proto.tags:
+        metric["tags"] = dict(proto.tags)
+    return metric
+
+
+def scan(raw: bytes) -> Content | None:
+    """The content of a serialized SeldonMessage that holds a regular array of numbers, and nothing unusual.
+
+    Returns: None where it is anything else or might be; then nothing has been decided.
+    Raises: PayloadError if a tensor's values do not fit its shape.
+    """
+    view = memoryview(raw)
+    try:
+        members = _single_fields(view, {_META, _DATA})
+        if members is None or _DATA not in members:
+            return None
+        data = members[_DATA]
+        names: list[str] = []
+        arrays: list[tuple[int, memoryview]] = []
+        for number, kind, start, end in split(data):
+            if number == _NAMES and kind == DELIMITED:
+                names.append(str(data[start:end], "utf-8"))
+            elif number in (_TENSOR, _NDARRAY) and kind == DELIMITED:
+                arrays.append((number, data[start:end]))
+            else:
+                return None
+        if len(arrays) != 1:
+            return None
+        number, array = arrays[0]
+        found = _tensor_parts(array) if number == _TENSOR else _ndarray_parts(array)
+    except ValueError:
+        return None
+    if found is None:
+        return None
+    flat, shape = found
+    meta = _meta_of(parse(prediction.Meta, bytes(members[_META]))) if _META in members else {}
+    if number == _TENSOR:
+        return Content(shaped(flat, shape, "data.tensor"), Encoding.TENSOR, names, meta)
+    return Content(flat, Encoding.NDARRAY, names, meta)
+
+
+def _single_fields(view: memoryview, numbers: set[int]) -> dict[int, memoryview] | None:
+    """The fields of a message by number; None if there is one of another number or type, or one twice."""
+    found: dict[int, memoryview] = {}
+    for number, kind, start, end in split(view):
+        if number not in numbers or kind != DELIMITED or number in found:
+            return None
+        found[number] = view[start:end]
+    return found
+
+
+def _tensor_parts(view: memoryview) -> tuple[np.ndarray, list[int]] | None:
+    fields = _single_fields(view, {1, 2})
+    if fields is None or len(fields) != 2 or len(fields[2]) % 8:
+        return None
+    shape: list[int] = []
+    packed, at = fields[1], 0
+    while at < len(packed):
+        size, at = read_varint(packed, at)
+        if size >= 2**31 or len(shape) > AXES_LIMIT:
+            return None
+        shape.append(size)
+    return np.frombuffer(fields[2], dtype="<f8").astype(np.float64), shape
+
+
+def _ndarray_parts(view: memoryview) -> tuple[np.ndarray, list[int]] | None:
+    values = number_lists.decode(view)
+    return None if values is None else (values, list(values.shape))
