@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from infergraph import component
 from infergraph.errors import SettingsError
@@ -51,8 +53,15 @@ __all__ = [
     "PARAMETERS_ENV_NAME",
     "__version__",
     "load_annotations",
+    "main",
     "parse_parameters",
 ]
+
+
+def main() -> NoReturn:
+    """Become `infergraph microservice` with this process's arguments: it takes the same flags and environment."""
+    start = "from infergraph.cli.main import run; run()"
+    os.execv(sys.executable, [sys.executable, "-c", start, "microservice", *sys.argv[1:]])
 
 
 def parse_parameters(parameters: Sequence[Any]) -> dict[str, Any]:
