@@ -33,6 +33,10 @@ class Own(NamedTuple):
     request_path: Mapping[str, str] | None
 
 
+NOTHING = Own(None, (), None)
+"""A component that adds nothing."""
+
+
 def unwrap(result: Any) -> Returned:
     """The parts of a SeldonResponse; any other result is data alone."""
     if _is_response(type(result)):
@@ -98,7 +102,7 @@ def _shape_other(result: Any, asked: Encoding) -> Shaped:
 
 
 def _shape_array(array: np.ndarray[Any, Any], original: Any, asked: Encoding) -> Shaped:
-    numeric = np.issubdtype(array.dtype, np.number)
+    numeric = array.dtype.kind in "iufc"
     columns = array.shape[1] if array.ndim > 1 else None
     if not numeric:
         return Shaped(original, Encoding.NDARRAY, columns)
@@ -143,12 +147,12 @@ def meta_of(requests: Sequence[Message], own: Own, response: Returned, *, carrie
         response: tags and metrics that came with the result; they win.
         carries: whether the requests' tags, metrics and path travel on (not through routers, feedback and health).
     """
-    if not requests:
-        given: Sequence[Mapping[str, Any]] = ()
-    else:
-        given = [message.meta for message in requests if message.meta]
+    given = [message.meta for message in requests if message.meta]
+    if not given and own is NOTHING and response.tags is None:
+        return {}
     meta: Meta = {}
-    if given and requests[0].meta and (puid := requests[0].meta.get("puid")):
+    puid = requests[0].meta.get("puid") if given and requests[0].meta else None
+    if puid:
         meta["puid"] = puid
     travelling = given if carries else ()
     tags = _union(*(entry.get("tags") for entry in travelling), own.tags, response.tags)

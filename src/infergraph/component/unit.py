@@ -111,8 +111,8 @@ class Component(PredictiveUnit):
         self._table: dict[Method, MethodHooks] = {}
         self._user: Any = None
         self._metadata: dict[str, Any] | BadMetadata = BadMetadata("Model metadata unavailable")
-        path = {options.unit_id: options.image or "NOT_IMPLEMENTED:NOT_IMPLEMENTED"} if options.unit_id else None
-        self._no_own = Own(None, (), path)
+        image = options.image or "NOT_IMPLEMENTED:NOT_IMPLEMENTED"
+        self._no_own = Own(None, (), {options.unit_id: image}) if options.unit_id else answers.NOTHING
 
     # ── start and stop ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -119,7 +119,6 @@ class Grpc:
         self._concurrency_limit = concurrency_limit
         self._request_timeout_s = request_timeout_s
         self.in_flight = 0
-        self.served = 0
         self.handlers: dict[str, tuple[str, Handler]] = self._table()
 
     def _table(self) -> dict[str, tuple[str, Handler]]:
@@ -184,7 +183,6 @@ class Grpc:
             raise GrpcFault(code, f"internal error; the log has the details under puid {puid or '-'}") from error
         finally:
             self.in_flight -= 1
-            self.served += 1
             seconds = time.perf_counter() - started
             self._accounting.finished(name, NAMES.get(code, str(code)), "grpc", seconds, len(payload), sent)
 

@@ -29,7 +29,7 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_WATCH_AFTER_S = 0.2
+_WATCH_EVERY_S = 0.2
 _INLINE_GZIP_BYTES = 64 * 1024
 _ALL_METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
@@ -153,8 +153,8 @@ class Http:
         self._options = options
         self._accounting = accounting
         self._access = logging.getLogger("infergraph.access") if options.access_log else None
+        self._watch = _Watch()
         self.in_flight = 0
-        self.served = 0
         self._open_cors = (b"access-control-allow-origin", b"*") if options.cors_origins == "*" else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,22 +165,21 @@ class Http:
             await self._other(scope, receive, send)
             return
         method = scope["method"]
-        if method not in endpoint.methods:
-            await self._send(scope, send, method, self._refuse_method(method, endpoint))
-            return
         exchange = Exchange(scope, receive, self._options)
+        if method not in endpoint.methods:
+            await self._send(exchange.headers, send, method, self._refuse_method(method, endpoint))
+            return
         started = time.perf_counter()
         self.in_flight += 1
         self._accounting.started()
         answer = None
         try:
             answer = await self._guarded(endpoint, exchange)
-            await self._send(scope, send, method, answer)
+            await self._send(exchange.headers, send, method, answer)
         except ClientGone:
             pass
         finally:
             self.in_flight -= 1
-            self.served += 1
             self._account(endpoint, exchange, answer, time.perf_counter() - started)
 
     async def _guarded(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
@@ -192,15 +191,15 @@ class Http:
             return answers.of_fault(
                 Overloaded(f"{limit} requests are in work already (setting concurrency_limit); try again")
             )
-        watch = _Watch(exchange, asyncio.current_task())
+        entry = self._watch.enter(exchange)
         try:
             return await self._safely(endpoint.handler, exchange)
         except asyncio.CancelledError:
-            if not watch.hung_up:
+            if not entry.hung_up:
                 raise
             raise ClientGone from None
         finally:
-            watch.stop()
+            self._watch.leave(entry)
 
     async def _safely(self, handler: Handler, exchange: Exchange) -> Answer:
         timeout = self._options.request_timeout_s
@@ -221,14 +220,9 @@ class Http:
             _log.exception("a request to %s failed (puid %s)", exchange.scope["path"], puid or "-")
             return answers.of_bug(error, puid)
 
-    async def _send(self, scope: Scope, send: Send, method: str, answer: Answer) -> None:
-        headers, body = list(answer.headers), answer.body
-        origin = accepts = None
-        for name, value in scope["headers"]:
-            if name == b"origin":
-                origin = value
-            elif name == b"accept-encoding":
-                accepts = value
+    async def _send(self, given: Mapping[bytes, bytes], send: Send, method: str, answer: Answer) -> None:
+        headers, body = answer.headers, answer.body
+        origin, accepts = given.get(b"origin"), given.get(b"accept-encoding")
         if origin is None and self._open_cors is not None:
             headers.append(self._open_cors)
         else:
@@ -274,37 +268,58 @@ class Http:
             self._access.info("%s %s %s %.1f ms", exchange.scope["method"], path, status, seconds * 1000)
 
 
-class _Watch:
-    """Cancels a request whose client hangs up; it costs a timer, and a task only for requests that take long."""
+class _Entry:
+    """One request under watch."""
 
-    __slots__ = ("_exchange", "_loop", "_task", "_timer", "_watching", "hung_up")
+    __slots__ = ("exchange", "hung_up", "seen", "task", "watching")
 
     def __init__(self, exchange: Exchange, task: asyncio.Task[Any] | None) -> None:
-        self._exchange = exchange
-        self._task = task
-        self._watching: asyncio.Task[None] | None = None
+        self.exchange = exchange
+        self.task = task
+        self.seen = False
         self.hung_up = False
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(_WATCH_AFTER_S, self._start)
+        self.watching: asyncio.Task[None] | None = None
 
-    def _start(self) -> None:
-        if self._exchange.is_read:
-            self._watching = self._loop.create_task(self._wait())
-        else:  # the reader of the body hears of the end itself
-            self._timer = self._loop.call_later(_WATCH_AFTER_S, self._start)
 
-    async def _wait(self) -> None:
-        await self._exchange.gone()
-        self.hung_up = True
-        if self._task is not None:
-            self._task.cancel()
+class _Watch:
+    """Cancels requests whose clients hang up.
 
-    def stop(self) -> None:
-        self._timer.cancel()
-        if self._watching is not None:
-            self._watching.cancel()
-        if self.hung_up and self._task is not None:
-            self._task.uncancel()
+    One timer sweeps over all requests, and only those it meets twice get a task that listens: a short request pays
+    for nothing but its entry.
+    """
+
+    def __init__(self) -> None:
+        self._entries: set[_Entry] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def enter(self, exchange: Exchange) -> _Entry:
+        entry = _Entry(exchange, asyncio.current_task())
+        self._entries.add(entry)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_WATCH_EVERY_S, self._sweep)
+        return entry
+
+    def leave(self, entry: _Entry) -> None:
+        self._entries.discard(entry)
+        if entry.watching is not None:
+            entry.watching.cancel()
+            if entry.hung_up and entry.task is not None:
+                entry.task.uncancel()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        for entry in self._entries:
+            # Until the body has been read, its reader hears of the end itself.
+            if entry.seen and entry.watching is None and entry.exchange.is_read:
+                entry.watching = loop.create_task(self._wait(entry))
+            entry.seen = True
+        self._timer = loop.call_later(_WATCH_EVERY_S, self._sweep) if self._entries else None
+
+    async def _wait(self, entry: _Entry) -> None:
+        await entry.exchange.gone()
+        entry.hung_up = True
+        if entry.task is not None:
+            entry.task.cancel()
 
 
 async def _compress(body: bytes, accepts: bytes, headers: answers.Headers) -> bytes:

@@ -22,9 +22,9 @@ from infergraph.serving import answers, pages
 from infergraph.serving.answers import JSON_TYPE, Answer
 from infergraph.serving.http import Endpoint, Exchange, Handler
 from infergraph.wire import json_codec
-from infergraph.wire.body import is_json_type
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
 
+JSON = "application/json"
 _POST = frozenset({"POST"})
 _GET = frozenset({"GET", "HEAD"})
 _EITHER = frozenset({"GET", "HEAD", "POST"})
@@ -113,20 +113,15 @@ class Rest:
         return Context(Transport.REST, exchange.raw_headers), []
 
     def _answer(self, message: Message, headers: answers.Headers, status_from_payload: bool = False) -> Answer:
-        if not isinstance(message, JsonMessage):
-            headers.append(JSON_TYPE)
-            return Answer(200, json_codec.encode(message, self._options.json), headers)
-        raw, kind = message.raw, message.content_type
-        if raw is None:
-            status = _status_of(message.document) if status_from_payload else 200
-            headers.append(JSON_TYPE)
-            return Answer(status, json_codec.encode(message, self._options.json), headers)
-        headers.append((b"content-type", kind.encode("latin-1")))
-        if message.content_encoding:
-            headers.append((b"content-encoding", message.content_encoding.encode("latin-1")))
-        # What a node sent compressed, or in another spelling than JSON, passes as it came.
-        opaque = message.content_encoding or not is_json_type(kind)
-        return Answer(200, raw if opaque else json_codec.encode(message, self._options.json), headers)
+        status = 200
+        if status_from_payload and isinstance(message, JsonMessage) and message.raw is None:
+            status = _status_of(message.document)
+        outgoing = json_codec.outgoing(message, self._options.json)
+        kind = outgoing.content_type
+        headers.append(JSON_TYPE if kind == JSON else (b"content-type", kind.encode("latin-1")))
+        if outgoing.content_encoding:
+            headers.append((b"content-encoding", outgoing.content_encoding.encode("latin-1")))
+        return Answer(status, outgoing.body, headers)
 
     async def _health(self, exchange: Exchange) -> Answer:
         context, headers = self._context(exchange)
@@ -192,10 +187,13 @@ def _read_feedback(exchange: Exchange, body: bytes) -> JsonFeedback:
 
 
 def _read_messages(exchange: Exchange, body: bytes) -> list[Message]:
-    encoding = _encoding(exchange)
-    if encoding:
-        body = json_codec.unpack(body, encoding, exchange.options.message_limit_bytes)
-    return json_codec.decode_messages(body, _header(exchange, b"content-type"), exchange.scope["query_string"])
+    return json_codec.decode_messages(
+        body,
+        _header(exchange, b"content-type"),
+        content_encoding=_encoding(exchange),
+        query=exchange.scope["query_string"],
+        limit_bytes=exchange.options.message_limit_bytes,
+    )
 
 
 _READERS: dict[Method, Callable[[Exchange, bytes], Any]] = {
