@@ -17,6 +17,7 @@ from yaml.constructor import ConstructorError
 
 from infergraph.errors import GraphError
 
+_PARTS = re.compile(r"\[\d+\]|[^.\[\]]+")
 _JSON_START = re.compile(r'\s*(\[\s*\{|\{)\s*"')
 
 
@@ -55,10 +56,13 @@ def parse(text: str, *, source: str) -> list[Document]:
     return [Document(value, number) for number, value in enumerate(values) if value is not None]
 
 
-def line_of(text: str, document: int, path: tuple[str | int, ...]) -> int:
-    """The line, from 1, at which `path` stands in document number `document`; 0 where it cannot be told.
+def line_of(text: str, document: int, field: str) -> int:
+    """The line, from 1, of a place in document number `document`; 0 where it cannot be told.
 
-    A path that leads further than the document does gives the line of the last place that exists.
+    Args:
+        field: the place as messages spell it, `spec.predictors[0].graph.children[1]`; a child of a node may be given
+            by its index alone, `graph[1]`. One that leads further than the document does gives the line of the last
+            place that exists.
     """
     try:
         roots = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
@@ -68,7 +72,7 @@ def line_of(text: str, document: int, path: tuple[str | int, ...]) -> int:
         return 0
     node: yaml.Node = roots[document]
     line: int = node.start_mark.line
-    for part in path:
+    for part in _PARTS.findall(field):
         found = _step(node, part)
         if found is None:
             break
@@ -76,12 +80,17 @@ def line_of(text: str, document: int, path: tuple[str | int, ...]) -> int:
     return line + 1
 
 
-def _step(node: yaml.Node, part: str | int) -> tuple[int, yaml.Node] | None:
+def _step(node: yaml.Node, part: str) -> tuple[int, yaml.Node] | None:
     """The line of member `part` of `node`, and the member; a later duplicate wins, upper and lower case are one."""
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        item = node.value[part]
-        return item.start_mark.line, item
-    if isinstance(node, yaml.MappingNode) and isinstance(part, str):
+    if part.startswith("["):
+        if isinstance(node, yaml.MappingNode):
+            children = _step(node, "children")
+            return None if children is None else _step(children[1], part)
+        place = int(part[1:-1])
+        if not isinstance(node, yaml.SequenceNode) or place >= len(node.value):
+            return None
+        return node.value[place].start_mark.line, node.value[place]
+    if isinstance(node, yaml.MappingNode):
         for key, value in reversed(node.value):
             if isinstance(key, yaml.ScalarNode) and key.value.lower() == part.lower():
                 return key.start_mark.line, value

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 import msgspec
 
 from infergraph.errors import GraphError
-from infergraph.graph.documents import Document, line_of, parse
+from infergraph.graph.documents import line_of, parse
 from infergraph.graph.nodes import Deployment, Node, Predictor, Problem
 
 API_VERSIONS = tuple(f"machinelearning.seldon.io/{version}" for version in ("v1", "v1alpha2", "v1alpha3"))
@@ -112,10 +112,14 @@ _OURS_ALONE = frozenset({(Node, "methods_written")})
 _PASSED_OVER: dict[type, frozenset[str]] = {_Root: frozenset({"status"})}
 
 
-class _Fault(NamedTuple):
-    path: Path
-    text: str
-    hint: str = ""
+class Reading(NamedTuple):
+    """What a text holds.
+
+    `problems` go with the number of their document; where there are any, the deployments are not complete.
+    """
+
+    deployments: list[Deployment]
+    problems: list[tuple[int, Problem]]
 
 
 def read(text: str, *, source: str) -> list[Deployment]:
@@ -128,20 +132,36 @@ def read(text: str, *, source: str) -> list[Deployment]:
     Raises:
         GraphError: not readable, or no deployment in it; one line for each fault, with file, line and path.
     """
-    deployments = []
+    reading = survey(text, source=source)
+    _raise(reading.problems, text, source)
+    return reading.deployments
+
+
+def survey(text: str, *, source: str) -> Reading:
+    """Like `read`, with the values that do not fit listed instead of raised.
+
+    Raises: GraphError for a text that is neither YAML nor JSON, or has no deployment in it.
+    """
+    reading = Reading([], [])
     others = []
     for document in parse(text, source=source):
         for number, value in enumerate(_items(document.value)):
             kind = _kind(value)
             if kind == KIND:
                 at: Path = ("items", number) if value is not document.value else ()
-                deployments.append(_deployment(value, document, at, text, source))
+                reader = _Reader(integral_floats=not document.is_json)
+                deployment = _deployment(reader, value, at)
+                advice = tuple(reader.advice)
+                reading.deployments.append(
+                    msgspec.structs.replace(deployment, advice=advice, source=source, document=document.number)
+                )
+                reading.problems.extend((document.number, problem) for problem in reader.faults)
             else:
                 others.append(kind)
-    if not deployments:
+    if not reading.deployments:
         found = f"; it holds: {', '.join(others)}" if others else ": it is empty"
         raise GraphError(f"{source}: no document of kind {KIND}{found}")
-    return deployments
+    return reading
 
 
 def read_predictor(text: str, *, source: str = "ENGINE_PREDICTOR") -> Predictor:
@@ -159,7 +179,7 @@ def read_predictor(text: str, *, source: str = "ENGINE_PREDICTOR") -> Predictor:
     document = documents[0]
     reader = _Reader(integral_floats=not document.is_json)
     predictor: Predictor = reader.struct(Predictor, document.value, ())
-    reader.raise_faults(plain, document.number, source)
+    _raise([(document.number, problem) for problem in reader.faults], plain, source)
     return predictor
 
 
@@ -205,8 +225,7 @@ def _kind(value: Any) -> str:
     return KIND if isinstance(members.get("spec"), dict) or "graph" in members else "a document without kind"
 
 
-def _deployment(value: dict[str, Any], document: Document, at: Path, text: str, source: str) -> Deployment:
-    reader = _Reader(integral_floats=not document.is_json)
+def _deployment(reader: _Reader, value: dict[str, Any], at: Path) -> Deployment:
     members = {key.lower() for key in value}
     if "graph" in members and "spec" not in members:
         predictor = reader.struct(Predictor, value, at)
@@ -214,11 +233,8 @@ def _deployment(value: dict[str, Any], document: Document, at: Path, text: str, 
     else:
         root = reader.struct(_Root, value, at)
     if root.api_version not in API_VERSIONS:
-        known = ", ".join(API_VERSIONS)
-        reader.faults.append(
-            _Fault((*at, "apiVersion"), f"{root.api_version!r} is not supported", f"use one of {known}")
-        )
-    reader.raise_faults(text, document.number, source)
+        hint = f"use one of {', '.join(API_VERSIONS)}"
+        reader.faults.append(Problem(spelt((*at, "apiVersion")), f"{root.api_version!r} is not supported", hint))
     spec, metadata = root.spec, root.metadata
     return Deployment(
         api_version=root.api_version,
@@ -235,10 +251,20 @@ def _deployment(value: dict[str, Any], document: Document, at: Path, text: str, 
         oauth_key=spec.oauth_key,
         oauth_secret=spec.oauth_secret,
         predictors=spec.predictors,
-        advice=tuple(reader.advice),
-        source=source,
-        document=document.number,
     )
+
+
+def _raise(problems: list[tuple[int, Problem]], text: str, source: str) -> None:
+    """Raise problems as one GraphError, a line for each."""
+    if not problems:
+        return
+    lines = []
+    for document, problem in problems:
+        line = line_of(text, document, problem.field)
+        where = f"{source}:{line}" if line else source
+        number = f" (document {document + 1})" if document else ""
+        lines.append(f"{where}{number}: {problem}" + (f"; {problem.hint}" if problem.hint else ""))
+    raise GraphError("\n".join(lines))
 
 
 @cache
@@ -255,23 +281,10 @@ class _Reader:
     """One walk through a document; collects what is wrong instead of stopping at the first."""
 
     def __init__(self, *, integral_floats: bool = True) -> None:
-        self.faults: list[_Fault] = []
+        self.faults: list[Problem] = []
         self.advice: list[Problem] = []
         self._integral_floats = integral_floats
         self._values = 0
-
-    def raise_faults(self, text: str, document: int, source: str) -> None:
-        """Raise what was found as one GraphError, a line for each."""
-        if not self.faults:
-            return
-        lines = []
-        for fault in self.faults:
-            line = line_of(text, document, fault.path)
-            where = f"{source}:{line}" if line else source
-            place = spelt(fault.path) or "the document"
-            number = f" (document {document + 1})" if document else ""
-            lines.append(f"{where}{number}: {place}: {fault.text}" + (f"; {fault.hint}" if fault.hint else ""))
-        raise GraphError("\n".join(lines))
 
     def struct(self, record: type[msgspec.Struct], raw: Any, path: Path) -> Any:
         """A `record` of the object `raw`; of nothing, with a fault noted, if it is none."""
@@ -310,7 +323,7 @@ class _Reader:
             return tuple({} if pod is None else pod for pod in value) if isinstance(value, list) else value
         read = self.value(field.type, value, path)
         if record is Node and field.type is int and read < 0:
-            self.faults.append(_Fault(path, f"must be 0 or more, not {read}"))
+            self._fault(path, f"must be 0 or more, not {read}")
         return read
 
     def value(self, kind: Any, raw: Any, path: Path) -> Any:
@@ -363,7 +376,7 @@ class _Reader:
             self._mismatch("an integer", raw, path)
             return 0
         if raw not in _INT32:
-            self.faults.append(_Fault(path, f"{raw} does not fit in 32 bits"))
+            self._fault(path, f"{raw} does not fit in 32 bits")
             return 0
         return raw
 
@@ -372,8 +385,11 @@ class _Reader:
             return raw
         return self.struct(Node, raw, path)
 
+    def _fault(self, path: Path, text: str, hint: str = "") -> None:
+        self.faults.append(Problem(spelt(path) or "the document", text, hint))
+
     def _mismatch(self, wanted: str, raw: Any, path: Path, hint: str = "") -> None:
-        self.faults.append(_Fault(path, f"expected {wanted}, found {_called(raw)}", hint))
+        self._fault(path, f"expected {wanted}, found {_called(raw)}", hint)
 
     def _unknown(self, record: type[msgspec.Struct], key: str, path: Path) -> None:
         if record in _OF_KUBERNETES or key.lower() in _PASSED_OVER.get(record, frozenset()):
@@ -392,7 +408,7 @@ class _Reader:
         if len(path) <= _DEPTH_LIMIT and self._values <= _VALUES_LIMIT:
             return False
         if self._values <= _VALUES_LIMIT + 1:
-            self.faults.append(_Fault(path, f"nested more than {_DEPTH_LIMIT} levels deep, or unfolds without end"))
+            self._fault(path, f"nested more than {_DEPTH_LIMIT} levels deep, or unfolds without end")
         return True
 
 

@@ -23,7 +23,7 @@ from infergraph.graph.nodes import (
     Predictor,
     Problem,
 )
-from infergraph.graph.reading import read, read_predictor
+from infergraph.graph.reading import Reading, read, read_predictor, survey
 from infergraph.graph.validation import PACKAGED_SERVERS, addressed, validate
 from infergraph.graph.writing import deployment_document, node_document, predictor_document, to_yaml
 
@@ -41,6 +41,7 @@ __all__ = [
     "Parameter",
     "Predictor",
     "Problem",
+    "Reading",
     "addressed",
     "advise",
     "default",
@@ -51,6 +52,7 @@ __all__ = [
     "predictor_document",
     "read",
     "read_predictor",
+    "survey",
     "to_yaml",
     "validate",
 ]

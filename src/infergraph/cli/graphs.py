@@ -1,0 +1,198 @@
+"""`infergraph check` and `infergraph show`: look at a graph file without running it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from infergraph.errors import GraphError
+from infergraph.graph import drawing, resolution, servers, spec
+from infergraph.graph.resolution import Means
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A SeldonDeployment, YAML or JSON.", show_default=False)]
+Nodes = Annotated[
+    list[str] | None,
+    typer.Option("--node", metavar="NAME=TARGET", help="Run this node as told here, not as in the file."),
+]
+
+
+class _Found(NamedTuple):
+    """One problem or hint, with the line it stands at (0 where that cannot be told)."""
+
+    line: int
+    document: int
+    problem: spec.Problem
+
+
+class _Checked(NamedTuple):
+    deployments: list[spec.Deployment]
+    problems: list[_Found]
+    advice: list[_Found]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module to `app`."""
+    app.command("check")(check)
+    app.command("show")(show)
+
+
+def check(
+    file: File,
+    node: Nodes = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Check as the operator of a cluster does: every node needs a container.")
+    ] = False,
+) -> None:
+    """Check a graph file: every problem at once, with its line and a hint.
+
+    The exit code is 0 if the graph can be served, else 2. Hints alone are no reason for 2.
+
+    Example: infergraph check deployment.yaml
+    """
+    overrides = resolution.read_overrides(node or [])
+    try:
+        checked = _check(_read(file), str(file), overrides, cluster=cluster)
+    except GraphError as fault:
+        if not as_json:
+            raise
+        checked = _Checked([], [_Found(0, 0, spec.Problem("the document", str(fault)))], [])
+    if as_json:
+        typer.echo(json.dumps(_as_document(checked, str(file)), ensure_ascii=False, indent=2))
+    else:
+        _print(checked, str(file))
+    if checked.problems:
+        raise typer.Exit(2)
+
+
+def show(
+    file: File,
+    predictor: Annotated[
+        str, typer.Option("--predictor", metavar="NAME", help="Only this one.", show_default=False)
+    ] = "",
+    node: Nodes = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Write a picture too.", show_default=False)
+    ] = None,
+) -> None:
+    """Draw a graph as a tree, with what answers at each node.
+
+    Example: infergraph show deployment.yaml --svg graph.svg
+    """
+    overrides = resolution.read_overrides(node or [])
+    deployments = [spec.default(deployment) for deployment in spec.read(_read(file), source=str(file))]
+    resolution.check_overrides(deployments, overrides)
+    found = [(deployment, each) for deployment in deployments for each in deployment.predictors]
+    chosen = [(deployment, each) for deployment, each in found if predictor in ("", each.name)]
+    names = ", ".join(each.name for _, each in found)
+    if not chosen:
+        wanted = f"no predictor {predictor!r}; it has {names or 'none'}" if predictor else "no predictors"
+        raise GraphError(f"{file}: there is {wanted}")
+    if svg is not None and len(chosen) > 1:
+        raise GraphError(f"{file}: a picture shows one predictor; choose it with --predictor (it has {names})")
+    console = _console()
+    for deployment, each in chosen:
+        resolved = {name: str(found) for name, found in resolution.resolve(each, deployment, overrides).items()}
+        console.print(drawing.tree(each, resolved))
+        if svg is not None:
+            svg.write_text(drawing.svg(each, resolved), encoding="utf-8")
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise GraphError(f"{file} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise GraphError(f"{file} is not UTF-8 text (byte {error.start})") from error
+
+
+def _check(text: str, source: str, overrides: dict[str, str], *, cluster: bool) -> _Checked:
+    deployments, misread = spec.survey(text, source=source)
+    resolution.check_overrides(deployments, overrides)
+    checked = _Checked(deployments, [], [])
+    for document, problem in misread:
+        checked.problems.append(_Found(spec.line_of(text, document, problem.field), document, problem))
+    for deployment in deployments:
+        document = deployment.document
+        if not misread:
+            outside = frozenset() if cluster else frozenset(overrides) | spec.addressed(deployment)
+            for problem in spec.validate(deployment, in_process=outside):
+                checked.problems.append(_Found(spec.line_of(text, document, problem.field), document, problem))
+        hints = deployment.advice if misread else (*spec.advise(deployment), *_elsewhere(deployment, overrides))
+        for problem in hints:
+            checked.advice.append(_Found(spec.line_of(text, document, problem.field), document, problem))
+    return checked
+
+
+def _elsewhere(deployment: spec.Deployment, overrides: dict[str, str]) -> Iterator[spec.Problem]:
+    """Packaged servers that do not run in process: said here, and a fault when the graph is served."""
+    defaulted = spec.default(deployment)
+    for place, predictor in enumerate(defaulted.predictors):
+        resolved = resolution.resolve(predictor, defaulted, overrides)
+        for node in predictor.graph.walk():
+            if node.packaged and node.model_uri and resolved[node.name].means is Means.PACKAGED:
+                try:
+                    servers.located(node, folder=Path(), cache_dir=Path())
+                except GraphError as fault:
+                    yield spec.Problem(f"spec.predictors[{place}].graph", str(fault))
+
+
+def _print(checked: _Checked, source: str) -> None:
+    console = _console()
+    marks = [("error", "bold red", found) for found in checked.problems]
+    marks += [("hint", "yellow", found) for found in checked.advice]
+    for word, style, found in sorted(marks, key=lambda mark: (mark[2].line, mark[0])):
+        where = f"{source}:{found.line}" if found.line else source
+        console.print(Text.assemble((f"{where}: ", "bold"), (f"{word}: ", style), str(found.problem)))
+        if found.problem.hint:
+            console.print(Text(f"    {found.problem.hint}", "dim"))
+    problems, hints = len(checked.problems), len(checked.advice)
+    counts = [_count(problems, "problem")] if problems else [_size(checked.deployments)]
+    counts += [_count(hints, "hint")] if hints else []
+    verdict = ("not valid", "bold red") if problems else ("ok", "bold green")
+    console.print(Text.assemble((f"{source}: ", "bold"), verdict, f" ({', '.join(counts)})"))
+
+
+def _size(deployments: list[spec.Deployment]) -> str:
+    predictors = [predictor for deployment in deployments for predictor in deployment.predictors]
+    nodes = sum(1 for predictor in predictors for _ in predictor.graph.walk())
+    return f"{_count(len(predictors), 'predictor')}, {_count(nodes, 'node')}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _as_document(checked: _Checked, source: str) -> dict[str, Any]:
+    return {
+        "file": source,
+        "ok": not checked.problems,
+        "deployments": [
+            {"name": deployment.name, "predictors": [predictor.name for predictor in deployment.predictors]}
+            for deployment in checked.deployments
+        ],
+        "problems": [_entry(found) for found in checked.problems],
+        "advice": [_entry(found) for found in checked.advice],
+    }
+
+
+def _entry(found: _Found) -> dict[str, Any]:
+    problem = found.problem
+    return {
+        "line": found.line,
+        "document": found.document,
+        "field": problem.field,
+        "message": str(problem),
+        "hint": problem.hint,
+    }
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)

@@ -1,0 +1,114 @@
+"""What answers at each node of a graph: a component here, a packaged server, a built-in, or an address.
+
+The order is that of preference: `--node`, `component`, packaged server, built-in, endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+
+import msgspec
+
+from infergraph.errors import GraphError
+from infergraph.graph.nodes import TYPES, Deployment, Endpoint, Node, Predictor
+
+_CALLING = TYPES - {"UNKNOWN_TYPE", "CHAIN"}
+
+
+class Means(Enum):
+    """How a node answers."""
+
+    COMPONENT = "component"
+    PACKAGED = "packaged"
+    BUILT_IN = "built-in"
+    REMOTE = "remote"
+    NOTHING = "nothing"
+    UNRESOLVED = "unresolved"
+
+
+class Resolution(msgspec.Struct, frozen=True):
+    """What answers at a node. `str()` is for people, and empty for a node that calls nothing.
+
+    Args:
+        target: a component's target, a server's or built-in's name, or an address `http://host:port` or
+            `grpc://host:port`.
+    """
+
+    means: Means
+    target: str = ""
+
+    def __str__(self) -> str:
+        match self.means:
+            case Means.BUILT_IN:
+                return "built in"
+            case Means.NOTHING:
+                return ""
+            case Means.UNRESOLVED:
+                return "nothing to call"
+        return self.target
+
+
+def read_overrides(given: list[str] | tuple[str, ...]) -> dict[str, str]:
+    """The targets of nodes from `NAME=TARGET` texts.
+
+    Raises: GraphError for a text of another form.
+    """
+    overrides = {}
+    for text in given:
+        name, equals, target = text.partition("=")
+        if not (name and equals and target):
+            raise GraphError(f"--node {text!r} must be NAME=TARGET, such as classifier=mymodels:Classifier")
+        overrides[name] = target
+    return overrides
+
+
+def resolve(predictor: Predictor, deployment: Deployment, overrides: Mapping[str, str]) -> dict[str, Resolution]:
+    """What answers at each node of `predictor`, by name, fallback nodes too.
+
+    Args:
+        predictor: of `deployment`, both as defaulted.
+        overrides: targets or addresses by node name, from `--node`.
+    """
+    nodes = list(_walk_all(predictor.graph))
+    return {node.name: _resolve(node, deployment.transport, overrides) for node in reversed(nodes)}
+
+
+def check_overrides(deployments: Iterable[Deployment], overrides: Mapping[str, str]) -> None:
+    """Raise GraphError for an override of a node that none of the deployments has."""
+    names = {node.name for each in deployments for one in each.predictors for node in _walk_all(one.graph)}
+    for name in overrides:
+        if name not in names:
+            raise GraphError(f"there is no node {name!r}; the graph has {', '.join(sorted(names))}")
+
+
+def address(endpoint: Endpoint, transport: str = "") -> str:
+    """The address of an endpoint, by its own type or else the deployment's transport; empty if it has no host."""
+    if not endpoint.service_host:
+        return ""
+    kind = (endpoint.type or transport or "rest").lower()
+    port = endpoint.grpc_port if kind == "grpc" else endpoint.http_port
+    return f"{'grpc' if kind == 'grpc' else 'http'}://{endpoint.service_host}:{port or endpoint.service_port}"
+
+
+def _resolve(node: Node, transport: str, overrides: Mapping[str, str]) -> Resolution:
+    if node.name in overrides:
+        target = overrides[node.name]
+        return Resolution(Means.REMOTE if "://" in target else Means.COMPONENT, target)
+    if node.component:
+        return Resolution(Means.COMPONENT, node.component)
+    if node.packaged:
+        return Resolution(Means.PACKAGED, f"{node.packaged} {node.model_uri}".strip())
+    if node.built_in:
+        return Resolution(Means.BUILT_IN, node.built_in)
+    if not node.methods and node.type not in _CALLING:
+        return Resolution(Means.NOTHING)
+    found = address(node.endpoint, transport) if node.endpoint is not None else ""
+    return Resolution(Means.REMOTE, found) if found else Resolution(Means.UNRESOLVED)
+
+
+def _walk_all(node: Node) -> Iterator[Node]:
+    for each in node.walk():
+        yield each
+        if isinstance(each.fallback, Node):
+            yield from _walk_all(each.fallback)
