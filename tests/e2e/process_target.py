@@ -58,8 +58,9 @@ class Target:
         if path == "/metrics":
             return 200, exposition(self.context.metrics_dir)[0]
         if path == "/slow":
-            Path(query["mark"][0]).touch()
-            while not Path(query["until"][0]).exists():  # noqa: ASYNC110
+            mark, until = Path(query["mark"][0]), Path(query["until"][0])
+            mark.touch()  # noqa: ASYNC240
+            while not until.exists():  # noqa: ASYNC110, ASYNC240
                 await asyncio.sleep(0.01)
         if path == "/hang":
             time.sleep(1000)  # noqa: ASYNC251

@@ -154,6 +154,7 @@ class Worker:
         self._channel: Channel[StopOrder] = Channel(socket.socket(fileno=orders.channel_fd), StopOrder)
         self._channel.socket.settimeout(1.0)
         self._ready = False
+        self._loaded_bytes = 0
 
     async def run(self) -> None:
         """Serve until ordered to stop."""
@@ -198,7 +199,9 @@ class Worker:
         )
 
     def _tell(self, report: Report) -> None:
-        self._ready = self._ready or report.state is State.READY
+        if report.state is State.READY:
+            self._loaded_bytes = resident_bytes()
+            self._ready = True
         self._channel.send(report)
 
     def _stop_order(self) -> StopOrder:
@@ -221,17 +224,14 @@ class Worker:
     async def _watch_memory(self, context: WorkerContext) -> None:
         """Ask for a successor when the memory passes its limit, unless the loaded unit alone is above it."""
         limit = self._settings.rss_limit_bytes
-        while True:
-            was_ready = self._ready
+        resident = 0
+        while not self._ready or resident <= limit:
             await asyncio.sleep(MEMORY_CHECK_S)
             resident = resident_bytes()
-            if not self._ready or resident <= limit:
-                continue
-            if was_ready:
-                context.recycle(f"{resident} bytes of memory, above rss_limit_bytes {limit}")
-            else:
-                log.warning("rss_limit_bytes %d is below what the loaded unit takes (%d): ignored", limit, resident)
-            return
+            if self._ready and self._loaded_bytes > limit:
+                log.warning("rss_limit_bytes %d is below what the loaded unit takes: ignored", limit)
+                return
+        context.recycle(f"{resident} bytes of memory, above rss_limit_bytes {limit}")
 
 
 def load_name(name: str) -> Serve:
