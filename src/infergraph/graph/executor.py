@@ -9,6 +9,7 @@ Source: the orchestrator specification, sections 6 to 10.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
@@ -22,10 +23,12 @@ from infergraph.graph.branches import side_by_side
 from infergraph.graph.guards import failed
 from infergraph.graph.local import LocalCalls
 from infergraph.graph.meta import Flight, carry, finish, inject, join, meta_of
-from infergraph.graph.places import Place, Tap, plan
+from infergraph.graph.places import Parts, Place, plan
 from infergraph.graph.shadows import Comparison, Shadows
 from infergraph.graph.spec import Node
+from infergraph.graph.taps import Tap
 from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
+from infergraph.settings import FALSE
 from infergraph.wire import json_codec
 
 
@@ -39,6 +42,18 @@ class MetaMode(Enum):
     PASS = "pass"
     INJECT = "inject"
     MERGE = "merge"
+
+
+def meta_mode(injection: str, *, all_local: bool) -> MetaMode:
+    """The mode for a graph.
+
+    Args:
+        injection: the value of SELDON_ENABLE_ROUTING_INJECTION; any text but a word for no turns it on.
+        all_local: whether every node runs in this process.
+    """
+    if injection.strip().lower() not in FALSE:
+        return MetaMode.INJECT
+    return MetaMode.MERGE if all_local else MetaMode.PASS
 
 
 class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +80,8 @@ class Graph(LocalCalls, PredictiveUnit):
         units: for each node that calls something, its unit by node name.
         options: how it runs.
         name: the predictor's name, as graph metadata shows it.
-        taps: for each node whose payloads are logged, what they are shown to.
+        taps: for each node with a logger, what its payloads are shown to.
+        rng: draws the waits between retries.
         on_shadow: gets what each shadow did beside the live answer.
     Raises: GraphError where a node lacks its unit, or the tree cannot run; the text names the node.
     Promises: nothing that a client or a node sends ends the process; a cancelled request cancels its node calls.
@@ -79,12 +95,13 @@ class Graph(LocalCalls, PredictiveUnit):
         *,
         name: str = "",
         taps: Mapping[str, Tap] | None = None,
+        rng: random.Random | None = None,
         on_shadow: Callable[[Comparison], None] | None = None,
     ) -> None:
         super().__init__()
         self.name = name or root.name
         self.options = options
-        self._root = plan(root, units, taps or {})
+        self._root = plan(root, Parts(units, taps or {}, rng or random.Random()))
         self._units = list({id(unit): unit for unit in units.values()}.values())
         self._shadows = Shadows(options.shadow_limit, on_shadow)
         self._merges = options.meta is MetaMode.MERGE
@@ -269,12 +286,15 @@ class Graph(LocalCalls, PredictiveUnit):
             tap.request(message, context)
         route = await self._route(place, message, context, flight)
         if route == routes.NONE:
+            flight.routing[place.name] = route
             return message
         chosen = place.children if route == routes.ALL else place.children[route : route + 1]
         if place.shadows:
             answers = await self._beside_shadows(place, chosen, message, context, flight)
         else:
             answers = await self._ask(chosen, message, context, flight)
+        if place.routes or self._injects:  # only now: injected routing shows a node no choice made above it
+            flight.routing[place.name] = route
         answer = answers[0] if not place.combines else await self._combine(place, answers, context, flight)
         if tap is not None:
             tap.response(answer, context)
@@ -302,14 +322,11 @@ class Graph(LocalCalls, PredictiveUnit):
 
     async def _route(self, place: Place, message: Message, context: Context, flight: Flight) -> int:
         if not place.routes:
-            if self._injects:
-                flight.routing[place.name] = routes.ALL
             return routes.ALL
         answer = await self._own(place, Method.ROUTE, message, context, flight)
         route = routes.check_route(routes.route_value(answer, place.name), len(place.children), place.name)
         if self._merges and (meta := meta_of(answer)):
             flight.asides.append(meta)
-        flight.routing[place.name] = route
         return route
 
     async def _combine(self, place: Place, answers: Sequence[Message], context: Context, flight: Flight) -> Message:

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infergraph.errors import PayloadError
-from infergraph.message import Encoding, Message, Meta
-from infergraph.wire import json_codec, prediction, proto_codec
+from infergraph.message import Message, Meta
+from infergraph.wire import json_codec, proto_codec
 
 
 class Flight:
@@ -47,11 +47,19 @@ def with_meta(message: Message, meta: Meta) -> Message:
     Returns: the message itself where it is JSON but no object, which has no place for a meta.
     """
     if isinstance(message, json_codec.JsonMessage):
-        document = message.document
-        return json_codec.JsonMessage.of_document({**document, "meta": meta}) if isinstance(document, dict) else message
+        return _json_with_meta(message, meta)
     if isinstance(message, proto_codec.ProtoMessage):
-        return _proto_with_meta(message, meta)
+        return proto_codec.with_meta(message, meta)
     return Message(message.content._replace(meta=meta))
+
+
+def _json_with_meta(message: json_codec.JsonMessage, meta: Meta) -> json_codec.JsonMessage:
+    document = message.document
+    if not isinstance(document, dict):
+        return message
+    changed = json_codec.JsonMessage.of_document({**document, "meta": meta})
+    # Bytes stay bytes: an edge may read a status out of a document that user code made, but not out of a node's body.
+    return changed if message.raw is None else json_codec.JsonMessage(json_codec.encode(changed))
 
 
 def join(metas: Sequence[Mapping[str, Any] | None]) -> Meta:
@@ -119,13 +127,6 @@ def inject(message: Message, flight: Flight) -> Message:
     if not isinstance(document, dict) or not isinstance(document.get("meta"), dict):
         return message
     return with_meta(message, {**document["meta"], "routing": dict(flight.routing)})
-
-
-def _proto_with_meta(message: proto_codec.ProtoMessage, meta: Meta) -> Message:
-    donor = prediction.SeldonMessage.FromString(proto_codec.encode(Message.of("", Encoding.STR, meta=meta)))
-    proto = prediction.SeldonMessage.FromString(message.raw)
-    proto.meta.CopyFrom(donor.meta)
-    return proto_codec.ProtoMessage.of_proto(proto)
 
 
 def _holds(own: Mapping[str, Any], given: Mapping[str, Any]) -> bool:

@@ -8,14 +8,17 @@ Source: the orchestrator specification, section 6.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from infergraph.errors import Fault, GraphError
+from infergraph.graph.guards import guarded
 from infergraph.graph.spec import Node
-from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit
+from infergraph.graph.taps import Tap, filtered
+from infergraph.message import Message, Method, PredictiveUnit
 from infergraph.wire import json_codec
 
 _log = logging.getLogger("infergraph.graph")
@@ -23,19 +26,6 @@ _log = logging.getLogger("infergraph.graph")
 _INPUT_OF_BUILT_IN = {"SIMPLE_MODEL": Method.PREDICT}
 _ROUTING_BUILT_INS = frozenset({"SIMPLE_ROUTER", "RANDOM_ABTEST"})
 _COMBINING_BUILT_INS = frozenset({"AVERAGE_COMBINER"})
-
-
-class Tap(Protocol):
-    """What a logged node's payloads are shown to; it must neither raise nor wait."""
-
-    def request(self, message: Message, context: Context) -> None:
-        """The node is about to answer `message`."""
-
-    def response(self, message: Message, context: Context) -> None:
-        """The node answered `message`."""
-
-    def feedback(self, feedback: Feedback, context: Context) -> None:
-        """The node gets `feedback`."""
 
 
 class Place(msgspec.Struct, kw_only=True, eq=False):
@@ -85,16 +75,24 @@ class Place(msgspec.Struct, kw_only=True, eq=False):
         _log.warning("node %s failed, its fallback answers: %s", self.name, fault)
 
 
-def plan(node: Node, units: Mapping[str, PredictiveUnit], taps: Mapping[str, Tap]) -> Place:
+class Parts(msgspec.Struct, frozen=True):
+    """What places are made of: units and taps by node name, and the random numbers of their guards."""
+
+    units: Mapping[str, PredictiveUnit]
+    taps: Mapping[str, Tap]
+    rng: random.Random
+
+
+def plan(node: Node, parts: Parts) -> Place:
     """The table for a tree.
 
     Raises: GraphError for a node without its unit, or a tree that cannot run.
     """
     _check_names(node)
-    return _place(node, units, taps)
+    return _place(node, parts)
 
 
-def _place(node: Node, units: Mapping[str, PredictiveUnit], taps: Mapping[str, Tap]) -> Place:
+def _place(node: Node, parts: Parts) -> Place:
     built_in = node.built_in
     methods = frozenset(node.methods)
     has_children = any(not child.shadow for child in node.children)
@@ -111,20 +109,21 @@ def _place(node: Node, units: Mapping[str, PredictiveUnit], taps: Mapping[str, T
         label=node.component or node.packaged or built_in,
     )
     if place.calls:
-        place.unit = units.get(node.name)
-        if place.unit is None:
+        unit = parts.units.get(node.name)
+        if unit is None:
             raise GraphError(
                 f"node {node.name!r} has nothing to call: give it a component, an endpoint or an implementation",
                 node=node.name,
             )
+        place.unit = guarded(unit, node, parts.rng)
     if place.chain and any(child.shadow for child in node.children):
         text = f"node {node.name!r}: a shadow cannot stand in a CHAIN; put it beside the node that it shadows"
         raise GraphError(text, node=node.name)
-    _tap(place, taps.get(node.name))
-    places = [(_place(child, units, taps), child.shadow) for child in node.children]
+    _tap(place, parts.taps.get(node.name))
+    places = [(_place(child, parts), child.shadow) for child in node.children]
     place.children = tuple(child for child, shadow in places if not shadow)
     place.shadows = tuple(child for child, shadow in places if shadow)
-    return _with_stand_in(place, units, taps)
+    return _with_stand_in(place, parts)
 
 
 def _input(node: Node, methods: frozenset[str]) -> Method | None:
@@ -135,19 +134,19 @@ def _input(node: Node, methods: frozenset[str]) -> Method | None:
 
 def _tap(place: Place, tap: Tap | None) -> None:
     # The reference records a combiner's children and its own call alike; here each pair is recorded once.
-    place.tap = tap
-    if tap is not None and place.node.children and place.input is None and not place.output:
-        place.group_tap = tap
+    if tap is None or place.node.logger is None:
+        return
+    place.tap = filtered(tap, place.node.logger.mode)
+    if place.node.children and place.input is None and not place.output:
+        place.group_tap = place.tap
 
 
-def _with_stand_in(place: Place, units: Mapping[str, PredictiveUnit], taps: Mapping[str, Tap]) -> Place:
+def _with_stand_in(place: Place, parts: Parts) -> Place:
     fallback = place.node.fallback
     if fallback is None:
         return place
     stand_in: Place | Message
-    stand_in = (
-        json_codec.JsonMessage.of_document(fallback) if isinstance(fallback, dict) else _place(fallback, units, taps)
-    )
+    stand_in = json_codec.JsonMessage.of_document(fallback) if isinstance(fallback, dict) else _place(fallback, parts)
     if place.calls:
         place.stand_in = stand_in
         return place

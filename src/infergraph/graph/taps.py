@@ -1,0 +1,81 @@
+"""Which of a node's payloads are logged, and where to.
+
+    executor ─▶ tap filtered by the node's mode and the request's skip header ─▶ a sink of records
+
+Source: the orchestrator specification, sections 13 and 23.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from infergraph.errors import GraphError
+from infergraph.graph.spec import Node
+from infergraph.message import Context, Feedback, Message
+
+_SKIP = b"seldon-skip-logging"
+_YES = frozenset({b"true", b"on", b"1"})
+_REQUESTS = frozenset({"all", "request"})
+_RESPONSES = frozenset({"all", "response"})
+
+
+class Tap(Protocol):
+    """What a logged node's payloads are shown to; it must neither raise nor wait."""
+
+    def request(self, message: Message, context: Context) -> None:
+        """The node is about to answer `message`."""
+
+    def response(self, message: Message, context: Context) -> None:
+        """The node answered `message`."""
+
+    def feedback(self, feedback: Feedback, context: Context) -> None:
+        """The node gets `feedback`."""
+
+
+def filtered(tap: Tap, mode: str) -> Tap | None:
+    """The tap, shown only what a logger of this mode asks for; None for a mode that asks for nothing."""
+    asked = mode in _REQUESTS, mode in _RESPONSES
+    return _Filtered(tap, *asked) if any(asked) else None
+
+
+class _Filtered:
+    def __init__(self, tap: Tap, requests: bool, responses: bool) -> None:
+        self._tap = tap
+        self._requests = requests
+        self._responses = responses
+
+    def request(self, message: Message, context: Context) -> None:
+        if self._requests and not skips(context):
+            self._tap.request(message, context)
+
+    def response(self, message: Message, context: Context) -> None:
+        if self._responses and not skips(context):
+            self._tap.response(message, context)
+
+    def feedback(self, feedback: Feedback, context: Context) -> None:
+        if self._responses and not skips(context):
+            self._tap.feedback(feedback, context)
+
+
+def skips(context: Context) -> bool:
+    """Whether the request asks not to be logged."""
+    return any(name == _SKIP and value.lower() in _YES for name, value in context.headers)
+
+
+def sink_url(node: Node, default: str) -> str:
+    """Where a logged node's records go.
+
+    Args:
+        default: for a logger without a url (REQUEST_LOGGER_DEFAULT_ENDPOINT).
+    Raises: GraphError if it is no http address.
+    """
+    url = (node.logger.url if node.logger else "") or default
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise GraphError(f"logger.url of node {node.name!r} is {url!r}, not an http address", node=node.name)
+    return url
