@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -14,8 +15,12 @@ from infergraph.settings import Execution
 
 T = TypeVar("T")
 
-_INLINE_BELOW_S = 0.0002
-_SMOOTHING = 0.1
+_log = logging.getLogger(__name__)
+
+_FAST_S = 0.0002
+_SLOW_S = 0.001
+_STALL_S = 0.01
+_TRUSTED = 32
 _THREAD_BOUND = (sqlite3.Connection, threading.local)
 
 
@@ -43,19 +48,22 @@ def drive(work: Coroutine[Any, Any, T]) -> T:
 class Pace:
     """Runs plain work inline or in a bounded thread pool, by the time it was measured to take.
 
-    One thread (the default) means that no two calls of user code ever overlap: inline work waits for the pool.
+    A unit is called inline once it has been fast many times in a row; one slow call sends it back to the threads, and
+    one that would have stalled the event loop keeps it there for good. One thread (the default) means that no two
+    calls of user code ever overlap: inline work waits until the pool is empty.
     """
 
     def __init__(self, execution: Execution, threads: int, name: str) -> None:
+        self._name = name
         self._execution = execution
-        self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-unit")
-        self._expected_s = 1.0
+        self._trust = 0
         self._in_pool = 0
 
     def pin_to_threads(self) -> None:
-        """From now on never inline."""
-        self._execution = Execution.THREAD
+        """From now on never inline, unless that is the setting."""
+        if self._execution is Execution.AUTO:
+            self._execution = Execution.THREAD
 
     async def run(self, work: Coroutine[Any, Any, T], *, large: bool = False) -> T:
         """The result of `work`; `large` work (a big message) never runs inline unless that is pinned."""
@@ -64,7 +72,7 @@ class Pace:
             try:
                 return await work
             finally:
-                self._learn(time.perf_counter() - started)
+                self._learn(time.perf_counter() - started, inline=True)
         loop = asyncio.get_running_loop()
         self._in_pool += 1
         future = self._pool.submit(self._timed, work)
@@ -84,7 +92,7 @@ class Pace:
 
     def _is_inline(self, large: bool) -> bool:
         if self._execution is Execution.AUTO:
-            return self._expected_s < _INLINE_BELOW_S and not large and not self._in_pool
+            return self._trust >= _TRUSTED and not large and not self._in_pool
         return self._execution is Execution.INLINE
 
     def _timed(self, work: Coroutine[Any, Any, T]) -> T:
@@ -94,14 +102,16 @@ class Pace:
         finally:
             self._learn(time.perf_counter() - started)
 
-    def _learn(self, seconds: float) -> None:
-        known = self._expected_s
-        # The first measurement replaces the guess; a slow call counts at once, fast ones win trust slowly.
-        self._expected_s = (
-            seconds
-            if known == 1.0
-            else max(seconds if seconds > 10 * known else 0.0, known + _SMOOTHING * (seconds - known))
-        )
+    def _learn(self, seconds: float, *, inline: bool = False) -> None:
+        if seconds < _FAST_S:
+            self._trust += 1
+        elif seconds > _SLOW_S:
+            self._trust = 0
+            if inline and seconds > _STALL_S and self._execution is Execution.AUTO:
+                _log.info(
+                    "%s took %.0f ms on the event loop; it runs in threads from now on", self._name, seconds * 1000
+                )
+                self.pin_to_threads()
 
     async def call(self, function: Any) -> Any:
         """Run a plain function in the pool (load, for one)."""

@@ -20,6 +20,7 @@ from typing import Any, NoReturn, Protocol
 
 import msgspec
 import numpy as np
+import orjson
 
 from infergraph.component import answers, hooks
 from infergraph.component import metadata as model_metadata
@@ -259,8 +260,7 @@ class Component(PredictiveUnit):
         meta = answers.meta_of(asked, own, response, carries=False)
         message = self._message(response, _encoding_of(request), meta)
         if context.transport is Transport.REST:
-            # The protocol's feedback answers went through protobuf: integers are doubles, defaults are left out.
-            return ProtoMessage(proto_codec.encode(message))
+            return JsonMessage.of_document(proto_codec.proto3_document(message))
         return message
 
     def _count_reward(self, reward: float) -> None:
@@ -341,7 +341,7 @@ class Component(PredictiveUnit):
         result = hook.call(request.raw) if bare else hook.call(request.raw, [], None)
         result = await result if hook.is_async else result
         if isinstance(result, bytes | str):
-            return JsonMessage(result.encode() if isinstance(result, str) else result)
+            return _as_it_is(result.encode() if isinstance(result, str) else result)
         return _raw_message(result)
 
     def _count_raw(self, message: Message, method: Method) -> Message:
@@ -502,6 +502,15 @@ def _proto_of(request: Request) -> Any:
 def _user_class(name: str) -> Any:
     module = sys.modules.get("seldon_core.proto.prediction_pb2", prediction)
     return getattr(module, name)
+
+
+def _as_it_is(body: bytes) -> JsonMessage:
+    """The bytes that a hook answered in pass-through, as a body of the type that they are."""
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return JsonMessage(body, "application/octet-stream")
+    return JsonMessage(body)
 
 
 def _raw_message(result: Any) -> Message:

@@ -12,6 +12,8 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from google.protobuf import json_format
+
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Content, Feedback, FeedbackContent, Message, Meta
 from infergraph.wire import json_content, number_lists, prediction, proto_content, tensor
@@ -40,6 +42,7 @@ __all__ = [
     "encode_graph_metadata",
     "encode_messages",
     "encode_metadata",
+    "proto3_document",
     "with_meta",
 ]
 
@@ -229,6 +232,21 @@ def with_meta(message: ProtoMessage, meta: Mapping[str, Any]) -> ProtoMessage:
     except ValueError as error:
         raise PayloadError(f"the message is not a valid {prediction.PACKAGE}.SeldonMessage: {error}") from error
     return ProtoMessage(b"".join(parts))
+
+
+def proto3_document(message: Message) -> dict[str, Any]:
+    """`message` as protobuf's own JSON mapping spells it: integers are doubles, defaults and empty lists are left out.
+
+    Answers to feedback have always had this spelling over REST.
+
+    Raises: as `encode` does.
+    """
+    proto = proto_content.parse(prediction.SeldonMessage, encode(message))
+    try:
+        document: dict[str, Any] = json_format.MessageToDict(proto, descriptor_pool=prediction.POOL)
+    except (json_format.Error, TypeError, ValueError, KeyError, RecursionError) as error:
+        raise ComponentError(f"the answer cannot be written in protobuf's JSON: {error}") from error
+    return document
 
 
 def encode_messages(messages: Iterable[Message]) -> bytes:
