@@ -51,7 +51,10 @@ def array_of(value: Any, field: str) -> np.ndarray:
 
 def plain_array_of(value: Any, field: str) -> np.ndarray:
     """The same as `array_of` for a value known to be small and without wide integers or NUL characters."""
-    values = _convert(value, field)
+    try:
+        values = np.array(value)
+    except (ValueError, OverflowError, TypeError, RecursionError) as error:
+        raise PayloadError(f"{field} is not a regular array: {error}") from error
     if values.ndim > AXES_LIMIT:
         raise PayloadError(f"{field} has more than {AXES_LIMIT} axes")
     return values
@@ -67,7 +70,7 @@ def shaped(values: np.ndarray, shape: Sequence[int], field: str) -> np.ndarray:
     except (ValueError, OverflowError, TypeError) as error:
         text = f"{field} has {values.size} values, which do not fit the shape {_brief(list(shape))}"
         raise PayloadError(text) from error
-    return check_empty(tensor, field)
+    return tensor if tensor.size else check_empty(tensor, field)
 
 
 def check_empty(values: np.ndarray, field: str) -> np.ndarray:

@@ -36,12 +36,14 @@ def read(raw: bytes, content_type: str = "application/json", query: bytes = b"")
     return multipart_value(raw, content_type) if text is None else value_of(text)
 
 
-def value_of(text: bytes) -> Any:
+def value_of(text: bytes, *, narrow: bool = False) -> Any:
     """The JSON value of a text; never None.
 
+    Args:
+        narrow: as `json_text.read` takes it.
     Raises: PayloadError if it is null or cannot be read.
     """
-    value = json_text.read(text)
+    value = json_text.read(text, narrow=narrow)
     if value is None:
         raise PayloadError("Can't find JSON in data: the body is null")
     return value

@@ -13,8 +13,10 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from infergraph.errors import PayloadError, UploadTooLarge
-from infergraph.message import Content, Feedback, FeedbackContent, Message, Meta
+from infergraph.message import Content, Encoding, Feedback, FeedbackContent, Message, Meta
 from infergraph.settings import NanPolicy
 from infergraph.wire import body, json_content, json_feedback, json_scan, json_text
 from infergraph.wire.json_text import PLAIN, JsonOptions
@@ -36,6 +38,7 @@ __all__ = [
 JSON_TYPE = "application/json"
 _UNREAD: Any = object()
 _SMALL_BYTES = 2048
+_MANY_NUMBERS = 256
 
 
 class JsonMessage(WireMessage):
@@ -106,9 +109,9 @@ class JsonMessage(WireMessage):
         if text is None or len(text) >= json_scan.LARGE_BYTES:
             found = json_scan.read_numbers(text) if text is not None and json_text.is_utf8_json(text) else None
             return found if found is not None else json_content.content_of(_document(self))
-        self._document = document = body.value_of(text)
-        is_plain = len(text) < _SMALL_BYTES and json_text.is_narrow(text)
-        return json_content.content_of(document, is_plain=is_plain)
+        narrow = len(text) < _SMALL_BYTES and json_text.is_narrow(text)
+        self._document = document = body.value_of(text, narrow=narrow)
+        return json_content.content_of(document, is_plain=narrow)
 
 
 class JsonFeedback(Feedback):
@@ -216,7 +219,27 @@ def encode(message: Message, options: JsonOptions = PLAIN) -> bytes:
         return verbatim if verbatim is not None else json_text.write(message.document, options)
     if isinstance(message, WireMessage):
         return json_text.write(message.written, options)
-    return json_text.write(json_content.document_of(message.content), options)
+    content = message.content
+    if isinstance(content.payload, np.ndarray) and content.payload.size >= _MANY_NUMBERS and not options.pretty:
+        written = _numbers_body(content, options)
+        if written is not None:
+            return written
+    return json_text.write(json_content.document_of(content), options)
+
+
+def _numbers_body(content: Content, options: JsonOptions) -> bytes | None:
+    """The body of a message with a large array of numbers, whose text is written once and in its place."""
+    values = content.payload
+    if values.dtype.kind not in "iuf" or content.encoding not in (Encoding.TENSOR, Encoding.NDARRAY):
+        return None
+    names = json_text.fragment(content.names, options)
+    written = json_text.writable(values)
+    payload = {"shape": values.shape, "values": written.ravel()} if content.encoding is Encoding.TENSOR else written
+    document = {
+        "data": {"names": names, content.encoding.value: payload},
+        "meta": json_text.fragment({} if content.meta is None else content.meta, options),
+    }
+    return json_text.write_numbers(document, options)
 
 
 def _verbatim(carrier: JsonMessage | JsonFeedback, options: JsonOptions) -> bytes | None:

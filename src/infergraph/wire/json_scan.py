@@ -18,7 +18,7 @@ import simdjson
 from infergraph.message import Content, Encoding
 from infergraph.wire.arrays import AXES_LIMIT, shaped
 
-LARGE_BYTES = 8 * 1024
+LARGE_BYTES = 4096
 """From this size on a body is worth the set-up."""
 
 _NUMBER_BYTES = b"0123456789+-.eE \t\r\n"

@@ -20,10 +20,11 @@ from infergraph.wire.arrays import AXES_LIMIT, array_of, shaped
 from infergraph.wire.fields import DELIMITED, read_varint, split
 from infergraph.wire.values import decode_value
 
-LARGE_BYTES = 4096
+LARGE_BYTES = 1536
 """From this size on a scan is faster than protobuf."""
 
 _METRIC_TYPES: dict[int, str] = {0: "COUNTER", 1: "GAUGE", 2: "TIMER"}
+_MANY_BYTES = 128
 _META, _DATA = 2, 3
 _NAMES, _TENSOR, _NDARRAY = 1, 2, 3
 
@@ -50,7 +51,7 @@ def content_of(proto: Any) -> Content:
     meta = meta_of(proto)
     if which == "data":
         data = proto.data
-        names = list(data.names)
+        names = data.names[:]
         kind = data.WhichOneof("data_oneof")
         if kind == "tensor":
             return Content(tensor_of(data.tensor), Encoding.TENSOR, names, meta)
@@ -73,7 +74,7 @@ def tensor_of(proto: Any) -> np.ndarray:
 
     Raises: PayloadError if there are fewer or more values than its shape needs.
     """
-    return shaped(np.array(proto.values, dtype=np.float64), proto.shape, "data.tensor")
+    return shaped(np.array(proto.values[:], dtype=np.float64), proto.shape[:], "data.tensor")
 
 
 def ndarray_of(proto: Any) -> np.ndarray:
@@ -81,7 +82,7 @@ def ndarray_of(proto: Any) -> np.ndarray:
 
     Raises: PayloadError if its rows have different lengths.
     """
-    if len(proto.values) > 64:
+    if proto.ByteSize() > _MANY_BYTES:
         values = number_lists.decode(proto.SerializeToString())
         if values is not None:
             return values
@@ -95,6 +96,8 @@ def meta_of(message: Any) -> Meta:
 
 def _meta_of(proto: Any) -> Meta:
     meta: Meta = {}
+    if not proto.ListFields():
+        return meta
     if proto.puid:
         meta["puid"] = proto.puid
     if proto.tags:
