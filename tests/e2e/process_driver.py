@@ -8,11 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
-order = json.load(sys.stdin)
-folder = Path(order["source"]["driver_folder"])
+source = json.loads(json.loads(sys.stdin.readline())["source"])
+folder = Path(source["driver_folder"])
 (folder / f"{os.getpid()}.started").touch()
-if order["source"].get("driver_exits"):
-    sys.exit(order["source"]["driver_exits"])
+if "driver_exits" in source:
+    sys.exit(source["driver_exits"])
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-while True:
-    signal.pause()
+sys.stdin.read()  # ends when the supervisor is dead

@@ -186,6 +186,15 @@ def test_the_task_driver_is_kept_running(tmp_path: Path) -> None:
         assert not any(is_alive(pid) for pid in started())
 
 
+def test_the_task_driver_learns_of_the_supervisors_death(tmp_path: Path) -> None:
+    """The standard input of the driver ends when the supervisor is killed."""
+    plan = plan_of({"tasks": True}, {"driver_folder": str(tmp_path)}, driver="e2e.process_driver")
+    with supervised(plan, tmp_path) as running:
+        (path,) = wait_for("the driver", lambda: list(tmp_path.glob("*.started")))
+        running.process.kill()
+        wait_for("its end", lambda: not is_alive(int(path.stem)))
+
+
 def test_a_driver_that_finds_its_folder_held_waits_quietly(tmp_path: Path) -> None:
     """Exit code 78 is one clear line, no quick retries, and no reason to end."""
     source = {"driver_folder": str(tmp_path), "driver_exits": 78}

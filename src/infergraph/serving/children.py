@@ -20,17 +20,34 @@ class Child:
         module: run with `python -P -m`, so that files of the working directory shadow nothing.
         stdin: what it finds on its standard input.
         pass_fds: descriptors it inherits under the same numbers.
+        hold_stdin: keep its standard input open after that, so that its end tells the child of our death.
     """
 
-    def __init__(self, module: str, stdin: bytes, *, pass_fds: Sequence[int] = ()) -> None:
-        with tempfile.TemporaryFile() as file:  # not a pipe: a child that never reads cannot hold us up
-            file.write(stdin)
-            file.seek(0)
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module], stdin=file, pass_fds=tuple(pass_fds), process_group=0
-            )
+    def __init__(self, module: str, stdin: bytes, *, pass_fds: Sequence[int] = (), hold_stdin: bool = False) -> None:
+        command = [sys.executable, "-P", "-m", module]
+        if hold_stdin:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)
+            self._write(stdin)
+        else:
+            with tempfile.TemporaryFile() as file:  # not a pipe: a child that never reads cannot hold us up
+                file.write(stdin)
+                file.seek(0)
+                self._process = subprocess.Popen(command, stdin=file, pass_fds=tuple(pass_fds), process_group=0)
         self.pid = self._process.pid
         self.kill_at: float | None = None
+
+    def _write(self, stdin: bytes) -> None:
+        pipe = self._process.stdin
+        assert pipe is not None
+        with suppress(BrokenPipeError):  # it is dead already, as its exit code will tell
+            pipe.write(stdin)
+            pipe.flush()
+
+    def close(self) -> None:
+        """Let go of what is left of an ended process. Idempotent."""
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
 
     @property
     def exit_code(self) -> int | None:

@@ -50,6 +50,8 @@ class DriverCare:
     def died(self, now: float) -> None:
         """Its process has ended."""
         child, self.child = self.child, None
+        if child is not None:
+            child.close()
         if child is None or self.stopping:
             return
         if child.exit_code == EXIT_FOLDER_HELD:

@@ -49,6 +49,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             `{metrics_port}` are filled in.
         serve: what a worker runs: "module:name" of a coroutine function that takes a WorkerContext.
         driver: the module of the task driver.
+        task_factory: what makes the unit of a task worker from the source as JSON text: "module:function".
     """
 
     settings: dict[str, Any]
@@ -58,6 +59,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     banner: str = ""
     serve: str = "infergraph.serving.server:serve"
     driver: str = "infergraph.tasks.driver"
+    task_factory: str = "infergraph.assembly:build_for_tasks"
 
 
 def run(plan: Plan) -> int:
@@ -261,8 +263,14 @@ class Supervisor:
         return worker
 
     def _spawn_driver(self) -> Child:
-        stdin = msgspec.json.encode({"settings": self._plan.settings, "source": self._plan.source})
-        return Child(self._plan.driver, stdin)
+        orders = {
+            "data_dir": self._settings.data_dir,
+            "settings": self._plan.settings,
+            "factory": self._plan.task_factory,
+            "source": msgspec.json.encode(self._plan.source).decode(),
+            "parent": os.getpid(),
+        }
+        return Child(self._plan.driver, msgspec.json.encode(orders) + b"\n", hold_stdin=True)
 
     # what it says
 
