@@ -30,6 +30,7 @@ class Sentence(NamedTuple):
         return min(apart, key=lambda spans: abs(spans[0].start - spans[1].start), default=None)
 
 
+_BETWEEN_ENTITIES = frozenset(CHINESE.between_entities)
 MENTIONS_LIMIT = 16
 """How many places of one mention are looked at."""
 
@@ -73,7 +74,7 @@ class RelationModel:
     def _triple(self, tail: _Labelled, entities: Sequence[_Labelled]) -> Triple | None:
         """The triple whose tail is `tail`: its head is the nearest entity that the label, types and direction allow."""
         relation, sign = tail.label[2:-1], tail.label[-1]
-        if sign not in "+-" or relation not in CHINESE.relations:
+        if sign not in "+-" or relation not in _BETWEEN_ENTITIES:
             return None
         fit = [
             head

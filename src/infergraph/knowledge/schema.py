@@ -9,7 +9,7 @@ import msgspec
 
 NO_RELATION = "unknown"
 OTHER = "OTHER"
-"""The type of an argument that is no entity: a courtesy name, a language."""
+"""The type of an argument that NER does not find: a courtesy name, a language, a height."""
 
 
 class Signature(NamedTuple):
@@ -30,6 +30,11 @@ class Schema(msgspec.Struct, frozen=True):
     relations: Mapping[str, Signature]
     type_names: Mapping[str, str]
 
+    @property
+    def between_entities(self) -> tuple[str, ...]:
+        """The relations whose tails are entities that NER finds."""
+        return tuple(name for name, sides in self.relations.items() if OTHER not in sides.tails)
+
     def type_name(self, type_: str) -> str:
         """How records of this language call `type_`; empty for the empty type."""
         return self.type_names.get(type_, type_)
@@ -39,15 +44,13 @@ class Schema(msgspec.Struct, frozen=True):
         return _TYPES.get(name.strip().lower(), "")
 
     def allows(self, relation: str, head: str, tail: str) -> bool:
-        """Whether `relation` may hold between these types; empty types and unlisted relations are not limited."""
+        """Whether `relation` may hold between these types; an empty type may be any."""
         signature = self.relations.get(relation)
-        if signature is None:
-            return True
-        return (not head or head in signature.heads) and (not tail or tail in signature.tails)
+        return signature is not None and (not head or head in signature.heads) and (not tail or tail in signature.tails)
 
     def relates(self, head: str, tail: str) -> bool:
         """Whether any relation may hold between these types."""
-        return any(head in signature.heads and tail in signature.tails for signature in self.relations.values())
+        return bool(head and tail) and any(self.allows(name, head, tail) for name in self.between_entities)
 
 
 def _relations(lines: str) -> dict[str, Signature]:
@@ -76,6 +79,13 @@ CHINESE = Schema(
         ORG TIME: 成立日期
         LOC LOC: 首都
         LOC|ORG LOC: 所在城市
+        PER PER|OTHER: 字 号
+        PER OTHER: 民族 身高
+        LOC OTHER: 官方语言 气候 面积 人口数量 海拔 邮政编码
+        LOC|ORG OTHER: 占地面积 简称
+        ORG OTHER: 注册资本
+        WORK OTHER: 连载网站
+        OTHER OTHER: 目 专业代码 修业年限
         """
     ),
     type_names={"PER": "人物", "LOC": "地点", "ORG": "机构", "TIME": "时间", "WORK": "作品", OTHER: "其他"},
