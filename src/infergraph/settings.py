@@ -210,7 +210,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # tasks
     tasks: Annotated[bool, setting("Whether to answer as a gBuilder task endpoint.")] = True
-    task_workers: Annotated[int, setting("Processes that work on tasks; each loads the unit.", ge=1, le=512)] = 1
+    task_workers: Annotated[
+        int,
+        setting(
+            "Processes that work on tasks, each with the unit loaded; 0: the serving worker's own unit answers them, "
+            "and a stop takes effect at the end of a chunk.",
+            ge=0,
+            le=512,
+        ),
+    ] = 1
+    task_idle_s: Annotated[
+        float, setting("Task workers leave after so long without a task; 0 to keep them.", unit="s", ge=0)
+    ] = 300.0
     task_engine: Annotated[TaskEngine, setting("Where task workers run: `local` or `ray`.")] = TaskEngine.LOCAL
     task_queue_limit: Annotated[int, setting("Tasks waiting or running; above it /status is 2.", ge=1)] = 1000
     task_active_limit: Annotated[int, setting("Tasks worked on side by side.", ge=1)] = 4

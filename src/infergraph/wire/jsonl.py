@@ -1,7 +1,7 @@
 """Lines of JSON: bytes to rows and back, one line at a time, none lost and none invented.
 
     block of whole lines ──split──▶ lines ──read──▶ rows (or the reason why one is bad)
-    rows ──write──▶ lines          error line: {"error": {"line": n, "reason": "…"}, "input": "the raw line"}
+    rows ──write──▶ lines (or the reason why an answer cannot be one)
 
 Lines end at `\\n` alone: the other line separators of Unicode are data. Integers of any size stay integers. What is
 not JSON (NaN, half a character) is refused, in both directions.
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import orjson
 
-from infergraph.errors import ComponentError, PayloadError
+from infergraph.errors import ComponentError
 from infergraph.settings import NanPolicy
 from infergraph.wire import json_text
 from infergraph.wire.json_text import JsonOptions
@@ -118,22 +118,3 @@ def _has_nan(value: Any) -> bool:
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype.kind == "f" and not bool(np.isfinite(value).all())
     return False
-
-
-def error_line(number: int, reason: str, raw: bytes) -> bytes:
-    """The line that stands in the place of a bad record; `number` counts from 1; without a line end."""
-    text = raw.removesuffix(b"\r").decode("utf-8", "backslashreplace")
-    document = {"error": {"line": number, "reason": json_text.text_of(reason)}, "input": text}
-    return orjson.dumps(document)
-
-
-def read_error_line(line: bytes) -> tuple[int, str, str]:
-    """What an error line says: number, reason, raw line.
-
-    Raises: PayloadError if it is none.
-    """
-    try:
-        document = orjson.loads(line)
-        return int(document["error"]["line"]), str(document["error"]["reason"]), str(document["input"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise PayloadError(f"not an error line: {error}") from error

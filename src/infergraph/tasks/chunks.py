@@ -1,0 +1,134 @@
+"""Chunks: consecutive lines of one task, cut from its input, and how many lines suit the unit's speed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+BLOCK_BYTES = 1 << 20
+_FIRST_LINES = 4
+_GROWTH = 4
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """A range of whole lines.
+
+    Args:
+        offset, size: in bytes of the input.
+        line: number of its first line, from 1.
+        lines: how many.
+    """
+
+    offset: int
+    size: int
+    line: int
+    lines: int
+
+    @property
+    def end(self) -> int:
+        """Where the next piece begins."""
+        return self.offset + self.size
+
+
+class LineReader:
+    """Cuts a file into pieces of whole lines.
+
+    Args:
+        end: where reading ends; the last line needs no line end.
+    """
+
+    def __init__(self, path: Path, end: int) -> None:
+        self._fd = os.open(path, os.O_RDONLY)
+        self._end = end
+        self._line_bytes = 256.0
+
+    def close(self) -> None:
+        """Let go of the file. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def cut(self, offset: int, line: int, *, lines: int, bytes: int = BLOCK_BYTES) -> Piece:
+        """The next piece: at most `lines` lines and about `bytes` bytes, but at least one line however long."""
+        room = self._end - offset
+        wanted = min(bytes, max(4096, int(lines * self._line_bytes * 1.25)))
+        while True:
+            block = os.pread(self._fd, min(wanted, room), offset)
+            if not block:
+                raise OSError(f"the input ends at byte {offset}, {room} bytes early")
+            size, count = _whole_lines(block, lines)
+            if len(block) >= room and count < lines and size < len(block):
+                size, count = len(block), count + 1
+            if count:
+                self._line_bytes += 0.2 * (size / count - self._line_bytes)
+                return Piece(offset, size, line, count)
+            wanted *= 4
+
+    def take(self, offset: int, line: int, lines: int) -> Piece:
+        """Exactly `lines` lines, however long they are; fewer only where the file ends."""
+        piece = self.cut(offset, line, lines=lines, bytes=self._end - offset)
+        while piece.lines < lines and piece.end < self._end:
+            more = self.cut(piece.end, line + piece.lines, lines=lines - piece.lines, bytes=self._end - piece.end)
+            piece = Piece(offset, piece.size + more.size, line, piece.lines + more.lines)
+        return piece
+
+    def split(self, piece: Piece, parts: int) -> list[Piece]:
+        """The same lines in up to `parts` pieces of nearly equal length."""
+        step = -(-piece.lines // parts)
+        pieces = []
+        offset, line = piece.offset, piece.line
+        while offset < piece.end:
+            part = self.cut(offset, line, lines=step, bytes=piece.size)
+            pieces.append(part)
+            offset, line = part.end, line + part.lines
+        return pieces
+
+    def read(self, piece: Piece) -> bytes:
+        """The bytes of a piece."""
+        return os.pread(self._fd, piece.size, piece.offset)
+
+
+def _whole_lines(block: bytes, lines: int) -> tuple[int, int]:
+    """Size in bytes, and number, of the whole lines in the block, at most `lines`."""
+    count = block.count(b"\n")
+    if count <= lines:
+        return block.rfind(b"\n") + 1, count
+    at = -1
+    for _ in range(lines):
+        at = block.index(b"\n", at + 1)
+    return at + 1, lines
+
+
+class LinePace:
+    """How many lines a chunk should have to take about `target_s`.
+
+    Args:
+        limit: most lines.
+        line_s: seconds for a line, as seen elsewhere; 0 for unknown.
+        alone: begin with a single line, so that its time is known before lines share one.
+    """
+
+    def __init__(self, target_s: float, limit: int, *, line_s: float = 0.0, alone: bool = False) -> None:
+        self._target_s = target_s
+        self._limit = limit
+        self._wanted = 1 if alone else _FIRST_LINES
+        self.line_s = line_s
+        if line_s:
+            self._wanted = max(1, min(int(target_s / line_s), _FIRST_LINES * _GROWTH**2))
+
+    @property
+    def lines(self) -> int:
+        """Lines of the next chunk."""
+        return min(self._wanted, self._limit)
+
+    def widen(self, limit: int) -> None:
+        """Allow so many lines from now on."""
+        self._limit = limit
+
+    def seen(self, lines: int, seconds: float) -> None:
+        """A chunk of so many lines took so long."""
+        now = max(seconds / lines, 1e-9)
+        self.line_s = now if not self.line_s else 0.5 * self.line_s + 0.5 * now
+        self._wanted = max(1, min(int(self._target_s / self.line_s), max(lines, self.lines) * _GROWTH))

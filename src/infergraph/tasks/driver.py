@@ -1,0 +1,348 @@
+"""The driver: one process for each data folder that turns waiting tasks into finished ones.
+
+    python -m infergraph.tasks.driver < orders.json      (kept open: the end of its standard input ends it)
+
+    look around: stops, the disk, waiting tasks, lanes, retention, a beat
+    then round and round: feed ─▶ wait ─▶ events ─▶ settle
+
+Whatever ends this process, the next one goes on at each task's watermark.
+
+Exit codes: 0 it was asked to stop, and committed everything; 2 it cannot start as asked (one line says why; do not
+restart it); anything else, a signal included: restart it, with back-off.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from infergraph.errors import StartupFault, StorageFull
+from infergraph.settings import Settings
+from infergraph.tasks import heap, kinship
+from infergraph.tasks.clocks import Clocks
+from infergraph.tasks.crash import crash_point
+from infergraph.tasks.engine import Answered, Engine, Event, LaneLost, LaneReady, LoadTrouble, Woken
+from infergraph.tasks.files import DataFolder
+from infergraph.tasks.frames import Plan
+from infergraph.tasks.local_engine import LocalEngine
+from infergraph.tasks.store import Store
+from infergraph.tasks.task import State, Task
+from infergraph.tasks.webhooks import Postman
+from infergraph.tasks.workbench import Workbench
+
+_log = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+BEAT_S = 1.0
+HOUSEKEEPING_S = 30.0
+LOAD_FAILURES_LIMIT = 4
+EXPRESS_BYTES = 8 << 20
+"""One task this small is taken up beside the active ones, so that huge tasks cannot shut it out."""
+ERASED_AT_ONCE = 8
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """What the driver says of itself with each beat.
+
+    Args:
+        ready, wanted: lanes that have the unit loaded, and that there should be.
+        load_error: why the unit could not be loaded the last time; empty if it could.
+        paused: why no work is handed out; empty if it is.
+        chunk_s, chunks, retries, kills: since the driver began.
+        lanes: process ids.
+    """
+
+    pid: int
+    ready: int = 0
+    wanted: int = 0
+    load_error: str = ""
+    paused: str = ""
+    chunks: int = 0
+    chunk_s: float = 0.0
+    retries: int = 0
+    kills: int = 0
+    active: int = 0
+    lanes: tuple[int, ...] = ()
+
+
+class Driver:
+    """Works on the tasks of one data folder.
+
+    Args:
+        engine: where the workers are; the driver is its only user.
+        pid: of this process, for the note.
+
+    Promises: used by one thread; `stop` alone may be called from others and from signal handlers.
+    """
+
+    def __init__(
+        self, data: DataFolder, store: Store, engine: Engine, settings: Settings, clocks: Clocks, *, pid: int
+    ) -> None:
+        self._data = data
+        self._store = store
+        self._engine = engine
+        self._settings = settings
+        self._clocks = clocks
+        self._pid = pid
+        self._bench = Workbench(data, store, engine, settings, clocks)
+        self._is_stopping = False
+        self._look_at = self._keep_house_at = self._beat_at = 0.0
+        self._busy_at = clocks.steady()
+        self._load_error = ""
+        self._load_failures = 0
+        self._paused = ""
+        self._janitor = ThreadPoolExecutor(1, thread_name_prefix="janitor")
+
+    def stop(self) -> None:
+        """Ask `run` to return soon, everything committed."""
+        self._is_stopping = True
+        self._engine.wake()
+
+    def run(self, *, until_idle: bool = False) -> None:
+        """Work until `stop` is called; or, if asked, until no task waits or runs."""
+        self.recover()
+        try:
+            while not self._is_stopping:
+                self.turn()
+                if until_idle and not self._bench.active and not self._store.alive():
+                    break
+        finally:
+            self._engine.stop()
+            self._bench.put_all_down()
+            self._janitor.shutdown()
+
+    def recover(self) -> None:
+        """Put right what the driver before this one left behind."""
+        found = self._store.recover()
+        if found:
+            _log.info("%d tasks go on where they were", found)
+        for task in self._store.in_state(State.STOPPING):
+            self._erase(task, "stopped")
+        self._data.sweep(self._store.has_folder)
+
+    def turn(self) -> None:
+        """One round: at most `LOOK_S` long, unless a sync takes longer."""
+        if self._clocks.steady() >= self._look_at:
+            self._look()
+        try:
+            if not self._paused:
+                self._bench.feed()
+        except StorageFull as fault:
+            self._pause(str(fault))
+        for event in self._engine.wait(self._bench.patience_s(self._look_at)):
+            self._on(event)
+        self._bench.settle()
+
+    def _on(self, event: Event) -> None:
+        if isinstance(event, Answered):
+            self._bench.answered(event)
+        elif isinstance(event, LaneLost):
+            self._bench.lane_lost(event)
+            self._look_at = 0.0
+        elif isinstance(event, LaneReady):
+            _log.info("a task worker has loaded the unit in %.2f s", event.load_s)
+            self._load_error, self._load_failures = "", 0
+        elif isinstance(event, LoadTrouble):
+            self._load_trouble(event.text)
+        elif isinstance(event, Woken):
+            self._look_at = 0.0
+
+    def _load_trouble(self, text: str) -> None:
+        _log.error("a task worker cannot load the unit: %s", text)
+        self._load_error = text
+        self._load_failures += 1
+        self._beat_at = 0.0
+        if self._load_failures >= LOAD_FAILURES_LIMIT and not self._engine.ready:
+            self._bench.fail_all(f"the unit cannot be loaded: {text}")
+
+    # ── looking around ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _look(self) -> None:
+        now = self._clocks.steady()
+        self._look_at = now + LOOK_S
+        try:
+            self._obey_stops()
+            self._check_disk()
+            if not self._paused:
+                self._bench.bring_back()
+                self._admit()
+            self._staff(now)
+            if now >= self._keep_house_at:
+                self._keep_house_at = now + HOUSEKEEPING_S
+                self._keep_house()
+            if now >= self._beat_at:
+                self._beat_at = now + BEAT_S
+                self._beat()
+        except StorageFull as fault:
+            self._pause(str(fault))
+
+    def _obey_stops(self) -> None:
+        erased = 0
+        for task in self._store.in_state(State.STOPPING):
+            self._bench.drop(task.seq)
+            if self._bench.is_halting(task.seq):
+                continue  # its lanes are dying; their loss brings us back here
+            if erased == ERASED_AT_ONCE:
+                self._look_at = 0.0
+                break
+            crash_point("stop-killed")
+            self._erase(task, "stopped")
+            erased += 1
+
+    def _erase(self, task: Task, why: str) -> None:
+        self._data.discard(task.folder)
+        crash_point("trashed")
+        self._store.erase(task.seq, why=why, now=self._clocks.wall())
+        crash_point("erased")
+        self._janitor.submit(self._data.empty_trash)
+
+    def _check_disk(self) -> None:
+        free, reserve = self._data.free_bytes(), self._settings.task_disk_reserve_bytes
+        if free < max(reserve, 1):
+            self._pause(f"the disk of the data folder has {free} bytes left; {reserve} are reserved")
+        elif self._paused:
+            _log.info("tasks go on: there is room on the disk again")
+            self._paused = ""
+
+    def _pause(self, why: str) -> None:
+        if not self._paused:
+            _log.warning("tasks pause: %s", why)
+        self._paused = why
+
+    def _admit(self) -> None:
+        room = self._settings.task_active_limit - self._bench.active
+        if room > 0:
+            chosen = self._store.waiting(room)
+        elif room == 0:
+            chosen = self._store.waiting(1, largest_bytes=EXPRESS_BYTES)
+        else:
+            return
+        for waiting in chosen:
+            task = self._store.claim(waiting.seq, now=self._clocks.wall())
+            if task is not None:
+                crash_point("claimed")
+                self._bench.take_up(task)
+
+    def _staff(self, now: float) -> None:
+        if self._bench.active:
+            self._busy_at = now
+            self._engine.staff(self._settings.task_workers)
+        elif self._settings.task_idle_s and now - self._busy_at > self._settings.task_idle_s:
+            self._engine.staff(0)
+
+    def _keep_house(self) -> None:
+        settings = self._settings
+        expired = self._store.expired(
+            older_than=self._clocks.wall() - settings.task_keep_s if settings.task_keep_s else None,
+            keep_count=settings.task_keep_count,
+            keep_bytes=settings.task_keep_bytes,
+            limit=ERASED_AT_ONCE,
+        )
+        for task in expired:
+            if self._store.stop(task.id, (task.state,)):
+                self._erase(task, "pruned")
+        if len(expired) == ERASED_AT_ONCE:
+            self._keep_house_at = 0.0
+
+    def _beat(self) -> None:
+        tally = self._bench.tally
+        note = Note(
+            pid=self._pid,
+            ready=self._engine.ready,
+            wanted=self._engine.wanted,
+            load_error=self._load_error,
+            paused=self._paused or self._bench.trouble,
+            chunks=tally.chunks,
+            chunk_s=tally.chunk_s,
+            retries=tally.retries,
+            kills=tally.kills,
+            active=self._bench.active,
+            lanes=tuple(self._engine.pids()),
+        )
+        self._store.beat(now=self._clocks.wall(), note=msgspec.json.encode(note).decode())
+
+
+class DriverOrders(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver process is told on its standard input, as one line of JSON.
+
+    Args:
+        data_dir: the data folder.
+        settings: `Settings` as builtins.
+        factory: "module:function" that makes the unit of a worker from `source`.
+        source: the unit's description, for the factory.
+        path: import path of the workers; empty for the driver's own.
+        parent: process id of whoever starts the driver, from its main thread.
+    """
+
+    data_dir: str
+    settings: dict[str, Any]
+    factory: str
+    source: str
+    parent: int
+    path: list[str] = []
+
+
+def make_engine(orders: DriverOrders, settings: Settings, data: DataFolder, clocks: Clocks) -> Engine:
+    """The engine that the settings ask for. Raises: StartupFault if it cannot be had."""
+    plan = Plan(orders.factory, orders.source, orders.path or sys.path)
+    return LocalEngine(plan, clocks.steady, wake_fd=data.open_wake())
+
+
+def drive(orders: DriverOrders) -> None:
+    """Be the driver of a data folder until asked to stop, or until another process asks.
+
+    Raises: StartupFault if it cannot start as asked.
+    """
+    settings = msgspec.convert(orders.settings, Settings)
+    clocks = Clocks()
+    data = DataFolder(Path(orders.data_dir))
+    data.prepare()
+    store = Store(data.database)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    while not (lock := data.try_lock()):
+        if stop.wait(0.05):
+            return
+    engine = make_engine(orders, settings, data, clocks)
+    driver = Driver(data, store, engine, settings, clocks, pid=os.getpid())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: driver.stop())
+    postman = Postman(store, settings.task_webhook_hosts, clocks)
+    postman.start()
+    try:
+        if not stop.is_set():
+            driver.run()
+    finally:
+        postman.stop()
+        store.close()
+        lock.release()
+
+
+def main() -> int:
+    """Read orders from standard input and drive; the exit code."""
+    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=DriverOrders)
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s task driver: %(message)s",
+        level=orders.settings.get("log_level", "INFO").upper(),
+    )
+    kinship.die_with_parent(orders.parent, sys.stdin.fileno())
+    heap.keep_freed_memory()
+    try:
+        drive(orders)
+    except (StartupFault, msgspec.ValidationError) as fault:
+        print(f"infergraph task driver: {fault}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,321 @@
+"""The data folder: files on their way in, one folder for each task, and what is on its way out.
+
+    incoming/<ours>/input.jsonl ──rename──▶ tasks/<ours>/{input,output.<round>,errors.<round>}.jsonl ──rename──▶ trash/
+
+All names are ours; a caller's task id is never part of a path. A folder moves with one rename, and every rename is
+made durable by a sync of both parents. An upload holds a lock on its file until its row is in the store, so a sweep
+can tell a dead one from one that is still being received, whichever process receives it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from infergraph.errors import StorageFull, TaskFault
+from infergraph.tasks.crash import crash_point
+
+INPUT = "input.jsonl"
+BOM = b"\xef\xbb\xbf"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_BLANK = b" \t\r\n"
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that has arrived: sizes in bytes, its lines without blank ones at the end, its checksum as it came."""
+
+    folder: str
+    bytes: int
+    end: int
+    lines: int
+    sha256: str
+
+
+class LineCount:
+    """Counts lines while a file streams by, and knows where the last one that is not blank ends.
+
+    Promises: constant memory; the result does not depend on how the file is cut into blocks.
+    """
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.end = 0
+        self._bytes = 0
+        self._newlines = 0
+        self._head: bytes | None = b""
+
+    def feed(self, block: bytes) -> None:
+        """The next block, of any size."""
+        if self._head is not None:
+            self._head += block
+            if len(self._head) < len(BOM) and BOM.startswith(self._head):
+                return
+            block, self._head = self._head, None
+            if block.startswith(BOM):
+                self._bytes, block = len(BOM), block[len(BOM) :]
+        solid = len(block.rstrip(_BLANK))
+        newlines = block.count(b"\n", 0, solid)
+        if solid:
+            self.end = self._bytes + solid
+            self.lines = self._newlines + newlines + 1
+        self._newlines += newlines + block.count(b"\n", solid)
+        self._bytes += len(block)
+
+    def finish(self) -> None:
+        """The file ends here; from now on `lines` and `end` (a byte offset) are those of the file."""
+        if self._head:
+            self.end, self.lines = len(self._head), 1
+
+
+class Incoming:
+    """A file on its way in.
+
+    Promises: nothing of it is ever taken for a task unless it was sealed, moved and accepted; while this object is
+    open, no sweep of any process touches it.
+    Raises: StorageFull from every method that writes.
+    """
+
+    def __init__(self, data: DataFolder) -> None:
+        self._data = data
+        self._count = LineCount()
+        self._digest = hashlib.sha256()
+        self._stored = 0
+        self._fd = -1
+        self.raw_bytes = 0
+        while self._fd < 0:
+            self.name = uuid.uuid4().hex
+            self._folder = data.incoming / self.name
+            self._fd = self._create()
+
+    def _create(self) -> int:
+        """Our locked file, or -1 where a sweep was faster than the lock."""
+        with disk_faults():
+            self._folder.mkdir()
+            try:
+                fd = os.open(self._folder / INPUT, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileNotFoundError:
+                return -1
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                return fd
+            os.close(fd)
+            return -1
+
+    def digest(self, raw: bytes) -> None:
+        """Bytes as they came, for the checksum."""
+        self._digest.update(raw)
+        self.raw_bytes += len(raw)
+
+    def write(self, block: bytes) -> None:
+        """The next block of the file, in UTF-8."""
+        self._count.feed(block)
+        self._stored += len(block)
+        with disk_faults():
+            write_all(self._fd, block)
+
+    def sync(self) -> None:
+        """Bring what was written so far to the disk. Blocks."""
+        with disk_faults():
+            os.fdatasync(self._fd)
+
+    def seal(self) -> Received:
+        """End of the file: it is whole and durable, under the name that its task will have. Blocks."""
+        crash_point("upload-written")
+        self._count.finish()
+        with disk_faults():
+            os.fsync(self._fd)
+            sync_folder(self._folder)
+            crash_point("upload-synced")
+            os.rename(self._folder, self._data.tasks / self.name)
+            self._folder = self._data.tasks / self.name
+            sync_folder(self._data.tasks)
+            sync_folder(self._data.incoming)
+        crash_point("upload-renamed")
+        return Received(
+            folder=self.name,
+            bytes=self._stored,
+            end=self._count.end,
+            lines=self._count.lines,
+            sha256=self._digest.hexdigest(),
+        )
+
+    def close(self) -> None:
+        """Let go of the lock: the file belongs to a task now. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """Remove what has come so far. Idempotent."""
+        if self._fd >= 0:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self.close()
+
+
+class Lock:
+    """A lock that its holder's death releases."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let others have it. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class DataFolder:
+    """Where everything of the tasks lives. Touches nothing outside `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.incoming = root / "incoming"
+        self.tasks = root / "tasks"
+        self.trash = root / "trash"
+        self.database = root / "tasks.db"
+        self.wake = root / "driver.wake"
+        self.lock = root / "driver.lock"
+
+    def prepare(self) -> None:
+        """Make what is missing.
+
+        Raises: TaskFault if the folder cannot be written.
+        """
+        with disk_faults():
+            for folder in (self.root, self.incoming, self.tasks, self.trash):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.wake.exists():
+                with suppress(FileExistsError):
+                    os.mkfifo(self.wake, 0o600)
+            sync_folder(self.root)
+
+    def try_lock(self) -> Lock | None:
+        """The right to be the driver of this folder; None while another process has it."""
+        fd = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return Lock(fd)
+
+    def open_wake(self) -> int:
+        """A descriptor that becomes readable when somebody calls `ring`."""
+        return os.open(self.wake, os.O_RDWR | os.O_NONBLOCK)
+
+    def ring(self) -> None:
+        """Wake the driver, if there is one; never waits."""
+        try:
+            fd = os.open(self.wake, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return  # no driver listens; the next one looks for itself
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(fd, b"w")
+        os.close(fd)
+
+    def input(self, folder: str) -> Path:
+        """The input of the task with this folder."""
+        return self.tasks / folder / INPUT
+
+    def output(self, folder: str, round: int) -> Path:
+        """The answers, one line for each line of the input."""
+        return self.tasks / folder / f"output.{round}.jsonl"
+
+    def errors(self, folder: str, round: int) -> Path:
+        """The error lines among the answers."""
+        return self.tasks / folder / f"errors.{round}.jsonl"
+
+    def forget_round(self, folder: str, round: int) -> None:
+        """Remove the files of a round that a later one replaced. Idempotent."""
+        self.output(folder, round).unlink(missing_ok=True)
+        self.errors(folder, round).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """Room on the disk."""
+        disk = os.statvfs(self.root)
+        return disk.f_bavail * disk.f_frsize
+
+    def discard(self, folder: str) -> None:
+        """Take a task's folder away: at once out of sight, and removed by `empty_trash`. Idempotent."""
+        with suppress(FileNotFoundError):
+            os.rename(self.tasks / folder, self.trash / folder)
+            sync_folder(self.tasks)
+
+    def empty_trash(self) -> None:
+        """Remove what was discarded. Blocks while large files are freed."""
+        for folder in self.trash.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self, is_known: Callable[[str], bool]) -> int:
+        """Remove uploads that nobody receives any more, and folders that no task owns; how many there were.
+
+        Args:
+            is_known: whether a task owns the folder of this name.
+        Promises: safe while any process receives uploads.
+        """
+        folders = [*self.incoming.iterdir(), *(f for f in self.tasks.iterdir() if not is_known(f.name))]
+        swept = sum(_remove_abandoned(folder, self.trash, is_known) for folder in folders)
+        self.empty_trash()
+        return swept
+
+
+def _remove_abandoned(folder: Path, trash: Path, is_known: Callable[[str], bool]) -> bool:
+    """Trash a folder unless a process receives its file, or a task owns it by now; the lock is held meanwhile."""
+    try:
+        fd = os.open(folder / INPUT, os.O_RDONLY)
+    except FileNotFoundError:
+        with suppress(OSError):
+            folder.rmdir()  # only if it is empty: somebody may be about to create the file
+            return True
+        return False
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_known(folder.name):
+            return False  # accepted between the look and the lock
+        os.rename(folder, trash / folder.name)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def write_all(fd: int, block: bytes) -> None:
+    """Write the whole block at the file's position."""
+    view = memoryview(block)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def disk_faults() -> Iterator[None]:
+    """The operating system's errors as faults; a missing file stays what it is."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull(f"no room on the disk of the data folder: {error.strerror}") from error
+        raise TaskFault(f"the data folder cannot be used: {error}", reason="TASK_STORE") from error

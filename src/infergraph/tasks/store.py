@@ -1,0 +1,472 @@
+"""The task table: the only place with SQL, and the only truth about tasks.
+
+A state changes by compare-and-set alone: whoever loses the race learns it and does nothing. Every change is on the
+disk before the call returns (WAL, synchronous=FULL); only the driver's heartbeat is not worth a sync.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from infergraph.errors import Overloaded, StorageFull, TaskConflict, TaskFault
+from infergraph.tasks import schema
+from infergraph.tasks.task import ALIVE, ENDED, NewTask, Progress, State, Task, Watermark
+
+_COLUMNS = ", ".join(Task.__struct_fields__)
+_STATE_AT = Task.__struct_fields__.index("state")
+_GONE_LIMIT = 10_000
+_BUSY_S = 15.0
+
+
+class Accepted(NamedTuple):
+    """The task of a submission, and whether this submission made it; `replaced` is the folder of a failed one."""
+
+    task: Task
+    created: bool
+    replaced: str
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A webhook call that is due."""
+
+    number: int
+    url: str
+    body: bytes
+    attempts: int
+
+
+class DriverState(msgspec.Struct, frozen=True):
+    """The driver's last word: when (Unix seconds), and what it noted about itself (JSON)."""
+
+    beat: float
+    note: str
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """What tasks are wanted: newest first, older than `before` (a seq), at most `limit`."""
+
+    states: tuple[State, ...] = ()
+    prefix: str = ""
+    before: int | None = None
+    limit: int = 100
+
+
+class Store:
+    """The task store in one SQLite file; any number of processes may have it open.
+
+    Promises: every method is atomic and, unless it says otherwise, durable when it returns. Safe to call from any
+    thread. Reads never wait for writes.
+    """
+
+    def __init__(self, path: Path, *, migrations: Sequence[str] = schema.MIGRATIONS) -> None:
+        self._path = path
+        self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        self._beat_lock = threading.Lock()
+        with _translated():
+            self._writer = _connect(path, "full")
+            schema.migrate(self._writer, migrations)
+            self._reader = _connect(path, "full")
+            self._heart: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Let go of the file. Idempotent."""
+        self._reader.close()
+        self._writer.close()
+        if self._heart is not None:
+            self._heart.close()
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def find(self, id: str) -> Task | None:
+        """The task that the caller named `id`, or None."""
+        return self._one("id = ?", id)
+
+    def find_seq(self, seq: int) -> Task | None:
+        """The task of this number, or None."""
+        return self._one("seq = ?", seq)
+
+    def find_key(self, key: str) -> Task | None:
+        """The task that was submitted with this idempotency key, or None."""
+        return self._one("idempotency_key = ?", key)
+
+    def has_folder(self, folder: str) -> bool:
+        """Whether a task owns this folder."""
+        return bool(self._read("select 1 from task where folder = ?", folder))
+
+    def listing(self, wanted: Listing) -> list[Task]:
+        """Tasks, newest first. Fast at any number of tasks: pages are found by seq, never by counting."""
+        states = wanted.states or tuple(State)
+        where, values = [f"state in ({', '.join('?' * len(states))})"], [state.value for state in states]
+        rest: list[Any] = []
+        if wanted.before is not None:
+            where.append("seq < ?")
+            rest.append(wanted.before)
+        if wanted.prefix:
+            where.append("substr(id, 1, ?) = ?")
+            rest += [len(wanted.prefix), wanted.prefix]
+        index = "not indexed" if len(states) > 1 else "indexed by task_listing"
+        rows = self._read(
+            f"select {_COLUMNS} from task {index} where {' and '.join(where)} order by seq desc limit ?",
+            *values,
+            *rest,
+            wanted.limit,
+        )
+        return [_task(row) for row in rows]
+
+    def counts(self) -> dict[State, int]:
+        """How many tasks are in each state."""
+        found = dict(self._read("select state, count(*) from task group by state"))
+        return {state: found.get(state.value, 0) for state in State}
+
+    def alive(self) -> int:
+        """How many tasks wait or run."""
+        return int(self._read("select count(*) from task where state in ('waiting', 'running')")[0][0])
+
+    def position(self, task: Task) -> int:
+        """How many waiting tasks come before this waiting one."""
+        rows = self._read(
+            "select count(*) from task where state = 'waiting' and (priority > ? or (priority = ? and seq < ?))",
+            task.priority,
+            task.priority,
+            task.seq,
+        )
+        return int(rows[0][0])
+
+    def waiting(self, limit: int, *, largest_bytes: int | None = None) -> list[Task]:
+        """The next tasks to take up, in order; only those of at most `largest_bytes` if given."""
+        bound = "" if largest_bytes is None else f"and input_bytes <= {int(largest_bytes)}"
+        rows = self._read(
+            f"select {_COLUMNS} from task where state = 'waiting' {bound} order by priority desc, seq limit ?", limit
+        )
+        return [_task(row) for row in rows]
+
+    def in_state(self, state: State) -> list[Task]:
+        """All tasks in this state, in order of acceptance."""
+        rows = self._read(f"select {_COLUMNS} from task where state = ? order by seq", state.value)
+        return [_task(row) for row in rows]
+
+    def gone(self, id: str) -> tuple[str, float] | None:
+        """Why and when (Unix seconds) a task of this id went away, if that is still known."""
+        rows = self._read("select why, at from gone where id = ?", id)
+        return (str(rows[0][0]), float(rows[0][1])) if rows else None
+
+    def expired(self, *, older_than: float | None, keep_count: int, keep_bytes: int, limit: int) -> list[Task]:
+        """Ended tasks that retention no longer keeps, oldest end first; 0 means no such limit.
+
+        Args:
+            older_than: Unix seconds; tasks that ended before are expired; None for no limit by age.
+        """
+        rows = self._read(
+            f"""select {_COLUMNS} from (
+                  select *, row_number() over newest as place,
+                         sum(input_bytes + out_off + err_off) over newest as used
+                  from task where state in ('finished', 'failed')
+                  window newest as (order by finished desc, seq desc))
+                where (? is not null and finished < ?) or (? > 0 and place > ?) or (? > 0 and used > ?)
+                order by finished, seq limit ?""",
+            older_than,
+            older_than,
+            keep_count,
+            keep_count,
+            keep_bytes,
+            keep_bytes,
+            limit,
+        )
+        return [_task(row) for row in rows]
+
+    def used_bytes(self) -> int:
+        """Bytes of all tasks' inputs, outputs and errors."""
+        return int(self._read("select coalesce(sum(input_bytes + out_off + err_off), 0) from task")[0][0])
+
+    def lines_done(self) -> tuple[int, int]:
+        """Lines answered and lines failed, over all tasks that ever were."""
+        kept = self._read("select coalesce(sum(done), 0), coalesce(sum(failed), 0) from task")[0]
+        counters = self.counters()
+        return kept[0] + counters.get("lines_erased", 0), kept[1] + counters.get("failed_erased", 0)
+
+    def counters(self) -> dict[str, int]:
+        """Counts that only grow: uploads, upload_bytes, ..."""
+        return dict(self._read("select name, value from counter"))
+
+    # ── accepting and stopping (edges) ──────────────────────────────────────────────────────────────────────────
+
+    def accept(self, new: NewTask, *, now: float, queue_limit: int) -> Accepted:
+        """Take a task in, unless it is here already.
+
+        Promises: same id (or idempotency key) and same bytes: the task that exists; a failed one starts afresh.
+        Raises:
+            TaskConflict: a task of this id, or of this key, has other bytes.
+            TaskState is never raised; a task that is being stopped counts as a conflict until it is gone.
+            Overloaded: the queue is full.
+        """
+        with self._transaction() as run:
+            replaced = ""
+            existing = self._same(run, new)
+            if existing is not None:
+                if existing.state not in (State.FAILED,):
+                    return Accepted(existing, False, "")
+                replaced = existing.folder
+                _count_erased(run, existing)
+                run("delete from task where seq = ?", existing.seq)
+            alive = run("select count(*) from task where state in ('waiting', 'running')").fetchone()[0]
+            if alive >= queue_limit:
+                raise Overloaded(f"the queue is full: {alive} tasks are waiting or running")
+            run("delete from gone where id = ?", new.id)
+            run(
+                """insert into task(id, folder, state, priority, rows, input_bytes, input_end, input_sha256, total,
+                                    webhook, idempotency_key, created)
+                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                new.id,
+                new.folder,
+                new.priority,
+                new.rows,
+                new.input_bytes,
+                new.input_end,
+                new.input_sha256,
+                new.total,
+                new.webhook,
+                new.idempotency_key,
+                now,
+            )
+            _count(run, uploads=1, upload_bytes=new.input_bytes)
+            row = run(f"select {_COLUMNS} from task where folder = ?", new.folder).fetchone()
+        return Accepted(_task(row), True, replaced)
+
+    @staticmethod
+    def _same(run: Any, new: NewTask) -> Task | None:
+        row = run(f"select {_COLUMNS} from task where id = ?", new.id).fetchone()
+        if row is None and new.idempotency_key is not None:
+            row = run(f"select {_COLUMNS} from task where idempotency_key = ?", new.idempotency_key).fetchone()
+        if row is None:
+            return None
+        existing = _task(row)
+        if existing.state is State.STOPPING:
+            raise TaskConflict(f"task {existing.id!r} is just being stopped; try again", reason="TASK_STOPPING")
+        if existing.state is not State.FAILED and existing.input_sha256 != new.input_sha256:
+            raise TaskConflict(f"task {existing.id!r} exists with other bytes")
+        return existing
+
+    def stop(self, id: str, states: Iterable[State]) -> bool:
+        """Mark a task to be stopped and erased, if it is in one of `states`; False if it is not."""
+        wanted = [state.value for state in states]
+        changed = self._write(
+            f"update task set state = 'stopping' where id = ? and state in ({', '.join('?' * len(wanted))})",
+            id,
+            *wanted,
+        )
+        return changed == 1
+
+    def stop_ended(self, seqs: Iterable[int]) -> int:
+        """Mark ended tasks to be erased; the number of those that were still ended."""
+        with self._transaction() as run:
+            return sum(
+                run("update task set state = 'stopping' where seq = ? and state in ('finished', 'failed')", s).rowcount
+                for s in seqs
+            )
+
+    def retry(self, id: str) -> bool:
+        """Send an ended task round again for its failed lines; False if it is not ended."""
+        changed = self._write(
+            """update task set state = 'waiting', round = round + 1, in_off = 0, out_off = 0, err_off = 0, done = 0,
+                               failed = 0, stalls = 0, worked_s = 0, error = '', output_sha256 = '', finished = null
+               where id = ? and state in ('finished', 'failed') and done = total""",
+            id,
+        )
+        return changed == 1
+
+    # ── working (the driver) ────────────────────────────────────────────────────────────────────────────────────
+
+    def claim(self, seq: int, *, now: float) -> Task | None:
+        """WAITING to RUNNING; the task as it now is, or None if it was not waiting any more."""
+        changed = self._write(
+            """update task set state = 'running', attempts = attempts + 1, started = coalesce(started, ?)
+               where seq = ? and state = 'waiting'""",
+            now,
+            seq,
+        )
+        return self.find_seq(seq) if changed else None
+
+    def release(self, seq: int) -> bool:
+        """RUNNING to WAITING: an orderly stop of the driver."""
+        return self._write("update task set state = 'waiting' where seq = ? and state = 'running'", seq) == 1
+
+    def recover(self) -> int:
+        """All of RUNNING to WAITING: the driver before this one died. How many there were."""
+        return self._write("update task set state = 'waiting' where state = 'running'")
+
+    def stall(self, seq: int) -> bool:
+        """Note that work beyond the watermark begins: if the next thing seen is a restart, it led nowhere."""
+        return self._write("update task set stalls = stalls + 1 where seq = ? and state = 'running'", seq) == 1
+
+    def unstall(self, seq: int) -> bool:
+        """Take one `stall` back: the work was given up in good order."""
+        return self._write("update task set stalls = max(0, stalls - 1) where seq = ?", seq) == 1
+
+    def advance(self, seq: int, mark: Watermark, progress: Progress) -> bool:
+        """Move the watermark of a running task; False if it runs no more."""
+        changed = self._write(
+            """update task set in_off = ?, out_off = ?, err_off = ?, done = ?, failed = ?, stalls = 0, retries = ?,
+                               kills = ?, rate = ?, worked_s = ?, error = ?
+               where seq = ? and state = 'running'""",
+            *msgspec.structs.astuple(mark),
+            *msgspec.structs.astuple(progress),
+            seq,
+        )
+        return changed == 1
+
+    def end(self, seq: int, state: State, *, now: float, error: str, sha256: str, word: bytes | None) -> bool:
+        """RUNNING to FINISHED or FAILED; False if it runs no more.
+
+        Args:
+            sha256: of the output, for a finished task.
+            word: what to send to the task's webhook; it enters the outbox with the change itself.
+        """
+        with self._transaction() as run:
+            changed = run(
+                """update task set state = ?, error = ?, output_sha256 = ?, finished = ?, stalls = 0
+                   where seq = ? and state = 'running'""",
+                state.value,
+                error,
+                sha256,
+                now,
+                seq,
+            ).rowcount
+            if changed and word is not None:
+                run(
+                    "insert into outbox(url, body, next_at) select webhook, ?, ? from task where seq = ?",
+                    word,
+                    now,
+                    seq,
+                )
+            if changed:
+                _count(run, **{f"tasks_{state.value}": 1})
+        return bool(changed)
+
+    def erase(self, seq: int, *, why: str, now: float) -> bool:
+        """STOPPING to gone; False if it was not being stopped."""
+        with self._transaction() as run:
+            row = run(f"select {_COLUMNS} from task where seq = ? and state = 'stopping'", seq).fetchone()
+            if row is None:
+                return False
+            task = _task(row)
+            _count_erased(run, task)
+            run("delete from task where seq = ?", seq)
+            run("insert or replace into gone values(?, ?, ?)", task.id, why, now)
+            run(
+                "delete from gone where at < (select at from gone order by at desc limit 1 offset ?)",
+                _GONE_LIMIT,
+            )
+        return True
+
+    def count(self, **more: int) -> None:
+        """Add to counters."""
+        with self._transaction() as run:
+            _count(run, **more)
+
+    # ── the outbox ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def due(self, *, now: float, limit: int) -> list[Delivery]:
+        """Webhook calls whose time has come, the longest due first."""
+        rows = self._read(
+            "select number, url, body, attempts from outbox where next_at <= ? order by next_at limit ?", now, limit
+        )
+        return [Delivery(*row) for row in rows]
+
+    def delivered(self, number: int) -> None:
+        """Forget a webhook call: it arrived, or is given up."""
+        self._write("delete from outbox where number = ?", number)
+
+    def postpone(self, number: int, *, next_at: float, error: str) -> None:
+        """Try a webhook call again at `next_at`."""
+        self._write(
+            "update outbox set attempts = attempts + 1, next_at = ?, error = ? where number = ?", next_at, error, number
+        )
+
+    # ── the driver's heart ──────────────────────────────────────────────────────────────────────────────────────
+
+    def beat(self, *, now: float, note: str) -> None:
+        """Say that the driver lives. Atomic, but not synced: a lost beat costs nothing."""
+        with self._beat_lock, _translated():
+            if self._heart is None:
+                self._heart = _connect(self._path, "normal")
+            self._heart.execute("insert or replace into driver values(1, ?, ?)", (now, note))
+
+    def driver(self) -> DriverState | None:
+        """The driver's last word; None if there never was one."""
+        rows = self._read("select beat, note from driver")
+        return DriverState(*rows[0]) if rows else None
+
+    # ── underneath ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _one(self, where: str, value: object) -> Task | None:
+        rows = self._read(f"select {_COLUMNS} from task where {where}", value)
+        return _task(rows[0]) if rows else None
+
+    def _read(self, sql: str, *values: Any) -> list[Any]:
+        with self._read_lock, _translated():
+            return self._reader.execute(sql, values).fetchall()
+
+    def _write(self, sql: str, *values: Any) -> int:
+        with self._write_lock, _translated():
+            return self._writer.execute(sql, values).rowcount
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        with self._write_lock, _translated():
+            self._writer.execute("begin immediate")
+            try:
+                yield lambda sql, *values: self._writer.execute(sql, values)
+                self._writer.execute("commit")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("rollback")
+                raise
+
+
+def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(os.fspath(path), isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute(f"pragma synchronous = {synchronous}")
+    return connection
+
+
+def _task(row: tuple[Any, ...]) -> Task:
+    values = dict(zip(Task.__struct_fields__, row, strict=True))
+    values["state"] = State(row[_STATE_AT])
+    return Task(**values)
+
+
+def _count(run: Any, **more: int) -> None:
+    for name, value in more.items():
+        run("insert into counter values(?, ?) on conflict(name) do update set value = value + ?2", name, value)
+
+
+def _count_erased(run: Any, task: Task) -> None:
+    _count(run, lines_erased=task.done, failed_erased=task.failed)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """SQLite's errors as faults."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE"):
+            raise StorageFull(f"no room on the disk for the task store: {error}") from error
+        raise TaskFault(f"the task store cannot be used: {error}", reason="TASK_STORE") from error
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            raise
+        raise TaskFault(f"the task store cannot be read: {error}", reason="TASK_STORE") from error
+
+
+__all__ = ["ALIVE", "ENDED", "Accepted", "Delivery", "DriverState", "Listing", "Store"]

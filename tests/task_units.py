@@ -1,0 +1,144 @@
+"""Units for the tests of tasks, made by name in spawned workers: good ones, slow ones, and every kind of bad one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infergraph.errors import Overloaded
+from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit, Request
+
+
+class RowUnit(PredictiveUnit):
+    """Answers a list of rows with a list of rows; subclasses say how."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.name = type(self).__name__
+        self.options = options
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        assert method is Method.PREDICT
+        return Message.of(self.rows(request.payload), Encoding.JSON)
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        """The answers."""
+        return [{**row, "seen": True} for row in rows]
+
+    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+        return {}
+
+
+class Echo(RowUnit):
+    """Each row with `seen` added."""
+
+
+class Trivial(RowUnit):
+    """Each row as it is."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        return rows
+
+
+class Tired(RowUnit):
+    """Takes `line_s` for each row."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        time.sleep(self.options["line_s"] * len(rows))
+        return super().rows(rows)
+
+
+class Burner(RowUnit):
+    """Burns in one call of C code that holds the interpreter's lock, on rows that say `burn`."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        if any("burn" in row for row in rows):
+            Path(self.options["mark"]).write_text(str(os.getpid()))
+            sum(range(10**12))
+        return super().rows(rows)
+
+
+class Poisoned(RowUnit):
+    """Ends its process on rows that say `poison`, raises on those that say `raise`, hangs on those that say `hang`."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        if any("poison" in row for row in rows):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if any("hang" in row for row in rows):
+            time.sleep(1000)
+        for row in rows:
+            if "raise" in row:
+                raise ValueError(f"cannot read {row['raise']}")
+            if "exit" in row:
+                sys.exit(5)
+        if any("short" in row for row in rows):
+            return super().rows(rows)[1:]
+        if any("nan" in row for row in rows):
+            return [{**row, "score": float("nan") if "nan" in row else 0.5} for row in rows]
+        return super().rows(rows)
+
+
+class Busy(RowUnit):
+    """Overloaded the first two times it is asked."""
+
+    asked = 0
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        self.asked += 1
+        if self.asked <= 2:
+            raise Overloaded("come back later")
+        return super().rows(rows)
+
+
+class Summing(RowUnit):
+    """Instances: the sum of each feature row, as an array of axes (row, 1)."""
+
+    task_rows = "instance"
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        features = request.payload
+        assert isinstance(features, np.ndarray)
+        return Message.of(features.sum(axis=tuple(range(1, features.ndim)), keepdims=True), Encoding.NDARRAY)
+
+
+class Doubling(RowUnit):
+    """Messages: twice the array, in the encoding it came in."""
+
+    task_rows = "message"
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        await asyncio.sleep(0)
+        return Message.of(2 * np.asarray(request.payload), request.encoding)
+
+
+class Unloadable(RowUnit):
+    """Cannot be loaded until the file `cure` exists."""
+
+    async def start(self) -> None:
+        if not Path(self.options["cure"]).exists():
+            raise RuntimeError("the model file is missing")
+
+
+class Recording(RowUnit):
+    """Appends the number of each row to the file `log`, one line for each call, before it answers."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        with Path(self.options["log"]).open("a") as log:
+            log.write(json.dumps([row["n"] for row in rows]) + "\n")
+        time.sleep(self.options.get("line_s", 0) * len(rows))
+        return super().rows(rows)
+
+
+def make(source: str) -> PredictiveUnit:
+    """The unit that `source` names: {"unit": "Echo", ...}."""
+    options = json.loads(source)
+    unit: type[RowUnit] = globals()[options["unit"]]
+    return unit(options)

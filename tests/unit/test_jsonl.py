@@ -1,0 +1,122 @@
+"""Lines of JSON: nothing is lost, nothing is invented, and what is not JSON is refused with its place."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from infergraph.errors import PayloadError
+from infergraph.wire import error_lines, jsonl
+from infergraph.wire.jsonl import Bad
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=8), VALUES, max_size=4), max_size=8), st.booleans())
+@example([{"data": "a\u2028b\u2029c\x85d\x0b\x0ce"}], False)
+@example([{"n": 2**70}, {"n": -(2**63) - 1}], True)
+def test_rows_survive_writing_and_reading(rows: list[dict[str, object]], windows: bool) -> None:
+    """What is written as lines is read back equal: one line a row, whatever characters and integers it holds."""
+    written = jsonl.write(rows)
+    end = b"\r\n" if windows else b"\n"
+    lines, again = jsonl.read(b"".join(line + end for line in written))
+    assert again == rows
+    assert len(lines) == len(rows)
+
+
+@given(VALUES)
+def test_a_line_reads_as_the_standard_library_reads_it(value: object) -> None:
+    """A line means what the standard library says it means, integers of any size included."""
+    line = json.dumps(value).encode()
+    assert jsonl.read_line(line) == value
+    assert type(jsonl.read_line(line)) is type(value)
+
+
+@given(st.binary(max_size=200))
+def test_splitting_loses_no_byte(block: bytes) -> None:
+    """Lines and their ends are exactly the block, for any bytes."""
+    lines = jsonl.split(block)
+    joined = b"\n".join(lines)
+    assert block in (joined, joined + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"", "the line is blank"),
+        (b"  \t\r", "the line is blank"),
+        (b'{"a": NaN}', "not JSON at column 7"),
+        (b'{"a": Infinity}', "not JSON at column 7"),
+        (b'{"a": 1} x', "not JSON at column 10"),
+        (b'{"a": 1', "not JSON"),
+        (b'{"a": "\xff"}', "not UTF-8 at byte 8"),
+        (b'{"a": "\\ud800"}', "not JSON"),
+        (b'{"n": 99999999999999999999999, "a": NaN}', "not JSON"),
+        (b"[" * 5000, "not JSON"),
+    ],
+)
+def test_a_bad_line_says_why_and_where(line: bytes, reason: str) -> None:
+    """A line that is not JSON is refused with a reason that names the place, and its neighbours are read."""
+    bad = jsonl.read_line(line)
+    assert isinstance(bad, Bad)
+    assert bad.reason.startswith(reason)
+    _, rows = jsonl.read(b'{"x": 1}\n' + line + b'\n{"x": 2}\n')
+    assert rows == [{"x": 1}, bad, {"x": 2}]
+
+
+def test_numpy_answers_are_written() -> None:
+    """NumPy scalars and arrays, also in dicts, come out as plain JSON, beside text that stays as it is."""
+    rows = [{"score": np.float32(0.5), "ids": np.arange(3), "data": "北京"}, {"n": np.int64(7)}]
+    assert jsonl.write(rows) == ['{"score":0.5,"ids":[0,1,2],"data":"北京"}'.encode(), b'{"n":7}']
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, np.float64("nan"), np.array([1.0, np.inf])])
+def test_what_json_cannot_express_is_no_answer(value: object) -> None:
+    """NaN and infinities are refused with their place, never written as null, while a true null is."""
+    good, bad, null = jsonl.write([{"a": 1}, {"a": [{"b": value}]}, {"a": None}])
+    assert (good, null) == (b'{"a":1}', b'{"a":null}')
+    assert isinstance(bad, Bad)
+    assert "a[0].b" in bad.reason
+
+
+def test_what_cannot_be_written_names_its_type() -> None:
+    """An answer that holds an object of the user's own is refused by type and place; the others are written."""
+    lines = jsonl.write([{"a": object()}, {"a": 2**80}])
+    assert isinstance(lines[0], Bad)
+    assert "object at " in lines[0].reason
+    assert lines[1] == b'{"a":%d}' % 2**80
+
+
+def test_an_answer_that_holds_itself_is_no_answer() -> None:
+    """A value without end is refused, not followed for ever."""
+    loop: list[object] = []
+    loop.append(loop)
+    assert isinstance(jsonl.write([loop])[0], Bad)
+
+
+@given(st.integers(1, 10**12), st.text(), st.binary(max_size=80).filter(lambda raw: b"\n" not in raw))
+def test_an_error_line_is_json_and_keeps_its_input(number: int, reason: str, raw: bytes) -> None:
+    """An error line is one line of JSON for any reason and any raw bytes, and gives number and input back."""
+    line = error_lines.error_line(number, reason, raw)
+    assert b"\n" not in line
+    assert set(orjson.loads(line)) == {"error", "input"}
+    read_number, _, text = error_lines.read_error_line(line)
+    assert read_number == number
+    assert text == raw.removesuffix(b"\r").decode("utf-8", "backslashreplace")
+
+
+def test_other_lines_are_no_error_lines() -> None:
+    """An answer that merely looks similar is told apart."""
+    for line in (b"{}", b'{"error": {"line": 1}}', b"1", b"x"):
+        with pytest.raises(PayloadError):
+            error_lines.read_error_line(line)
