@@ -1,0 +1,88 @@
+"""Three models in a chain: in process, as remote nodes, and as Seldon-wrapped nodes called in turn by a bare client."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.load import Load, Measured, measure_trees
+from benchmarks.rows import ROWS
+from benchmarks.servers import SERVERS, UNITS, Running, graph_server, running
+
+SMALL = next(row for row in ROWS if row.name == "rest-small")
+LENGTH = 3
+
+
+class Graph(NamedTuple):
+    """One way to answer; `measure` starts what it needs. `trees` names the process trees of its `cpu_us`, in order."""
+
+    name: str
+    title: str
+    trees: tuple[str, ...]
+    measure: Callable[[Load], Measured]
+
+
+def _server(name: str) -> Any:
+    return next(server for server in SERVERS if server.name == name)
+
+
+def _one(load: Load) -> Measured:
+    with running(_server("ours")) as one:
+        return measure_trees(SMALL, [one], [one.ports.http], load, factor=2)
+
+
+def _in_process(load: Load) -> Measured:
+    component = f"{UNITS / 'doubler.py'}:Doubler"
+    with _graph([{"component": component}] * LENGTH) as graph:
+        return measure_trees(SMALL, [graph], [graph.ports.http], load, factor=2**LENGTH)
+
+
+def _remote(load: Load) -> Measured:
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(running(_server("ours"))) for _ in range(LENGTH)]
+        ends = [{"service_host": "127.0.0.1", "service_port": node.ports.http, "type": "REST"} for node in nodes]
+        graph = stack.enter_context(_graph([{"endpoint": end} for end in ends]))
+        return measure_trees(SMALL, [graph, *nodes], [graph.ports.http], load, factor=2**LENGTH)
+
+
+def _wrapped(load: Load) -> Measured:
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(running(_server("seldon"))) for _ in range(LENGTH)]
+        ports = [node.ports.http for node in nodes]
+        return measure_trees(SMALL, nodes, ports, load, factor=2**LENGTH, in_turn=True)
+
+
+@contextmanager
+def _graph(places: Sequence[dict[str, Any]]) -> Iterator[Running]:
+    """Our server over a chain of models; `places` says of each node where it runs."""
+    with tempfile.TemporaryDirectory(prefix="bench-graph-") as folder:
+        file = Path(folder) / "chain.json"
+        file.write_text(json.dumps(deployment(places)))
+        with running(graph_server("graph", str(file))) as graph:
+            yield graph
+
+
+def deployment(places: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A SeldonDeployment whose models pass their answers on, the first place first."""
+    node: dict[str, Any] | None = None
+    for number, place in reversed(list(enumerate(places))):
+        children = [] if node is None else [node]
+        node = {"name": f"double-{number}", "type": "MODEL", **place, "children": children}
+    return {
+        "apiVersion": "machinelearning.seldon.io/v1",
+        "kind": "SeldonDeployment",
+        "metadata": {"name": "chain"},
+        "spec": {"predictors": [{"name": "default", "replicas": 1, "graph": node}]},
+    }
+
+
+GRAPHS = (
+    Graph("graph-one", "one model served alone", ("server",), _one),
+    Graph("graph-chain", "three models, in process", ("server",), _in_process),
+    Graph("graph-remote", "three remote REST nodes of ours", ("graph", "node", "node", "node"), _remote),
+    Graph("graph-seldon", "three Seldon-wrapped nodes, called in turn", ("node", "node", "node"), _wrapped),
+)
