@@ -142,6 +142,7 @@ def served(
             slot=0,
             settings=settings,
             source=msgspec.to_builtins(source),
+            opens_early=True,
             http_socket=http_listener,
             metrics_socket=metrics_listener,
             grpc_port=there.grpc_port if settings.grpc else None,

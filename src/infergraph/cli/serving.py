@@ -9,7 +9,8 @@ from typing import NoReturn
 import msgspec
 
 from infergraph import assembly
-from infergraph.errors import SettingsError, TargetError
+from infergraph.errors import TargetError
+from infergraph.graph import resolution
 from infergraph.serving import supervisor
 from infergraph.settings import Settings
 
@@ -30,7 +31,7 @@ def serve_target(
     Raises: StartupFault for what can be known before anything starts.
     """
     _check_file(target)
-    source = assembly.source_of(target, settings, nodes=_parse_nodes(nodes), predictor=predictor)
+    source = assembly.source_of(target, settings, nodes=resolution.read_overrides(tuple(nodes)), predictor=predictor)
     plan = supervisor.Plan(
         settings=msgspec.to_builtins(settings),
         source=msgspec.to_builtins(source),
@@ -43,19 +44,9 @@ def serve_target(
 
 def _check_file(target: str) -> None:
     """A file that is not there is told at once, not after the workers have started."""
-    file = target.rpartition(":")[0] if ".py:" in target else target
-    if file.endswith((".py", *assembly.GRAPH_ENDINGS)) and not Path(file).is_file():
+    file = target.partition("#")[0] if assembly.is_graph(target) else target.partition(":")[0]
+    if (assembly.is_graph(target) or file.endswith(".py")) and not Path(file).is_file():
         raise TargetError(f"there is no file {file}")
-
-
-def _parse_nodes(nodes: Sequence[str]) -> dict[str, str]:
-    parsed = {}
-    for node in nodes:
-        name, equals, target = node.partition("=")
-        if not equals or not name or not target:
-            raise SettingsError(f"--node {node!r} must look like NAME=TARGET")
-        parsed[name] = target
-    return parsed
 
 
 def _watched(target: str) -> tuple[str, ...]:

@@ -71,11 +71,13 @@ class ComponentOptions(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         unit_id: the unit's name in its graph; key of requestPath and of the recorded route; empty if it has none.
         image: the container image, `name:version`; value of requestPath.
+        label: value of requestPath where there is no image.
         threads: size of the pool for plain methods.
     """
 
     unit_id: str = ""
     image: str = ""
+    label: str = "NOT_IMPLEMENTED:NOT_IMPLEMENTED"
     include_metrics: bool = True
     count_feedback: bool = True
     strict: bool = False
@@ -112,8 +114,8 @@ class Component(PredictiveUnit):
         self._table: dict[Method, MethodHooks] = {}
         self._user: Any = None
         self._metadata: dict[str, Any] | BadMetadata = BadMetadata("Model metadata unavailable")
-        image = options.image or "NOT_IMPLEMENTED:NOT_IMPLEMENTED"
-        self._no_own = Own(None, (), {options.unit_id: image}) if options.unit_id else answers.NOTHING
+        label = options.image or options.label
+        self._no_own = Own(None, (), {options.unit_id: label}) if options.unit_id else answers.NOTHING
 
     # ── start and stop ──────────────────────────────────────────────────────────────────────────────────────────
 

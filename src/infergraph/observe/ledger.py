@@ -228,6 +228,22 @@ class Ledger:
         self._file = self._index = -1
 
 
+class MemoryLedger(Ledger):
+    """A ledger of this process alone, which no exposition reads: for task workers and for graphs run from Python."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[tuple[Shape, str, tuple[tuple[str, str], ...]], Cells] = {}
+
+    def _open(
+        self, shape: Shape, name: str, help: str, labels: Mapping[str, str], bounds: Bounds = Bounds.NONE
+    ) -> Cells:
+        wanted = Series(0, shape, name, help, dict(labels), bounds.name)
+        return self._arrays.setdefault(key_of(wanted), array("d", bytes(CELL_BYTES * wanted.cells)))
+
+    def close(self) -> None:
+        """Nothing to leave."""
+
+
 def key_of(series: Series) -> tuple[Shape, str, tuple[tuple[str, str], ...]]:
     """What makes a series the same one."""
     return series.shape, series.name, tuple(sorted(series.labels.items()))

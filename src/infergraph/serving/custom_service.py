@@ -31,7 +31,7 @@ def main() -> None:
     settings = msgspec.convert(source.settings, Settings)
     logs.configure(settings)
     compat.install()
-    assembly.construct_component(source.target, source, settings).custom_service()
+    assembly.construct(source, settings).custom_service()
 
 
 if __name__ == "__main__":

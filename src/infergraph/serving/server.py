@@ -121,11 +121,16 @@ class Server:
 
     async def run(self) -> None:
         """Serve until ordered to stop, then drain both protocols side by side."""
-        stops = await self._open()
+        stopping = asyncio.create_task(self._context.stopping.wait())
+        loading = asyncio.create_task(self._load())
+        if not self._context.opens_early:
+            await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stops = [] if stopping.done() else await self._open()
         self._context.listening()
-        load = asyncio.create_task(self._load())
-        order = await self._context.stopping.wait()
-        load.cancel()
+        announcing = asyncio.create_task(self._announce(loading))
+        order = await stopping
+        loading.cancel()
+        announcing.cancel()
         await asyncio.sleep(order.delay_s)
         await asyncio.gather(*(stop(order.grace_s) for stop in stops))
         await self._unit.stop()
@@ -139,11 +144,17 @@ class Server:
             stops.append(await self._open_grpc(self._context.grpc_port))
         return stops
 
-    async def _load(self) -> None:
+    async def _load(self) -> bool:
+        """Whether the unit could be loaded."""
         try:
             await self._unit.start()
         except Exception as error:  # noqa: BLE001 - the user's constructor and load() may raise anything
             self._context.load_failed(error)
+            return False
+        return True
+
+    async def _announce(self, loading: asyncio.Task[bool]) -> None:
+        if not await loading:
             return
         self._context.ready()
         user_object = getattr(self._built, "user_object", None)

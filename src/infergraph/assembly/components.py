@@ -1,0 +1,67 @@
+"""Components from targets and settings."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from infergraph import component
+from infergraph.assembly.source import UnitSource
+from infergraph.compat import error_handler
+from infergraph.component import Component, ComponentOptions
+from infergraph.observe.ledger import Ledger
+from infergraph.observe.user_metrics import UserMetrics
+from infergraph.settings import Settings
+
+UNKNOWN_IMAGE = "NOT_IMPLEMENTED:NOT_IMPLEMENTED"
+
+
+def build(source: UnitSource, settings: Settings, ledger: Ledger) -> Component:
+    """The component that the target of `source` names; nothing of the user's runs before its `start`."""
+    name = source.environment.get("PREDICTIVE_UNIT_ID", "") or source.target.rpartition(":")[2].rpartition(".")[2]
+    make = functools.partial(construct, source, settings)
+    return wrap(make, settings, ledger, name=name or source.target, environment=source.environment)
+
+
+def construct(source: UnitSource, settings: Settings) -> Any:
+    """The user's own object, constructed but not loaded."""
+    return construct_target(source.target, component.parse_parameters(settings.parameters), source.path)
+
+
+def construct_target(target: str, arguments: Mapping[str, Any], folder: Path) -> Any:
+    """The object that `target`, looked for in `folder`, makes of `arguments`."""
+    return component.construct(component.find(target, folder), arguments, target)
+
+
+def wrap(
+    make: Callable[[], object],
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    name: str,
+    environment: Mapping[str, str],
+    label: str = UNKNOWN_IMAGE,
+) -> Component:
+    """The component around what `make` constructs.
+
+    Args:
+        environment: the protocol's variables that tell it its place in a deployment.
+        label: what stands for it in requestPath where it has no container image.
+    """
+    options = ComponentOptions(
+        unit_id=environment.get("PREDICTIVE_UNIT_ID", ""),
+        image=environment.get("PREDICTIVE_UNIT_IMAGE", ""),
+        label=label,
+        include_metrics=settings.include_metrics_in_response,
+        count_feedback=environment.get("SELDON_EXECUTOR_ENABLED", "true").lower() != "false",
+        strict=settings.strict,
+        feature_names=settings.feature_names,
+        payload_passthrough=settings.payload_passthrough,
+        execution=settings.execution,
+        threads=settings.threads,
+        model_metadata=settings.model_metadata,
+    )
+    recorder = UserMetrics(ledger, environment, settings.user_metrics_series_limit)
+    return Component(make, options, recorder, name=name, error_handler=error_handler.answer)

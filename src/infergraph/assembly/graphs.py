@@ -1,0 +1,223 @@
+"""Graphs from deployment files and from flows composed in Python: each node gets its unit.
+
+file ─▶ Deployment ─▶ default, validate ─▶ resolve ─▶ a unit for each node ─▶ Graph, or Split of several
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from infergraph import component
+from infergraph.assembly import components
+from infergraph.assembly.source import UnitSource
+from infergraph.errors import GraphError, TargetError
+from infergraph.graph import builtin, compose, remote, resolution, servers, spec
+from infergraph.graph.executor import Graph, GraphOptions, meta_mode
+from infergraph.graph.resolution import Means, Resolution
+from infergraph.graph.split import Share, Split
+from infergraph.message import PredictiveUnit
+from infergraph.observe.ledger import Ledger, MemoryLedger
+from infergraph.observe.measured import Measured
+from infergraph.settings import Settings
+
+_log = logging.getLogger(__name__)
+_MODELS_FOLDER = "models"
+
+
+def build(source: UnitSource, settings: Settings, ledger: Ledger) -> PredictiveUnit:
+    """The unit of the deployment file that `source` names: a graph, or a split over its predictors.
+
+    Raises: GraphError for a file that cannot be read, is not valid, or has a node that nothing answers for;
+        TargetError for a file that is not there.
+    """
+    deployment = _read(source)
+    make = functools.partial(_build_predictor, deployment, source=source, settings=settings, ledger=ledger)
+    predictors = _chosen(deployment, source.predictor)
+    if len(predictors) == 1:
+        return make(predictors[0])
+    shares = [Share(make(predictor), predictor.traffic, predictor.shadow) for predictor in predictors]
+    return Split(deployment.name or "deployment", shares, random.Random())
+
+
+def _read(source: UnitSource) -> spec.Deployment:
+    name, _, wanted = source.target.partition("#")
+    path = source.path / name
+    if not path.is_file():
+        raise TargetError(f"there is no file {path}")
+    deployments = spec.read(path.read_text("utf-8"), source=name)
+    found = [deployment for deployment in deployments if not wanted or deployment.name == wanted]
+    if len(found) != 1:
+        names = ", ".join(deployment.name for deployment in deployments)
+        raise GraphError(f"{name} has the deployments {names or '(none)'}; name one of them: {name}#NAME")
+    deployment = spec.default(found[0])
+    resolution.check_overrides([deployment], source.nodes)
+    problems = spec.validate(deployment, in_process={*source.nodes, *spec.addressed(found[0])})
+    if problems:
+        raise GraphError(f"{name} is not valid: " + "; ".join(str(problem) for problem in problems))
+    return deployment
+
+
+def _chosen(deployment: spec.Deployment, wanted: str) -> list[spec.Predictor]:
+    predictors = [predictor for predictor in deployment.predictors if not wanted or predictor.name == wanted]
+    if not predictors:
+        names = ", ".join(predictor.name for predictor in deployment.predictors)
+        raise GraphError(f"there is no predictor {wanted!r}; the deployment has {names}")
+    return predictors
+
+
+def _build_predictor(
+    deployment: spec.Deployment,
+    predictor: spec.Predictor,
+    *,
+    source: UnitSource,
+    settings: Settings,
+    ledger: Ledger,
+) -> Graph:
+    resolved = resolution.resolve(predictor, deployment, source.nodes)
+    annotations = {**deployment.annotations, **predictor.annotations}
+    factory = _Units(deployment, predictor, source, settings, ledger, annotations)
+    units = {node.name: factory(node, resolved[node.name]) for node in _all_nodes(predictor.graph)}
+    all_local = all(found.means is not Means.REMOTE for found in resolved.values())
+    injection = source.environment.get("SELDON_ENABLE_ROUTING_INJECTION", "")
+    options = GraphOptions(
+        meta=meta_mode(injection, all_local=all_local),
+        deadline_s=settings.request_timeout_s,
+    )
+    present = {name: unit for name, unit in units.items() if unit is not None}
+    root = _with_components(predictor.graph, source.nodes)
+    return Graph(root, present, options, name=predictor.name)
+
+
+def _all_nodes(node: spec.Node) -> Iterator[spec.Node]:
+    for each in node.walk():
+        yield each
+        if isinstance(each.fallback, spec.Node):
+            yield from _all_nodes(each.fallback)
+
+
+def _with_components(node: spec.Node, overrides: Mapping[str, str]) -> spec.Node:
+    """The tree with the targets of `--node` in their nodes, so that the answer's path names what really ran."""
+    children = tuple(_with_components(child, overrides) for child in node.children)
+    target = overrides.get(node.name, node.component)
+    return replace(node, children=children, component="" if "://" in target else target)
+
+
+class _Units:
+    """Makes the unit of each node of one predictor."""
+
+    def __init__(
+        self,
+        deployment: spec.Deployment,
+        predictor: spec.Predictor,
+        source: UnitSource,
+        settings: Settings,
+        ledger: Ledger,
+        annotations: Mapping[str, str],
+    ) -> None:
+        self._deployment = deployment
+        self._predictor = predictor
+        self._source = source
+        self._settings = settings
+        self._ledger = ledger
+        self._file_folder = (source.path / source.target.partition("#")[0]).parent
+        self._data_dir = source.path / settings.data_dir
+        self._remote = remote.options_for(deployment, annotations, message_limit_bytes=settings.message_limit_bytes)
+
+    def __call__(self, node: spec.Node, found: Resolution) -> PredictiveUnit | None:
+        """The unit of `node`; None for a node that calls nothing."""
+        match found.means:
+            case Means.NOTHING:
+                return None
+            case Means.UNRESOLVED:
+                raise GraphError(
+                    f"node {node.name!r} has nothing to call: give it a component (`component: module:Class`, or "
+                    f"--node {node.name}=module:Class), an endpoint with a service_host, or an implementation",
+                    node=node.name,
+                )
+            case Means.BUILT_IN if builtin.applies(node):
+                return builtin.build(node, random.Random())
+            case Means.COMPONENT:
+                return self._component(node, found.target, {})
+            case Means.PACKAGED:
+                located = servers.located(node, folder=self._file_folder, cache_dir=self._data_dir / _MODELS_FOLDER)
+                return self._component(node, located.target, located.arguments)
+        return Measured(remote.build(self._addressed(node, found), self._remote), self._ledger)
+
+    def _addressed(self, node: spec.Node, found: Resolution) -> spec.Node:
+        if node.name not in self._source.nodes:
+            return node
+        return replace(node, endpoint=compose.remote(found.target))
+
+    def _component(self, node: spec.Node, target: str, arguments: Mapping[str, Any]) -> PredictiveUnit:
+        given = component.parse_parameters(
+            [{"name": each.name, "value": each.value, "type": each.type} for each in node.parameters]
+        )
+        make = functools.partial(
+            components.construct_target, target, {**arguments, **given}, self._file_folder.resolve()
+        )
+        return Measured(self.wrapped(node, make, target), self._ledger)
+
+    def wrapped(self, node: spec.Node, make: Callable[[], object], label: str) -> PredictiveUnit:
+        """The component of `node` around what `make` constructs."""
+        environment = {
+            **self._source.environment,
+            "PREDICTIVE_UNIT_ID": node.name,
+            "PREDICTIVE_UNIT_IMAGE": _image(self._predictor, node.name),
+            "SELDON_DEPLOYMENT_ID": self._deployment.name,
+            "PREDICTOR_ID": self._predictor.name,
+        }
+        return components.wrap(make, self._settings, self._ledger, name=node.name, environment=environment, label=label)
+
+
+def _image(predictor: spec.Predictor, name: str) -> str:
+    for pod in predictor.component_specs:
+        for container in (pod.get("spec") or {}).get("containers") or ():
+            if container.get("name") == name:
+                return str(container.get("image") or "")
+    return ""
+
+
+def assemble(
+    flow: compose.Flow,
+    *,
+    name: str = "",
+    settings: Settings | None = None,
+    ledger: Ledger | None = None,
+    folder: Path | None = None,
+) -> Graph:
+    """A graph composed in Python, ready to be asked: `graph(X)`, or `await graph.predict(X)`.
+
+    Args:
+        flow: what `infergraph.graph.compose` made.
+        name: of the graph; the root's name by default.
+        settings: the defaults by default.
+        folder: where targets given by name are looked for; the working directory by default.
+    Raises: GraphError for a node that nothing answers for.
+    """
+    settings = settings or Settings()
+    root = folder or Path.cwd()
+    source = UnitSource(target=str(root / "flow.yaml"), settings={}, folder=str(root))
+    deployment = spec.default(spec.Deployment(name=name, predictors=(spec.Predictor(name=name, graph=flow.node),)))
+    predictor = deployment.predictors[0]
+    factory = _Units(deployment, predictor, source, settings, ledger or MemoryLedger(), {})
+    resolved = resolution.resolve(predictor, deployment, {})
+    makers = flow.makers
+    units: dict[str, PredictiveUnit] = {}
+    for node in _all_nodes(predictor.graph):
+        given = flow.units.get(node.name)
+        unit = given if isinstance(given, PredictiveUnit) else None
+        if unit is None and node.name in makers:
+            unit = factory.wrapped(node, makers[node.name], node.name)
+        if unit is None:
+            unit = factory(node, resolved[node.name])
+        if unit is not None:
+            units[node.name] = unit
+    all_local = all(found.means is not Means.REMOTE for found in resolved.values())
+    return Graph(predictor.graph, units, GraphOptions(meta=meta_mode("", all_local=all_local)), name=name)
