@@ -52,8 +52,8 @@ class JsonOptions(msgspec.Struct, frozen=True):
 
 PLAIN = JsonOptions()
 
-DEPTH_LIMIT = 900
-"""Levels of nesting that are written: below the standard library's own limit on every supported Python."""
+DEPTH_LIMIT = 300
+"""Levels of nesting that are written: more than orjson's 254, and few enough for any thread's stack."""
 
 _WIDE_INTEGER = re.compile(rb"(?<![0-9.])(?:-[0-9]{19}|[0-9]{20})")
 _DIGITS_TO_ZERO = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
@@ -122,6 +122,7 @@ def read(raw: bytes, *, narrow: bool = False) -> Any:
         raise PayloadError(f"Can't find JSON in data: {error}") from error
 
 
+_FIRST_DATE, _LAST_DATE = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31", "s")
 _SMALL_ARRAY = 64
 _FAST = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
@@ -142,7 +143,7 @@ def write(value: Any, options: JsonOptions = PLAIN) -> bytes:
     else:
         if options.nan is NanPolicy.NULL or b"null" not in written:  # orjson writes NaN as null
             return _finish(written, options)
-    plain = _Walk(options.nan).plain(value, "", 0)
+    plain = _walked(value, options.nan)
     text = json.dumps(
         plain,
         ensure_ascii=options.ascii,
@@ -174,7 +175,14 @@ def plain(value: Any) -> Any:
 
     Raises: ComponentError as `write` does.
     """
-    return _Walk(NanPolicy.LITERAL).plain(value, "", 0)
+    return _walked(value, NanPolicy.LITERAL)
+
+
+def _walked(value: Any, nan: NanPolicy) -> Any:
+    try:
+        return _Walk(nan).plain(value, "", 0)
+    except RecursionError as error:  # the caller's own stack was deep already
+        raise ComponentError("the answer is nested too deeply") from error
 
 
 def _orjson_option(options: JsonOptions) -> int:
@@ -235,8 +243,14 @@ def writable(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
 
 
-def _dated(values: np.ndarray | np.generic) -> Any:
-    """Dates as (nested lists of) datetimes; NaT as None."""
+def _dated(values: Any) -> Any:
+    """Dates of NumPy as (nested lists of) datetimes; NaT as None.
+
+    Where a year is beyond 9999 or before 1, which datetimes cannot be, as NumPy's own text.
+    """
+    seconds = values.astype("datetime64[s]")
+    if np.any(seconds > _LAST_DATE) or np.any(seconds < _FIRST_DATE):
+        return np.datetime_as_string(values).tolist()
     return values.astype("datetime64[us]").tolist()
 
 
