@@ -70,9 +70,10 @@ class Target:
         if path == "/spawn":
             process = await asyncio.create_subprocess_exec("sleep", "1000")
             return 200, str(process.pid).encode()
-        return 200, str(os.getpid()).encode()
+        return (200, str(os.getpid()).encode()) if self.ready else (503, b"not ready")
 
     def load(self) -> None:
+        time.sleep(0.2)  # a model that takes its time, so that requests can meet it half loaded
         source = self.context.source
         kind = source.get("load", "ok")
         if kind == "flag":
@@ -85,10 +86,24 @@ class Target:
             os._exit(9)
 
 
+def load(target: Target) -> bool:
+    """Load, or tell why not."""
+    try:
+        target.load()
+    except Exception as error:
+        target.context.load_failed(error)
+        return False
+    target.ready = True
+    return True
+
+
 async def serve(context: WorkerContext) -> None:
     target = Target(context)
     config = uvicorn.Config(target, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=60)
     server = QuietServer(config)
+    if not context.opens_early and not load(target):
+        await context.stopping.wait()
+        return
     running = asyncio.create_task(server.serve(sockets=[context.http_socket]))
     while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
@@ -100,12 +115,7 @@ async def serve(context: WorkerContext) -> None:
         listener.bind((context.settings.host, context.grpc_port))
         listener.listen()
     context.listening()
-    try:
-        target.load()
-    except Exception as error:
-        context.load_failed(error)
-    else:
-        target.ready = True
+    if target.ready or load(target):
         context.ready()
     order = await context.stopping.wait()
     await asyncio.sleep(order.delay_s)

@@ -151,7 +151,7 @@ def test_a_hanging_worker_is_replaced_and_shows_where_it_hung(tmp_path: Path) ->
         connection.request("GET", "/hang")
         wait_for("its end", lambda: not is_alive(before))
         connection.close()
-        assert running.get("/pid")[0] == 200
+        wait_for("an answer", lambda: running.get("/pid")[0] == 200)
         assert "process_target.py" in running.errors.read_text()
         assert running.events("a worker hangs: its event loop has stood still")
 
@@ -168,7 +168,7 @@ def test_a_worker_told_to_stop_by_somebody_else_is_drained_and_replaced(tmp_path
         assert connection.getresponse().status == 200
         connection.close()
         wait_for("a new worker", lambda: running.worker_pids() - {before} and not is_alive(before))
-        assert running.get("/pid")[0] == 200
+        wait_for("an answer", lambda: running.get("/pid")[0] == 200)
 
 
 def test_a_changed_source_file_replaces_the_workers(tmp_path: Path) -> None:

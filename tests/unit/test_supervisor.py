@@ -8,7 +8,7 @@ import pytest
 from infergraph.errors import GraphError, TargetError
 from infergraph.serving.channel import Report, State, StopOrder
 from infergraph.serving.children import Backoff
-from infergraph.serving.crew import EARLY_DEATHS_LIMIT, EXIT_LOAD, Crew, Phase, Worker
+from infergraph.serving.crew import EARLY_DEATHS_LIMIT, EXIT_LOAD, Crew, Phase, Place, Worker
 from infergraph.serving.supervisor import Plan
 from infergraph.serving.worker import failure
 from infergraph.settings import Settings
@@ -47,10 +47,10 @@ class Stage:
         self.crew = Crew(policy, self.hire, give_up=give_up, replaced=self.restarts.append)
         self.crew.start()
 
-    def hire(self, slot: int, seat: int) -> Worker:
+    def hire(self, place: Place) -> Worker:
         record = Record(1000 + len(self.hired))
         self.records[record.pid] = record
-        self.hired.append(Worker(slot, seat, record, record.orders.append))
+        self.hired.append(Worker(place, record, record.orders.append))
         return self.hired[-1]
 
     def record(self, worker: Worker) -> Record:
@@ -78,6 +78,20 @@ def test_every_slot_is_filled_on_a_seat_of_its_own() -> None:
     """Workers get the slots 0 to N-1 and different seats."""
     stage = Stage(workers=3)
     assert [(worker.slot, worker.seat) for worker in stage.hired] == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_one_worker_answers_while_all_load_and_later_ones_load_first() -> None:
+    """At the start the first worker opens its ports early; who comes while somebody is ready loads before it opens."""
+    stage = Stage(workers=2)
+    assert [worker.opens_early for worker in stage.hired] == [True, False]
+    stage.all_ready()
+    stage.crew.roll(1.0)
+    stage.crew.tick(1.0)
+    assert not stage.hired[2].opens_early
+    for worker in list(stage.crew.alive.values()):
+        stage.crew.died(worker, 2.0)
+    stage.crew.tick(100.0)
+    assert [worker.opens_early for worker in stage.hired[3:]] == [True, False]
 
 
 def test_a_dead_worker_is_followed_on_its_seat() -> None:

@@ -37,6 +37,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
         seat: the name of its ledger of metrics; no two living processes share one.
         settings: Settings as builtins.
         source: the unit's source as builtins.
+        opens_early: whether to open the ports before the unit is loaded.
         supervisor_pid: whose death ends the worker.
         channel_fd, http_fd: inherited sockets.
         metrics_fd: inherited socket, or None where metrics have no port of their own.
@@ -49,6 +50,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     seat: str
     settings: dict[str, Any]
     source: dict[str, Any]
+    opens_early: bool
     supervisor_pid: int
     channel_fd: int
     http_fd: int

@@ -14,7 +14,7 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from infergraph.serving.channel import Report, State, StopOrder
 from infergraph.serving.children import Backoff
@@ -49,12 +49,27 @@ class Phase(IntEnum):
     STOPPING = 3
 
 
+class Place(NamedTuple):
+    """Where a worker is put.
+
+    Args:
+        slot: which of the workers it is.
+        seat: the number of its metrics ledger (see `seat_name`).
+        opens_early: whether it answers, as not ready, while it loads.
+    """
+
+    slot: int
+    seat: int
+    opens_early: bool
+
+
 class Worker:
     """One worker process as the supervisor sees it."""
 
-    def __init__(self, slot: int, seat: int, process: Process, send: Callable[[StopOrder], None]) -> None:
-        self.slot = slot
-        self.seat = seat
+    def __init__(self, place: Place, process: Process, send: Callable[[StopOrder], None]) -> None:
+        self.slot = place.slot
+        self.seat = place.seat
+        self.opens_early = place.opens_early
         self.process = process
         self.send = send
         self.phase = Phase.STARTING
@@ -62,6 +77,11 @@ class Worker:
         self.ready_at: float | None = None
         self.kill_at: float | None = None
         self.failed = False
+
+    @property
+    def answers_early(self) -> bool:
+        """Whether it answers, though it is not ready."""
+        return self.opens_early and not self.failed and self.phase < Phase.READY
 
 
 class Slot:
@@ -94,7 +114,7 @@ class Crew:
 
     Args:
         policy: the settings.
-        hire: starts the process of a worker for a slot, on a seat (the name of its metrics ledger, see `seat_name`).
+        hire: starts the process of a worker.
         give_up: whether a unit that cannot be loaded at the first start ends the program.
         replaced: is told why a worker was replaced or started again, for the metrics.
     """
@@ -102,7 +122,7 @@ class Crew:
     def __init__(
         self,
         policy: Policy,
-        hire: Callable[[int, int], Worker],
+        hire: Callable[[Place], Worker],
         *,
         give_up: bool,
         replaced: Callable[[str], None],
@@ -119,6 +139,7 @@ class Crew:
         self.rolls_finished = 0
         self._queue: deque[tuple[Slot, str]] = deque()
         self._replacing: tuple[Slot, str] | None = None
+        self._rolling = False
         self._told: set[str] = set()
         self._ticked_at: float | None = None
 
@@ -172,12 +193,14 @@ class Crew:
             slot.backoff.succeeded()
         if slot.current is None:
             slot.due_at = now + slot.backoff.failed()
+            self._queue = deque(asked for asked in self._queue if asked[0] is not slot)
 
     def roll(self, now: float) -> None:
         """Replace all workers, one after the other, each when its successor is ready."""
         if self.stopping:
             return
         self._queue.clear()
+        self._rolling = True
         for slot in self.slots:
             slot.backoff.succeeded()
             if slot.successor is not None:  # it may have loaded what is old by now
@@ -245,7 +268,8 @@ class Crew:
     def _start(self, slot: Slot) -> Worker:
         taken = {worker.seat for worker in self.alive.values()}
         seat = next(number for number in range(len(taken) + 1) if number not in taken)
-        worker = self._hire(slot.number, seat)
+        alone = not any(worker.phase is Phase.READY or worker.answers_early for worker in self.alive.values())
+        worker = self._hire(Place(slot.number, seat, alone))
         self.alive[worker.process.pid] = worker
         return worker
 
@@ -256,19 +280,19 @@ class Crew:
 
     def _replace_next(self) -> None:
         if self._replacing is not None:
-            slot, why = self._replacing
+            slot, _ = self._replacing
             leaving = any(w.slot == slot.number and w is not slot.current for w in self.alive.values())
             if slot.successor is not None or leaving:
                 return
             self._replacing = None
-            if why == "reload" and not any(queued_why == why for _, queued_why in self._queue):
-                self.rolls_finished += 1
-                log.info("all workers are replaced")
-        while self._queue and self._replacing is None:
+        if self._queue:
             slot, why = self._queue.popleft()
-            if slot.current is not None:
-                slot.successor = self._start(slot)
-                self._replacing = slot, why
+            slot.successor = self._start(slot)
+            self._replacing = slot, why
+        elif self._rolling and all(slot.current is not None for slot in self.slots):
+            self._rolling = False
+            self.rolls_finished += 1
+            log.info("all workers are replaced")
 
     def _promote(self, slot: Slot, now: float) -> None:
         """Let the successor take over once it is ready, or as far as a predecessor that never became so."""
@@ -310,6 +334,7 @@ class Crew:
         why = self._replacing[1] if self._replacing is not None else ""
         if why == "reload":
             self._replacing = None
+            self._rolling = False
             self._queue.clear()
             log.error("reload given up: the workers that were there go on serving")
             return

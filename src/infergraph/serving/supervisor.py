@@ -26,7 +26,7 @@ from infergraph.observe import logs
 from infergraph.observe.ledger import Folder, Ledger, shared_memory, vacate
 from infergraph.serving.channel import Channel, Orders, Report
 from infergraph.serving.children import Child
-from infergraph.serving.crew import Crew, Worker, seat_name
+from infergraph.serving.crew import Crew, Place, Worker, seat_name
 from infergraph.serving.driver import DriverCare
 from infergraph.serving.reload import SourceWatch
 from infergraph.serving.sockets import Ports, open_ports, port_of
@@ -233,13 +233,14 @@ class Supervisor:
 
     # processes
 
-    def _hire(self, slot: int, seat: int) -> Worker:
+    def _hire(self, place: Place) -> Worker:
         ours, theirs = socket.socketpair()
         ports = self._ports
         orders = Orders(
             serve=self._plan.serve,
-            slot=slot,
-            seat=seat_name(seat),
+            slot=place.slot,
+            seat=seat_name(place.seat),
+            opens_early=place.opens_early,
             settings=self._plan.settings,
             source=self._plan.source,
             supervisor_pid=os.getpid(),
@@ -256,10 +257,10 @@ class Supervisor:
         theirs.close()
         ours.setblocking(False)
         channel: Channel[Report] = Channel(ours, Report)
-        worker = Worker(slot, seat, child, channel.send)
+        worker = Worker(place, child, channel.send)
         self._channels[child.pid] = channel
         self._selector.register(channel, selectors.EVENT_READ, lambda ready: self._reported(worker, ready))
-        log.debug("worker started", extra={"slot": slot, "started_pid": child.pid, "seat": seat})
+        log.debug("worker started", extra={"started_pid": child.pid, **place._asdict()})
         return worker
 
     def _spawn_driver(self) -> Child:
@@ -283,7 +284,8 @@ class Supervisor:
             text = self._plan.banner
             for name, value in {"host": self._settings.host, **numbers}.items():
                 text = text.replace("{" + name + "}", str(value))
-            print(text, file=sys.stderr, flush=True)
+            with suppress(OSError):  # the terminal may have been closed just now
+                print(text, file=sys.stderr, flush=True)
             return
         seconds = round(now - self._started_at, 3)
         log.info(

@@ -70,6 +70,8 @@ class WorkerContext:
         slot: which of the workers it is, 0 to workers - 1.
         settings: all of them.
         source: the unit's source as builtins.
+        opens_early: nobody else answers yet: open the ports first and load behind them. Otherwise load first and open
+            the ports when ready, so that no request meets a worker that is still loading.
         http_socket: bound and listening, shared with the other workers.
         metrics_socket: likewise; None where metrics have no port of their own.
         grpc_port: bind it with SO_REUSEPORT; None without gRPC.
@@ -83,6 +85,7 @@ class WorkerContext:
     slot: int
     settings: Settings
     source: dict[str, Any]
+    opens_early: bool
     http_socket: socket.socket
     metrics_socket: socket.socket | None
     grpc_port: int | None
@@ -188,6 +191,7 @@ class Worker:
             slot=orders.slot,
             settings=settings,
             source=orders.source,
+            opens_early=orders.opens_early,
             http_socket=socket.socket(fileno=orders.http_fd),
             metrics_socket=metrics,
             grpc_port=orders.grpc_port,
