@@ -59,7 +59,7 @@ def shown(answer: object) -> object:
         ({"data": {"ndarray": [[True, 2]]}}, "float64", [1, 2]),
         ({"data": {"tensor": {"shape": [1, 2], "values": [1, 2]}}}, "float64", [1, 2]),
         ({"data": {"ndarray": []}}, "float64", [0]),
-        ({"data": {"tftensor": {"dtype": "DT_INT64", "tensorShape": {"dim": [{"size": 1}]}, "int64Val": [1]}}}, "int64", [1]),
+        ({"data": {"tftensor": {"dtype": "DT_INT64", "tensorShape": {"dim": []}, "int64Val": [1]}}}, "int64", []),
     ],
 )  # fmt: skip
 def test_arrays_reach_the_component_as_doubles(
