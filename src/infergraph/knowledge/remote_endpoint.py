@@ -96,7 +96,9 @@ class RemoteEndpoint(RecordComponent):
         except TimeoutError as error:
             raise DeadlinePassed(f"{self._url} did not finish the task in {self._timeout_s:g} s") from error
         except aiohttp.ClientError as error:
-            raise self._fault(f"cannot be reached: {error or type(error).__name__}") from error
+            # Without a status, which means that the same question may be answered a little later.
+            text = f"the endpoint {self._url} cannot be reached: {error or type(error).__name__}"
+            raise RemoteError(text) from error
         return [line for line in body.split(b"\n") if line.strip()]
 
     @asynccontextmanager
@@ -170,8 +172,8 @@ class RemoteEndpoint(RecordComponent):
         return row
 
     def _fault(self, text: str) -> RemoteError:
-        # Without the status and body of the answer: they are about the task there, not about the request here.
-        return RemoteError(f"the endpoint {self._url} {text}")
+        # The status of an answer there is about the task, not about the request here: for us the endpoint is broken.
+        return RemoteError(f"the endpoint {self._url} {text}", status=HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _line(row: object, number: int | None) -> bytes:

@@ -1,0 +1,144 @@
+"""New projects: every kind works as it was written, whatever it is called."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from infergraph import component
+from infergraph.cli import init
+from infergraph.cli.init import Names, ProjectKind, write_project
+from infergraph.errors import SettingsError
+from infergraph.graph import spec
+
+RECORD_KINDS = [ProjectKind.NER, ProjectKind.RE, ProjectKind.JE]
+
+
+@pytest.fixture(params=ProjectKind)
+def project(request, tmp_path):
+    """A project of each kind, called Town-finder 2."""
+    write_project(request.param, "Town-finder 2", tmp_path / "p")
+    return request.param, tmp_path / "p"
+
+
+def test_a_project_is_whole(project):
+    """A project has a component, a test, a README, a Dockerfile and what they need, and no placeholder is left."""
+    kind, folder = project
+    there = {path.name for path in folder.iterdir()}
+    common = {
+        "README.md",
+        "Dockerfile",
+        ".dockerignore",
+        "requirements.txt",
+        "town_finder_2.py",
+        "test_town_finder_2.py",
+    }
+    assert there >= common | ({"rows.jsonl"} if kind in RECORD_KINDS else {"request.json"})
+    for path in folder.iterdir():
+        assert "${" not in path.read_text(encoding="utf-8"), path
+
+
+def test_it_is_served_by_the_name_that_it_tells(project):
+    """The target in the README and the Dockerfile is one that is found, constructed and has the kind's method."""
+    kind, folder = project
+    for file_name in ("README.md", "Dockerfile"):
+        assert "town_finder_2.py:TownFinder2" in (folder / file_name).read_text(encoding="utf-8")
+    made = component.construct(component.find("town_finder_2.py:TownFinder2", folder), {}, "target")
+    sys.modules.pop("town_finder_2")
+    method = {"router": "route", "combiner": "aggregate", "transformer": "transform_input"}.get(kind.value, "predict")
+    assert callable(getattr(made, method))
+
+
+@pytest.fixture(scope="module")
+def all_projects(tmp_path_factory):
+    """A folder with a project of every kind, each of another name."""
+    folder = tmp_path_factory.mktemp("projects")
+    for kind in ProjectKind:
+        write_project(kind, f"town-{kind.value}", folder / kind.value)
+    return folder
+
+
+def _run_in(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_their_own_tests_pass(all_projects):
+    """The tests that come with projects pass as they are, run as their authors would run them."""
+    done = _run_in(all_projects, "pytest", "-q", "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(ProjectKind) + 1} passed" in done.stdout, "the router has two"
+
+
+def test_their_code_is_tidy(all_projects):
+    """What an author starts from passes the checks that this project's own code passes."""
+    for command in (["check", "--select", "E,F,W,I,B,UP,SIM"], ["format", "--check"]):
+        done = _run_in(all_projects, "ruff", *command, "--line-length", "120", "--no-cache", ".")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", [ProjectKind.ROUTER, ProjectKind.COMBINER, ProjectKind.TRANSFORMER])
+def test_its_graph_is_valid(kind, tmp_path):
+    """The graph that comes with a unit is read without a problem."""
+    write_project(kind, "mine", tmp_path / "p")
+    text = (tmp_path / "p" / "graph.yaml").read_text(encoding="utf-8")
+    (deployment,) = spec.read(text, source="graph.yaml")
+    assert spec.validate(deployment, in_process=spec.addressed(deployment)) == []
+
+
+@pytest.mark.parametrize("kind", RECORD_KINDS)
+def test_the_readmes_sample_is_json(kind, tmp_path):
+    """The request that the README shows is one that can be sent."""
+    write_project(kind, "mine", tmp_path / "p")
+    shown = re.search(r"-d '(.*)'", (tmp_path / "p" / "README.md").read_text(encoding="utf-8"))
+    assert "data" in json.loads(shown[1])["jsonData"]
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "class_"),
+    [
+        ("town-finder", "town_finder", "TownFinder"),
+        ("TownFinder", "town_finder", "TownFinder"),
+        ("my_NER2", "my_ner_2", "MyNER2"),
+        ("x", "x", "X"),
+        ("HTTPModel", "http_model", "HTTPModel"),
+    ],
+)
+def test_names(name, module, class_):
+    """A name makes a module and a class by Python's habits."""
+    assert Names.of(name)[1:3] == (module, class_)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "2x", "-x", "../evil", "a/b", "城市", "class", "json", "infergraph", "a.b", "a\n"]
+)
+def test_names_that_are_none(name, tmp_path):
+    """A name that makes no module, leaves its folder, or hides a module of Python is refused and writes nothing."""
+    with pytest.raises(SettingsError, match="is no name for a project"):
+        write_project(ProjectKind.NER, name, tmp_path / "p")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(tmp_path):
+    """A folder with something in it is left as it is."""
+    (tmp_path / "mine.py").write_text("work", encoding="utf-8")
+    with pytest.raises(SettingsError, match="is there already and not empty"):
+        write_project(ProjectKind.NER, "mine", tmp_path)
+    assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["work"]
+
+
+def test_the_command_says_what_comes_next(tmp_path, monkeypatch):
+    """The command lists the files and the command that serves them."""
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer()
+    init.add_to(app)
+    done = CliRunner().invoke(app, ["ner", "town-finder"])
+    assert done.exit_code == 0
+    assert done.output.endswith("Now: cd town-finder && infergraph serve town_finder.py:TownFinder\n")
+    assert (tmp_path / "town-finder" / "town_finder.py").is_file()
