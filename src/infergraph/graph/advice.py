@@ -25,7 +25,7 @@ def advise(deployment: Deployment) -> list[Problem]:
     for place, predictor in enumerate(deployment.predictors):
         path = f"spec.predictors[{place}]"
         found += _of_predictor(predictor, path)
-        names = Counter(node.name for node in predictor.graph.walk())
+        names = Counter(node.name for node in predictor.graph.walk_all())
         found += _of_node(predictor.graph, f"{path}.graph", names)
         if predictor.graph.shadow:
             found.append(Problem(f"{path}.graph", "the root cannot be a shadow: its answer is the answer", "drop it"))
@@ -82,10 +82,10 @@ def _of_children(node: Node, path: str) -> Iterator[Problem]:
     elif len(answering) > 1 and not chooses and not combines and node.type != "CHAIN":
         hint = "make it a COMBINER, a ROUTER, or a CHAIN (one after the other)"
         yield Problem(path, "runs all its children and answers with the first one's answer only", hint)
-    if routes and node.built_in == "RANDOM_ABTEST":
-        yield Problem(
-            path, "a ROUTER chooses itself: RANDOM_ABTEST is never asked", "drop type ROUTER and method ROUTE"
-        )
+    remote = node.endpoint is not None and node.endpoint.service_host
+    if routes and remote and node.built_in == "RANDOM_ABTEST":
+        hint = "drop the endpoint, or type ROUTER and method ROUTE"
+        yield Problem(path, "the ROUTER at the endpoint chooses: RANDOM_ABTEST is never asked", hint)
 
 
 def _known(word: str, words: Collection[str], what: str, path: str) -> Iterator[Problem]:

@@ -120,6 +120,14 @@ class Node(
         for child in self.children:
             yield from child.walk()
 
+    def walk_all(self) -> Iterator[Node]:
+        """Like `walk`, with the nodes that stand in as fallback, each after the node it stands in for."""
+        yield self
+        if isinstance(self.fallback, Node):
+            yield from self.fallback.walk_all()
+        for child in self.children:
+            yield from child.walk_all()
+
 
 class Predictor(
     msgspec.Struct,

@@ -13,7 +13,7 @@ import msgspec
 
 from infergraph.graph.nodes import Node, Predictor
 
-_NAME_PX, _KIND_PX, _TARGET_PX = 7.6, 6.6, 6.4  # mean width of a character in each style
+_NAME_PX, _KIND_PX, _TARGET_PX = 7.8, 7.2, 6.4  # mean width of a character in each style
 _HEIGHT, _ROW_GAP, _COLUMN_GAP, _MARGIN, _PAD = 62.0, 22.0, 76.0, 24.0, 16.0
 _TITLE_HEIGHT = 40.0
 _TARGET_LIMIT = 42
@@ -21,7 +21,8 @@ _NARROWEST = 132.0
 
 _STYLE = """
   svg { --back: #ffffff; --card: #ffffff; --line: #d5dae1; --ink: #1c2430; --soft: #5c6877; --edge: #93a0b0;
-        font-family: ui-sans-serif, system-ui, "Segoe UI", Roboto, "Noto Sans", "Noto Sans CJK SC", sans-serif; }
+        font-family: ui-sans-serif, system-ui, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans",
+        "Noto Sans CJK SC", sans-serif; }
   .model { --kind: #2563c9; } .router { --kind: #b45309; } .combiner { --kind: #7c3aed; }
   .transformer { --kind: #0f766e; } .output { --kind: #0f766e; } .chain { --kind: #be185d; } .other { --kind: #64748b; }
   @media (prefers-color-scheme: dark) {
@@ -36,7 +37,7 @@ _STYLE = """
   .kind { fill: var(--kind); font-size: 10px; font-weight: 600; letter-spacing: .06em; }
   .target { fill: var(--soft); font-size: 10.5px; font-family: ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
   .edge { fill: none; stroke: var(--edge); stroke-width: 1.5; } .edge.dashed { stroke-dasharray: 5 4; }
-  .tip { fill: var(--edge); } .mark { fill: var(--soft); font-size: 10.5px; } .halo { fill: var(--back); }
+  .tip { fill: var(--edge); } .mark { fill: var(--soft); font-size: 10.5px; }
 """
 
 _CLASSES = {
@@ -157,13 +158,9 @@ def _edges(box: _Box, lefts: list[float]) -> Iterator[str]:
             f'<path class="edge{dashed}" d="M{x0:.1f} {y0:.1f}C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} '
             f'{x1:.1f} {y1:.1f}"/><path class="tip" d="M{x1 + 6:.1f} {y1:.1f}l-8 -4v8z"/>'
         )
-        if child.mark:
-            half = len(child.mark) * 3.2 + 4
-            left, width = x1 - 16 - half, half * 2
-            yield (
-                f'<rect class="halo" x="{left:.1f}" y="{y1 - 8:.1f}" width="{width:.1f}" height="16" rx="8"/>'
-                f'<text class="mark" x="{x1 - 16:.1f}" y="{y1 + 4:.1f}" text-anchor="middle">{child.mark}</text>'
-            )
+        if child.mark:  # on the side that the line does not come from
+            y = y1 - 6 if y1 <= y0 else y1 + 14
+            yield f'<text class="mark" x="{x1 - 4:.1f}" y="{y:.1f}" text-anchor="end">{child.mark}</text>'
 
 
 def _card(box: _Box, left: float) -> str:

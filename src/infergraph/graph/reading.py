@@ -27,7 +27,7 @@ API_VERSIONS = tuple(f"machinelearning.seldon.io/{version}" for version in ("v1"
 KIND = "SeldonDeployment"
 
 _DEPTH_LIMIT = 200
-_VALUES_LIMIT = 100_000  # what a file of aliases on aliases may unfold to
+_VALUES_LIMIT = 20_000  # what a file of aliases on aliases may unfold to
 _CONSTANT_MEMBERS = frozenset({"data", "strdata", "jsondata", "bindata", "customdata"})
 _INT32 = range(-(2**31), 2**31)
 

@@ -5,12 +5,13 @@ The order is that of preference: `--node`, `component`, packaged server, built-i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
 import msgspec
 
 from infergraph.errors import GraphError
+from infergraph.graph import builtin
 from infergraph.graph.nodes import TYPES, Deployment, Endpoint, Node, Predictor
 
 _CALLING = TYPES - {"UNKNOWN_TYPE", "CHAIN"}
@@ -70,25 +71,31 @@ def resolve(predictor: Predictor, deployment: Deployment, overrides: Mapping[str
         predictor: of `deployment`, both as defaulted.
         overrides: targets or addresses by node name, from `--node`.
     """
-    nodes = list(_walk_all(predictor.graph))
+    nodes = list(predictor.graph.walk_all())
     return {node.name: _resolve(node, deployment.transport, overrides) for node in reversed(nodes)}
 
 
 def check_overrides(deployments: Iterable[Deployment], overrides: Mapping[str, str]) -> None:
     """Raise GraphError for an override of a node that none of the deployments has."""
-    names = {node.name for each in deployments for one in each.predictors for node in _walk_all(one.graph)}
+    names = {node.name for each in deployments for one in each.predictors for node in one.graph.walk_all()}
     for name in overrides:
         if name not in names:
             raise GraphError(f"there is no node {name!r}; the graph has {', '.join(sorted(names))}")
 
 
 def address(endpoint: Endpoint, transport: str = "") -> str:
-    """The address of an endpoint, by its own type or else the deployment's transport; empty if it has no host."""
+    """The address of an endpoint by its own type, or else by the deployment's transport; empty if it has no host.
+
+    An endpoint of neither that has a gRPC port is called as each request came: it has two addresses.
+    """
     if not endpoint.service_host:
         return ""
-    kind = (endpoint.type or transport or "rest").lower()
-    port = endpoint.grpc_port if kind == "grpc" else endpoint.http_port
-    return f"{'grpc' if kind == 'grpc' else 'http'}://{endpoint.service_host}:{port or endpoint.service_port}"
+    rest = f"http://{endpoint.service_host}:{endpoint.http_port or endpoint.service_port}"
+    grpc = f"grpc://{endpoint.service_host}:{endpoint.grpc_port or endpoint.service_port}"
+    kind = (endpoint.type or transport).lower()
+    if kind == "grpc":
+        return grpc
+    return rest if kind == "rest" or not endpoint.grpc_port else f"{rest} or {grpc}"
 
 
 def _resolve(node: Node, transport: str, overrides: Mapping[str, str]) -> Resolution:
@@ -99,16 +106,9 @@ def _resolve(node: Node, transport: str, overrides: Mapping[str, str]) -> Resolu
         return Resolution(Means.COMPONENT, node.component)
     if node.packaged:
         return Resolution(Means.PACKAGED, f"{node.packaged} {node.model_uri}".strip())
-    if node.built_in:
+    if builtin.applies(node):
         return Resolution(Means.BUILT_IN, node.built_in)
     if not node.methods and node.type not in _CALLING:
         return Resolution(Means.NOTHING)
     found = address(node.endpoint, transport) if node.endpoint is not None else ""
     return Resolution(Means.REMOTE, found) if found else Resolution(Means.UNRESOLVED)
-
-
-def _walk_all(node: Node) -> Iterator[Node]:
-    for each in node.walk():
-        yield each
-        if isinstance(each.fallback, Node):
-            yield from _walk_all(each.fallback)

@@ -45,7 +45,7 @@ def validate(deployment: Deployment, *, in_process: Collection[str] = frozenset(
     """Every problem for which the reference refuses `deployment`, in its order and words; empty if it is accepted.
 
     Args:
-        deployment: as read or as defaulted; the answer is the same.
+        deployment: as read, which is what the reference looks at, or as defaulted.
         in_process: names of nodes that need no container, because they are told otherwise what to run (`--node`),
             or because the file gives their address (see `addressed`). A node with a `component` and a CHAIN never
             need one.
