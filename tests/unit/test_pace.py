@@ -1,0 +1,136 @@
+"""Where plain work runs."""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from infergraph.component.pace import Pace, drive, is_thread_bound
+from infergraph.settings import Execution
+
+
+async def where() -> str:
+    return threading.current_thread().name
+
+
+def run(coroutine: Any) -> Any:
+    return asyncio.run(coroutine)
+
+
+@pytest.mark.parametrize(("execution", "inline"), [(Execution.INLINE, True), (Execution.THREAD, False)])
+def test_the_setting_pins_the_place(execution: Execution, inline: bool) -> None:
+    """`inline` runs on the event loop's thread and `thread` never does."""
+
+    async def scenario() -> bool:
+        return await Pace(execution, 1, "u").run(where()) == threading.current_thread().name
+
+    assert run(scenario()) is inline
+
+
+def test_fast_work_earns_its_place_on_the_loop_and_a_stall_loses_it_for_good() -> None:
+    """After many fast calls work runs inline; one inline call that stalls the loop sends it to threads for ever."""
+
+    async def stall() -> str:
+        time.sleep(0.02)  # noqa: ASYNC251 - it stalls on purpose
+        return threading.current_thread().name
+
+    async def scenario() -> tuple[str, str, str, list[str]]:
+        pace = Pace(Execution.AUTO, 1, "u")
+        first = await pace.run(where())
+        for _ in range(200):
+            await pace.run(where())
+        trusted = await pace.run(where())
+        stalled = await pace.run(stall())
+        later = [await pace.run(where()) for _ in range(200)]
+        return first, trusted, stalled, later
+
+    here = threading.current_thread().name
+    first, trusted, stalled, later = run(scenario())
+    assert first.startswith("u-unit")
+    assert trusted == here
+    assert stalled == here
+    assert all(name.startswith("u-unit") for name in later)
+
+
+def test_one_thread_never_overlaps_calls_of_user_code() -> None:
+    """With one thread, inline and pool together run at most one call at a time."""
+    running: list[int] = []
+    worst: list[int] = []
+
+    def work(seconds: float) -> Any:
+        async def body() -> None:
+            running.append(1)
+            worst.append(len(running))
+            time.sleep(seconds)  # noqa: ASYNC251 - user code blocks
+            running.pop()
+
+        return body()
+
+    async def scenario() -> None:
+        pace = Pace(Execution.AUTO, 1, "u")
+        for _ in range(100):
+            await pace.run(work(0))
+        await asyncio.gather(*(pace.run(work(0.002), large=place % 3 == 0) for place in range(30)))
+
+    run(scenario())
+    assert max(worst) == 1
+
+
+def test_cancelled_work_that_has_not_begun_never_runs() -> None:
+    """A queued call whose request is cancelled is dropped."""
+    ran: list[str] = []
+
+    async def note(name: str) -> None:
+        ran.append(name)
+
+    async def block(release: threading.Event) -> None:
+        release.wait(5)
+
+    async def scenario() -> None:
+        pace = Pace(Execution.THREAD, 1, "u")
+        release = threading.Event()
+        first = asyncio.create_task(pace.run(block(release)))
+        queued = asyncio.create_task(pace.run(note("queued")))
+        await asyncio.sleep(0)
+        queued.cancel()
+        await asyncio.gather(queued, return_exceptions=True)
+        release.set()
+        await first
+        await pace.run(note("after"))
+
+    run(scenario())
+    assert ran == ["after"]
+
+
+def test_what_must_stay_in_its_thread_is_seen() -> None:
+    """A component that holds a database connection is thread-bound; a plain one is not."""
+
+    class Plain:
+        pass
+
+    class Bound:
+        def __init__(self) -> None:
+            self.database = sqlite3.connect(":memory:")
+
+    bound = Bound()
+    assert is_thread_bound(bound)
+    bound.database.close()
+    assert not is_thread_bound(Plain())
+    assert not is_thread_bound(5)
+
+
+def test_driving_a_coroutine_that_waits_is_an_error() -> None:
+    """Plain work that awaits something real is told so, rather than left hanging."""
+
+    class Waiting:
+        def __await__(self) -> Any:
+            yield
+
+    async def waits() -> None:
+        await Waiting()
+
+    with pytest.raises(RuntimeError, match="waited"):
+        drive(waits())
