@@ -63,7 +63,7 @@ def _json_with_meta(message: json_codec.JsonMessage, meta: Meta) -> json_codec.J
 
 
 def join(metas: Sequence[Mapping[str, Any] | None]) -> Meta:
-    """Several metas in one: tags and path united (later ones win), metrics in a row, the first puid and routing.
+    """Several metas in one: tags and path united (later ones win), metrics in a row, the first puid; no routing.
 
     Source: the microservice specification, section 7, the rule for combiners.
     """
@@ -74,9 +74,8 @@ def join(metas: Sequence[Mapping[str, Any] | None]) -> Meta:
                 joined[key] = {**joined.get(key, {}), **meta[key]}
         if meta and isinstance(meta.get("metrics"), list) and meta["metrics"]:
             joined["metrics"] = [*joined.get("metrics", ()), *meta["metrics"]]
-        for key in ("puid", "routing"):
-            if meta and meta.get(key) and key not in joined:
-                joined[key] = meta[key]
+        if meta and meta.get("puid") and "puid" not in joined:
+            joined["puid"] = meta["puid"]
     return joined
 
 
@@ -90,7 +89,7 @@ def carry(given: Mapping[str, Any] | None, answer: Message) -> Message:
     if own is None and not _can_hold(answer):
         return answer
     own = own or {}
-    merged = {**own, **join([given, {**own, "metrics": None}])}
+    merged = {**own, **join([given, {**own, "metrics": None}]), **_set(own, "puid")}
     metrics = _all_metrics(given.get("metrics") or [], own.get("metrics") or [])
     if metrics:
         merged["metrics"] = metrics
@@ -102,7 +101,8 @@ def finish(answer: Message, flight: Flight, puid: str) -> Message:
     own = meta_of(answer)
     if own is None and not _can_hold(answer):
         return answer
-    meta = {**(own or {}), **join([*flight.asides, own])} if flight.asides else {**(own or {})}
+    own = own or {}
+    meta = {**own, **join([*flight.asides, own]), **_set(own, "puid")} if flight.asides else dict(own)
     if flight.routing:
         meta["routing"] = {**(meta.get("routing") or {}), **flight.routing}
     if flight.path:
@@ -127,6 +127,11 @@ def inject(message: Message, flight: Flight) -> Message:
     if not isinstance(document, dict) or not isinstance(document.get("meta"), dict):
         return message
     return with_meta(message, {**document["meta"], "routing": dict(flight.routing)})
+
+
+def _set(meta: Meta, key: str) -> Meta:
+    """That member of a meta, if it is there and says something."""
+    return {key: meta[key]} if meta.get(key) else {}
 
 
 def _holds(own: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
