@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infergraph import __version__, settings
-from infergraph.cli import microservice, options
+from infergraph.cli import graphs, init, knowledge, microservice, options, triples
 from infergraph.cli.serving import serve_target
 from infergraph.errors import StartupFault
 
@@ -94,6 +94,10 @@ def show_settings(
         style = None if origin == "default" else "bold"
         table.add_row(row.name, f"{values[row.name]} {row.unit}".strip(), origin, row.help, style=style)
     Console(width=max(100, shutil.get_terminal_size().columns)).print(table)
+
+
+for module in (graphs, init, knowledge, triples):
+    module.add_to(app)
 
 
 @app.command(

@@ -34,7 +34,7 @@ def option(row: settings.Described) -> inspect.Parameter:
     declared = typer.Option(
         "--" + row.name.replace("_", "-"),
         metavar=metavar,
-        help=f"{row.help} [{shown}{unit}]" if shown != "" else row.help,
+        help=f"{row.help} (default: {shown}{unit})" if shown != "" else row.help,
         rich_help_panel=_panel(row.name),
         show_default=False,
     )
