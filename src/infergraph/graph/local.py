@@ -105,7 +105,11 @@ class LocalCalls:
 
         Raises: RuntimeError on the event loop that the unit was started on, which would wait for itself.
         """
-        loop = self._home()
+        try:
+            loop = self._home()
+        except BaseException:
+            call.close()
+            raise
         if _running() is loop:
             call.close()
             raise RuntimeError("this unit runs on the running event loop: await it instead of calling it")
