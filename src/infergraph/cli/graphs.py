@@ -92,8 +92,7 @@ def show(
     chosen = [(deployment, each) for deployment, each in found if predictor in ("", each.name)]
     names = ", ".join(each.name for _, each in found)
     if not chosen:
-        wanted = f"no predictor {predictor!r}; it has {names or 'none'}" if predictor else "no predictors"
-        raise GraphError(f"{file}: there is {wanted}")
+        raise GraphError(f"{file} has no predictor{f' {predictor!r}; it has {names}' if predictor and names else ''}")
     if svg is not None and len(chosen) > 1:
         raise GraphError(f"{file}: a picture shows one predictor; choose it with --predictor (it has {names})")
     console = _console()
@@ -101,7 +100,7 @@ def show(
         resolved = {name: str(found) for name, found in resolution.resolve(each, deployment, overrides).items()}
         console.print(drawing.tree(each, resolved))
         if svg is not None:
-            svg.write_text(drawing.svg(each, resolved), encoding="utf-8")
+            _write(svg, drawing.svg(each, resolved))
 
 
 def _read(file: Path) -> str:
@@ -111,6 +110,13 @@ def _read(file: Path) -> str:
         raise GraphError(f"{file} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise GraphError(f"{file} is not UTF-8 text (byte {error.start})") from error
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise GraphError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
 def _check(text: str, source: str, overrides: dict[str, str], *, cluster: bool) -> _Checked:

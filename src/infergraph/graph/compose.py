@@ -284,8 +284,11 @@ def _written(node: Node, units: Mapping[str, Unit]) -> Node:
 def _as_made(name: str, unit: Unit) -> Made:
     """The class of an object, if it can be constructed in one way only."""
     found = type(unit)
-    if getattr(found, "__init__", None) is object.__init__ or not inspect.signature(found).parameters:
-        return Made(found, {})
+    try:
+        if found.__init__ is object.__init__ or not inspect.signature(found).parameters:
+            return Made(found, {})
+    except ValueError:
+        pass  # a class written in C shows no signature
     raise GraphError(
         f"node {name!r}: the arguments that this {found.__name__} was constructed with are not known; "
         f"give component({found.__name__}, ...) to be able to write it"
