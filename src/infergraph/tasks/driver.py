@@ -235,10 +235,11 @@ class Driver:
         if self._bench.active:
             self._busy_at = now
             self._engine.staff(self._settings.task_workers)
-        elif self._settings.task_idle_s and now - self._busy_at > self._settings.task_idle_s:
+        elif self._settings.task_idle_s and not self._load_error and now - self._busy_at > self._settings.task_idle_s:
             self._engine.staff(0)
 
     def _keep_house(self) -> None:
+        self._data.load_ballast()
         settings = self._settings
         expired = self._store.expired(
             older_than=self._clocks.wall() - settings.task_keep_s if settings.task_keep_s else None,

@@ -27,6 +27,7 @@ from infergraph.tasks.crash import crash_point
 INPUT = "input.jsonl"
 BOM = b"\xef\xbb\xbf"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_BALLAST_BYTES = 256 * 1024
 _BLANK = b" \t\r\n"
 
 
@@ -178,6 +179,7 @@ class DataFolder:
     """Where everything of the tasks lives. Touches nothing outside `root`."""
 
     def __init__(self, root: Path) -> None:
+        root = root.absolute()
         self.root = root
         self.incoming = root / "incoming"
         self.tasks = root / "tasks"
@@ -185,6 +187,7 @@ class DataFolder:
         self.database = root / "tasks.db"
         self.wake = root / "driver.wake"
         self.lock = root / "driver.lock"
+        self.ballast = root / "ballast"
 
     def prepare(self) -> None:
         """Make what is missing.
@@ -198,6 +201,17 @@ class DataFolder:
                 with suppress(FileExistsError):
                     os.mkfifo(self.wake, 0o600)
             sync_folder(self.root)
+        self.load_ballast()
+
+    def load_ballast(self) -> None:
+        """Hold a little room back, so that a task can be stopped on a full disk. Does what it can."""
+        with suppress(OSError):
+            if not self.ballast.exists() and self.free_bytes() > 4 * _BALLAST_BYTES:
+                self.ballast.write_bytes(b"\0" * _BALLAST_BYTES)
+
+    def jettison(self) -> None:
+        """Give the ballast's room to whoever is stopping a task."""
+        self.ballast.unlink(missing_ok=True)
 
     def try_lock(self) -> Lock | None:
         """The right to be the driver of this folder; None while another process has it."""

@@ -274,13 +274,23 @@ class Store:
             )
 
     def retry(self, id: str) -> bool:
-        """Send an ended task round again for its failed lines; False if it is not ended."""
-        changed = self._write(
-            """update task set state = 'waiting', round = round + 1, in_off = 0, out_off = 0, err_off = 0, done = 0,
-                               failed = 0, stalls = 0, worked_s = 0, error = '', output_sha256 = '', finished = null
-               where id = ? and state in ('finished', 'failed') and done = total""",
-            id,
-        )
+        """Send an ended task round again: for its failed lines, or from its watermark on if it did not get to the end.
+
+        False if it is not ended.
+        """
+        with self._transaction() as run:
+            changed: int = run(
+                """update task set state = 'waiting', round = round + 1, in_off = 0, out_off = 0, err_off = 0, done = 0,
+                                   failed = 0, stalls = 0, worked_s = 0, error = '', output_sha256 = '', finished = null
+                   where id = ? and state in ('finished', 'failed') and done = total""",
+                id,
+            ).rowcount
+            if not changed:
+                changed = run(
+                    """update task set state = 'waiting', stalls = 0, worked_s = 0, error = '', finished = null
+                       where id = ? and state = 'failed'""",
+                    id,
+                ).rowcount
         return changed == 1
 
     # ── working (the driver) ────────────────────────────────────────────────────────────────────────────────────

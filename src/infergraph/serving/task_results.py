@@ -1,0 +1,41 @@
+"""Files of answers as downloads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+from starlette.responses import FileResponse, Response, StreamingResponse
+
+from infergraph.tasks.service import ResultFile, read_block
+
+JSONL_TYPE = "application/x-ndjson"
+
+
+def results_response(file: ResultFile, id: str) -> Response:
+    """A result file as a download; a finished one can be fetched in parts."""
+    headers = {"content-disposition": disposition(id)}
+    if file.sha256:
+        headers["etag"] = f'"{file.sha256}"'
+    if file.is_complete and file.path.exists():
+        return FileResponse(file.path, media_type=JSONL_TYPE, headers=headers)
+    headers["content-length"] = str(file.size)
+    return StreamingResponse(_stream(file), media_type=JSONL_TYPE, headers=headers)
+
+
+async def _stream(file: ResultFile) -> AsyncIterator[bytes]:
+    offset = 0
+    while offset < file.size:
+        block = await asyncio.to_thread(read_block, file, offset)
+        if not block:
+            return
+        offset += len(block)
+        yield block
+
+
+def disposition(id: str) -> str:
+    """A header that names the download after the task; only what is harmless as a file name stays of the id."""
+    name = "".join(char if char.isalnum() or char in "-_." else "_" for char in id).lstrip(".") or "results"
+    plain = name.encode("ascii", "replace").decode().replace("?", "_")
+    return f"attachment; filename=\"{plain}.jsonl\"; filename*=UTF-8''{quote(name, safe='')}.jsonl"

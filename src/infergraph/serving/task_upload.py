@@ -1,0 +1,297 @@
+"""An upload on its way to its final file: parsed, counted, checked and transcoded block by block, never held in memory.
+
+body ─▶ multipart parser ─▶ fields
+                        └─▶ file part ─▶ (charset ─▶ UTF-8) ─▶ Incoming
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, suppress
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from infergraph.errors import Fault, PayloadError, UploadTooLarge
+from infergraph.settings import ImmediateMeans, RowMode, Settings, read_bool
+from infergraph.tasks.files import Incoming
+from infergraph.tasks.service import Submission, TaskService
+from infergraph.tasks.task import Task
+
+FILE_FIELDS = ("task_file", "file")
+_FIELD_LIMIT_BYTES = 64 * 1024
+_FIELDS_LIMIT = 32
+_DRAIN_LIMIT_BYTES = 32 << 20
+_PRIORITY_LIMIT = 1000
+_LOOK_EVERY_BYTES = 16 << 20
+_SYNC_EVERY_BYTES = 64 << 20
+_UNCHANGED = frozenset({"utf-8", "utf-8-sig", "ascii"})
+
+
+def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
+    """Bytes that do not decode become a half character: as UTF-8 it is invalid, so exactly that line will be bad."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "\udcff", error.end
+
+
+class FileSink:
+    """Takes the blocks of the file part.
+
+    Raises (from `feed`): UploadTooLarge as soon as the limit is passed; StorageFull.
+    """
+
+    def __init__(self, incoming: Incoming, limit_bytes: int) -> None:
+        self._incoming = incoming
+        self._limit_bytes = limit_bytes
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def set_charset(self, charset: str) -> None:
+        """The charset that the part names. Raises: PayloadError if there is no such charset."""
+        try:
+            info = codecs.lookup(charset)
+        except LookupError as error:
+            raise PayloadError(f"task_file: the charset {charset!r} is not known") from error
+        if info.name not in _UNCHANGED:
+            if not getattr(info, "_is_text_encoding", True) or info.incrementaldecoder is None:
+                raise PayloadError(f"task_file: {charset!r} is not a charset of text")
+            codecs.register_error("infergraph.tasks.undecodable", _mark_undecodable)
+            self._decoder = info.incrementaldecoder("infergraph.tasks.undecodable")
+
+    def feed(self, block: bytes) -> None:
+        """The next block, as it came."""
+        self._incoming.digest(block)
+        if self._limit_bytes and self._incoming.raw_bytes > self._limit_bytes:
+            raise UploadTooLarge(
+                f"task_file: over the limit of {self._limit_bytes} bytes (setting task_upload_limit_bytes)"
+            )
+        if self._decoder is not None:
+            block = self._decoder.decode(block).encode("utf-8", "surrogatepass")
+        self._incoming.write(block)
+
+    def finish(self) -> None:
+        """The part ends here."""
+        if self._decoder is not None:
+            self._incoming.write(self._decoder.decode(b"", True).encode("utf-8", "surrogatepass"))
+
+
+class TaskForm:
+    """A multipart form with a task's file in it, parsed as it comes; its fields may stand before or behind the file."""
+
+    def __init__(self, content_type: str, sink: FileSink) -> None:
+        kind, options = parse_options_header(content_type)
+        boundary = options.get(b"boundary")
+        if kind != b"multipart/form-data" or not boundary:
+            raise PayloadError("a form of the type multipart/form-data is expected, with task_id and task_file")
+        self.fields: dict[str, str] = {}
+        self.has_file = False
+        self._sink = sink
+        self._is_whole = False
+        self._header = [b"", b""]
+        self._name: str | None = None
+        self._value = bytearray()
+        self._charset = ""
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._part_begins,
+                    "on_header_field": self._header_name,
+                    "on_header_value": self._header_value,
+                    "on_header_end": self._header_ends,
+                    "on_headers_finished": self._headers_end,
+                    "on_part_data": self._data,
+                    "on_part_end": self._part_ends,
+                    "on_end": self._end,
+                },
+            )
+        except FormParserError as error:
+            raise PayloadError(f"the form cannot be read: {error}") from error
+
+    def feed(self, block: bytes) -> None:
+        """The next block of the body. Raises: PayloadError, and what the sink raises."""
+        try:
+            self._parser.write(block)
+        except FormParserError as error:
+            raise PayloadError(f"the form cannot be read: {error}") from error
+
+    def finish(self) -> None:
+        """The body ends here. Raises: PayloadError naming what is missing."""
+        if not self._is_whole:
+            raise PayloadError("the form ends early: its last boundary is missing")
+        if not self.fields.get("task_id"):
+            raise PayloadError("task_id: the field is missing or empty")
+        if not self.has_file:
+            raise PayloadError("task_file: the field is missing")
+
+    def _part_begins(self) -> None:
+        self._name, self._charset = None, ""
+        self._value.clear()
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header[0] += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header[1] += data[start:end]
+
+    def _header_ends(self) -> None:
+        name, value = self._header[0].lower(), self._header[1]
+        self._header = [b"", b""]
+        _, options = parse_options_header(value)
+        if name == b"content-disposition":
+            self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        elif name == b"content-type":
+            self._charset = options.get(b"charset", b"").decode("latin-1")
+        elif name == b"content-transfer-encoding" and value.lower() not in (b"binary", b"8bit", b"7bit"):
+            raise PayloadError(f"the form uses the transfer encoding {value.decode('latin-1')!r}; send the bytes")
+
+    def _headers_end(self) -> None:
+        if self._name is None:
+            raise PayloadError("a part of the form has no name")
+        if self._name in FILE_FIELDS:
+            if self.has_file:
+                raise PayloadError(f"{self._name}: the form has more than one file")
+            self.has_file = True
+            if self._charset:
+                self._sink.set_charset(self._charset)
+        elif len(self.fields) >= _FIELDS_LIMIT:
+            raise PayloadError(f"the form has more than {_FIELDS_LIMIT} fields")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._name in FILE_FIELDS:
+            self._sink.feed(data[start:end])
+            return
+        self._value += data[start:end]
+        if len(self._value) > _FIELD_LIMIT_BYTES:
+            raise PayloadError(f"{self._name}: the field is longer than {_FIELD_LIMIT_BYTES} bytes")
+
+    def _part_ends(self) -> None:
+        if self._name in FILE_FIELDS:
+            self._sink.finish()
+            return
+        try:
+            self.fields[self._name or ""] = self._value.decode(self._charset or "utf-8")
+        except (UnicodeDecodeError, LookupError) as error:
+            raise PayloadError(f"{self._name}: the field does not decode: {error}") from error
+
+    def _end(self) -> None:
+        self._is_whole = True
+
+
+async def pump(
+    blocks: AsyncIterator[bytes], form: TaskForm | FileSink, incoming: Incoming, service: TaskService
+) -> None:
+    """Feed a body into its form or file: flat in memory, and kind to the disk and to other requests.
+
+    Raises: what the form and the sink raise; StorageFull once the reserve of the disk is touched.
+    """
+    looked = synced = 0
+    syncing: asyncio.Task[None] | None = None
+    try:
+        async for block in blocks:
+            form.feed(block)
+            if incoming.raw_bytes - looked >= _LOOK_EVERY_BYTES:
+                looked = incoming.raw_bytes
+                await service.check_disk()
+            if incoming.raw_bytes - synced >= _SYNC_EVERY_BYTES:
+                synced = incoming.raw_bytes
+                if syncing is not None:
+                    await syncing
+                syncing = asyncio.create_task(service.run(incoming.sync))
+    finally:
+        if syncing is not None:
+            with suppress(Exception):  # the seal syncs again, and raises what is wrong
+                await syncing
+    form.finish()
+
+
+def is_immediate(form: Mapping[str, str], settings: Settings) -> bool:
+    """Whether the POST is answered as soon as the task is accepted. Raises: PayloadError."""
+    try:
+        given = read_bool(form.get("immediate", ""))
+    except ValueError as error:
+        raise PayloadError(f"immediate: {error}") from error
+    return given is (settings.task_immediate_means is ImmediateMeans.ASYNC)
+
+
+async def receive_form(service: TaskService, request: Request) -> tuple[Task, dict[str, str]]:
+    """Receive a form with a task's file, and accept the task.
+
+    Raises: PayloadError naming the field, and what `TaskService.accept` raises.
+    """
+    incoming = await place(service, request)
+    try:
+        form = TaskForm(request.headers.get("content-type", ""), FileSink(incoming, _limit(service)))
+        async with aclosing(body_of(request)) as body:
+            try:
+                await pump(body, form, incoming, service)
+            except Fault:
+                await _drain(body)
+                raise
+        task = await service.accept(submission(form.fields, request), incoming)
+        return task, form.fields
+    finally:
+        await service.run(incoming.discard)
+
+
+async def place(service: TaskService, request: Request) -> Incoming:
+    """A place for the file of this request. Raises: Overloaded, StorageFull."""
+    try:
+        await service.check_room(_length(request))
+        return await service.receive()
+    except Fault:
+        async with aclosing(body_of(request)) as body:
+            await _drain(body)
+        raise
+
+
+def _limit(service: TaskService) -> int:
+    return service.settings.task_upload_limit_bytes
+
+
+def _length(request: Request) -> int:
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
+async def body_of(request: Request) -> AsyncGenerator[bytes, None]:
+    """The blocks of a body, as they come."""
+    async for block in request.stream():
+        if block:
+            yield block
+
+
+async def _drain(body: AsyncIterator[bytes]) -> None:
+    """Read on for a while, since many clients read an answer only when they have sent their request."""
+    left = _DRAIN_LIMIT_BYTES
+    async for block in body:
+        left -= len(block)
+        if left < 0:
+            return
+
+
+def submission(fields: Mapping[str, str], request: Request) -> Submission:
+    """What the caller says of its file. Raises: PayloadError naming the field."""
+    rows = fields.get("rows", "")
+    if rows and rows not in {mode.value for mode in RowMode}:
+        raise PayloadError(f"rows: {rows!r} is none of {', '.join(mode.value for mode in RowMode)}")
+    priority = fields.get("priority", "0")
+    try:
+        number = int(priority)
+    except ValueError as error:
+        raise PayloadError(f"priority: {priority!r} is not a whole number") from error
+    if abs(number) > _PRIORITY_LIMIT:
+        raise PayloadError(f"priority: {number} is not between -{_PRIORITY_LIMIT} and {_PRIORITY_LIMIT}")
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= 255:
+        raise PayloadError("Idempotency-Key: 1 to 255 characters are taken")
+    return Submission(
+        id=fields["task_id"],
+        rows=rows,
+        priority=number,
+        webhook=fields.get("webhook", ""),
+        idempotency_key=key,
+    )

@@ -1,0 +1,472 @@
+"""What the edges may ask about tasks: one object over store and files, for an event loop.
+
+edge ─▶ TaskService ─▶ store, files          every blocking call in a thread of our own
+                   └─▶ a ring for the driver, which looks at the store
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import msgspec
+
+from infergraph.errors import (
+    Overloaded,
+    PayloadError,
+    StorageFull,
+    TaskConflict,
+    TaskFault,
+    TaskState,
+    UnknownTask,
+)
+from infergraph.settings import Settings
+from infergraph.tasks.clocks import Clocks
+from infergraph.tasks.crash import crash_point
+from infergraph.tasks.driver import Note
+from infergraph.tasks.files import DataFolder, Incoming, Received
+from infergraph.tasks.store import Listing, Store
+from infergraph.tasks.task import ALIVE, ENDED, NewTask, State, Task
+from infergraph.tasks.webhooks import check_webhook
+
+ID_CHARACTERS_LIMIT = 255
+_POLL_S = 0.003
+_EVENT_S = 0.3
+_STOP_LIMIT_S = 30.0
+_SILENCE_S = 15.0
+_ABANDONED_S = 0.2
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Availability(IntEnum):
+    """Whether a new task would be taken; the numbers are gBuilder's."""
+
+    AVAILABLE = 1
+    FULL = 2
+    BROKEN = 3
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller says of the file it sends."""
+
+    id: str
+    priority: int = 0
+    rows: str = ""
+    webhook: str = ""
+    idempotency_key: str | None = None
+
+
+class ResultFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of answers: its first `size` bytes are whole lines, in order."""
+
+    path: Path
+    size: int
+    sha256: str
+    is_complete: bool
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """How the engine does: `note` is the driver's last word, `silent_s` how long ago it was."""
+
+    availability: Availability
+    reason: str
+    counts: dict[State, int]
+    note: Note | None
+    silent_s: float | None
+    used_bytes: int
+    free_bytes: int
+
+
+def check_id(id: str) -> None:
+    """Raises: PayloadError if a task cannot have this id."""
+    if not 1 <= len(id) <= ID_CHARACTERS_LIMIT:
+        raise PayloadError(f"task_id: 1 to {ID_CHARACTERS_LIMIT} characters are taken, this has {len(id)}")
+    try:
+        id.encode()
+    except UnicodeEncodeError as error:
+        raise PayloadError("task_id: it is not valid Unicode") from error
+
+
+class TaskService:
+    """Tasks for the edges of one process; any number of processes may serve the same data folder.
+
+    Args:
+        unit_failed: whether the serving process's own unit failed to load.
+    Raises: TaskFault from every method, where the store cannot be used; StorageFull where the disk is full.
+    """
+
+    def __init__(
+        self,
+        data: DataFolder,
+        store: Store,
+        settings: Settings,
+        clocks: Clocks,
+        unit_failed: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.settings = settings
+        self.unit_failed = unit_failed
+        self._data = data
+        self._store = store
+        self._clocks = clocks
+        self._opened_at = clocks.steady()
+        self._write_trouble = ""
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="task-read")
+        self._writers = ThreadPoolExecutor(8, thread_name_prefix="task-write")
+
+    @classmethod
+    def open(cls, settings: Settings, clocks: Clocks | None = None) -> TaskService:
+        """The service over `settings.data_dir`, which is made where it is missing. Blocks.
+
+        Raises: TaskFault if the folder cannot be used; SettingsError if a newer program wrote it.
+        """
+        data = DataFolder(Path(settings.data_dir))
+        data.prepare()
+        return cls(data, Store(data.database), settings, clocks or Clocks())
+
+    def close(self) -> None:
+        """Let go of everything. Idempotent."""
+        self._readers.shutdown()
+        self._writers.shutdown()
+        self._store.close()
+
+    # ── is there room? ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def availability(self) -> Availability:
+        """Whether a new task would be taken. Milliseconds at any load."""
+        return (await self._read(self._look))[0]
+
+    async def engine(self) -> Engine:
+        """How the engine does, for people."""
+        return await self._read(self._describe_engine)
+
+    def _look(self) -> tuple[Availability, str]:
+        if self.unit_failed():
+            return Availability.BROKEN, "the component failed to load"
+        if self._write_trouble:
+            return Availability.BROKEN, self._write_trouble
+        note, silent_s = self._note()
+        if note is not None and note.load_error:
+            return Availability.BROKEN, f"a task worker cannot load the unit: {note.load_error}"
+        open_s = self._clocks.steady() - self._opened_at
+        if min(open_s, open_s if silent_s is None else silent_s) > _SILENCE_S:
+            return Availability.BROKEN, "the task driver does not answer"
+        alive = self._store.alive()
+        if alive >= self.settings.task_queue_limit:
+            return Availability.FULL, f"the queue is full: {alive} tasks are waiting or running"
+        if self._data.free_bytes() < self.settings.task_disk_reserve_bytes:
+            return Availability.FULL, "the disk of the data folder is full"
+        return Availability.AVAILABLE, ""
+
+    def _note(self) -> tuple[Note | None, float | None]:
+        driver = self._store.driver()
+        if driver is None:
+            return None, None
+        return msgspec.json.decode(driver.note, type=Note), self._clocks.wall() - driver.beat
+
+    def _describe_engine(self) -> Engine:
+        availability, reason = self._look()
+        note, silent_s = self._note()
+        return Engine(
+            availability=availability,
+            reason=reason,
+            counts=self._store.counts(),
+            note=note,
+            silent_s=silent_s,
+            used_bytes=self._store.used_bytes(),
+            free_bytes=self._data.free_bytes(),
+        )
+
+    # ── accepting ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def check_room(self, bytes: int = 0) -> None:
+        """Before a file is received; `bytes` is its size as far as it is known.
+
+        Raises: Overloaded if the queue is full; StorageFull, UploadTooLarge if the file would not fit.
+        """
+        availability, reason = await self._read(self._look)
+        if availability is Availability.FULL and "queue" in reason:
+            raise Overloaded(reason)
+        await self.check_disk(bytes)
+
+    async def check_disk(self, bytes: int = 0) -> None:
+        """Raises: StorageFull if so many bytes more would touch the reserve of the disk."""
+        await self._read(self._check_disk, bytes)
+
+    def _check_disk(self, bytes: int) -> None:
+        free, reserve = self._data.free_bytes(), self.settings.task_disk_reserve_bytes
+        if free - bytes < reserve:
+            raise StorageFull(f"the disk of the data folder has {free} bytes left; {reserve} are reserved")
+
+    async def receive(self) -> Incoming:
+        """A place for a file on its way in."""
+        return await self._write(Incoming, self._data)
+
+    async def run(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """A blocking call on a file on its way in, in a thread of ours."""
+        return await self._write(call, *arguments, **named)
+
+    def check(self, submission: Submission) -> None:
+        """Raises: PayloadError naming the field that is not acceptable."""
+        check_id(submission.id)
+        if submission.webhook:
+            check_webhook(submission.webhook, self.settings.task_webhook_hosts)
+
+    async def accept(self, submission: Submission, incoming: Incoming) -> Task:
+        """Turn a received file into a task; from the return on it survives everything.
+
+        Promises: the same id with the same bytes gives the task that exists; a task that failed, or was stopped,
+            starts afresh.
+        Raises: PayloadError, TaskConflict, Overloaded, StorageFull; the file is then gone.
+        """
+        self.check(submission)
+        deadline = self._clocks.steady() + _STOP_LIMIT_S
+        received = await self._write(incoming.seal)
+        if not received.lines:
+            raise PayloadError("task_file: the file is empty")
+        while True:
+            try:
+                task = await self._write(self._accept, submission, received, incoming)
+            except TaskConflict as fault:
+                if fault.reason != "TASK_STOPPING" or self._clocks.steady() > deadline:
+                    raise
+                await asyncio.sleep(0.01)
+                continue
+            self._data.ring()
+            return task
+
+    def _accept(self, submission: Submission, received: Received, incoming: Incoming) -> Task:
+        new = NewTask(
+            id=submission.id,
+            folder=received.folder,
+            input_bytes=received.bytes,
+            input_end=received.end,
+            input_sha256=received.sha256,
+            total=received.lines,
+            priority=submission.priority,
+            rows=submission.rows or self.settings.task_rows.value,
+            webhook=submission.webhook,
+            idempotency_key=submission.idempotency_key,
+        )
+        accepted = self._store.accept(new, now=self._clocks.wall(), queue_limit=self.settings.task_queue_limit)
+        crash_point("accepted")
+        if accepted.created:
+            incoming.close()
+        else:
+            incoming.discard()
+        if accepted.replaced:
+            self._data.discard(accepted.replaced)
+            self._data.empty_trash()
+        return accepted.task
+
+    # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def find(self, id: str) -> Task | None:
+        """The task of this id; None if there is none, or it is being stopped."""
+        task = await self._read(self._store.find, id)
+        return None if task is None or task.state is State.STOPPING else task
+
+    async def task(self, id: str) -> Task:
+        """The task of this id. Raises: UnknownTask, saying what became of it where that is known."""
+        task = await self.find(id)
+        if task is not None:
+            return task
+        gone = await self._read(self._store.gone, id)
+        raise UnknownTask(f"there is no task {id!r}" + (f" any more: it was {gone[0]}" if gone else ""))
+
+    async def position(self, task: Task) -> int | None:
+        """How many waiting tasks come before it; None if it does not wait."""
+        return await self._read(self._store.position, task) if task.state is State.WAITING else None
+
+    async def listing(self, wanted: Listing) -> list[Task]:
+        """Tasks, newest first."""
+        return await self._read(self._store.listing, wanted)
+
+    async def results(self, id: str, *, partial: bool = False) -> ResultFile:
+        """The answers.
+
+        Args:
+            partial: what there is so far will do, also of a task that failed.
+        Raises: UnknownTask; TaskState if it is not finished, with its state, or failed, with the reason.
+        """
+        task = await self.task(id)
+        if not partial and task.state is not State.FINISHED:
+            raise TaskState(f"task {id!r} is {task.state.value}" + (f": {task.error}" if task.error else ""))
+        return ResultFile(
+            path=self._data.output(task.folder, task.round),
+            size=task.out_off,
+            sha256=task.output_sha256,
+            is_complete=task.state is State.FINISHED,
+        )
+
+    async def errors(self, id: str) -> ResultFile:
+        """The error lines so far. Raises: UnknownTask."""
+        task = await self.task(id)
+        return ResultFile(
+            path=self._data.errors(task.folder, task.round),
+            size=task.err_off,
+            sha256="",
+            is_complete=task.state in ENDED,
+        )
+
+    async def events(self, id: str, *, repeat_s: float) -> AsyncGenerator[Task, None]:
+        """The task now and whenever it has changed, until it has ended or is gone. Raises: UnknownTask.
+
+        Args:
+            repeat_s: yield it again after so long even if nothing has changed, so that a silent line is a dead one.
+        """
+        last = await self.task(id)
+        yield last
+        yielded_at = self._clocks.steady()
+        while last.state in ALIVE:
+            await asyncio.sleep(_EVENT_S)
+            task = await self.find(id)
+            if task is None or task.seq != last.seq:
+                return
+            if task != last or self._clocks.steady() - yielded_at > repeat_s:
+                last, yielded_at = task, self._clocks.steady()
+                yield task
+
+    async def ended(self, task: Task, hung_up: Callable[[], Any]) -> Task | None:
+        """Wait until a task has ended; None if it is gone, or the caller has hung up.
+
+        Args:
+            hung_up: an async callable that tells so.
+        """
+        pause_s = 0.005
+        current: Task | None = task
+        while current is not None and current.seq == task.seq and current.state not in ENDED:
+            if await hung_up():
+                return None
+            await asyncio.sleep(pause_s)
+            pause_s = min(_EVENT_S, pause_s * 1.5)
+            current = await self.find(task.id)
+        return current if current is not None and current.seq == task.seq else None
+
+    # ── changing ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def stop(self, id: str) -> None:
+        """Stop a waiting or running task, really, and forget it; returns when its work is dead.
+
+        Raises: UnknownTask; TaskState if it has ended.
+        """
+        await self._remove(id, ALIVE)
+
+    async def delete(self, id: str) -> None:
+        """Forget a task in whatever state; a running one is stopped. Raises: UnknownTask."""
+        await self._remove(id, ALIVE | ENDED)
+
+    async def _remove(self, id: str, states: frozenset[State]) -> None:
+        while True:
+            task = await self.task(id)
+            if task.state not in states:
+                raise TaskState(f"task {id!r} is {task.state.value} already")
+            if await self._write(self._mark, task):
+                break
+        crash_point("stop-marked")
+        if task.state is State.RUNNING:
+            self._data.ring()
+            await self._until_gone(task)
+        else:
+            await self._write(self._erase, task)
+
+    def _mark(self, task: Task) -> bool:
+        try:
+            return self._store.stop(task.id, (task.state,))
+        except StorageFull:
+            self._data.jettison()  # stopping a task must work on a full disk, of all times
+            return self._store.stop(task.id, (task.state,))
+
+    def _erase(self, task: Task) -> None:
+        """Nobody works on this task: take it away ourselves."""
+        self._data.discard(task.folder)
+        self._store.erase(task.seq, why="stopped" if task.state in ALIVE else "deleted", now=self._clocks.wall())
+        self._data.empty_trash()
+
+    async def _until_gone(self, task: Task) -> None:
+        began = self._clocks.steady()
+        while (await self._read(self._store.find_seq, task.seq)) is not None:
+            waited_s = self._clocks.steady() - began
+            if waited_s > _STOP_LIMIT_S:
+                raise TaskFault(f"task {task.id!r} could not be stopped within {_STOP_LIMIT_S:g} s")
+            if waited_s > _ABANDONED_S and await self._write(self._erase_for_dead_driver, task):
+                return
+            await asyncio.sleep(_POLL_S)
+
+    def _erase_for_dead_driver(self, task: Task) -> bool:
+        """Where no driver lives its workers are dead too: take the task away in its stead."""
+        lock = self._data.try_lock()
+        if lock is None:
+            return False
+        try:
+            self._erase(task)
+        finally:
+            lock.release()
+        return True
+
+    async def retry(self, id: str) -> Task:
+        """Work the failed lines of an ended task again; a task that failed half-way goes on where it was.
+
+        Raises: UnknownTask; TaskState if it has not ended, or no line failed.
+        """
+        task = await self.task(id)
+        if task.state not in ENDED:
+            raise TaskState(f"task {id!r} is {task.state.value}")
+        if task.state is State.FINISHED and not task.failed:
+            raise TaskState(f"no line of task {id!r} failed")
+        if not await self._write(self._store.retry, task.id):
+            raise TaskState(f"task {id!r} has just changed")
+        crash_point("retry-marked")
+        self._data.ring()
+        return await self.task(id)
+
+    async def prune(self, *, older_than_s: float) -> int:
+        """Forget tasks that ended longer ago than this; how many."""
+        return await self._write(self._prune, older_than_s)
+
+    def _prune(self, older_than_s: float) -> int:
+        pruned = 0
+        horizon = self._clocks.wall() - older_than_s
+        while expired := self._store.expired(older_than=horizon, keep_count=0, keep_bytes=0, limit=500):
+            for task in expired:
+                if self._store.stop(task.id, (task.state,)):
+                    self._data.discard(task.folder)
+                    self._store.erase(task.seq, why="pruned", now=self._clocks.wall())
+                    pruned += 1
+            self._data.empty_trash()
+        return pruned
+
+    # ── underneath ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _read(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, lambda: call(*arguments, **named))
+
+    async def _write(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            value = await loop.run_in_executor(self._writers, lambda: call(*arguments, **named))
+        except TaskFault as fault:
+            if fault.reason == "TASK_STORE":
+                self._write_trouble = str(fault)
+            raise
+        self._write_trouble = ""
+        return value
+
+
+def read_block(file: ResultFile, offset: int, limit: int = 1 << 18) -> bytes:
+    """The next bytes of a result file; empty at its end. Blocks."""
+    with suppress(FileNotFoundError):
+        fd = os.open(file.path, os.O_RDONLY)
+        try:
+            return os.pread(fd, min(limit, file.size - offset), offset)
+        finally:
+            os.close(fd)
+    return b""
