@@ -95,6 +95,12 @@ class Supervised:
         """Its living children that are serving workers."""
         return {pid for pid in children_of(self.process.pid) if "infergraph.serving.worker" in command_of(pid)}
 
+    def metrics_folder(self) -> Path:
+        """The folder in which its workers count."""
+        pid = min(self.worker_pids())
+        links = [Path(f"/proc/{pid}/fd/{fd}").resolve() for fd in os.listdir(f"/proc/{pid}/fd")]
+        return next(link.parent for link in links if link.suffix == ".cells")
+
     def wait_exit(self) -> int:
         """Wait for its end; its exit code."""
         return self.process.wait(WAIT_S)

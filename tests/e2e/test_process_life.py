@@ -25,7 +25,6 @@ from e2e.process_run import (
     supervised,
     wait_for,
 )
-from infergraph.observe.ledger import FOLDER_PREFIX, shared_memory
 
 
 def slow_request(running: Supervised, folder: Path) -> tuple[object, Path]:
@@ -152,19 +151,16 @@ def test_no_orphans_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     with supervised(plan_of({"workers": 2}), tmp_path) as running:
         workers = running.worker_pids()
         assert len(workers) == 2
-        folders = set(shared_memory().glob(FOLDER_PREFIX + "*"))
+        folder = running.metrics_folder()
         running.process.kill()
         running.process.wait()
         for worker in workers:
             wait_for("the end of a worker", lambda worker=worker: not is_alive(worker))
-        left = {folder for folder in folders if (folder / "worker-0.cells").exists()}
-        for folder in left:
-            os.utime(folder, (0, 0))
+        os.utime(folder, (0, 0))
     again = plan_of({name: running.ports[name] for name in PORTS})
     with supervised(again, tmp_path) as second:
         assert second.get("/pid")[0] == 200
-        assert left
-        assert not any(folder.exists() for folder in left)
+        assert not folder.exists()
 
 
 def test_the_task_driver_is_kept_running(tmp_path: Path) -> None:

@@ -122,12 +122,7 @@ def test_recycling_under_load_loses_no_request_and_no_count(tmp_path: Path) -> N
             wait_for("six workers or more", lambda: len(load.pids) >= 6 or load.losses)
         assert load.losses == []
         assert counted(running, "pid") == load.answers
-        (folder,) = {
-            Path(f"/proc/{pid}/fd/{fd}").resolve().parent
-            for pid in running.worker_pids()
-            for fd in os.listdir(f"/proc/{pid}/fd")
-            if Path(f"/proc/{pid}/fd/{fd}").resolve().suffix == ".cells"
-        }
+        folder = running.metrics_folder()
         assert len(list(folder.glob("worker-*.cells"))) <= 4
     assert not folder.exists()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,3 +103,13 @@ def test_left_over_folders_are_swept_and_living_ones_kept(tmp_path: Path) -> Non
     living.remove()
     living.remove()
     assert list(tmp_path.iterdir()) == [fresh]
+
+
+def test_a_full_disk_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Any) -> None:
+    """Where no cell can be written, counting goes on in vain instead of failing."""
+    monkeypatch.setattr(ledgers, "SEGMENTS_LIMIT", 0)
+    ledger = Ledger(tmp_path, "worker-0")
+    ledger.counter("requests", "", {})[0] += 1.0
+    ledger.close()
+    assert list(read(tmp_path)) == []
+    assert len([record for record in caplog.records if "no room" in record.getMessage()]) == 1

@@ -43,11 +43,14 @@ class Stage:
         self.hired: list[Worker] = []
         self.records: dict[int, Record] = {}
         self.restarts: list[str] = []
+        self.exhausted = False
         policy = msgspec.convert({"watchdog_s": 0, **settings}, Settings)
         self.crew = Crew(policy, self.hire, give_up=give_up, replaced=self.restarts.append)
-        self.crew.start()
+        self.crew.start(0.0)
 
     def hire(self, place: Place) -> Worker:
+        if self.exhausted:
+            raise BlockingIOError("no more processes")
         record = Record(1000 + len(self.hired))
         self.records[record.pid] = record
         self.hired.append(Worker(place, record, record.orders.append))
@@ -316,6 +319,22 @@ def test_a_second_order_to_stop_is_immediate() -> None:
     stage.crew.stop(2.0)
     stage.crew.tick(2.0)
     assert stage.record(stage.hired[0]).killed
+
+
+def test_a_machine_without_room_for_a_process_is_tried_again() -> None:
+    """When no process can be started, the slot or the successor is tried later and nothing else suffers."""
+    stage = Stage(workers=2)
+    stage.all_ready()
+    stage.exhausted = True
+    stage.crew.died(stage.hired[0], 1.0)
+    stage.crew.tick(1.0)
+    stage.crew.reported(stage.hired[1], Report(State.RECYCLE, "old"), 1.0)
+    stage.crew.tick(1.5)
+    assert len(stage.hired) == 2
+    stage.exhausted = False
+    stage.crew.tick(100.0)
+    assert [worker.slot for worker in stage.hired[2:]] == [0, 1]
+    assert stage.record(stage.hired[1]).orders == []
 
 
 def test_nobody_is_hired_while_stopping() -> None:

@@ -152,11 +152,11 @@ class Ledger:
         for series in read_index(raw):
             self._known[key_of(series)] = series
             self._next = max(self._next, series.at + series.cells)
-        header = self._cells(0, 1)
+        self._header = self._room(0, 1)
         for series in self._known.values():
             if series.shape is Shape.LIVE:
-                self._cells(series.at, 1)[0] = 0.0
-        header[0] = 1.0
+                self._room(series.at, 1)[0] = 0.0
+        self._header[0] = 1.0
 
     def counter(self, name: str, help: str, labels: Mapping[str, str]) -> Cells:
         """The one cell of a counter: add to it, never less than 0."""
@@ -179,13 +179,18 @@ class Ledger:
     ) -> Cells:
         wanted = Series(0, shape, name, help, dict(labels), bounds.name)
         series = self._known.get(key_of(wanted))
-        try:
-            if series is None:
+        if series is None:
+            try:
                 series = self._append(wanted)
-            return self._cells(series.at, series.cells)
+            except OSError as error:
+                return self._in_vain(wanted.cells, error)
+        return self._room(series.at, series.cells)
+
+    def _room(self, at: int, count: int) -> Cells:
+        try:
+            return self._cells(at, count)
         except OSError as error:
-            self._warn(error)
-            return array("d", bytes(CELL_BYTES * wanted.cells))
+            return self._in_vain(count, error)
 
     def _append(self, wanted: Series) -> Series:
         at = self._next
@@ -193,7 +198,11 @@ class Ledger:
             at = (at // SEGMENT_CELLS + 1) * SEGMENT_CELLS
         series = msgspec.structs.replace(wanted, at=at)
         self._cells(at, series.cells)  # room first, then the line that promises it
-        os.write(self._index, msgspec.json.encode(series) + b"\n")
+        line = msgspec.json.encode(series) + b"\n"
+        end = os.fstat(self._index).st_size
+        if os.write(self._index, line) < len(line):
+            os.ftruncate(self._index, end)
+            raise OSError("no room for the index")
         self._known[key_of(series)] = series
         self._next = at + series.cells
         return series
@@ -213,16 +222,17 @@ class Ledger:
             os.pwrite(self._file, bytes(missing), start + SEGMENT_BYTES - missing)
         return memoryview(mmap.mmap(self._file, SEGMENT_BYTES, offset=start)).cast("d")
 
-    def _warn(self, error: OSError) -> None:
+    def _in_vain(self, cells: int, error: OSError) -> Cells:
         if not self._full:
             self._full = True
             log.warning("no room for more metrics; further series are not exported: %s", error)
+        return array("d", bytes(CELL_BYTES * cells))
 
     def close(self) -> None:
         """Leave the seat. Numbers stay; cells handed out may still be added to."""
         if self._file < 0:
             return
-        self._cells(0, 1)[0] = 0.0
+        self._header[0] = 0.0
         os.close(self._file)
         os.close(self._index)
         self._file = self._index = -1

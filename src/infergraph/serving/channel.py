@@ -7,6 +7,7 @@ supervisor ◀──Report─────────────── worker  
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from enum import Enum
@@ -83,6 +84,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class Channel(Generic[T]):
@@ -121,7 +123,14 @@ class Channel(Generic[T]):
         if not data:
             return None
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return [self._decoder.decode(line) for line in lines]
+        return [item for line in lines for item in self._decode(line)]
+
+    def _decode(self, line: bytes) -> list[T]:
+        try:
+            return [self._decoder.decode(line)]
+        except msgspec.DecodeError:  # user code may have written to a descriptor that is not its own
+            log.warning("unreadable line on a channel", extra={"line": line[:200].decode(errors="replace")})
+            return []
 
     def close(self) -> None:
         """Let go of the socket. Idempotent."""

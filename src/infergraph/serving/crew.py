@@ -145,10 +145,10 @@ class Crew:
 
     # what happens
 
-    def start(self) -> None:
+    def start(self, now: float) -> None:
         """Fill all slots."""
         for slot in self.slots:
-            slot.current = self._start(slot)
+            self._fill(slot, now)
 
     def reported(self, worker: Worker, report: Report, now: float) -> None:
         """A worker has told something."""
@@ -246,10 +246,10 @@ class Crew:
             if slot.due_at is not None and slot.due_at <= now:
                 slot.due_at = None
                 if slot.current is None:
-                    slot.current = self._start(slot)
+                    self._fill(slot, now)
                 else:
                     self._ask(slot, "load")
-        self._replace_next()
+        self._replace_next(now)
 
     def due_at(self) -> float | None:
         """When `tick` has to be called at the latest."""
@@ -265,11 +265,20 @@ class Crew:
 
     # steps
 
-    def _start(self, slot: Slot) -> Worker:
+    def _fill(self, slot: Slot, now: float) -> None:
+        slot.current = self._start(slot)
+        if slot.current is None:
+            slot.due_at = now + max(slot.backoff.failed(), LOAD_RETRY_S)
+
+    def _start(self, slot: Slot) -> Worker | None:
         taken = {worker.seat for worker in self.alive.values()}
         seat = next(number for number in range(len(taken) + 1) if number not in taken)
         alone = not any(worker.phase is Phase.READY or worker.answers_early for worker in self.alive.values())
-        worker = self._hire(Place(slot.number, seat, alone))
+        try:
+            worker = self._hire(Place(slot.number, seat, alone))
+        except OSError as error:  # no memory, descriptors or processes left: later perhaps
+            log.error("a worker could not be started: %s", error)
+            return None
         self.alive[worker.process.pid] = worker
         return worker
 
@@ -278,7 +287,7 @@ class Crew:
             return
         self._queue.append((slot, why))
 
-    def _replace_next(self) -> None:
+    def _replace_next(self, now: float) -> None:
         if self._replacing is not None:
             slot, _ = self._replacing
             leaving = any(w.slot == slot.number and w is not slot.current for w in self.alive.values())
@@ -286,9 +295,10 @@ class Crew:
                 return
             self._replacing = None
         if self._queue:
-            slot, why = self._queue.popleft()
+            self._replacing = slot, _ = self._queue.popleft()
             slot.successor = self._start(slot)
-            self._replacing = slot, why
+            if slot.successor is None:
+                self._successor_failed(slot, now)
         elif self._rolling and all(slot.current is not None for slot in self.slots):
             self._rolling = False
             self.rolls_finished += 1

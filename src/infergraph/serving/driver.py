@@ -11,6 +11,7 @@ from infergraph.serving.children import Backoff, Child
 EXIT_FOLDER_HELD = 78
 FOLDER_RETRY_S = 30.0
 STEADY_S = 30.0
+SPAWN_RETRY_S = 1.0
 MARGIN_S = 1.0
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,11 @@ class DriverCare:
         if child is None and self.due_at is not None and self.due_at <= now:
             self.due_at = None
             self._started_at = now
-            self.child = self._spawn()
+            try:
+                self.child = self._spawn()
+            except OSError as error:  # no memory, descriptors or processes left: later perhaps
+                log.error("the task driver could not be started: %s", error)
+                self.due_at = now + max(self._backoff.failed(), SPAWN_RETRY_S)
 
     def wake_at(self) -> float | None:
         """When `tick` has to be called at the latest."""

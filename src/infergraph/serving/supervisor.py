@@ -131,7 +131,7 @@ class Supervisor:
         if self._watch is not None:
             self._selector.register(self._watch, selectors.EVENT_READ, self._source_changed)
         log.info("listening", extra={"host": self._settings.host, **self._ports.numbers()})
-        self._crew.start()
+        self._crew.start(time.monotonic())
         while not self._finished():
             self._tick()
             for key, _ in self._selector.select(self._wait_s()):
@@ -159,7 +159,7 @@ class Supervisor:
         if self._ports_close_at is not None and self._ports_close_at <= now:
             self._ports.close()  # with the workers' own, the last: from now on connections are refused
             self._ports_close_at = None
-        if not self._announced and self._crew.ready_count == len(self._crew.slots):
+        if not self._announced and not self._crew.stopping and self._crew.ready_count == len(self._crew.slots):
             self._announced = True
             self._announce(now)
 
@@ -253,8 +253,12 @@ class Supervisor:
         inherited = [theirs.fileno(), ports.http.fileno()]
         if orders.metrics_fd is not None:
             inherited.append(orders.metrics_fd)
-        child = Child("infergraph.serving.worker", msgspec.json.encode(orders), pass_fds=inherited)
-        theirs.close()
+        with theirs:
+            try:
+                child = Child("infergraph.serving.worker", msgspec.json.encode(orders), pass_fds=inherited)
+            except OSError:
+                ours.close()
+                raise
         ours.setblocking(False)
         channel: Channel[Report] = Channel(ours, Report)
         worker = Worker(place, child, channel.send)
