@@ -123,7 +123,9 @@ def judged(results: Results) -> list[dict[str, Any]]:
 def markdown(results: Results) -> str:
     """The whole report."""
     parts = ["# Benchmark results", _about(results), *_wanted(results), *_summary(results), *_details(results)]
-    return "\n\n".join([*parts, *_graphs(results), *_means(results)]) + "\n"
+    parts += _graphs(results)
+    parts += [f"## {section['title']}\n\n{section['text']}" for section in results["sections"]]
+    return "\n\n".join([*parts, *_means(results)]) + "\n"
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cost, report
+from benchmarks import cost, report, sections
 from benchmarks.environments import HERE, Unavailable, python_of, versions
 from benchmarks.graphs import GRAPHS
 from benchmarks.load import Load, Measured, measure
@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for number in range(options.rounds):
             _round(results, options, load, f"round {number + 1} of {options.rounds}")
+        _sections(results, options)
     except KeyboardInterrupt:
         print("\nstopped; everything that was started has been stopped")
         return 130
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     rows = [*(row.name for row in ROWS), START, *(graph.name for graph in GRAPHS)]
+    rows += [section.name for section in sections.SECTIONS]
     servers = [server.name for server in SERVERS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=_names(rows), help=f"some of {','.join(rows)}; graph for all graphs")
@@ -131,6 +133,7 @@ def _frame(options: argparse.Namespace) -> dict[str, Any]:
             "notes": list(NOTES),
         },
         "cells": {},
+        "sections": [],
     }
 
 
@@ -154,6 +157,19 @@ def _round(results: dict[str, Any], options: argparse.Namespace, load: Load, tit
                 _keep(results, graph.name, report.OURS, _plain(graph.measure(load)))
             except Unavailable as error:
                 _miss(results, graph.name, report.OURS, str(error))
+
+
+def _sections(results: dict[str, Any], options: argparse.Namespace) -> None:
+    for section in sections.SECTIONS:
+        whole = section.whole and not (options.rows or options.servers or options.quick)
+        if not sections.available(section) or not (whole or section.name in (options.rows or ())):
+            continue
+        print(f"\n{section.title.lower()}", flush=True)
+        try:
+            text = sections.measure(section)
+        except Unavailable as error:
+            text = f"Not measured: {error}."
+        results["sections"].append({"title": section.title, "text": text})
 
 
 def _answers(server: Server, row: Row) -> bool:
