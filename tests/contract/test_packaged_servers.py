@@ -347,14 +347,14 @@ def test_many_may_fetch_at_once(elsewhere, tmp_path):
         thread.join()
     assert len(places) == 4
     assert {tuple(names) for _, names in places} == {("metadata.yaml", "model.joblib")}
-    assert list((tmp_path / "models").iterdir()) == [places[0][0]]
+    assert list(tmp_path.iterdir()) == [places[0][0]]
 
 
 def test_an_address_with_nothing_behind_it_is_refused(tmp_path):
     """Nothing stored at an address is a fault that names it, and leaves no half cache."""
     with pytest.raises(TargetError, match="memory://bucket/none"):
         files.fetch("memory://bucket/none", str(tmp_path))
-    assert list((tmp_path / "models").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_scheme_is_refused(tmp_path):

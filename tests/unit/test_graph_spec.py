@@ -275,6 +275,12 @@ def test_yaml_is_read_as_json_would_be():
     assert predictor.labels == {"1": "a", "true": "b", "null": "c"}
 
 
+def test_a_byte_order_mark_is_passed_over():
+    """A text that begins with a byte order mark reads as one without, YAML and JSON."""
+    for text in ("name: p\ngraph: {name: x}", '{"name": "p", "graph": {"name": "x"}}'):
+        assert _read(f"\ufeff{text}") == _read(text)
+
+
 def test_anchors_and_merges_are_followed():
     """YAML's anchors, aliases and merge keys say what they stand for."""
     graph = _graph("{name: a, children: [&m {name: b, type: MODEL}, {<<: *m, name: c}]}")

@@ -35,6 +35,7 @@ def parse(text: str, *, source: str) -> list[Document]:
     Raises:
         GraphError: the text is neither YAML nor JSON; it names `source`, line and column.
     """
+    text = text.removeprefix("\ufeff")
     json_fault: json.JSONDecodeError | None = None
     if text.lstrip()[:1] in ("{", "["):
         try:

@@ -24,7 +24,8 @@ def fetch(model_uri: str, cache_dir: str) -> Path:
 
     Args:
         model_uri: a path, `file://...`, or any address that fsspec knows.
-        cache_dir: what comes from elsewhere is kept here, under a name made from its address, and not fetched again.
+        cache_dir: what comes from elsewhere is kept here, under a name made from its address, and not fetched again;
+            the user's own cache by default.
     Raises:
         TargetError: there is nothing at that place, or it cannot be fetched.
         MissingExtra: the address needs fsspec, or a package that fsspec needs for it.
@@ -79,7 +80,7 @@ def read_metadata(place: Path) -> dict[str, Any]:
 
 def _fetched(model_uri: str, cache_dir: str) -> Path:
     name = hashlib.sha256(model_uri.encode()).hexdigest()[:24]
-    kept = Path(cache_dir or tempfile.gettempdir()) / "models" / name
+    kept = (Path(cache_dir) if cache_dir else Path.home() / ".cache" / "infergraph" / "models") / name
     if kept.is_dir():
         return kept
     kept.parent.mkdir(parents=True, exist_ok=True)
