@@ -151,7 +151,7 @@ COMPONENTS: list[Case] = [
         "RawProtoModel.py",
         "RawProtoModel",
         {"request": _nd([[1]]), "reward": 0.25},
-        {"jsonData": {"reward": 0.25}},
+        {"jsonData": {"reward": 0.25}, "meta": {"puid": "raw"}},
         method="send_feedback",
     ),
     Case("RawJsonModel.py", "RawJsonModel", {"strData": "abc"}, {"jsonData": {"length": 3, "upper": "ABC"}}),

@@ -21,4 +21,4 @@ class CountingRouter(SeldonComponent):
         branch = routing or 0
         self.rewards[branch] += reward
         self.tries[branch] += 1
-        return [self.tries[branch], reward, 0 if truth is None else len(truth)]
+        return [branch, reward, 0 if truth is None else len(truth)]

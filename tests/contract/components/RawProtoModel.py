@@ -21,6 +21,7 @@ class RawProtoModel:
         assert isinstance(feedback, prediction_pb2.Feedback)
         document = json_format.MessageToDict(feedback)
         answer = prediction_pb2.SeldonMessage()
+        answer.meta.puid = "raw"
         answer.jsonData.struct_value.update({"reward": document["reward"]})
         assert seldon_message_to_json(answer)["jsonData"] == {"reward": document["reward"]}
         return answer
