@@ -1,6 +1,7 @@
 """Targets: finding and constructing what is served."""
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,3 +89,34 @@ def test_classes_factories_and_objects_are_constructed(folder: Path) -> None:
         construct(find("two_models:ready", folder), {"n": 2}, "t")
     with pytest.raises(TargetError, match="unexpected keyword argument 'm'"):
         construct(find("two_models:factory", folder), {"m": 2}, "t")
+
+
+def test_a_file_is_loaded_once_however_many_ask(folder: Path) -> None:
+    """Threads that ask for classes of one file at the same time all get them, from one module."""
+    (folder / "slow_file.py").write_text(
+        "import threading\nthreading.Event().wait(0.2)\n\nclass A:\n    pass\n\nclass B:\n    pass\n"
+    )
+    gate = threading.Barrier(4)
+    found = []
+
+    def ask(name: str) -> None:
+        gate.wait()
+        found.append(find(f"slow_file.py:{name}", folder))
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in "ABAB"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len(set(found)) == 2
+
+
+def test_files_of_one_name_in_several_folders_stay_apart(folder: Path) -> None:
+    """Files of one name in different folders are modules of their own, each loaded once."""
+    for number in range(3):
+        (folder / f"f{number}").mkdir()
+        (folder / f"f{number}" / "same.py").write_text(f"class A:\n    number = {number}\n")
+    classes = [find("same.py:A", folder / f"f{number}") for number in range(3)]
+    assert [found.number for found in classes] == [0, 1, 2]
+    assert classes == [find("same.py:A", folder / f"f{number}") for number in range(3)]

@@ -9,7 +9,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
+import threading
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +22,8 @@ from infergraph.errors import TargetError
 from infergraph.message import Method
 
 _HOOKS = frozenset(f"{method.value}{suffix}" for method in Method for suffix in ("", "_raw", "_rest", "_grpc"))
+
+_LOADING = threading.RLock()
 
 
 def find(target: str, folder: Path | None = None) -> Any:
@@ -84,14 +89,20 @@ def _module_of_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise TargetError(f"there is no file {path}")
     _put_on_path(path.parent)
-    loaded = sys.modules.get(path.stem)
-    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
-        return loaded
-    # A file may bear the name of an installed module: then it is loaded beside it, not instead of it.
-    name = path.stem if loaded is None and importlib.util.find_spec(path.stem) is None else f"_infergraph_{path.stem}"
-    found = importlib.util.find_spec(path.stem) if loaded is None else None
-    if found is not None and found.origin == str(path):
-        return importlib.import_module(path.stem)
+    with _LOADING:  # the nodes of a graph load side by side, and half a module must not be seen
+        # A file may bear the name of an installed module, or of one in another folder: then it is loaded beside it.
+        alias = f"_infergraph_{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"
+        for name in (path.stem, alias):
+            loaded = sys.modules.get(name)
+            if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+                return loaded
+        found = None if path.stem in sys.modules else importlib.util.find_spec(path.stem)
+        if found is not None and found.origin == str(path):
+            return importlib.import_module(path.stem)
+        return _executed(path, path.stem if found is None and path.stem not in sys.modules else alias)
+
+
+def _executed(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TargetError(f"{path} cannot be loaded as a Python module")
