@@ -13,6 +13,7 @@ from infergraph.graph import drawing, resolution, spec
 from infergraph.graph.compose import built_in, chain, combiner, component, model, packaged, remote, router
 from infergraph.graph.nodes import Deployment, Endpoint, Logger, Node, Predictor
 from infergraph.graph.resolution import Means, Resolution
+from infergraph.source import read_overrides
 
 FLOW = router(
     "choose",
@@ -84,7 +85,7 @@ def test_an_override_comes_first():
     """What `--node` says counts before what the file says, and may be an address."""
     node = Node("a", type="MODEL", component="m:C", fallback=Node("f", type="MODEL"))
     predictor = Predictor("p", node)
-    overrides = resolution.read_overrides(["a=http://h:1", "f=x.py:Y=Z"])
+    overrides = read_overrides(["a=http://h:1", "f=x.py:Y=Z"])
     found = resolution.resolve(predictor, Deployment(predictors=(predictor,)), overrides)
     assert found == {"a": Resolution(Means.REMOTE, "http://h:1"), "f": Resolution(Means.COMPONENT, "x.py:Y=Z")}
 
@@ -100,7 +101,7 @@ def test_the_transport_decides_for_endpoints_that_do_not():
 def test_overrides_of_another_form_are_refused(text):
     """An override is NAME=TARGET, and nothing else."""
     with pytest.raises(GraphError, match="must be NAME=TARGET"):
-        resolution.read_overrides([text])
+        read_overrides([text])
 
 
 def test_overrides_of_no_node_are_refused():

@@ -8,10 +8,10 @@ from infergraph import compat
 from infergraph.assembly import components, graphs
 from infergraph.assembly.components import construct
 from infergraph.assembly.graphs import assemble
-from infergraph.assembly.source import UnitSource, is_graph, source_of
 from infergraph.message import PredictiveUnit
 from infergraph.observe.ledger import Ledger, MemoryLedger
 from infergraph.settings import Settings
+from infergraph.source import UnitSource, is_graph, source_of
 
 __all__ = ["UnitSource", "assemble", "build", "build_for_tasks", "construct", "is_graph", "source_of"]
 

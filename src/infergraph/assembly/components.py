@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from infergraph import component
-from infergraph.assembly.source import UnitSource
 from infergraph.compat import error_handler
 from infergraph.component import Component, ComponentOptions
 from infergraph.observe.ledger import Ledger
 from infergraph.observe.user_metrics import UserMetrics
 from infergraph.settings import Settings
+from infergraph.source import UnitSource
 
 UNKNOWN_IMAGE = "NOT_IMPLEMENTED:NOT_IMPLEMENTED"
 

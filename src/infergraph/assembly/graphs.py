@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from infergraph import component
 from infergraph.assembly import components
-from infergraph.assembly.source import UnitSource
 from infergraph.errors import GraphError, TargetError
 from infergraph.graph import builtin, compose, remote, resolution, servers, spec
 from infergraph.graph.executor import Graph, GraphOptions, meta_mode
@@ -26,6 +25,7 @@ from infergraph.message import PredictiveUnit
 from infergraph.observe.ledger import Ledger, MemoryLedger
 from infergraph.observe.measured import Measured
 from infergraph.settings import Settings
+from infergraph.source import UnitSource
 
 _log = logging.getLogger(__name__)
 _MODELS_FOLDER = "models"

@@ -14,6 +14,7 @@ from rich.text import Text
 from infergraph.errors import GraphError
 from infergraph.graph import drawing, resolution, servers, spec
 from infergraph.graph.resolution import Means
+from infergraph.source import read_overrides
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A SeldonDeployment, YAML or JSON.", show_default=False)]
 Nodes = Annotated[
@@ -56,7 +57,7 @@ def check(
 
     Example: infergraph check deployment.yaml
     """
-    overrides = resolution.read_overrides(node or [])
+    overrides = read_overrides(node or [])
     try:
         checked = _check(_read(file), str(file), overrides, cluster=cluster)
     except GraphError as fault:
@@ -85,7 +86,7 @@ def show(
 
     Example: infergraph show deployment.yaml --svg graph.svg
     """
-    overrides = resolution.read_overrides(node or [])
+    overrides = read_overrides(node or [])
     deployments = [spec.default(deployment) for deployment in spec.read(_read(file), source=str(file))]
     resolution.check_overrides(deployments, overrides)
     found = [(deployment, each) for deployment in deployments for each in deployment.predictors]

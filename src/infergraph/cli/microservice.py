@@ -7,9 +7,12 @@ Mended: `--debug false` is false, `TRACING=true` and lower-case log levels are u
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
+
+import typer
 
 from infergraph import settings
 from infergraph.cli.serving import serve_target
@@ -21,6 +24,17 @@ _SERVICE_TYPES = ("MODEL", "ROUTER", "TRANSFORMER", "COMBINER", "OUTPUT_TRANSFOR
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 DEFAULTS: dict[str, Any] = {"host": "0.0.0.0", "tasks": False, "keepalive_s": 75.0}
 """Settings whose defaults differ from those of `serve`."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the program's; its arguments are read by a parser of its own, as the original reads them."""
+    own = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    app.command("microservice", context_settings=own, add_help_option=False)(microservice)
+
+
+def microservice(context: typer.Context) -> None:
+    """Serve with the flags and environment of seldon-core-microservice, for existing images and manifests."""
+    run(context.args, os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,11 +8,10 @@ from typing import NoReturn
 
 import msgspec
 
-from infergraph import assembly
 from infergraph.errors import TargetError
-from infergraph.graph import resolution
 from infergraph.serving import supervisor
 from infergraph.settings import Settings
+from infergraph.source import is_graph, read_overrides, source_of
 
 _CURL = """curl -s http://ADDRESS -H 'Content-Type: application/json' -d '{"data":{"ndarray":[[1,2]]}}'"""
 
@@ -31,7 +30,7 @@ def serve_target(
     Raises: StartupFault for what can be known before anything starts.
     """
     _check_file(target)
-    source = assembly.source_of(target, settings, nodes=resolution.read_overrides(tuple(nodes)), predictor=predictor)
+    source = source_of(target, settings, nodes=read_overrides(nodes), predictor=predictor)
     plan = supervisor.Plan(
         settings=msgspec.to_builtins(settings),
         source=msgspec.to_builtins(source),
@@ -44,8 +43,8 @@ def serve_target(
 
 def _check_file(target: str) -> None:
     """A file that is not there is told at once, not after the workers have started."""
-    file = target.partition("#")[0] if assembly.is_graph(target) else target.partition(":")[0]
-    if (assembly.is_graph(target) or file.endswith(".py")) and not Path(file).is_file():
+    file = target.partition("#")[0] if is_graph(target) else target.partition(":")[0]
+    if (is_graph(target) or file.endswith(".py")) and not Path(file).is_file():
         raise TargetError(f"there is no file {file}")
 
 
@@ -56,7 +55,7 @@ def _watched(target: str) -> tuple[str, ...]:
 
 def _banner(target: str, settings: Settings) -> str:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    path = "api/v1.0/predictions" if assembly.is_graph(target) else "predict"
+    path = "api/v1.0/predictions" if is_graph(target) else "predict"
     lines = [f"serving {target}", f"  REST     http://{host}:{{http_port}}   (documents: /docs)"]
     if settings.grpc:
         lines.append(f"  gRPC     {host}:{{grpc_port}}")

@@ -50,20 +50,6 @@ class Resolution(msgspec.Struct, frozen=True):
         return self.target
 
 
-def read_overrides(given: list[str] | tuple[str, ...]) -> dict[str, str]:
-    """The targets of nodes from `NAME=TARGET` texts.
-
-    Raises: GraphError for a text of another form.
-    """
-    overrides = {}
-    for text in given:
-        name, equals, target = text.partition("=")
-        if not (name and equals and target):
-            raise GraphError(f"--node {text!r} must be NAME=TARGET, such as classifier=mymodels:Classifier")
-        overrides[name] = target
-    return overrides
-
-
 def resolve(predictor: Predictor, deployment: Deployment, overrides: Mapping[str, str]) -> dict[str, Resolution]:
     """What answers at each node of `predictor`, by name, fallback nodes too.
 

@@ -1,13 +1,15 @@
-"""What is served, as plain values that cross processes."""
+"""What is served, as plain values that cross processes; light, since the command line and the supervisor import it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from infergraph.errors import SettingsError
 from infergraph.settings import Settings
 
 GRAPH_ENDINGS = (".yaml", ".yml", ".json")
@@ -66,3 +68,17 @@ def source_of(
 def is_graph(target: str) -> bool:
     """Whether a target names a graph file."""
     return target.partition("#")[0].endswith(GRAPH_ENDINGS)
+
+
+def read_overrides(given: Sequence[str]) -> dict[str, str]:
+    """The targets of nodes from `NAME=TARGET` texts.
+
+    Raises: SettingsError for a text of another form.
+    """
+    overrides = {}
+    for text in given:
+        name, equals, target = text.partition("=")
+        if not (name and equals and target):
+            raise SettingsError(f"--node {text!r} must be NAME=TARGET, such as classifier=mymodels:Classifier")
+        overrides[name] = target
+    return overrides

@@ -1,0 +1,43 @@
+"""`infergraph serve`: serve a class or a graph."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from infergraph import settings
+from infergraph.cli import options
+from infergraph.cli.serving import serve_target
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the program's."""
+    app.command("serve")(options.with_settings(serve))
+
+
+def serve(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="What to serve: module:Class, path/to/file.py:Class, package.module.Class, MyModel, "
+            "or a SeldonDeployment file (.yaml, .json).",
+        ),
+    ],
+    given: options.Given,
+    node: Annotated[
+        list[str] | None,
+        typer.Option("--node", metavar="NAME=TARGET", help="Run this node of a graph in process.", show_default=False),
+    ] = None,
+    predictor: Annotated[
+        str, typer.Option("--predictor", metavar="NAME", help="Which predictor of a graph file.", show_default=False)
+    ] = "",
+    reload: Annotated[bool, typer.Option("--reload", help="Restart when a source file changes.")] = False,
+) -> None:
+    """Serve a class or a graph over REST and gRPC, and as a task endpoint.
+
+    Example: infergraph serve mymodel.py:MyModel --workers 2
+    """
+    loaded = settings.load(os.environ, given)
+    serve_target(target, loaded.settings, nodes=node or (), predictor=predictor, reload=reload)

@@ -1,0 +1,60 @@
+"""`infergraph settings`: what is set, and where it came from."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from infergraph import settings
+from infergraph.cli import options
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the program's."""
+    app.command("settings")(show_settings)
+
+
+def show_settings(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Every setting, its value, where it came from, and what it means.
+
+    Example: infergraph settings --json
+    """
+    loaded = settings.load(os.environ, {})
+    rows = settings.describe()
+    values = {row.name: options.shown(getattr(loaded.settings, row.name)) for row in rows}
+    if as_json:
+        Console(soft_wrap=True).print_json(data=[_as_json(row, values, loaded) for row in rows])
+    elif not sys.stdout.isatty():
+        for row in rows:
+            typer.echo(f"{row.name}={values[row.name]}\t{loaded.origins[row.name]}\t{row.help}")
+    else:
+        _print_table(rows, values, loaded)
+
+
+def _as_json(row: settings.Described, values: dict[str, Any], loaded: settings.Loaded) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "value": values[row.name],
+        "origin": loaded.origins[row.name],
+        "type": row.type,
+        "unit": row.unit,
+        "environment": list(row.env),
+        "help": row.help,
+    }
+
+
+def _print_table(rows: list[settings.Described], values: dict[str, Any], loaded: settings.Loaded) -> None:
+    table = Table("setting", "value", "from", "meaning", box=None, pad_edge=False)
+    for row in rows:
+        origin = loaded.origins[row.name]
+        value = f"{values[row.name]} {row.unit}".strip()
+        table.add_row(row.name, value, origin, row.help, style=None if origin == "default" else "bold")
+    Console(width=max(100, shutil.get_terminal_size().columns)).print(table)
