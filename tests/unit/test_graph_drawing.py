@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from infergraph.errors import GraphError
+from infergraph.errors import GraphError, SettingsError
 from infergraph.graph import drawing, resolution, spec
 from infergraph.graph.compose import built_in, chain, combiner, component, model, packaged, remote, router
 from infergraph.graph.nodes import Deployment, Endpoint, Logger, Node, Predictor
@@ -100,7 +100,7 @@ def test_the_transport_decides_for_endpoints_that_do_not():
 @pytest.mark.parametrize("text", ["a", "=x", "a=", "a:b"])
 def test_overrides_of_another_form_are_refused(text):
     """An override is NAME=TARGET, and nothing else."""
-    with pytest.raises(GraphError, match="must be NAME=TARGET"):
+    with pytest.raises(SettingsError, match="must be NAME=TARGET"):
         read_overrides([text])
 
 
