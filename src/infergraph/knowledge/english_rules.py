@@ -6,11 +6,12 @@ nouns:  [Ann] is the CEO of [Acme] · [Ann], CEO of [Acme], … · [Acme]'s chai
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from infergraph.knowledge.records import Triple
 from infergraph.knowledge.schema import ENGLISH
+from infergraph.knowledge.spans import Span
 
 Token = Any
 Doc = Any
@@ -223,6 +224,8 @@ def _holders(noun: Token) -> list[Token]:
     return holders + _children(noun, "appos")
 
 
-def entities_of(doc: Doc) -> Sequence[tuple[str, str]]:
-    """The entities that are kept, as (text, type by code), in order."""
-    return [(entity.text, TYPES[entity.label_]) for entity in doc.ents if entity.label_ in TYPES]
+def spans_of(doc: Doc) -> list[Span]:
+    """Where the entities that are kept stand, in order, types by code."""
+    return [
+        Span(entity.start_char, entity.end_char, TYPES[entity.label_]) for entity in doc.ents if entity.label_ in TYPES
+    ]

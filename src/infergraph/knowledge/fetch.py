@@ -63,11 +63,9 @@ def fetch(name: str, folder: Path, *, archives: Path | None = None) -> Path:
         return target
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        if archives is None:
-            archives = Path(scratch)
-            _download(distribution, archives)
+        archive = find_archive(distribution, archives) if archives else download(distribution, Path(scratch))
         made = Path(scratch) / file_name
-        convert(_find(distribution, archives), made)
+        convert(archive, made)
         made.replace(target)
     return target
 
@@ -79,7 +77,11 @@ def download_command(distribution: Distribution, requirements: Path, target: Pat
     return [sys.executable, "-m", "pip", "download", *options, "--dest", str(target), "-r", str(requirements)]
 
 
-def _download(distribution: Distribution, target: Path) -> None:
+def download(distribution: Distribution, target: Path) -> Path:
+    """The archive of `distribution`, downloaded into the folder `target`, its digest checked.
+
+    Raises: TargetError for a failed download.
+    """
     requirements = target / "requirements.txt"
     requirements.write_text(distribution.requirement + "\n", encoding="utf-8")
     command = download_command(distribution, requirements, target)
@@ -94,10 +96,14 @@ def _download(distribution: Distribution, target: Path) -> None:
             f"pip could not download {distribution.name} {distribution.version}: {reason[0]} "
             "(an archive downloaded elsewhere is read with --archives FOLDER)"
         )
+    return find_archive(distribution, target)
 
 
-def _find(distribution: Distribution, folder: Path) -> Path:
-    """The archive of `distribution` in `folder`, its digest checked."""
+def find_archive(distribution: Distribution, folder: Path) -> Path:
+    """The archive of `distribution` in `folder`, its digest checked.
+
+    Raises: TargetError if it is not there, or of other bytes.
+    """
     ending = "*.whl" if distribution.is_wheel else "*.tar.gz"
     stem = distribution.name.lower().replace("-", "_")
     for path in sorted(folder.glob(ending)):
