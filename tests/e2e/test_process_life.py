@@ -15,10 +15,10 @@ import pytest
 
 from e2e.process_run import (
     PORTS,
-    TESTS,
     Supervised,
     children_of,
     command_of,
+    environment,
     is_alive,
     plan_of,
     start,
@@ -215,7 +215,7 @@ def test_a_plan_can_take_over_the_process_that_made_it(tmp_path: Path) -> None:
             [sys.executable, "-c", code, str(plan)],
             stderr=log,
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
+            env=environment(),
         )
     running = Supervised(process, errors)
     try:
@@ -249,14 +249,7 @@ def test_the_supervisor_imports_nothing_heavy() -> None:
 def test_reload_without_its_package_says_what_to_install(tmp_path: Path) -> None:
     """Source watching without watchfiles is exit 2 with the command that installs it."""
     (tmp_path / "watchfiles.py").write_text("raise ImportError('not here')")
-    os.environ["PYTHONPATH"], before = str(tmp_path), os.environ.get("PYTHONPATH")
-    try:
-        running = start(plan_of(reload_paths=(str(tmp_path),)), tmp_path)
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+    running = start(plan_of(reload_paths=(str(tmp_path),)), tmp_path, tmp_path)
     assert running.wait_exit() == 2
     assert "pip install 'infergraph[reload]'" in running.errors.read_text()
 
@@ -266,19 +259,25 @@ def test_a_terminal_sees_the_banner_and_its_closing_ends_the_service(tmp_path: P
     plan = plan_of({"log_format": "auto"}, banner="curl http://{host}:{http_port}/live")
     file = tmp_path / "plan.json"
     file.write_bytes(msgspec.json.encode(plan))
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ["PYTHONPATH"] = str(TESTS)
-        fd = os.open(file, os.O_RDONLY)
-        os.set_inheritable(fd, True)
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "infergraph.serving.supervisor", "--plan-fd", str(fd)])
+    code = (
+        "import os, sys\n"
+        "os.open(os.ttyname(0), os.O_RDWR)\n"  # the first terminal that a new session opens is its own
+        "fd = os.open(sys.argv[1], os.O_RDONLY)\n"
+        "os.set_inheritable(fd, True)\n"
+        "module = ['-P', '-m', 'infergraph.serving.supervisor', '--plan-fd', str(fd)]\n"
+        "os.execv(sys.executable, [sys.executable, *module])\n"
+    )
+    ours, theirs = pty.openpty()
+    ends = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    command = [sys.executable, "-c", code, str(file)]
+    process = subprocess.Popen(command, **ends, start_new_session=True, env=environment())
+    os.close(theirs)
     text = ""
     while "curl http://127.0.0.1:" not in text:
-        text += os.read(terminal, 4096).decode()
-    workers = children_of(pid)
+        text += os.read(ours, 4096).decode()
+    workers = children_of(process.pid)
     assert len(workers) == 1
     assert "{" not in text
-    os.close(terminal)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    os.close(ours)
+    assert process.wait(60) == 0
     assert not any(is_alive(worker) for worker in workers)

@@ -130,7 +130,8 @@ class Supervisor:
         self._selector.register(wakeup, selectors.EVENT_READ, self._signalled)
         if self._watch is not None:
             self._selector.register(self._watch, selectors.EVENT_READ, self._source_changed)
-        log.info("listening", extra={"host": self._settings.host, **self._ports.numbers()})
+        addresses = {"host": self._settings.host, **self._ports.numbers()}
+        log.info("listening", extra={"command": self._plan.command, **addresses})
         self._crew.start(time.monotonic())
         while not self._finished():
             self._tick()
