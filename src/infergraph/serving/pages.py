@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -64,8 +63,3 @@ async def _faulted(request: Request, error: Exception) -> Response:
 async def _broken(request: Request, error: Exception) -> Response:
     _log.error("a request to %s failed", request.url.path, exc_info=error)
     return response(answers.of_bug(error, request.headers.get("seldon-puid", "")))
-
-
-def routes(unit: Any) -> list[BaseRoute]:
-    """The document pages."""
-    return []

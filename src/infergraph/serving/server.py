@@ -15,13 +15,14 @@ from typing import Any, TypeAlias
 
 import msgspec
 import uvicorn
+from starlette.routing import BaseRoute
 
 from infergraph import assembly, compat
 from infergraph.errors import MissingExtra, NotReady
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
-from infergraph.serving import custom_service, pages
+from infergraph.serving import custom_service, documents, pages
 from infergraph.serving.answers import Answer
 from infergraph.serving.drain import drain_http
 from infergraph.serving.grpc import Grpc
@@ -109,6 +110,7 @@ class Server:
         self._built = assembly.build(self._source, context.ledger)
         self._is_graph = assembly.is_graph(self._source.target)
         self._unit = Door(Measured(self._built, context.ledger))
+        self._is_open = False
         self._http = self._make_http()
         self._grpc = Grpc(
             self._unit,
@@ -126,6 +128,7 @@ class Server:
         if not self._context.opens_early:
             await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stops = [] if stopping.done() else await self._open()
+        self._is_open = True
         self._context.listening()
         announcing = asyncio.create_task(self._announce(loading))
         order = await stopping
@@ -176,8 +179,8 @@ class Server:
         other = pages.application([*rest.routes(), *self._more_routes()], settings)
         return Http(table, other, self._http_options(), self._accounting)
 
-    def _more_routes(self) -> list[Any]:
-        return list(pages.routes(self._unit))
+    def _more_routes(self) -> list[BaseRoute]:
+        return documents.routes(self._unit, self._settings.metrics_path)
 
     def _http_options(self) -> HttpOptions:
         settings = self._settings
@@ -224,7 +227,8 @@ class Server:
         return stop
 
     async def _is_ready(self) -> bool:
-        return not self._context.stopping.is_set() and await self._unit.ready()
+        # Both ports: who is told "ready" over HTTP may call over gRPC next.
+        return self._is_open and not self._context.stopping.is_set() and await self._unit.ready()
 
     # ── gRPC ────────────────────────────────────────────────────────────────────────────────────────────────────
 
