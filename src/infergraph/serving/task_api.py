@@ -109,10 +109,7 @@ class _Api:
         self._settings = settings
 
     async def _document(self, task: Task) -> dict[str, Any]:
-        paused = ""
-        if task.state is State.RUNNING:
-            note = (await self._service.engine()).note
-            paused = note.paused if note is not None else ""
+        paused = await self._service.paused() if task.state is State.RUNNING else ""
         return document(task, position=await self._service.position(task), paused=paused)
 
     async def list(self, request: Request, id: str) -> Response:
@@ -131,12 +128,12 @@ class _Api:
             limit=max(1, min(limit, _PAGE_LIMIT)),
         )
         tasks = await self._service.listing(wanted)
-        engine = await self._service.engine()
+        counts, paused = await self._service.counts(), await self._service.paused()
         return _json(
             {
-                "tasks": [document(task, paused=engine.note.paused if engine.note else "") for task in tasks],
+                "tasks": [document(task, paused=paused) for task in tasks],
                 "next": tasks[-1].seq if len(tasks) == wanted.limit else None,
-                "counts": {state.value: count for state, count in engine.counts.items()},
+                "counts": {state.value: count for state, count in counts.items()},
             }
         )
 

@@ -80,7 +80,7 @@ class LineReader:
         pieces = []
         offset, line = piece.offset, piece.line
         while offset < piece.end:
-            part = self.cut(offset, line, lines=step, bytes=piece.size)
+            part = self.take(offset, line, min(step, piece.line + piece.lines - line))
             pieces.append(part)
             offset, line = part.end, line + part.lines
         return pieces

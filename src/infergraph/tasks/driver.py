@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 
 from infergraph.errors import StartupFault, StorageFull
+from infergraph.observe import logs
 from infergraph.settings import Settings
 from infergraph.tasks import heap, kinship
 from infergraph.tasks.clocks import Clocks
@@ -293,7 +294,7 @@ class DriverOrders(msgspec.Struct, frozen=True, kw_only=True):
 
 def make_engine(orders: DriverOrders, settings: Settings, data: DataFolder, clocks: Clocks) -> Engine:
     """The engine that the settings ask for. Raises: StartupFault if it cannot be had."""
-    plan = Plan(orders.factory, orders.source, orders.path or sys.path)
+    plan = Plan(orders.factory, orders.source, orders.path or sys.path, orders.settings)
     return LocalEngine(plan, clocks.steady, wake_fd=data.open_wake())
 
 
@@ -303,6 +304,7 @@ def drive(orders: DriverOrders) -> None:
     Raises: StartupFault if it cannot start as asked.
     """
     settings = msgspec.convert(orders.settings, Settings)
+    logs.configure(settings)
     clocks = Clocks()
     data = DataFolder(Path(orders.data_dir))
     data.prepare()
@@ -310,9 +312,13 @@ def drive(orders: DriverOrders) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    while not (lock := data.try_lock()):
+    lock = data.try_lock()
+    if lock is None:
+        _log.warning("another process drives the tasks of %s; this one waits to take its place", data.root)
+    while lock is None:
         if stop.wait(0.05):
             return
+        lock = data.try_lock()
     engine = make_engine(orders, settings, data, clocks)
     driver = Driver(data, store, engine, settings, clocks, pid=os.getpid())
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -331,10 +337,6 @@ def drive(orders: DriverOrders) -> None:
 def main() -> int:
     """Read orders from standard input and drive; the exit code."""
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=DriverOrders)
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s task driver: %(message)s",
-        level=orders.settings.get("log_level", "INFO").upper(),
-    )
     kinship.die_with_parent(orders.parent, sys.stdin.fileno())
     heap.keep_freed_memory()
     try:

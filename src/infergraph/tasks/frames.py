@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -27,11 +27,13 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
         factory: "module:function" that makes the unit from `source`.
         source: the unit's description, JSON.
         path: the driver's import path.
+        settings: `Settings` as builtins, for the logs.
     """
 
     factory: str
     source: str
     path: list[str]
+    settings: dict[str, Any]
 
 
 class Key(msgspec.Struct, frozen=True, array_like=True):

@@ -94,7 +94,7 @@ class LocalEngine(Engine):
         clock: Callable[[], float],
         *,
         wake_fd: int = -1,
-        command: Sequence[str] = (sys.executable, "-m", "infergraph.tasks.worker"),
+        command: Sequence[str] = (sys.executable, "-P", "-m", "infergraph.tasks.worker"),
     ) -> None:
         super().__init__(clock)
         self._plan = plan

@@ -147,6 +147,15 @@ class TaskService:
         """How the engine does, for people."""
         return await self._read(self._describe_engine)
 
+    async def counts(self) -> dict[State, int]:
+        """How many tasks are in each state."""
+        return await self._read(self._store.counts)
+
+    async def paused(self) -> str:
+        """Why no work is handed out; empty if it is."""
+        note, _ = await self._read(self._note)
+        return note.paused if note is not None else ""
+
     def _look(self) -> tuple[Availability, str]:
         if self.unit_failed():
             return Availability.BROKEN, "the component failed to load"

@@ -315,7 +315,7 @@ class Workbench:
         elif mark.failed == mark.done:
             self._fail(run, f"every line failed; the last: {run.last_error}")
         else:
-            self._close(run, State.FINISHED, "", digest)
+            self._close(run, State.FINISHED, run.last_error, digest)
 
     def _read_digest(self, run: Run) -> str | None:
         """The checksum of an output that an earlier run began, read by a thread; None while it reads."""

@@ -19,7 +19,8 @@ import msgspec
 
 from infergraph.errors import Fault
 from infergraph.message import PredictiveUnit
-from infergraph.settings import RowMode
+from infergraph.observe import logs
+from infergraph.settings import RowMode, Settings
 from infergraph.tasks import heap, kinship
 from infergraph.tasks.files import write_all
 from infergraph.tasks.frames import Answer, Command, Dropped, FrameReader, LoadFailed, Order, Plan, Ready, frame
@@ -149,9 +150,9 @@ def main(arguments: list[str]) -> None:
     orders_fd, replies_fd, life_fd, parent = map(int, arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     kinship.die_with_parent(parent, life_fd)
-    logging.basicConfig(format="%(asctime)s %(levelname)s task worker %(process)d: %(message)s", level=logging.INFO)
     heap.keep_freed_memory()
     plan = read_plan(orders_fd)
+    logs.configure(msgspec.convert(plan.settings, Settings))
     sys.path[:] = plan.path
     os.set_blocking(orders_fd, False)
     asyncio.run(work(plan, orders_fd, replies_fd))

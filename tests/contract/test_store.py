@@ -1,0 +1,387 @@
+"""The promises of the task store: nothing changes but by compare-and-set, and what was said is on the disk."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infergraph.errors import Overloaded, SettingsError, StorageFull, TaskConflict
+from infergraph.tasks import schema
+from infergraph.tasks.store import Listing, Store
+from infergraph.tasks.task import ALIVE, ENDED, NewTask, Progress, State, Task, Watermark
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A new store."""
+    made = Store(tmp_path / "tasks.db")
+    yield made
+    made.close()
+
+
+def new(id: str, **more: object) -> NewTask:
+    """A submission of ten lines."""
+    values = {"folder": f"folder-{id}", "input_bytes": 100, "input_end": 99, "input_sha256": "a" * 64, "total": 10}
+    return NewTask(**{"id": id, **values, **more})  # type: ignore[arg-type]
+
+
+def accept(store: Store, id: str, **more: object) -> Task:
+    """A task that was just accepted."""
+    return store.accept(new(id, **more), now=NOW, queue_limit=1000).task
+
+
+def running(store: Store, id: str) -> Task:
+    """A task in work."""
+    task = store.claim(accept(store, id).seq, now=NOW)
+    assert task is not None
+    return task
+
+
+def ended(store: Store, id: str, *, at: float = NOW, state: State = State.FINISHED, failed: int = 0) -> Task:
+    """A task that has ended."""
+    task = running(store, id)
+    mark = Watermark(in_off=99, out_off=50, err_off=failed, done=10, failed=failed)
+    store.advance(task.seq, mark, Progress(retries=0, kills=0, rate=1.0, worked_s=1.0))
+    assert store.end(task.seq, state, now=at, error="", sha256="", word=None)
+    found = store.find(id)
+    assert found is not None
+    return found
+
+
+def test_an_accepted_task_is_found_as_it_was_given(store: Store) -> None:
+    """What was accepted is read back whole, waiting, at the start of its input."""
+    task = accept(store, "t", priority=3, rows="object", webhook="http://h/", idempotency_key="k")
+    assert store.find("t") == store.find_seq(task.seq) == store.find_key("k") == task
+    assert (task.state, task.in_off, task.done, task.total, task.priority) == (State.WAITING, 0, 0, 10, 3)
+    assert store.has_folder("folder-t")
+    assert store.find("other") is None
+
+
+@pytest.mark.parametrize(
+    "id", ["../evil", "a/b", "CON", "x\0y", "中" * 200, "a\nb", "😀", " ", "%2F", "Robert'); drop"]
+)
+def test_any_text_is_an_id(store: Store, id: str) -> None:
+    """An id is only a name: every text is kept as it is and told apart from every other."""
+    accept(store, id)
+    accept(store, id + "!", folder="another")
+    found = store.find(id)
+    assert found is not None
+    assert found.id == id
+    assert store.stop(id, ALIVE)
+    assert store.find(id + "!") is not None
+
+
+def test_the_same_bytes_again_are_the_same_task(store: Store) -> None:
+    """A repeated submission changes nothing, in whatever state the task is."""
+    first = ended(store, "t")
+    again = store.accept(new("t", folder="second"), now=NOW, queue_limit=1)
+    assert again == (first, False, "")
+    assert not store.has_folder("second")
+
+
+def test_other_bytes_under_the_same_id_are_refused(store: Store) -> None:
+    """A task cannot be replaced by another while it waits, runs or is finished."""
+    accept(store, "t")
+    with pytest.raises(TaskConflict, match="other bytes"):
+        accept(store, "t", folder="second", input_sha256="b" * 64)
+
+
+def test_an_idempotency_key_finds_its_task(store: Store) -> None:
+    """A key that was used names the task it made, also when the second submission has another id."""
+    first = accept(store, "one", idempotency_key="k")
+    again = store.accept(new("two", folder="second", idempotency_key="k"), now=NOW, queue_limit=1000)
+    assert again.task == first
+    with pytest.raises(TaskConflict):
+        accept(store, "three", folder="third", idempotency_key="k", input_sha256="b" * 64)
+
+
+def test_a_failed_task_starts_afresh(store: Store) -> None:
+    """The id of a failed task may be used again, by any bytes; its old folder is named so that it can go."""
+    old = ended(store, "t", state=State.FAILED, failed=10)
+    accepted = store.accept(new("t", folder="second", input_sha256="b" * 64), now=NOW, queue_limit=1000)
+    assert accepted.created
+    assert accepted.replaced == old.folder
+    assert (accepted.task.state, accepted.task.done, accepted.task.error) == (State.WAITING, 0, "")
+    assert store.lines_done() == (10, 10)
+
+
+def test_a_task_that_is_being_stopped_is_told_apart(store: Store) -> None:
+    """While its predecessor is being stopped, an id is taken by nobody, with a reason that says: try again."""
+    accept(store, "t")
+    store.stop("t", ALIVE)
+    with pytest.raises(TaskConflict) as caught:
+        accept(store, "t", folder="second")
+    assert caught.value.reason == "TASK_STOPPING"
+
+
+def test_the_queue_is_bounded(store: Store) -> None:
+    """Waiting and running tasks count against the limit; ended ones do not; the bound holds under concurrency."""
+    ended(store, "old")
+    running(store, "r")
+    outcomes = []
+
+    def submit(number: int) -> None:
+        try:
+            store.accept(new(f"t{number}"), now=NOW, queue_limit=5)
+            outcomes.append("in")
+        except Overloaded:
+            outcomes.append("full")
+
+    threads = [threading.Thread(target=submit, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["full"] * 8 + ["in"] * 4
+    assert store.alive() == 5
+
+
+def test_states_change_by_compare_and_set_alone(store: Store) -> None:
+    """Each change happens from its own state only; the loser of a race is told and changes nothing."""
+    task = accept(store, "t")
+    mark = Watermark(in_off=1, out_off=1, err_off=0, done=1, failed=0)
+    progress = Progress(retries=0, kills=0, rate=0.0, worked_s=0.0)
+    assert not store.release(task.seq)
+    assert not store.advance(task.seq, mark, progress)
+    assert not store.end(task.seq, State.FINISHED, now=NOW, error="", sha256="", word=None)
+    assert not store.erase(task.seq, why="stopped", now=NOW)
+    assert not store.retry("t")
+    assert not store.stop("t", ENDED)
+    assert store.find("t") == task
+
+    assert store.claim(task.seq, now=NOW) is not None
+    assert store.claim(task.seq, now=NOW) is None
+    assert store.stop("t", {State.RUNNING})
+    assert not store.stop("t", {State.RUNNING})
+    assert not store.advance(task.seq, mark, progress)
+    assert not store.end(task.seq, State.FINISHED, now=NOW, error="", sha256="", word=b"never")
+    assert store.erase(task.seq, why="stopped", now=NOW)
+    assert not store.erase(task.seq, why="stopped", now=NOW)
+    assert store.find("t") is None
+    assert store.gone("t") == ("stopped", NOW)
+    assert store.due(now=NOW, limit=10) == []
+
+
+def test_one_of_many_claims_wins(tmp_path: Path, store: Store) -> None:
+    """Of several stores over one file, exactly one gets a waiting task."""
+    task = accept(store, "t")
+    others = [Store(tmp_path / "tasks.db") for _ in range(4)]
+    won = []
+    threads = [
+        threading.Thread(target=lambda other=other: won.append(other.claim(task.seq, now=NOW) is not None))
+        for other in others
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for other in others:
+        other.close()
+    assert sorted(won) == [False, False, False, True]
+
+
+def test_the_watermark_is_the_whole_checkpoint(store: Store) -> None:
+    """A restart finds exactly the watermark that was last moved, and the task waiting again."""
+    task = running(store, "t")
+    store.stall(task.seq)
+    store.stall(task.seq)
+    stalled = store.find("t")
+    assert stalled is not None
+    assert stalled.stalls == 2
+    mark = Watermark(in_off=40, out_off=70, err_off=20, done=4, failed=1)
+    assert store.advance(task.seq, mark, Progress(retries=2, kills=1, rate=8.0, worked_s=0.5, error="line 2: no"))
+    assert store.recover() == 1
+    found = store.find("t")
+    assert found is not None
+    assert (found.in_off, found.out_off, found.err_off, found.done, found.failed) == (40, 70, 20, 4, 1)
+    assert (found.state, found.stalls, found.retries, found.kills) == (State.WAITING, 0, 2, 1)
+
+
+def test_waiting_tasks_come_by_priority_then_age(store: Store) -> None:
+    """The queue is first come first served within a priority, and each task knows its place."""
+    for id, priority in (("a", 0), ("b", 5), ("c", 0), ("d", 5), ("e", -1)):
+        accept(store, id, priority=priority)
+    order = store.waiting(10)
+    assert [task.id for task in order] == ["b", "d", "a", "c", "e"]
+    assert [store.position(task) for task in order] == [0, 1, 2, 3, 4]
+    accept(store, "small", input_bytes=5, priority=-9)
+    assert [task.id for task in store.waiting(1, largest_bytes=5)] == ["small"]
+
+
+def test_the_list_pages_without_gaps_and_doubles(store: Store) -> None:
+    """Pages by `before` give every task of the wanted states once, newest first, while new ones arrive."""
+    for number in range(25):
+        (ended if number % 2 else accept)(store, f"t{number}")
+    seen: list[str] = []
+    before = None
+    while page := store.listing(Listing(states=(State.WAITING,), before=before, limit=5)):
+        seen += [task.id for task in page]
+        before = page[-1].seq
+        accept(store, f"late{before}")
+    assert seen == [f"t{number}" for number in range(24, -1, -2)]
+    assert [task.id for task in store.listing(Listing(prefix="t2", limit=3))] == ["t24", "t23", "t22"]
+    counts = store.counts()
+    assert counts[State.FINISHED] == 12
+    assert counts[State.FAILED] == 0
+
+
+def test_pages_are_found_by_index(store: Store) -> None:
+    """What is asked often is answered from an index or by walking back from the newest task, never by a full sort."""
+    asked = {
+        "select * from task where state = 'waiting' order by priority desc, seq limit 4": "task_queue",
+        "select count(*) from task where state in ('waiting', 'running')": "task_",
+        "select id from task indexed by task_listing where state in ('failed') order by seq desc": "task_listing",
+        "select id from task not indexed where state in ('failed', 'finished') order by seq desc": "SCAN task",
+        "select 1 from task where folder = 'x'": "sqlite_autoindex_task",
+    }
+    for question, used in asked.items():
+        plan = " ".join(row[3] for row in store._read(f"explain query plan {question}"))
+        assert used in plan, plan
+        assert "TEMP B-TREE" not in plan, plan
+
+
+def test_retry_goes_round_again_or_goes_on(store: Store) -> None:
+    """A task that got to its end starts a new round; one that failed half-way goes on at its watermark."""
+    ended(store, "t", failed=2)
+    assert store.retry("t")
+    task = store.find("t")
+    assert task is not None
+    assert (task.state, task.round, task.in_off, task.done, task.failed) == (State.WAITING, 1, 0, 0, 0)
+    half = running(store, "half")
+    mark = Watermark(in_off=40, out_off=70, err_off=0, done=4, failed=0)
+    store.advance(half.seq, mark, Progress(retries=0, kills=0, rate=0.0, worked_s=0.0))
+    store.end(half.seq, State.FAILED, now=NOW, error="the unit cannot be loaded", sha256="", word=None)
+    assert store.retry("half")
+    task = store.find("half")
+    assert task is not None
+    assert (task.state, task.round, task.in_off, task.done, task.error) == (State.WAITING, 0, 40, 4, "")
+
+
+def test_retention_takes_the_oldest_ends_first(store: Store) -> None:
+    """By age, by count and by bytes: only ended tasks expire, those that ended first before others."""
+    for number in range(6):
+        ended(store, f"t{number}", at=NOW + number)
+    accept(store, "waits")
+
+    def ids(**limits: object) -> list[str]:
+        given = {"older_than": None, "keep_count": 0, "keep_bytes": 0, "limit": 10, **limits}
+        return [task.id for task in store.expired(**given)]  # type: ignore[arg-type]
+
+    assert ids() == []
+    assert ids(older_than=NOW + 2) == ["t0", "t1"]
+    assert ids(keep_count=4) == ["t0", "t1"]
+    assert ids(keep_bytes=450) == ["t0", "t1", "t2"]
+    assert ids(keep_count=1, limit=2) == ["t0", "t1"]
+    assert store.stop_ended([task.seq for task in store.in_state(State.FINISHED)]) == 6
+
+
+def test_word_of_an_end_is_kept_until_it_arrives(store: Store) -> None:
+    """The outbox gets its entry with the end itself, and gives it out again until it is delivered."""
+    task = store.claim(accept(store, "t", webhook="http://hook/").seq, now=NOW)
+    assert task is not None
+    store.end(task.seq, State.FAILED, now=NOW, error="no", sha256="", word=b"{}")
+    (delivery,) = store.due(now=NOW, limit=10)
+    assert (delivery.url, delivery.body, delivery.attempts) == ("http://hook/", b"{}", 0)
+    store.postpone(delivery.number, next_at=NOW + 60, error="it answered 500")
+    assert store.due(now=NOW + 59, limit=10) == []
+    (delivery,) = store.due(now=NOW + 60, limit=10)
+    assert delivery.attempts == 1
+    store.delivered(delivery.number)
+    assert store.due(now=NOW + 1000, limit=10) == []
+
+
+def test_the_driver_s_last_word_is_kept(store: Store) -> None:
+    """A beat replaces the one before it."""
+    assert store.driver() is None
+    store.beat(now=NOW, note="{}")
+    store.beat(now=NOW + 1, note='{"pid":1}')
+    driver = store.driver()
+    assert driver is not None
+    assert (driver.beat, driver.note) == (NOW + 1, '{"pid":1}')
+
+
+def test_counters_only_grow(store: Store) -> None:
+    """Counts of uploads and ends outlive the tasks they count."""
+    task = accept(store, "t")
+    store.count(uploads=2)
+    store.stop("t", ALIVE)
+    store.erase(task.seq, why="stopped", now=NOW)
+    assert store.counters()["uploads"] == 3
+    assert store.counters()["upload_bytes"] == 100
+    assert store.used_bytes() == 0
+
+
+def _write_and_die(path: Path, ready: int) -> None:
+    store = Store(path)
+    accept(store, "last")
+    os.write(ready, b"x")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_call_has_returned_survives_the_death_of_its_process(tmp_path: Path) -> None:
+    """A process that is killed right after a call returned leaves that change behind."""
+    path = tmp_path / "tasks.db"
+    process = multiprocessing.get_context("spawn").Process(target=_write_and_die, args=(path, 1))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    store = Store(path)
+    assert store.find("last") is not None
+    store.close()
+
+
+def test_an_older_folder_is_brought_up_to_date(tmp_path: Path) -> None:
+    """A store of an earlier version gets what later versions added, once, with its tasks kept."""
+    path = tmp_path / "tasks.db"
+    first = Store(path)
+    task = accept(first, "t")
+    first.close()
+    later = (*schema.MIGRATIONS, "create table extra(x); insert into extra values(1)")
+    for _ in range(2):
+        second = Store(path, migrations=later)
+        assert second.find("t") == task
+        second.close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("select count(*) from extra").fetchone() == (1,)
+        assert connection.execute("pragma user_version").fetchone() == (len(later),)
+    connection.close()
+
+
+def test_a_newer_folder_is_left_alone(tmp_path: Path) -> None:
+    """A store that a newer program wrote is not opened, and the text says so."""
+    path = tmp_path / "tasks.db"
+    Store(path, migrations=(*schema.MIGRATIONS, "create table extra(x)")).close()
+    with pytest.raises(SettingsError, match="newer"):
+        Store(path)
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """Half a migration is never seen."""
+    path = tmp_path / "tasks.db"
+    Store(path).close()
+    with pytest.raises(Exception, match="syntax"):
+        Store(path, migrations=(*schema.MIGRATIONS, "create table extra(x); this is no sql"))
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("select name from sqlite_master where name = 'extra'").fetchall() == []
+    connection.close()
+    Store(path).close()
+
+
+def test_a_full_disk_is_a_fault_of_its_own(tmp_path: Path) -> None:
+    """A write that finds no room raises StorageFull and leaves the store usable."""
+    store = Store(tmp_path / "tasks.db")
+    accept(store, "t")
+    store._writer.execute(f"pragma max_page_count = {store._writer.execute('pragma page_count').fetchone()[0]}")
+    with pytest.raises(StorageFull):
+        accept(store, "long", webhook="x" * 100_000)
+    assert store.find("t") is not None
+    store.close()

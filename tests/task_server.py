@@ -1,0 +1,78 @@
+"""A small server of tasks for the tests: the routes, and a driver that is started again when it ends.
+
+    python -m task_server '{"settings": {...}, "source": {...}, "port_file": "..."}'
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+
+from infergraph.serving import tasks
+from infergraph.settings import Settings
+from infergraph.tasks import kinship
+from infergraph.tasks.driver import DriverOrders
+from infergraph.tasks.service import TaskService
+
+
+def start_driver(orders: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """A driver process that dies with this one; called from the main thread."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "infergraph.tasks.driver"], stdin=subprocess.PIPE, process_group=0
+    )
+    told = DriverOrders(
+        data_dir=orders["settings"]["data_dir"],
+        settings=orders["settings"],
+        factory="task_units:make",
+        source=json.dumps(orders["source"]),
+        parent=os.getpid(),
+    )
+    assert process.stdin is not None
+    process.stdin.write(msgspec.json.encode(told) + b"\n")
+    process.stdin.flush()
+    return process
+
+
+async def keep_driver(orders: dict[str, Any]) -> None:
+    """Start the driver again whenever it ends."""
+    while True:
+        process = start_driver(orders)
+        while process.poll() is None:  # noqa: ASYNC110 - a child's end has no event here
+            await asyncio.sleep(0.02)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+async def serve(orders: dict[str, Any]) -> None:
+    """Serve until killed."""
+    settings = msgspec.convert(orders["settings"], Settings)
+    service = TaskService.open(settings)
+    app = Starlette(routes=tasks.routes(service, settings))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", orders.get("port", 0)))
+        listener.listen(64)
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning"))
+        running = asyncio.create_task(server.serve([listener]))
+        keeping = asyncio.create_task(keep_driver(orders)) if orders.get("driver", True) else None
+        port_file = Path(orders["port_file"])
+        port_file.with_suffix(".new").write_text(str(listener.getsockname()[1]))
+        port_file.with_suffix(".new").rename(port_file)
+        await running
+        if keeping is not None:
+            keeping.cancel()
+
+
+if __name__ == "__main__":
+    parent_read, _ = os.pipe()
+    kinship.die_with_parent(os.getppid(), parent_read)
+    asyncio.run(serve(json.loads(sys.argv[1])))
