@@ -1,0 +1,128 @@
+"""The process behaviours of the installed command, with a component of a user behind it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from e2e.process_run import PORTS, Supervised, wait_for
+
+COMPONENT = """
+import pathlib
+
+class Doubler:
+    def load(self):
+        if pathlib.Path("broken").exists():
+            raise ValueError("no weights here")
+
+    def predict(self, X, names=None):
+        return X * 2
+
+    def metrics(self):
+        return [{"type": "COUNTER", "key": "asked", "value": 1}]
+"""
+BODY = json.dumps({"data": {"ndarray": [[1, 2]]}})
+
+
+@contextmanager
+def served(folder: Path, *options: str) -> Iterator[Supervised]:
+    """`infergraph serve` of the component above, ready."""
+    (folder / "doubler.py").write_text(COMPONENT)
+    errors = folder / "errors"
+    command = [str(Path(sys.executable).with_name("infergraph")), "serve", "doubler.py:Doubler", *options]
+    settings = {f"INFERGRAPH_{name.upper()}": "0" for name in PORTS} | {"INFERGRAPH_TASKS": "false"}
+    with errors.open("wb") as log:
+        process = subprocess.Popen(command, stderr=log, cwd=folder, env={**os.environ, **settings})
+    running = Supervised(process, errors)
+    try:
+        line = running.wait_event("listening")
+        running.ports = {name: line[name] for name in PORTS}
+        yield running
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def predict(connection: http.client.HTTPConnection) -> int:
+    """The status of one prediction; a wrong answer is an error."""
+    connection.request("POST", "/predict", BODY, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    body = answer.read()
+    if answer.status == 200:
+        assert json.loads(body)["data"]["ndarray"] == [[2, 4]]
+    return answer.status
+
+
+def test_predictions_go_on_while_the_service_is_reloaded(tmp_path: Path) -> None:
+    """SIGHUP under load replaces both workers; no prediction is lost and every one is counted, also the component's."""
+    with served(tmp_path, "--workers", "2") as running:
+        running.wait_event("ready")
+        before = running.worker_pids()
+        statuses: list[int | str] = []
+        stop = threading.Event()
+
+        def ask(keep_alive: bool) -> None:
+            connection = running.connect()
+            while not stop.is_set():
+                try:
+                    statuses.append(predict(connection))
+                except (OSError, http.client.HTTPException) as error:
+                    statuses.append(repr(error))
+                    connection.close()
+                if not keep_alive:
+                    connection.close()
+            connection.close()
+
+        clients = [threading.Thread(target=ask, args=(number % 2 == 0,)) for number in range(4)]
+        for client in clients:
+            client.start()
+        try:
+            wait_for("first answers", lambda: len(statuses) > 20)
+            running.process.send_signal(signal.SIGHUP)
+            running.wait_event("all workers are replaced")
+        finally:
+            stop.set()
+            for client in clients:
+                client.join()
+        assert set(statuses) == {200}
+        assert not before & running.worker_pids()
+        samples = {
+            (sample.name, sample.labels.get("method")): sample.value
+            for family in text_string_to_metric_families(running.get("/metrics")[1])
+            for sample in family.samples
+        }
+        assert samples["infergraph_requests_total", "predict"] == len(statuses)
+        assert samples["asked_total", "predict"] == len(statuses)
+
+
+def test_a_component_that_cannot_be_loaded_ends_the_command(tmp_path: Path) -> None:
+    """A load() that raises is exit code 3 with its traceback once."""
+    (tmp_path / "broken").touch()
+    with served(tmp_path) as running:
+        assert running.wait_exit() == 3
+        (line,) = [line for line in running.log() if "exception" in line]
+        assert "ValueError: no weights here" in line["exception"]
+
+
+def test_a_stopped_service_ends_with_0_and_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM ends the command, its workers and its folder of metrics."""
+    with served(tmp_path) as running:
+        running.wait_event("ready")
+        folder = running.metrics_folder()
+        connection = running.connect()
+        assert predict(connection) == 200
+        running.process.send_signal(signal.SIGTERM)
+        assert running.wait_exit() == 0
+        connection.close()
+        assert running.worker_pids() == set()
+        assert not folder.exists()
