@@ -194,3 +194,20 @@ def test_carry_is_idempotent_and_loses_nothing(given_meta: Meta, own: Meta) -> N
     assert (meta.get("puid") or "") == (own.get("puid") or given_meta.get("puid") or "")
     assert meta.get("metrics", [])[: len(given_meta.get("metrics", []))] == given_meta.get("metrics", [])
     assert carry(given_meta, answer).meta == meta
+
+
+junk = st.one_of(st.none(), st.integers(), st.text(max_size=3), st.lists(st.integers(), max_size=2))
+
+
+@given(
+    client=st.dictionaries(st.sampled_from(["tags", "metrics", "requestPath", "puid", "routing", "z"]), junk),
+    own=st.dictionaries(st.sampled_from(["tags", "metrics", "requestPath", "puid", "routing", "z"]), junk),
+)
+def test_nonsense_in_meta_breaks_nothing(client: Meta, own: Meta) -> None:
+    """Whatever a client or a node writes into meta, the request is answered and its routing is told."""
+    root = node("r", "ROUTER", node("a", component="m:A"))
+    answer = ask(root, Saying("r", meta=own), Saying("a", meta=own), meta=client)
+    assert answer.payload == ["a", "predict", "x"]
+    assert answer.meta is not None
+    assert answer.meta["routing"] == {"r": 0}
+    assert answer.meta["requestPath"] == {"a": "m:A"}

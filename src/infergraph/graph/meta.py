@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infergraph.errors import PayloadError
-from infergraph.message import Message, Meta
+from infergraph.message import Content, Message, Meta
 from infergraph.wire import json_codec, proto_codec
+
+_UNITED = ("tags", "requestPath")
 
 
 class Flight:
@@ -50,7 +52,8 @@ def with_meta(message: Message, meta: Meta) -> Message:
         return _json_with_meta(message, meta)
     if isinstance(message, proto_codec.ProtoMessage):
         return proto_codec.with_meta(message, meta)
-    return Message(message.content._replace(meta=meta))
+    payload, encoding, names, _ = message.content
+    return Message(Content(payload, encoding, names, meta))
 
 
 def _json_with_meta(message: json_codec.JsonMessage, meta: Meta) -> json_codec.JsonMessage:
@@ -69,7 +72,7 @@ def join(metas: Sequence[Mapping[str, Any] | None]) -> Meta:
     """
     joined: Meta = {}
     for meta in metas:
-        for key in ("tags", "requestPath"):
+        for key in _UNITED:
             if meta and isinstance(meta.get(key), dict) and meta[key]:
                 joined[key] = {**joined.get(key, {}), **meta[key]}
         if meta and isinstance(meta.get("metrics"), list) and meta["metrics"]:
@@ -90,7 +93,7 @@ def carry(given: Mapping[str, Any] | None, answer: Message) -> Message:
         return answer
     own = own or {}
     merged = {**own, **join([given, {**own, "metrics": None}]), **_set(own, "puid")}
-    metrics = _all_metrics(given.get("metrics") or [], own.get("metrics") or [])
+    metrics = _all_metrics(_list(given.get("metrics")), _list(own.get("metrics")))
     if metrics:
         merged["metrics"] = metrics
     return with_meta(answer, merged)
@@ -104,9 +107,9 @@ def finish(answer: Message, flight: Flight, puid: str) -> Message:
     own = own or {}
     meta = {**own, **join([*flight.asides, own]), **_set(own, "puid")} if flight.asides else dict(own)
     if flight.routing:
-        meta["routing"] = {**(meta.get("routing") or {}), **flight.routing}
+        meta["routing"] = {**_dict(meta.get("routing")), **flight.routing}
     if flight.path:
-        meta["requestPath"] = {**flight.path, **(meta.get("requestPath") or {})}
+        meta["requestPath"] = {**flight.path, **_dict(meta.get("requestPath"))}
     if puid and not meta.get("puid"):
         meta["puid"] = puid
     return with_meta(answer, meta)
@@ -135,19 +138,33 @@ def _set(meta: Meta, key: str) -> Meta:
 
 
 def _holds(own: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    for key in ("tags", "requestPath"):
-        wanted = given.get(key)
-        if wanted and not (isinstance(own.get(key), dict) and wanted.keys() <= own[key].keys()):
+    # On the hot path: most metas have one member or none. Members of another type than the protocol's get lost.
+    for key, wanted in given.items():
+        if not wanted:
+            continue
+        had = own.get(key)
+        if key == "puid":
+            if not had:
+                return False
+        elif key == "metrics":
+            if isinstance(wanted, list) and _list(had)[: len(wanted)] != wanted:
+                return False
+        elif key in _UNITED and isinstance(wanted, dict) and not wanted.keys() <= _dict(had).keys():
             return False
-    if given.get("puid") and not own.get("puid"):
-        return False
-    metrics = given.get("metrics")
-    return not metrics or (own.get("metrics") or [])[: len(metrics)] == metrics
+    return True
 
 
 def _all_metrics(given: list[Any], own: list[Any]) -> list[Any]:
     # A unit that passes metrics on puts its own behind them, so a common beginning is not counted twice.
     return own if own[: len(given)] == given else [*given, *own]
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _can_hold(message: Message) -> bool:
