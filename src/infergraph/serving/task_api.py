@@ -27,7 +27,7 @@ from starlette.routing import BaseRoute
 from infergraph.errors import Fault, PayloadError
 from infergraph.serving.task_paths import TaskPaths
 from infergraph.serving.task_results import results_response
-from infergraph.serving.task_upload import FileSink, body_of, is_immediate, place, pump, receive_form, submission
+from infergraph.serving.task_upload import FileSink, body_of, place, pump, receive_form, submission
 from infergraph.settings import Settings, read_bool
 from infergraph.tasks.service import TaskService
 from infergraph.tasks.store import Listing
@@ -140,11 +140,11 @@ class _Api:
     async def submit(self, request: Request, id: str) -> Response:
         """Take a task in: a form as at /tasks, or the lines themselves as the body with `?id=…`; 201 with the task."""
         if request.headers.get("content-type", "").startswith("multipart/"):
-            task, form = await receive_form(self._service, request)
-            immediate = is_immediate(form, self._settings) if "immediate" in form else True
+            task, said = await receive_form(self._service, request)
+            immediate = said is not False
         else:
-            task = await self._receive_lines(request)
             immediate = _flag(request, "immediate", default=True)
+            task = await self._receive_lines(request)
         if not immediate:
             task = await self._service.ended(task, request.is_disconnected) or task
         return _json(await self._document(task), 201)

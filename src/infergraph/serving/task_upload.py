@@ -217,9 +217,10 @@ def is_immediate(form: Mapping[str, str], settings: Settings) -> bool:
     return given is (settings.task_immediate_means is ImmediateMeans.ASYNC)
 
 
-async def receive_form(service: TaskService, request: Request) -> tuple[Task, dict[str, str]]:
+async def receive_form(service: TaskService, request: Request) -> tuple[Task, bool | None]:
     """Receive a form with a task's file, and accept the task.
 
+    Returns: the task, and whether to answer at once; None where the form does not say.
     Raises: PayloadError naming the field, and what `TaskService.accept` raises.
     """
     incoming = await place(service, request)
@@ -231,8 +232,8 @@ async def receive_form(service: TaskService, request: Request) -> tuple[Task, di
             except Fault:
                 await _drain(body)
                 raise
-        task = await service.accept(submission(form.fields, request), incoming)
-        return task, form.fields
+        immediate = is_immediate(form.fields, service.settings) if form.fields.get("immediate") else None
+        return await service.accept(submission(form.fields, request), incoming), immediate
     finally:
         await service.run(incoming.discard)
 

@@ -63,8 +63,8 @@ class _Edge:
 
     async def submit(self, request: Request, id: str) -> Response:
         """Take a task in; answer at once, or when it has ended, as `immediate` says."""
-        task, form = await receive_form(self._service, request)
-        if not is_immediate(form, self._settings):
+        task, immediate = await receive_form(self._service, request)
+        if not (is_immediate({}, self._settings) if immediate is None else immediate):
             ended = await self._service.ended(task, request.is_disconnected)
             if ended is None:
                 raise TaskState(f"task {task.id!r} was stopped", reason="TASK_STOPPED")

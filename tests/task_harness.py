@@ -1,0 +1,200 @@
+"""A task server as processes, for tests that talk to it as its callers do, and kill it as fate does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import requests
+
+TESTS = Path(__file__).parent
+WAIT_S = 60.0
+T = TypeVar("T")
+
+
+def wait_for(look: Callable[[], T], what: str, *, within_s: float = WAIT_S) -> T:
+    """What `look` sees, as soon as it is true."""
+    deadline = time.monotonic() + within_s
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {within_s} s")
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether this process runs (a dead one that nobody has reaped does not)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def jsonl(rows: Iterable[Any]) -> bytes:
+    """Rows as lines."""
+    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+
+
+class TaskServer:
+    """One server over one data folder; it may be killed and started again.
+
+    Args:
+        folder: for the data folder and everything else.
+        unit: a class of `task_units`, with its options.
+    """
+
+    def __init__(
+        self, folder: Path, unit: str = "Echo", *, settings: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self._settings = {
+            "data_dir": str(self.data),
+            "task_disk_reserve_bytes": 0,
+            "log_format": "human",
+            **(settings or {}),
+        }
+        self._source = {"unit": unit, **options}
+        self._log = folder / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+        self.http = requests.Session()
+
+    def __enter__(self) -> TaskServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self.http.close()
+
+    # ── life and death ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self, **environment: str) -> None:
+        """Start, and wait until it listens."""
+        port_file = self.folder / "port"
+        port_file.unlink(missing_ok=True)
+        told = {"settings": self._settings, "source": self._source, "port_file": str(port_file)}
+        path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "task_server", json.dumps(told)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": path, **environment},
+            )
+        process = self.process
+
+        def listens() -> bool:
+            assert process.poll() is None, self._log.read_text()[-4000:]
+            return port_file.exists()
+
+        wait_for(listens, "the server's start")
+        self.url = f"http://127.0.0.1:{port_file.read_text()}"
+
+    def kill(self) -> None:
+        """SIGKILL for the server; waits until its driver and workers are gone too. Idempotent."""
+        if self.process is None:
+            return
+        family = self.family()
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+        wait_for(lambda: not any(map(is_alive, family)), "the end of driver and workers")
+
+    def children(self, pid: int) -> list[int]:
+        """Process ids of the children of a process."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return []
+
+    @property
+    def driver(self) -> int:
+        """Process id of the driver, as soon as there is one."""
+        assert self.process is not None
+        pid = self.process.pid
+        return wait_for(lambda: self.children(pid), "a driver")[0]
+
+    @property
+    def workers(self) -> list[int]:
+        """Process ids of the workers."""
+        return self.children(self.driver)
+
+    def family(self) -> list[int]:
+        """Process ids of driver and workers, as far as there are any."""
+        assert self.process is not None
+        drivers = self.children(self.process.pid)
+        return [*drivers, *(worker for driver in drivers for worker in self.children(driver))]
+
+    def pause(self) -> None:
+        """Stop the server's clock: it neither answers nor starts a new driver."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it run again."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    # ── what callers do ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def ask(self, method: str, path: str, **more: Any) -> requests.Response:
+        """One request."""
+        return self.http.request(method, self.url + path, timeout=WAIT_S, **more)
+
+    def submit(
+        self, id: str, lines: bytes, *, field: str = "task_file", immediate: str | None = "true", **fields: str
+    ) -> requests.Response:
+        """Submit a task by the gBuilder route."""
+        form = {"task_id": id, **fields}
+        if immediate is not None:
+            form["immediate"] = immediate
+        return self.ask("POST", "/tasks", data=form, files={field: ("input.jsonl", lines)})
+
+    def state(self, id: str) -> int:
+        """gBuilder's number for the task's state."""
+        answer = self.ask("GET", f"/tasks/{quote(id, safe='')}")
+        assert answer.status_code == 200
+        assert list(answer.json()) == ["status"]
+        status: int = answer.json()["status"]
+        return status
+
+    def show(self, id: str) -> dict[str, Any]:
+        """The task by the native API."""
+        document: dict[str, Any] = self.ask("GET", f"/api/v1.0/tasks/{quote(id, safe='')}").json()
+        return document
+
+    def ended(self, id: str, *, within_s: float = WAIT_S) -> dict[str, Any]:
+        """The task, when it has ended."""
+
+        def look() -> dict[str, Any] | None:
+            task = self.show(id)
+            return task if task.get("state") in ("finished", "failed") else None
+
+        return wait_for(look, f"the end of {id}", within_s=within_s) or {}
+
+    def results(self, id: str) -> list[Any]:
+        """The answers of a finished task, in order."""
+        answer = self.ask("GET", f"/tasks/{quote(id, safe='')}/results")
+        assert answer.status_code == 200, answer.text
+        return [json.loads(line) for line in answer.content.split(b"\n")[:-1]]
+
+    def delete(self, id: str) -> requests.Response:
+        """Stop a task by the gBuilder route."""
+        return self.ask("DELETE", f"/tasks/{quote(id, safe='')}")
+
+    def is_gone(self, id: str) -> bool:
+        """Whether nothing of the task is left."""
+        return self.state(id) == -1
