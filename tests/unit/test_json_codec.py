@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import orjson
@@ -497,6 +500,34 @@ def test_not_a_number_follows_the_policy(size, encoding):
     assert b"[NaN,-Infinity,2.0" in json_codec.encode(message, JsonOptions(nan=NanPolicy.LITERAL))
     with pytest.raises(ComponentError, match=r"holds nan at .*\[0\], which JSON cannot express"):
         json_codec.encode(message, JsonOptions(nan=NanPolicy.ERROR))
+
+
+def test_long_numbers_do_not_overrun_memory():
+    """Rows of negative numbers of 24 characters, of sizes that orjson 3.13.0 overruns, are written whole.
+
+    In a process of its own under glibc's checking allocator: where the guard is taken out, orjson 3.13.0 aborts it.
+    """
+    program = (
+        "import json, numpy as np\n"
+        "from infergraph.message import Encoding, Message\n"
+        "from infergraph.wire import json_codec\n"
+        "for value in (-1.2345678901234567e-05, -1.7976931348623157e308, -2.2250738585072014e-308):\n"
+        "    for count in (*range(300, 340), *range(655, 666), 1310):\n"
+        "        for encoding in (Encoding.TENSOR, Encoding.NDARRAY, Encoding.JSON):\n"
+        "            for other in (value, -value, -0.0012345678901234567, -1.797693134862315e308):\n"
+        "                array = np.full((2, count), value)\n"
+        "                array[:, ::2] = other\n"
+        "                payload = {'a': array} if encoding is Encoding.JSON else array\n"
+        "                body = json.loads(json_codec.encode(Message.of(payload, encoding)))\n"
+        "                found = body.get('jsonData', body.get('data'))\n"
+        "                found = found.get('a') or found.get('ndarray') or found['tensor']['values']\n"
+        "                assert np.array_equal(np.array(found).reshape(2, count), array)\n"
+    )
+    environment = {**os.environ, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_null_is_no_nan():

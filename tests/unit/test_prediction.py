@@ -75,7 +75,8 @@ def test_services_have_the_methods_of_the_protocol():
             "GraphMetadata": ("google.protobuf.Empty", graph),
         },
     }
-    assert prediction.SERVICES == expected
+    services = prediction.SERVICES
+    assert services == expected
 
 
 def test_default_pool_is_left_alone():

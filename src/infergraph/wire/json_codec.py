@@ -233,8 +233,10 @@ def _numbers_body(content: Content, options: JsonOptions) -> bytes | None:
     if values.dtype.kind not in "iuf" or content.encoding not in (Encoding.TENSOR, Encoding.NDARRAY):
         return None
     names = json_text.fragment(content.names, options)
-    written = json_text.writable(values)
-    payload = {"shape": values.shape, "values": written.ravel()} if content.encoding is Encoding.TENSOR else written
+    if content.encoding is Encoding.TENSOR:
+        payload = {"shape": values.shape, "values": json_text.direct(values.ravel())}
+    else:
+        payload = json_text.direct(values)
     document = {
         "data": {"names": names, content.encoding.value: payload},
         "meta": json_text.fragment({} if content.meta is None else content.meta, options),

@@ -123,8 +123,14 @@ def document_of(content: Content) -> dict[str, Any]:
 
 
 def any_document(custom: Any) -> dict[str, str]:
-    """A protobuf Any in JSON: its type and its bytes, as its type is unknown here."""
-    return {"@type": custom.type_url, "value": _base64(custom.value)}
+    """A protobuf Any in JSON: its type and its bytes, as its type is unknown here.
+
+    Raises: ComponentError if it is none.
+    """
+    try:
+        return {"@type": custom.type_url, "value": _base64(custom.value)}
+    except AttributeError as error:
+        raise ComponentError(f"customData must be a protobuf Any, not {type(custom).__name__}") from error
 
 
 def _base64(payload: Any) -> str:

@@ -69,7 +69,7 @@ def _value(value: Any, depth: int) -> bytes:
     if kind is float or kind is int:
         try:
             return _number(0x11, value)
-        except OverflowError as error:
+        except (struct.error, OverflowError) as error:
             raise _Unfit("an integer too large for a double") from error
     if kind is str:
         return delimited(b"\x1a", utf8(value))
