@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph_units import Saying, node
@@ -183,6 +183,7 @@ metas = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(given_meta=metas, own=metas)
 def test_carry_is_idempotent_and_loses_nothing(given_meta: Meta, own: Meta) -> None:
     """After one carry nothing of the given meta is missing, the unit's own word wins, and a second changes nothing."""
@@ -199,6 +200,7 @@ def test_carry_is_idempotent_and_loses_nothing(given_meta: Meta, own: Meta) -> N
 junk = st.one_of(st.none(), st.integers(), st.text(max_size=3), st.lists(st.integers(), max_size=2))
 
 
+@settings(deadline=None)
 @given(
     client=st.dictionaries(st.sampled_from(["tags", "metrics", "requestPath", "puid", "routing", "z"]), junk),
     own=st.dictionaries(st.sampled_from(["tags", "metrics", "requestPath", "puid", "routing", "z"]), junk),
