@@ -11,7 +11,7 @@ import pytest
 
 from graph_units import Saying, Waiting, node
 from infergraph.errors import GraphError, NotReady, RoutingError
-from infergraph.graph.executor import Graph
+from infergraph.graph.executor import Graph, GraphOptions
 from infergraph.graph.shadows import Comparison
 from infergraph.graph.split import Share, Split
 from infergraph.message import Context, Encoding, Feedback, FeedbackContent, Message, Method
@@ -130,6 +130,13 @@ def test_readiness_and_description() -> None:
             await split.health(Context())
 
     asyncio.run(run())
+
+
+def test_protocol() -> None:
+    """A split's front speaks what its predictors do."""
+    options = GraphOptions(protocol="v2")
+    graph = Graph(node("a"), {"a": Saying("a")}, options)
+    assert Split("d", [Share(graph)], random.Random(1)).protocol == "v2"
 
 
 def test_plain_call() -> None:

@@ -64,12 +64,14 @@ class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
         deadline_s: longest time for one request; 0 for no limit of the graph's own.
         ready_timeout_s: longest time for the readiness of all nodes.
         shadow_limit: shadow calls in flight at most; further ones are left out.
+        protocol: seldon, tensorflow or v2: what the graph's front speaks.
     """
 
     meta: MetaMode = MetaMode.MERGE
     deadline_s: float = 0.0
     ready_timeout_s: float = 5.0
     shadow_limit: int = 64
+    protocol: str = "seldon"
 
 
 class Graph(LocalCalls, PredictiveUnit):
@@ -124,6 +126,11 @@ class Graph(LocalCalls, PredictiveUnit):
         await self._shadows.stop()
         await asyncio.gather(*(unit.stop() for unit in self._units), return_exceptions=True)
         self._lives(here=False)
+
+    @property
+    def protocol(self) -> str:
+        """What the graph's front speaks: seldon, tensorflow or v2."""
+        return self.options.protocol
 
     async def settle(self) -> None:
         """Wait until no shadow call is in flight."""

@@ -74,6 +74,11 @@ class Split(LocalCalls, PredictiveUnit):
         self._rng = rng
         self._shadows = Shadows(shadow_limit, on_shadow)
 
+    @property
+    def protocol(self) -> str:
+        """What the front speaks: that of the predictors, which is one for all of a deployment."""
+        return str(getattr(self._live[0], "protocol", "seldon"))
+
     async def start(self) -> None:
         """Start all predictors.
 
