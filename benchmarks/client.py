@@ -140,7 +140,7 @@ async def run(plan: Plan, row: Row, body: bytes) -> None:
     sent = time.perf_counter()
     await askers[0](body)
     answer_s = time.perf_counter() - sent
-    if plan.warm_s:
+    if plan.warm_s > answer_s:  # slower than that, the two requests so far have warmed it up
         await _load(askers, body, plan.warm_s, plan.requests_max)
     _say({"answer_bytes": len(answer), "answer_s": answer_s})
     if await asyncio.to_thread(sys.stdin.readline):

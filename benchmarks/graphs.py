@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,10 +36,10 @@ def _one(load: Load) -> Measured:
         return measure_trees(SMALL, [one], [one.ports.http], load, factor=2)
 
 
-def _in_process(load: Load) -> Measured:
+def _in_process(length: int, load: Load) -> Measured:
     component = f"{UNITS / 'doubler.py'}:Doubler"
-    with _graph([{"component": component}] * LENGTH) as graph:
-        return measure_trees(SMALL, [graph], [graph.ports.http], load, factor=2**LENGTH)
+    with _graph([{"component": component}] * length) as graph:
+        return measure_trees(SMALL, [graph], [graph.ports.http], load, factor=2**length)
 
 
 def _remote(load: Load) -> Measured:
@@ -82,7 +83,8 @@ def deployment(places: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 GRAPHS = (
     Graph("graph-one", "one model served alone", ("server",), _one),
-    Graph("graph-chain", "three models, in process", ("server",), _in_process),
+    Graph("graph-of-one", "a graph of one model", ("server",), partial(_in_process, 1)),
+    Graph("graph-chain", "three models, in process", ("server",), partial(_in_process, LENGTH)),
     Graph("graph-remote", "three remote REST nodes of ours", ("graph", "node", "node", "node"), _remote),
     Graph("graph-seldon", "three Seldon-wrapped nodes, called in turn", ("node", "node", "node"), _wrapped),
 )

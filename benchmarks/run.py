@@ -52,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = _frame(options)
     begun = time.monotonic()
     try:
-        for number in range(options.rounds):
-            _round(results, options, load, f"round {number + 1} of {options.rounds}")
+        _rounds(results, options, load)
         _sections(results, options)
     except KeyboardInterrupt:
         print("\nstopped; everything that was started has been stopped")
@@ -73,6 +72,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if any("absent" in row.get(report.OURS, {}) for row in results["cells"].values()) else 0
 
 
+def _rounds(results: dict[str, Any], options: argparse.Namespace, load: Load) -> None:
+    """All rounds, or as many as are over within the limit."""
+    begun = time.monotonic()
+    for number in range(options.rounds):
+        _round(results, options, load, f"round {number + 1} of {options.rounds}")
+        results["method"]["rounds"] = number + 1
+        took_s = time.monotonic() - begun
+        if number + 1 < options.rounds and took_s * (number + 2) / (number + 1) > options.limit_s:
+            print(f"\n{number + 1} rounds took {took_s:.0f} s; another would pass the limit of {options.limit_s:g} s")
+            return
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     rows = [*(row.name for row in ROWS), START, *(graph.name for graph in GRAPHS)]
     rows += [section.name for section in sections.SECTIONS]
@@ -82,6 +93,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--servers", type=_names(servers), help=f"some of {','.join(servers)}")
     parser.add_argument("--seconds", type=float, default=2.0, help="load in each cell and round (2)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (3)")
+    parser.add_argument("--limit-s", type=float, default=400.0, help="begin no round that would end later (400)")
     parser.add_argument("--quick", action="store_true", help="one round of one second: to see that it works")
     parser.add_argument("--output", help="folder to write to (here for a whole run, else nowhere)")
     options = parser.parse_args(arguments)

@@ -287,5 +287,6 @@ def _signal(members: Mapping[int, int], number: signal.Signals) -> None:
 
 
 def _last_words(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return " / ".join(lines[-3:])[-600:] or "(nothing)"
+    """The last line that says something; a traceback inside a JSON log line counts as lines too."""
+    lines = [line.strip(' "}') for line in log.read_text(errors="replace").replace("\\n", "\n").splitlines()]
+    return next((line[-300:] for line in reversed(lines) if line), "(nothing)")
