@@ -32,11 +32,15 @@ C = r"[^，。；！？,;《》]"
 PEOPLE = rf"{P}(?:(?:[、和与及]|以及){P})*"
 ZH = "[\u4e00-\u9fff]"
 _FAMOUS = r"(?:著名|现代|当代)?"
-_PROFESSIONS = "运动员|演员|歌手|作家|导演|科学家|药学家|文学家|诗人|画家|物理学家|数学家|企业家|政治家"
+_PROFESSIONS = (
+    "运动员|演员|歌手|作家|导演|科学家|药学家|文学家|诗人|画家|物理学家|数学家|化学家|生物学家|企业家|政治家|"
+    "作曲家|音乐家|哲学家|思想家|艺术家"
+)
 _OFFICES = "作家|导演|演员|歌手|诗人|画家|物理学家|总统|总理|首相|国王"
 _DYNASTIES = (
     "先秦|西汉|东汉|三国|西晋|东晋|南北朝|隋朝|隋代|唐朝|唐代|五代|北宋|南宋|宋代|宋朝|元代|元朝|明代|明朝|清代|清朝"
 )
+_IS_DYNASTY = re.compile(_DYNASTIES).fullmatch
 _SCHOLARS = "诗人|词人|文学家|书法家|画家|政治家|将领|皇帝"
 
 
@@ -86,7 +90,7 @@ _PATTERNS: dict[str, Sequence[str]] = {
         rf"{t(PEOPLE)}(?:于)?{T}?(?:在{C}{{0,4}})?(?:共同)?(?:创立|创办|创建)了?{h(O)}",
     ),
     "董事长": (
-        rf"{h(O)}(?:现任)?(?:集团)?董事长(?:是|为|兼{C}{{0,8}}?)?{t(P)}",
+        rf"{h(O)}的?(?:现任)?(?:集团)?董事长(?:是|为|兼{C}{{0,8}}?)?{t(P)}",
         rf"{t(P)}(?:现)?(?:担任|任|是|为){h(O)}(?:的)?董事长",
     ),
     "成立日期": (
@@ -98,7 +102,7 @@ _PATTERNS: dict[str, Sequence[str]] = {
         rf"{h(L)}的?(?:{C}{{0,12}}[，,])?首都(?:是|为|位于)?{t(L)}",
         rf"{t(L)}是{h(L)}的?首都",
     ),
-    "官方语言": (rf"{h(L)}的?官方语言(?:是|为){t(f'{ZH}{{1,4}}语')}",),
+    "官方语言": (rf"{h(L)}(?:的|[^。；]{{0,16}}[，,])?官方语言(?:是|为){t(f'{ZH}{{1,4}}语')}",),
     "字": (rf"{h(P)}[^。；]{{0,12}}?[，,]字{t(f'{ZH}{{1,2}}')}(?=[，,。])",),
     "号": (rf"{h(P)}[^。；]{{0,20}}?[，,]号{t(f'{ZH}{{2,5}}')}(?=[，,。])",),
     "朝代": (rf"{h(P)}[^。；]{{0,22}}?[，,是]{t(f'{ZH}?{T}|(?:{_DYNASTIES})')}(?:时期的?|著名)?(?:{_SCHOLARS})",),
@@ -166,6 +170,8 @@ def mask(text: str, spans: Sequence[Span]) -> Masked:
     Args:
         spans: at most ENTITIES_LIMIT, in order, none overlapping.
     """
+    # A dynasty is a time, whatever it was taken for, and the patterns know it by its name.
+    spans = [span for span in spans if not _IS_DYNASTY(text, span.start, span.end)]
     entities = {chr(_FIRST[s.type] + place): (text[s.start : s.end], s.type) for place, s in enumerate(spans)}
     # Private characters of the author's own would be taken for entities.
     plain = _PRIVATE.sub("\ufffd", text)
