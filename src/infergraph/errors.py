@@ -118,6 +118,7 @@ class RemoteError(Fault):
         body: the body it answered, passed through as it came.
         content_type: of `body`.
         grpc_code: the number of the gRPC status it answered, if it did.
+        retry_after_s: when to try again, if it said so.
     """
 
     def __init__(
@@ -130,12 +131,14 @@ class RemoteError(Fault):
         body: bytes | None = None,
         content_type: str = "",
         grpc_code: int | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(text, reason=reason, node=node)
         self.status = status
         self.body = body
         self.content_type = content_type
         self.grpc_code = grpc_code
+        self.retry_after_s = retry_after_s
 
 
 class DeadlinePassed(Fault):

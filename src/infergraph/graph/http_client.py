@@ -8,6 +8,7 @@ Measured against aiohttp in the decision record on the REST hop; parsing is llht
 from __future__ import annotations
 
 import asyncio
+import ssl
 import zlib
 from typing import NamedTuple, cast
 
@@ -34,6 +35,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
         idle_connections: connections kept at most; more may be open while busy.
         idle_s: how long an unused connection is kept.
         fresh_s: a request that must not be sent twice rides only on a connection used so recently.
+        tls: speak HTTPS, by these rules; None for plain HTTP.
     """
 
     connect_timeout_s: float = 30.0
@@ -41,15 +43,21 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     idle_connections: int = 32
     idle_s: float = 60.0
     fresh_s: float = 1.0
+    tls: ssl.SSLContext | None = None
 
 
 class Reply(NamedTuple):
-    """What a node answered: its status, the one header each that matters here, the unpacked body."""
+    """What a node answered: its status, the headers that matter here, the unpacked body, the other headers."""
 
     status: int
     content_type: str
     location: str
     body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def header(self, name: bytes) -> str:
+        """One of the other headers by its lower-case name; empty where there is none."""
+        return next((value.decode("latin-1") for key, value in self.headers if key.lower() == name), "")
 
 
 class Call(NamedTuple):
@@ -149,9 +157,10 @@ class HttpClient:
         query = f"?{url.query.decode()}" if url.query else ""
         if url.host is None:
             return self.host, self.port, (url.path or path.encode()).decode() + query
-        if url.schema != b"http":
+        if url.schema != (b"https" if self.options.tls else b"http"):
             return None
-        return url.host.decode(), url.port or 80, (url.path or b"/").decode() + query
+        port = url.port or (443 if self.options.tls else 80)
+        return url.host.decode(), port, (url.path or b"/").decode() + query
 
     async def _once(self, call: Call) -> Reply:
         connection = self._take(call.replayable)
@@ -212,7 +221,9 @@ class HttpClient:
         limit = self.options.reply_limit_bytes
         try:
             async with asyncio.timeout(self.options.connect_timeout_s) as time:
-                _, connection = await loop.create_connection(lambda: _Connection(loop, limit), self.host, self.port)
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(loop, limit), self.host, self.port, ssl=self.options.tls
+                )
         except OSError as error:  # a TimeoutError is one
             if isinstance(error, TimeoutError) and not time.expired():
                 raise
@@ -226,8 +237,8 @@ class _Connection(asyncio.Protocol):
     """One connection; reads one reply at a time."""
 
     __slots__ = (
-        "_chunks", "_content_type", "_encoding", "_framed", "_head_done", "_limit", "_location", "_parser", "_size",
-        "_started", "_status", "_transport", "_waiter", "loop", "reusable", "used_at",
+        "_chunks", "_content_type", "_encoding", "_framed", "_head_done", "_headers", "_limit", "_location", "_parser",
+        "_size", "_started", "_status", "_transport", "_waiter", "loop", "reusable", "used_at",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit_bytes: int) -> None:
@@ -244,6 +255,7 @@ class _Connection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._content_type = ""
         self._encoding = b""
+        self._headers: list[tuple[bytes, bytes]] = []
         self._location = ""
         self._size = 0
         self._framed = False
@@ -321,6 +333,8 @@ class _Connection(asyncio.Protocol):
             self._encoding = value.strip().lower()
         elif size == 8 and name.lower() == b"location":
             self._location = value.decode("latin-1")
+        else:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The end of the headers, from the parser."""
@@ -349,7 +363,7 @@ class _Connection(asyncio.Protocol):
         if self.reusable:
             self.reusable = self._parser.should_keep_alive()
         try:
-            reply = Reply(self._status, self._content_type, self._location, self._body())
+            reply = Reply(self._status, self._content_type, self._location, self._body(), tuple(self._headers))
         except RemoteError as fault:
             waiter.set_exception(fault)
         else:

@@ -29,8 +29,8 @@ def message_of(data: Any, *, names: Sequence[str] = (), meta: Meta | None = None
     """Any Python value as a message.
 
     Args:
-        data: an array or a list of rows, a data frame (its columns are the names), a dict, text, bytes, or a
-            message, which is taken as it is.
+        data: an array or a list of rows, a data frame (its columns are the names), a dict or a list of dicts, text,
+            bytes, or a message, which is taken as it is.
         names: column names.
         meta: the protocol's meta.
     """
@@ -46,7 +46,7 @@ def message_of(data: Any, *, names: Sequence[str] = (), meta: Meta | None = None
         array = np.asarray(data)
         encoding = Encoding.TENSOR if array.dtype.kind in "biuf" else Encoding.NDARRAY
         return Message.of(array, encoding, names=names, meta=meta)
-    if isinstance(data, list | tuple):
+    if isinstance(data, list | tuple) and not any(isinstance(row, dict) for row in data):
         return Message.of(_array(data), Encoding.NDARRAY, names=names, meta=meta)
     return Message.of(data, Encoding.JSON, meta=meta)
 
@@ -69,7 +69,7 @@ class LocalCalls:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: _LoopThread | None = None
+        self._thread: LoopThread | None = None
         self._starting = threading.Lock()
 
     async def predict(self: Any, data: Any, *, names: Sequence[str] = (), meta: Meta | None = None) -> Any:
@@ -148,7 +148,7 @@ class LocalCalls:
     def _home(self: Any) -> asyncio.AbstractEventLoop:
         with self._starting:
             if self._loop is None or self._loop.is_closed():
-                thread = _LoopThread(self.name)
+                thread = LoopThread(self.name)
                 weakref.finalize(self, thread.end)
                 try:
                     asyncio.run_coroutine_threadsafe(self.start(), thread.loop).result()
@@ -168,7 +168,7 @@ class LocalCalls:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(function(*arguments), loop))
 
 
-class _LoopThread:
+class LoopThread:
     """An event loop that runs in a thread of its own until it is told to end."""
 
     def __init__(self, name: str) -> None:
@@ -183,6 +183,7 @@ class _LoopThread:
         self.loop.close()
 
     def end(self) -> None:
+        """Stop the loop and wait for the thread. Idempotent."""
         if self._thread.is_alive():
             self.loop.call_soon_threadsafe(self.loop.stop)
             if threading.current_thread() is not self._thread:
