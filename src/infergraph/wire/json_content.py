@@ -134,10 +134,9 @@ def any_document(custom: Any) -> dict[str, str]:
 
 
 def _base64(payload: Any) -> str:
-    try:
-        return base64.b64encode(payload).decode("ascii")
-    except TypeError as error:
-        raise ComponentError(f"binData must be bytes, not {type(payload).__name__}") from error
+    if not isinstance(payload, bytes | bytearray | memoryview):
+        raise ComponentError(f"binData must be bytes, not {type(payload).__name__}")
+    return base64.b64encode(payload).decode("ascii")
 
 
 def _data_of(payload: Any, encoding: Encoding, names: Any) -> dict[str, Any]:

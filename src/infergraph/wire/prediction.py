@@ -10,7 +10,6 @@ from importlib import resources
 from typing import Any, TypeAlias
 
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, empty_pb2, message_factory, struct_pb2
-from google.protobuf.message import Message as ProtobufMessage
 
 PACKAGE = "seldon.protos"
 
@@ -77,5 +76,3 @@ def _services() -> dict[str, dict[str, tuple[str, str]]]:
 
 SERVICES: dict[str, dict[str, tuple[str, str]]] = _services()
 """For each service, by its full name: each method's request and answer type."""
-
-__all__ = ["POOL", "SERVICES", "ProtobufMessage"]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import Message as ProtobufMessage
 
 from infergraph.errors import ComponentError
 from infergraph.message import Encoding
@@ -34,12 +35,11 @@ def encode_content(payload: Any, encoding: Encoding, names: Any) -> bytes:
         return delimited(b"\x2a", utf8(payload if isinstance(payload, str) else str(payload)))
     if encoding is Encoding.JSON:
         return delimited(b"\x32", encode_value(payload, "jsonData"))
-    try:
-        if encoding is Encoding.BIN:
-            return delimited(b"\x22", memoryview(payload).tobytes())
+    if encoding is Encoding.BIN and isinstance(payload, bytes | bytearray | memoryview):
+        return delimited(b"\x22", bytes(payload))
+    if encoding is Encoding.CUSTOM and isinstance(payload, ProtobufMessage):
         return delimited(b"\x3a", payload.SerializeToString())
-    except (TypeError, AttributeError) as error:
-        raise ComponentError(f"{encoding.value} cannot hold a {type(payload).__name__}") from error
+    raise ComponentError(f"{encoding.value} cannot hold a {type(payload).__name__}")
 
 
 def _encode_names(names: Iterable[Any]) -> bytes:
