@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from google.protobuf import json_format
 
 import knowledge_models as models
+from infergraph.assembly import build_for_tasks
+from infergraph.settings import RowMode, Settings
+from infergraph.source import UnitSource
+from infergraph.tasks.rows import row_reader
 from infergraph.wire import prediction
 from served import served
 
@@ -115,3 +122,26 @@ def test_the_english_graph():
         [("Microsoft", "founded_by", "Bill Gates"), ("Microsoft", "founded_by", "Paul Allen")],
         [],
     ]
+
+
+def test_the_graph_is_a_joint_extraction_endpoint_for_tasks():
+    """Lines of a task go through the graph: a line of JE for each, and an error line in the place of a bad one."""
+    models.weights()
+    source = UnitSource(target=str(EXAMPLES / "flow.yaml"), settings=msgspec.to_builtins(Settings()))
+    lines = [json.dumps(row, ensure_ascii=False) for row in CHINESE]
+    lines.insert(1, '{"id": "坏", "text": "没有"}')
+
+    async def work():
+        unit = build_for_tasks(msgspec.json.encode(source).decode())
+        await unit.start()
+        try:
+            return await row_reader(unit, RowMode.AUTO).answer(("\n".join(lines) + "\n").encode(), 1)
+        finally:
+            await unit.stop()
+
+    done = asyncio.run(work())
+    answers = [json.loads(line) for line in done.output.splitlines()]
+    assert [answers[place]["id"] for place in (0, 2, 3)] == ["一", "二", "三"]
+    assert [triples(answers[place]) for place in (0, 2, 3)] == TRIPLES
+    assert answers[1] == {"error": {"line": 2, "reason": "the key 'data' is missing"}, "input": lines[1]}
+    assert (done.lines, done.failed) == (4, 1)
