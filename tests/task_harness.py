@@ -59,7 +59,7 @@ class TaskServer:
         self, folder: Path, unit: str = "Echo", *, settings: dict[str, Any] | None = None, **options: Any
     ) -> None:
         self.folder = folder
-        self.data = folder / "data"
+        self.data = Path((settings or {}).get("data_dir", folder / "data"))
         self._settings = {
             "data_dir": str(self.data),
             "task_disk_reserve_bytes": 0,

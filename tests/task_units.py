@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -123,7 +124,7 @@ class Unloadable(RowUnit):
     """Cannot be loaded until the file `cure` exists."""
 
     async def start(self) -> None:
-        if not Path(self.options["cure"]).exists():
+        if not os.path.exists(self.options["cure"]):  # noqa: ASYNC240 - nothing else waits for this loop
             raise RuntimeError("the model file is missing")
 
 
@@ -134,6 +135,34 @@ class Recording(RowUnit):
         with Path(self.options["log"]).open("a") as log:
             log.write(json.dumps([row["n"] for row in rows]) + "\n")
         time.sleep(self.options.get("line_s", 0) * len(rows))
+        return super().rows(rows)
+
+
+class Parent(RowUnit):
+    """Starts a process of its own and waits for it."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        child = subprocess.Popen(["sleep", "1000"])
+        Path(self.options["mark"]).write_text(str(child.pid))
+        child.wait()
+        return super().rows(rows)
+
+
+class Moody(Recording):
+    """Records its rows; refuses those numbered `bad` until the file `switch` exists."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        refused = [row["n"] for row in rows if row["n"] in self.options["bad"]]
+        if refused and not Path(self.options["switch"]).exists():
+            raise ValueError(f"not today: {refused[0]}")
+        return super().rows(rows)
+
+
+class Uneven(RowUnit):
+    """Slow on some rows, so that later ones are answered first."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        time.sleep(sum(0.02 for row in rows if row["n"] % 97 == 0))
         return super().rows(rows)
 
 

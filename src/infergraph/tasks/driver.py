@@ -336,12 +336,12 @@ def drive(orders: DriverOrders) -> None:
 
 def main() -> int:
     """Read orders from standard input and drive; the exit code."""
-    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=DriverOrders)
-    kinship.die_with_parent(orders.parent, sys.stdin.fileno())
-    heap.keep_freed_memory()
     try:
+        orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=DriverOrders)
+        kinship.die_with_parent(orders.parent, sys.stdin.fileno())
+        heap.keep_freed_memory()
         drive(orders)
-    except (StartupFault, msgspec.ValidationError) as fault:
+    except (StartupFault, msgspec.DecodeError) as fault:
         print(f"infergraph task driver: {fault}", file=sys.stderr)
         return 2
     return 0

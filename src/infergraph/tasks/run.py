@@ -65,7 +65,7 @@ class Run:
         self._errors_dirty = False
         self._rules = rules
         self._clock = clock
-        self._opened = clock()
+        self._began_at = 0.0
         self._stalls = task.stalls
         self._path = data.input(task.folder)
         self._reader = LineReader(self._path, task.input_end)
@@ -84,7 +84,7 @@ class Run:
         self._sha = hashlib.sha256() if not task.out_off else None
         self.pace = LinePace(rules.chunk_target_s, self._lines_limit(), line_s=line_s, alone=rules.row_timeout_s > 0)
         self._rate = 0.0
-        self._rate_at = (self._opened, task.done)
+        self._rate_at = (0.0, task.done)
         if task.stalls > STALLS_LIMIT:
             self._condemn_head()
 
@@ -254,7 +254,7 @@ class Run:
         """The counts for people, and the rate of late."""
         now = self._clock()
         then, done = self._rate_at
-        if now > then:
+        if self.began and now > then:
             rate = (self.mark.done - done) / (now - then)
             share = min(1.0, (now - then) / _RATE_MEMORY_S)
             self._rate = rate if not self._rate else self._rate + share * (rate - self._rate)
@@ -265,8 +265,14 @@ class Run:
 
     @property
     def worked_s(self) -> float:
-        """Seconds of work on the task so far, earlier runs included."""
-        return self.task.worked_s + self._clock() - self._opened
+        """Seconds of work on the task so far, earlier runs included; the loading of the unit is none."""
+        return self.task.worked_s + (self._clock() - self._began_at if self.began else 0.0)
+
+    def begin(self) -> None:
+        """The first order is about to go out."""
+        self.began = True
+        self._began_at = self._clock()
+        self._rate_at = (self._began_at, self.mark.done)
 
     @property
     def is_complete(self) -> bool:

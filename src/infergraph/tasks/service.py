@@ -153,14 +153,29 @@ class TaskService:
 
     async def paused(self) -> str:
         """Why no work is handed out; empty if it is."""
-        note, _ = await self._read(self._note)
+        return await self._read(self._paused)
+
+    def _paused(self) -> str:
+        full = self._full_disk()
+        if full:
+            return full  # the driver cannot tell: its word has no room either
+        note, _ = self._note()
         return note.paused if note is not None else ""
+
+    def _full_disk(self) -> str:
+        free, reserve = self._data.free_bytes(), self.settings.task_disk_reserve_bytes
+        if free >= max(reserve, 1):
+            return ""
+        return f"the disk of the data folder has {free} bytes left; {reserve} are reserved"
 
     def _look(self) -> tuple[Availability, str]:
         if self.unit_failed():
             return Availability.BROKEN, "the component failed to load"
         if self._write_trouble:
             return Availability.BROKEN, self._write_trouble
+        full = self._full_disk()
+        if full:
+            return Availability.FULL, full
         note, silent_s = self._note()
         if note is not None and note.load_error:
             return Availability.BROKEN, f"a task worker cannot load the unit: {note.load_error}"
@@ -170,8 +185,6 @@ class TaskService:
         alive = self._store.alive()
         if alive >= self.settings.task_queue_limit:
             return Availability.FULL, f"the queue is full: {alive} tasks are waiting or running"
-        if self._data.free_bytes() < self.settings.task_disk_reserve_bytes:
-            return Availability.FULL, "the disk of the data folder is full"
         return Availability.AVAILABLE, ""
 
     def _note(self) -> tuple[Note | None, float | None]:
@@ -200,10 +213,10 @@ class TaskService:
 
         Raises: Overloaded if the queue is full; StorageFull, UploadTooLarge if the file would not fit.
         """
-        availability, reason = await self._read(self._look)
-        if availability is Availability.FULL and "queue" in reason:
-            raise Overloaded(reason)
         await self.check_disk(bytes)
+        alive = await self._read(self._store.alive)
+        if alive >= self.settings.task_queue_limit:
+            raise Overloaded(f"the queue is full: {alive} tasks are waiting or running")
 
     async def check_disk(self, bytes: int = 0) -> None:
         """Raises: StorageFull if so many bytes more would touch the reserve of the disk."""

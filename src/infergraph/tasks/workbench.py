@@ -192,7 +192,7 @@ class Workbench:
             run = min(ready, key=lambda run: (run.spent_s, run.task.seq))
             if not run.began:
                 self._store.stall(run.task.seq)
-                run.began = True
+                run.begin()
                 crash_point("begun")
             order = run.give()
             if order is not None:

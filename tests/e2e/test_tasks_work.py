@@ -1,0 +1,471 @@
+"""Tasks in processes: stopping, bad units, limits, fairness, a full disk, housekeeping."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from task_harness import TaskServer, is_alive, jsonl, wait_for
+
+
+def numbered(count: int, **more: Any) -> list[dict[str, Any]]:
+    """Rows with their numbers."""
+    return [{"n": number, **more} for number in range(count)]
+
+
+def seen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What Echo and its like answer."""
+    return [{**row, "seen": True} for row in rows]
+
+
+# ── stop ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_stopping_ends_c_code_and_nothing_else(tmp_path: Path) -> None:
+    """DELETE of a task in a C loop that never looks up answers when its process is dead; another task is unharmed."""
+    mark = tmp_path / "mark"
+    with TaskServer(tmp_path, "Burner", mark=str(mark)) as server:
+        server.submit("burns", jsonl([{"burn": 1}]))
+        wait_for(mark.exists, "the fire")
+        server.submit("other", jsonl(numbered(3000)))
+        wait_for(lambda: server.state("other") == 0, "the other task's start")
+        burner = int(wait_for(mark.read_text, "its process"))
+        assert is_alive(burner)
+        assert server.delete("burns").json() == {"status": 200}
+        assert not is_alive(burner)
+        assert server.is_gone("burns")
+        assert server.ended("other")["state"] == "finished"
+        assert server.results("other") == seen(numbered(3000))
+        assert server.ask("GET", "/status").json() == {"status": 1}
+        assert [path.name for path in (server.data / "trash").iterdir()] == []
+
+
+def test_stopping_a_waiting_task_takes_it_off_the_queue(tmp_path: Path) -> None:
+    """A task that waits is stopped without ever being worked; its id is free at once."""
+    settings = {"task_active_limit": 1}
+    with TaskServer(tmp_path, "Recording", settings=settings, log=str(tmp_path / "log"), line_s=0.01) as server:
+        server.submit("first", jsonl(numbered(2000)))
+        wait_for(lambda: server.state("first") == 0, "the first task's start")
+        big = jsonl(numbered(10, pad="x" * 1_000_000))
+        server.submit("second", big)
+        assert server.state("second") == 1
+        assert server.show("second")["queue_position"] == 1
+        assert server.delete("second").json() == {"status": 200}
+        assert server.is_gone("second")
+        assert server.submit("second", jsonl(numbered(5))).json() == {"status": 200}
+        assert server.delete("first").json() == {"status": 200}
+        assert server.ended("second")["state"] == "finished"
+
+
+def test_a_queued_order_of_a_stopped_task_is_never_begun(tmp_path: Path) -> None:
+    """Stopping a task that shares a worker with another one costs the other nothing: no death, no second loading."""
+    log = tmp_path / "log"
+    with TaskServer(tmp_path, "Recording", log=str(log), line_s=0.002) as server:
+        server.submit("a", jsonl(numbered(3000, task="a")))
+        server.submit("b", jsonl(numbered(3000, task="b")))
+        wait_for(lambda: server.show("a")["done"] > 100 and server.show("b")["done"] > 100, "both at work")
+        (worker,) = server.workers
+        for _ in range(3):
+            if server.workers == [worker] and server.state("b") == 0:
+                server.delete("b")
+                break
+        assert server.is_gone("b")
+        assert server.ended("a")["state"] == "finished"
+        assert server.results("a") == seen(numbered(3000, task="a"))
+
+
+def test_stopping_works_while_no_driver_lives(tmp_path: Path) -> None:
+    """A task is stopped and forgotten also in the moment between two drivers."""
+    with TaskServer(tmp_path, "Tired", line_s=0.01) as server:
+        server.submit("t", jsonl(numbered(5000)))
+        wait_for(lambda: server.state("t") == 0, "its start")
+        os.kill(server.driver, signal.SIGKILL)
+        assert server.delete("t").json() == {"status": 200}
+        assert server.is_gone("t")
+
+
+def test_what_a_worker_started_dies_with_it(tmp_path: Path) -> None:
+    """Processes that user code started go when the task is stopped."""
+    mark = tmp_path / "mark"
+    with TaskServer(tmp_path, "Parent", mark=str(mark)) as server:
+        server.submit("t", jsonl([{"n": 1}]))
+        wait_for(mark.exists, "a grandchild")
+        grandchild = int(mark.read_text())
+        assert is_alive(grandchild)
+        server.delete("t")
+        wait_for(lambda: not is_alive(grandchild), "its end")
+
+
+# ── bad units ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_poison_rows_fail_alone(tmp_path: Path) -> None:
+    """Rows that kill the worker, again and again, become error lines; every other row is answered."""
+    rows = numbered(100)
+    for place in (7, 81):
+        rows[place]["poison"] = True
+    with TaskServer(tmp_path, "Poisoned") as server:
+        server.submit("t", jsonl(rows))
+        task = server.ended("t")
+        assert (task["state"], task["failed"], task["total"]) == ("finished", 2, 100)
+        assert task["kills"] >= 4
+        answers = server.results("t")
+        for place, answer in enumerate(answers):
+            if place in (7, 81):
+                assert answer["error"] == {"line": place + 1, "reason": "the worker was killed by SIGKILL on this line"}
+            else:
+                assert answer == {**rows[place], "seen": True}
+
+
+def test_a_row_that_takes_too_long_fails_alone(tmp_path: Path) -> None:
+    """A line over its time limit is found among its neighbours and fails; the task goes on."""
+    rows = numbered(60)
+    rows[33]["hang"] = True
+    with TaskServer(tmp_path, "Poisoned", settings={"task_row_timeout_s": 0.4}) as server:
+        server.submit("t", jsonl(rows))
+        task = server.ended("t")
+        assert (task["state"], task["failed"]) == ("finished", 1)
+        answers = server.results("t")
+        assert answers[33]["error"] == {"line": 34, "reason": "took longer than 0.4 s"}
+        assert [answer["n"] for place, answer in enumerate(answers) if place != 33] == [
+            number for number in range(60) if number != 33
+        ]
+
+
+def test_a_task_that_takes_too_long_fails(tmp_path: Path) -> None:
+    """A task over its time limit is failed with the limit named, and the worker is free for the next."""
+    with TaskServer(tmp_path, "Tired", settings={"task_timeout_s": 1.0}, line_s=0.01) as server:
+        server.submit("slow", jsonl(numbered(5000)))
+        task = server.ended("slow")
+        assert (task["state"], task["error"]) == ("failed", "the task took longer than 1 s")
+        assert 0 < task["done"] < 5000
+        server.submit("quick", jsonl(numbered(5)))
+        assert server.ended("quick")["state"] == "finished"
+
+
+def test_too_many_errors_fail_the_task(tmp_path: Path) -> None:
+    """Over the limit of failed lines a task is failed, and says so."""
+    with TaskServer(tmp_path, "Echo", settings={"task_errors_limit": 3}) as server:
+        server.submit("few", jsonl(numbered(50)) + b"x\n" * 3)
+        assert server.ended("few")["state"] == "finished"
+        server.submit("many", b"x\n" * 5 + jsonl(numbered(50)))
+        task = server.ended("many")
+        assert task["state"] == "failed"
+        assert "more than the limit of 3" in task["error"]
+
+
+def test_a_unit_that_cannot_be_loaded_fails_its_tasks_and_shows(tmp_path: Path) -> None:
+    """The task fails with the reason, /status is 3 until the cause is gone, and then the work can go on."""
+    cure = tmp_path / "cure"
+    with TaskServer(tmp_path, "Unloadable", cure=str(cure)) as server:
+        server.submit("t", jsonl(numbered(20)))
+        task = server.ended("t")
+        assert task["state"] == "failed"
+        assert "the model file is missing" in task["error"]
+        assert server.ask("GET", "/status").json() == {"status": 3}
+        cure.touch()
+        assert server.ask("POST", "/api/v1.0/tasks/t/retry").json()["state"] == "waiting"
+        assert server.ended("t")["state"] == "finished"
+        assert server.results("t") == seen(numbered(20))
+        wait_for(lambda: server.ask("GET", "/status").json() == {"status": 1}, "health")
+
+
+def test_workers_that_are_killed_from_outside_cost_nothing(tmp_path: Path) -> None:
+    """A worker that somebody else kills is replaced; no line fails for it."""
+    with TaskServer(tmp_path, "Tired", settings={"task_workers": 2}, line_s=0.002) as server:
+        server.submit("t", jsonl(numbered(1500)))
+        for at in (100, 500, 900):
+            wait_for(lambda at=at: server.show("t")["done"] > at and server.workers, "progress")
+            for worker in server.workers[:1]:
+                os.kill(worker, signal.SIGKILL)
+        task = server.ended("t")
+        assert (task["state"], task["failed"]) == ("finished", 0)
+        assert task["retries"] >= 3
+        assert server.results("t") == seen(numbered(1500))
+
+
+# ── second rounds ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_only_the_failed_lines_are_worked_again(tmp_path: Path) -> None:
+    """A retry asks the unit for the failed lines alone; good answers stay as they are, in their places."""
+    switch, log = tmp_path / "switch", tmp_path / "log"
+    rows = numbered(3000)
+    bad = {0, 1, 2, 500, 2999, *range(1000, 1100)}
+    with TaskServer(tmp_path, "Moody", switch=str(switch), log=str(log), bad=sorted(bad)) as server:
+        server.submit("t", jsonl(rows) + b"no json\n")
+        first = server.ended("t")
+        assert (first["failed"], first["round"]) == (len(bad) + 1, 0)
+        switch.touch()
+        log.unlink()
+        server.ask("POST", "/api/v1.0/tasks/t/retry")
+        second = wait_for(lambda: (task := server.ended("t"))["round"] == 1 and task, "the second round")
+        assert (second["state"], second["failed"], second["total"]) == ("finished", 1, 3001)
+        answers = server.results("t")
+        assert answers[:-1] == seen(rows)
+        assert answers[-1]["error"]["line"] == 3001
+        worked = [number for line in log.read_text().splitlines() for number in json.loads(line)]
+        assert sorted(worked) == sorted(bad)
+        names = {path.name for folder in (server.data / "tasks").iterdir() for path in folder.iterdir()}
+        assert names == {"input.jsonl", "output.1.jsonl", "errors.1.jsonl"}
+        fine = server.ask("POST", "/api/v1.0/tasks/t/retry")
+        assert fine.json()["state"] == "waiting"
+        server.ended("t")
+
+
+# ── order, load, memory ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_huge_task_does_not_starve_a_small_one(tmp_path: Path) -> None:
+    """Small tasks that come later finish while the huge ones that fill all places go on."""
+    with TaskServer(tmp_path, "Tired", settings={"task_active_limit": 2}, line_s=0.002) as server:
+        for number in range(2):
+            server.submit(f"huge-{number}", jsonl(numbered(100_000)))
+        wait_for(lambda: server.show("huge-1")["done"] > 0, "the huge ones' start")
+        server.submit("small", jsonl(numbered(20)))
+        assert server.ended("small")["state"] == "finished"
+        for number in range(2):
+            assert server.state(f"huge-{number}") == 0
+
+
+def test_a_full_queue_says_so_and_takes_again_when_there_is_room(tmp_path: Path) -> None:
+    """At the bound /status is 2 and a POST gets 503 with Retry-After; a stop makes room."""
+    settings = {"task_queue_limit": 2, "task_active_limit": 1}
+    with TaskServer(tmp_path, "Tired", settings=settings, line_s=0.01) as server:
+        for number in range(2):
+            assert server.submit(f"t{number}", jsonl(numbered(5000))).status_code == 200
+        assert server.ask("GET", "/status").json() == {"status": 2}
+        refused = server.submit("t2", jsonl(numbered(5)))
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.json()["status"]["reason"] == "OVERLOADED"
+        server.delete("t1")
+        assert server.ask("GET", "/status").json() == {"status": 1}
+        assert server.submit("t2", jsonl(numbered(5))).status_code == 200
+
+
+def test_workers_come_with_the_first_task_and_leave_when_idle(tmp_path: Path) -> None:
+    """No worker before a task, none after the idle time, and a new one for the next task."""
+    with TaskServer(tmp_path, "Echo", settings={"task_idle_s": 0.3}) as server:
+        assert server.workers == []
+        for id in ("a", "b"):
+            server.submit(id, jsonl(numbered(5)))
+            assert server.ended(id)["state"] == "finished"
+            wait_for(lambda: not server.workers, "their leaving")
+
+
+def test_two_workers_share_a_task_and_keep_its_order(tmp_path: Path) -> None:
+    """Answers of several workers stand in the order of the input."""
+    with TaskServer(tmp_path, "Uneven", settings={"task_workers": 3}) as server:
+        server.submit("t", jsonl(numbered(3000)))
+        assert server.ended("t")["state"] == "finished"
+        assert server.results("t") == seen(numbered(3000))
+
+
+def test_a_line_larger_than_every_buffer(tmp_path: Path) -> None:
+    """Lines far larger than a chunk travel whole."""
+    rows = [{"n": 0, "text": "大" * 3_000_000}, {"n": 1}, {"n": 2, "text": "x" * 5_000_000}]
+    with TaskServer(tmp_path, "Echo") as server:
+        server.submit("t", jsonl(rows))
+        server.ended("t")
+        assert server.results("t") == seen(rows)
+
+
+# ── a full disk ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def server_on_small_disk(folder: Path, size: str, line_s: float) -> Iterator[tuple[TaskServer, Path]]:
+    """A server on a real file system of this size, and the path of a file that may fill it.
+
+    Where mounting is not permitted the test cannot be made true, and fails: it needs root or a user namespace.
+    """
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        with TaskServer(folder, "Tired", line_s=line_s) as server:
+            yield server, folder / "filler"
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(filler: Path) -> None:
+    """Write until there is no room."""
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
+def test_a_full_disk_pauses_tasks_and_refuses_uploads(tmp_path: Path) -> None:
+    """On a full disk an upload gets 507 and leaves nothing; a running task pauses, can be watched, and goes on."""
+    with server_on_small_disk(tmp_path / "disk", "12m", 0.0005) as (server, filler):
+        server.submit("t", jsonl(numbered(6000, pad="x" * 400)))
+        wait_for(lambda: server.show("t")["done"] > 500, "its start")
+        fill(filler)
+        paused = wait_for(lambda: (task := server.show("t"))["paused"] and task, "the pause")
+        assert paused["state"] == "running"
+        assert server.ask("GET", "/status").json() == {"status": 2}
+        refused = server.submit("more", jsonl(numbered(2000, pad="x" * 400)))
+        assert refused.status_code == 507
+        assert refused.json()["status"]["reason"] == "STORAGE_FULL"
+        assert list((server.data / "incoming").iterdir()) == []
+        filler.unlink()
+        assert server.ended("t")["state"] == "finished"
+        assert [row["n"] for row in server.results("t")] == list(range(6000))
+
+
+def test_an_upload_that_fills_the_disk_leaves_nothing(tmp_path: Path) -> None:
+    """An upload that runs out of room on its way gets 507, and its room is free again."""
+    with server_on_small_disk(tmp_path / "disk", "4m", 0.0) as (server, _):
+        body = iter(
+            [b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n', *[b"{}\n" * 9999] * 300]
+        )
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        assert server.ask("POST", "/tasks", data=body, headers=headers).status_code == 507
+        assert list((server.data / "incoming").iterdir()) == []
+        assert server.submit("t", jsonl(numbered(10)), immediate=None).status_code == 200
+
+
+def test_a_task_can_be_stopped_on_a_full_disk(tmp_path: Path) -> None:
+    """Of all times, then: DELETE works without a byte of room, and gives the room back."""
+    with server_on_small_disk(tmp_path / "disk", "8m", 0.001) as (server, filler):
+        server.submit("t", jsonl(numbered(5000, pad="x" * 400)))
+        wait_for(lambda: server.show("t")["done"] > 200, "its start")
+        fill(filler)
+        wait_for(lambda: server.show("t")["paused"], "the pause")
+        assert server.delete("t").json() == {"status": 200}
+        assert server.is_gone("t")
+
+
+# ── housekeeping ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_retention_by_count(tmp_path: Path) -> None:
+    """Ended tasks beyond the number that is kept are pruned, the oldest first, files and all."""
+    with TaskServer(tmp_path, "Echo", settings={"task_keep_count": 2}) as server:
+        for number in range(5):
+            server.submit(f"t{number}", jsonl(numbered(5)), immediate=None)
+        server.kill()
+        server.start()
+        wait_for(lambda: server.is_gone("t2"), "the pruning")
+        assert [server.state(f"t{number}") for number in range(5)] == [-1, -1, -1, 2, 2]
+        assert len(list((server.data / "tasks").iterdir())) == 2
+        gone = server.ask("GET", "/api/v1.0/tasks/t0").json()
+        assert "it was pruned" in gone["status"]["info"]
+
+
+class _Receiver(http.server.BaseHTTPRequestHandler):
+    """Answers 500 once, then 200."""
+
+    calls: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.calls.append((self.headers["idempotency-key"], json.loads(body)))
+        self.send_response(500 if len(self.calls) == 1 else 200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_word_of_the_end_arrives_in_the_end(tmp_path: Path) -> None:
+    """A webhook that fails is sent again under the same key; one to a dead host delays nothing."""
+    receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Receiver)
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    hook = f"http://127.0.0.1:{receiver.server_port}/done"
+    settings = {"task_webhook_hosts": f"127.0.0.1:{receiver.server_port}, 127.0.0.1:9"}
+    try:
+        with TaskServer(tmp_path, "Echo", settings=settings) as server:
+            server.submit("dead", jsonl(numbered(5)), webhook="http://127.0.0.1:9/")
+            server.submit("t", jsonl(numbered(5)) + b"x\n", webhook=hook)
+            wait_for(lambda: len(_Receiver.calls) >= 2, "the second delivery")
+            (first, body), (second, again) = _Receiver.calls[:2]
+            assert first == second
+            assert body == again
+            assert body["id"] == "t"
+            assert (body["state"], body["done"], body["failed"], body["total"]) == ("finished", 6, 1, 6)
+            refused = server.submit("x", jsonl(numbered(5)), webhook="http://127.0.0.2/")
+            assert refused.status_code == 400
+    finally:
+        receiver.shutdown()
+        receiver.server_close()
+
+
+def test_two_servers_over_one_folder_make_one_driver(tmp_path: Path) -> None:
+    """A second server over the same folder serves the same tasks; its driver waits and takes over after a death."""
+    (tmp_path / "two").mkdir()
+    with TaskServer(tmp_path, "Echo") as first:
+        shared = {"data_dir": str(first.data)}
+        with TaskServer(tmp_path / "two", "Echo", settings=shared) as second:
+            second.submit("t", jsonl(numbered(10)), immediate=None)
+            assert first.results("t") == second.results("t") == seen(numbered(10))
+            assert second.workers == []
+            first.kill()
+            second.submit("u", jsonl(numbered(10)), immediate=None)
+            assert second.results("u") == seen(numbered(10))
+
+
+def test_an_orderly_end_commits_and_loses_nothing(tmp_path: Path) -> None:
+    """SIGTERM to the driver: everything answered so far is committed, and the next driver goes on from there."""
+    log = tmp_path / "log"
+    with TaskServer(tmp_path, "Recording", log=str(log), line_s=0.001) as server:
+        server.submit("t", jsonl(numbered(3000)))
+        wait_for(lambda: server.show("t")["done"] > 300, "its start")
+        driver = server.driver
+        os.kill(driver, signal.SIGTERM)
+        wait_for(lambda: not is_alive(driver), "its end")
+        task = server.ended("t")
+        assert (task["state"], task["attempts"]) == ("finished", 2)
+        assert server.results("t") == seen(numbered(3000))
+
+
+def test_a_damaged_folder_fails_its_task_alone(tmp_path: Path) -> None:
+    """Output that is shorter than what was committed is never extended: that task fails, others are worked."""
+    with TaskServer(tmp_path, "Tired", line_s=0.001) as server:
+        server.submit("t", jsonl(numbered(3000)))
+        wait_for(lambda: server.show("t")["done"] > 100, "its start")
+        server.kill()
+        (output,) = (server.data / "tasks").glob("*/output.0.jsonl")
+        os.truncate(output, 10)
+        server.start()
+        task = server.ended("t")
+        assert task["state"] == "failed"
+        assert "damaged" in task["error"]
+        server.submit("u", jsonl(numbered(5)), immediate=None)
+        assert server.state("u") == 2
+
+
+def test_torn_output_is_cut_back(tmp_path: Path) -> None:
+    """Half a line behind the watermark, as a power loss leaves it, is cut off and written anew."""
+    with TaskServer(tmp_path, "Tired", line_s=0.001) as server:
+        server.submit("t", jsonl(numbered(2000)))
+        wait_for(lambda: server.show("t")["done"] > 100, "its start")
+        server.kill()
+        (output,) = (server.data / "tasks").glob("*/output.0.jsonl")
+        with output.open("ab") as file:
+            file.write(b'{"n": 1, "se' + b"\0" * 5000)
+        shutil.rmtree(server.data / "trash")
+        server.start()
+        assert server.ended("t")["state"] == "finished"
+        assert server.results("t") == seen(numbered(2000))
+
+
+@pytest.mark.parametrize("orders", [b"no json\n", b"{}\n"])
+def test_a_driver_without_sense_ends_at_once(orders: bytes) -> None:
+    """Orders that cannot be read give exit code 2 and one line, not a restart for ever."""
+    done = subprocess.run([sys.executable, "-m", "infergraph.tasks.driver"], input=orders, capture_output=True)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
