@@ -113,6 +113,10 @@ class EnglishRe(RelationClassifier):
         platform="spacy",
         labels=(*_RULES_LABELS, NO_RELATION),
         licence=f"{pins.ENGLISH.licence} (weights), Apache-2.0 (patterns)",
+        accuracy=(
+            "40 pairs of 40 sentences written for this project: 92.5 % right (the patterns were written after those "
+            "sentences: an upper bound), and none of 47 unrelated pairs given a relation"
+        ),
         limits=_RULES_LIMITS,
         source=_SOURCE,
     )
