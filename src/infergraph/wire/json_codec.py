@@ -18,7 +18,7 @@ import numpy as np
 from infergraph.errors import PayloadError, UploadTooLarge
 from infergraph.message import Content, Encoding, Feedback, FeedbackContent, Message, Meta
 from infergraph.settings import NanPolicy
-from infergraph.wire import body, json_content, json_feedback, json_scan, json_text
+from infergraph.wire import body, json_content, json_feedback, json_scan, json_text, json_values
 from infergraph.wire.json_text import PLAIN, JsonOptions
 from infergraph.wire.wire_message import WireMessage
 
@@ -234,9 +234,9 @@ def _numbers_body(content: Content, options: JsonOptions) -> bytes | None:
         return None
     names = json_text.fragment(content.names, options)
     if content.encoding is Encoding.TENSOR:
-        payload = {"shape": values.shape, "values": json_text.direct(values.ravel())}
+        payload = {"shape": values.shape, "values": json_values.direct(values.ravel())}
     else:
-        payload = json_text.direct(values)
+        payload = json_values.direct(values)
     document = {
         "data": {"names": names, content.encoding.value: payload},
         "meta": json_text.fragment({} if content.meta is None else content.meta, options),
@@ -273,7 +273,7 @@ def document_of(message: Message) -> Any:
     if isinstance(message, JsonMessage):
         return message.document
     written = message.written if isinstance(message, WireMessage) else json_content.document_of(message.content)
-    return json_text.plain(written)
+    return json_values.plain(written)
 
 
 def encode_messages(messages: Iterable[Message], options: JsonOptions = PLAIN) -> bytes:

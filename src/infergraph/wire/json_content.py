@@ -26,7 +26,10 @@ _NO_NAMES: tuple[str, ...] = ()
 
 def shown(value: Any) -> str:
     """`value` for a fault's text, cut to a line."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 

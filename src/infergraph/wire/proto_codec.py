@@ -18,7 +18,7 @@ from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Content, Feedback, FeedbackContent, Message, Meta
 from infergraph.wire import json_content, number_lists, prediction, proto_content, tensor
 from infergraph.wire.fields import DELIMITED, delimited, split
-from infergraph.wire.json_text import plain
+from infergraph.wire.json_values import plain
 from infergraph.wire.proto_metadata import (
     decode_graph_metadata,
     decode_metadata,

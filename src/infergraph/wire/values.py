@@ -17,7 +17,7 @@ import numpy as np
 
 from infergraph.errors import ComponentError
 from infergraph.wire.fields import delimited, varint
-from infergraph.wire.json_text import text_of
+from infergraph.wire.json_values import text_of
 
 DEPTH_LIMIT = 96
 """Messages inside messages, of which a list takes two and an object three: beyond a hundred most readers refuse."""
