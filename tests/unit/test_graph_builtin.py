@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from graph_units import Doing, Saying, node
 from infergraph.errors import GraphError, MethodMissing, PayloadError, RoutingError
 from infergraph.graph import builtin
-from infergraph.graph.bandit import FILE_NAME, Bandit, Counts, EpsilonGreedy, ThompsonSampling, kept
+from infergraph.graph.bandit import FILE_NAME, Bandit, Counts, EpsilonGreedy, ThompsonSampling
 from infergraph.graph.ensemble import MajorityVote, WeightedAverage
 from infergraph.graph.executor import Graph
 from infergraph.graph.spec import Endpoint, Node
@@ -264,17 +264,6 @@ def test_routers_of_other_names_learn_apart(tmp_path: Path) -> None:
     elsewhere.send_feedback(X, [], 1.0, None, routing=0)
     assert (tmp_path / "own" / "f.sqlite").exists()
     assert loaded(ThompsonSampling(2), tmp_path, "r").counts() == [Counts(), Counts(1.0, 1.0)]
-
-
-def test_kept(tmp_path: Path) -> None:
-    """A router made for a place in a graph keeps its counts there; any other object is made as it is."""
-    router = kept(lambda: ThompsonSampling(2), tmp_path, "d/p/r")()
-    assert isinstance(router, ThompsonSampling)
-    router.load()
-    router.send_feedback(X, [], 1.0, None, routing=0)
-    assert loaded(EpsilonGreedy(2), tmp_path, "d/p/r").counts()[0] == Counts(1.0, 1.0)
-    other = object()
-    assert kept(lambda: other, tmp_path, "x")() is other
 
 
 def test_writers_side_by_side(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import os
 import random
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -240,23 +240,6 @@ class ThompsonSampling(Bandit):
             for count in self.counts()
         ]
         return draws.index(max(draws))
-
-
-def kept(make: Callable[[], object], folder: Path, key: str) -> Callable[[], object]:
-    """A call that makes what `make` does, told where its counts live if it is one of the routers here.
-
-    Args:
-        folder: the data folder.
-        key: the node's place, `deployment/predictor/node`, so that routers of other graphs learn apart.
-    """
-
-    def made() -> object:
-        found = make()
-        if isinstance(found, Bandit):
-            found.keep_in(folder, key)
-        return found
-
-    return made
 
 
 def _rows(features: Any) -> int:
