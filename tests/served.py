@@ -171,4 +171,6 @@ def served(
             loop, stopping = stop[0]
             loop.call_soon_threadsafe(stopping.begin, StopOrder(0.0, 5.0))
             thread.join(timeout=30)
+            http_listener.close()
+            metrics_listener.close()
             assert not thread.is_alive()

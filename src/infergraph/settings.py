@@ -192,6 +192,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model_metadata: Annotated[str, setting("YAML or JSON merged over init_metadata().", env=("MODEL_METADATA",))] = ""
     annotations_file: Annotated[str, setting("Kubernetes downward-API annotations.")] = "/etc/podinfo/annotations"
 
+    # graphs
+    full_health_checks: Annotated[
+        bool, setting("Ask remote nodes for their health over HTTP, instead of whether their port is open.")
+    ] = False
+
     # logs
     log_level: Annotated[
         str,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from infergraph.assembly import components
 from infergraph.errors import GraphError, TargetError
 from infergraph.graph import builtin, compose, remote, resolution, servers, spec
 from infergraph.graph.executor import Graph, GraphOptions, meta_mode
+from infergraph.graph.protocols import Protocol
 from infergraph.graph.resolution import Means, Resolution
 from infergraph.graph.split import Share, Split
 from infergraph.message import PredictiveUnit
@@ -56,11 +57,15 @@ def _read(source: UnitSource) -> spec.Deployment:
     if len(found) != 1:
         names = ", ".join(deployment.name for deployment in deployments)
         raise GraphError(f"{name} has the deployments {names or '(none)'}; name one of them: {name}#NAME")
+    if found[0].bare:
+        resolution.check_overrides(found, source.nodes)
+        return found[0]
     deployment = spec.default(found[0])
     resolution.check_overrides([deployment], source.nodes)
     problems = spec.validate(deployment, in_process={*source.nodes, *spec.addressed(found[0])})
     if problems:
-        raise GraphError(f"{name} is not valid: " + "; ".join(str(problem) for problem in problems))
+        told = [f"{problem}{f' ({problem.hint})' if problem.hint else ''}" for problem in problems]
+        raise GraphError(f"{name} is not valid: " + "; ".join(told))
     return deployment
 
 
@@ -83,23 +88,17 @@ def _build_predictor(
     resolved = resolution.resolve(predictor, deployment, source.nodes)
     annotations = {**deployment.annotations, **predictor.annotations}
     factory = _Units(deployment, predictor, source, settings, ledger, annotations)
-    units = {node.name: factory(node, resolved[node.name]) for node in _all_nodes(predictor.graph)}
+    units = {node.name: factory(node, resolved[node.name]) for node in predictor.graph.walk_all()}
     all_local = all(found.means is not Means.REMOTE for found in resolved.values())
     injection = source.environment.get("SELDON_ENABLE_ROUTING_INJECTION", "")
     options = GraphOptions(
         meta=meta_mode(injection, all_local=all_local),
         deadline_s=settings.request_timeout_s,
+        protocol=Protocol.named(deployment.protocol).value,
     )
     present = {name: unit for name, unit in units.items() if unit is not None}
     root = _with_components(predictor.graph, source.nodes)
     return Graph(root, present, options, name=predictor.name)
-
-
-def _all_nodes(node: spec.Node) -> Iterator[spec.Node]:
-    for each in node.walk():
-        yield each
-        if isinstance(each.fallback, spec.Node):
-            yield from _all_nodes(each.fallback)
 
 
 def _with_components(node: spec.Node, overrides: Mapping[str, str]) -> spec.Node:
@@ -128,7 +127,12 @@ class _Units:
         self._ledger = ledger
         self._file_folder = (source.path / source.target.partition("#")[0]).parent
         self._data_dir = source.path / settings.data_dir
-        self._remote = remote.options_for(deployment, annotations, message_limit_bytes=settings.message_limit_bytes)
+        self._remote = remote.options_for(
+            deployment,
+            annotations,
+            message_limit_bytes=settings.message_limit_bytes,
+            full_health_checks=settings.full_health_checks,
+        )
 
     def __call__(self, node: spec.Node, found: Resolution) -> PredictiveUnit | None:
         """The unit of `node`; None for a node that calls nothing."""
@@ -159,10 +163,16 @@ class _Units:
         given = component.parse_parameters(
             [{"name": each.name, "value": each.value, "type": each.type} for each in node.parameters]
         )
-        make = functools.partial(
-            components.construct_target, target, {**arguments, **given}, self._file_folder.resolve()
-        )
+        arguments = {**arguments, **given}
+        make = functools.partial(self._construct, node, target, arguments)
         return Measured(self.wrapped(node, make, target), self._ledger)
+
+    def _construct(self, node: spec.Node, target: str, arguments: Mapping[str, Any]) -> object:
+        made = components.construct_target(target, arguments, self._file_folder.resolve())
+        keep_in = getattr(made, "keep_in", None)
+        if callable(keep_in):  # a router that learns: its counts live with everything else that must survive
+            keep_in(self._data_dir, f"{self._deployment.name}/{self._predictor.name}/{node.name}")
+        return made
 
     def wrapped(self, node: spec.Node, make: Callable[[], object], label: str) -> PredictiveUnit:
         """The component of `node` around what `make` constructs."""
@@ -210,7 +220,7 @@ def assemble(
     resolved = resolution.resolve(predictor, deployment, {})
     makers = flow.makers
     units: dict[str, PredictiveUnit] = {}
-    for node in _all_nodes(predictor.graph):
+    for node in predictor.graph.walk_all():
         given = flow.units.get(node.name)
         unit = given if isinstance(given, PredictiveUnit) else None
         if unit is None and node.name in makers:

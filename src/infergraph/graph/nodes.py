@@ -197,6 +197,7 @@ class Deployment(msgspec.Struct, frozen=True):
         metadata_annotations, labels: those of `metadata`.
         protocol, transport, server_type: empty where the file says nothing.
         advice: what was odd while reading (unknown members), see `advise`.
+        bare: the document was a predictor alone, as the orchestrator itself is given it: taken as it is written.
         source, document: the file and the number of the document in it, from 0.
     """
 
@@ -215,6 +216,7 @@ class Deployment(msgspec.Struct, frozen=True):
     oauth_key: str = ""
     oauth_secret: str = ""
     predictors: tuple[Predictor, ...] = ()
+    bare: bool = False
     advice: tuple[Problem, ...] = ()
     source: str = ""
     document: int = 0

@@ -146,7 +146,8 @@ def _kind(value: Any) -> str:
 
 def _deployment(reader: Reader, value: dict[str, Any], at: Path) -> Deployment:
     members = {key.lower() for key in value}
-    if "graph" in members and "spec" not in members:
+    bare = "graph" in members and "spec" not in members
+    if bare:
         predictor = reader.struct(Predictor, value, at)
         root = Root(metadata=Metadata(name=predictor.name), spec=Spec(predictors=(predictor,)))
     else:
@@ -170,6 +171,7 @@ def _deployment(reader: Reader, value: dict[str, Any], at: Path) -> Deployment:
         oauth_key=spec.oauth_key,
         oauth_secret=spec.oauth_secret,
         predictors=spec.predictors,
+        bare=bare,
     )
 
 

@@ -76,10 +76,10 @@ def of_fault(fault: Fault) -> Answer:
     headers = [JSON_TYPE]
     if isinstance(fault, Overloaded | errors.NotReady):
         headers.append((b"retry-after", b"1"))
-    return Answer(status, envelope(_utf8(fault.text), fault.reason), headers)
+    return Answer(status, envelope(utf8(fault.text), fault.reason), headers)
 
 
-def of_bug(error: BaseException, puid: str) -> Answer:
+def of_bug(puid: str) -> Answer:
     """The neutral answer to an error that is ours; its traceback is in the log."""
     text = f"internal error; the log has the details under puid {puid or '-'}"
     return Answer(500, envelope(text, INTERNAL), [JSON_TYPE])
@@ -90,6 +90,6 @@ def refusal(status: int, text: str, reason: str, *more: tuple[bytes, bytes]) -> 
     return Answer(status, envelope(text, reason), [JSON_TYPE, *more])
 
 
-def _utf8(text: str) -> str:
+def utf8(text: str) -> str:
     """`text` without lone surrogates, which no JSON body can carry."""
     return text.encode("utf-8", "replace").decode()

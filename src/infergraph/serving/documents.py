@@ -175,8 +175,8 @@ def _probe(path: str, summary: str) -> dict[str, Any]:
     return {"summary": summary, "operationId": "get" + path.replace("/", "_"), "responses": responses}
 
 
-def routes(unit: PredictiveUnit, metrics_path: str) -> list[BaseRoute]:
-    """`/openapi.json`, its old name `/seldon.json`, and `/docs`."""
+def routes(unit: PredictiveUnit, metrics_path: str, *, is_graph: bool = False) -> list[BaseRoute]:
+    """`/openapi.json`, `/docs`, and for a component the old name `/seldon.json`."""
     page = resources.files("infergraph.console").joinpath("docs.html").read_text("utf-8")
 
     async def document(request: Request) -> Response:
@@ -189,8 +189,8 @@ def routes(unit: PredictiveUnit, metrics_path: str) -> list[BaseRoute]:
     async def show(request: Request) -> Response:
         return HTMLResponse(page)
 
-    return [
+    found: list[BaseRoute] = [
         Route("/openapi.json", document, methods=["GET"]),
-        Route("/seldon.json", document, methods=["GET"]),
         Route("/docs", show, methods=["GET"]),
     ]
+    return found if is_graph else [*found, Route("/seldon.json", document, methods=["GET"])]

@@ -75,10 +75,6 @@ class NativeServer:
         finally:
             del self._tasks[call_id]
 
-    def refuse(self) -> None:
-        """From now on new calls get UNAVAILABLE; running ones go on."""
-        self._closing = True
-
     async def stop(self) -> None:
         """Close the port and what is left."""
         self._closing = True

@@ -1,9 +1,9 @@
 """The bare ASGI callable: hot paths by one dictionary look-up, everything else to one Starlette application.
 
-    scope ─▶ Http ──table[path]──▶ endpoint(exchange) ─▶ Answer ─▶ bytes
-                └──────────────▶ Starlette (tasks, console, documents)
+    scope ─▶ Http ──paths──▶ endpoint(exchange) ─▶ Answer ─▶ front.decorate ─▶ bytes
+                └───────▶ Starlette (tasks, console, documents)
 
-HTTP is done with here: bodies, limits, gzip, CORS, the client that hangs up, the accounting of a request.
+HTTP is done with here: bodies, limits, gzip, the client that hangs up, the accounting of a request.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ import msgspec
 from infergraph.errors import DeadlinePassed, Fault, Overloaded, UploadTooLarge
 from infergraph.serving import answers
 from infergraph.serving.answers import Answer
+from infergraph.serving.hangups import HangupWatch
 
 _log = logging.getLogger(__name__)
 
@@ -29,9 +31,7 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_WATCH_EVERY_S = 0.2
 _INLINE_GZIP_BYTES = 64 * 1024
-_ALL_METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
 
 class ClientGone(Exception):
@@ -56,25 +56,28 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     message_limit_bytes: int
     concurrency_limit: int
     request_timeout_s: float = 0.0
-    cors_origins: str = "*"
-    cors_headers: str = ""
     compress_min_bytes: int = 1024
     compress_max_bytes: int = 1024 * 1024
     access_log: bool = False
 
 
 class Exchange:
-    """One request as an endpoint sees it."""
+    """One request as an endpoint sees it.
 
-    __slots__ = ("_receive", "headers", "is_read", "options", "raw_headers", "scope")
+    `puid` is its id as its front gave or found it; `parameters` are the parts of its path that a pattern named.
+    """
+
+    __slots__ = ("_receive", "headers", "is_read", "options", "parameters", "puid", "raw_headers", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, options: HttpOptions) -> None:
         self.scope = scope
         self.options = options
         self.raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self.headers = dict(self.raw_headers)
+        self.headers: dict[bytes, bytes] = dict(self.raw_headers)
         self._receive = receive
         self.is_read = False
+        self.puid = b""
+        self.parameters: Mapping[str, str] = {}
 
     async def body(self) -> bytes:
         """The whole body, as it came.
@@ -127,15 +130,49 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[Answer]]
 
 
 class Endpoint(NamedTuple):
-    """What answers at a path: the methods it takes, its handler, the name it is counted under.
+    """What answers at a path: the methods it takes (None for all), its handler, the name it is counted under.
 
     Gated endpoints count against the concurrency limit and the request timeout; probes are not gated.
     """
 
-    methods: frozenset[str]
+    methods: frozenset[str] | None
     handler: Handler
     name: str
     gated: bool = True
+
+
+class Front(Protocol):
+    """The habits in which the protocol's two HTTP interfaces differ."""
+
+    def identify(self, exchange: Exchange) -> bytes:
+        """The id of a request; empty for none."""
+
+    def decorate(self, headers: answers.Headers, endpoint: Endpoint, exchange: Exchange) -> None:
+        """Add the headers that every answer has."""
+
+    def of_fault(self, fault: Fault) -> Answer:
+        """How a fault is told."""
+
+    def of_bug(self, puid: str) -> Answer:
+        """How an error of ours is told."""
+
+    def refuse_method(self, method: str, endpoint: Endpoint) -> Answer:
+        """The answer to a method that the path does not take, OPTIONS among them."""
+
+
+class Paths(NamedTuple):
+    """What is served where: exact paths by one look-up, then patterns in their order."""
+
+    exact: Mapping[str, Endpoint]
+    patterns: Sequence[tuple[re.Pattern[str], Endpoint]] = ()
+
+    def find(self, path: str) -> tuple[Endpoint | None, Mapping[str, str]]:
+        """The endpoint at a path that is no exact one, and the parts of it that the pattern names."""
+        for pattern, endpoint in self.patterns:
+            found = pattern.fullmatch(path)
+            if found is not None:
+                return endpoint, found.groupdict()
+        return None, {}
 
 
 class Http:
@@ -143,54 +180,56 @@ class Http:
 
     def __init__(
         self,
-        table: Mapping[str, Endpoint],
+        paths: Paths,
+        front: Front,
         other: App,
         options: HttpOptions,
         accounting: Accounting,
     ) -> None:
-        self._table = table
+        self._paths = paths
+        self._exact = paths.exact
+        self._front = front
         self._other = other
         self._options = options
         self._accounting = accounting
         self._access = logging.getLogger("infergraph.access") if options.access_log else None
-        self._watch = _Watch()
+        self._watch = HangupWatch()
         self.in_flight = 0
-        self._open_cors = (b"access-control-allow-origin", b"*") if options.cors_origins == "*" else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        endpoint = self._table.get(scope["path"])
+        exchange = Exchange(scope, receive, self._options)
+        endpoint = self._exact.get(scope["path"])
+        if endpoint is None:
+            endpoint, exchange.parameters = self._paths.find(scope["path"])
         if endpoint is None:
             await self._other(scope, receive, send)
             return
-        method = scope["method"]
-        exchange = Exchange(scope, receive, self._options)
-        if method not in endpoint.methods:
-            await self._send(exchange.headers, send, method, self._refuse_method(method, endpoint))
-            return
+        exchange.puid = self._front.identify(exchange)
         started = time.perf_counter()
         self.in_flight += 1
         self._accounting.started()
         answer = None
         try:
-            answer = await self._guarded(endpoint, exchange)
-            await self._send(exchange.headers, send, method, answer)
+            answer = await self._answer(endpoint, exchange)
+            await self._send(exchange, endpoint, send, answer)
         except ClientGone:
             pass
         finally:
             self.in_flight -= 1
             self._account(endpoint, exchange, answer, time.perf_counter() - started)
 
-    async def _guarded(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
-        """The one place of this edge that catches."""
+    async def _answer(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
+        method = exchange.scope["method"]
+        if method == "OPTIONS" or (endpoint.methods is not None and method not in endpoint.methods):
+            return self._front.refuse_method(method, endpoint)
         if not endpoint.gated:
             return await self._safely(endpoint.handler, exchange)
         limit = self._options.concurrency_limit
         if limit and self.in_flight > limit:
-            return answers.of_fault(
-                Overloaded(f"{limit} requests are in work already (setting concurrency_limit); try again")
-            )
+            text = f"{limit} requests are in work already (setting concurrency_limit); try again"
+            return self._front.of_fault(Overloaded(text))
         entry = self._watch.enter(exchange)
         try:
             return await self._safely(endpoint.handler, exchange)
@@ -202,6 +241,7 @@ class Http:
             self._watch.leave(entry)
 
     async def _safely(self, handler: Handler, exchange: Exchange) -> Answer:
+        """The one place of this edge that catches."""
         timeout = self._options.request_timeout_s
         try:
             if not timeout:
@@ -212,51 +252,24 @@ class Http:
             except TimeoutError as error:
                 raise DeadlinePassed(f"no answer within {timeout:g} s (setting request_timeout_s)") from error
         except Fault as fault:
-            return answers.of_fault(fault)
+            return self._front.of_fault(fault)
         except (ClientGone, asyncio.CancelledError):
             raise
-        except Exception as error:  # noqa: BLE001 - the edge's last net: whatever it is, the caller gets an answer
-            puid = exchange.headers.get(b"seldon-puid", b"").decode("latin-1")
-            _log.exception("a request to %s failed (puid %s)", exchange.scope["path"], puid or "-")
-            return answers.of_bug(error, puid)
+        except Exception:  # noqa: BLE001 - the edge's last net: whatever it is, the caller gets an answer
+            puid = exchange.puid.decode("latin-1") or "-"
+            _log.exception("a request to %s failed (puid %s)", exchange.scope["path"], puid)
+            return self._front.of_bug(puid)
 
-    async def _send(self, given: Mapping[bytes, bytes], send: Send, method: str, answer: Answer) -> None:
+    async def _send(self, exchange: Exchange, endpoint: Endpoint, send: Send, answer: Answer) -> None:
         headers, body = answer.headers, answer.body
-        origin, accepts = given.get(b"origin"), given.get(b"accept-encoding")
-        if origin is None and self._open_cors is not None:
-            headers.append(self._open_cors)
-        else:
-            headers.extend(self._cors(origin))
+        self._front.decorate(headers, endpoint, exchange)
+        accepts = exchange.headers.get(b"accept-encoding")
         options = self._options
         if accepts is not None and options.compress_min_bytes <= len(body) <= options.compress_max_bytes:
             body = await _compress(body, accepts, headers)
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
-
-    def _cors(self, origin: bytes | None) -> list[tuple[bytes, bytes]]:
-        if origin is None:
-            return []
-        allowed = {entry.strip() for entry in self._options.cors_origins.split(",")}
-        if "*" in allowed or origin.decode("latin-1") in allowed:
-            return [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
-        return [(b"vary", b"Origin")]
-
-    def _refuse_method(self, method: str, endpoint: Endpoint) -> Answer:
-        allowed = ", ".join(sorted(endpoint.methods | {"OPTIONS"})).encode()
-        if method != "OPTIONS":
-            text = f"405 Method Not Allowed: this path takes {allowed.decode()}, not {method}"
-            return answers.refusal(405, text, answers.INTERNAL, (b"allow", allowed))
-        headers = (self._options.cors_headers or "*").encode("latin-1")
-        return Answer(
-            200,
-            b"",
-            [
-                (b"allow", allowed),
-                (b"access-control-allow-methods", _ALL_METHODS),
-                (b"access-control-allow-headers", headers),
-            ],
-        )
+        await send({"type": "http.response.body", "body": b"" if exchange.scope["method"] == "HEAD" else body})
 
     def _account(self, endpoint: Endpoint, exchange: Exchange, answer: Answer | None, seconds: float) -> None:
         status = 499 if answer is None else answer.status
@@ -266,60 +279,6 @@ class Http:
         if self._access is not None:
             path = quote(exchange.scope["path"])
             self._access.info("%s %s %s %.1f ms", exchange.scope["method"], path, status, seconds * 1000)
-
-
-class _Entry:
-    """One request under watch."""
-
-    __slots__ = ("exchange", "hung_up", "seen", "task", "watching")
-
-    def __init__(self, exchange: Exchange, task: asyncio.Task[Any] | None) -> None:
-        self.exchange = exchange
-        self.task = task
-        self.seen = False
-        self.hung_up = False
-        self.watching: asyncio.Task[None] | None = None
-
-
-class _Watch:
-    """Cancels requests whose clients hang up.
-
-    One timer sweeps over all requests, and only those it meets twice get a task that listens: a short request pays
-    for nothing but its entry.
-    """
-
-    def __init__(self) -> None:
-        self._entries: set[_Entry] = set()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def enter(self, exchange: Exchange) -> _Entry:
-        entry = _Entry(exchange, asyncio.current_task())
-        self._entries.add(entry)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_WATCH_EVERY_S, self._sweep)
-        return entry
-
-    def leave(self, entry: _Entry) -> None:
-        self._entries.discard(entry)
-        if entry.watching is not None:
-            entry.watching.cancel()
-            if entry.hung_up and entry.task is not None:
-                entry.task.uncancel()
-
-    def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        for entry in self._entries:
-            # Until the body has been read, its reader hears of the end itself.
-            if entry.seen and entry.watching is None and entry.exchange.is_read:
-                entry.watching = loop.create_task(self._wait(entry))
-            entry.seen = True
-        self._timer = loop.call_later(_WATCH_EVERY_S, self._sweep) if self._entries else None
-
-    async def _wait(self, entry: _Entry) -> None:
-        await entry.exchange.gone()
-        entry.hung_up = True
-        if entry.task is not None:
-            entry.task.cancel()
 
 
 async def _compress(body: bytes, accepts: bytes, headers: answers.Headers) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,14 +17,14 @@ from starlette.routing import BaseRoute
 from infergraph.errors import Fault
 from infergraph.serving import answers
 from infergraph.serving.answers import Answer
-from infergraph.serving.http import Receive, Scope, Send
+from infergraph.serving.http import App, Receive, Scope, Send
 from infergraph.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 
-def application(routes: Sequence[BaseRoute], settings: Settings) -> Starlette:
-    """The application that serves `routes`, with 404 and 405 and faults in the protocol's envelope."""
+def application(routes: Sequence[BaseRoute], settings: Settings, front: NotFound) -> Starlette:
+    """The application that serves `routes`; faults are told in the protocol's envelope, 404 as the front does."""
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     headers = [header.strip() for header in settings.cors_headers.split(",") if header.strip()]
     cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=headers or ["*"])
@@ -33,6 +34,7 @@ def application(routes: Sequence[BaseRoute], settings: Settings) -> Starlette:
         exception_handlers={HTTPException: _refused, Fault: _faulted, Exception: _broken},
     )
     app.router.redirect_slashes = False
+    app.router.default = nothing(front)
     return app
 
 
@@ -42,10 +44,20 @@ def response(answer: Answer) -> Response:
     return Response(answer.body, answer.status, headers)
 
 
-async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
+class NotFound(Protocol):
+    """How a front says that nothing is at a path."""
+
+    def not_found(self, path: str) -> Answer:
+        """The answer for that path."""
+
+
+def nothing(front: NotFound) -> App:
     """An application with nothing in it."""
-    text = f"404 Not Found: nothing is served at {scope['path']}"
-    await response(answers.refusal(404, text, answers.INTERNAL))(scope, receive, send)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await response(front.not_found(scope["path"]))(scope, receive, send)
+
+    return app
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -62,4 +74,4 @@ async def _faulted(request: Request, error: Exception) -> Response:
 
 async def _broken(request: Request, error: Exception) -> Response:
     _log.error("a request to %s failed", request.url.path, exc_info=error)
-    return response(answers.of_bug(error, request.headers.get("seldon-puid", "")))
+    return response(answers.of_bug(request.headers.get("seldon-puid", "")))

@@ -1,60 +1,62 @@
 """The REST edge: paths to methods of a unit, bodies to messages, messages to bodies.
 
-Served paths are those of the microservice API and of the external API of a graph: one unit answers both, so a
-component can stand where a graph stood and the reverse.
+A component is served at the paths of the microservice interface, a graph at those of the external one.
 """
 
 from __future__ import annotations
 
-import uuid
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import orjson
-from starlette.requests import Request as WebRequest
-from starlette.responses import Response
-from starlette.routing import Route
 
-from infergraph.errors import NotReady
 from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
-from infergraph.serving import answers, pages
 from infergraph.serving.answers import JSON_TYPE, Answer
-from infergraph.serving.http import Endpoint, Exchange, Handler
+from infergraph.serving.http import Endpoint, Exchange, Handler, Paths
 from infergraph.wire import json_codec
-from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
+from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions, Outgoing
 
 JSON = "application/json"
 _POST = frozenset({"POST"})
-_GET = frozenset({"GET", "HEAD"})
+_GET = frozenset({"GET"})
+_READ = frozenset({"GET", "HEAD"})
 _EITHER = frozenset({"GET", "HEAD", "POST"})
+
+EXTERNAL_PATHS: dict[str, tuple[Method, frozenset[str]]] = {
+    "/api/v1.0/predictions": (Method.PREDICT, _POST),
+    "/api/v0.1/predictions": (Method.PREDICT, _POST),
+    "/api/v1.0/feedback": (Method.SEND_FEEDBACK, _POST),
+    "/api/v0.1/feedback": (Method.SEND_FEEDBACK, _POST),
+}
+"""Paths that ask a graph, with their HTTP methods."""
 
 PATHS: dict[str, tuple[Method, frozenset[str]]] = {
     "/predict": (Method.PREDICT, _EITHER),
-    "/api/v1.0/predictions": (Method.PREDICT, _POST),
-    "/api/v0.1/predictions": (Method.PREDICT, _POST),
+    **EXTERNAL_PATHS,
     "/transform-input": (Method.TRANSFORM_INPUT, _EITHER),
     "/transform-output": (Method.TRANSFORM_OUTPUT, _EITHER),
     "/route": (Method.ROUTE, _EITHER),
     "/aggregate": (Method.AGGREGATE, _EITHER),
     "/combine": (Method.AGGREGATE, _EITHER),
     "/send-feedback": (Method.SEND_FEEDBACK, _EITHER),
-    "/api/v1.0/feedback": (Method.SEND_FEEDBACK, _POST),
-    "/api/v0.1/feedback": (Method.SEND_FEEDBACK, _POST),
 }
-"""Every path that asks the unit, with its HTTP methods."""
+"""Paths that ask a component, with their HTTP methods."""
+
+_MODEL = "(?P<model>[^/]+)"
 
 
 class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Habits of the REST edge.
 
     Args:
-        issues_puid: give a request id to a request that has none, as a graph's front does.
         json: how answers are written.
+        opaque: what a node answered goes out as it came, whatever it is: a graph's front adds nothing.
     """
 
-    issues_puid: bool = False
     json: JsonOptions = JsonOptions()
+    opaque: bool = False
 
 
 class Rest:
@@ -65,28 +67,61 @@ class Rest:
         self._options = options
         self._is_ready = is_ready
 
-    def table(self) -> dict[str, Endpoint]:
-        """The hot paths."""
-        table = {
-            path: Endpoint(methods, self._asking(method), method.value) for path, (method, methods) in PATHS.items()
+    def microservice_paths(self) -> Paths:
+        """Where a component is served."""
+        ready = Endpoint(_EITHER, self._ready, "ready", gated=False)
+        exact = {
+            **self._asking_all(PATHS),
+            "/live": Endpoint(_EITHER, _live, "live", gated=False),
+            "/ready": ready,
+            "/api/v1.0/status": ready,
+            "/health/ping": Endpoint(_READ, _pong, "ping", gated=False),
         }
         for path in ("/health/status", "/api/v1.0/health/status"):
-            table[path] = Endpoint(_GET, self._health, "health")
+            exact[path] = Endpoint(_READ, self._health, "health")
         for path in ("/metadata", "/api/v1.0/metadata"):
-            table[path] = Endpoint(_GET, self._metadata, "metadata")
-        table["/health/ping"] = Endpoint(_GET, _pong, "ping", gated=False)
-        table["/live"] = Endpoint(_EITHER, _live, "live", gated=False)
-        for path in ("/ready", "/api/v1.0/status"):
-            table[path] = Endpoint(_EITHER, self._ready, "ready", gated=False)
-        return table
+            exact[path] = Endpoint(_READ, self._metadata, "metadata")
+        return Paths(exact)
 
-    def routes(self) -> list[Route]:
-        """The paths that carry a node's name."""
+    def external_paths(self, protocol: str) -> Paths:
+        """Where a graph is served; `protocol` is seldon, tensorflow or v2."""
+        exact = {
+            "/live": Endpoint(None, _live, "live", gated=False),
+            "/ready": Endpoint(None, self._ready, "ready", gated=False),
+        }
+        if protocol == "v2":
+            return self._v2_paths(exact)
+        if protocol == "tensorflow":
+            return self._tensorflow_paths(exact)
+        exact |= self._asking_all(EXTERNAL_PATHS)
+        exact["/api/v1.0/metadata"] = Endpoint(_GET, self._metadata, "metadata")
+        for path in ("/api/v1.0/status", "/api/v1.0/health/status"):
+            exact[path] = Endpoint(_GET, self._ready, "status", gated=False)
+        version = "/api/v(?:1[.]0|0[.]1)"
+        return Paths(exact, self._model_paths(f"{version}/status/{_MODEL}", f"{version}/metadata/{_MODEL}"))
+
+    def _v2_paths(self, exact: dict[str, Endpoint]) -> Paths:
+        predict = Endpoint(_POST, self._asking(Method.PREDICT), "predict")
+        exact["/v2/models/infer"] = predict
+        exact["/v2/health/ready"] = Endpoint(_GET, self._ready, "status", gated=False)
+        models = self._model_paths(f"/v2/models/{_MODEL}/ready", f"/v2/models/{_MODEL}")
+        return Paths(exact, [(re.compile(f"/v2/models/{_MODEL}/infer"), predict), *models])
+
+    def _tensorflow_paths(self, exact: dict[str, Endpoint]) -> Paths:
+        predict = Endpoint(_POST, self._asking(Method.PREDICT), "predict")
+        exact["/v1/models/:predict"] = exact["/v1/models:predict"] = predict
+        exact["/api/v1.0/feedback"] = Endpoint(_POST, self._asking(Method.SEND_FEEDBACK), "send_feedback")
+        models = self._model_paths("/v1/models/(?P<model>[^/:]+)", f"/v1/models/{_MODEL}/metadata")
+        return Paths(exact, [(re.compile("/v1/models/(?P<model>[^/:]+)/?:predict"), predict), *models])
+
+    def _model_paths(self, status: str, metadata: str) -> list[tuple[re.Pattern[str], Endpoint]]:
         return [
-            Route(f"/api/{version}/{kind}/{{node}}", handler, methods=["GET"])
-            for version in ("v1.0", "v0.1")
-            for kind, handler in (("metadata", self._node_metadata), ("status", self._node_status))
+            (re.compile(status), Endpoint(_GET, self._model_status, "status")),
+            (re.compile(metadata), Endpoint(_GET, self._model_metadata, "metadata")),
         ]
+
+    def _asking_all(self, paths: dict[str, tuple[Method, frozenset[str]]]) -> dict[str, Endpoint]:
+        return {path: Endpoint(verbs, self._asking(method), method.value) for path, (method, verbs) in paths.items()}
 
     def _asking(self, method: Method) -> Handler:
         """The handler that asks the unit with `method`."""
@@ -96,36 +131,27 @@ class Rest:
 
         async def handle(exchange: Exchange) -> Answer:
             request = read(exchange, await exchange.body())
-            context, headers = self._context(exchange)
-            message = await self._unit.answer(method, request, context)
-            return self._answer(message, headers, status_from_payload)
+            message = await self._unit.answer(method, request, _context(exchange))
+            return self._answer(message, status_from_payload)
 
         return handle
 
-    def _context(self, exchange: Exchange) -> tuple[Context, answers.Headers]:
-        """What the request carries beside its body, and the headers that its answer begins with."""
-        given = exchange.headers.get(b"seldon-puid")
-        if given:
-            return Context(Transport.REST, exchange.raw_headers, given.decode("latin-1")), [(b"seldon-puid", given)]
-        if self._options.issues_puid:
-            puid = str(uuid.uuid4())
-            return Context(Transport.REST, exchange.raw_headers, puid), [(b"seldon-puid", puid.encode())]
-        return Context(Transport.REST, exchange.raw_headers), []
-
-    def _answer(self, message: Message, headers: answers.Headers, status_from_payload: bool = False) -> Answer:
+    def _answer(self, message: Message, status_from_payload: bool = False) -> Answer:
         status = 200
         if status_from_payload and isinstance(message, JsonMessage) and message.raw is None:
             status = _status_of(message.document)
-        outgoing = json_codec.outgoing(message, self._options.json)
+        if self._options.opaque and isinstance(message, JsonMessage) and message.raw is not None:
+            outgoing = Outgoing(message.raw, message.content_type, message.content_encoding)
+        else:
+            outgoing = json_codec.outgoing(message, self._options.json)
         kind = outgoing.content_type
-        headers.append(JSON_TYPE if kind == JSON else (b"content-type", kind.encode("latin-1")))
+        headers = [JSON_TYPE if kind == JSON else (b"content-type", kind.encode("latin-1"))]
         if outgoing.content_encoding:
             headers.append((b"content-encoding", outgoing.content_encoding.encode("latin-1")))
         return Answer(status, outgoing.body, headers)
 
     async def _health(self, exchange: Exchange) -> Answer:
-        context, headers = self._context(exchange)
-        return self._answer(await self._unit.health(context), headers)
+        return self._answer(await self._unit.health(_context(exchange)))
 
     async def _metadata(self, exchange: Exchange) -> Answer:
         return Answer(200, orjson.dumps(dict(await self._unit.metadata())), [JSON_TYPE])
@@ -133,15 +159,20 @@ class Rest:
     async def _ready(self, exchange: Exchange) -> Answer:
         if await self._is_ready():
             return Answer(200, b"", [])
-        return answers.of_fault(NotReady("the unit is not ready: it is still loading, or the server is stopping"))
+        return Answer(503, b"", [(b"retry-after", b"1")])
 
-    async def _node_metadata(self, request: WebRequest) -> Response:
-        metadata = await self._unit.metadata(request.path_params["node"])
-        return pages.response(Answer(200, orjson.dumps(dict(metadata)), [JSON_TYPE]))
+    async def _model_metadata(self, exchange: Exchange) -> Answer:
+        metadata = await self._unit.metadata(exchange.parameters["model"])
+        return Answer(200, orjson.dumps(dict(metadata)), [JSON_TYPE])
 
-    async def _node_status(self, request: WebRequest) -> Response:
-        context = Context(Transport.REST, request.scope["headers"], request.headers.get("seldon-puid", ""))
-        return pages.response(self._answer(await self._unit.status(request.path_params["node"], context), []))
+    async def _model_status(self, exchange: Exchange) -> Answer:
+        return self._answer(await self._unit.status(exchange.parameters["model"], _context(exchange)))
+
+
+def _context(exchange: Exchange) -> Context:
+    """What the request carries beside its body."""
+    model = exchange.parameters.get("model", "") if exchange.parameters else ""
+    return Context(Transport.REST, exchange.raw_headers, exchange.puid.decode("latin-1"), model=model)
 
 
 def _status_of(document: object) -> int:

@@ -25,12 +25,14 @@ from infergraph.observe.metrics import RequestMetrics, exposition
 from infergraph.serving import custom_service, documents, pages
 from infergraph.serving.answers import Answer
 from infergraph.serving.drain import drain_http
+from infergraph.serving.fronts import Cors, ExternalFront, MicroserviceFront
 from infergraph.serving.grpc import Grpc
 from infergraph.serving.grpc_aio import AioServer
-from infergraph.serving.http import App, Endpoint, Exchange, Http, HttpOptions
+from infergraph.serving.http import App, Endpoint, Exchange, Http, HttpOptions, Paths
 from infergraph.serving.rest import Rest, RestOptions
 from infergraph.serving.worker import WorkerContext
 from infergraph.settings import GrpcEngine, Settings
+from infergraph.source import UnitSource, is_graph
 from infergraph.wire.json_codec import JsonOptions
 
 _log = logging.getLogger(__name__)
@@ -101,15 +103,17 @@ class Server:
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         self._settings = context.settings
-        self._source = msgspec.convert(context.source, assembly.UnitSource)
+        self._source = msgspec.convert(context.source, UnitSource)
         self._accounting = RequestMetrics(
             context.ledger,
             requests_limit=context.requests_limit,
             on_limit=lambda: context.recycle("it has answered max_requests"),
         )
         self._built = assembly.build(self._source, context.ledger)
-        self._is_graph = assembly.is_graph(self._source.target)
+        self._is_graph = is_graph(self._source.target)
         self._unit = Door(Measured(self._built, context.ledger))
+        cors = Cors(self._settings.cors_origins, self._settings.cors_headers)
+        self._front = ExternalFront(cors) if self._is_graph else MicroserviceFront(cors)
         self._is_open = False
         self._http = self._make_http()
         self._grpc = Grpc(
@@ -127,7 +131,8 @@ class Server:
         loading = asyncio.create_task(self._load())
         if not self._context.opens_early:
             await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stops = [] if stopping.done() else await self._open()
+        hopeless = loading.done() and not loading.result()
+        stops = [] if stopping.done() or hopeless else await self._open()
         self._is_open = True
         self._context.listening()
         announcing = asyncio.create_task(self._announce(loading))
@@ -141,7 +146,8 @@ class Server:
     async def _open(self) -> list[Stop]:
         stops = [await self._open_http(self._http, self._context.http_socket)]
         if self._context.metrics_socket is not None:
-            metrics = Http(self._metrics_table(), pages.not_found, self._http_options(), _Uncounted())
+            nothing = pages.nothing(self._front)
+            metrics = Http(Paths(self._metrics_paths()), self._front, nothing, self._http_options(), _Uncounted())
             stops.append(await self._open_http(metrics, self._context.metrics_socket))
         if self._context.grpc_port is not None:
             stops.append(await self._open_grpc(self._context.grpc_port))
@@ -174,13 +180,17 @@ class Server:
             ascii=settings.json_ascii,
             pretty=settings.json_pretty,
         )
-        rest = Rest(self._unit, RestOptions(issues_puid=self._is_graph, json=json), self._is_ready)
-        table = rest.table() | self._metrics_table()
-        other = pages.application([*rest.routes(), *self._more_routes()], settings)
-        return Http(table, other, self._http_options(), self._accounting)
+        rest = Rest(self._unit, RestOptions(json=json, opaque=self._is_graph), self._is_ready)
+        if self._is_graph:
+            paths = rest.external_paths(getattr(self._built, "protocol", "seldon"))
+        else:
+            paths = rest.microservice_paths()
+        paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})
+        other = pages.application(self._more_routes(), settings, self._front)
+        return Http(paths, self._front, other, self._http_options(), self._accounting)
 
     def _more_routes(self) -> list[BaseRoute]:
-        return documents.routes(self._unit, self._settings.metrics_path)
+        return documents.routes(self._unit, self._settings.metrics_path, is_graph=self._is_graph)
 
     def _http_options(self) -> HttpOptions:
         settings = self._settings
@@ -188,12 +198,10 @@ class Server:
             message_limit_bytes=settings.message_limit_bytes,
             concurrency_limit=settings.concurrency_limit,
             request_timeout_s=settings.request_timeout_s,
-            cors_origins=settings.cors_origins,
-            cors_headers=settings.cors_headers,
             access_log=settings.access_log,
         )
 
-    def _metrics_table(self) -> dict[str, Endpoint]:
+    def _metrics_paths(self) -> dict[str, Endpoint]:
         async def metrics(exchange: Exchange) -> Answer:
             body, kind = await asyncio.to_thread(exposition, self._context.metrics_dir)
             return Answer(200, body, [(b"content-type", kind.encode())])
@@ -250,7 +258,7 @@ class Server:
         front.start(str(behind_at))
 
         async def stop(grace_s: float) -> None:
-            front.refuse()
+            # New calls on open connections are still answered: to refuse them would lose what a client has just sent.
             await self._drained(grace_s)
             await front.stop()
             await behind.stop(0.0)

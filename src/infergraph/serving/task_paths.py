@@ -57,9 +57,9 @@ class TaskPaths(BaseRoute):
             response = _faulty(fault)
         except ClientDisconnect:
             return
-        except Exception as error:  # noqa: BLE001 - the edge's last net: whatever it is, the caller gets an answer
+        except Exception:  # noqa: BLE001 - the edge's last net: whatever it is, the caller gets an answer
             _log.exception("a request to %s failed", scope["path"])
-            response = _response(answers.of_bug(error, ""))
+            response = _response(answers.of_bug(""))
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
