@@ -9,11 +9,12 @@ import sys
 import numpy as np
 import orjson
 import pytest
+from google.protobuf import json_format
 
 from infergraph.errors import ComponentError, PayloadError, UploadTooLarge
 from infergraph.message import Encoding, Feedback, FeedbackContent, Message
 from infergraph.settings import NanPolicy
-from infergraph.wire import json_codec, proto_codec
+from infergraph.wire import json_codec, prediction, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
 
 
@@ -379,6 +380,28 @@ def test_documents_go_out_as_they_are():
         assert json_codec.encode(JsonMessage.of_document(document)) == text
 
 
+@pytest.mark.parametrize("rows", [[[1, 2.5]], [[1, 2.5]] * 2000, [["x", 1]] * 2000])
+def test_meta_is_exchanged_and_nothing_else(rows):
+    """with_meta keeps every other member, in small and large messages; meta can be had before the content."""
+    document = {"meta": {"puid": "old"}, "data": {"names": ["a"], "ndarray": rows}}
+    for extra in ({}, {"status": {"code": 1}}, {"other": [1]}):
+        message = JsonMessage(orjson.dumps({**document, **extra}))
+        assert message.meta == {"puid": "old"}
+        changed = json_codec.with_meta(JsonMessage(orjson.dumps({**document, **extra})), {"puid": "new"})
+        assert json_codec.document_of(changed) == {**document, **extra, "meta": {"puid": "new"}}
+
+
+def test_meta_finds_its_place_without_a_payload():
+    """A large document without payload still has a meta; JSON that is no object has no place for one."""
+    message = JsonMessage(orjson.dumps({"meta": {"puid": "p"}, "status": {"info": "x" * 5000}}))
+    assert message.meta == {"puid": "p"}
+    assert json_codec.document_of(json_codec.with_meta(message, {}))["meta"] == {}
+    bare = JsonMessage(b"[1]")
+    assert json_codec.with_meta(bare, {}) is bare
+    with pytest.raises(PayloadError, match="Invalid request data type"):
+        _ = bare.meta
+
+
 # ── several messages ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -658,6 +681,25 @@ def test_large_feedback_is_read_like_a_small_one():
     assert feedback.content.request.payload.tolist() == rows
     assert feedback.content.request.names == ["a", "b"]
     assert feedback.content.truth.payload.tolist() == [value for row in rows for value in row]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[[1, 2]] * 20, [1.5] * 20, [[[1], [2]]] * 20, [[True, 2]] * 20, [["a"]] * 20, [[1], [2, 3]] * 10, [None] * 20, []],
+)
+def test_feedback_reads_arrays_as_protobuf_does(rows):
+    """Taking numbers out before protobuf's parser changes nothing: the bytes are those that it alone would give."""
+    document = {"truth": {"data": {"names": ["a"], "ndarray": rows}}, "request": {"strData": "x"}}
+    expected = json_format.ParseDict(document, prediction.Feedback()).SerializeToString(deterministic=True)
+    assert proto_codec.encode_feedback(JsonFeedback(json.dumps(document).encode())) == expected
+
+
+@pytest.mark.parametrize("values", [["x"] * 20, [[1]] * 20, [float("nan")] * 20, [{}] * 20])
+def test_feedback_refuses_many_values_that_are_no_doubles(values):
+    """A tensor of many values that protobuf's JSON does not allow is refused like one of few."""
+    document = {"request": {"data": {"tensor": {"shape": [20], "values": values}}}}
+    with pytest.raises(PayloadError, match=r"^Invalid JSON: "):
+        _ = JsonFeedback(json.dumps(document).encode()).content
 
 
 def test_feedback_goes_out_as_it_came_or_as_json():

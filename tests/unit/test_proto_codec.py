@@ -417,6 +417,17 @@ def test_meta_is_exchanged_and_nothing_else():
         proto_codec.with_meta(ProtoMessage(b"\xff"), {})
 
 
+def test_meta_of_a_large_message_is_read_alone():
+    """The meta of a large message is the one that parsing all of it gives, also where it came in two parts."""
+    one, two = SeldonMessage(meta={"puid": "a", "routing": {"r": 1}}), SeldonMessage(meta={"puid": "b"})
+    raw = one.SerializeToString() + SeldonMessage(strData="x" * 5000).SerializeToString() + two.SerializeToString()
+    message = ProtoMessage(raw)
+    assert message.meta == {"puid": "b", "routing": {"r": 1}} == message.content.meta
+    assert ProtoMessage(SeldonMessage(strData="x" * 5000).SerializeToString()).meta == {}
+    with pytest.raises(PayloadError, match=r"not a valid seldon\.protos\.SeldonMessage"):
+        _ = ProtoMessage(b"\xff" * 5000).meta
+
+
 # ── feedback ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -49,6 +49,17 @@ def array_of(value: Any, field: str) -> np.ndarray:
     return values
 
 
+def numbers_of(value: list[Any]) -> np.ndarray | None:
+    """The float64 array of nested lists that hold finite numbers and nothing else; None for any others."""
+    found = _Leaves()
+    try:
+        found.visit(value, "", 1)
+        values = np.array(value, dtype=np.float64) if found.count and found.kinds <= {int, float} else None
+    except (PayloadError, ValueError, OverflowError):
+        return None
+    return values if values is not None and np.isfinite(values).all() else None
+
+
 def plain_array_of(value: Any, field: str) -> np.ndarray:
     """The same as `array_of` for a value known to be small and without wide integers or NUL characters."""
     try:

@@ -33,6 +33,7 @@ __all__ = [
     "encode_feedback",
     "encode_messages",
     "outgoing",
+    "with_meta",
 ]
 
 JSON_TYPE = "application/json"
@@ -95,6 +96,11 @@ class JsonMessage(WireMessage):
 
         Raises: PayloadError if the message cannot be read.
         """
+        if self._content is None and self._document is _UNREAD and len(self.raw or b"") >= json_scan.LARGE_BYTES:
+            try:
+                return self.content.meta  # most likely numbers, which are read faster without the document
+            except PayloadError:
+                pass  # there may be a meta without a payload
         return self._content.meta if self._content is not None else json_content.meta_of(_document(self))
 
     @property
@@ -274,6 +280,24 @@ def document_of(message: Message) -> Any:
         return message.document
     written = message.written if isinstance(message, WireMessage) else json_content.document_of(message.content)
     return json_values.plain(written)
+
+
+def with_meta(message: JsonMessage, meta: Meta) -> Message:
+    """The same message with another meta; every other member is kept.
+
+    Returns: the message itself where it is no object, which has no place for a meta.
+    Raises: PayloadError if it cannot be read.
+    """
+    if message.known_document is None and len(message.raw or b"") >= json_scan.LARGE_BYTES:
+        try:
+            content = message.content
+        except PayloadError:
+            pass  # the document may still be an object
+        else:
+            if message.known_document is None:  # a large array of numbers, and nothing else
+                return Message(content._replace(meta=meta))
+    document = message.document
+    return JsonMessage.of_document({**document, "meta": meta}) if isinstance(document, dict) else message
 
 
 def encode_messages(messages: Iterable[Message], options: JsonOptions = PLAIN) -> bytes:

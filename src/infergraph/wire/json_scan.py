@@ -44,50 +44,51 @@ def read_numbers(raw: bytes) -> Content | None:
 
 
 def _find(root: Any, raw: bytes) -> tuple[np.ndarray, list[int], Any, Any, Encoding] | None:
-    if not _is_unambiguous(root):
+    if not _has_only(root, {"data", "meta"}):
         return None
-    data = root["data"]
-    if "status" in root.keys():  # noqa: SIM118  (simdjson's object is no dict)
-        return None
-    if not _is_unambiguous(data):
-        return None
-    meta = _value(root["meta"]) if "meta" in root.keys() else None  # noqa: SIM118  (simdjson's object is no dict)
+    data, meta = root["data"], _value(root.get("meta"))
     if meta is not None and not isinstance(meta, dict):
         return None
-    keys = list(data.keys())
-    names = _value(data["names"]) if "names" in keys else []
-    if "tensor" in keys:
-        return _find_tensor(data["tensor"], names, meta)
-    array = data["ndarray"]
+    if _has_only(data, {"names", "tensor"}):
+        found, encoding = _find_tensor(data["tensor"]), Encoding.TENSOR
+    elif _has_only(data, {"names", "ndarray"}):
+        found, encoding = _find_ndarray(data["ndarray"], raw), Encoding.NDARRAY
+    else:
+        return None
+    names = _value(data["names"]) if len(data) == 2 else []
+    return None if found is None else (*found, names, meta, encoding)
+
+
+def _find_ndarray(array: Any, raw: bytes) -> tuple[np.ndarray, list[int]] | None:
     if not isinstance(array, simdjson.Array):
         return None
     flat = _numbers(array)
-    shape = _shape(raw)
+    shape = _shape(raw) if flat is not None else None
     if flat is None or shape is None or math.prod(shape) != flat.size:
         return None
-    return flat, shape, names, meta, Encoding.NDARRAY
+    return flat, shape
 
 
-def _find_tensor(tensor: Any, names: Any, meta: Any) -> tuple[np.ndarray, list[int], Any, Any, Encoding] | None:
-    if not _is_unambiguous(tensor):
+def _find_tensor(tensor: Any) -> tuple[np.ndarray, list[int]] | None:
+    if not _has_only(tensor, {"shape", "values"}):
         return None
     shape, values = _value(tensor["shape"]), tensor["values"]
     if not isinstance(values, simdjson.Array) or not isinstance(shape, list) or len(shape) > AXES_LIMIT:
         return None
-    if not all(type(size) is int for size in shape) or (len(values) and isinstance(values[0], simdjson.Array)):
+    if not all(type(size) is int for size in shape):
         return None
     flat = _numbers(values)
     if flat is None or flat.size != len(values):  # lists among the values
         return None
-    return flat, shape, names, meta, Encoding.TENSOR
+    return flat, shape
 
 
-def _is_unambiguous(value: Any) -> bool:
-    """Whether it is an object of few members without repeated keys: of those simdjson would take the first."""
-    if not isinstance(value, simdjson.Object) or len(value) > 16:
+def _has_only(value: Any, names: set[str]) -> bool:
+    """Whether it is an object of some of these members, none of them twice: of two simdjson would take the first."""
+    if not isinstance(value, simdjson.Object) or len(value) > len(names):
         return False
     keys = list(value.keys())
-    return len(set(keys)) == len(keys)
+    return len(set(keys)) == len(keys) and names.issuperset(keys)
 
 
 def _value(value: Any) -> Any:

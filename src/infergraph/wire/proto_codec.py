@@ -84,7 +84,11 @@ class ProtoMessage(WireMessage):
 
         Raises: PayloadError if the bytes are no message.
         """
-        return self._content.meta if self._content is not None else proto_content.meta_of(self.proto)
+        if self._content is not None:
+            return self._content.meta
+        if self._proto is None and len(self.raw) >= proto_content.LARGE_BYTES:
+            return proto_content.meta_of_bytes(self.raw)
+        return proto_content.meta_of(self.proto)
 
     @property
     def document(self) -> Any:

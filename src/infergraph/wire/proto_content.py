@@ -94,6 +94,18 @@ def meta_of(message: Any) -> Meta:
     return _meta_of(message.meta) if message.HasField("meta") else {}
 
 
+def meta_of_bytes(raw: bytes) -> Meta:
+    """The meta of a serialized SeldonMessage, whose other fields are not read.
+
+    Raises: PayloadError if the bytes are no message.
+    """
+    try:
+        parts = [raw[start:end] for number, kind, start, end in split(raw) if number == _META and kind == DELIMITED]
+    except ValueError as error:
+        raise PayloadError(f"the message is not a valid {prediction.PACKAGE}.SeldonMessage: {error}") from error
+    return _meta_of(parse(prediction.Meta, b"".join(parts)))  # of a repeated field protobuf joins the parts
+
+
 def _meta_of(proto: Any) -> Meta:
     meta: Meta = {}
     if not proto.ListFields():
