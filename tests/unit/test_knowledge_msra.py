@@ -56,6 +56,7 @@ def tensors():
         "embeds.weight": (len(CHARACTERS), WIDTH),
         "hidden2tag.weight": (TAGS, 2 * HIDDEN),
         "hidden2tag.bias": (TAGS,),
+        "crf.transitions": (TAGS, TAGS),
     }
     for way in ("", "_reverse"):
         shapes |= {
