@@ -17,12 +17,12 @@ from typing import Any
 import grpc
 import msgspec
 
-from infergraph.assembly import UnitSource
 from infergraph.observe.ledger import Ledger
 from infergraph.serving.channel import Report, State, StopOrder
 from infergraph.serving.server import serve
 from infergraph.serving.worker import Stopping, WorkerContext
 from infergraph.settings import Settings
+from infergraph.source import UnitSource
 from infergraph.wire import prediction
 
 

@@ -237,7 +237,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     task_rows: Annotated[
         RowMode,
         setting(
-            "How lines reach the unit: `object`, `instance`, `message`, or `auto`: what the component declares, else object."
+            "How lines reach the unit: `object`, `instance`, `message`, or `auto`: as the component says, else object."
         ),
     ] = RowMode.AUTO
     task_chunk_target_s: Annotated[float, setting("Rows a chunk adapt to take about this long.", unit="s", gt=0)] = 0.25

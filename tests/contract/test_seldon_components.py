@@ -15,11 +15,12 @@ from google.protobuf import json_format
 
 from contract.component_cases import COMPONENTS, FOLDER, Case, protobuf_form
 from infergraph import compat, component
-from infergraph.assembly import build, source_of
+from infergraph.assembly import build
 from infergraph.errors import ComponentError
 from infergraph.message import Context, Message, Method, Transport
 from infergraph.observe.ledger import Ledger
 from infergraph.settings import Settings
+from infergraph.source import source_of
 from infergraph.wire import json_codec, prediction, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage

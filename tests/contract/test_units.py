@@ -33,6 +33,7 @@ from infergraph.message import (
 )
 from infergraph.observe.ledger import Ledger
 from infergraph.settings import Settings
+from infergraph.source import source_of
 from infergraph.wire import proto_codec
 from infergraph.wire.json_codec import JsonMessage
 from infergraph.wire.proto_codec import ProtoMessage
@@ -55,7 +56,7 @@ class Kind(NamedTuple):
 def component(stack: ExitStack, folder: Path, kind: str) -> PredictiveUnit:
     ledger = Ledger(folder, "0")
     stack.callback(ledger.close)
-    source = assembly.source_of(f"{FOLDER / 'units.py'}:{kind}", Settings(data_dir=str(folder)))
+    source = source_of(f"{FOLDER / 'units.py'}:{kind}", Settings(data_dir=str(folder)))
     return assembly.build(source, ledger)
 
 

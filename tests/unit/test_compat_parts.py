@@ -102,7 +102,7 @@ def test_metadata_is_completed_and_checked(monkeypatch: pytest.MonkeyPatch) -> N
         "outputs": [],
         "custom": {},
     }
-    with pytest.raises(metadata.SeldonInvalidMetadataError, match="name: 5 is not of type 'string'"):
+    with pytest.raises(metadata.SeldonInvalidMetadataError, match=r"\$.name"):
         metadata.validate_model_metadata({"name": 5})
     with pytest.raises(metadata.SeldonInvalidMetadataError, match="unexpected"):
         metadata.validate_model_metadata({"other": 1})

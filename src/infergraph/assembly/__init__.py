@@ -1,19 +1,23 @@
-"""Builds units from what a user names: the only place that knows every kind of unit."""
+"""Builds units from what a user names: the only place that knows every kind of unit.
+
+The builder of graphs is imported by name, when a graph is built: a worker that serves one component does without the
+remote clients and the graph reader, and is ready the sooner for it.
+"""
 
 from __future__ import annotations
+
+import importlib
 
 import msgspec
 
 from infergraph import compat
-from infergraph.assembly import components, graphs
 from infergraph.assembly.components import construct
-from infergraph.assembly.graphs import assemble
 from infergraph.message import PredictiveUnit
 from infergraph.observe.ledger import Ledger, MemoryLedger
 from infergraph.settings import Settings
-from infergraph.source import UnitSource, is_graph, source_of
+from infergraph.source import UnitSource, is_graph
 
-__all__ = ["UnitSource", "assemble", "build", "build_for_tasks", "construct", "is_graph", "source_of"]
+__all__ = ["build", "build_for_tasks", "construct"]
 
 
 def build(source: UnitSource, ledger: Ledger) -> PredictiveUnit:
@@ -22,8 +26,9 @@ def build(source: UnitSource, ledger: Ledger) -> PredictiveUnit:
     Raises: StartupFault for what is wrong before that.
     """
     settings = msgspec.convert(source.settings, Settings)
-    builder = graphs.build if is_graph(source.target) else components.build
-    return builder(source, settings, ledger)
+    name = "infergraph.assembly.graphs" if is_graph(source.target) else "infergraph.assembly.components"
+    unit: PredictiveUnit = importlib.import_module(name).build(source, settings, ledger)
+    return unit
 
 
 def build_for_tasks(source: str) -> PredictiveUnit:

@@ -89,16 +89,21 @@ def _build_predictor(
     annotations = {**deployment.annotations, **predictor.annotations}
     factory = _Units(deployment, predictor, source, settings, ledger, annotations)
     units = {node.name: factory(node, resolved[node.name]) for node in predictor.graph.walk_all()}
-    all_local = all(found.means is not Means.REMOTE for found in resolved.values())
     injection = source.environment.get("SELDON_ENABLE_ROUTING_INJECTION", "")
     options = GraphOptions(
-        meta=meta_mode(injection, all_local=all_local),
+        meta=meta_mode(injection, all_local=_is_local(resolved)),
         deadline_s=settings.request_timeout_s,
         protocol=Protocol.named(deployment.protocol).value,
     )
     present = {name: unit for name, unit in units.items() if unit is not None}
     root = _with_components(predictor.graph, source.nodes)
     return Graph(root, present, options, name=predictor.name)
+
+
+def _is_local(resolved: Mapping[str, Resolution]) -> bool:
+    """Whether the graph's answers are made here, so that their meta is ours to join."""
+    means = {found.means for found in resolved.values()}
+    return Means.REMOTE not in means and means != {Means.NOTHING}
 
 
 def _with_components(node: spec.Node, overrides: Mapping[str, str]) -> spec.Node:
@@ -229,5 +234,5 @@ def assemble(
             unit = factory(node, resolved[node.name])
         if unit is not None:
             units[node.name] = unit
-    all_local = all(found.means is not Means.REMOTE for found in resolved.values())
-    return Graph(predictor.graph, units, GraphOptions(meta=meta_mode("", all_local=all_local)), name=name)
+    options = GraphOptions(meta=meta_mode("", all_local=_is_local(resolved)))
+    return Graph(predictor.graph, units, options, name=name)

@@ -7,6 +7,7 @@ Source: the microservice specification, sections 6 and 7; the contract suite rep
 
 from __future__ import annotations
 
+import functools
 import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -121,9 +122,14 @@ def _shape_list(rows: list[Any], asked: Encoding) -> Shaped:
     return _shape_array(array, rows, asked)
 
 
-def default_names(columns: int | None) -> list[str]:
+def default_names(columns: int | None) -> Sequence[str]:
     """`t:0`, `t:1`, … for an array of two or more axes, else nothing."""
-    return [] if columns is None else [f"t:{column}" for column in range(columns)]
+    return () if columns is None else _numbered(columns)
+
+
+@functools.lru_cache(maxsize=16)
+def _numbered(columns: int) -> tuple[str, ...]:
+    return tuple(f"t:{column}" for column in range(columns))
 
 
 def branch(result: Any) -> int:

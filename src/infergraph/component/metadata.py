@@ -3,76 +3,87 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, TypeVar
 
-import jsonschema
+import msgspec
 import yaml
 
 from infergraph.errors import BadMetadata
 
 _log = logging.getLogger(__name__)
 
-_STRINGS = {"type": "array", "items": {"type": "string"}}
-_DATATYPES = [
+_DATATYPES = (
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES",
-]  # fmt: skip
-_ARRAY_SCHEMA = {
-    "type": "object",
-    "properties": {"names": _STRINGS, "shape": {"type": "array", "items": {"type": "integer"}}},
-    "additionalProperties": False,
-}
-_V1_ITEM = {
-    "type": "object",
-    "properties": {"messagetype": {"type": "string"}, "schema": {"type": "object"}},
-    "required": ["messagetype"],
-    "additionalProperties": False,
-    "allOf": [
-        {
-            "if": {"properties": {"messagetype": {"enum": ["tensor", "ndarray", "tftensor"]}}},
-            "then": {"properties": {"schema": _ARRAY_SCHEMA}},
-        },
-        {
-            "if": {"properties": {"messagetype": {"enum": ["strData", "binData"]}}},
-            "then": {"not": {"required": ["schema"]}},
-        },
-    ],
-}
-_V2_ITEM = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "datatype": {"enum": _DATATYPES},
-        "shape": {"type": "array", "items": {"type": "integer"}},
-    },
-    "additionalProperties": False,
-}
-_ITEMS = {
-    "type": "array",
-    "items": {"if": {"type": "object", "required": ["messagetype"]}, "then": _V1_ITEM, "else": _V2_ITEM},
-}
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "versions": _STRINGS,
-        "platform": {"type": "string"},
-        "inputs": _ITEMS,
-        "outputs": _ITEMS,
-        "custom": {"type": "object", "additionalProperties": {"type": "string"}},
-    },
-    "additionalProperties": False,
-}
-"""JSON schema of a model's metadata. Source: Seldon's documented metadata, observed with its validator."""
+)  # fmt: skip
+_ARRAYS = frozenset({"tensor", "ndarray", "tftensor"})
+_BARE = frozenset({"strData", "binData"})
 
-_VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+class _Schema(msgspec.Struct, forbid_unknown_fields=True):
+    """The schema of an array."""
+
+    names: list[str] = []
+    shape: list[int] = []
+
+
+class _Typed(msgspec.Struct, forbid_unknown_fields=True):
+    """An input or output by message type."""
+
+    messagetype: str
+    schema: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
+    """An input or output as the open inference protocol describes it."""
+
+    name: str = ""
+    datatype: str | msgspec.UnsetType = msgspec.UNSET
+    shape: list[int] = []
+
+
+class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
+    name: str = ""
+    versions: list[str] = []
+    platform: str = ""
+    inputs: list[dict[str, Any]] = []
+    outputs: list[dict[str, Any]] = []
+    custom: dict[str, str] = {}
 
 
 def check(metadata: object) -> None:
-    """Raise BadMetadata naming the first member that breaks the schema."""
-    problem = jsonschema.exceptions.best_match(_VALIDATOR.iter_errors(metadata))
-    if problem is not None:
-        where = "/".join(str(part) for part in problem.absolute_path) or "metadata"
-        raise BadMetadata(f"{where}: {problem.message}")
+    """Raise BadMetadata naming the first member that breaks the protocol's schema.
+
+    Source: Seldon's documented metadata, observed with its validator.
+    """
+    whole = _converted(metadata, _Metadata, "metadata")
+    for member in ("inputs", "outputs"):
+        for place, item in enumerate(getattr(whole, member)):
+            _check_item(item, f"{member}[{place}]")
+
+
+def _check_item(item: dict[str, Any], where: str) -> None:
+    if "messagetype" not in item:
+        datatype = _converted(item, _Tensor, where).datatype
+        if datatype is not msgspec.UNSET and datatype not in _DATATYPES:
+            raise BadMetadata(f"{where}: datatype {datatype!r} is none of {', '.join(_DATATYPES)}")
+        return
+    typed = _converted(item, _Typed, where)
+    if typed.schema is msgspec.UNSET:
+        return
+    if typed.messagetype in _BARE:
+        raise BadMetadata(f"{where}: {typed.messagetype} has no schema")
+    if typed.messagetype in _ARRAYS:
+        _converted(typed.schema, _Schema, f"{where}.schema")
+
+
+_T = TypeVar("_T")
+
+
+def _converted(value: object, kind: type[_T], where: str) -> _T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise BadMetadata(f"{where}: {error}") from error
 
 
 def split_image(image: str) -> tuple[str, str]:

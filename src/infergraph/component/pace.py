@@ -21,6 +21,9 @@ _FAST_S = 0.0002
 _SLOW_S = 0.001
 _STALL_S = 0.01
 _TRUSTED = 32
+_TRUST_LIMIT = 1000
+_SLOW_COSTS = 200
+_STALLS_LIMIT = 3
 _THREAD_BOUND = (sqlite3.Connection, threading.local)
 
 
@@ -48,9 +51,10 @@ def drive(work: Coroutine[Any, Any, T]) -> T:
 class Pace:
     """Runs plain work inline or in a bounded thread pool, by the time it was measured to take.
 
-    A unit is called inline once it has been fast many times in a row; one slow call sends it back to the threads, and
-    one that would have stalled the event loop keeps it there for good. One thread (the default) means that no two
-    calls of user code ever overlap: inline work waits until the pool is empty.
+    A unit is called inline once it has been fast many times; slow calls cost that trust. A call that is slow on the
+    clock may only have been preempted (a busy machine, a CPU quota), which tells nothing about the unit, so single ones
+    are forgiven; three stalls of the event loop before a thousand fast calls keep the unit in the threads for good. One
+    thread (the default) means that no two calls of user code ever overlap: inline work waits until the pool is empty.
     """
 
     def __init__(self, execution: Execution, threads: int, name: str) -> None:
@@ -58,6 +62,7 @@ class Pace:
         self._execution = execution
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-unit")
         self._trust = 0
+        self._stalls = 0
         self._in_pool = 0
 
     def pin_to_threads(self) -> None:
@@ -105,13 +110,19 @@ class Pace:
     def _learn(self, seconds: float, *, inline: bool = False) -> None:
         if seconds < _FAST_S:
             self._trust += 1
+            if self._trust > _TRUST_LIMIT:
+                self._trust, self._stalls = _TRUST_LIMIT, 0
         elif seconds > _SLOW_S:
-            self._trust = 0
-            if inline and seconds > _STALL_S and self._execution is Execution.AUTO:
-                _log.info(
-                    "%s took %.0f ms on the event loop; it runs in threads from now on", self._name, seconds * 1000
-                )
-                self.pin_to_threads()
+            self._trust = max(0, self._trust - _SLOW_COSTS)
+            if inline and seconds > _STALL_S:
+                self._count_stall(seconds)
+
+    def _count_stall(self, seconds: float) -> None:
+        self._stalls += 1
+        if self._stalls >= _STALLS_LIMIT and self._execution is Execution.AUTO:
+            text = "%s held up the event loop %d times (last %.0f ms); it runs in threads from now on"
+            _log.info(text, self._name, self._stalls, seconds * 1000)
+            self.pin_to_threads()
 
     async def call(self, function: Any) -> Any:
         """Run a plain function in the pool (load, for one)."""

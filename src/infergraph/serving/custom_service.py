@@ -9,10 +9,10 @@ import sys
 import msgspec
 
 from infergraph import assembly, compat
-from infergraph.assembly import UnitSource
 from infergraph.observe import logs
 from infergraph.serving.worker import die_with
 from infergraph.settings import Settings
+from infergraph.source import UnitSource
 
 
 def start(source: UnitSource) -> None:

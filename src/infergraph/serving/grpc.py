@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, overload
 
 from infergraph import errors
 from infergraph.errors import DeadlinePassed, Fault, MethodMissing, Overloaded, RemoteError
@@ -214,10 +214,32 @@ _READERS: dict[Method, Callable[[bytes], Any]] = {
 }
 
 
+class _Headers(Sequence[tuple[bytes, bytes]]):
+    """Metadata as headers, converted only if somebody looks: most units never do."""
+
+    __slots__ = ("_metadata",)
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+
+    def __len__(self) -> int:
+        return len(self._metadata)
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[bytes, bytes]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[tuple[bytes, bytes]]: ...
+    def __getitem__(self, place: int | slice) -> tuple[bytes, bytes] | list[tuple[bytes, bytes]]:
+        return [_pair(*pair) for pair in self._metadata][place]
+
+
+def _pair(key: str, value: str | bytes) -> tuple[bytes, bytes]:
+    return key.encode(), value if isinstance(value, bytes) else value.encode()
+
+
 def _context(metadata: Metadata, puid: str, remaining_s: float | None) -> Context:
-    headers = [(key.encode(), value if isinstance(value, bytes) else value.encode()) for key, value in metadata]
     deadline = None if remaining_s is None else asyncio.get_running_loop().time() + remaining_s
-    return Context(Transport.GRPC, headers, puid, deadline)
+    return Context(Transport.GRPC, _Headers(metadata), puid, deadline)
 
 
 def code_of(fault: Fault) -> int:

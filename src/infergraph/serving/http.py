@@ -221,44 +221,44 @@ class Http:
             self._account(endpoint, exchange, answer, time.perf_counter() - started)
 
     async def _answer(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
+        """The one place of this edge that catches."""
         method = exchange.scope["method"]
         if method == "OPTIONS" or (endpoint.methods is not None and method not in endpoint.methods):
             return self._front.refuse_method(method, endpoint)
-        if not endpoint.gated:
-            return await self._safely(endpoint.handler, exchange)
-        limit = self._options.concurrency_limit
-        if limit and self.in_flight > limit:
-            text = f"{limit} requests are in work already (setting concurrency_limit); try again"
-            return self._front.of_fault(Overloaded(text))
         entry = self._watch.enter(exchange)
         try:
-            return await self._safely(endpoint.handler, exchange)
+            if not endpoint.gated:
+                return await endpoint.handler(exchange)
+            self._admit()
+            if self._options.request_timeout_s:
+                return await self._within(self._options.request_timeout_s, endpoint.handler, exchange)
+            return await endpoint.handler(exchange)
+        except Fault as fault:
+            return self._front.of_fault(fault)
         except asyncio.CancelledError:
             if not entry.hung_up:
                 raise
             raise ClientGone from None
-        finally:
-            self._watch.leave(entry)
-
-    async def _safely(self, handler: Handler, exchange: Exchange) -> Answer:
-        """The one place of this edge that catches."""
-        timeout = self._options.request_timeout_s
-        try:
-            if not timeout:
-                return await handler(exchange)
-            try:
-                async with asyncio.timeout(timeout):
-                    return await handler(exchange)
-            except TimeoutError as error:
-                raise DeadlinePassed(f"no answer within {timeout:g} s (setting request_timeout_s)") from error
-        except Fault as fault:
-            return self._front.of_fault(fault)
-        except (ClientGone, asyncio.CancelledError):
+        except ClientGone:
             raise
         except Exception:  # noqa: BLE001 - the edge's last net: whatever it is, the caller gets an answer
             puid = exchange.puid.decode("latin-1") or "-"
             _log.exception("a request to %s failed (puid %s)", exchange.scope["path"], puid)
             return self._front.of_bug(puid)
+        finally:
+            self._watch.leave(entry)
+
+    def _admit(self) -> None:
+        limit = self._options.concurrency_limit
+        if limit and self.in_flight > limit:
+            raise Overloaded(f"{limit} requests are in work already (setting concurrency_limit); try again")
+
+    async def _within(self, seconds: float, handler: Handler, exchange: Exchange) -> Answer:
+        try:
+            async with asyncio.timeout(seconds):
+                return await handler(exchange)
+        except TimeoutError as error:
+            raise DeadlinePassed(f"no answer within {seconds:g} s (setting request_timeout_s)") from error
 
     async def _send(self, exchange: Exchange, endpoint: Endpoint, send: Send, answer: Answer) -> None:
         headers, body = answer.headers, answer.body

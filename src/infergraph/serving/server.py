@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import socket
@@ -27,7 +28,6 @@ from infergraph.serving.answers import Answer
 from infergraph.serving.drain import drain_http
 from infergraph.serving.fronts import Cors, ExternalFront, MicroserviceFront
 from infergraph.serving.grpc import Grpc
-from infergraph.serving.grpc_aio import AioServer
 from infergraph.serving.http import App, Endpoint, Exchange, Http, HttpOptions, Paths
 from infergraph.serving.rest import Rest, RestOptions
 from infergraph.serving.worker import WorkerContext
@@ -244,16 +244,17 @@ class Server:
         address = f"{_bracketed(self._settings.host)}:{port}"
         if _uses_native(self._settings):
             return await self._open_native(address)
-        server = self._aio(address, with_methods=True)
+        server = await self._aio(address, with_methods=True)
         await server.start()
-        return server.stop
+        stop: Stop = server.stop
+        return stop
 
     async def _open_native(self, address: str) -> Stop:
         from infergraph.serving.grpc_native import NativeServer
 
         front = NativeServer(self._grpc, address, is_serving=self._is_serving)
         behind_at = self._context.metrics_dir / f"grpc-{os.getpid()}.sock"
-        behind = self._aio(f"unix:{behind_at}", with_methods=False)
+        behind = await self._aio(f"unix:{behind_at}", with_methods=False)
         await behind.start()
         front.start(str(behind_at))
 
@@ -265,8 +266,10 @@ class Server:
 
         return stop
 
-    def _aio(self, address: str, *, with_methods: bool) -> AioServer:
-        return AioServer(
+    async def _aio(self, address: str, *, with_methods: bool) -> Any:
+        # grpcio takes long to import: it comes after the HTTP port is open, and beside the loading of the unit.
+        engine = await asyncio.to_thread(importlib.import_module, "infergraph.serving.grpc_aio")
+        return engine.AioServer(
             self._grpc,
             address,
             is_serving=self._is_serving,

@@ -35,6 +35,8 @@ from infergraph.settings import Settings
 EXIT_STARTUP = 2
 EXIT_LOAD = 3
 PR_SET_PDEATHSIG = 1
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
 MEMORY_CHECK_S = 2.0
 log = logging.getLogger("infergraph.serving.worker")
 
@@ -245,6 +247,19 @@ def load_name(name: str) -> Serve:
     return serve
 
 
+def keep_large_blocks() -> None:
+    """Let the C library keep blocks of some megabytes for the next large message, instead of giving each one back.
+
+    Messages of some megabytes otherwise cost more in page faults than in work (measured: 20 ms against 6 ms for 3 MB
+    over gRPC). It costs at most some tens of megabytes that stay with the process.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # the GNU C library's
+        if mallopt is not None:
+            mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024)
+            mallopt(M_TRIM_THRESHOLD, 128 * 1024 * 1024)
+
+
 def run_loop(worker: Worker) -> None:
     """Run the worker on the fastest event loop there is."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None
@@ -262,6 +277,7 @@ def main() -> int:
     die_with(orders.supervisor_pid)
     settings = msgspec.convert(orders.settings, Settings)
     faulthandler.enable()
+    keep_large_blocks()
     logs.configure(settings, worker=orders.slot)
     try:
         run_loop(Worker(orders, settings))

@@ -6,12 +6,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from infergraph.component.metadata import SCHEMA, check, split_image
+from infergraph.component.metadata import check, split_image
 from infergraph.errors import BadMetadata
 
 from .env_utils import ENV_MODEL_IMAGE
-
-JSON_SCHEMA = SCHEMA
 
 
 class SeldonInvalidMetadataError(Exception):
