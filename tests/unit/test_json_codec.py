@@ -5,6 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from uuid import UUID
 
 import numpy as np
 import orjson
@@ -524,6 +530,50 @@ def test_not_a_number_follows_the_policy(size, encoding):
     assert b"[NaN,-Infinity,2.0" in json_codec.encode(message, JsonOptions(nan=NanPolicy.LITERAL))
     with pytest.raises(ComponentError, match=r"holds nan at .*\[0\], which JSON cannot express"):
         json_codec.encode(message, JsonOptions(nan=NanPolicy.ERROR))
+
+
+class Colour(Enum):
+    """A kind of value that a component may answer."""
+
+    RED = "red"
+
+
+@dataclass
+class Point:
+    """Another one."""
+
+    x: int
+    y: float
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Colour.RED, '"red"'),
+        (Point(1, float("inf")), '{"x":1,"y":null}'),
+        (Decimal("1.50"), '"1.50"'),
+        (UUID(int=5), '"00000000-0000-0000-0000-000000000005"'),
+        (date(2020, 1, 1), '"Wed, 01 Jan 2020 00:00:00 GMT"'),
+        (datetime(2020, 1, 1, 1, 2, 3), '"Wed, 01 Jan 2020 01:02:03 GMT"'),
+        (datetime(2020, 1, 1, 1, tzinfo=timezone(timedelta(hours=1))), '"Wed, 01 Jan 2020 00:00:00 GMT"'),
+        (np.datetime64("2020-01-01"), '"Wed, 01 Jan 2020 00:00:00 GMT"'),
+        (np.longdouble(0.5), "0.5"),
+        (np.array([0.5], np.longdouble), "[0.5]"),
+        (np.array(["a", None], dtype=object), '["a",null]'),
+        (np.arange(300, dtype=">i2"), str(list(range(300))).replace(" ", "")),
+        (OrderedDict(b=1, a=(2,)), '{"b":1,"a":[2]}'),
+    ],
+)
+@pytest.mark.parametrize("beside", ["x", 2**70])
+def test_values_of_other_types_are_written(value, text, beside):
+    """Common types of Python and NumPy have one spelling, by the short way and by the walk over the whole value."""
+    written = json_codec.encode(JsonMessage.of_document({"v": value, "beside": beside})).decode()
+    assert written == f'{{"v":{text},"beside":{json.dumps(beside)}}}'
+
+
+def test_keys_of_numpy_are_text():
+    """A key that is a NumPy number is the text of that number."""
+    assert json_codec.encode(JsonMessage.of_document({np.int64(5): 1, np.bool_(True): 2})) == b'{"5":1,"true":2}'
 
 
 def test_long_numbers_do_not_overrun_memory():

@@ -2,6 +2,9 @@
 
 import json
 import struct
+from decimal import Decimal
+from enum import Enum
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -13,6 +16,12 @@ from infergraph.wire import fields, json_codec, number_lists, prediction, proto_
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
 from infergraph.wire.prediction import SeldonMessage
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
+
+
+class Colour(Enum):
+    """A kind of value that a component may answer."""
+
+    RED = "red"
 
 
 def decoded(**members):
@@ -226,13 +235,24 @@ def test_other_payloads_are_written():
     assert written(Message.of("x", Encoding.STR)).strData == "x"
     assert written(Message.of(5, Encoding.STR)).strData == "5"
     assert written(Message.of(bytearray(b"\xff"), Encoding.BIN)).binData == b"\xff"
-    document = {"a": [1, 2.5, "x", None, True, {"b": []}, (1,)], "c": np.float32(0.5), "d": np.arange(2), 3: 2**60}
+    document = {
+        "a": [1, 2.5, "x", None, True, {"b": []}, (1,)],
+        "c": [np.float32(0.5), Colour.RED, Decimal("1.5"), UUID(int=5), np.longdouble(0.5)],
+        "d": np.arange(2),
+        3: 2**60,
+        None: False,
+        True: 1,
+        np.int64(7): 2,
+    }
     message = written(Message.of(document, Encoding.JSON))
     assert ProtoMessage.of_proto(message).payload == {
         "a": [1.0, 2.5, "x", None, True, {"b": []}, [1.0]],
-        "c": 0.5,
+        "c": [0.5, "red", "1.5", "00000000-0000-0000-0000-000000000005", 0.5],
         "d": [0.0, 1.0],
         "3": 2.0**60,
+        "null": False,
+        "true": 1.0,
+        "7": 2.0,
     }
     packed = any_pb2.Any()
     packed.Pack(wrappers_pb2.StringValue(value="x"))
