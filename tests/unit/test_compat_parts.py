@@ -104,7 +104,7 @@ def test_metadata_is_completed_and_checked(monkeypatch: pytest.MonkeyPatch) -> N
     }
     with pytest.raises(metadata.SeldonInvalidMetadataError, match=r"\$.name"):
         metadata.validate_model_metadata({"name": 5})
-    with pytest.raises(metadata.SeldonInvalidMetadataError, match="unexpected"):
+    with pytest.raises(metadata.SeldonInvalidMetadataError, match="unknown field `other`"):
         metadata.validate_model_metadata({"other": 1})
 
 
