@@ -1,0 +1,187 @@
+"""The client for programs that await; the synchronous one is this one, waited for.
+
+data ─message_of─▶ Message ─▶ RestWire | GrpcWire ─▶ Message ─value_of─▶ array, text, bytes, JSON value
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Self, TypeVar, Unpack
+
+from infergraph.client.calls import CallOptions, Headers, Patience, Sending, header_lines, told_by
+from infergraph.client.connection import Address, Connection
+from infergraph.client.grpc import GrpcWire
+from infergraph.client.rest import RestWire
+from infergraph.client.tasks import AsyncTasks
+from infergraph.client.values import branch_of, frame_of, value_of
+from infergraph.errors import ComponentError, PayloadError, SettingsError
+from infergraph.graph.local import message_of
+from infergraph.message import Feedback, FeedbackContent, Message, Method, Request, Transport
+
+T = TypeVar("T")
+
+_ONCE = frozenset({Method.SEND_FEEDBACK, Method.ROUTE})
+
+
+class AsyncClient:
+    """Asks a component, a graph, or a deployment behind an ingress.
+
+    Args:
+        url: `http://host:port`, `grpc://host:port`, https or grpcs, perhaps with the path of a deployment behind an
+            ingress: `http://gateway/seldon/<namespace>/<deployment>`.
+        transport: "rest" or "grpc", where the address does not say it.
+        headers: sent with every call (gRPC: as metadata).
+        timeout_s: longest time for one call, its retries included; 0 for no limit. For a task's files it is the
+            longest silence.
+        retries: attempts after a first one that failed without an answer, or that was refused because the server is
+            not ready or full. Rewards and routes are never asked twice.
+        connection: limits and TLS.
+    Raises: SettingsError for an address that is none.
+    Promises: nothing happens before the first call; connections are kept and used again; usable in one event loop
+        after the other.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        transport: Transport | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 60.0,
+        retries: int = 2,
+        connection: Connection | None = None,
+    ) -> None:
+        self.address = Address.of(url, transport)
+        self.tasks = AsyncTasks(self)
+        self.connection = connection or Connection()
+        self._headers = header_lines((headers or {}).items())
+        self.timeout_s = timeout_s
+        self.retries = retries
+        self._wire: RestWire | GrpcWire | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def predict(self, data: Any, *, frame: bool = False, **call: Unpack[CallOptions]) -> Any:
+        """The prediction for `data`: an array, text, bytes, or a JSON value, as the model answers.
+
+        Args:
+            data: an array or a list of rows, a data frame (its columns are the names), a dict or a list of dicts,
+                text, bytes, or a message.
+            frame: the answer as a data frame.
+        Raises: the fault that the server tells of; RemoteError if it cannot be reached; DeadlinePassed.
+        """
+        answer = await self.ask(data, **call)
+        return frame_of(answer) if frame else value_of(answer)
+
+    async def transform_input(self, data: Any, **call: Unpack[CallOptions]) -> Any:
+        """What a transformer makes of an input. Args and Raises: see `predict`."""
+        return value_of(await self.ask(data, Method.TRANSFORM_INPUT, **call))
+
+    async def transform_output(self, data: Any, **call: Unpack[CallOptions]) -> Any:
+        """What an output transformer makes of an output. Args and Raises: see `predict`."""
+        return value_of(await self.ask(data, Method.TRANSFORM_OUTPUT, **call))
+
+    async def route(self, data: Any, **call: Unpack[CallOptions]) -> int:
+        """The child that a router chooses: n, -1 for all, -2 for none. Args and Raises: see `predict`."""
+        return branch_of(await self.ask(data, Method.ROUTE, **call))
+
+    async def aggregate(self, several: Iterable[Any], **call: Unpack[CallOptions]) -> Any:
+        """What a combiner makes of several answers.
+
+        Args:
+            several: each as the data of `predict`.
+        Raises: see `predict`.
+        """
+        names, meta = call.get("names", ()), call.get("meta")
+        messages = [message_of(data, names=names, meta=meta) for data in several]
+        return value_of(await self._ask(Method.AGGREGATE, messages, call))
+
+    async def ask(self, data: Any, method: Method = Method.PREDICT, **call: Unpack[CallOptions]) -> Message:
+        """The whole answer, with its names and meta; `feedback` takes it as the response. See `predict`."""
+        message = message_of(data, names=call.get("names", ()), meta=call.get("meta"))
+        return await self._ask(method, message, call)
+
+    async def feedback(
+        self,
+        reward: float,
+        *,
+        request: Any = None,
+        response: Any = None,
+        truth: Any = None,
+        **call: Unpack[CallOptions],
+    ) -> Message:
+        """Reward an answer; the routers that chose for it learn.
+
+        Args:
+            reward: how good it was.
+            request, response, truth: what was asked, what `ask` gave, what would have been right; each optional.
+        Raises: see `predict`.
+        """
+        asked, answered, right = (None if part is None else message_of(part) for part in (request, response, truth))
+        return await self._ask(Method.SEND_FEEDBACK, Feedback(FeedbackContent(asked, answered, reward, right)), call)
+
+    async def metadata(self, node: str = "", **call: Unpack[CallOptions]) -> Mapping[str, Any]:
+        """The metadata of what is served.
+
+        Args:
+            node: one node of a graph.
+        Raises: see `predict`.
+        """
+        return await self.attempt(lambda sending: self._here().metadata(node, sending), call)
+
+    async def health(self, **call: Unpack[CallOptions]) -> Any:
+        """The component's own account of its health. Raises: NotReady, or the fault of one that is not healthy."""
+        return value_of(await self.attempt(lambda sending: self._here().health(sending), call))
+
+    async def ready(self, **call: Unpack[CallOptions]) -> bool:
+        """Whether requests would be answered now; False also where nobody can be reached. Never tries again."""
+        return await self.attempt(lambda sending: self._here().ready(sending), call, is_repeatable=False)
+
+    async def close(self) -> None:
+        """Close the connections. Idempotent; a later call opens new ones."""
+        wire, self._wire = self._wire, None
+        if wire is not None and self._loop is asyncio.get_running_loop():
+            await wire.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.address)!r})"
+
+    async def attempt(
+        self, once: Callable[[Sending], Awaitable[T]], call: CallOptions, *, is_repeatable: bool = True
+    ) -> T:
+        """The result of an attempt, made again as the client's retries and the call's time allow."""
+        headers: Headers = header_lines(call["headers"].items()) if call.get("headers") else ()
+        patience = Patience(self.retries, call.get("timeout_s", self.timeout_s) or None)
+        return await patience.call(lambda left_s: once(Sending(headers, left_s)), is_repeatable=is_repeatable)
+
+    async def _ask(self, method: Method, request: Request, call: CallOptions) -> Message:
+        once = functools.partial(self._here().ask, method, request)
+        try:
+            return await self.attempt(once, call, is_repeatable=method not in _ONCE)
+        except ComponentError as fault:
+            if told_by(fault) is not None:
+                raise
+            # The codec's word for what it cannot write; here that is the caller's data.
+            raise PayloadError(str(fault).replace("the answer", "the data", 1)) from fault
+
+    def _here(self) -> RestWire | GrpcWire:
+        """The connections of the running loop."""
+        loop = asyncio.get_running_loop()
+        if self._wire is None or self._loop is not loop:
+            kind = RestWire if self.address.transport is Transport.REST else GrpcWire
+            self._wire, self._loop = kind(self.address, self.connection, self._headers), loop
+        return self._wire
+
+    def rest(self) -> RestWire:
+        """The REST connections of the running loop. Raises: SettingsError for an address of gRPC."""
+        wire = self._here()
+        if not isinstance(wire, RestWire):
+            raise SettingsError(f"tasks are served over HTTP: use an http:// address instead of {self.address}")
+        return wire

@@ -1,0 +1,134 @@
+"""Where a client calls, and how it holds its connections.
+
+"https://gateway/seldon/ns/deployment" ──Address.of──▶ host, port, TLS, path prefix, deployment
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import ssl
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from infergraph.errors import SettingsError
+from infergraph.message import Transport
+from infergraph.settings import Settings
+
+_SCHEMES = {
+    "http": (Transport.REST, False),
+    "https": (Transport.REST, True),
+    "grpc": (Transport.GRPC, False),
+    "grpcs": (Transport.GRPC, True),
+}
+_PORTS = {False: 80, True: 443}
+# People paste the address that they predict with.
+_OPERATION = re.compile(r"/(api/v(1\.0|0\.1)(/predictions|/feedback)?|predict)/?$")
+_INGRESS = re.compile(r"(?:^|/)seldon/(?:(?P<namespace>[^/]+)/)?(?P<deployment>[^/]+)$")
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """How connections are made and kept.
+
+    Args:
+        connect_timeout_s: longest time to reach the server.
+        message_limit_bytes: largest message either way; files of tasks have no limit.
+        kept: idle connections kept at most.
+        kept_s: how long an unused one is kept.
+        tls: rules for https and grpcs addresses; the system's certificate authorities where None. gRPC takes only
+            `tls_roots`, `tls_key` and `tls_chain`.
+        tls_roots, tls_key, tls_chain: PEM for gRPC over TLS; the library's own where None.
+    """
+
+    connect_timeout_s: float = 10.0
+    message_limit_bytes: int = Settings().message_limit_bytes
+    kept: int = 32
+    kept_s: float = 60.0
+    tls: ssl.SSLContext | None = None
+    tls_roots: bytes | None = None
+    tls_key: bytes | None = None
+    tls_chain: bytes | None = None
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """One server.
+
+    Args:
+        prefix: path before the API's own paths, without a slash at its end.
+        headers: what the address itself asks to send: credentials, and over gRPC the deployment's name.
+    """
+
+    transport: Transport
+    host: str
+    port: int
+    is_secure: bool = False
+    prefix: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, url: str, transport: Transport | str | None = None) -> Address:
+        """The address that `url` names.
+
+        Args:
+            url: http, https, grpc or grpcs, a host and a port; perhaps the path of a deployment behind an ingress,
+                `/seldon/<namespace>/<deployment>`. Without a scheme it is http.
+            transport: rest or grpc, where the scheme does not say it.
+        Raises: SettingsError if it is none.
+        """
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in _SCHEMES or not parts.hostname or parts.query or parts.fragment:
+            raise SettingsError(f"{url!r} is no address of a server, as http://host:port and grpc://host:port are")
+        kind, is_secure = _SCHEMES[parts.scheme]
+        if transport:
+            kind = _transport(transport)
+        try:
+            port = parts.port
+        except ValueError as error:
+            raise SettingsError(f"{url!r}: the port is no number up to 65535") from error
+        if port is None and parts.scheme.startswith("grpc"):
+            raise SettingsError(f"{url!r} names no port")
+        prefix = _OPERATION.sub("", parts.path).rstrip("/")
+        headers = []
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            headers.append(("authorization", f"Basic {base64.b64encode(pair).decode()}"))
+        if kind is Transport.GRPC:
+            headers += _deployment(prefix)
+        return cls(
+            transport=kind,
+            host=parts.hostname,
+            port=port or _PORTS[is_secure],
+            is_secure=is_secure,
+            prefix=prefix,
+            headers=tuple(headers),
+        )
+
+    @property
+    def authority(self) -> str:
+        """Host and port as one text."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        scheme = {Transport.REST: "http", Transport.GRPC: "grpc"}[self.transport]
+        return f"{scheme}{'s' if self.is_secure else ''}://{self.authority}{self.prefix}"
+
+
+def _transport(given: Transport | str) -> Transport:
+    try:
+        kind = Transport(given.lower()) if isinstance(given, str) else given
+    except ValueError:
+        kind = Transport.LOCAL
+    if kind is Transport.LOCAL:
+        raise SettingsError(f"transport is 'rest' or 'grpc', not {given!r}")
+    return kind
+
+
+def _deployment(prefix: str) -> list[tuple[str, str]]:
+    """The metadata by which an ingress finds a deployment, as it cannot read a path from a gRPC call."""
+    found = _INGRESS.search(prefix)
+    if not found:
+        return []
+    headers = [("seldon", found["deployment"])]
+    return [*headers, ("namespace", found["namespace"])] if found["namespace"] else headers

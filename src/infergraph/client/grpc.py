@@ -1,0 +1,145 @@
+"""A server asked over gRPC: the services that components, graphs and ingresses have in common.
+
+Message ─▶ its own bytes, or encoded ─▶ unary call ─▶ OK: the bytes as a message ┊ else: the fault it tells of
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+from grpc import aio
+
+from infergraph.client import faults
+from infergraph.client.calls import Headers, Sending
+from infergraph.client.connection import Address, Connection
+from infergraph.errors import DeadlinePassed, Fault, MethodMissing, NotReady, PayloadError, RemoteError, UploadTooLarge
+from infergraph.message import Encoding, Feedback, Message, Method, Request
+from infergraph.wire import prediction, proto_codec
+from infergraph.wire.proto_codec import ProtoMessage
+
+_PACKAGE = f"/{prediction.PACKAGE}."
+_PATHS = {
+    Method.PREDICT: _PACKAGE + "Seldon/Predict",
+    Method.SEND_FEEDBACK: _PACKAGE + "Seldon/SendFeedback",
+    Method.TRANSFORM_INPUT: _PACKAGE + "Generic/TransformInput",
+    Method.TRANSFORM_OUTPUT: _PACKAGE + "Generic/TransformOutput",
+    Method.ROUTE: _PACKAGE + "Generic/Route",
+    Method.AGGREGATE: _PACKAGE + "Generic/Aggregate",
+}
+_MODEL_METADATA = _PACKAGE + "Seldon/ModelMetadata"
+_GRAPH_METADATA = _PACKAGE + "Seldon/GraphMetadata"
+_HEALTH = "/grpc.health.v1.Health/Check"
+_SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
+
+
+class GrpcWire:
+    """Calls to one address over gRPC. Lives on one event loop.
+
+    Args:
+        headers: metadata sent with every call.
+    """
+
+    def __init__(self, address: Address, connection: Connection, headers: Headers) -> None:
+        self.address = address
+        self._connection = connection
+        self._headers = (*address.headers, *headers)
+        self._channel: aio.Channel | None = None
+        self._calls: dict[str, Any] = {}
+
+    async def close(self) -> None:
+        """Close the channel."""
+        channel, self._channel, self._calls = self._channel, None, {}
+        if channel is not None:
+            await channel.close()
+
+    async def ask(self, method: Method, request: Request, sending: Sending) -> Message:
+        """What the server answers.
+
+        Raises: the fault that it tells of; RemoteError if it cannot be reached; DeadlinePassed.
+        """
+        if isinstance(request, Message):
+            raw = proto_codec.encode(request)
+        elif isinstance(request, Feedback):
+            raw = proto_codec.encode_feedback(request)
+        else:
+            raw = proto_codec.encode_messages(request)
+        return ProtoMessage(await self._call(_PATHS[method], raw, sending))
+
+    async def metadata(self, node: str, sending: Sending) -> Mapping[str, Any]:
+        """The metadata of what is served, or of one of its nodes. Raises: as `ask` does."""
+        try:
+            if node:
+                named = prediction.SeldonModelMetadataRequest(name=node).SerializeToString()
+                return proto_codec.decode_metadata(await self._call(_MODEL_METADATA, named, sending))
+            try:
+                return proto_codec.decode_graph_metadata(await self._call(_GRAPH_METADATA, b"", sending))
+            except (MethodMissing, RemoteError) as fault:  # a component is no graph
+                if isinstance(fault, RemoteError) and fault.grpc_code != grpc.StatusCode.UNKNOWN.value[0]:
+                    raise
+            return proto_codec.decode_metadata(await self._call(_MODEL_METADATA, b"", sending))
+        except PayloadError as fault:
+            raise RemoteError(f"{self.address}: the metadata cannot be read: {fault}") from fault
+
+    async def health(self, sending: Sending) -> Message:
+        """That the server serves; the protocol has no call for more over gRPC. Raises: NotReady."""
+        if await self.ready(sending):
+            return Message.of("ready", Encoding.STR)
+        raise NotReady(f"{self.address} is not ready")
+
+    async def ready(self, sending: Sending) -> bool:
+        """Whether calls would be answered now. Raises: nothing; who cannot be reached is not ready."""
+        try:
+            return await self._call(_HEALTH, b"", sending) == _SERVING
+        except MethodMissing:  # Seldon's wrapper has no health service
+            return True
+        except Fault:
+            return False
+
+    async def _call(self, path: str, raw: bytes, sending: Sending) -> bytes:
+        call = self._calls.get(path) or self._open(path)
+        try:
+            answer: bytes = await call(raw, metadata=self._headers + sending.headers, timeout=sending.timeout_s)
+            return answer
+        except aio.AioRpcError as error:
+            fault = self._fault(path, error, sending.timeout_s)
+        raise fault
+
+    def _open(self, path: str) -> Any:
+        if self._channel is None:
+            limit = self._connection.message_limit_bytes
+            options = (
+                ("grpc.max_send_message_length", limit),
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.enable_retries", 0),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", 2000),
+            )
+            self._channel = self._dial(options)
+        self._calls[path] = call = self._channel.unary_unary(path)
+        return call
+
+    def _dial(self, options: tuple[tuple[str, int], ...]) -> aio.Channel:
+        if not self.address.is_secure:
+            return aio.insecure_channel(self.address.authority, options=options)
+        given = self._connection
+        credentials = grpc.ssl_channel_credentials(given.tls_roots, given.tls_key, given.tls_chain)
+        return aio.secure_channel(self.address.authority, credentials, options=options)
+
+    def _fault(self, path: str, error: aio.AioRpcError, timeout_s: float | None) -> Fault:
+        code, text = error.code(), error.details() or error.code().name
+        trailing = dict(error.trailing_metadata() or ())
+        reason = str(trailing.get("infergraph-reason", ""))
+        node = trailing.get("infergraph-node-bin", b"")
+        if not reason and code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            limit = "" if timeout_s is None else f" within {timeout_s:.3g} s"
+            return DeadlinePassed(f"{self.address}{path}: no answer{limit}")
+        if not reason and code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
+            return UploadTooLarge(f"{self.address}{path}: {text} (message_limit_bytes here or there)")
+        if code is grpc.StatusCode.UNAVAILABLE and not reason:
+            text = f"{self.address}{path}: {text}"
+        shown = node.decode("utf-8", "replace") if isinstance(node, bytes) else unquote(str(node))
+        return faults.of_code(code.value[0], text, reason, shown)

@@ -1,0 +1,185 @@
+"""A server asked over REST: the paths that components, graphs and ingresses have in common.
+
+Message ─▶ its own bytes, or encoded ─▶ POST ─▶ 2xx: the body as a message ┊ else: the fault it tells of
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from urllib.parse import quote
+
+from infergraph.client import faults
+from infergraph.client.calls import Headers, Sending
+from infergraph.client.connection import Address, Connection
+from infergraph.client.streams import StreamCall, StreamReply, stream
+from infergraph.errors import DeadlinePassed, MethodMissing, NotReady, PayloadError, RemoteError
+from infergraph.graph.http_client import Call, HttpClient, HttpOptions, Reply
+from infergraph.message import Encoding, Feedback, Message, Method, Request
+from infergraph.wire import json_codec
+from infergraph.wire.json_codec import JsonFeedback, JsonMessage
+
+_JSON = "application/json"
+_PATHS = {
+    Method.PREDICT: "/api/v1.0/predictions",
+    Method.SEND_FEEDBACK: "/api/v1.0/feedback",
+    Method.TRANSFORM_INPUT: "/transform-input",
+    Method.TRANSFORM_OUTPUT: "/transform-output",
+    Method.ROUTE: "/route",
+    Method.AGGREGATE: "/aggregate",
+}
+_ONCE = frozenset({Method.SEND_FEEDBACK, Method.ROUTE})
+_BASE = b"accept: */*\r\naccept-encoding: identity\r\nuser-agent: infergraph-client\r\n"
+
+
+class RestWire:
+    """Calls to one address over REST. Lives on one event loop.
+
+    Args:
+        headers: sent with every request.
+    """
+
+    def __init__(self, address: Address, connection: Connection, headers: Headers) -> None:
+        self.address = address
+        self._options = http_options(address, connection)
+        self._client = HttpClient(address.host, address.port, self._options)
+        self._limit_bytes = connection.message_limit_bytes
+        self._head = _BASE + lines((*address.headers, *headers))
+
+    async def close(self) -> None:
+        """Close the idle connections."""
+        self._client.close()
+
+    async def ask(self, method: Method, request: Request, sending: Sending) -> Message:
+        """What the server answers.
+
+        Raises: the fault that it tells of; RemoteError if it cannot be reached; DeadlinePassed.
+        """
+        body, content_type, encoding = _body(request)
+        if len(body) > self._limit_bytes:
+            raise PayloadError(
+                f"the message has {len(body)} bytes, {self._limit_bytes} may be sent (message_limit_bytes)"
+            )
+        extra = f"content-type: {content_type}\r\n" + (f"content-encoding: {encoding}\r\n" if encoding else "")
+        path = _PATHS[method]
+        reply = await self._exchange("POST", path, sending, body, extra.encode("latin-1"), once=method in _ONCE)
+        if reply.status == 404 and not reply.content_type.startswith(_JSON):
+            fault = faults.of_reply(reply, self._asked("POST", path))
+            text = f"{self.address} has no {path}: a graph takes predictions and feedback alone ({fault})"
+            raise MethodMissing(text) from fault
+        return self._message(reply, "POST", path)
+
+    async def fetch(
+        self, verb: str, path: str, sending: Sending, body: bytes | None = None, *, once: bool = False
+    ) -> Reply:
+        """The successful reply to any request for JSON. Raises: as `ask` does."""
+        extra = b"" if body is None else b"content-type: application/json\r\n"
+        reply = await self._exchange(verb, path, sending, body, extra, once=once)
+        if not 200 <= reply.status < 300:
+            raise faults.of_reply(reply, self._asked(verb, path))
+        return reply
+
+    async def metadata(self, node: str, sending: Sending) -> Mapping[str, Any]:
+        """The metadata of what is served, or of one of its nodes. Raises: as `ask` does."""
+        path = f"/api/v1.0/metadata/{quote(node, safe='')}" if node else "/api/v1.0/metadata"
+        reply = await self.fetch("GET", path, sending)
+        try:
+            document = JsonMessage(reply.body, reply.content_type).document
+        except PayloadError as fault:
+            raise RemoteError(f"{self.address}{path}: the metadata cannot be read: {fault}") from fault
+        if not isinstance(document, dict):
+            raise RemoteError(f"{self.address}{path}: the metadata is no JSON object")
+        return document
+
+    async def health(self, sending: Sending) -> Message:
+        """The component's own account of its health; a graph says no more than that it is ready."""
+        path = "/api/v1.0/health/status"
+        reply = await self._exchange("GET", path, sending)
+        if 200 <= reply.status < 300 and not reply.body:
+            return Message.of("ready", Encoding.STR)
+        if reply.status == 503 and not reply.body:
+            raise NotReady(f"{self.address} is not ready")
+        return self._message(reply, "GET", path)
+
+    async def ready(self, sending: Sending) -> bool:
+        """Whether requests would be answered now. Raises: nothing; who cannot be reached is not ready."""
+        try:
+            reply = await self._exchange("GET", "/ready", sending)
+            if reply.status in (404, 405):  # Seldon's wrapper has none, and an ingress hides it
+                reply = await self._exchange("GET", "/api/v1.0/health/status", sending)
+        except (RemoteError, DeadlinePassed):
+            return False
+        return 200 <= reply.status < 300
+
+    def stream(
+        self,
+        verb: str,
+        path: str,
+        head: bytes,
+        silence_s: float | None,
+        body: AsyncGenerator[bytes, None] | None = None,
+        length: int | None = None,
+    ) -> AbstractAsyncContextManager[StreamReply]:
+        """One exchange whose body or reply is streamed, on a connection of its own; see `StreamCall`."""
+        call = StreamCall(
+            verb, self.address.prefix + path, self._head + head, silence_s=silence_s, body=body, length=length
+        )
+        return stream(self.address, self._options, call)
+
+    async def _exchange(
+        self,
+        verb: str,
+        path: str,
+        sending: Sending,
+        body: bytes | None = None,
+        extra: bytes = b"",
+        *,
+        once: bool = False,
+    ) -> Reply:
+        head = self._head + lines(sending.headers) + extra if sending.headers else self._head + extra
+        call = Call(verb, self.address.prefix + path, head, body, not once)
+        try:
+            return await self._client.exchange(call, sending.timeout_s)
+        except TimeoutError:
+            raise DeadlinePassed(
+                f"{self._asked(verb, path)}: no answer within {sending.timeout_s or 0:.3g} s"
+            ) from None
+
+    def _message(self, reply: Reply, verb: str, path: str) -> JsonMessage:
+        if not 200 <= reply.status < 300:
+            raise faults.of_reply(reply, self._asked(verb, path))
+        return JsonMessage(reply.body, reply.content_type or _JSON)
+
+    def _asked(self, verb: str, path: str) -> str:
+        return f"{verb} {self.address}{path}"
+
+
+def http_options(address: Address, connection: Connection) -> HttpOptions:
+    """How the HTTP client reaches an address."""
+    tls = (connection.tls or ssl.create_default_context()) if address.is_secure else None
+    return HttpOptions(
+        connect_timeout_s=connection.connect_timeout_s,
+        reply_limit_bytes=connection.message_limit_bytes,
+        idle_connections=connection.kept,
+        idle_s=connection.kept_s,
+        tls=tls,
+    )
+
+
+def lines(headers: Headers) -> bytes:
+    """Headers as they are sent."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("utf-8")
+
+
+def _body(request: Request) -> tuple[bytes, str, str]:
+    """Body, content type and content encoding: a message's own where it came as one."""
+    if isinstance(request, Message):
+        outgoing = json_codec.outgoing(request)
+        return outgoing.body, outgoing.content_type, outgoing.content_encoding
+    if isinstance(request, Feedback):
+        if isinstance(request, JsonFeedback) and request.raw is not None:
+            return request.raw, request.content_type, request.content_encoding
+        return json_codec.encode_feedback(request), _JSON, ""
+    return json_codec.encode_messages(request), _JSON, ""

@@ -1,0 +1,233 @@
+"""HTTP exchanges whose bodies are too large or too long for memory: uploads, downloads, event streams.
+
+blocks ─▶ POST, as they come ┊ reply ─▶ head at once, then blocks as they come
+
+Beside `graph.http_client`, which holds whole bodies: one connection for each exchange here, and closed behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+
+import httptools
+
+from infergraph.client.connection import Address
+from infergraph.errors import DeadlinePassed, RemoteError
+from infergraph.graph.http_client import HttpOptions, Reply
+
+_BLOCK_BYTES = 256 * 1024
+_REFUSAL_BYTES = 1024 * 1024
+_LAST_WORD_S = 1.0
+
+
+class StreamCall:
+    """One request with a streamed body or reply.
+
+    Args:
+        head: header lines.
+        body: its blocks; None for none.
+        length: of the body; None where it is not known, then it goes in chunks.
+        silence_s: longest time without a byte either way; None for no limit.
+    """
+
+    __slots__ = ("body", "head", "length", "path", "silence_s", "verb")
+
+    def __init__(
+        self,
+        verb: str,
+        path: str,
+        head: bytes,
+        *,
+        silence_s: float | None,
+        body: AsyncGenerator[bytes, None] | None = None,
+        length: int | None = None,
+    ) -> None:
+        self.verb = verb
+        self.path = path
+        self.head = head
+        self.body = body
+        self.length = length
+        self.silence_s = silence_s
+
+    def begin(self, authority: str) -> bytes:
+        """The head as it is sent."""
+        if self.body is None:
+            framing = b""
+        elif self.length is None:
+            framing = b"transfer-encoding: chunked\r\n"
+        else:
+            framing = b"content-length: %d\r\n" % self.length
+        first = f"{self.verb} {self.path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n".encode(
+            "ascii", "replace"
+        )
+        return first + self.head + framing + b"\r\n"
+
+
+class StreamReply:
+    """A reply whose body comes block by block."""
+
+    def __init__(self, reader: asyncio.StreamReader, silence_s: float | None, asked: str) -> None:
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.is_whole = False
+        self._reader = reader
+        self._silence_s = silence_s
+        self._asked = asked
+        self._parser = httptools.HttpResponseParser(self)
+        self._blocks: deque[bytes] = deque()
+        self._is_open = False
+
+    def header(self, name: bytes) -> str:
+        """A header by its lower-case name; empty where there is none."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    async def begin(self, silence_s: float | None) -> None:
+        """Read on until the head is there. Raises: as `blocks` does."""
+        while not self._is_open:
+            await self._more(silence_s)
+
+    async def blocks(self) -> AsyncGenerator[bytes, None]:
+        """The body, as it comes.
+
+        Raises: RemoteError if it ends early; DeadlinePassed after too long a silence.
+        """
+        while True:
+            while self._blocks:
+                yield self._blocks.popleft()
+            if self.is_whole:
+                return
+            await self._more(self._silence_s)
+
+    async def whole(self, limit_bytes: int = _REFUSAL_BYTES) -> Reply:
+        """The reply in one piece, for one that is short; a longer body is cut."""
+        body = bytearray()
+        async with aclosing(self.blocks()) as blocks:
+            async for block in blocks:
+                body += block
+                if len(body) > limit_bytes:
+                    break
+        kind = self.header(b"content-type")
+        return Reply(self.status, kind, "", bytes(body[:limit_bytes]), tuple(self.headers.items()))
+
+    async def _more(self, silence_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(silence_s):
+                data = await self._reader.read(_BLOCK_BYTES)
+        except TimeoutError:
+            raise DeadlinePassed(f"{self._asked}: nothing came for {silence_s:g} s") from None
+        except OSError as error:
+            raise RemoteError(f"{self._asked}: {error}") from error
+        if not data:
+            if self._is_open and not self.headers.keys() & {b"content-length", b"transfer-encoding"}:
+                self.is_whole = True
+                return
+            raise RemoteError(f"{self._asked}: the connection was closed" + (" early" if self._is_open else ""))
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            raise RemoteError(f"{self._asked}: malformed HTTP response: {error}") from error
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, from the parser."""
+        self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        """The end of the head, from the parser."""
+        self.status = self._parser.get_status_code()
+        self._is_open = self.status >= 200
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body, from the parser."""
+        self._blocks.append(body)
+
+    def on_message_complete(self) -> None:
+        """The end of the reply, from the parser."""
+        self.is_whole = self._is_open
+
+
+@asynccontextmanager
+async def stream(address: Address, options: HttpOptions, call: StreamCall) -> AsyncIterator[StreamReply]:
+    """The reply to `call`, its head read; the connection is closed at the end of the block.
+
+    An answer that comes before the body is sent, a refusal, ends the sending.
+
+    Raises: RemoteError if the server cannot be reached or breaks the protocol; DeadlinePassed after a silence.
+    """
+    asked = f"{call.verb} {address}{call.path.removeprefix(address.prefix)}"
+    reader, writer = await _dial(address, options, asked)
+    reply = StreamReply(reader, call.silence_s, asked)
+    sending: asyncio.Task[None] | None = None
+    try:
+        writer.write(call.begin(address.authority))
+        if call.body is None:
+            await reply.begin(call.silence_s)
+        else:
+            sending = asyncio.create_task(_send(writer, call, asked))
+            await _begin(reply, sending, call.silence_s, asked)
+        yield reply
+    finally:
+        if sending is not None:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+        if call.body is not None:
+            await call.body.aclose()
+        writer.close()
+        with suppress(Exception):
+            await writer.wait_closed()
+
+
+async def _dial(
+    address: Address, options: HttpOptions, asked: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    try:
+        async with asyncio.timeout(options.connect_timeout_s):
+            return await asyncio.open_connection(address.host, address.port, ssl=options.tls, limit=_BLOCK_BYTES)
+    except TimeoutError as error:
+        raise RemoteError(f"{asked}: no connection within {options.connect_timeout_s:g} s") from error
+    except OSError as error:
+        raise RemoteError(f"{asked}: {error.strerror or error}") from error
+
+
+async def _begin(reply: StreamReply, sending: asyncio.Task[None], silence_s: float | None, asked: str) -> None:
+    """Wait for the head of the reply while the body is sent; what broke the sending is told if no reply comes.
+
+    The time that sending takes is no silence.
+    """
+    beginning = asyncio.create_task(reply.begin(None))
+    try:
+        await asyncio.wait({beginning, sending}, return_when=asyncio.FIRST_COMPLETED)
+        if not beginning.done():
+            broken = sending.exception()
+            await asyncio.wait({beginning}, timeout=silence_s if broken is None else _LAST_WORD_S)
+            if broken is not None and (not beginning.done() or beginning.exception() is not None):
+                raise broken
+        if not beginning.done():
+            raise DeadlinePassed(f"{asked}: no answer within {silence_s:g} s")
+        await beginning
+    finally:
+        beginning.cancel()
+        await asyncio.gather(beginning, return_exceptions=True)
+
+
+async def _send(writer: asyncio.StreamWriter, call: StreamCall, asked: str) -> None:
+    assert call.body is not None
+    async for block in call.body:
+        if call.length is None:
+            block = b"%x\r\n%b\r\n" % (len(block), block)
+        await _put(writer, block, call.silence_s, asked)
+    if call.length is None:
+        await _put(writer, b"0\r\n\r\n", call.silence_s, asked)
+
+
+async def _put(writer: asyncio.StreamWriter, block: bytes, silence_s: float | None, asked: str) -> None:
+    try:
+        async with asyncio.timeout(silence_s):
+            writer.write(block)
+            await writer.drain()
+    except TimeoutError:
+        raise DeadlinePassed(f"{asked}: the server took nothing for {silence_s:g} s") from None
+    except OSError as error:
+        raise RemoteError(f"{asked}: {error}") from error

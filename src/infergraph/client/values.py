@@ -1,0 +1,68 @@
+"""Python values out of answers: arrays, text, bytes, JSON values, data frames, the branch a router chose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from infergraph.errors import MissingExtra, PayloadError, RemoteError
+from infergraph.message import Message
+from infergraph.wire.json_codec import JsonMessage
+
+
+def value_of(answer: Message) -> Any:
+    """The payload of an answer: an array, a str, bytes or a JSON value; the whole JSON value of one that has none.
+
+    Raises: RemoteError if it cannot be read.
+    """
+    try:
+        return answer.payload
+    except PayloadError as fault:
+        if isinstance(answer, JsonMessage):
+            return _document(answer)
+        raise RemoteError(f"the answer cannot be read: {fault}") from fault
+
+
+def _document(answer: JsonMessage) -> Any:
+    try:
+        document = answer.document
+    except PayloadError as fault:
+        raise RemoteError(f"the answer cannot be read: {fault}", body=answer.raw) from fault
+    if isinstance(document, dict) and document.keys() & {"data", "strData", "binData"}:
+        raise RemoteError("the answer has a payload that cannot be read", body=answer.raw)
+    return document
+
+
+def branch_of(answer: Message) -> int:
+    """The branch in a router's answer.
+
+    Raises: RemoteError if it holds none.
+    """
+    value = value_of(answer)
+    try:
+        return int(np.asarray(value).reshape(-1)[0])
+    except (IndexError, TypeError, ValueError) as error:
+        raise RemoteError(f"the answer holds no branch: {value!r}") from error
+
+
+def frame_of(answer: Message) -> Any:
+    """An answer's rows as a data frame; its columns are the answer's names where there is one for each.
+
+    Raises: RemoteError if the answer has no rows; MissingExtra without pandas.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingExtra.of("pandas", "pandas", "an answer as a data frame") from error
+    value = value_of(answer)
+    if isinstance(value, np.ndarray):
+        rows = value.reshape(len(value), -1) if value.ndim != 2 and value.ndim else value
+        names = [str(name) for name in answer.names or ()]
+        if value.ndim and len(names) in (0, rows.shape[1]):
+            return pandas.DataFrame(rows, columns=names or None)
+        if value.ndim:
+            return pandas.DataFrame(rows)
+    elif isinstance(value, list):
+        return pandas.DataFrame(value)
+    raise RemoteError("the answer has no rows, so that it is no data frame")
