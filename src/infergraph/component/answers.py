@@ -153,11 +153,12 @@ def meta_of(requests: Sequence[Message], own: Own, response: Returned, *, carrie
         response: tags and metrics that came with the result; they win.
         carries: whether the requests' tags, metrics and path travel on (not through routers, feedback and health).
     """
-    given = [message.meta for message in requests if message.meta]
-    if not given and own is NOTHING and response.tags is None:
-        return {}
+    given = [known for message in requests if (known := message.meta)]
+    if not given and response.tags is None and own.tags is None and not own.metrics:
+        return {"requestPath": dict(own.request_path)} if own.request_path else {}
     meta: Meta = {}
-    puid = requests[0].meta.get("puid") if given and requests[0].meta else None
+    first = requests[0].meta if requests else None
+    puid = first.get("puid") if first else None
     if puid:
         meta["puid"] = puid
     travelling = given if carries else ()

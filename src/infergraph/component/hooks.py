@@ -30,17 +30,18 @@ class Hook(NamedTuple):
 
 
 class MethodHooks(NamedTuple):
-    """The ways in which a component answers one method; None where it has no such way."""
+    """The ways in which a component answers one method; None where it has no such way.
+
+    `is_async` tells whether any of them must be awaited, `is_raw` whether there is any but the plain one: both are
+    asked for every request.
+    """
 
     plain: Hook | None
     raw: Hook | None
     rest: Hook | None
     grpc: Hook | None
-
-    @property
-    def is_async(self) -> bool:
-        """Whether any of them must be awaited."""
-        return any(hook is not None and hook.is_async for hook in self)
+    is_async: bool
+    is_raw: bool
 
 
 def visit(component: object) -> dict[Method, MethodHooks]:
@@ -49,13 +50,11 @@ def visit(component: object) -> dict[Method, MethodHooks]:
 
 
 def _visit_method(component: object, method: Method) -> MethodHooks:
-    plain = own(component, method.value)
-    return MethodHooks(
-        plain=None if plain is None else Hook(fit(plain, method), is_coroutine(plain)),
-        raw=single(component, f"{method.value}_raw"),
-        rest=single(component, f"{method.value}_rest"),
-        grpc=single(component, f"{method.value}_grpc"),
-    )
+    found = own(component, method.value)
+    plain = None if found is None else Hook(fit(found, method), is_coroutine(found))
+    others = [single(component, f"{method.value}_{kind}") for kind in ("raw", "rest", "grpc")]
+    is_async = any(hook is not None and hook.is_async for hook in (plain, *others))
+    return MethodHooks(plain, *others, is_async=is_async, is_raw=any(hook is not None for hook in others))
 
 
 def own(component: object, name: str) -> Callable[..., Any] | None:

@@ -109,8 +109,7 @@ class Component(PredictiveUnit):
         self._options = options
         self._recorder = recorder
         self._error_handler = error_handler
-        self._pace = Pace(options.execution, options.threads, self.name)
-        self._health_thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-health")
+        self._open_threads()
         self._table: dict[Method, MethodHooks] = {}
         self._user: Any = None
         self._metadata: dict[str, Any] | BadMetadata = BadMetadata("Model metadata unavailable")
@@ -124,6 +123,8 @@ class Component(PredictiveUnit):
 
         Raises: StartupFault, or whatever the user's constructor or `load()` raises.
         """
+        if self._is_stopped:
+            self._open_threads()
         await self._pace.call(self._construct)
         load = hooks.single(self._user, "load")
         if load is not None:
@@ -132,17 +133,23 @@ class Component(PredictiveUnit):
             self._pace.pin_to_threads()
         self._metadata = await self._read_metadata()
 
+    def _open_threads(self) -> None:
+        self._pace = Pace(self._options.execution, self._options.threads, self.name)
+        self._health_thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-health")
+        self._is_stopped = False
+
     def _construct(self) -> None:
         user = self._make()
         self._table = hooks.visit(user)
         self._tags = hooks.single(user, "tags")
         self._metrics = hooks.single(user, "metrics")
         self._user = user
-        if not any(any(found) for found in self._table.values()):
+        if all(found.plain is None and not found.is_raw for found in self._table.values()):
             _log.warning("%s has none of the protocol's methods; predict will answer an empty array", self.name)
 
     async def stop(self) -> None:
         """Take no more work; running user code ends by itself."""
+        self._is_stopped = True
         self._pace.close()
         self._health_thread.shutdown(wait=False, cancel_futures=True)
 
@@ -169,9 +176,10 @@ class Component(PredictiveUnit):
 
     async def _answer(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
         try:
-            answered = await self._answer_raw(found, request, method)
-            if answered is not None:
-                return answered
+            if found.is_raw or self._options.payload_passthrough:
+                answered = await self._answer_raw(found, request, method)
+                if answered is not None:
+                    return answered
             if isinstance(request, Feedback):
                 return await self._feedback(found.plain, request, context)
             if isinstance(request, Message):
@@ -306,8 +314,8 @@ class Component(PredictiveUnit):
     # ── raw and deprecated hooks ────────────────────────────────────────────────────────────────────────────────
 
     async def _answer_raw(self, found: MethodHooks, request: Request, method: Method) -> Message | None:
-        if found.rest is None and found.grpc is None and found.raw is None:
-            if self._options.payload_passthrough and method is Method.PREDICT and found.plain is not None:
+        if not found.is_raw:
+            if method is Method.PREDICT and found.plain is not None:
                 return await self._pass_through(found.plain, request, bare=False)
             return None
         is_proto = _is_proto(request)
