@@ -52,9 +52,10 @@ def visit(component: object) -> dict[Method, MethodHooks]:
 def _visit_method(component: object, method: Method) -> MethodHooks:
     found = own(component, method.value)
     plain = None if found is None else Hook(fit(found, method), is_coroutine(found))
-    others = [single(component, f"{method.value}_{kind}") for kind in ("raw", "rest", "grpc")]
-    is_async = any(hook is not None and hook.is_async for hook in (plain, *others))
-    return MethodHooks(plain, *others, is_async=is_async, is_raw=any(hook is not None for hook in others))
+    raw, rest, grpc = (single(component, f"{method.value}_{kind}") for kind in ("raw", "rest", "grpc"))
+    is_async = any(hook is not None and hook.is_async for hook in (plain, raw, rest, grpc))
+    is_raw = any(hook is not None for hook in (raw, rest, grpc))
+    return MethodHooks(plain, raw, rest, grpc, is_async, is_raw)
 
 
 def own(component: object, name: str) -> Callable[..., Any] | None:
