@@ -23,7 +23,7 @@ from infergraph.errors import MissingExtra, NotReady
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
-from infergraph.serving import custom_service, documents, pages
+from infergraph.serving import custom_service, documents, pages, tasks
 from infergraph.serving.answers import Answer
 from infergraph.serving.drain import drain_http
 from infergraph.serving.fronts import Cors, ExternalFront, MicroserviceFront
@@ -33,6 +33,7 @@ from infergraph.serving.rest import Rest, RestOptions
 from infergraph.serving.worker import WorkerContext
 from infergraph.settings import GrpcEngine, Settings
 from infergraph.source import UnitSource, is_graph
+from infergraph.tasks.service import TaskService
 from infergraph.wire.json_codec import JsonOptions
 
 _log = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ class Server:
         self._unit = Door(Measured(self._built, context.ledger))
         cors = Cors(self._settings.cors_origins, self._settings.cors_headers)
         self._front = ExternalFront(cors) if self._is_graph else MicroserviceFront(cors)
+        self._tasks = TaskService.open(self._settings) if self._settings.tasks else None
         self._is_open = False
         self._http = self._make_http()
         self._grpc = Grpc(
@@ -142,6 +144,8 @@ class Server:
         await asyncio.sleep(order.delay_s)
         await asyncio.gather(*(stop(order.grace_s) for stop in stops))
         await self._unit.stop()
+        if self._tasks is not None:
+            self._tasks.close()
 
     async def _open(self) -> list[Stop]:
         stops = [await self._open_http(self._http, self._context.http_socket)]
@@ -159,6 +163,8 @@ class Server:
             await self._unit.start()
         except Exception as error:  # noqa: BLE001 - the user's constructor and load() may raise anything
             self._context.load_failed(error)
+            if self._tasks is not None:
+                self._tasks.unit_failed = lambda: True
             return False
         return True
 
@@ -190,7 +196,10 @@ class Server:
         return Http(paths, self._front, other, self._http_options(), self._accounting)
 
     def _more_routes(self) -> list[BaseRoute]:
-        return documents.routes(self._unit, self._settings.metrics_path, is_graph=self._is_graph)
+        routes = documents.routes(self._unit, self._settings.metrics_path, is_graph=self._is_graph)
+        if self._tasks is not None:
+            routes.extend(tasks.routes(self._tasks, self._settings))
+        return routes
 
     def _http_options(self) -> HttpOptions:
         settings = self._settings
