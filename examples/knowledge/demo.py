@@ -105,7 +105,7 @@ class Endpoint:
     async def rows_done(self, task_id: str) -> int:
         """How many of its rows are done, by the native API."""
         async with self._session.get(f"{self.url}/api/v1.0/tasks/{task_id}") as response:
-            return int((await response.json(content_type=None))["rows"])
+            return int((await response.json(content_type=None))["done"])
 
     async def results(self, task_id: str) -> bytes:
         """Its result file."""
@@ -137,11 +137,11 @@ async def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
 
 def show_triples(title: str, rows: list[dict[str, Any]]) -> None:
     """A table of the first triples of `rows`."""
-    table = Table("head", "relation", "tail", title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table("head", "relation", "tail", box=None, pad_edge=False)
     found = [triple for row in rows for triple in RelationRecord.read(row).triples]
     for triple in found[:SHOWN_TRIPLES]:
         table.add_row(triple.head, triple.relation, triple.tail)
-    console.print()
+    console.print(f"\n{title}")
     console.print(table)
 
 
