@@ -1,0 +1,421 @@
+"""Write the reference pages from the code: settings, routes, errors, metrics, commands.
+
+    python docs/generate.py            write them
+    python docs/generate.py --check    exit code 1 if one of them is not what the code says
+
+What the code declares is printed; nothing is described here twice.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, cast, get_args, get_origin
+
+import typer
+from typer.models import ArgumentInfo
+
+import infergraph
+from infergraph import errors, settings
+from infergraph.cli import microservice, options
+from infergraph.cli.commands import MODULES
+from infergraph.errors import Fault
+from infergraph.message import Method
+from infergraph.serving import answers, documents, grpc, tasks
+from infergraph.serving.http import Paths
+from infergraph.serving.rest import Rest, RestOptions
+from infergraph.serving.task_paths import TaskPaths
+from infergraph.settings import Settings
+
+FOLDER = Path(__file__).parent / "reference"
+_SOURCE = Path(infergraph.__file__).parent
+_NOTE = "<!-- Written by docs/generate.py from the code: change the code, then run it. -->\n\n"
+
+Rows = Iterable[tuple[object, ...]]
+
+
+def table(heads: tuple[str, ...], rows: Rows) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in rows:
+        cells = (" ".join(str(cell).split()).replace("|", "\\|") for cell in row)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def first_line(thing: Any) -> str:
+    """The first sentence of a docstring, as one line."""
+    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+
+
+# ── settings ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_SETTINGS = """# Settings
+
+Each setting is an option of `infergraph serve`, `--name-with-dashes`, and an environment variable `INFERGRAPH_NAME`.
+The command line wins over the environment, the environment over the default. `infergraph settings` shows what is in
+force and where it came from. An `INFERGRAPH_` variable that is no setting, or a value that does not fit, stops the
+start with exit code 2 and one line that names it. Booleans are `on` or `off`; true, 1 and yes, and their opposites, are
+understood as well.
+"""
+
+
+def settings_page() -> str:
+    """Every setting, by group."""
+    groups: dict[str, list[settings.Described]] = {}
+    for row in settings.describe():
+        groups.setdefault(options._panel(row.name), []).append(row)
+    parts = [_SETTINGS]
+    for panel, rows in groups.items():
+        heads = ("setting", "type", "default", "meaning")
+        parts.append(f"\n## {panel}\n\n{table(heads, map(_setting, rows))}")
+    also = [(f"`{name}`", f"`{row.name}`") for row in settings.describe() for name in row.env[1:]]
+    parts.append(
+        "\n## Variables of existing deployments\n\nThese are read where the `INFERGRAPH_` variable is not set.\n\n"
+        + table(("variable", "setting"), also)
+    )
+    return "".join(parts)
+
+
+def _setting(row: settings.Described) -> tuple[object, ...]:
+    default = options.shown(row.default)
+    shown = f"`{default}`" if default != "" else "empty"
+    return f"`{row.name}`", row.type.replace("|", ", "), f"{shown} {row.unit}".strip(), row.help
+
+
+# ── routes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_ROUTES = """# Routes
+
+What a server answers at. `/docs` of a running server shows the same for what it serves, from `/openapi.json`.
+"""
+
+_OTHER = {
+    "live": "200 while the process runs",
+    "ready": "200 when requests would be answered, else 503",
+    "status": "200 when the node, or the graph, can answer",
+    "ping": "`pong`",
+    "health": "the component's own account of its health",
+    "metadata": "the metadata of what is served",
+    "metrics": "Prometheus metrics of all workers",
+}
+
+
+def routes_page() -> str:
+    """Every route of each edge."""
+    rest = Rest(cast(Any, None), RestOptions(), cast(Any, None))
+    parts = [_ROUTES]
+    parts.append("\n## A component\n\n" + _paths(rest.microservice_paths()))
+    parts.append("\nA GET carries its message in the query, `?json=…`.\n")
+    titles = {
+        "seldon": "A graph",
+        "v2": "A graph with `protocol: v2`",
+        "tensorflow": "A graph with `protocol: tensorflow`",
+    }
+    for protocol, title in titles.items():
+        parts.append(f"\n## {title}\n\n" + _paths(rest.external_paths(protocol)))
+    service = cast(Any, None)
+    gbuilder, native = [], []
+    for route in tasks.routes(service, Settings()):
+        assert isinstance(route, TaskPaths)
+        rows = native if route._prefix.startswith("/api/") else gbuilder
+        rows += [(method, path, first_line(handler)) for method, path, handler in _task_routes(route)]
+    heads = ("method", "path", "what it does")
+    parts.append("\n## Tasks: gBuilder's contract\n\n" + table(heads, gbuilder))
+    parts.append("\n## Tasks: more\n\n" + table(heads, native))
+    parts.append("\n## Beside them\n\n" + table(("method", "path", "what it does"), _pages()))
+    parts.append("\n## gRPC\n\nPackage `seldon.protos`; beside these, reflection and `grpc.health.v1.Health`.\n\n")
+    parts.append(table(("call", "asks for"), _calls()))
+    return "".join(parts)
+
+
+def _paths(paths: Paths) -> str:
+    rows = []
+    for path, endpoint in paths.exact.items():
+        rows.append((_verbs(endpoint.methods), f"`{path}`", _meaning(endpoint.name)))
+    for pattern, endpoint in paths.patterns:
+        rows.append((_verbs(endpoint.methods), f"`{_readable(pattern.pattern)}`", _meaning(endpoint.name)))
+    return table(("method", "path", "what it does"), rows)
+
+
+def _verbs(verbs: frozenset[str] | None) -> str:
+    return ", ".join(sorted(verbs - {"HEAD"})) if verbs else "any"
+
+
+def _readable(pattern: str) -> str:
+    """A path's pattern as a person writes it."""
+    pattern = pattern.replace("(?:1[.]0|0[.]1)", "1.0").replace("/?:predict", ":predict")
+    return re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", pattern)
+
+
+def _meaning(name: str) -> str:
+    if name in _OTHER:
+        return _OTHER[name]
+    return documents._SUMMARIES[Method(name)].split(":")[0]
+
+
+def _task_routes(route: TaskPaths) -> Iterator[tuple[str, str, Callable[..., Any]]]:
+    for (part, method), handler in route._table.items():
+        path = route._prefix + ("" if part == "" else "/{id}" if part == "*" else f"/{{id}}/{part}")
+        yield method, f"`{path}`", handler
+
+
+def _pages() -> Rows:
+    yield "GET", "`/openapi.json`", "the OpenAPI document of what is served"
+    yield "GET", "`/docs`", "the same as a page"
+    yield "GET", f"`{Settings().metrics_path}`", _OTHER["metrics"] + "; also on the metrics port"
+
+
+def _calls() -> Rows:
+    for call, method in grpc.ASKING.items():
+        yield f"`{call}`", documents._SUMMARIES[method].split(":")[0]
+    for call in ("Model/Metadata", "Seldon/ModelMetadata", "Seldon/GraphMetadata"):
+        yield f"`{call}`", "the metadata of a component, of a node, of a graph"
+
+
+# ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_ERRORS = """# Errors
+
+Every error has a sentence for a person, a reason that stays the same, and in a graph the name of the node. Over REST:
+
+```json
+{"status": {"code": -1, "info": "data.ndarray: …", "reason": "MICROSERVICE_BAD_DATA", "status": 1}}
+```
+
+Over gRPC the sentence is the status text; the trailing metadata `infergraph-reason` and `infergraph-node-bin` carry the
+others. In Python each is a class of `infergraph.errors`, in a program that serves and in one that asks.
+
+"""
+
+_ERRORS_END = """
+A component may choose: an exception with a `status_code` sets the HTTP status, and its error handler the whole answer.
+What a remote node answers passes through with its own status. Any other exception is answered with 500 (INTERNAL) and
+one neutral sentence; the traceback is in the log under the request's puid.
+
+The last five stop a start: exit code 2 and one line on the standard error.
+"""
+
+
+def errors_page() -> str:
+    """The tree of faults with their codes."""
+    tree = re.search(r"(?ms)^    Fault\n.*?(?=\n\n)", errors.__doc__ or "")
+    assert tree is not None
+    drawn = "\n".join(line[4:] for line in tree[0].splitlines())
+    heads = ("error", "when", "reason", "REST", "gRPC")
+    rows = [_fault(kind) for kind in _faults(Fault)]
+    return f"{_ERRORS}{table(heads, rows)}{_ERRORS_END}\n```text\n{drawn}\n```\n"
+
+
+def _faults(kind: type[Fault]) -> Iterator[type[Fault]]:
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield child
+            yield from _faults(child)
+
+
+def _fault(kind: type[Fault]) -> tuple[object, ...]:
+    rest = next(answers.STATUS[each] for each in kind.__mro__ if each in answers.STATUS)
+    code = grpc.NAMES[next(grpc.CODES[each] for each in kind.__mro__ if each in grpc.CODES)]
+    starts = issubclass(kind, errors.StartupFault)
+    return f"`{kind.__name__}`", first_line(kind), f"`{kind.reason}`", "" if starts else rest, "" if starts else code
+
+
+# ── metrics ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_METRICS = """# Metrics
+
+`GET /metrics` on the HTTP port, and on a port of its own for existing scrapers. One scrape shows the sum over all
+workers, those that are gone included. How to use them: [metrics and dashboards](../guides/metrics.md).
+
+"""
+
+_METRICS_END = """
+Beside these come the component's own, from its `metrics()` hook, with the labels of the protocol (`deployment_name`,
+`predictor_name`, `model_name`, …).
+"""
+
+
+def metrics_page() -> str:
+    """Every metric of our own that the source declares."""
+    found = {row[0]: row for path in sorted(_SOURCE.rglob("*.py")) for row in _declared(path)}
+    heads = ("metric", "kind", "labels", "meaning")
+    return _METRICS + table(heads, (found[name] for name in sorted(found))) + _METRICS_END
+
+
+def _declared(path: Path) -> Iterator[tuple[str, str, str, str]]:
+    """The metrics that calls in a module declare: `ledger.counter("name", "help", labels)` and its siblings."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        dicts = {
+            node.targets[0].id: node.value
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Dict)
+        }
+        for call in ast.walk(function):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and len(call.args) >= 2:
+                kind, (name, help, *more) = call.func.attr, call.args
+                if kind in ("counter", "gauge", "live", "histogram") and isinstance(name, ast.Constant):
+                    labels = sorted(_labels(more[0], dicts)) if more else []
+                    shown = f"`{name.value}_total`" if kind == "counter" else f"`{name.value}`"
+                    text = help.value if isinstance(help, ast.Constant) else ""
+                    yield shown, "gauge" if kind == "live" else kind, ", ".join(labels), str(text)
+
+
+def _labels(node: ast.expr, dicts: Mapping[str, ast.Dict]) -> Iterator[str]:
+    if isinstance(node, ast.Name) and node.id in dicts:
+        node = dicts[node.id]
+    if isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key is None:
+                yield from _labels(value, dicts)
+            elif isinstance(key, ast.Constant):
+                yield str(key.value)
+
+
+# ── commands ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_CLI = """# Commands
+
+Lists and objects are tables on a terminal, plain lines in a pipe, and JSON with `--json`. Messages go to the standard
+error, so that a pipe holds data alone. `NO_COLOR` turns colours off.
+
+## Exit codes
+
+| code | means |
+|---|---|
+| 0 | done; a server that was told to stop has answered everything first |
+| 1 | the command ran, and what it found or did is not well (its text says what) |
+| 2 | it could not start: an unknown option, a setting, a graph, a target that cannot be found; one line says which |
+| 3 | `load()` of the component raised, or its workers die again and again; the traceback is in the log |
+| 255 | `infergraph microservice` only: an unknown argument, as in the original |
+
+## Shell completion
+
+`infergraph --install-completion` adds completion of commands and options to the shell that runs it (bash, zsh, fish),
+for new terminals. `infergraph --show-completion` prints the lines instead.
+"""
+
+
+def cli_page() -> str:
+    """Every command with its arguments, options and examples."""
+    parts = [_CLI]
+    for name, module in MODULES.items():
+        program = typer.Typer()
+        importlib.import_module(module).add_to(program)
+        parts += _commands("infergraph", program, name)
+    return "".join(parts)
+
+
+def _commands(before: str, program: typer.Typer, wanted: str = "") -> Iterator[str]:
+    """The commands of a program, or of one of its groups."""
+    for command in program.registered_commands:
+        function = command.callback
+        assert function is not None
+        name = command.name or function.__name__
+        if wanted in ("", name):
+            yield from _command(f"{before} {name}", function)
+    for group in program.registered_groups:
+        if wanted in ("", group.name) and group.typer_instance is not None:
+            yield f"\n## {before} {group.name}\n\n{group.typer_instance.info.help}\n"
+            yield from _commands(f"{before} {group.name}", group.typer_instance)
+
+
+def _command(name: str, function: Callable[..., Any]) -> Iterator[str]:
+    yield f"\n## {name}\n\n{_prose(inspect.getdoc(function) or '')}\n"
+    if function is microservice.microservice:
+        yield "\n" + table(("argument or option", "meaning"), _originals_options())
+        return
+    of_settings = {row.name for row in settings.describe()}
+    parameters = inspect.signature(function, eval_str=True).parameters
+    if of_settings & parameters.keys():
+        yield "\nEvery [setting](settings.md) is an option as well.\n"
+    shown = [parameter for each, parameter in parameters.items() if each not in of_settings]
+    rows = [_parameter(parameter) for parameter in shown if get_origin(parameter.annotation) is Annotated]
+    if rows:
+        yield "\n" + table(("argument or option", "meaning"), rows)
+
+
+def _prose(help: str) -> str:
+    """The help text, its example as code."""
+    text, _, example = help.partition("Example:")
+    paragraphs = [" ".join(part.split()) for part in text.strip().split("\n\n")]
+    lines = [line.strip() for line in example.strip().split("\n") if line.strip()]
+    return "\n\n".join(paragraphs + ([f"Example: `{' '.join(lines)}`"] if lines else []))
+
+
+def _parameter(parameter: inspect.Parameter) -> tuple[object, ...]:
+    """An argument or option as it is declared: its spelling, and its help with choices and default."""
+    kind, declared, *_ = get_args(parameter.annotation)
+    kinds = [each for each in get_args(kind) if each is not type(None)] or [kind]
+    choices = list(kinds[0]) if inspect.isclass(kinds[0]) and issubclass(kinds[0], Enum) else []
+    is_required = parameter.default is inspect.Parameter.empty
+    word = declared.metavar or parameter.name.upper()
+    if isinstance(declared, ArgumentInfo):
+        shown = word if is_required else f"[{word}]"
+    else:
+        # In an annotation, typer keeps the first spelling as the default.
+        names = [declared.default] if isinstance(declared.default, str) else []
+        names = [*names, *(declared.param_decls or ())] or ["--" + parameter.name.replace("_", "-")]
+        opposite = [f"--no-{name[2:]}" for name in names if parameter.default is True]
+        shown = ", ".join([*names, *opposite]) + ("" if kind is bool else f" {word}")
+    default = parameter.default if isinstance(declared.show_default, bool) else declared.show_default
+    is_told = not is_required and default not in (None, "", False, True)
+    parts = [declared.help or "", "One of " + ", ".join(f"`{each.value}`" for each in choices) + "." if choices else ""]
+    parts.append(f"Default: `{getattr(default, 'value', default)}`." if is_told else "")
+    return f"`{shown}`", " ".join(filter(None, parts))
+
+
+def _originals_options() -> Rows:
+    """The options of `infergraph microservice`, which has a parser of its own."""
+    for action in microservice._parser()._actions:
+        is_flag = action.nargs == 0 or not action.option_strings
+        value = "" if is_flag else action.dest.upper()
+        shown = f"{', '.join(action.option_strings) or action.dest.upper()} {f'[{value}]' if action.nargs == '?' else value}"
+        choices = "One of " + ", ".join(f"`{each}`" for each in action.choices) + "." if action.choices else ""
+        yield f"`{shown.strip()}`", " ".join(filter(None, (action.help, choices)))
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "routes.md": routes_page,
+    "errors.md": errors_page,
+    "metrics.md": metrics_page,
+    "cli.md": cli_page,
+}
+"""The pages by file name."""
+
+
+def stale() -> list[str]:
+    """The pages that are not what the code says."""
+    found = {name: FOLDER / name for name in PAGES}
+    return [
+        name for name, path in found.items() if not path.is_file() or path.read_text("utf-8") != _NOTE + PAGES[name]()
+    ]
+
+
+def main() -> int:
+    """Write the pages, or check them."""
+    if "--check" in sys.argv[1:]:
+        names = stale()
+        for name in names:
+            print(f"docs/reference/{name} is not what the code says: run python docs/generate.py", file=sys.stderr)
+        return 1 if names else 0
+    FOLDER.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(_NOTE + page(), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

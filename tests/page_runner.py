@@ -1,0 +1,384 @@
+"""Runs the code blocks of a page as its reader would: in order, in one folder, against the servers that it starts.
+
+    page ─▶ blocks ─▶ files · servers · shell scripts · Python ─▶ what they print, beside what the page says they print
+
+The conventions, all visible on the page:
+
+- A block whose first line is a comment that begins with a file name (`# doubler.py`) is written to that file.
+- `bash` runs. `infergraph serve …` stays up until another server wants its ports, or the page ends; then it must end
+  with exit code 0. Commands that change the machine (pip, docker, …) are not run; what they name must exist.
+- `python` runs; the blocks of a page share their variables.
+- `json`, `jsonl` or `text` right behind one of these is what it prints. `…` stands for anything.
+- `json` and `yaml` elsewhere must be readable, and `text` elsewhere is a picture. Any other language is refused.
+
+Ports are replaced by free ones, in what is run and in what is expected.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+_FENCE = re.compile(
+    r"^(?P<fence>```+)(?P<language>[^\s`]*)[^\n]*\n(?P<text>.*?)^(?P=fence)[ ]*$", re.MULTILINE | re.DOTALL
+)
+_FILE = re.compile(r"^(?:#|//) (?P<name>[\w./-]*(?:\.\w+|Dockerfile))(?:[ :,(].*)?\n")
+_SERVER = re.compile(r"^(?:[A-Z_]+=\S+ )*infergraph (?:serve|microservice) ")
+_ELSEWHERE = (
+    "pip",
+    "make",
+    "docker",
+    "kubectl",
+    "sudo",
+    "systemctl",
+    "git",
+    "source",
+    ".",
+    "python3 -m venv",
+    "apt-get",
+)
+_DEFAULT_PORTS = (9000, 5000, 6000)
+_PORT_OPTION = re.compile(r"--(?:http|grpc|metrics)-port[ =](\d{2,5})")
+_OUTPUTS = frozenset({"json", "jsonl", "text"})
+_FILES_ONLY = frozenset({"ini", "toml", "dockerfile"})
+_WAIT_S = 60
+
+
+class Block(NamedTuple):
+    """One fenced block of a page; `is_next` if nothing but blank lines is between it and the block before."""
+
+    language: str
+    text: str
+    line: int
+    is_next: bool
+
+
+def blocks_of(text: str) -> Iterator[Block]:
+    """The fenced blocks of a page in Markdown."""
+    end = 0
+    for found in _FENCE.finditer(text):
+        is_next = end > 0 and not text[end : found.start()].strip()
+        yield Block(found["language"], found["text"], text.count("\n", 0, found.start()) + 2, is_next)
+        end = found.end()
+
+
+class Wrong(AssertionError):
+    """A page says what is not so."""
+
+
+class _Python:
+    """The interpreter in which a page's Python blocks run, one after the other."""
+
+    _LOOP = (
+        "import contextlib, io, json, sys, traceback\n"
+        "sys.path.insert(0, '')\n"
+        "names = {'__name__': '__main__'}\n"
+        "for line in sys.stdin:\n"
+        "    said, fault = io.StringIO(), ''\n"
+        "    with contextlib.redirect_stdout(said):\n"
+        "        try:\n"
+        "            exec(compile(json.loads(line), '<block>', 'exec'), names)\n"
+        "        except BaseException:\n"
+        "            fault = traceback.format_exc()\n"
+        "    print(json.dumps([said.getvalue(), fault]), flush=True)\n"
+    )
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self._LOOP],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, text: str) -> tuple[str, str]:
+        """What the block printed, and the traceback it ended with, if it did."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(text) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise Wrong(f"the interpreter ended with {self._process.wait()}")
+        said, fault = json.loads(answer)
+        return said, fault
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=_WAIT_S)
+        self._process.stdout.close()
+
+
+class _Server(NamedTuple):
+    """A server that a page has started, the port that it answers on, and where its log goes."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+
+class Page:
+    """One page being run in `folder`.
+
+    Args:
+        text: of the page, in Markdown.
+    """
+
+    def __init__(self, text: str, folder: Path) -> None:
+        self._blocks = list(blocks_of(text))
+        self._folder = self._place = folder
+        said = {int(port) for block in self._blocks for port in _PORT_OPTION.findall(block.text)} - {0}
+        self._ports = _free_ports(sorted(said | set(_DEFAULT_PORTS)))
+        self._servers: list[_Server] = []
+        self._python: _Python | None = None
+        http, grpc, metrics = (str(self._ports[port]) for port in _DEFAULT_PORTS)
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("INFERGRAPH_", "COV_"))},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "INFERGRAPH_HTTP_PORT": http,
+            "INFERGRAPH_GRPC_PORT": grpc,
+            "INFERGRAPH_METRICS_PORT": metrics,
+            "COLUMNS": "200",
+        }
+        if "examples/" in text:
+            shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def run(self) -> None:
+        """Run every block in order. Raises: Wrong, with the line of the block."""
+        printed: str | None = None
+        try:
+            for block in self._blocks:
+                try:
+                    printed = self._step(block, printed)
+                except (Wrong, yaml.YAMLError, json.JSONDecodeError) as wrong:
+                    raise Wrong(f"line {block.line}: {wrong}\n{self._logs()}") from None
+            while self._servers:
+                self._stop(self._servers[-1])
+        finally:
+            self._abandon()
+
+    def _step(self, block: Block, printed: str | None) -> str | None:
+        """Run one block; what it printed, if it is one that prints."""
+        text = self._with_free_ports(block.text)
+        named = _FILE.match(text)
+        if named:
+            self._write(block, named["name"], text)
+        elif block.language in _OUTPUTS and block.is_next and printed is not None:
+            _compare(block.language, text, printed)
+        elif block.language in ("bash", "sh"):
+            return self._shell(text)
+        elif block.language == "python":
+            return self._run_python(text)
+        elif block.language == "json":
+            json.loads(text)
+        elif block.language == "yaml":
+            list(yaml.safe_load_all(text))
+        elif block.language != "text":
+            raise Wrong(f"nothing runs or checks a block of the language {block.language!r}")
+        return None
+
+    def _write(self, block: Block, name: str, text: str) -> None:
+        path = self._place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        if path.suffix == ".py":
+            compile(text, name, "exec")
+        elif path.suffix in (".yaml", ".yml"):
+            list(yaml.safe_load_all(text))
+        later = self._blocks[self._blocks.index(block) + 1 :]
+        if block.language not in _FILES_ONLY and not any(path.stem in after.text for after in later):
+            raise Wrong(f"no block behind it uses the file {name}")
+
+    def _run_python(self, text: str) -> str:
+        if self._python is None:
+            self._python = _Python(self._place, self._environment)
+        said, fault = self._python.run(text)
+        if fault:
+            raise Wrong(fault)
+        return said
+
+    def _shell(self, text: str) -> str:
+        said, lines = "", []
+        for command in _commands(text.replace(".venv/bin/", "")):
+            if _SERVER.match(command):
+                said, lines = said + self._script(lines), []
+                self._serve(command)
+            elif command.startswith(tuple(f"{word} " for word in _ELSEWHERE)):
+                check_elsewhere(command)
+            else:
+                lines.append(command)
+        return said + self._script(lines)
+
+    def _script(self, lines: list[str]) -> str:
+        """Run commands in the shell, where the ones before have left it."""
+        if not any(line.strip() for line in lines):
+            return ""
+        left = self._folder / ".left-at"
+        script = f"trap 'pwd > {shlex.quote(str(left))}' EXIT\n" + "\n".join(lines)
+        ended = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", script],
+            cwd=self._place,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_WAIT_S,
+            check=False,
+        )
+        self._place = Path(left.read_text("utf-8").strip())
+        left.unlink()
+        if ended.returncode != 0:
+            raise Wrong(f"exit code {ended.returncode}\n{ended.stdout}{ended.stderr}")
+        return ended.stdout
+
+    def _serve(self, command: str) -> None:
+        """Start a server and wait until it is ready; one that holds its port is stopped first, as its reader would."""
+        given = re.search(r"--http-port[ =](\d+)", command)
+        port = int(given[1]) if given else self._ports[_DEFAULT_PORTS[0]]
+        for server in [server for server in self._servers if server.port == port]:
+            self._stop(server)
+        log = self._folder / f".log-{len(list(self._folder.glob('.log-*')))}"
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec env {command.partition(' #')[0].rstrip(' &')}"],
+                cwd=self._place,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+            )
+        self._servers.append(_Server(process, port, log))
+        deadline = time.monotonic() + _WAIT_S
+        while not _is_ready(port):
+            if process.poll() is not None:
+                raise Wrong(f"{command.strip()} ended with exit code {process.returncode}")
+            if time.monotonic() > deadline:
+                raise Wrong(f"{command.strip()} is not ready after {_WAIT_S} s")
+            time.sleep(0.02)
+
+    def _stop(self, server: _Server) -> None:
+        server.process.send_signal(signal.SIGTERM)
+        code = server.process.wait(timeout=_WAIT_S)
+        if code != 0:
+            raise Wrong(f"a server ended with exit code {code}\n{self._logs()}")
+        self._servers.remove(server)
+
+    def _abandon(self) -> None:
+        for server in self._servers:
+            server.process.kill()
+            server.process.wait()
+        if self._python is not None:
+            self._python.close()
+
+    def _logs(self) -> str:
+        return "\n".join(server.log.read_text("utf-8", "replace")[-3000:] for server in self._servers)
+
+    def _with_free_ports(self, text: str) -> str:
+        return re.sub(r"(?<![\d.])\d{4,5}(?![\d.])", lambda found: str(self._ports.get(int(found[0]), found[0])), text)
+
+
+def _free_ports(wanted: list[int]) -> dict[int, int]:
+    sockets = [socket.socket() for _ in wanted]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    found = {port: each.getsockname()[1] for port, each in zip(wanted, sockets, strict=True)}
+    for each in sockets:
+        each.close()
+    return found
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5).close()
+    except (urllib.error.URLError, OSError):
+        return False
+    return True
+
+
+def _commands(text: str) -> Iterator[str]:
+    """The commands of a script: lines, joined where one goes on in the next (a backslash, a here-document)."""
+    lines = iter(text.splitlines())
+    for line in lines:
+        command = line
+        while command.endswith("\\"):
+            command += "\n" + next(lines)
+        here = re.search(r"<<-?\s*['\"]?(\w+)", command)
+        while here and command.rpartition("\n")[2] != here[1]:
+            command += "\n" + next(lines)
+        yield command
+
+
+def _compare(language: str, expected: str, printed: str) -> None:
+    """Raises: Wrong if a program printed something else than the page says."""
+    if language == "json":
+        said, found = json.loads(expected), json.loads(printed)
+        same = _fits(said, found)
+    else:
+        pattern = "".join(".*?" if part == "…" else re.escape(part) for part in re.split("(…)", _tidy(expected)))
+        same = re.fullmatch(pattern, _tidy(printed), re.DOTALL) is not None
+    if not same:
+        raise Wrong(f"it prints\n{printed}\nand the page says\n{expected}")
+
+
+def _tidy(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def _fits(said: Any, found: Any) -> bool:
+    """Whether a JSON value is what the page says; "…" stands for any value, and as a key for any other keys."""
+    if said == "…":
+        return True
+    if isinstance(said, dict) and isinstance(found, dict):
+        named = said.keys() - {"…"}
+        whole = "…" in said or named == found.keys()
+        return whole and named <= found.keys() and all(_fits(said[key], found[key]) for key in named)
+    if isinstance(said, list) and isinstance(found, list):
+        if said[-1:] == ["…"]:
+            said = said[:-1]
+            found = found[: len(said)]
+        return len(said) == len(found) and all(map(_fits, said, found))
+    if isinstance(said, str) and isinstance(found, str) and "…" in said:
+        return re.fullmatch(".*".join(map(re.escape, said.split("…"))), found, re.DOTALL) is not None
+    return bool(said == found) and type(said) is type(found)
+
+
+def check_elsewhere(command: str) -> None:
+    """A command that a test must not run: the extra, the target or the file that it names exists.
+
+    Raises: Wrong if it does not.
+    """
+    words = shlex.split(command, comments=True)
+    for extra in re.findall(r"infergraph\[([\w,-]+)\]", command):
+        known = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+        if not set(extra.split(",")) <= known.keys():
+            raise Wrong(f"there is no extra {extra!r}")
+    if words[0] == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+        for word in words[1:]:
+            if word not in targets and "=" not in word:
+                raise Wrong(f"there is no make target {word!r}")
+    files = [word for word in words if word.startswith(("docs/", "examples/", "benchmarks/"))]
+    missing = [name for name in files if not (ROOT / name).exists()]
+    if missing:
+        raise Wrong(f"there is no {missing[0]}")
