@@ -73,7 +73,8 @@ class TaskServer:
         self.http = requests.Session()
 
     def __enter__(self) -> TaskServer:
-        self.start()
+        if self.process is None:
+            self.start()
         return self
 
     def __exit__(self, *_: object) -> None:

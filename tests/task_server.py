@@ -1,6 +1,6 @@
 """A small server of tasks for the tests: the routes, and a driver that is started again when it ends.
 
-    python -m task_server '{"settings": {...}, "source": {...}, "port_file": "..."}'
+python -m task_server '{"settings": {...}, "source": {...}, "port_file": "..."}'
 """
 
 from __future__ import annotations

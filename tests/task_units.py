@@ -148,6 +148,16 @@ class Parent(RowUnit):
         return super().rows(rows)
 
 
+class Recorder(RowUnit):
+    """Appends task and number of the first row to the file `log` before it answers."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        with Path(self.options["log"]).open("a") as log:
+            log.write(f"{rows[0]['t']} {rows[0]['n']}\n")
+        time.sleep(self.options["line_s"] * len(rows))
+        return super().rows(rows)
+
+
 class Moody(Recording):
     """Records its rows; refuses those numbered `bad` until the file `switch` exists."""
 
