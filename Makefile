@@ -40,6 +40,10 @@ test: lint
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report --skip-covered --sort=cover
 
+# Kills server, driver and workers of the task engine at random moments, and judges what is left. KILLS=200 by default.
+soak: $(VENV)/.test
+	$(BIN)/python -m benchmarks.soak --kills $(or $(KILLS),200)
+
 bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.run
 
