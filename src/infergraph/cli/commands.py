@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 MODULES = {
     "serve": "infergraph.cli.serve",
+    "call": "infergraph.cli.call",
     "check": "infergraph.cli.graphs",
     "show": "infergraph.cli.graphs",
     "init": "infergraph.cli.init",

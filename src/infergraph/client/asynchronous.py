@@ -93,14 +93,18 @@ class AsyncClient:
             several: each as the data of `predict`.
         Raises: see `predict`.
         """
-        names, meta = call.get("names", ()), call.get("meta")
-        messages = [message_of(data, names=names, meta=meta) for data in several]
-        return value_of(await self._ask(Method.AGGREGATE, messages, call))
+        return value_of(await self.ask_all(several, **call))
 
     async def ask(self, data: Any, method: Method = Method.PREDICT, **call: Unpack[CallOptions]) -> Message:
         """The whole answer, with its names and meta; `feedback` takes it as the response. See `predict`."""
         message = message_of(data, names=call.get("names", ()), meta=call.get("meta"))
         return await self._ask(method, message, call)
+
+    async def ask_all(self, several: Iterable[Any], **call: Unpack[CallOptions]) -> Message:
+        """The whole answer of a combiner to several messages, with its names and meta. See `aggregate`."""
+        names, meta = call.get("names", ()), call.get("meta")
+        messages = [message_of(data, names=names, meta=meta) for data in several]
+        return await self._ask(Method.AGGREGATE, messages, call)
 
     async def feedback(
         self,

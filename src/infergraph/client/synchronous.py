@@ -179,6 +179,7 @@ class Client(_Waited[AsyncClient]):
     route = _waited(AsyncClient.route)
     aggregate = _waited(AsyncClient.aggregate)
     ask = _waited(AsyncClient.ask)
+    ask_all = _waited(AsyncClient.ask_all)
     feedback = _waited(AsyncClient.feedback)
     metadata = _waited(AsyncClient.metadata)
     health = _waited(AsyncClient.health)

@@ -159,9 +159,11 @@ class AsyncTasks:
                 for row in rows:
                     yield row
 
-    def result_blocks(self, task: str | Task, *, partial: bool = False) -> AsyncGenerator[list[Any], None]:
+    async def result_blocks(self, task: str | Task, *, partial: bool = False) -> AsyncGenerator[list[Any], None]:
         """The answers as `results` gives them, those that came together in one list."""
-        return self._download(task, "results", partial=partial).rows()
+        async with aclosing(self._download(task, "results", partial=partial).rows()) as blocks:
+            async for rows in blocks:
+                yield rows
 
     async def errors(self, task: str | Task) -> AsyncGenerator[Any, None]:
         """The failed rows alone, in order: {"error": {"line": n, "reason": …}, "input": the line}."""

@@ -135,7 +135,9 @@ def _lines(rows: list[Any], before: int) -> Iterator[bytes]:
     for place, row in enumerate(rows):
         line = row if isinstance(row, bytes) else row.encode() if isinstance(row, str) else jsonl.write_line(row)
         if isinstance(line, jsonl.Bad):
-            raise PayloadError(f"row {before + place + 1}: {line.reason}")
+            # The codec's words are for answers.
+            reason = line.reason.replace("the answer holds", "it holds").replace(" at ,", ",")
+            raise PayloadError(f"row {before + place + 1}: {reason}")
         line = line.removesuffix(b"\n")
         if b"\n" in line:
             raise PayloadError(f"row {before + place + 1}: a line end within the row")

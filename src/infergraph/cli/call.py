@@ -1,0 +1,249 @@
+"""`infergraph call`: ask a server once, from a shell.
+
+DATA, @file, standard input ─▶ message ─▶ Client ─▶ answer on standard output, exit code
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import orjson
+import typer
+from rich.console import Console
+
+from infergraph.client import CallOptions, Client
+from infergraph.client.calls import told_by
+from infergraph.client.values import branch_of, value_of
+from infergraph.errors import DeadlinePassed, Fault, NotReady, Overloaded, PayloadError, RemoteError, StartupFault
+from infergraph.message import Message, Method
+from infergraph.wire import json_codec, json_text
+from infergraph.wire.json_codec import JsonMessage
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+EXIT_LATE = 4
+_UNAVAILABLE = 14
+_PAYLOADS = frozenset({"data", "jsonData", "strData", "binData"})
+_EPILOG = (
+    "Exit codes: 0 answered; 1 the server or its component answered an error; 2 wrong usage or data that cannot be "
+    "sent; 3 nobody can be reached, or not ready; 4 no answer in time."
+)
+
+
+class Asked(Enum):
+    """What a server can be asked from the shell."""
+
+    PREDICT = "predict"
+    TRANSFORM_INPUT = "transform-input"
+    TRANSFORM_OUTPUT = "transform-output"
+    ROUTE = "route"
+    AGGREGATE = "aggregate"
+    FEEDBACK = "feedback"
+    METADATA = "metadata"
+    HEALTH = "health"
+    READY = "ready"
+
+
+_METHODS = {
+    Asked.PREDICT: Method.PREDICT,
+    Asked.TRANSFORM_INPUT: Method.TRANSFORM_INPUT,
+    Asked.TRANSFORM_OUTPUT: Method.TRANSFORM_OUTPUT,
+    Asked.ROUTE: Method.ROUTE,
+}
+_WITHOUT_DATA = frozenset({Asked.METADATA, Asked.HEALTH, Asked.READY})
+
+
+class _Request(NamedTuple):
+    """What the command line asks for."""
+
+    method: Asked
+    data: Any
+    whole: bool
+    options: CallOptions
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the program's."""
+    app.command("call", epilog=_EPILOG)(call)
+
+
+def call(
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="http://host:port, grpc://host:port, or http://gateway/seldon/namespace/deployment.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA|@file|-",
+            help="JSON (a whole message, rows, or any value) or text; a file of it, or a .npy array; - for standard "
+            "input.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[Asked, typer.Option("--method", "-m", help="What to ask for.")] = Asked.PREDICT,
+    grpc: Annotated[bool, typer.Option("--grpc", help="Over gRPC, whatever the address says.")] = False,
+    names: Annotated[str, typer.Option(metavar="A,B", help="Column names.", show_default=False)] = "",
+    text: Annotated[bool, typer.Option("--text", help="DATA is text, also where it could be JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON, with names and meta.")] = False,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", "-H", metavar="NAME:VALUE", help="Send a header too.", show_default=False),
+    ] = None,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest time in all.")] = 60.0,
+    retries: Annotated[int, typer.Option(metavar="N", help="Attempts after one that failed without an answer.")] = 2,
+) -> None:
+    """Ask a component, a graph or a deployment, and print the answer.
+
+    Example: infergraph call http://127.0.0.1:9000 '[[1.0, 2.0]]'
+    """
+    options = CallOptions(headers=_headers(header or []))
+    if names:
+        options["names"] = [name.strip() for name in names.split(",")]
+    try:
+        given = None if method in _WITHOUT_DATA else _data(data, is_text=text)
+        with Client(url, transport="grpc" if grpc else None, timeout_s=timeout, retries=retries) as client:
+            _print(_ask(client, _Request(method, given, as_json, options)))
+    except StartupFault:
+        raise
+    except Fault as fault:
+        _tell(fault, as_json)
+        raise typer.Exit(exit_code(fault)) from fault
+
+
+def exit_code(fault: Fault) -> int:
+    """The exit code for a fault."""
+    if isinstance(fault, DeadlinePassed):
+        return EXIT_LATE
+    if isinstance(fault, NotReady | Overloaded):
+        return EXIT_UNREACHABLE
+    error = told_by(fault)
+    if error is None:
+        return EXIT_USAGE
+    is_lost = error.status is None and error.body is None and error.grpc_code in (None, _UNAVAILABLE)
+    return EXIT_UNREACHABLE if is_lost else EXIT_REFUSED
+
+
+def _ask(client: Client, asked: _Request) -> Any:
+    """What to print."""
+    options = asked.options
+    match asked.method:
+        case Asked.METADATA:
+            return dict(client.metadata(**options))
+        case Asked.HEALTH:
+            return client.health(**options)
+        case Asked.READY:
+            if not client.ready(**options):
+                raise NotReady(f"{client.address} is not ready")
+            return "ready"
+        case Asked.FEEDBACK:
+            answer = _feedback(client, asked)
+        case Asked.AGGREGATE:
+            answer = client.ask_all([_message(each) for each in _list(asked.data)], **options)
+        case _:
+            answer = client.ask(_message(asked.data), _METHODS[asked.method], **options)
+    if asked.whole:
+        return json_codec.document_of(answer)
+    return branch_of(answer) if asked.method is Asked.ROUTE else value_of(answer)
+
+
+def _feedback(client: Client, asked: _Request) -> Message:
+    document = asked.data
+    if not isinstance(document, dict):
+        raise PayloadError("feedback is an object with request, response, reward and truth")
+    parts = {name: _message(document[name]) for name in ("request", "response", "truth") if document.get(name)}
+    try:
+        reward = float(document.get("reward", 0.0))
+    except (TypeError, ValueError) as error:
+        raise PayloadError(f"reward: {document['reward']!r} is no number") from error
+    return client.feedback(reward, **parts, **asked.options)
+
+
+def _list(data: Any) -> list[Any]:
+    several = data.get("seldonMessages") if isinstance(data, dict) else data
+    if not isinstance(several, list):
+        raise PayloadError('aggregate takes a JSON list of messages or of data, or {"seldonMessages": [...]}')
+    return several
+
+
+def _message(data: Any) -> Any:
+    """A whole message as it was written; any other value is the payload of one."""
+    is_whole = isinstance(data, dict) and (data.keys() & _PAYLOADS or data.keys() == {"meta"})
+    return JsonMessage.of_document(data) if is_whole else data
+
+
+def _data(given: str | None, *, is_text: bool) -> Any:
+    """The value that DATA stands for. Raises: PayloadError if there is none."""
+    if given is None:
+        raise PayloadError("DATA is missing: give JSON or text, @file, or - for standard input")
+    if given == "-":
+        return _value(sys.stdin.buffer.read(), is_text=is_text)
+    if not given.startswith("@"):
+        return _value(given.encode("utf-8", "surrogateescape"), is_text=is_text)
+    path = Path(given[1:])
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        return _value(path.read_bytes(), is_text=is_text)
+    except OSError as error:
+        raise PayloadError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise PayloadError(f"{path}: {error}") from error
+
+
+def _value(raw: bytes, *, is_text: bool) -> Any:
+    """JSON if it is JSON, else text if it is text, else bytes."""
+    if not is_text:
+        try:
+            return json_text.read(raw)
+        except PayloadError:
+            pass
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def _headers(given: list[str]) -> dict[str, str]:
+    headers = {}
+    for each in given:
+        name, colon, value = each.partition(":")
+        if not colon:
+            raise typer.BadParameter(f"{each!r} is not NAME:VALUE", param_hint="--header")
+        headers[name.strip()] = value.strip()
+    return headers
+
+
+def _print(value: Any) -> None:
+    if isinstance(value, bytes):
+        sys.stdout.buffer.write(value)
+        sys.stdout.buffer.flush()
+    elif isinstance(value, str):
+        typer.echo(value)
+    elif isinstance(value, dict) and sys.stdout.isatty():
+        Console().print_json(json_text.write(value).decode())
+    else:
+        typer.echo(json_text.write(value).decode())
+
+
+def _tell(fault: Fault, as_json: bool) -> None:
+    if as_json:
+        told: dict[str, Any] = {"info": fault.text, "reason": fault.reason}
+        if fault.node:
+            told["node"] = fault.node
+        error = told_by(fault)
+        if isinstance(error, RemoteError) and error.status is not None:
+            told["status"] = error.status
+        typer.echo(orjson.dumps({"error": told}).decode(), err=True)
+        return
+    where = f" (node {fault.node})" if fault.node else ""
+    typer.echo(f"infergraph: {fault.text}{where} [{fault.reason}]", err=True)
