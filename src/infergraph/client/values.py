@@ -14,14 +14,19 @@ from infergraph.wire.json_codec import JsonMessage
 def value_of(answer: Message) -> Any:
     """The payload of an answer: an array, a str, bytes or a JSON value; the whole JSON value of one that has none.
 
+    An array of objects, as which a list of dicts travels, is that list again.
+
     Raises: RemoteError if it cannot be read.
     """
     try:
-        return answer.payload
+        value = answer.payload
     except PayloadError as fault:
         if isinstance(answer, JsonMessage):
             return _document(answer)
         raise RemoteError(f"the answer cannot be read: {fault}") from fault
+    if isinstance(value, np.ndarray) and value.dtype == object and value.size and isinstance(value.flat[0], dict):
+        return value.tolist()
+    return value
 
 
 def _document(answer: JsonMessage) -> Any:

@@ -58,8 +58,11 @@ class MicroserviceFront:
             headers.append((b"access-control-allow-origin", origin))
 
     def of_fault(self, fault: Fault) -> Answer:
-        """The protocol's envelope."""
-        return answers.of_fault(fault)
+        """The protocol's envelope; the node goes in a header."""
+        answer = answers.of_fault(fault)
+        if fault.node:
+            answer.headers.append((b"infergraph-node", quote(fault.node).encode()))
+        return answer
 
     def of_bug(self, puid: str) -> Answer:
         """A neutral sentence in the same envelope."""
