@@ -44,7 +44,10 @@ _log = logging.getLogger(__name__)
 LOOK_S = 0.5
 BEAT_S = 1.0
 HOUSEKEEPING_S = 30.0
-LOAD_FAILURES_LIMIT = 4
+LOAD_TROUBLE_LIMIT = 4.0
+"""After so many loads that failed in a row, the tasks in work fail."""
+KILLED_WEIGHT = 0.25
+"""A load that was killed from outside counts less: it may have been chance, or memory that is free again soon."""
 EXPRESS_BYTES = 8 << 20
 """One task this small is taken up beside the active ones, so that huge tasks cannot shut it out."""
 ERASED_AT_ONCE = 8
@@ -98,7 +101,7 @@ class Driver:
         self._look_at = self._keep_house_at = self._beat_at = 0.0
         self._busy_at = clocks.steady()
         self._load_error = ""
-        self._load_failures = 0
+        self._load_trouble_sum = 0.0
         self._paused = ""
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="janitor")
 
@@ -150,19 +153,19 @@ class Driver:
             self._look_at = 0.0
         elif isinstance(event, LaneReady):
             _log.info("a task worker has loaded the unit in %.2f s", event.load_s)
-            self._load_error, self._load_failures = "", 0
+            self._load_error, self._load_trouble_sum = "", 0.0
         elif isinstance(event, LoadTrouble):
-            self._load_trouble(event.text)
+            self._load_trouble(event)
         elif isinstance(event, Woken):
             self._look_at = 0.0
 
-    def _load_trouble(self, text: str) -> None:
-        _log.error("a task worker cannot load the unit: %s", text)
-        self._load_error = text
-        self._load_failures += 1
+    def _load_trouble(self, trouble: LoadTrouble) -> None:
+        _log.error("a task worker cannot load the unit: %s", trouble.text)
+        self._load_error = trouble.text
+        self._load_trouble_sum += KILLED_WEIGHT if trouble.was_killed else 1.0
         self._beat_at = 0.0
-        if self._load_failures >= LOAD_FAILURES_LIMIT and not self._engine.ready:
-            self._bench.fail_all(f"the unit cannot be loaded: {text}")
+        if self._load_trouble_sum >= LOAD_TROUBLE_LIMIT and not self._engine.ready:
+            self._bench.fail_all(f"the unit cannot be loaded: {trouble.text}")
 
     # ── looking around ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -43,9 +43,14 @@ class LaneLost(msgspec.Struct, frozen=True):
 
 
 class LoadTrouble(msgspec.Struct, frozen=True):
-    """A lane could not load the unit."""
+    """A lane could not load the unit.
+
+    Args:
+        was_killed: it did not say so itself: somebody (want of memory, perhaps) killed it while it loaded.
+    """
 
     text: str
+    was_killed: bool = False
 
 
 class Answered(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from infergraph.tasks.frames import Command, Drop, Dropped, FrameReader, LoadFai
 
 _PIPE_BYTES = 1 << 20
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_KILLED_PAUSE_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class _Process(Lane):
@@ -182,9 +183,9 @@ class LocalEngine(Engine):
         if not process.loaded and not process.killed:
             self._failures += 1
             if code < 0:
-                events.append(LoadTrouble(f"the worker {_ending(code)} while it loaded the unit"))
-            pause_s = _BACK_OFF_S[min(self._failures, len(_BACK_OFF_S)) - 1]
-            self._not_before = self.clock() + pause_s
+                events.append(LoadTrouble(f"the worker {_ending(code)} while it loaded the unit", was_killed=True))
+            pauses = _BACK_OFF_S if code >= 0 else _KILLED_PAUSE_S
+            self._not_before = self.clock() + pauses[min(self._failures, len(pauses)) - 1]
         events.append(LaneLost(process.number, tuple(process.held), _ending(code), process.killed))
 
     def _remove(self, process: _Process) -> int:
