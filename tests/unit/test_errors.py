@@ -7,16 +7,12 @@ from infergraph.errors import Fault
 def tree_of(kind: type[Fault], prefix: str = "") -> list[str]:
     """The classes below `kind`, drawn."""
     lines = []
-    children = kind.__subclasses__()
+    children = [child for child in kind.__subclasses__() if child.__module__ == errors.__name__]
     for place, child in enumerate(children):
         is_last = place == len(children) - 1
         lines.append(f"{prefix}{'└── ' if is_last else '├── '}{child.__name__}")
         lines.extend(tree_of(child, prefix + ("    " if is_last else "│   ")))
     return lines
-
-
-def own(kind: type[Fault]) -> bool:
-    return kind.__module__ == errors.__name__
 
 
 def test_the_docstring_draws_the_tree_as_it_is() -> None:
