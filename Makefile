@@ -18,16 +18,17 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --group demo
+	$(BIN)/python -m pip install --quiet --editable '.[knowledge,triples]' --group demo
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group test --group lint
 	@touch $@
 
-# KEEP=1 leaves the server running at the end.
+# KEEP=1 leaves the last server running at the end.
 demo: $(VENV)/.demo
-	$(BIN)/python examples/digits/demo.py $(if $(KEEP),--keep)
+	$(BIN)/python examples/digits/demo.py
+	$(BIN)/python examples/knowledge/demo.py $(if $(KEEP),--keep)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
