@@ -381,9 +381,10 @@ def _originals_options() -> Rows:
     for action in microservice._parser()._actions:
         is_flag = action.nargs == 0 or not action.option_strings
         value = "" if is_flag else action.dest.upper()
-        shown = f"{', '.join(action.option_strings) or action.dest.upper()} {f'[{value}]' if action.nargs == '?' else value}"
+        spelled = ", ".join(action.option_strings) or action.dest.upper()
         choices = "One of " + ", ".join(f"`{each}`" for each in action.choices) + "." if action.choices else ""
-        yield f"`{shown.strip()}`", " ".join(filter(None, (action.help, choices)))
+        shown = f"{spelled} {f'[{value}]' if action.nargs == '?' else value}".strip()
+        yield f"`{shown}`", " ".join(filter(None, (action.help, choices)))
 
 
 PAGES: dict[str, Callable[[], str]] = {

@@ -57,7 +57,6 @@ _ELSEWHERE = (
 _DEFAULT_PORTS = (9000, 5000, 6000)
 _PORT_OPTION = re.compile(r"--(?:http|grpc|metrics)-port[ =](\d{2,5})")
 _OUTPUTS = frozenset({"json", "jsonl", "text"})
-_FILES_ONLY = frozenset({"ini", "toml", "dockerfile"})
 _WAIT_S = 60
 
 
@@ -162,7 +161,14 @@ class Page:
             "COLUMNS": "200",
         }
         if "examples/" in text:
-            shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+            self._copy_examples()
+
+    def _copy_examples(self) -> None:
+        """The examples of the checkout, with the page's free ports in their files."""
+        there = self._folder / "examples"
+        shutil.copytree(ROOT / "examples", there, ignore=shutil.ignore_patterns("__pycache__", ".infergraph"))
+        for file in there.rglob("*.yaml"):
+            file.write_text(self._with_free_ports(file.read_text("utf-8")), "utf-8")
 
     def run(self) -> None:
         """Run every block in order. Raises: Wrong, with the line of the block."""
@@ -207,7 +213,8 @@ class Page:
         elif path.suffix in (".yaml", ".yml"):
             list(yaml.safe_load_all(text))
         later = self._blocks[self._blocks.index(block) + 1 :]
-        if block.language not in _FILES_ONLY and not any(path.stem in after.text for after in later):
+        is_served = path.suffix == ".py" or "kind: SeldonDeployment" in text
+        if is_served and not any(path.stem in after.text for after in later):
             raise Wrong(f"no block behind it uses the file {name}")
 
     def _run_python(self, text: str) -> str:
