@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, TypeAlias
 class Method(Enum):
     """The six things a unit can be asked; the value is the name of a component's hook."""
 
+    __hash__ = object.__hash__  # members are single objects; Enum's own hash runs in Python, on every look-up
+
     PREDICT = "predict"
     TRANSFORM_INPUT = "transform_input"
     TRANSFORM_OUTPUT = "transform_output"
@@ -38,6 +40,8 @@ class Kind(Enum):
 
 class Encoding(Enum):
     """The spelling of a payload; the value is its field name on the wire."""
+
+    __hash__ = object.__hash__  # as for Method
 
     TENSOR = "tensor"
     NDARRAY = "ndarray"

@@ -18,7 +18,7 @@ from infergraph import component
 from infergraph.assembly import components
 from infergraph.errors import GraphError, TargetError
 from infergraph.graph import builtin, compose, remote, resolution, servers, spec
-from infergraph.graph.executor import Graph, GraphOptions, meta_mode
+from infergraph.graph.executor import Graph, GraphOptions, MetaMode, meta_mode
 from infergraph.graph.protocols import Protocol
 from infergraph.graph.resolution import Means, Resolution
 from infergraph.graph.split import Share, Split
@@ -87,11 +87,12 @@ def _build_predictor(
 ) -> Graph:
     resolved = resolution.resolve(predictor, deployment, source.nodes)
     annotations = {**deployment.annotations, **predictor.annotations}
-    factory = _Units(deployment, predictor, source, settings, ledger, annotations)
-    units = {node.name: factory(node, resolved[node.name]) for node in predictor.graph.walk_all()}
     injection = source.environment.get("SELDON_ENABLE_ROUTING_INJECTION", "")
+    mode = meta_mode(injection, all_local=_is_local(resolved))
+    factory = _Units(deployment, predictor, source, settings, ledger, annotations, mode is MetaMode.MERGE)
+    units = {node.name: factory(node, resolved[node.name]) for node in predictor.graph.walk_all()}
     options = GraphOptions(
-        meta=meta_mode(injection, all_local=_is_local(resolved)),
+        meta=mode,
         deadline_s=settings.request_timeout_s,
         protocol=Protocol.named(deployment.protocol).value,
     )
@@ -124,7 +125,9 @@ class _Units:
         settings: Settings,
         ledger: Ledger,
         annotations: Mapping[str, str],
+        merges: bool,
     ) -> None:
+        self._merges = merges
         self._deployment = deployment
         self._predictor = predictor
         self._source = source
@@ -180,7 +183,9 @@ class _Units:
         return made
 
     def wrapped(self, node: spec.Node, make: Callable[[], object], label: str) -> PredictiveUnit:
-        """The component of `node` around what `make` constructs."""
+        """The component of `node` around what `make` constructs; `label` names it in requestPath."""
+        if self._merges:  # the executor writes the path itself
+            label = ""
         environment = {
             **self._source.environment,
             "PREDICTIVE_UNIT_ID": node.name,
@@ -221,8 +226,9 @@ def assemble(
     source = UnitSource(target=str(root / "flow.yaml"), settings={}, folder=str(root))
     deployment = spec.default(spec.Deployment(name=name, predictors=(spec.Predictor(name=name, graph=flow.node),)))
     predictor = deployment.predictors[0]
-    factory = _Units(deployment, predictor, source, settings, ledger or MemoryLedger(), {})
     resolved = resolution.resolve(predictor, deployment, {})
+    mode = meta_mode("", all_local=_is_local(resolved))
+    factory = _Units(deployment, predictor, source, settings, ledger or MemoryLedger(), {}, mode is MetaMode.MERGE)
     makers = flow.makers
     units: dict[str, PredictiveUnit] = {}
     for node in predictor.graph.walk_all():
@@ -234,5 +240,5 @@ def assemble(
             unit = factory(node, resolved[node.name])
         if unit is not None:
             units[node.name] = unit
-    options = GraphOptions(meta=meta_mode("", all_local=_is_local(resolved)))
-    return Graph(predictor.graph, units, options, name=name)
+    tree = _with_components(predictor.graph, {each: each for each in flow.units})
+    return Graph(tree, units, GraphOptions(meta=mode), name=name)

@@ -71,7 +71,7 @@ class ComponentOptions(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         unit_id: the unit's name in its graph; key of requestPath and of the recorded route; empty if it has none.
         image: the container image, `name:version`; value of requestPath.
-        label: value of requestPath where there is no image.
+        label: value of requestPath where there is no image; empty to leave requestPath to the graph around it.
         threads: size of the pool for plain methods.
     """
 
@@ -114,7 +114,7 @@ class Component(PredictiveUnit):
         self._user: Any = None
         self._metadata: dict[str, Any] | BadMetadata = BadMetadata("Model metadata unavailable")
         label = options.image or options.label
-        self._no_own = Own(None, (), {options.unit_id: label}) if options.unit_id else answers.NOTHING
+        self._no_own = Own(None, (), {options.unit_id: label}) if options.unit_id and label else answers.NOTHING
 
     # ── start and stop ──────────────────────────────────────────────────────────────────────────────────────────
 
