@@ -238,7 +238,8 @@ workers, those that are gone included. How to use them: [metrics and dashboards]
 
 _METRICS_END = """
 Beside these come the component's own, from its `metrics()` hook, with the labels of the protocol (`deployment_name`,
-`predictor_name`, `model_name`, …).
+`predictor_name`, `model_name`, …), and of rewards `seldon_api_model_feedback_total`,
+`seldon_api_model_feedback_reward_total` and `seldon_api_model_feedback_penalty_total`.
 """
 
 

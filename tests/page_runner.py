@@ -148,18 +148,18 @@ class Page:
         self._blocks = list(blocks_of(text))
         self._folder = self._place = folder
         said = {int(port) for block in self._blocks for port in _PORT_OPTION.findall(block.text)} - {0}
-        self._ports = _free_ports(sorted(said | set(_DEFAULT_PORTS)))
+        wanted = sorted(said | set(_DEFAULT_PORTS))
+        self._ports = dict(zip(wanted, free_ports(len(wanted)), strict=True))
         self._servers: list[_Server] = []
         self._python: _Python | None = None
         http, grpc, metrics = (str(self._ports[port]) for port in _DEFAULT_PORTS)
-        self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("INFERGRAPH_", "COV_"))},
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "INFERGRAPH_HTTP_PORT": http,
-            "INFERGRAPH_GRPC_PORT": grpc,
-            "INFERGRAPH_METRICS_PORT": metrics,
-            "COLUMNS": "200",
-        }
+        self._environment = clean_environment(
+            PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            INFERGRAPH_HTTP_PORT=http,
+            INFERGRAPH_GRPC_PORT=grpc,
+            INFERGRAPH_METRICS_PORT=metrics,
+            COLUMNS="200",
+        )
         if "examples/" in text:
             self._copy_examples()
 
@@ -305,14 +305,21 @@ class Page:
         return re.sub(r"(?<![\d.])\d{4,5}(?![\d.])", lambda found: str(self._ports.get(int(found[0]), found[0])), text)
 
 
-def _free_ports(wanted: list[int]) -> dict[int, int]:
-    sockets = [socket.socket() for _ in wanted]
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
-    found = {port: each.getsockname()[1] for port, each in zip(wanted, sockets, strict=True)}
+    found = [each.getsockname()[1] for each in sockets]
     for each in sockets:
         each.close()
     return found
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """The environment without what would change a server or measure it, and with `more`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("INFERGRAPH_", "COV_"))}
+    return kept | more
 
 
 def _is_ready(port: int) -> bool:
