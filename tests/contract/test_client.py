@@ -269,10 +269,15 @@ def test_a_server_that_still_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             if way == "grpc":
                 with pytest.raises(NotReady):
                     client.health()
-        with Client(url, retries=1000) as client, ThreadPoolExecutor(1) as pool:
+        with Client(url, retries=1000) as client, ThreadPoolExecutor(2) as pool:
+            with pytest.raises(NotReady, match=r"after 0\.1 s"):
+                client.wait_ready(timeout_s=0.1)
             waiting = pool.submit(client.predict, [[1.0]])
+            becoming = pool.submit(client.wait_ready)
             gate.write_text("open")
             assert waiting.result(timeout=30).tolist() == [[1.0]]
+            becoming.result(timeout=30)
+            assert client.ready() is True
 
 
 def test_a_full_server() -> None:

@@ -55,6 +55,7 @@ def invoke(*arguments: str, **more: Any) -> Any:
         (["[[[1.5]],[[2.0]]]", "--method", "aggregate"], "[[3.5]]\n"),
         (['{"seldonMessages":[{"data":{"ndarray":[[1.5]]}}]}', "--method", "aggregate"], "[[1.5]]\n"),
         (["--method", "ready"], "ready\n"),
+        (["some text", "--wait", "5"], "some text\n"),
     ],
 )
 def test_answers(run: Run, arguments: list[str], output: str) -> None:
@@ -135,6 +136,7 @@ def test_exit_codes_of_servers_that_do_not_answer() -> None:
     """Nobody there, not ready, or full exits with 3, no answer in time with 4."""
     for arguments in (["1"], ["-m", "ready"], ["-m", "metadata"]):
         assert invoke("http://127.0.0.1:1", *arguments, "--retries", "0").exit_code == 3
+        assert invoke("http://127.0.0.1:1", *arguments, "--wait", "0.1").exit_code == 3
         assert invoke("grpc://127.0.0.1:1", *arguments, "--retries", "0").exit_code == 3
     full = b'{"status":{"info":"full","reason":"OVERLOADED"}}'
     with scripted(reply(503, full)) as (_, port):

@@ -99,7 +99,8 @@ def call(
         list[str] | None,
         typer.Option("--header", "-H", metavar="NAME:VALUE", help="Send a header too.", show_default=False),
     ] = None,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest time in all.")] = 60.0,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest time for the call.")] = 60.0,
+    wait: Annotated[float, typer.Option(metavar="SECONDS", help="Wait so long until the server is ready.")] = 0.0,
     retries: Annotated[int, typer.Option(metavar="N", help="Attempts after one that failed without an answer.")] = 2,
 ) -> None:
     """Ask a component, a graph or a deployment, and print the answer.
@@ -112,6 +113,8 @@ def call(
     try:
         given = None if method in _WITHOUT_DATA else _data(data, is_text=text)
         with Client(url, transport="grpc" if grpc else None, timeout_s=timeout, retries=retries) as client:
+            if wait:
+                client.wait_ready(timeout_s=wait)
             _print(_ask(client, _Request(method, given, as_json, options)))
     except StartupFault:
         raise

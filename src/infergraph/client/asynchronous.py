@@ -16,13 +16,15 @@ from infergraph.client.grpc import GrpcWire
 from infergraph.client.rest import RestWire
 from infergraph.client.tasks import AsyncTasks
 from infergraph.client.values import branch_of, frame_of, value_of
-from infergraph.errors import ComponentError, PayloadError, SettingsError
+from infergraph.errors import ComponentError, NotReady, PayloadError, SettingsError
 from infergraph.graph.local import message_of
 from infergraph.message import Feedback, FeedbackContent, Message, Method, Request, Transport
 
 T = TypeVar("T")
 
 _ONCE = frozenset({Method.SEND_FEEDBACK, Method.ROUTE})
+_ALWAYS = 1 << 30
+_LOOK_S = 1.0
 
 
 class AsyncClient:
@@ -141,6 +143,15 @@ class AsyncClient:
     async def ready(self, **call: Unpack[CallOptions]) -> bool:
         """Whether requests would be answered now; False also where nobody can be reached. Never tries again."""
         return await self.attempt(lambda sending: self._here().ready(sending), call, is_repeatable=False)
+
+    async def wait_ready(self, *, timeout_s: float = 60.0) -> None:
+        """Wait until requests would be answered. Raises: NotReady if they still would not after `timeout_s`."""
+
+        async def look(left_s: float | None) -> None:
+            if not await self.ready(timeout_s=min(left_s or _LOOK_S, _LOOK_S)):
+                raise NotReady(f"{self.address} is not ready after {timeout_s:g} s")
+
+        await Patience(_ALWAYS, timeout_s, longest_wait_s=_LOOK_S).call(look, is_repeatable=True)
 
     async def close(self) -> None:
         """Close the connections. Idempotent; a later call opens new ones."""

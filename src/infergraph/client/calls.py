@@ -19,7 +19,6 @@ T = TypeVar("T")
 Headers = tuple[tuple[str, str], ...]
 
 _FIRST_WAIT_S = 0.1
-_LONGEST_WAIT_S = 10.0
 _GATEWAY = frozenset({429, 502, 503, 504})
 _UNAVAILABLE = 14
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
@@ -63,11 +62,13 @@ class Patience(NamedTuple):
     Args:
         retries: further attempts after the first; only what may be asked twice is asked again.
         timeout_s: longest time for all attempts; None for no limit.
+        longest_wait_s: between two attempts.
         draw: a number from 0 to 1, so that many clients do not come back at once.
     """
 
     retries: int
     timeout_s: float | None
+    longest_wait_s: float = 10.0
     draw: Callable[[], float] = random.random
 
     async def call(self, attempt: Callable[[float | None], Awaitable[T]], *, is_repeatable: bool) -> T:
@@ -93,8 +94,8 @@ class Patience(NamedTuple):
     def _wait_s(self, fault: Fault, failed: int) -> float:
         error = told_by(fault)
         asked_s = (error.retry_after_s if error is not None else None) or 0.0
-        own_s: float = _FIRST_WAIT_S * 2**failed * (0.5 + self.draw() / 2)
-        return min(max(asked_s, own_s), _LONGEST_WAIT_S)
+        own_s: float = _FIRST_WAIT_S * 2 ** min(failed, 16) * (0.5 + self.draw() / 2)
+        return min(max(asked_s, own_s), self.longest_wait_s)
 
 
 def is_passing(fault: Fault) -> bool:

@@ -184,6 +184,7 @@ class Client(_Waited[AsyncClient]):
     metadata = _waited(AsyncClient.metadata)
     health = _waited(AsyncClient.health)
     ready = _waited(AsyncClient.ready)
+    wait_ready = _waited(AsyncClient.wait_ready)
 
     def close(self) -> None:
         """Close the connections and end the thread. Idempotent; a later call begins anew."""
