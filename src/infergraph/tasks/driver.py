@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -110,13 +111,13 @@ class Driver:
         self._is_stopping = True
         self._engine.wake()
 
-    def run(self, *, until_idle: bool = False) -> None:
-        """Work until `stop` is called; or, if asked, until no task waits or runs."""
+    def run(self, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Work until `stop` is called, or until `until`, asked after each round, says so."""
         self.recover()
         try:
             while not self._is_stopping:
                 self.turn()
-                if until_idle and not self._bench.active and not self._store.alive():
+                if until():
                     break
         finally:
             self._engine.stop()

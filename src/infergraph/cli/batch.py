@@ -1,0 +1,97 @@
+"""`infergraph batch`: a JSONL file through a component or a graph, without a server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from infergraph import settings
+from infergraph.cli import options
+from infergraph.cli.tasks import EXIT_FAILED, EXIT_INTERRUPTED, duration_text
+from infergraph.errors import Fault, StartupFault
+from infergraph.observe import logs
+from infergraph.source import read_overrides, source_of
+from infergraph.tasks.batch import BatchOrders, run_batch
+from infergraph.tasks.clocks import Clocks
+from infergraph.tasks.task import State, Task
+
+_FACTORY = "infergraph.assembly:build_for_tasks"
+_SETTINGS = (
+    "task_workers", "task_rows", "task_chunk_target_s", "task_chunk_lines_limit", "task_attempts_limit",
+    "task_row_timeout_s", "task_timeout_s", "task_errors_limit", "task_disk_reserve_bytes", "task_engine",
+    "parameters", "threads", "execution", "model_metadata", "log_level", "log_format",
+)  # fmt: skip
+_DEFAULTS = {"log_level": "WARNING"}
+_EPILOG = "Exit codes: 0 finished; 1 it failed; 2 wrong usage; 130 interrupted (run the same command to go on)."
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the program's."""
+    app.command("batch", epilog=_EPILOG)(options.with_settings(batch, _SETTINGS))
+
+
+def batch(
+    target: Annotated[str, typer.Argument(help="What answers the lines: anything that `serve` takes.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A JSONL file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the answers go.")],
+    given: options.Given,
+    node: Annotated[
+        list[str] | None,
+        typer.Option("--node", metavar="NAME=TARGET", help="Run this node of a graph in process.", show_default=False),
+    ] = None,
+    predictor: Annotated[
+        str, typer.Option("--predictor", metavar="NAME", help="Which predictor of a graph file.", show_default=False)
+    ] = "",
+) -> None:
+    """Answer a JSONL file without a server; run the same command again after a crash, and it goes on.
+
+    Example: infergraph batch ner.py:NER corpus.jsonl -o answers.jsonl
+    """
+    loaded = settings.load(os.environ, given, defaults=_DEFAULTS).settings
+    logs.configure(loaded)
+    source = source_of(target, loaded, nodes=read_overrides(node or []), predictor=predictor)
+    orders = BatchOrders(
+        input=file, output=output, factory=_FACTORY, source=msgspec.json.encode(source).decode(), settings=loaded
+    )
+    try:
+        task = _run(orders)
+    except StartupFault:
+        raise
+    except Fault as fault:
+        typer.echo(f"infergraph: {fault.text} [{fault.reason}]", err=True)
+        raise typer.Exit(EXIT_FAILED) from fault
+    _tell(task, output)
+
+
+def _run(orders: BatchOrders) -> Task:
+    columns = (TextColumn("{task.description:9}"), BarColumn(), TextColumn("{task.fields[told]}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4) as bars:
+        bar = bars.add_task("reading", total=None, told="")
+
+        def working(task: Task) -> None:
+            told = f"{task.done}/{task.total} lines, {task.failed} failed, {task.rate:.4g} lines/s"
+            if task.rate:
+                told += f", {duration_text((task.total - task.done) / task.rate)} left"
+            bars.update(bar, description="working", total=task.total, completed=task.done, told=told)
+
+        def counting(seen: int) -> None:
+            bars.update(bar, told=f"{seen / 1e6:.0f} MB")
+
+        return run_batch(orders, Clocks(), counting=counting, working=working)
+
+
+def _tell(task: Task, output: Path) -> None:
+    if task.state is State.FAILED:
+        typer.echo(f"failed after {task.done} of {task.total} lines: {task.error}", err=True)
+        raise typer.Exit(EXIT_FAILED)
+    if task.state is not State.FINISHED:
+        typer.echo(f"stopped after {task.done} of {task.total} lines; run the same command to go on", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED)
+    failed = f", {task.failed} of them failed (error lines in their places)" if task.failed else ""
+    typer.echo(f"{output}: {task.total} lines in {duration_text(task.worked_s)}{failed}", err=True)

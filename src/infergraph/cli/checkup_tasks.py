@@ -1,0 +1,283 @@
+"""gBuilder's part, step by step: register, submit, poll, fetch, stop."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any
+from urllib.parse import quote
+
+from infergraph.cli.checkup import Bad, Step, Verdict, told
+from infergraph.cli.wire_probe import Address, Probe, Reply
+from infergraph.errors import RemoteError
+
+STATUS_LIMIT_S = 3.0
+STOP_LIMIT_S = 1.0
+_WAITS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
+_STATES = {0: "running", 1: "waiting", 2: "finished", 3: "failed", -1: "unknown"}
+_TEXT = "北京大学是中国的一所综合性大学，位于北京市海淀区。"
+
+
+def sample_rows(count: int) -> list[dict[str, Any]]:
+    """Rows that an entity, a relation or a joint model can take, each with a number of its own."""
+    return [
+        {
+            "data": _TEXT,
+            "entity_pair": [["北京大学", "中国"]],
+            "entity_type_pair": [["机构", "国家"]],
+            "doctor_id": number,
+        }
+        for number in range(count)
+    ]
+
+
+class TaskCheckup:
+    """Plays gBuilder's part against an address.
+
+    Args:
+        rows: what to send; by default rows that every knowledge model can take.
+        patience_s: how long a small task may take.
+    """
+
+    def __init__(self, address: Address, *, rows: list[dict[str, Any]] | None = None, patience_s: float = 60.0) -> None:
+        self._address = address
+        self._patience_s = patience_s
+        given = rows or sample_rows(5)
+        self._rows = [{**row, "doctor_id": number} for number, row in enumerate(given)]
+        self._run = f"doctor-{uuid.uuid4().hex[:8]}"
+
+    def steps(self) -> list[Step]:
+        """The steps in their order."""
+        return [
+            ("reach", self._reach, True),
+            ("status", self._status, True),
+            ("submit", self._submit, True),
+            ("finish", self._finish, True),
+            ("results", self._results, True),
+            ("submit as `file`", self._submit_as_file, False),
+            ("submit again", self._submit_again, False),
+            ("bad records", self._bad_records, False),
+            ("unknown task", self._unknown, False),
+            ("stop", self._stop, False),
+            ("free again", self._free_again, False),
+        ]
+
+    # ── what the steps use ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _ask(self, probe: Probe, *, timeout_s: float | None = None) -> Reply:
+        try:
+            return self._address.ask(probe, timeout_s=timeout_s)
+        except RemoteError as fault:
+            raise Bad(str(fault), probe) from fault
+
+    def _number(self, probe: Probe, *, code: int = 200) -> int:
+        """The number under `status` in the answer."""
+        reply = self._ask(probe)
+        if reply.status != code:
+            raise Bad(f"HTTP {reply.status} instead of {code}{told(reply)}", probe)
+        try:
+            document = reply.json()
+        except ValueError as error:
+            raise Bad(str(error), probe) from error
+        number = document.get("status") if isinstance(document, dict) else None
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise Bad(f'the body is not {{"status": number}}: {reply.body[:120]!r}', probe)
+        return number
+
+    def _form(self, id: str, content: bytes, *, field: str = "task_file") -> Probe:
+        return self._address.post_form("/tasks", {"task_id": id, "immediate": "true"}, field, content)
+
+    def _state(self, id: str) -> tuple[int, Probe]:
+        probe = self._address.get(f"/tasks/{quote(id, safe='')}")
+        number = self._number(probe)
+        if number not in _STATES:
+            raise Bad(f"{number} is no state of a task: 0, 1, 2, 3 or -1 are", probe)
+        return number, probe
+
+    def _until(self, id: str, wanted: set[int], within_s: float) -> tuple[int, Probe]:
+        """Poll until the task is in one of the wanted states, or time is over."""
+        deadline = time.monotonic() + within_s
+        for turn in range(1 << 30):
+            state, probe = self._state(id)
+            if state in wanted or time.monotonic() > deadline:
+                return state, probe
+            time.sleep(_WAITS_S[min(turn, len(_WAITS_S) - 1)])
+        raise AssertionError("time is over long before")
+
+    def _lines(self, id: str) -> tuple[list[Any], Probe]:
+        probe = self._address.get(f"/tasks/{quote(id, safe='')}/results")
+        reply = self._ask(probe)
+        if reply.status != 200:
+            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe)
+        rows = []
+        for number, line in enumerate(reply.body.removesuffix(b"\n").split(b"\n"), 1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise Bad(f"line {number} of the results is not JSON: {line[:80]!r}", probe) from error
+        return rows, probe
+
+    def _compare(self, sent: list[dict[str, Any]], rows: list[Any], probe: Probe) -> int:
+        """Each row in its place; how many of them are error lines."""
+        if len(rows) != len(sent):
+            raise Bad(f"{len(rows)} lines came back for {len(sent)}", probe)
+        failed = 0
+        for number, (row, given) in enumerate(zip(rows, sent, strict=True), 1):
+            if isinstance(row, dict) and "error" in row and "doctor_id" not in row:
+                failed += 1
+                continue
+            if not isinstance(row, dict) or "doctor_id" not in row:
+                raise Bad(f"line {number}: the row's own keys did not travel through", probe)
+            if row["doctor_id"] != given["doctor_id"]:
+                raise Bad(
+                    f"the results are out of order: line {number} answers line {row['doctor_id'] + 1} of the input",
+                    probe,
+                )
+        return failed
+
+    # ── the steps ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _reach(self) -> str:
+        probe = self._address.get("/status")
+        reply = self._ask(probe, timeout_s=STATUS_LIMIT_S * 3)
+        return f"it answers (HTTP {reply.status})"
+
+    def _status(self) -> str:
+        probe = self._address.get("/status")
+        number = self._number(probe)
+        seconds = self._ask(probe).seconds
+        if number not in (1, 2, 3):
+            raise Bad(f"{number} is no status of an endpoint: 1, 2 or 3 are", probe)
+        if number == 3:
+            raise Bad("the endpoint says 3: in error, it cannot serve", probe)
+        if seconds > STATUS_LIMIT_S:
+            raise Bad(f"it took {seconds:.1f} s; a registration waits {STATUS_LIMIT_S:g} s", probe)
+        if number == 2:
+            raise Bad("the endpoint says 2: full; try again when it is free", probe)
+        return f"available, in {seconds * 1000:.0f} ms"
+
+    def _submit(self) -> str:
+        probe = self._form(f"{self._run}-1", _jsonl(self._rows))
+        reply = self._ask(probe)
+        if reply.status == 200:
+            self._accepted(reply, probe)
+            return "accepted"
+        other = self._ask(self._form(f"{self._run}-1", _jsonl(self._rows), field="file"))
+        if other.status == 200:
+            raise Bad("the file is taken only under the field `file`; the contract says `task_file`", probe)
+        raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe)
+
+    @staticmethod
+    def _accepted(reply: Reply, probe: Probe) -> None:
+        try:
+            document = reply.json()
+        except ValueError as error:
+            raise Bad(str(error), probe) from error
+        if not isinstance(document, dict) or document.get("status") != 200:
+            raise Bad(f'the body is not {{"status": 200}}: {reply.body[:120]!r}', probe)
+
+    def _finish(self) -> str:
+        began = time.monotonic()
+        state, probe = self._until(f"{self._run}-1", {2, 3, -1}, self._patience_s)
+        if state == 3:
+            raise Bad("the task failed; does the component take rows such as these? (--rows FILE for others)", probe)
+        if state != 2:
+            raise Bad(f"after {time.monotonic() - began:.1f} s the task is {_STATES[state]}, not finished", probe)
+        return f"finished after {time.monotonic() - began:.1f} s"
+
+    def _results(self) -> str:
+        rows, probe = self._lines(f"{self._run}-1")
+        failed = self._compare(self._rows, rows, probe)
+        if failed:
+            reason = next(row["error"] for row in rows if "error" in row)
+            raise Bad(f"{failed} of {len(rows)} rows failed: {reason}", probe, Verdict.DOUBTFUL)
+        added = sorted(set(rows[0]) - set(self._rows[0]))
+        return f"{len(rows)} lines in order" + (f", each with {', '.join(added)}" if added else "")
+
+    def _submit_as_file(self) -> str:
+        probe = self._form(f"{self._run}-2", _jsonl(self._rows), field="file")
+        reply = self._ask(probe)
+        if reply.status != 200:
+            text = f"the published example's field `file` is not taken (HTTP {reply.status})"
+            raise Bad(text, probe, Verdict.DOUBTFUL)
+        self._until(f"{self._run}-2", {2, 3, -1}, self._patience_s)
+        return "taken too"
+
+    def _submit_again(self) -> str:
+        probe = self._form(f"{self._run}-1", _jsonl(self._rows))
+        reply = self._ask(probe)
+        if reply.status != 200:
+            raise Bad(f"a repeated POST is not harmless: HTTP {reply.status}{told(reply)}", probe, Verdict.DOUBTFUL)
+        return "a repeated POST is harmless"
+
+    def _bad_records(self) -> str:
+        id = f"{self._run}-3"
+        lines = [json.dumps(row, ensure_ascii=False).encode() for row in self._rows]
+        lines.insert(1, b"this is no JSON")
+        sent = [*self._rows[:1], {"doctor_id": None}, *self._rows[1:]]
+        reply = self._ask(probe := self._form(id, b"\xef\xbb\xbf" + b"\r\n".join(lines) + b"\n"))
+        if reply.status != 200:
+            raise Bad(f"a file with one bad line is refused whole: HTTP {reply.status}", probe, Verdict.DOUBTFUL)
+        state, probe = self._until(id, {2, 3, -1}, self._patience_s)
+        if state != 2:
+            raise Bad(f"one bad line leaves the task {_STATES[state]}", probe, Verdict.DOUBTFUL)
+        rows, probe = self._lines(id)
+        if len(rows) != len(sent) or "error" not in rows[1]:
+            raise Bad("a bad line is not answered in its place", probe, Verdict.DOUBTFUL)
+        self._compare(sent, rows, probe)
+        return "a bad line costs itself alone"
+
+    def _unknown(self) -> str:
+        state, probe = self._state(f"{self._run}-unknown")
+        if state != -1:
+            raise Bad(f"an unknown task is {_STATES[state]}, expected -1", probe)
+        probe = self._address.get(f"/tasks/{self._run}-unknown/results")
+        reply = self._ask(probe)
+        if reply.status < 400:
+            raise Bad(f"results of an unknown task are answered with HTTP {reply.status}", probe)
+        return "said to be unknown"
+
+    def _stop(self) -> str:
+        lines = 20_000
+        for turn in range(4):
+            id = f"{self._run}-long-{turn}"
+            block = _jsonl({**row, "doctor_id": number} for number, row in enumerate(self._rows))
+            reply = self._ask(probe := self._form(id, block * (lines // len(self._rows))))
+            if reply.status != 200:
+                raise Bad(f"a task of {lines} lines is refused: HTTP {reply.status}{told(reply)}", probe)
+            self._until(id, {0, 2, 3, -1}, self._patience_s)
+            stop = self._address.get(f"/tasks/{id}", "DELETE")
+            reply = self._ask(stop)
+            if reply.status == 409 and self._state(id)[0] == 2:
+                lines *= 8  # it was faster than we are: a longer one
+                continue
+            return self._stopped(id, reply, stop)
+        raise Bad(f"a task of {lines // 8} lines ends before it can be stopped", verdict=Verdict.DOUBTFUL)
+
+    def _stopped(self, id: str, reply: Reply, stop: Probe) -> str:
+        if reply.status != 200:
+            raise Bad(f"DELETE of a running task: HTTP {reply.status} instead of 200{told(reply)}", stop)
+        self._accepted(reply, stop)
+        state, _ = self._state(id)
+        if state != -1:
+            raise Bad(f"DELETE says 200, but the task is still {_STATES[state]}, expected -1", stop)
+        if reply.seconds > STOP_LIMIT_S:
+            raise Bad(f"DELETE took {reply.seconds:.1f} s", stop, Verdict.DOUBTFUL)
+        return f"a running task is stopped in {reply.seconds * 1000:.0f} ms"
+
+    def _free_again(self) -> str:
+        probe = self._address.get("/status")
+        number = self._number(probe)
+        if number != 1:
+            raise Bad(f"after the stop the endpoint says {number}, expected 1", probe)
+        id = f"{self._run}-4"
+        self._accepted(self._ask(form := self._form(id, _jsonl(self._rows))), form)
+        state, probe = self._until(id, {2, 3, -1}, self._patience_s)
+        if state != 2:
+            raise Bad(f"after the stop a new task is {_STATES[state]}", probe)
+        return "it takes and finishes the next task"
+
+
+def _jsonl(rows: Any) -> bytes:
+    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)

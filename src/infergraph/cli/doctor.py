@@ -1,0 +1,91 @@
+"""`infergraph doctor`: can an address be registered with gBuilder, or put behind an orchestrator? If not, why?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from infergraph.cli.checkup import Step, Verdict, run_steps
+from infergraph.cli.checkup_seldon import SeldonCheckup
+from infergraph.cli.checkup_tasks import TaskCheckup
+from infergraph.cli.wire_probe import Address
+from infergraph.errors import SettingsError
+
+_SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.DOUBTFUL: ("?", "yellow"), Verdict.BAD: ("✗", "red")}
+_MESSAGE = '{"data": {"ndarray": [[1.0, 2.0, 3.0, 4.0]]}}'
+_EPILOG = "Exit codes: 0 nothing bad; 1 a step failed (its name and a curl line that repeats it are printed); 2 usage."
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the program's."""
+    app.command("doctor", epilog=_EPILOG)(doctor)
+
+
+def doctor(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The address as gBuilder would be given it.")],
+    seldon: Annotated[bool, typer.Option("--seldon", help="Play the orchestrator's part instead.")] = False,
+    rows: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSONL rows to send instead of our own.", show_default=False)
+    ] = None,
+    data: Annotated[str, typer.Option(metavar="JSON", help="The message to send with --seldon.")] = _MESSAGE,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest time for one answer.")] = 30.0,
+    patience: Annotated[float, typer.Option(metavar="SECONDS", help="How long a small task may take.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
+) -> None:
+    """Play gBuilder's part against an endpoint: register, submit, poll, fetch, stop; name what fails.
+
+    Example: infergraph doctor http://myhost:9000
+    """
+    address = Address(url, timeout)
+    steps = (
+        SeldonCheckup(address, _document(data)).steps()
+        if seldon
+        else TaskCheckup(address, rows=_rows(rows), patience_s=patience).steps()
+    )
+    if not _tell(steps, as_json):
+        raise typer.Exit(1)
+
+
+def _tell(steps: list[Step], as_json: bool) -> bool:
+    """Print the findings as they are made; whether nothing was bad."""
+    console = Console(highlight=False, soft_wrap=True)
+    findings = []
+    for finding in run_steps(steps):
+        findings.append(finding)
+        if not as_json:
+            sign, colour = _SIGNS[finding.verdict]
+            console.print(f"[{colour}]{sign}[/] {finding.step:18} ", end="")
+            console.print(finding.text, markup=False)
+            if finding.curl:
+                console.print(f"  {'':18} {finding.curl}", markup=False)
+    missing = [name for name, _, _ in steps[len(findings) :]]
+    if as_json:
+        told = [{"step": f.step, "verdict": f.verdict.value, "text": f.text, "curl": f.curl} for f in findings]
+        typer.echo(orjson.dumps({"findings": told, "not_tried": missing}).decode())
+    elif missing:
+        console.print(f"  not tried: {', '.join(missing)}", markup=False)
+    return all(finding.verdict is not Verdict.BAD for finding in findings)
+
+
+def _document(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"--data is not JSON: {error}") from error
+
+
+def _rows(path: Path | None) -> list[dict[str, Any]] | None:
+    if path is None:
+        return None
+    try:
+        rows = [json.loads(line) for line in path.read_bytes().split(b"\n") if line.strip()]
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"--rows {path}: {error}") from error
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise SettingsError(f"--rows {path}: there must be rows, and each must be an object")
+    return rows
