@@ -11,6 +11,10 @@ from typer.core import TyperGroup
 MODULES = {
     "serve": "infergraph.cli.serve",
     "call": "infergraph.cli.call",
+    "submit": "infergraph.cli.tasks",
+    "tasks": "infergraph.cli.tasks",
+    "batch": "infergraph.cli.batch",
+    "doctor": "infergraph.cli.doctor",
     "check": "infergraph.cli.graphs",
     "show": "infergraph.cli.graphs",
     "init": "infergraph.cli.init",
