@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18
 _FIRST_LINES = 4
 _GROWTH = 4
 

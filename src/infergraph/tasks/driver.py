@@ -40,7 +40,7 @@ from infergraph.tasks.task import State, Task
 from infergraph.tasks.webhooks import Postman
 from infergraph.tasks.workbench import Workbench
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("infergraph.tasks.driver")  # the name it has here is __main__
 
 LOOK_S = 0.5
 BEAT_S = 1.0

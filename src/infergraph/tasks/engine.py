@@ -18,6 +18,8 @@ from infergraph.tasks.frames import Answer, Key, Order
 DROP_GRACE_S = 0.05
 DEPTH = 2
 """Orders in a lane's pipe: one being worked, one behind it so that the lane never waits for the driver."""
+DEPTH_OF_SHORT = 6
+"""The same where an order takes only milliseconds."""
 
 
 class LaneReady(msgspec.Struct, frozen=True):
@@ -145,9 +147,9 @@ class Engine(ABC):
 
     # ── the books ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def idle(self) -> list[int]:
-        """Lanes that take an order, those with the fewest first."""
-        free = [lane for lane in self.lanes.values() if lane.ready and not lane.killed and len(lane.held) < DEPTH]
+    def idle(self, depth: int) -> list[int]:
+        """Lanes that hold fewer than `depth` orders, those with the fewest first."""
+        free = [lane for lane in self.lanes.values() if lane.ready and not lane.killed and len(lane.held) < depth]
         return [lane.number for lane in sorted(free, key=lambda lane: len(lane.held))]
 
     def holders(self, run: int) -> list[int]:

@@ -61,6 +61,7 @@ class Run:
         self.last_error = task.error
         self.overdue: set[Key] = set()
         self.began = False
+        self._last_lines = 0
         self.moved = False
         self._errors_dirty = False
         self._rules = rules
@@ -105,6 +106,11 @@ class Run:
         return float(2.0 ** max(-8, min(8, self.task.priority)))
 
     @property
+    def order_s(self) -> float:
+        """About how long the next order takes; infinite where nothing is known yet."""
+        return self._last_lines * self.pace.line_s or float("inf")
+
+    @property
     def can_give(self) -> bool:
         """Whether there is an order to hand out."""
         if self._ledger.has_queued:
@@ -123,6 +129,7 @@ class Run:
             if not self._ledger.has_queued:
                 return None
         serial, piece = self._ledger.take()
+        self._last_lines = piece.lines
         self.spent_s += max(piece.lines * self.pace.line_s, 1e-3) / self.weight
         return Order(
             Key(self.number, serial),

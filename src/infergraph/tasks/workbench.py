@@ -16,7 +16,7 @@ from infergraph.errors import StorageFull
 from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.crash import crash_point
-from infergraph.tasks.engine import Answered, Engine, LaneLost
+from infergraph.tasks.engine import DEPTH, DEPTH_OF_SHORT, Answered, Engine, LaneLost
 from infergraph.tasks.files import DataFolder, disk_faults
 from infergraph.tasks.frames import Answer, Key
 from infergraph.tasks.run import Run, RunRules, sha256_of
@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 COMMIT_S = 0.25
 SET_ASIDE_S = 1.0
+SHORT_S = 0.02
 
 
 class Tally(msgspec.Struct):
@@ -52,7 +53,7 @@ class Workbench:
             chunk_lines_limit=settings.task_chunk_lines_limit,
             attempts_limit=settings.task_attempts_limit,
             row_timeout_s=settings.task_row_timeout_s,
-            window=max(4, 4 * settings.task_workers),
+            window=2 * DEPTH_OF_SHORT * max(1, settings.task_workers),
             carries_data=not engine.shares_disk,
         )
         self._runs: dict[int, Run] = {}
@@ -185,11 +186,11 @@ class Workbench:
 
         Raises: StorageFull.
         """
-        while lanes := self._engine.idle():
-            ready = [run for run in self._runs.values() if run.can_give]
-            if not ready:
-                return
+        while ready := [run for run in self._runs.values() if run.can_give]:
             run = min(ready, key=lambda run: (run.spent_s, run.task.seq))
+            lanes = self._engine.idle(DEPTH_OF_SHORT if run.order_s < SHORT_S else DEPTH)
+            if not lanes:
+                return
             if not run.began:
                 self._store.stall(run.task.seq)
                 run.begin()

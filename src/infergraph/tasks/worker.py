@@ -26,7 +26,7 @@ from infergraph.tasks.files import write_all
 from infergraph.tasks.frames import Answer, Command, Dropped, FrameReader, LoadFailed, Order, Plan, Ready, frame
 from infergraph.tasks.rows import RowReader, row_reader
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("infergraph.tasks.worker")  # the name it has here is __main__
 
 LOAD_FAILED = 3
 """Exit code of a worker whose unit could not be loaded."""
