@@ -73,6 +73,14 @@ class ImmediateMeans(Enum):
     SYNC = "sync"
 
 
+class ConsoleMode(Enum):
+    """What the web console lets people do."""
+
+    ON = "on"
+    READ_ONLY = "read-only"
+    OFF = "off"
+
+
 class TaskEngine(Enum):
     """Where the workers of tasks run."""
 
@@ -194,8 +202,56 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # graphs
     full_health_checks: Annotated[
-        bool, setting("Ask remote nodes for their health over HTTP, instead of whether their port is open.")
+        bool,
+        setting(
+            "Ask remote nodes for their health over HTTP, instead of whether their port is open.",
+            env=("FULL_HEALTH_CHECKS",),
+        ),
     ] = False
+    payload_log_url: Annotated[
+        str,
+        setting(
+            "Where the payloads of nodes go whose `logger` names no url.", env=("REQUEST_LOGGER_DEFAULT_ENDPOINT",)
+        ),
+    ] = "http://default-broker"
+    payload_log_share: Annotated[
+        float,
+        setting("Share of the requests whose payloads are logged; a request is logged whole or not at all.", ge=0, le=1),
+    ] = 1.0
+    payload_log_queue_limit: Annotated[
+        int, setting("Payloads that may wait to be logged; further ones are dropped and counted.", ge=1)
+    ] = 10_000
+    payload_log_queue_limit_bytes: Annotated[
+        int, setting("Bytes of payloads that may wait to be logged.", unit="bytes", ge=1)
+    ] = 256 * 1024 * 1024
+    payload_log_senders: Annotated[int, setting("Payloads sent at once.", ge=1, le=256)] = 10
+
+    # traces
+    tracing: Annotated[
+        bool, setting("A trace span for each request and each node, sent by OTLP (extra `otel`).", env=("TRACING",))
+    ] = False
+    tracing_endpoint: Annotated[
+        str,
+        setting(
+            "The collector's whole address for traces; empty: as the OTEL_EXPORTER_OTLP_ variables say.",
+            env=("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",),
+        ),
+    ] = ""
+    jaeger_host: Annotated[
+        str,
+        setting(
+            "A host that takes OTLP at port 4318, where nothing else names the collector.", env=("JAEGER_AGENT_HOST",)
+        ),
+    ] = ""
+
+    # the console
+    console: Annotated[
+        ConsoleMode,
+        setting(
+            "The web console at /console: `on`, `read-only` (it shows and sends nothing), or `off`. "
+            "The API itself is the same in all three."
+        ),
+    ] = ConsoleMode.ON
 
     # logs
     log_level: Annotated[

@@ -50,6 +50,8 @@ def test_every_answer_is_timed_also_a_failed_one(tmp_path: Path) -> None:
 
     asyncio.run(ask())
     assert counts(tmp_path) == {("echo", "predict"): 3, ("echo", "route"): 1}
+    faults = [(one.series.labels, one.values) for one in read(tmp_path) if one.series.name == "infergraph_unit_faults"]
+    assert faults == [({"unit": "echo", "method": "route"}, [1.0])]
 
 
 def test_whatever_else_is_asked_is_the_units_own(tmp_path: Path) -> None:

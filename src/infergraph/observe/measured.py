@@ -7,11 +7,13 @@ from time import perf_counter
 from typing import Any
 
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request
-from infergraph.observe.ledger import Bounds, Histogram, Ledger
+from infergraph.observe.ledger import Bounds, Cells, Histogram, Ledger
 
 
 class Measured(PredictiveUnit):
     """`unit`, with the seconds of each answer in `infergraph_unit_seconds` and its state in `infergraph_unit_loaded`.
+
+    What it could not answer is counted in `infergraph_unit_faults`.
 
     Args:
         unit: answers; its name is the label `unit`.
@@ -23,6 +25,7 @@ class Measured(PredictiveUnit):
         self._unit = unit
         self._ledger = ledger
         self._seconds: dict[Method, Histogram] = {}
+        self._faults: dict[Method, Cells] = {}
 
     async def start(self) -> None:
         """Start the unit and note that it is loaded."""
@@ -40,6 +43,9 @@ class Measured(PredictiveUnit):
         begin = perf_counter()
         try:
             return await self._unit.answer(method, request, context)
+        except Exception:
+            self._count_fault(method)
+            raise
         finally:
             seconds = self._seconds.get(method)
             if seconds is None:
@@ -53,6 +59,14 @@ class Measured(PredictiveUnit):
         )
         self._seconds[method] = seconds
         return seconds
+
+    def _count_fault(self, method: Method) -> None:
+        faults = self._faults.get(method)
+        if faults is None:
+            labels = {"unit": self.name, "method": method.value}
+            faults = self._ledger.counter("infergraph_unit_faults", "Requests a unit could not answer.", labels)
+            self._faults[method] = faults
+        faults[0] += 1.0
 
     async def ready(self) -> bool:
         """Whether the unit is ready."""

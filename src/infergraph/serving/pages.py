@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute
 from infergraph.errors import Fault
 from infergraph.serving import answers
 from infergraph.serving.answers import Answer
+from infergraph.serving.console_guard import ForeignWrites
 from infergraph.serving.http import App, Receive, Scope, Send
 from infergraph.settings import Settings
 
@@ -30,7 +31,7 @@ def application(routes: Sequence[BaseRoute], settings: Settings, front: NotFound
     cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=headers or ["*"])
     app = Starlette(
         routes=list(routes),
-        middleware=[cors],
+        middleware=[cors, Middleware(ForeignWrites, origins=settings.cors_origins)],
         exception_handlers={HTTPException: _refused, Fault: _faulted, Exception: _broken},
     )
     app.router.redirect_slashes = False

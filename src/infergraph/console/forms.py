@@ -1,0 +1,123 @@
+"""The form of “Try it”: a first request made from the metadata of what is served."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+CELLS_LIMIT = 512
+_ZEROS = {"string": "", "integer": 0, "number": 0, "boolean": False, "null": None}
+_TEXT_KEYS = ("data", "text", "sentence")
+
+
+class Pane(Enum):
+    """Which editor fits a request best."""
+
+    TABLE = "table"
+    TEXT = "text"
+    JSON = "json"
+
+
+class Form(msgspec.Struct, frozen=True):
+    """What the form begins with.
+
+    Args:
+        start: a whole request that can be sent as it is.
+        pane: the editor to open.
+        text_key: records are made of a text under this key; empty where they are not.
+    """
+
+    start: dict[str, Any]
+    pane: Pane
+    text_key: str = ""
+
+
+def form_of(metadata: Mapping[str, Any] | None, protocol: str) -> Form:
+    """The form for a unit.
+
+    Args:
+        metadata: of a component or a graph; None where it cannot be had.
+        protocol: seldon, tensorflow or v2: what the front speaks.
+    """
+    given = metadata or {}
+    inputs = given.get("inputs") or given.get("graphinputs") or []
+    first = inputs[0] if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict) else {}
+    if protocol == "v2":
+        tensor = {"name": str(first.get("name") or "input-0"), "datatype": str(first.get("datatype") or "FP32")}
+        shape = _shape(first.get("shape")) or [1, 2]
+        return Form({"inputs": [{**tensor, "shape": shape, "data": [0] * math.prod(shape)}]}, Pane.JSON)
+    if protocol == "tensorflow":
+        return Form({"instances": [[0] * _width(first.get("shape"))]}, Pane.JSON)
+    return _seldon(first)
+
+
+def _seldon(first: Mapping[str, Any]) -> Form:
+    kind = str(first.get("messagetype") or "")
+    schema = first.get("schema")
+    schema = schema if isinstance(schema, dict) else {}
+    if kind == "strData":
+        return Form({"strData": ""}, Pane.TEXT)
+    if kind == "binData":
+        return Form({"binData": ""}, Pane.JSON)
+    if kind == "jsonData":
+        key = _text_key(schema)
+        start = [{key: ""}] if key else example_of(schema)
+        return Form({"jsonData": start}, Pane.TEXT if key else Pane.JSON, key)
+    names = [str(name) for name in schema.get("names") or []][:CELLS_LIMIT]
+    width = len(names) or _width(schema.get("shape") or first.get("shape"))
+    data: dict[str, Any] = {"names": names} if names else {}
+    if kind == "tensor" or (not kind and first.get("datatype") not in (None, "BYTES")):
+        return Form({"data": {**data, "tensor": {"shape": [1, width], "values": [0] * width}}}, Pane.TABLE)
+    return Form({"data": {**data, "ndarray": [[0] * width]}}, Pane.TABLE)
+
+
+def _text_key(schema: Mapping[str, Any]) -> str:
+    """The key of records that need nothing but a text; empty for other records."""
+    properties, required = schema.get("properties"), schema.get("required")
+    if not isinstance(properties, dict):
+        return ""
+    needed = required if isinstance(required, list) and required else list(properties)
+    for key in _TEXT_KEYS:
+        if needed == [key] and isinstance(properties.get(key), dict) and properties[key].get("type") == "string":
+            return key
+    return ""
+
+
+def _shape(shape: object) -> list[int]:
+    """A shape without free sizes; empty where there is none, or it is too large for a form."""
+    if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
+        return []
+    sizes = [max(1, size) for size in shape]
+    return sizes if math.prod(sizes) <= CELLS_LIMIT else []
+
+
+def _width(shape: object) -> int:
+    sizes = _shape(shape)
+    return sizes[-1] if sizes else 2
+
+
+def example_of(schema: object, depth: int = 0) -> Any:
+    """A value of the form that a JSON schema describes, as far as it is plain."""
+    if not isinstance(schema, dict) or depth > 8:
+        return {}
+    for key in ("default", "const"):
+        if key in schema:
+            return schema[key]
+    for key in ("examples", "enum"):
+        if isinstance(schema.get(key), list) and schema[key]:
+            return schema[key][0]
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = kind[0] if kind else None
+    if kind == "array":
+        return [example_of(schema["items"], depth + 1)] if isinstance(schema.get("items"), dict) else []
+    if isinstance(kind, str) and kind in _ZEROS:
+        return _ZEROS[kind]
+    properties = schema.get("properties")
+    if not isinstance(properties, dict):
+        return {}
+    return {name: example_of(each, depth + 1) for name, each in properties.items()}

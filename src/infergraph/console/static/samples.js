@@ -1,0 +1,58 @@
+// The same call for other tools: curl, Python, grpcurl.
+
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+/** The call of `message`, spelt as `body`, in `language`, as text to copy. */
+export function samples(language, message, body, method, unit) {
+  const base = new URL("..", location.href).href.replace(/\/$/, "");
+  if (language === "curl") return curl(body, base + method.path);
+  if (language === "python") return python(message, base, method);
+  return grpcurl(body, method, unit);
+}
+
+function curl(body, url) {
+  return `curl -s ${quoted(url)} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quoted(body)}`;
+}
+
+function grpcurl(body, method, unit) {
+  const host = location.hostname.includes(":") ? `[${location.hostname}]` : location.hostname;
+  return `grpcurl -plaintext -d ${quoted(body)} \\\n  ${host}:${unit.grpcPort} seldon.protos.${method.grpc}`;
+}
+
+function python(message, base, method) {
+  const payload = payloadOf(message);
+  if (payload === null || !method.client) {
+    return ["import json", "import urllib.request", "", `message = ${literal(message)}`, "request = urllib.request.Request(",
+      `    ${JSON.stringify(base + method.path)},`, "    data=json.dumps(message).encode(),", '    headers={"Content-Type": "application/json"},', ")",
+      "with urllib.request.urlopen(request) as answer:", "    print(json.load(answer))"].join("\n");
+  }
+  const head = payload.isTensor ? ["import numpy as np", ""] : [];
+  return [...head, "from infergraph.client import Client", "", `with Client(${JSON.stringify(base)}) as client:`,
+    `    answer = client.${method.client}(${payload.code}${payload.names ? `, names=${literal(payload.names)}` : ""})`, "print(answer)"].join("\n");
+}
+
+/** What the client would be given for a message; null where it has no such way. */
+function payloadOf(message) {
+  if (!message || message.meta) return null;
+  if (typeof message.strData === "string") return { code: literal(message.strData) };
+  if (message.jsonData !== undefined && (typeof message.jsonData === "object" && message.jsonData !== null)) {
+    const isRows = !Array.isArray(message.jsonData) || message.jsonData.some((row) => row !== null && typeof row === "object" && !Array.isArray(row));
+    return isRows ? { code: literal(message.jsonData) } : null;
+  }
+  const given = message.data;
+  const names = Array.isArray(given?.names) && given.names.length ? given.names : null;
+  if (Array.isArray(given?.ndarray) && !given.ndarray.some((row) => row !== null && typeof row === "object" && !Array.isArray(row))) return { code: literal(given.ndarray), names };
+  const tensor = given?.tensor;
+  if (Array.isArray(tensor?.values) && Array.isArray(tensor.shape)) return { code: `np.array(${literal(tensor.values)}, dtype=float).reshape(${literal(tensor.shape)})`, names, isTensor: true };
+  return null;
+}
+
+/** A JSON value as Python writes it. */
+function literal(value) {
+  if (value === null) return "None";
+  if (value === true) return "True";
+  if (value === false) return "False";
+  if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
+  if (typeof value === "object") return `{${Object.entries(value).map(([key, each]) => `${JSON.stringify(key)}: ${literal(each)}`).join(", ")}}`;
+  return JSON.stringify(value);
+}
