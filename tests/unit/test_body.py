@@ -102,6 +102,13 @@ def test_form_field_is_read():
     assert body.read(b"a=1&json=%7B%22a%22%3A%201%7D", FORM) == {"a": 1}
 
 
+@pytest.mark.parametrize("text", [b'{"a":"%E4%B8%AD+%2B"}', '{"a":"中+%2B"}'.encode()])
+def test_fields_hold_any_text(text):
+    """Text that is not ASCII reaches us through a form or query field, percent-encoded or as it is."""
+    assert body.read(b"x=%FF&json=" + text, FORM) == {"a": "中 +"}
+    assert body.read(b"", "", b"json=" + text) == {"a": "中 +"}
+
+
 def test_query_goes_before_the_body():
     """A query parameter json beats a JSON body; an empty one does not."""
     assert body.read(b'{"b":2}', JSON, b"json=%7B%22a%22:1%7D") == {"a": 1}
