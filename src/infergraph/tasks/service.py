@@ -30,6 +30,7 @@ from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.crash import crash_point
 from infergraph.tasks.driver import Note
+from infergraph.tasks.figures import Figures, exposition
 from infergraph.tasks.files import DataFolder, Incoming, Received
 from infergraph.tasks.store import Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, State, Task
@@ -204,6 +205,27 @@ class TaskService:
             silent_s=silent_s,
             used_bytes=self._store.used_bytes(),
             free_bytes=self._data.free_bytes(),
+        )
+
+    async def metrics(self) -> bytes:
+        """The engine's figures as text for Prometheus."""
+        return await self._read(self._metrics)
+
+    def _metrics(self) -> bytes:
+        engine = self._describe_engine()
+        lines, failed_lines = self._store.lines_done()
+        return exposition(
+            Figures(
+                availability=int(engine.availability),
+                states=engine.counts,
+                counters=self._store.counters(),
+                lines=lines,
+                failed_lines=failed_lines,
+                used_bytes=engine.used_bytes,
+                free_bytes=engine.free_bytes,
+                note=engine.note,
+                silent_s=engine.silent_s,
+            )
         )
 
     # ── accepting ───────────────────────────────────────────────────────────────────────────────────────────────

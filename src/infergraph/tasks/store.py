@@ -279,19 +279,25 @@ class Store:
         False if it is not ended.
         """
         with self._transaction() as run:
-            changed: int = run(
-                """update task set state = 'waiting', round = round + 1, in_off = 0, out_off = 0, err_off = 0, done = 0,
-                                   failed = 0, stalls = 0, worked_s = 0, error = '', output_sha256 = '', finished = null
-                   where id = ? and state in ('finished', 'failed') and done = total""",
-                id,
-            ).rowcount
-            if not changed:
-                changed = run(
-                    """update task set state = 'waiting', stalls = 0, worked_s = 0, error = '', finished = null
-                       where id = ? and state = 'failed'""",
-                    id,
-                ).rowcount
-        return changed == 1
+            row = run(f"select {_COLUMNS} from task where id = ? and state in ('finished', 'failed')", id).fetchone()
+            if row is None:
+                return False
+            task = _task(row)
+            if task.done == task.total:
+                _count_erased(run, task)
+                run(
+                    """update task set round = round + 1, in_off = 0, out_off = 0, err_off = 0, done = 0, failed = 0
+                       where seq = ?""",
+                    task.seq,
+                )
+            elif task.state is State.FINISHED:
+                return False
+            run(
+                """update task set state = 'waiting', stalls = 0, worked_s = 0, error = '', output_sha256 = '',
+                                   finished = null where seq = ?""",
+                task.seq,
+            )
+        return True
 
     # ── working (the driver) ────────────────────────────────────────────────────────────────────────────────────
 
