@@ -283,6 +283,25 @@ def test_a_line_larger_than_every_buffer(tmp_path: Path) -> None:
         assert server.results("t") == seen(rows)
 
 
+def test_the_serving_worker_s_own_unit_answers(tmp_path: Path) -> None:
+    """Without workers of their own, tasks are answered by the serving process; a stop takes effect at a chunk's end."""
+    with TaskServer(tmp_path, "Tired", settings={"task_workers": 0}, line_s=0.002) as server:
+        server.submit("t", jsonl(numbered(300)) + b"bad\n")
+        task = server.ended("t")
+        assert (task["state"], task["failed"]) == ("finished", 1)
+        assert server.results("t")[:-1] == seen(numbered(300))
+        assert server.workers == []
+        server.submit("long", jsonl(numbered(100_000)))
+        wait_for(lambda: server.show("long")["done"] > 0, "its start")
+        assert server.delete("long").json() == {"status": 200}
+        assert server.is_gone("long")
+        assert server.ask("GET", "/api/v1.0/task-engine").json()["driver"]["can_kill"] is False
+        server.submit("u", jsonl(numbered(300)))
+        os.kill(server.driver, signal.SIGKILL)
+        assert server.ended("u")["state"] == "finished"
+        assert server.results("u") == seen(numbered(300))
+
+
 # ── a full disk ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

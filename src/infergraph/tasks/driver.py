@@ -34,6 +34,7 @@ from infergraph.tasks.crash import crash_point
 from infergraph.tasks.engine import Answered, Engine, Event, LaneLost, LaneReady, LoadTrouble, Woken
 from infergraph.tasks.files import DataFolder
 from infergraph.tasks.frames import Plan
+from infergraph.tasks.guests import GuestEngine
 from infergraph.tasks.local_engine import LocalEngine
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import State, Task
@@ -63,6 +64,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
         paused: why no work is handed out; empty if it is.
         chunk_s, chunks, retries, kills: since the driver began.
         lanes: process ids.
+        can_kill: whether a stop takes effect at once, and not at the end of a chunk.
     """
 
     pid: int
@@ -76,6 +78,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     kills: int = 0
     active: int = 0
     lanes: tuple[int, ...] = ()
+    can_kill: bool = True
 
 
 class Driver:
@@ -272,6 +275,7 @@ class Driver:
             kills=tally.kills,
             active=self._bench.active,
             lanes=tuple(self._engine.pids()),
+            can_kill=self._engine.can_kill,
         )
         self._store.beat(now=self._clocks.wall(), note=msgspec.json.encode(note).decode())
 
@@ -298,6 +302,9 @@ class DriverOrders(msgspec.Struct, frozen=True, kw_only=True):
 
 def make_engine(orders: DriverOrders, settings: Settings, data: DataFolder, clocks: Clocks) -> Engine:
     """The engine that the settings ask for. Raises: StartupFault if it cannot be had."""
+    if not settings.task_workers:
+        _log.info("the serving workers answer tasks themselves; a stop takes effect at the end of a chunk")
+        return GuestEngine(data.root, clocks.steady, wake_fd=data.open_wake())
     plan = Plan(orders.factory, orders.source, orders.path or sys.path, orders.settings)
     return LocalEngine(plan, clocks.steady, wake_fd=data.open_wake())
 

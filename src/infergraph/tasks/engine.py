@@ -95,6 +95,9 @@ class Engine(ABC):
     shares_disk = True
     """Whether workers can read the data folder; if not, orders carry the lines themselves."""
 
+    can_kill = True
+    """Whether a lane can be ended in the middle of an order; if not, a stop waits for the order's end."""
+
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.lanes: dict[int, Lane] = {}
@@ -138,7 +141,8 @@ class Engine(ABC):
         """Nobody wants this run any more: lanes that work on it die, queued orders of it are never begun."""
         self._abandoned.add(run)
         for lane in self.holders(run):
-            if self.lanes[lane].held[0].run == run or not self._drop(lane, run):
+            in_work = self.lanes[lane].held[0].run == run
+            if (self.can_kill and in_work) or not self._drop(lane, run):
                 self.kill(lane)
 
     def is_in_work(self, run: int) -> bool:
@@ -169,7 +173,7 @@ class Engine(ABC):
 
     def _enforce(self) -> None:
         """A lane that begins an order of an abandoned run, since the drop came too late, dies."""
-        for lane in list(self.lanes.values()):
+        for lane in list(self.lanes.values()) if self.can_kill else ():
             begun = bool(lane.held) and lane.held[0].run in self._abandoned
             if begun and not lane.killed and self.clock() - lane.began > DROP_GRACE_S:
                 self.kill(lane.number)

@@ -249,7 +249,7 @@ class Workbench:
 
     def _check_times(self) -> None:
         now = self._clocks.steady()
-        if self._rules.row_timeout_s:
+        if self._rules.row_timeout_s and self._engine.can_kill:
             for lane, key, began in list(self._engine.in_work()):
                 self._check_order(lane, key, now - began)
         limit_s = self._settings.task_timeout_s
