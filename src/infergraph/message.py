@@ -266,3 +266,39 @@ class PredictiveUnit(ABC):
 
         Raises: BadMetadata where the metadata cannot be had; GraphError for an unknown node.
         """
+
+
+class Around(PredictiveUnit):
+    """A unit around a unit that passes everything on; subclasses change what they are for."""
+
+    def __init__(self, unit: PredictiveUnit) -> None:
+        self.name = unit.name
+        self.unit = unit
+
+    async def start(self) -> None:
+        """Start the unit within."""
+        await self.unit.start()
+
+    async def stop(self) -> None:
+        """Stop the unit within."""
+        await self.unit.stop()
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """What the unit within answers."""
+        return await self.unit.answer(method, request, context)
+
+    async def ready(self) -> bool:
+        """Whether the unit within is."""
+        return await self.unit.ready()
+
+    async def health(self, context: Context) -> Message:
+        """The account of the unit within."""
+        return await self.unit.health(context)
+
+    async def status(self, node: str, context: Context) -> Message:
+        """The account of one node of the unit within."""
+        return await self.unit.status(node, context)
+
+    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+        """The metadata of the unit within."""
+        return await self.unit.metadata(node)

@@ -7,13 +7,16 @@ remote clients and the graph reader, and is ready the sooner for it.
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import msgspec
 
 from infergraph import compat
+from infergraph.assembly import components
 from infergraph.assembly.components import construct
 from infergraph.message import PredictiveUnit
 from infergraph.observe.ledger import Ledger, MemoryLedger
+from infergraph.observe.tracing import Tracing, TracingOptions
 from infergraph.settings import Settings
 from infergraph.source import UnitSource, is_graph
 
@@ -26,9 +29,22 @@ def build(source: UnitSource, ledger: Ledger) -> PredictiveUnit:
     Raises: StartupFault for what is wrong before that.
     """
     settings = msgspec.convert(source.settings, Settings)
-    name = "infergraph.assembly.graphs" if is_graph(source.target) else "infergraph.assembly.components"
-    unit: PredictiveUnit = importlib.import_module(name).build(source, settings, ledger)
-    return unit
+    tracing = Tracing(TracingOptions.of(settings, _service(source))) if settings.tracing else None
+    unit: PredictiveUnit
+    if is_graph(source.target):
+        unit = importlib.import_module("infergraph.assembly.graphs").build(source, settings, ledger, tracing)
+    else:
+        unit = components.build(source, settings, ledger)
+    return unit if tracing is None else tracing.served(unit)
+
+
+def _service(source: UnitSource) -> str:
+    """The name that what is served goes by in traces."""
+    environment = source.environment
+    given = environment.get("PREDICTIVE_UNIT_ID") or environment.get("SELDON_DEPLOYMENT_ID")
+    if is_graph(source.target):
+        return given or source.target.partition("#")[2] or Path(source.target).stem
+    return given or source.target.rpartition(":")[2].rpartition(".")[2] or source.target
 
 
 def build_for_tasks(source: str) -> PredictiveUnit:
@@ -39,4 +55,6 @@ def build_for_tasks(source: str) -> PredictiveUnit:
     Raises: StartupFault for what is wrong before the unit starts.
     """
     compat.install()
-    return build(msgspec.json.decode(source, type=UnitSource), MemoryLedger())
+    decoded = msgspec.json.decode(source, type=UnitSource)
+    untraced = {**decoded.settings, "tracing": False}  # a span for each line of a task would drown all others
+    return build(msgspec.structs.replace(decoded, settings=untraced), MemoryLedger())

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from infergraph import component
 from infergraph.assembly import components
+from infergraph.assembly.observation import Observation, ObservedGraph
 from infergraph.errors import GraphError, TargetError
 from infergraph.graph import builtin, compose, remote, resolution, servers, spec
 from infergraph.graph.executor import Graph, GraphOptions, MetaMode, meta_mode
@@ -24,7 +25,7 @@ from infergraph.graph.resolution import Means, Resolution
 from infergraph.graph.split import Share, Split
 from infergraph.message import PredictiveUnit
 from infergraph.observe.ledger import Ledger, MemoryLedger
-from infergraph.observe.measured import Measured
+from infergraph.observe.tracing import Tracing, TracingOptions
 from infergraph.settings import Settings
 from infergraph.source import UnitSource
 
@@ -32,14 +33,17 @@ _log = logging.getLogger(__name__)
 _MODELS_FOLDER = "models"
 
 
-def build(source: UnitSource, settings: Settings, ledger: Ledger) -> PredictiveUnit:
+def build(source: UnitSource, settings: Settings, ledger: Ledger, tracing: Tracing | None = None) -> PredictiveUnit:
     """The unit of the deployment file that `source` names: a graph, or a split over its predictors.
 
+    Args:
+        tracing: puts a span around each call of a node; None for no spans.
     Raises: GraphError for a file that cannot be read, is not valid, or has a node that nothing answers for;
         TargetError for a file that is not there.
     """
     deployment = _read(source)
-    make = functools.partial(_build_predictor, deployment, source=source, settings=settings, ledger=ledger)
+    observed = functools.partial(Observation, deployment, settings=settings, ledger=ledger, tracing=tracing)
+    make = functools.partial(_build_predictor, deployment, observed, source=source, settings=settings, ledger=ledger)
     predictors = _chosen(deployment, source.predictor)
     if len(predictors) == 1:
         return make(predictors[0])
@@ -79,17 +83,20 @@ def _chosen(deployment: spec.Deployment, wanted: str) -> list[spec.Predictor]:
 
 def _build_predictor(
     deployment: spec.Deployment,
+    observed: Callable[[spec.Predictor], Observation],
     predictor: spec.Predictor,
     *,
     source: UnitSource,
     settings: Settings,
     ledger: Ledger,
 ) -> Graph:
+    observation = observed(predictor)
     resolved = resolution.resolve(predictor, deployment, source.nodes)
     annotations = {**deployment.annotations, **predictor.annotations}
     injection = source.environment.get("SELDON_ENABLE_ROUTING_INJECTION", "")
     mode = meta_mode(injection, all_local=_is_local(resolved))
-    factory = _Units(deployment, predictor, source, settings, ledger, annotations, mode is MetaMode.MERGE)
+    merges = mode is MetaMode.MERGE
+    factory = _Units(deployment, predictor, source, settings, ledger, annotations, merges, observation)
     units = {node.name: factory(node, resolved[node.name]) for node in predictor.graph.walk_all()}
     options = GraphOptions(
         meta=mode,
@@ -98,7 +105,15 @@ def _build_predictor(
     )
     present = {name: unit for name, unit in units.items() if unit is not None}
     root = _with_components(predictor.graph, source.nodes)
-    return Graph(root, present, options, name=predictor.name)
+    return ObservedGraph(
+        root,
+        present | observation.companions,
+        options,
+        name=predictor.name,
+        taps=observation.taps,
+        metrics=observation.server_metrics(),
+        collects=settings.access_log,
+    )
 
 
 def _is_local(resolved: Mapping[str, Resolution]) -> bool:
@@ -126,8 +141,10 @@ class _Units:
         ledger: Ledger,
         annotations: Mapping[str, str],
         merges: bool,
+        observation: Observation,
     ) -> None:
         self._merges = merges
+        self._observation = observation
         self._deployment = deployment
         self._predictor = predictor
         self._source = source
@@ -154,13 +171,16 @@ class _Units:
                     node=node.name,
                 )
             case Means.BUILT_IN if builtin.applies(node):
-                return builtin.build(node, random.Random())
+                return self._observation.followed(builtin.build(node, random.Random()))
             case Means.COMPONENT:
                 return self._component(node, found.target, {})
             case Means.PACKAGED:
                 located = servers.located(node, folder=self._file_folder, cache_dir=self._data_dir / _MODELS_FOLDER)
                 return self._component(node, located.target, located.arguments)
-        return Measured(remote.build(self._addressed(node, found), self._remote), self._ledger)
+        return self._observed(node, remote.build(self._addressed(node, found), self._remote))
+
+    def _observed(self, node: spec.Node, unit: PredictiveUnit) -> PredictiveUnit:
+        return self._observation.node(node, unit, _image(self._predictor, node.name))
 
     def _addressed(self, node: spec.Node, found: Resolution) -> spec.Node:
         if node.name not in self._source.nodes:
@@ -173,7 +193,7 @@ class _Units:
         )
         arguments = {**arguments, **given}
         make = functools.partial(self._construct, node, target, arguments)
-        return Measured(self.wrapped(node, make, target), self._ledger)
+        return self._observed(node, self.wrapped(node, make, target))
 
     def _construct(self, node: spec.Node, target: str, arguments: Mapping[str, Any]) -> object:
         made = components.construct_target(target, arguments, self._file_folder.resolve())
@@ -228,17 +248,33 @@ def assemble(
     predictor = deployment.predictors[0]
     resolved = resolution.resolve(predictor, deployment, {})
     mode = meta_mode("", all_local=_is_local(resolved))
-    factory = _Units(deployment, predictor, source, settings, ledger or MemoryLedger(), {}, mode is MetaMode.MERGE)
+    ledger = ledger or MemoryLedger()
+    observation = _observation(deployment, predictor, settings, ledger)
+    merges = mode is MetaMode.MERGE
+    factory = _Units(deployment, predictor, source, settings, ledger, {}, merges, observation)
     makers = flow.makers
     units: dict[str, PredictiveUnit] = {}
     for node in predictor.graph.walk_all():
         given = flow.units.get(node.name)
         unit = given if isinstance(given, PredictiveUnit) else None
         if unit is None and node.name in makers:
-            unit = factory.wrapped(node, makers[node.name], node.name)
+            unit = observation.followed(factory.wrapped(node, makers[node.name], node.name))
         if unit is None:
             unit = factory(node, resolved[node.name])
         if unit is not None:
             units[node.name] = unit
     tree = _with_components(predictor.graph, {each: each for each in flow.units})
-    return Graph(tree, units, GraphOptions(meta=mode), name=name)
+    parts = units | observation.companions
+    return Graph(tree, parts, GraphOptions(meta=mode), name=name, taps=observation.taps)
+
+
+def _observation(
+    deployment: spec.Deployment, predictor: spec.Predictor, settings: Settings, ledger: Ledger
+) -> Observation:
+    """What watches a graph made in Python, which nobody else starts tracing for."""
+    if not settings.tracing:
+        return Observation(deployment, predictor, settings, ledger)
+    tracing = Tracing(TracingOptions.of(settings, deployment.name or predictor.graph.name))
+    observation = Observation(deployment, predictor, settings, ledger, tracing)
+    observation.accompany("tracing", tracing.start, tracing.stop)
+    return observation

@@ -1,0 +1,187 @@
+"""How the graph of one predictor is watched: its metrics, payload log, trace spans and node times.
+
+unit ─▶ TracedNode( TimedNode( MeasuredNode( unit )))        each only where it is asked for
+Graph ─▶ MeasuredGraph( CollectsTimes( Graph ))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+from infergraph.assembly.payload_post import PayloadPost
+from infergraph.errors import MethodMissing
+from infergraph.graph import remote, spec
+from infergraph.graph.executor import Graph
+from infergraph.graph.protocols import Protocol, method_path
+from infergraph.graph.taps import Tap, sink_url
+from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.observe.ledger import Ledger
+from infergraph.observe.node_times import TimedNode, collect_node_times
+from infergraph.observe.orchestrator import MeasuredNode, ServerMetrics, Spot, split_image
+from infergraph.observe.payload_events import Origin
+from infergraph.observe.payloads import PayloadLog, PayloadLogOptions
+from infergraph.observe.tracing import Tracing
+from infergraph.settings import Settings
+from infergraph.wire.json_codec import JsonOptions
+
+_LOGGED = frozenset({"all", "request", "response"})
+
+
+class Companion(PredictiveUnit):
+    """Something that is started and stopped with a graph, as its units are, and is never asked anything."""
+
+    def __init__(self, name: str, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
+        self.name = name
+        self._start = start
+        self._stop = stop
+
+    async def start(self) -> None:
+        """Start it."""
+        await self._start()
+
+    async def stop(self) -> None:
+        """Stop it."""
+        await self._stop()
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """Nothing: MethodMissing."""
+        raise MethodMissing(f"{self.name} answers nothing")
+
+    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+        """Its name."""
+        return {"name": self.name}
+
+
+class ObservedGraph(Graph):
+    """A graph that counts what it is asked, under the names of Seldon's orchestrator.
+
+    A cancelled request is not counted: nobody was answered.
+
+    Args:
+        collects: whether the times of nodes are collected for access lines.
+    """
+
+    def __init__(self, *parts: Any, metrics: ServerMetrics, collects: bool, **named: Any) -> None:
+        super().__init__(*parts, **named)
+        self._metrics = metrics
+        self._collects = collects
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """The graph's answer, counted."""
+        begin = perf_counter()
+        if self._collects:
+            collect_node_times()
+        try:
+            answer = await super().answer(method, request, context)
+        except Exception as error:
+            self._metrics.failed(method, context.transport, error, perf_counter() - begin)
+            raise
+        self._metrics.answered(method, context.transport, perf_counter() - begin)
+        return answer
+
+    async def status(self, node: str, context: Context) -> Message:
+        """The account of one node, counted."""
+        return await self._metrics.got("status", super().status(node, context))
+
+    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+        """The metadata of the graph or of one node; counted as a GET, since nobody says how it was asked for."""
+        return await self._metrics.got("metadata", super().metadata(node))
+
+
+class Observation:
+    """What watches one predictor.
+
+    `taps` are those of all nodes with a logger; `companions` must be started and stopped with the graph.
+
+    Args:
+        tracing: where traces are asked for; None to leave them.
+    Raises: GraphError for a logger whose address is none.
+    """
+
+    def __init__(
+        self,
+        deployment: spec.Deployment,
+        predictor: spec.Predictor,
+        settings: Settings,
+        ledger: Ledger,
+        tracing: Tracing | None = None,
+    ) -> None:
+        self._protocol = Protocol.named(deployment.protocol)
+        self._deployment = deployment
+        self._predictor = predictor
+        self._settings = settings
+        self._ledger = ledger
+        self._tracing = tracing
+        self._version = predictor.annotations.get("version") or predictor.labels.get("version", "")
+        self.companions: dict[str, PredictiveUnit] = {}
+        self.taps = self._open_log()
+
+    def node(self, node: spec.Node, unit: PredictiveUnit, image: str) -> PredictiveUnit:
+        """The unit of a node that is a component or elsewhere, measured.
+
+        Args:
+            image: of its container; empty for none.
+        """
+        spot = Spot(self._deployment.name, self._predictor.name, self._version, node.name, *split_image(image))
+        paths = {method: method_path(self._protocol, method, node.name) for method in Method}
+        measured = MeasuredNode(unit, self._ledger, spot, paths, _speaks(unit))
+        return self.followed(measured, is_remote=_is_remote(unit))
+
+    def followed(self, unit: PredictiveUnit, *, is_remote: bool = False) -> PredictiveUnit:
+        """The unit with its times and spans, where those are asked for; else itself."""
+        if self._settings.access_log:
+            unit = TimedNode(unit)
+        return unit if self._tracing is None else self._tracing.node(unit, remote=is_remote)
+
+    def server_metrics(self) -> ServerMetrics:
+        """The account of what the graph is asked from outside."""
+        return ServerMetrics(self._ledger, Spot(self._deployment.name, self._predictor.name, self._version))
+
+    def _open_log(self) -> dict[str, Tap]:
+        nodes = [node for node in self._predictor.graph.walk_all() if node.logger and node.logger.mode in _LOGGED]
+        if not nodes:
+            return {}
+        post = PayloadPost()
+        log = self._log(post)
+
+        async def stop() -> None:
+            await log.stop()
+            post.close()
+
+        self.accompany("payload log", log.start, stop)
+        return {node.name: log.node(node.name, sink_url(node, self._settings.payload_log_url)) for node in nodes}
+
+    def accompany(self, name: str, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
+        """Let something be started and stopped with the graph."""
+        self.companions[f"\0{name}"] = Companion(name, start, stop)  # no node has such a name
+
+    def _log(self, post: PayloadPost) -> PayloadLog:
+        settings = self._settings
+        origin = Origin(
+            source=f"http://{settings.host}:{settings.http_port}/",
+            deployment=self._deployment.name,
+            namespace=self._deployment.namespace,
+            predictor=self._predictor.name,
+            protocol=self._protocol.value,
+            json=JsonOptions(nan=settings.nan, sort_keys=settings.json_sort_keys, ascii=settings.json_ascii),
+        )
+        options = PayloadLogOptions(
+            share=settings.payload_log_share,
+            queue_limit=settings.payload_log_queue_limit,
+            queue_limit_bytes=settings.payload_log_queue_limit_bytes,
+            senders=settings.payload_log_senders,
+        )
+        return PayloadLog(post, origin, self._ledger, options)
+
+
+def _is_remote(unit: PredictiveUnit) -> bool:
+    return isinstance(unit, remote.RestUnit | remote.GrpcUnit | remote.EitherUnit)
+
+
+def _speaks(unit: PredictiveUnit) -> Transport | None:
+    """The one protocol that a node is called by; None where that is the request's."""
+    if isinstance(unit, remote.RestUnit):
+        return Transport.REST
+    return Transport.GRPC if isinstance(unit, remote.GrpcUnit) else None

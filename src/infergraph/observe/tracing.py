@@ -1,0 +1,274 @@
+"""Trace spans by OpenTelemetry: one for each request, one below it for each call of a node.
+
+    traceparent in ─▶ Traced ─▶ … graph … ─▶ TracedNode ─▶ unit        (remote: traceparent out)
+
+Nothing of OpenTelemetry is imported, and no unit stands in the way, unless tracing is on.
+Source: W3C Trace Context, section 3; the orchestrator specification, section 26.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from infergraph.errors import Fault, MissingExtra
+from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
+from infergraph.settings import Settings
+
+if TYPE_CHECKING:
+    from opentelemetry.propagators.textmap import TextMapPropagator
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import SpanKind, Tracer
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+JAEGER_OTLP_PORT = 4318
+FLUSH_S = 3.0
+_PACKAGES = {
+    "opentelemetry.sdk": "opentelemetry-sdk",
+    "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",
+}
+
+
+class TracingOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Where spans go.
+
+    Args:
+        service: the name that they go by, unless OTEL_SERVICE_NAME is set.
+        endpoint: the collector's whole address; empty: see `jaeger_host`.
+        jaeger_host: takes OTLP at port 4318; used where neither `endpoint` nor OTEL_EXPORTER_OTLP_ENDPOINT says more.
+            With neither, the SDK's own variables and defaults count.
+    """
+
+    service: str
+    endpoint: str = ""
+    jaeger_host: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings, service: str) -> TracingOptions:
+        """Those of the settings."""
+        return cls(service=service, endpoint=settings.tracing_endpoint, jaeger_host=settings.jaeger_host)
+
+    def address(self, environment: Mapping[str, str]) -> str | None:
+        """The collector's address; None to leave it to the SDK."""
+        if self.endpoint:
+            return self.endpoint
+        if self.jaeger_host and not environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+            return f"http://{self.jaeger_host}:{JAEGER_OTLP_PORT}/v1/traces"
+        return None
+
+
+class Tracing:
+    """The tracer of one process.
+
+    A tracer provider that is there already, such as `opentelemetry-instrument` makes, is used as it is; else one is
+    made and made known, so that spans of the user's own code join the request's.
+
+    Raises: MissingExtra without the packages.
+    """
+
+    def __init__(self, options: TracingOptions) -> None:
+        for module, package in _PACKAGES.items():
+            if not _is_there(module):
+                raise MissingExtra.of(package, "otel", "tracing")
+        self._options = options
+        self._own: TracerProvider | None = None
+        self._api: _Api | None = None
+
+    async def start(self) -> None:
+        """Begin to trace. Idempotent."""
+        from opentelemetry import context, propagate, trace
+
+        if self._api is not None:
+            return
+        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            self._own = provider_for(self._options)
+            trace.set_tracer_provider(self._own)
+        self._api = _Api(trace.get_tracer("infergraph"), propagate.get_global_textmap(), trace, context)
+
+    async def stop(self) -> None:
+        """Send what is left, for at most FLUSH_S seconds. Idempotent."""
+        own, self._own = self._own, None
+        if own is None:
+            return
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def shut_down() -> None:
+            own.shutdown()
+            with suppress(RuntimeError):  # nobody waits any more
+                loop.call_soon_threadsafe(done.set)
+
+        # A daemon, since the exporter waits for a collector that is down for longer than we would.
+        threading.Thread(target=shut_down, daemon=True, name="tracing-shutdown").start()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await done.wait()
+
+    def served(self, unit: PredictiveUnit) -> Traced:
+        """The unit with a span around each request."""
+        return Traced(unit, self)
+
+    def node(self, unit: PredictiveUnit, *, remote: bool) -> TracedNode:
+        """A node's unit with a span around each call; a remote one is told of it."""
+        return TracedNode(unit, self, remote)
+
+    @contextmanager
+    def server_span(self, name: str, headers: Headers, attributes: Mapping[str, str]) -> Iterator[None]:
+        """A span for a request that came with these headers, below the caller's span if they name one."""
+        api = self._started
+        token = api.context.attach(api.propagator.extract(headers, getter=_HEADERS))
+        try:
+            with self._span(name, api.trace.SpanKind.SERVER, attributes):
+                yield
+        finally:
+            api.context.detach(token)
+
+    @contextmanager
+    def node_span(self, name: str, remote: bool, attributes: Mapping[str, str]) -> Iterator[None]:
+        """A span for the call of a node."""
+        kinds = self._started.trace.SpanKind
+        with self._span(name, kinds.CLIENT if remote else kinds.INTERNAL, attributes):
+            yield
+
+    def told(self, context: Context) -> Context:
+        """The context with the current span in its headers, in place of what the caller sent."""
+        propagator = self._started.propagator
+        carrier: dict[str, str] = {}
+        propagator.inject(carrier)
+        replaced = {name.lower().encode() for name in propagator.fields}
+        headers = [header for header in context.headers if header[0] not in replaced]
+        headers += [(name.lower().encode(), value.encode()) for name, value in carrier.items()]
+        return Context(context.transport, headers, context.puid, context.deadline, context.model)
+
+    @property
+    def _started(self) -> _Api:
+        assert self._api is not None, "tracing starts before the first request"
+        return self._api
+
+    @contextmanager
+    def _span(self, name: str, kind: SpanKind, attributes: Mapping[str, str]) -> Iterator[None]:
+        """A span around what is done within; errors are noted on it."""
+        api = self._started
+        with api.tracer.start_as_current_span(
+            name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                yield
+            except Fault as fault:
+                span.set_attribute("infergraph.reason", fault.reason)
+                if fault.node:
+                    span.set_attribute("infergraph.node", fault.node)
+                span.set_status(api.trace.Status(api.trace.StatusCode.ERROR, fault.text))
+                raise
+            except Exception as error:
+                span.record_exception(error)
+                text = f"{type(error).__name__}: {error}"
+                span.set_status(api.trace.Status(api.trace.StatusCode.ERROR, text))
+                raise
+
+
+class _Api(NamedTuple):
+    """What is used of OpenTelemetry, once it is imported."""
+
+    tracer: Tracer
+    propagator: TextMapPropagator
+    trace: ModuleType
+    context: ModuleType
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a package above it is missing
+        return False
+
+
+def provider_for(options: TracingOptions) -> TracerProvider:
+    """A provider that sends spans by OTLP over HTTP, in batches, from a thread of its own."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    resource = Resource.create()
+    if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: options.service}))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=options.address(os.environ))))
+    return provider
+
+
+class Traced(Around):
+    """What is served, with a span around each request, below the caller's if it sent one."""
+
+    def __init__(self, unit: PredictiveUnit, tracing: Tracing) -> None:
+        super().__init__(unit)
+        self._tracing = tracing
+
+    @property
+    def protocol(self) -> str:
+        """What a graph's front speaks."""
+        return str(getattr(self.unit, "protocol", "seldon"))
+
+    @property
+    def user_object(self) -> Any:
+        """A component's own object; None where there is none."""
+        return getattr(self.unit, "user_object", None)
+
+    async def start(self) -> None:
+        """Begin to trace, then start the unit."""
+        await self._tracing.start()
+        await super().start()
+
+    async def stop(self) -> None:
+        """Stop the unit, then send what is left of the traces."""
+        await super().stop()
+        await self._tracing.stop()
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """What the unit answers."""
+        attributes = {"infergraph.unit": self.name, "infergraph.transport": context.transport.value}
+        if context.puid:
+            attributes["seldon.puid"] = context.puid
+        with self._tracing.server_span(method.value, context.headers, attributes):
+            return await self.unit.answer(method, request, context)
+
+
+class TracedNode(Around):
+    """A node's unit, with a span around each call."""
+
+    def __init__(self, unit: PredictiveUnit, tracing: Tracing, remote: bool) -> None:
+        super().__init__(unit)
+        self._tracing = tracing
+        self._remote = remote
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """What the unit answers; a remote one is asked with the span's own `traceparent`."""
+        tracing = self._tracing
+        attributes = {"infergraph.unit": self.name, "infergraph.method": method.value}
+        with tracing.node_span(f"{self.name} {method.value}", self._remote, attributes):
+            return await self.unit.answer(method, request, tracing.told(context) if self._remote else context)
+
+
+class _Headers:
+    """Reads a request's headers for a propagator."""
+
+    def get(self, carrier: Headers, key: str) -> list[str] | None:
+        """All values of a name; None without one."""
+        name = key.lower().encode()
+        return [value.decode("latin-1") for each, value in carrier if each == name] or None
+
+    def keys(self, carrier: Headers) -> list[str]:
+        """All names."""
+        return [name.decode("latin-1") for name, _ in carrier]
+
+
+_HEADERS: Any = _Headers()
