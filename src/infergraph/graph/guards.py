@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from infergraph.errors import ComponentError, DeadlinePassed, Fault, MethodMissing, PayloadError, RemoteError
 from infergraph.graph.spec import Node
-from infergraph.message import Context, Message, Method, PredictiveUnit, Request
+from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
 
 _log = logging.getLogger("infergraph.graph")
 
@@ -36,42 +35,6 @@ def failed(fault: Fault) -> bool:
         return False
     status = fault.status if isinstance(fault, RemoteError | ComponentError) else None
     return status is None or status >= 500 or status < 400 or status in _WORTH_ANOTHER_TRY
-
-
-class Around(PredictiveUnit):
-    """A unit around a unit that passes everything on; subclasses change `answer`."""
-
-    def __init__(self, unit: PredictiveUnit) -> None:
-        self.name = unit.name
-        self.unit = unit
-
-    async def start(self) -> None:
-        """Start the unit within."""
-        await self.unit.start()
-
-    async def stop(self) -> None:
-        """Stop the unit within."""
-        await self.unit.stop()
-
-    async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """What the unit within answers."""
-        return await self.unit.answer(method, request, context)
-
-    async def ready(self) -> bool:
-        """Whether the unit within is."""
-        return await self.unit.ready()
-
-    async def health(self, context: Context) -> Message:
-        """The account of the unit within."""
-        return await self.unit.health(context)
-
-    async def status(self, node: str, context: Context) -> Message:
-        """The account of one node of the unit within."""
-        return await self.unit.status(node, context)
-
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
-        """The metadata of the unit within."""
-        return await self.unit.metadata(node)
 
 
 class Timed(Around):

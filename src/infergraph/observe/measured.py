@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from time import perf_counter
-from typing import Any
 
-from infergraph.message import Context, Message, Method, PredictiveUnit, Request
+from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
 from infergraph.observe.ledger import Bounds, Cells, Histogram, Ledger
 
 
-class Measured(PredictiveUnit):
+class Measured(Around):
     """`unit`, with the seconds of each answer in `infergraph_unit_seconds` and its state in `infergraph_unit_loaded`.
 
     What it could not answer is counted in `infergraph_unit_faults`.
@@ -21,8 +19,7 @@ class Measured(PredictiveUnit):
     """
 
     def __init__(self, unit: PredictiveUnit, ledger: Ledger) -> None:
-        self.name = unit.name
-        self._unit = unit
+        super().__init__(unit)
         self._ledger = ledger
         self._seconds: dict[Method, Histogram] = {}
         self._faults: dict[Method, Cells] = {}
@@ -31,18 +28,14 @@ class Measured(PredictiveUnit):
         """Start the unit and note that it is loaded."""
         loaded = self._ledger.live("infergraph_unit_loaded", "Workers that have loaded the unit.", {"unit": self.name})
         loaded[0] = 0.0
-        await self._unit.start()
+        await self.unit.start()
         loaded[0] = 1.0
-
-    async def stop(self) -> None:
-        """Stop the unit."""
-        await self._unit.stop()
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The unit's answer, timed whether it succeeds or not."""
         begin = perf_counter()
         try:
-            return await self._unit.answer(method, request, context)
+            return await self.unit.answer(method, request, context)
         except Exception:
             self._count_fault(method)
             raise
@@ -67,19 +60,3 @@ class Measured(PredictiveUnit):
             faults = self._ledger.counter("infergraph_unit_faults", "Requests a unit could not answer.", labels)
             self._faults[method] = faults
         faults[0] += 1.0
-
-    async def ready(self) -> bool:
-        """Whether the unit is ready."""
-        return await self._unit.ready()
-
-    async def health(self, context: Context) -> Message:
-        """The unit's own account."""
-        return await self._unit.health(context)
-
-    async def status(self, node: str, context: Context) -> Message:
-        """The unit's account of one of its nodes."""
-        return await self._unit.status(node, context)
-
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
-        """The unit's metadata."""
-        return await self._unit.metadata(node)

@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute
 from infergraph import assembly, compat
 from infergraph.console.scene import component_scene
 from infergraph.errors import MissingExtra, NotReady
-from infergraph.message import Context, Message, Method, PredictiveUnit, Request
+from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
 from infergraph.serving import console, custom_service, documents, openapi, pages, tasks
@@ -45,51 +45,47 @@ Stop: TypeAlias = Callable[[float], Awaitable[None]]
 """Closes one port: takes no new requests, finishes those in work within so many seconds."""
 
 
-class Door(PredictiveUnit):
+class Door(Around):
     """The unit behind a door that opens when it is loaded."""
 
     def __init__(self, unit: PredictiveUnit) -> None:
-        self.name = unit.name
-        self._unit = unit
+        super().__init__(unit)
         self.is_open = False
 
     async def start(self) -> None:
         """Start the unit, then open."""
-        await self._unit.start()
+        await self.unit.start()
         self.is_open = True
 
     async def stop(self) -> None:
         """Close, then stop the unit."""
         self.is_open = False
-        await self._unit.stop()
+        await self.unit.stop()
+
+    def _enter(self) -> PredictiveUnit:
+        if not self.is_open:
+            raise NotReady(f"{self.name} is not loaded yet")
+        return self.unit
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The unit's answer; NotReady before it is loaded."""
-        if not self.is_open:
-            raise NotReady(f"{self.name} is not loaded yet")
-        return await self._unit.answer(method, request, context)
+        return await self._enter().answer(method, request, context)
 
     async def ready(self) -> bool:
         """Whether the door is open and the unit ready."""
-        return self.is_open and await self._unit.ready()
+        return self.is_open and await self.unit.ready()
 
     async def health(self, context: Context) -> Message:
         """The unit's own account; NotReady before it is loaded."""
-        if not self.is_open:
-            raise NotReady(f"{self.name} is not loaded yet")
-        return await self._unit.health(context)
+        return await self._enter().health(context)
 
     async def status(self, node: str, context: Context) -> Message:
         """The health of a node; NotReady before the unit is loaded."""
-        if not self.is_open:
-            raise NotReady(f"{self.name} is not loaded yet")
-        return await self._unit.status(node, context)
+        return await self._enter().status(node, context)
 
     async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
         """The unit's metadata; NotReady before it is loaded."""
-        if not self.is_open:
-            raise NotReady(f"{self.name} is not loaded yet")
-        return await self._unit.metadata(node)
+        return await self._enter().metadata(node)
 
 
 class _Quiet(uvicorn.Server):
