@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint soak bench clean
+.PHONY: install demo test lint soak bench docs clean
 
 install: $(VENV)/.installed
 
@@ -47,6 +47,11 @@ soak: $(VENV)/.test
 
 bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks.run
+
+# The site, in site/: open site/index.html; no network is needed to read it.
+docs: $(VENV)/.test
+	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs site
 
 clean:
 	rm -rf $(VENV)

@@ -1,5 +1,10 @@
 """How Sphinx makes the site of these pages: `make docs`. Everything it needs is in the folder it writes."""
 
+import re
+from typing import Any
+
+from pygments.lexers import JsonLexer
+
 from infergraph import __version__
 
 project = "infergraph"
@@ -17,4 +22,16 @@ html_theme = "furo"
 html_title = "infergraph"
 html_show_sourcelink = False
 html_copy_source = False
-html_extra_path = ["assets/grafana.json"]
+
+_OUTSIDE = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+(?:examples|benchmarks)/[^)#]+)\)")
+
+
+def _carry_outside_files(app: Any, page: str, source: list[str]) -> None:
+    """Files of the checkout that are no pages of the site come with it, as downloads."""
+    source[0] = _OUTSIDE.sub(r"{download}`\1 <\2>`", source[0])
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.add_lexer("jsonl", JsonLexer)
+    app.connect("source-read", _carry_outside_files)

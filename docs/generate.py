@@ -27,7 +27,7 @@ from infergraph.cli import microservice, options
 from infergraph.cli.commands import MODULES
 from infergraph.errors import Fault
 from infergraph.message import Method
-from infergraph.serving import answers, documents, grpc, tasks
+from infergraph.serving import answers, grpc, tasks
 from infergraph.serving.http import Paths
 from infergraph.serving.rest import Rest, RestOptions
 from infergraph.serving.task_paths import TaskPaths
@@ -96,6 +96,14 @@ _ROUTES = """# Routes
 What a server answers at. `/docs` of a running server shows the same for what it serves, from `/openapi.json`.
 """
 
+_ASKING = {
+    Method.PREDICT: "ask for a prediction",
+    Method.TRANSFORM_INPUT: "transform an input",
+    Method.TRANSFORM_OUTPUT: "transform an output",
+    Method.ROUTE: "choose a child: its number, -1 for all, -2 for none",
+    Method.AGGREGATE: "combine several messages into one",
+    Method.SEND_FEEDBACK: "reward an answer",
+}
 _OTHER = {
     "live": "200 while the process runs",
     "ready": "200 when requests would be answered, else 503",
@@ -157,7 +165,7 @@ def _readable(pattern: str) -> str:
 def _meaning(name: str) -> str:
     if name in _OTHER:
         return _OTHER[name]
-    return documents._SUMMARIES[Method(name)].split(":")[0]
+    return _ASKING[Method(name)]
 
 
 def _task_routes(route: TaskPaths) -> Iterator[tuple[str, str, Callable[..., Any]]]:
@@ -174,7 +182,7 @@ def _pages() -> Rows:
 
 def _calls() -> Rows:
     for call, method in grpc.ASKING.items():
-        yield f"`{call}`", documents._SUMMARIES[method].split(":")[0]
+        yield f"`{call}`", _ASKING[method]
     for call in ("Model/Metadata", "Seldon/ModelMetadata", "Seldon/GraphMetadata"):
         yield f"`{call}`", "the metadata of a component, of a node, of a graph"
 
@@ -296,10 +304,13 @@ error, so that a pipe holds data alone. `NO_COLOR` turns colours off.
 | code | means |
 |---|---|
 | 0 | done; a server that was told to stop has answered everything first |
-| 1 | the command ran, and what it found or did is not well (its text says what) |
+| 1 | it ran, and what it found or did is not well; its text says what |
 | 2 | it could not start: an unknown option, a setting, a graph, a target that cannot be found; one line says which |
-| 3 | `load()` of the component raised, or its workers die again and again; the traceback is in the log |
-| 255 | `infergraph microservice` only: an unknown argument, as in the original |
+| 3 | `serve`, `microservice`: `load()` of the component raised; the traceback is in the log |
+| 3 | commands that ask a server: nobody can be reached, or it is not ready |
+| 4 | commands that ask a server: no answer in time |
+| 130 | interrupted with Ctrl-C |
+| 255 | `microservice`: an unknown argument, as in the original |
 
 ## Shell completion
 
@@ -326,6 +337,7 @@ def _commands(before: str, program: typer.Typer, wanted: str = "") -> Iterator[s
         name = command.name or function.__name__
         if wanted in ("", name):
             yield from _command(f"{before} {name}", function)
+            yield f"\n{command.epilog}\n" if command.epilog else ""
     for group in program.registered_groups:
         if wanted in ("", group.name) and group.typer_instance is not None:
             yield f"\n## {before} {group.name}\n\n{group.typer_instance.info.help}\n"
@@ -337,10 +349,17 @@ def _command(name: str, function: Callable[..., Any]) -> Iterator[str]:
     if function is microservice.microservice:
         yield "\n" + table(("argument or option", "meaning"), _originals_options())
         return
-    of_settings = {row.name for row in settings.describe()}
     parameters = inspect.signature(function, eval_str=True).parameters
-    if of_settings & parameters.keys():
+    every = [row.name for row in settings.describe()]
+    # `options.with_settings` makes them, keyword-only; another command may use a setting's name for something else.
+    of_settings = [
+        name for name in every if name in parameters and parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    if of_settings == every:
         yield "\nEvery [setting](settings.md) is an option as well.\n"
+    elif of_settings:
+        named = ", ".join(f"`{name}`" for name in of_settings)
+        yield f"\nThese [settings](settings.md) are options as well: {named}.\n"
     shown = [parameter for each, parameter in parameters.items() if each not in of_settings]
     rows = [_parameter(parameter) for parameter in shown if get_origin(parameter.annotation) is Annotated]
     if rows:

@@ -8,10 +8,11 @@ The conventions, all visible on the page:
 - `bash` runs. `infergraph serve …` stays up until another server wants its ports, or the page ends; then it must end
   with exit code 0. Commands that change the machine (pip, docker, …) are not run; what they name must exist.
 - `python` runs; the blocks of a page share their variables.
-- `json`, `jsonl` or `text` right behind one of these is what it prints. `…` stands for anything.
+- `json`, `jsonl` or `text` right behind one of these is what it prints. `…` stands for anything. Where nothing is
+  shown, a curl that is answered with an error is a failure.
 - `json` and `yaml` elsewhere must be readable, and `text` elsewhere is a picture. Any other language is refused.
 
-Ports are replaced by free ones, in what is run and in what is expected.
+Ports are replaced by free ones, in what is run and in what is expected, and `--host 0.0.0.0` by 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def blocks_of(text: str) -> Iterator[Block]:
     end = 0
     for found in _FENCE.finditer(text):
         is_next = end > 0 and not text[end : found.start()].strip()
-        yield Block(found["language"], found["text"], text.count("\n", 0, found.start()) + 2, is_next)
+        if not found["language"].startswith("{"):  # what Sphinx makes of it is no code
+            yield Block(found["language"], found["text"], text.count("\n", 0, found.start()) + 2, is_next)
         end = found.end()
 
 
@@ -142,16 +144,18 @@ class Page:
 
     Args:
         text: of the page, in Markdown.
+        at: the folder of the checkout at which its reader begins; only examples have one of their own.
     """
 
-    def __init__(self, text: str, folder: Path) -> None:
+    def __init__(self, text: str, folder: Path, at: str = "") -> None:
         self._blocks = list(blocks_of(text))
-        self._folder = self._place = folder
+        self._folder, self._place = folder, folder / at
         said = {int(port) for block in self._blocks for port in _PORT_OPTION.findall(block.text)} - {0}
         wanted = sorted(said | set(_DEFAULT_PORTS))
         self._ports = dict(zip(wanted, free_ports(len(wanted)), strict=True))
         self._servers: list[_Server] = []
         self._python: _Python | None = None
+        self._shows_output = False
         http, grpc, metrics = (str(self._ports[port]) for port in _DEFAULT_PORTS)
         self._environment = clean_environment(
             PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -160,7 +164,7 @@ class Page:
             INFERGRAPH_METRICS_PORT=metrics,
             COLUMNS="200",
         )
-        if "examples/" in text:
+        if "examples/" in text + at:
             self._copy_examples()
 
     def _copy_examples(self) -> None:
@@ -174,7 +178,8 @@ class Page:
         """Run every block in order. Raises: Wrong, with the line of the block."""
         printed: str | None = None
         try:
-            for block in self._blocks:
+            for block, after in zip(self._blocks, [*self._blocks[1:], None], strict=True):
+                self._shows_output = after is not None and after.is_next and after.language in _OUTPUTS
                 try:
                     printed = self._step(block, printed)
                 except (Wrong, yaml.YAMLError, json.JSONDecodeError) as wrong:
@@ -186,7 +191,7 @@ class Page:
 
     def _step(self, block: Block, printed: str | None) -> str | None:
         """Run one block; what it printed, if it is one that prints."""
-        text = self._with_free_ports(block.text)
+        text = self._with_free_ports(block.text).replace("--host 0.0.0.0", "--host 127.0.0.1")
         named = _FILE.match(text)
         if named:
             self._write(block, named["name"], text)
@@ -242,7 +247,10 @@ class Page:
         if not any(line.strip() for line in lines):
             return ""
         left = self._folder / ".left-at"
-        script = f"trap 'pwd > {shlex.quote(str(left))}' EXIT\n" + "\n".join(lines)
+        script = f"trap 'pwd > {shlex.quote(str(left))}' EXIT\n"
+        if not self._shows_output:  # an error answer is welcome only where the page shows it
+            script += 'curl() { command curl --fail-with-body "$@"; }\n'
+        script += "\n".join(lines)
         ended = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", script],
             cwd=self._place,

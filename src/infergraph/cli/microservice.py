@@ -22,6 +22,19 @@ from infergraph.settings import read_bool
 EXIT_UNKNOWN_ARGUMENT = 255
 _SERVICE_TYPES = ("MODEL", "ROUTER", "TRANSFORMER", "COMBINER", "OUTPUT_TRANSFORMER", "OUTLIER_DETECTOR")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_NO_EFFECT = "taken, without effect"
+_NUMBERS = {
+    "workers": "processes; each serves REST and gRPC",
+    "threads": "threads of a worker",
+    "max-requests": "replace a worker after so many",
+    "max-requests-jitter": "up to so many more, at random",
+    "keepalive": "seconds an idle connection is kept",
+    "http-port": "REST (default 9000)",
+    "grpc-port": "gRPC (default 5000)",
+    "metrics-port": "metrics (default 6000)",
+    "grpc-workers": "0 for no gRPC; otherwise as --workers says",
+    "grpc-threads": "the larger of this and --threads counts",
+}
 DEFAULTS: dict[str, Any] = {"host": "0.0.0.0", "tasks": False, "keepalive_s": 75.0}
 """Settings whose defaults differ from those of `serve`."""
 
@@ -33,7 +46,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def microservice(context: typer.Context) -> None:
-    """Serve with the flags and environment of seldon-core-microservice, for existing images and manifests."""
+    """Serve with the flags and environment of seldon-core-microservice, for existing images and manifests.
+
+    Example: infergraph microservice MyModel --service-type MODEL
+    """
     run(context.args, os.environ)
 
 
@@ -41,21 +57,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="infergraph microservice",
         description="Serve a component with the flags and environment of seldon-core-microservice.",
+        epilog="Example: infergraph microservice MyModel --service-type MODEL --workers 2",
     )
     parser.add_argument("interface_name", help="MyModel (class MyModel of module MyModel) or package.module.Class")
-    parser.add_argument("--service-type", choices=_SERVICE_TYPES, default="MODEL")
+    parser.add_argument(
+        "--service-type", choices=_SERVICE_TYPES, default="MODEL", help="taken; all methods are served whichever it is"
+    )
     parser.add_argument("--parameters", help="JSON list of {name, value, type}; beats PREDICTIVE_UNIT_PARAMETERS")
-    parser.add_argument("--log-level", choices=_LEVELS, default=None)
-    parser.add_argument("--debug", nargs="?", type=read_bool, const=True, default=None)
-    parser.add_argument("--tracing", nargs="?", type=_count, const=1, default=None)
-    parser.add_argument("--persistence", nargs="?", type=_count, const=1, default=0)
-    parser.add_argument("--access-log", nargs="?", type=read_bool, const=True, default=None)
-    parser.add_argument("--single-threaded", nargs="?", type=_count, const=1, default=None)
-    parser.add_argument("--pidfile", default=None)
-    for name in ("workers", "threads", "max-requests", "max-requests-jitter", "keepalive"):
-        parser.add_argument(f"--{name}", type=int, default=None)
-    for name in ("http-port", "grpc-port", "metrics-port", "grpc-workers", "grpc-threads"):
-        parser.add_argument(f"--{name}", type=int, default=None)
+    parser.add_argument("--log-level", choices=_LEVELS, default=None, help="SELDON_LOG_LEVEL beats it")
+    parser.add_argument("--debug", nargs="?", type=read_bool, const=True, default=None, help="log at DEBUG")
+    parser.add_argument("--tracing", nargs="?", type=_count, const=1, default=None, help=_NO_EFFECT)
+    parser.add_argument("--persistence", nargs="?", type=_count, const=1, default=0, help=_NO_EFFECT)
+    parser.add_argument("--access-log", nargs="?", type=read_bool, const=True, default=None, help="a line a request")
+    parser.add_argument("--single-threaded", nargs="?", type=_count, const=1, default=None, help="one thread a worker")
+    parser.add_argument("--pidfile", default=None, help=_NO_EFFECT)
+    for name, help in _NUMBERS.items():
+        parser.add_argument(f"--{name}", type=int, default=None, help=help)
     return parser
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from infergraph.cli.call import exit_code
-from infergraph.client import Client
+from infergraph.client import AsyncClient, Client
 from infergraph.client.task import SubmitOptions, Task
 from infergraph.errors import Fault, PayloadError, StartupFault
 from infergraph.settings import RowMode
@@ -106,7 +107,7 @@ def _upload(client: Client, file: str, said: SubmitOptions) -> Task:
 def _follow(client: Client, id: str, url: str, output: Path | None) -> None:
     """Watch a task to its end, and fetch its answers."""
     try:
-        last = _watch(client, id)
+        last = asyncio.run(_watch(url, id))
     except KeyboardInterrupt:
         more = f" -o {output}" if output is not None else ""
         typer.echo(
@@ -123,14 +124,16 @@ def _follow(client: Client, id: str, url: str, output: Path | None) -> None:
         typer.echo(id)
 
 
-def _watch(client: Client, id: str) -> Task:
+async def _watch(url: str, id: str) -> Task:
+    """Show a task until it has ended."""
     columns = (TextColumn("{task.description:9}"), BarColumn(), TextColumn("{task.fields[told]}"))
     last: Task | None = None
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("", total=None, told="")
-        for last in client.tasks.watch(id):
-            total = last.total if last.state != "waiting" else None
-            bars.update(bar, description=last.state, total=total, completed=last.done, told=progress_text(last))
+        async with AsyncClient(url) as client, aclosing(client.tasks.watch(id)) as seen:
+            async for last in seen:
+                total = last.total if last.state != "waiting" else None
+                bars.update(bar, description=last.state, total=total, completed=last.done, told=progress_text(last))
     assert last is not None
     return last
 
@@ -201,22 +204,36 @@ def show_list(
     limit: Annotated[int, typer.Option(metavar="N", help="At most so many.")] = 50,
     as_json: _AsJson = False,
 ) -> None:
-    """List tasks, newest first."""
+    """List tasks, newest first.
+
+    Example: infergraph tasks list --state running,waiting
+    """
     with _asking(url) as client:
         found = list(client.tasks.list(state=state, prefix=prefix, limit=limit))
     if as_json:
         typer.echo(orjson.dumps([msgspec.to_builtins(task) for task in found]).decode())
         return
+    rows = [(task.id, task.state, progress_text(task), _created(task)) for task in found]
+    if not sys.stdout.isatty():
+        for row in rows:
+            typer.echo("\t".join(row))
+        return
     table = Table("id", "state", "progress", "created", box=None, pad_edge=False)
-    for task in found:
-        created = task.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if task.created else ""
-        table.add_row(task.id, task.state, progress_text(task), created)
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
+
+
+def _created(task: Task) -> str:
+    return task.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if task.created else ""
 
 
 @tasks.command()
 def show(id: _Id, url: _Url = _HERE, as_json: _AsJson = False) -> None:
-    """Show everything about a task."""
+    """Show everything about a task.
+
+    Example: infergraph tasks show corpus-1 --json
+    """
     with _asking(url) as client:
         task = client.tasks.show(id)
     document = msgspec.to_builtins(task)
@@ -230,7 +247,10 @@ def show(id: _Id, url: _Url = _HERE, as_json: _AsJson = False) -> None:
 
 @tasks.command()
 def watch(id: _Id, url: _Url = _HERE, output: _Output = None) -> None:
-    """Watch a task to its end; with --output, fetch its answers then."""
+    """Watch a task to its end; with --output, fetch its answers then.
+
+    Example: infergraph tasks watch corpus-1 -o answers.jsonl
+    """
     with _asking(url) as client:
         _follow(client, id, url, output)
 
@@ -242,14 +262,20 @@ def results(
     output: _Output = None,
     partial: Annotated[bool, typer.Option("--partial", help="What there is so far will do.")] = False,
 ) -> None:
-    """Fetch the answers of a task."""
+    """Fetch the answers of a task.
+
+    Example: infergraph tasks results corpus-1 -o answers.jsonl
+    """
     with _asking(url) as client:
         client.tasks.download(id, output if output is not None else sys.stdout.buffer, partial=partial)
 
 
 @tasks.command()
 def errors(id: _Id, url: _Url = _HERE) -> None:
-    """Print the failed lines of a task, each with its number, its reason and the line."""
+    """Print the failed lines of a task, each with its number, its reason and the line.
+
+    Example: infergraph tasks errors corpus-1
+    """
     with _asking(url) as client:
         for row in client.tasks.errors(id):
             typer.echo(orjson.dumps(row).decode())
@@ -257,7 +283,10 @@ def errors(id: _Id, url: _Url = _HERE) -> None:
 
 @tasks.command()
 def cancel(id: _Id, url: _Url = _HERE) -> None:
-    """Stop a task; when this returns its work is dead."""
+    """Stop a task; when this returns its work is dead.
+
+    Example: infergraph tasks cancel corpus-1
+    """
     with _asking(url) as client:
         client.tasks.cancel(id)
     typer.echo(f"task {id} is stopped", err=True)
@@ -265,7 +294,10 @@ def cancel(id: _Id, url: _Url = _HERE) -> None:
 
 @tasks.command()
 def retry(id: _Id, url: _Url = _HERE) -> None:
-    """Work the failed lines of a task again."""
+    """Work the failed lines of a task again.
+
+    Example: infergraph tasks retry corpus-1
+    """
     with _asking(url) as client:
         client.tasks.retry(id)
     typer.echo(f"the failed lines of task {id} are worked again", err=True)
@@ -273,7 +305,10 @@ def retry(id: _Id, url: _Url = _HERE) -> None:
 
 @tasks.command()
 def delete(id: _Id, url: _Url = _HERE) -> None:
-    """Forget a task, whatever its state."""
+    """Forget a task, whatever its state.
+
+    Example: infergraph tasks delete corpus-1
+    """
     with _asking(url) as client:
         client.tasks.delete(id)
     typer.echo(f"task {id} is deleted", err=True)
@@ -286,7 +321,10 @@ def prune(
     ],
     url: _Url = _HERE,
 ) -> None:
-    """Forget tasks that ended long ago."""
+    """Forget tasks that ended long ago.
+
+    Example: infergraph tasks prune --older-than 7d
+    """
     with _asking(url) as client:
         try:
             seconds = read_duration(older_than)
