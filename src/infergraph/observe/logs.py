@@ -124,16 +124,25 @@ class HumanLines(logging.Formatter):
 
 
 def access(
-    transport: str, method: str, path: str, code: str, seconds: float, *, client: str = "", puid: str = ""
+    transport: str,
+    method: str,
+    path: str,
+    code: str,
+    seconds: float,
+    *,
+    client: str = "",
+    puid: str = "",
+    nodes: Mapping[str, float] | None = None,
 ) -> None:
-    """One line about one request, where `access_log` is on (ask `access_on()` once and spare the call)."""
-    logging.getLogger(ACCESS).info(
-        "%s %s %s",
-        method,
-        path,
-        code,
-        extra={"transport": transport, "ms": round(seconds * 1000, 3), "client": client, "puid": puid},
-    )
+    """One line about one request, where `access_log` is on (ask `access_on()` once and spare the call).
+
+    Args:
+        nodes: milliseconds by node of a graph.
+    """
+    fields = {"transport": transport, "ms": round(seconds * 1000, 3), "client": client, "puid": puid}
+    if nodes:
+        fields["nodes"] = dict(nodes)
+    logging.getLogger(ACCESS).info("%s %s %s", method, path, code, extra=fields)
 
 
 def access_on() -> bool:

@@ -201,7 +201,7 @@ class MeasuredNode(Measured):
         begin = perf_counter()
         grpc = (self._speaks or context.transport) is Transport.GRPC
         try:
-            answer = await self._unit.answer(method, request, context)
+            answer = await self.unit.answer(method, request, context)
         except BaseException as error:
             self._failed(method, grpc, error, perf_counter() - begin)
             raise

@@ -16,7 +16,10 @@ from typing import Any, NamedTuple, TypeAlias, overload
 from infergraph import errors
 from infergraph.errors import DeadlinePassed, Fault, MethodMissing, Overloaded, RemoteError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
+from infergraph.observe import logs
+from infergraph.observe.node_times import node_times
 from infergraph.serving.http import Accounting
+from infergraph.serving.ids import new_id
 from infergraph.wire import prediction, proto_codec
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
 
@@ -118,6 +121,7 @@ class Grpc:
         self._message_limit_bytes = message_limit_bytes
         self._concurrency_limit = concurrency_limit
         self._request_timeout_s = request_timeout_s
+        self._access = logs.access_on()
         self.in_flight = 0
         self.handlers: dict[str, tuple[str, Handler]] = self._table()
 
@@ -168,6 +172,8 @@ class Grpc:
         try:
             self._admit(payload)
             puid = next((str(value) for key, value in metadata if key == "seldon-puid"), "")
+            if not puid and self._is_graph and name != "metadata":
+                puid = new_id()
             answered = await self._within(handler, payload, _context(metadata, puid, remaining_s), remaining_s)
             sent = len(answered)
             return Answered(answered, (("seldon-puid", puid),) if puid else ())
@@ -185,6 +191,8 @@ class Grpc:
             self.in_flight -= 1
             seconds = time.perf_counter() - started
             self._accounting.finished(name, NAMES.get(code, str(code)), "grpc", seconds, len(payload), sent)
+            if self._access:
+                logs.access("grpc", "unary", path, NAMES.get(code, str(code)), seconds, puid=puid, nodes=node_times())
 
     def _admit(self, payload: bytes) -> None:
         if len(payload) > self._message_limit_bytes:

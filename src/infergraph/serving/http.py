@@ -20,6 +20,8 @@ from urllib.parse import quote
 import msgspec
 
 from infergraph.errors import DeadlinePassed, Fault, Overloaded, UploadTooLarge
+from infergraph.observe import logs
+from infergraph.observe.node_times import node_times
 from infergraph.serving import answers
 from infergraph.serving.answers import Answer
 from infergraph.serving.hangups import HangupWatch
@@ -192,7 +194,7 @@ class Http:
         self._other = other
         self._options = options
         self._accounting = accounting
-        self._access = logging.getLogger("infergraph.access") if options.access_log else None
+        self._access = options.access_log
         self._watch = HangupWatch()
         self.in_flight = 0
 
@@ -276,9 +278,21 @@ class Http:
         sent = 0 if answer is None else len(answer.body)
         received = int(exchange.headers.get(b"content-length", b"0") or 0)
         self._accounting.finished(endpoint.name, str(status), "rest", seconds, received, sent)
-        if self._access is not None:
-            path = quote(exchange.scope["path"])
-            self._access.info("%s %s %s %.1f ms", exchange.scope["method"], path, status, seconds * 1000)
+        if self._access:
+            self._write_access(exchange, status, seconds)
+
+    def _write_access(self, exchange: Exchange, status: int, seconds: float) -> None:
+        client = exchange.scope.get("client")
+        logs.access(
+            "rest",
+            exchange.scope["method"],
+            quote(exchange.scope["path"]),
+            str(status),
+            seconds,
+            client=client[0] if client else "",
+            puid=exchange.puid.decode("latin-1"),
+            nodes=node_times(),
+        )
 
 
 async def _compress(body: bytes, accepts: bytes, headers: answers.Headers) -> bytes:
