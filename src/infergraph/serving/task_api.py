@@ -35,6 +35,7 @@ from infergraph.tasks.task import State, Task
 
 PREFIX = "/api/v1.0"
 _PAGE_LIMIT = 1000
+_WHOLE_LIMIT = (1 << 63) - 1  # what the store takes
 _REPEAT_S = 15.0
 
 
@@ -242,9 +243,12 @@ def _whole(text: str | None, name: str, default: int) -> int:
     if text is None:
         return default
     try:
-        return int(text)
+        number = int(text)
     except ValueError as error:
         raise PayloadError(f"{name}: {text!r} is not a whole number") from error
+    if abs(number) > _WHOLE_LIMIT:
+        raise PayloadError(f"{name}: {text!r} is too large")
+    return number
 
 
 def _flag(request: Request, name: str, *, default: bool) -> bool:
