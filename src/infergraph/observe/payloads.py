@@ -24,9 +24,8 @@ from infergraph.observe.ledger import Ledger
 from infergraph.observe.payload_events import Event, Kind, Origin, Record, event_of
 
 _log = logging.getLogger(__name__)
-DRAIN_S = 2.0
-PAUSE_S = 1.0
 TELL_EVERY_S = 60.0
+_STOPS = "the server stops"
 _CRC_END = 1 << 32
 
 Post: TypeAlias = Callable[[str, Event], Awaitable[None]]
@@ -49,12 +48,16 @@ class PayloadLogOptions(msgspec.Struct, frozen=True, kw_only=True):
             and by all servers alike. Requests without an id are drawn as one.
         queue_limit, queue_limit_bytes: records, and bytes of payloads, that may wait.
         senders: records on their way at once.
+        drain_s: longest time to send what waits when the log stops.
+        pause_s: how long a sender rests after a record that did not arrive.
     """
 
     share: float = 1.0
     queue_limit: int = 10_000
     queue_limit_bytes: int = 256 * 1024 * 1024
     senders: int = 10
+    drain_s: float = 2.0
+    pause_s: float = 1.0
 
 
 class PayloadLog:
@@ -82,7 +85,7 @@ class PayloadLog:
         self._waiting_bytes = 0
         self._senders: list[asyncio.Task[None]] = []
         self._counts = {outcome: self._counter(outcome) for outcome in Outcome}
-        self._losses = {Outcome.FAILED: _Losses("could not be sent"), Outcome.DROPPED: _Losses("were dropped")}
+        self._losses = {Outcome.FAILED: _Losses("not sent"), Outcome.DROPPED: _Losses("dropped")}
 
     def _counter(self, outcome: Outcome) -> Callable[[int], None]:
         labels = {"outcome": outcome.value}
@@ -120,12 +123,12 @@ class PayloadLog:
             self._senders = [asyncio.create_task(self._send_all()) for _ in range(self._options.senders)]
 
     async def stop(self) -> None:
-        """Send what waits, for at most DRAIN_S seconds; drop the rest. Idempotent."""
+        """Send what waits, for at most `drain_s` seconds; drop the rest. Idempotent."""
         senders, self._senders = self._senders, []
         if not senders:
             return
         try:
-            async with asyncio.timeout(DRAIN_S):
+            async with asyncio.timeout(self._options.drain_s):
                 await self._queue.join()
         except TimeoutError:
             self._give_up()
@@ -140,14 +143,14 @@ class PayloadLog:
             arrived = await self._send(record)
             self._queue.task_done()
             if not arrived:  # a collector that is down is not asked as fast as requests come
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(self._options.pause_s)
 
     def _give_up(self) -> None:
         unsent = self._queue.qsize()
         while not self._queue.empty():
             self._waiting_bytes -= self._queue.get_nowait()[1]
         if unsent:
-            self._lose(Outcome.DROPPED, unsent, "the server stops")
+            self._lose(Outcome.DROPPED, unsent, _STOPS)
 
     async def _send(self, record: Record) -> bool:
         """Whether to go straight on with the next record."""
@@ -158,6 +161,9 @@ class PayloadLog:
             return True
         try:
             await self._post(record.url, event)
+        except asyncio.CancelledError:
+            self._lose(Outcome.DROPPED, 1, _STOPS)
+            raise
         except Exception as error:  # noqa: BLE001 - nor may a collector, whatever it does
             self._lose(Outcome.FAILED, 1, f"{record.url}: {error or type(error).__name__}")
             return False
@@ -180,7 +186,8 @@ class _Losses:
     def tell(self, count: int, why: str, now: float) -> None:
         self._count += count
         if now >= self._quiet_until:
-            _log.warning("payload log: %d records %s: %s", self._count, self._what, why)
+            records = "1 record" if self._count == 1 else f"{self._count} records"
+            _log.warning("payload log: %s %s: %s", records, self._what, why)
             self._count = 0
             self._quiet_until = now + TELL_EVERY_S
 
