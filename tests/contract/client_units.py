@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 class Loading:
     """Is loaded once the file named by CLIENT_TEST_GATE is there."""
@@ -47,3 +49,35 @@ class Rows:
         if any("fail" in row for row in X):
             raise ValueError("told to fail")
         return [{**row, "seen": True} for row in X]
+
+
+class Accepting:
+    """Takes anything, in every method; gives it back where it can be an answer."""
+
+    def predict(self, X: Any, names: Any) -> Any:
+        return X if isinstance(X, np.ndarray | str | bytes | dict | list) else [str(X)]
+
+    def transform_input(self, X: Any, names: Any) -> Any:
+        return self.predict(X, names)
+
+    def transform_output(self, X: Any, names: Any) -> Any:
+        return self.predict(X, names)
+
+    def route(self, X: Any, names: Any) -> int:
+        return 0
+
+    def aggregate(self, Xs: Any, names: Any) -> Any:
+        return [len(Xs)]
+
+    def send_feedback(self, X: Any, names: Any, reward: float, truth: Any, routing: Any = None) -> Any:
+        return [reward]
+
+    def init_metadata(self) -> dict[str, Any]:
+        columns = {"names": ["age", "height"], "shape": [-1, 2]}
+        return {
+            "name": "accepting",
+            "versions": ["v1"],
+            "platform": "test",
+            "inputs": [{"messagetype": "tensor", "schema": columns}],
+            "outputs": [{"messagetype": "ndarray", "schema": {"shape": [-1, 2]}}],
+        }

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -176,6 +177,8 @@ class _Api:
             seconds = float(given)
         except ValueError as error:
             raise PayloadError(f"older_than_s: {given!r} is not a number") from error
+        if not 0 <= seconds < math.inf:
+            raise PayloadError(f"older_than_s: {given!r} is no time from 0 on")
         return _json({"pruned": await self._service.prune(older_than_s=seconds)})
 
     async def show(self, request: Request, id: str) -> Response:
