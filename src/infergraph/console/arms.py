@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 POINTS = 121
-REACH = 6.0  # standard deviations around the mean that a curve covers
+REACH = 4.5  # standard deviations around the mean that a curve covers
 INTERVAL = 0.9
 
 

@@ -35,6 +35,7 @@ class Pages:
         self._environment = jinja2.Environment(
             loader=jinja2.PackageLoader("infergraph.console"),
             autoescape=True,
+            auto_reload=False,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,

@@ -24,7 +24,7 @@ from infergraph.serving.console_render import Renderer
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 TONES = 6
-PLOT_LEFT, PLOT_WIDTH, PLOT_TOP, PLOT_BOTTOM = 20.0, 680.0, 12.0, 160.0
+PLOT_WIDTH, PLOT_HEIGHT, PLOT_TOP = 1000.0, 200.0, 6.0
 
 
 class Asking(NamedTuple):
@@ -187,12 +187,11 @@ def _arm_rows(
     top = max((each.peak for each in beliefs), default=1.0)
     rows = []
     for arm, believed in zip(arms, beliefs, strict=True):
-        points = [
-            f"{PLOT_LEFT + PLOT_WIDTH * place:.1f} {PLOT_BOTTOM - (PLOT_BOTTOM - PLOT_TOP) * height / top:.1f}"
-            for place, height in believed.curve
+        scale = (PLOT_HEIGHT - PLOT_TOP) / top
+        points = [f"{PLOT_WIDTH * place:.1f} {PLOT_HEIGHT - scale * height:.1f}" for place, height in believed.curve]
+        ends = [
+            f"{PLOT_WIDTH * place:.1f} {PLOT_HEIGHT:.1f}" for place in (believed.curve[0][0], believed.curve[-1][0])
         ]
-        first, last = believed.curve[0][0], believed.curve[-1][0]
-        ends = [f"{PLOT_LEFT + PLOT_WIDTH * place:.1f} {PLOT_BOTTOM:.1f}" for place in (first, last)]
         rows.append(
             ArmRow(
                 branch=arm.branch,

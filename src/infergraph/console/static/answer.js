@@ -5,8 +5,8 @@ import { draw, duration, make, t } from "./console.js";
 const TONES = 6;
 const LIMIT = { records: 20, nodes: 24, steps: 240 };
 
-/** Records of knowledge extraction, drawn; null where none of them is one. */
-export function records(given) {
+/** Records of knowledge extraction, drawn for a place so many pixels wide; null where none of them is one. */
+export function records(given, width) {
   const list = Array.isArray(given) ? given : [given];
   const known = list.filter((row) => row && typeof row.data === "string" && (Array.isArray(row.entity) || Array.isArray(row.relation)));
   if (!known.length) return null;
@@ -14,7 +14,7 @@ export function records(given) {
     const box = make("div", { class: "record" });
     const tones = new Map();
     box.append(highlighted(row, tones));
-    if (Array.isArray(row.relation) && Array.isArray(row.entity_pair)) box.append(...triples(row, tones));
+    if (Array.isArray(row.relation) && Array.isArray(row.entity_pair)) box.append(...triples(row, tones, width));
     return box;
   }));
 }
@@ -60,7 +60,7 @@ function entitiesOf(row) {
   return [...seen].sort(([left], [right]) => row.data.indexOf(left) - row.data.indexOf(right));
 }
 
-function triples(row, tones) {
+function triples(row, tones, width) {
   const given = row.relation.map((relation, place) => ({
     head: String(row.entity_pair[place]?.[0] ?? ""), tail: String(row.entity_pair[place]?.[1] ?? ""), relation: String(relation),
     types: row.entity_type_pair?.[place] ?? [],
@@ -72,13 +72,12 @@ function triples(row, tones) {
   const list = make("table", { class: "table" }, make("caption", { class: "sr" }, t("Triples")),
     make("thead", {}, make("tr", {}, ...[t("Head"), t("Relation"), t("Tail")].map((word) => make("th", { scope: "col" }, word)))),
     make("tbody", {}, ...given.map(({ head, relation, tail }) => make("tr", {}, make("td", {}, head), make("td", { class: "soft" }, relation), make("td", {}, tail)))));
-  return names.length > LIMIT.nodes ? [list] : [graphOf(names, given, types, tones), list];
+  return names.length > LIMIT.nodes ? [list] : [graphOf(names, given, types, tones, width), list];
 }
 
 /** A small graph whose places come from springs and repulsion, the same every time. */
-function graphOf(names, given, types, tones) {
-  const width = 640;
-  const height = Math.max(190, Math.min(460, 120 + names.length * 26));
+function graphOf(names, given, types, tones, width) {
+  const height = Math.max(190, Math.min(460, (width < 420 ? 200 : 120) + names.length * 26));
   const wide = (text) => [...text].reduce((sum, sign) => sum + (sign.charCodeAt(0) > 0x2e80 ? 14 : 7.6), 24);
   const nodes = names.map((name, place) => {
     const angle = (2 * Math.PI * place) / names.length - Math.PI / 2;
@@ -119,7 +118,7 @@ function settle(nodes, links, width, height, heat) {
   for (const { from, to } of links) {
     const [x, y] = [to.x - from.x, to.y - from.y];
     const distance = Math.max(Math.hypot(x, y), 1);
-    const pull = (distance - 190 - (from.width + to.width) / 8) * 0.03;
+    const pull = (distance - Math.min(190, width / 3) - (from.width + to.width) / 8) * 0.03;
     from.dx += (x / distance) * pull; from.dy += (y / distance) * pull;
     to.dx -= (x / distance) * pull; to.dy -= (y / distance) * pull;
   }

@@ -234,11 +234,14 @@ export function tabs(buttons, choose) {
 
 // ── the page as a whole ──────────────────────────────────────────────────────────────────────────────────────────
 
+const page = document.documentElement.lang;
+const locale = navigator.languages.find((each) => each.slice(0, 2) === page.slice(0, 2)) ?? page;
+
 function localTimes() {
   for (const each of document.querySelectorAll("time[datetime]")) {
     const moment = new Date(each.dateTime);
     if (Number.isNaN(moment.valueOf())) continue;
-    const shown = moment.toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
+    const shown = moment.toLocaleString(locale, { dateStyle: "medium", timeStyle: "medium" });
     if (each.textContent !== shown) each.textContent = shown;
     each.title = each.dateTime;
   }

@@ -233,7 +233,7 @@ function showAnswer(response, text, took, before, after) {
   const parts = [];
   const table = answer && tableOf(answer);
   if (table) parts.push(valuesOf(table));
-  const shown = records(answer?.jsonData ?? answer?.data?.ndarray);
+  const shown = records(answer?.jsonData ?? answer?.data?.ndarray, $("shown").clientWidth);
   if (shown) parts.push(shown);
   if (typeof answer?.strData === "string") parts.push(make("pre", { class: "wraps" }, answer.strData));
   const way = answer && route(unit.scene, answer.meta ?? {}, before, after, took);

@@ -1,0 +1,55 @@
+"""How numbers are written for people."""
+
+from __future__ import annotations
+
+import pytest
+
+from infergraph.console import pages
+
+
+@pytest.mark.parametrize(
+    ("write", "value", "text"),
+    [
+        (pages.number, None, "–"),
+        (pages.number, 0, "0"),
+        (pages.number, 1234567.2, "1\N{NARROW NO-BREAK SPACE}234\N{NARROW NO-BREAK SPACE}567"),
+        (pages.rate, None, "–"),
+        (pages.rate, 0.0, "0"),
+        (pages.rate, 0.126, "0.13"),
+        (pages.rate, 12.34, "12.3"),
+        (pages.rate, 1234.5, "1\N{NARROW NO-BREAK SPACE}234"),
+        (pages.seconds, None, "–"),
+        (pages.seconds, 0.0000021, "2.1 µs"),
+        (pages.seconds, 0.00052, "520 µs"),
+        (pages.seconds, 0.0042, "4.2 ms"),
+        (pages.seconds, 0.25, "250 ms"),
+        (pages.seconds, 2.5, "2.50 s"),
+        (pages.seconds, 42.0, "42.0 s"),
+        (pages.span, 0.4, "0.4 s"),
+        (pages.span, 59.6, "60 s"),
+        (pages.span, 125, "2 min 5 s"),
+        (pages.span, 7260, "2 h 1 min"),
+        (pages.span, 200000, "2 d 7 h"),
+        (pages.percent, None, "–"),
+        (pages.percent, 0.0, "0 %"),
+        (pages.percent, 0.0512, "5.1 %"),
+        (pages.percent, 0.5, "50 %"),
+        (pages.percent, 0.9999, "100.0 %"),
+        (pages.percent, 1.0, "100 %"),
+        (pages.size, 999, "999 bytes"),
+        (pages.size, 1500, "1.5 kB"),
+        (pages.size, 123456789, "123 MB"),
+        (pages.size, 10**18, "1000000 TB"),
+        (pages.moment, None, "–"),
+        (pages.moment, "2026-11-22T03:04:05.678+00:00", "2026-11-22 03:04 UTC"),
+    ],
+)
+def test_numbers_are_short_and_carry_their_unit(write: object, value: object, text: str) -> None:
+    """Each kind of number has one way to be written, whatever its size."""
+    assert write(value) == text  # type: ignore[operator]
+
+
+def test_long_texts_are_cut_with_a_mark() -> None:
+    """What does not fit ends in an ellipsis and has the length that was asked for."""
+    assert pages.clip("abcdef", 6) == "abcdef"
+    assert pages.clip("abcdefg", 6) == "abcde…"
