@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parameters", help="JSON list of {name, value, type}; beats PREDICTIVE_UNIT_PARAMETERS")
     parser.add_argument("--log-level", choices=_LEVELS, default=None, help="SELDON_LOG_LEVEL beats it")
     parser.add_argument("--debug", nargs="?", type=read_bool, const=True, default=None, help="log at DEBUG")
-    parser.add_argument("--tracing", nargs="?", type=_count, const=1, default=None, help=_NO_EFFECT)
+    parser.add_argument("--tracing", nargs="?", type=_count, const=1, default=None, help="trace spans by OTLP")
     parser.add_argument("--persistence", nargs="?", type=_count, const=1, default=0, help=_NO_EFFECT)
     parser.add_argument("--access-log", nargs="?", type=read_bool, const=True, default=None, help="a line a request")
     parser.add_argument("--single-threaded", nargs="?", type=_count, const=1, default=None, help="one thread a worker")
@@ -102,6 +102,7 @@ def given_settings(arguments: argparse.Namespace, environment: Mapping[str, str]
     given["log_level"] = None if environment.get("SELDON_LOG_LEVEL") else arguments.log_level
     if _or_environment(arguments.debug, environment, "SELDON_DEBUG", read_bool):
         given["log_level"] = "DEBUG"
+    given["tracing"] = None if arguments.tracing is None else bool(arguments.tracing)
     if _or_environment(arguments.single_threaded, environment, "FLASK_SINGLE_THREADED", _count):
         given["threads"] = 1
     grpc_workers = _or_environment(arguments.grpc_workers, environment, "GRPC_WORKERS", int)
