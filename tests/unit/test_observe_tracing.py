@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 
 import pytest
 from opentelemetry import trace
@@ -25,18 +25,23 @@ TRACE_ID = 0x0AF7651916CD43DD8448EB211C80319C
 CALLER_ID = 0xB7AD6B7169203331
 
 
-@pytest.fixture
-def exporter() -> Iterator[InMemorySpanExporter]:
-    """Gets the spans of this process."""
+@functools.cache
+def the_exporter() -> InMemorySpanExporter:
+    """Gets the spans of this process, for which a provider can be set but once."""
     provider = trace.get_tracer_provider()
     if not isinstance(provider, TracerProvider):
         provider = TracerProvider()
         trace.set_tracer_provider(provider)
     exporter = InMemorySpanExporter()
-    processor = SimpleSpanProcessor(exporter)
-    provider.add_span_processor(processor)
-    yield exporter
-    processor.shutdown()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return exporter
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    """The exporter, empty."""
+    the_exporter().clear()
+    return the_exporter()
 
 
 class Hearing(Saying):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 JAEGER_OTLP_PORT = 4318
-FLUSH_S = 3.0
+FLUSH_S = 2.0
 _PACKAGES = {
     "opentelemetry.sdk": "opentelemetry-sdk",
     "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",
