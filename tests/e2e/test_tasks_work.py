@@ -97,15 +97,19 @@ def test_stopping_works_while_no_driver_lives(tmp_path: Path) -> None:
 
 
 def test_what_a_worker_started_dies_with_it(tmp_path: Path) -> None:
-    """Processes that user code started go when the task is stopped."""
+    """Processes that user code started go when the task is stopped, and when the driver is killed."""
     mark = tmp_path / "mark"
     with TaskServer(tmp_path, "Parent", mark=str(mark)) as server:
         server.submit("t", jsonl([{"n": 1}]))
-        wait_for(mark.exists, "a grandchild")
-        grandchild = int(mark.read_text())
+        grandchild = int(wait_for(lambda: mark.exists() and mark.read_text(), "a grandchild"))
         assert is_alive(grandchild)
         server.delete("t")
         wait_for(lambda: not is_alive(grandchild), "its end")
+        mark.unlink()
+        server.submit("t", jsonl([{"n": 1}]))
+        grandchild = int(wait_for(lambda: mark.exists() and mark.read_text(), "another grandchild"))
+        os.kill(server.driver, signal.SIGKILL)
+        wait_for(lambda: not is_alive(grandchild), "its end after the driver's")
 
 
 # ── bad units ───────────────────────────────────────────────────────────────────────────────────────────────────────

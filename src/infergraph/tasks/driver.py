@@ -305,7 +305,7 @@ def make_engine(orders: DriverOrders, settings: Settings, data: DataFolder, cloc
     if not settings.task_workers:
         _log.info("the serving workers answer tasks themselves; a stop takes effect at the end of a chunk")
         return GuestEngine(data.root, clocks.steady, wake_fd=data.open_wake())
-    plan = Plan(orders.factory, orders.source, orders.path or sys.path, orders.settings)
+    plan = Plan(orders.factory, orders.source, orders.path or sys.path, orders.settings, os.fspath(data.root))
     return LocalEngine(plan, clocks.steady, wake_fd=data.open_wake())
 
 
@@ -330,6 +330,7 @@ def drive(orders: DriverOrders) -> None:
         if stop.wait(0.05):
             return
         lock = data.try_lock()
+    kinship.end_orphans(os.fspath(data.root))
     engine = make_engine(orders, settings, data, clocks)
     driver = Driver(data, store, engine, settings, clocks, pid=os.getpid())
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -28,12 +28,14 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
         source: the unit's description, JSON.
         path: the driver's import path.
         settings: `Settings` as builtins, for the logs.
+        mark: what tells processes of this driver's workers from others (see `kinship.end_orphans`).
     """
 
     factory: str
     source: str
     path: list[str]
     settings: dict[str, Any]
+    mark: str = ""
 
 
 class Key(msgspec.Struct, frozen=True, array_like=True):

@@ -110,7 +110,14 @@ class GuestEngine(Engine):
         self._enforce()
         for guest in self._guests.values():
             guest.flush()
+            self._watch_room(guest)
         return events
+
+    def _watch_room(self, guest: _Guest) -> None:
+        """Have `wait` return when there is room for what could not be sent."""
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if guest.unsent else 0)
+        if self._selector.get_key(guest.connection).events != wanted:
+            self._selector.modify(guest.connection, wanted, guest)
 
     def _welcome(self) -> None:
         with suppress(BlockingIOError):

@@ -7,8 +7,12 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+MARK = "TASK_LANE_OF"
+"""Environment variable of every worker, and of what it starts: the data folder it works for."""
 
 
 def die_with_parent(parent: int, life_fd: int) -> None:
@@ -38,3 +42,29 @@ def _wait_for_end(life_fd: int) -> None:
         except OSError:
             break
     os._exit(1)
+
+
+def end_orphans(mark: str) -> int:
+    """SIGKILL for workers of this mark, and for what they had started, that outlived their driver; how many.
+
+    What has left its worker's process group meant to live on, and does. To be called by the one driver of a data
+    folder, before it has workers. Linux alone; elsewhere it finds nothing.
+    """
+    wanted = f"{MARK}={mark}".encode()
+    ended = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        with suppress(OSError):
+            if wanted in (folder / "environ").read_bytes().split(b"\0") and _was_worker(os.getpgid(pid)):
+                os.kill(pid, signal.SIGKILL)
+                ended += 1
+    return ended
+
+
+def _was_worker(group: int) -> bool:
+    """Whether the leader of a process group is a worker, or dead."""
+    try:
+        command = Path(f"/proc/{group}/cmdline").read_bytes()
+    except OSError:
+        return True
+    return not command or b"infergraph.tasks.worker" in command  # a dead one that nobody has reaped has none

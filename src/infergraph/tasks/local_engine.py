@@ -17,6 +17,7 @@ from contextlib import suppress
 
 import msgspec
 
+from infergraph.tasks import kinship
 from infergraph.tasks.engine import DROP_GRACE_S, Engine, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
 from infergraph.tasks.frames import Command, Drop, Dropped, FrameReader, LoadFailed, Order, Plan, Ready, Reply, frame
 
@@ -39,6 +40,7 @@ class _Process(Lane):
                 [*command, *map(str, theirs), str(os.getpid())],
                 pass_fds=theirs,
                 stdin=subprocess.DEVNULL,
+                env={**os.environ, kinship.MARK: plan.mark},
                 process_group=0,
             )
         finally:
@@ -50,6 +52,7 @@ class _Process(Lane):
         _widen(self.replies)
         self.reader: FrameReader[Reply] = FrameReader(self.replies, msgspec.msgpack.Decoder(Reply))
         self.loaded = False
+        self.is_watched = False
         self.unsent = bytearray(frame(plan))
         self.flush()
 
@@ -142,15 +145,25 @@ class LocalEngine(Engine):
             if process is None:
                 _drain(key.fd)
                 events.append(Woken())
-            elif key.fd == process.pid_fd or not self._hear(process, events):
+            elif key.fd == process.pid_fd or (key.fd == process.replies and not self._hear(process, events)):
                 lost.add(process)
         for process in lost:
             self._lose(process, events)
         self._enforce()
         for process in self._processes.values():
             process.flush()
+            self._watch_room(process)
         self.staff(self.wanted)
         return events
+
+    def _watch_room(self, process: _Process) -> None:
+        """Have `wait` return when there is room in a pipe that we could not write all to."""
+        if bool(process.unsent) != process.is_watched:
+            process.is_watched = bool(process.unsent)
+            if process.is_watched:
+                self._selector.register(process.orders, selectors.EVENT_WRITE, process)
+            else:
+                self._selector.unregister(process.orders)
 
     def _hear(self, process: _Process, events: list[Event]) -> bool:
         """Read once what a lane says; False if it is gone."""
@@ -190,6 +203,8 @@ class LocalEngine(Engine):
 
     def _remove(self, process: _Process) -> int:
         self._selector.unregister(process.replies)
+        if process.is_watched:
+            self._selector.unregister(process.orders)
         if process.pid_fd >= 0:
             self._selector.unregister(process.pid_fd)
         del self._processes[process.number], self.lanes[process.number]
@@ -231,6 +246,7 @@ class LocalEngine(Engine):
         process = self._processes[lane]
         process.unsent += frame(command)
         process.flush()
+        self._watch_room(process)
 
     def _end(self, lane: int) -> None:
         self._processes[lane].kill()

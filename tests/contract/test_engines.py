@@ -1,0 +1,240 @@
+"""What every engine promises the driver: lanes come up, answer in order, die alone, and are told of."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infergraph.tasks.engine import Answered, Engine, Event, LaneLost, LaneReady, LoadTrouble
+from infergraph.tasks.frames import Key, Order, Plan
+from infergraph.tasks.guest_work import work_as_guest
+from infergraph.tasks.guests import GuestEngine
+from infergraph.tasks.local_engine import LocalEngine
+from task_harness import is_alive
+from task_units import make
+
+MakeEngine = Callable[..., Engine]
+
+
+def be_guests(folder: str, source: str, count: int) -> None:
+    """A process with guests in it."""
+
+    async def run() -> None:
+        await asyncio.gather(*(work_as_guest(Path(folder), make(source)) for _ in range(count)))
+
+    asyncio.run(run())
+
+
+@pytest.fixture(params=["local", "guests"])
+def engine_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeEngine]:
+    """Makes an engine with so many lanes of a unit, and ends it after the test."""
+    made: list[Engine] = []
+    helpers: list[BaseProcess] = []
+
+    def build(unit: str = "Echo", lanes: int = 1, **options: Any) -> Engine:
+        source = json.dumps({"unit": unit, **options})
+        engine: Engine
+        if request.param == "local":
+            engine = LocalEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic)
+            engine.staff(lanes)
+        else:
+            engine = GuestEngine(tmp_path, time.monotonic)
+            spawn = multiprocessing.get_context("spawn")
+            helpers.append(spawn.Process(target=be_guests, args=(str(tmp_path), source, lanes), daemon=True))
+            helpers[-1].start()
+        made.append(engine)
+        return engine
+
+    yield build
+    for engine in made:
+        engine.stop()
+    for helper in helpers:
+        helper.kill()
+        helper.join()
+
+
+def events_until(engine: Engine, enough: Callable[[list[Event]], bool]) -> list[Event]:
+    """Events up to the point where there are enough."""
+    seen: list[Event] = []
+    deadline = time.monotonic() + 60
+    while not enough(seen):
+        assert time.monotonic() < deadline, seen
+        seen += engine.wait(0.1)
+    return seen
+
+
+def count_of(kind: type[Any], number: int) -> Callable[[list[Event]], bool]:
+    """Enough is so many events of a kind."""
+    return lambda seen: sum(isinstance(event, kind) for event in seen) >= number
+
+
+def order(run: int, serial: int, rows: list[dict[str, Any]]) -> Order:
+    """An order that carries its lines."""
+    data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    return Order(Key(run, serial), "", 0, len(data), 1, len(rows), "auto", data)
+
+
+def test_orders_are_answered_in_order(engine_of: MakeEngine) -> None:
+    """A lane answers its orders one after the other, each under its key, small and large ones alike."""
+    engine = engine_of()
+    events_until(engine, count_of(LaneReady, 1))
+    (lane,) = engine.idle(9)
+    for serial in range(5):
+        engine.send(lane, order(1, serial, [{"n": serial, "pad": "x" * 10 ** (serial + 2)}]))
+    assert engine.idle(5) == []
+    seen = events_until(engine, count_of(Answered, 5))
+    answers = [event.answer for event in seen if isinstance(event, Answered)]
+    assert [answer.key for answer in answers] == [Key(1, serial) for serial in range(5)]
+    assert [json.loads(answer.output)["n"] for answer in answers] == list(range(5))
+    assert engine.idle(1) == [lane]
+
+
+def test_lanes_that_hold_least_come_first(engine_of: MakeEngine) -> None:
+    """Of several lanes the idle ones are offered before the busy ones."""
+    engine = engine_of("Tired", lanes=2, line_s=0.2)
+    events_until(engine, count_of(LaneReady, 2))
+    first, second = engine.idle(2)
+    engine.send(first, order(1, 1, [{"n": 1}]))
+    assert engine.idle(2)[0] == second
+    assert [key for _, key, _ in engine.in_work()] == [Key(1, 1)]
+    assert engine.holders(1) == [first]
+    assert engine.is_in_work(1)
+    events_until(engine, count_of(Answered, 1))
+    assert not engine.is_in_work(1)
+
+
+def test_an_abandoned_run_is_worked_no_more(engine_of: MakeEngine) -> None:
+    """Orders of an abandoned run that were not begun are never answered; those of others are."""
+    engine = engine_of("Tired", line_s=0.3)
+    events_until(engine, count_of(LaneReady, 1))
+    (lane,) = engine.idle(9)
+    for run in (1, 2, 1):
+        engine.send(lane, order(run, run, [{"n": run}]))
+    engine.abandon(2)
+    seen = events_until(engine, lambda seen: not engine.is_in_work(1) and count_of(Answered, 2)(seen))
+    assert [event.answer.key.run for event in seen if isinstance(event, Answered)] == [1, 1]
+    assert engine.holders(2) == []
+
+
+def test_a_wait_ends_when_somebody_wakes_it(engine_of: MakeEngine) -> None:
+    """A ring from elsewhere ends a long wait at once."""
+    engine = engine_of()
+    events_until(engine, count_of(LaneReady, 1))
+    engine.wake()
+    assert engine.wait(60.0) != []
+
+
+# ── engines whose lanes are theirs ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def local() -> Iterator[Callable[..., LocalEngine]]:
+    """Makes a local engine, and ends it after the test."""
+    made: list[LocalEngine] = []
+
+    def build(unit: str, lanes: int = 1, **options: Any) -> LocalEngine:
+        source = json.dumps({"unit": unit, **options})
+        engine = LocalEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic)
+        engine.staff(lanes)
+        made.append(engine)
+        return engine
+
+    yield build
+    for engine in made:
+        engine.stop()
+
+
+def test_a_lane_that_dies_names_what_it_held(local: Callable[..., LocalEngine]) -> None:
+    """The order in work comes first, then those behind it; the lane is replaced by a new one."""
+    engine = local("Poisoned")
+    events_until(engine, count_of(LaneReady, 1))
+    (lane,) = engine.idle(9)
+    engine.send(lane, order(1, 1, [{"n": 1}]))
+    engine.send(lane, order(1, 2, [{"poison": 1}]))
+    engine.send(lane, order(2, 3, [{"n": 3}]))
+    seen = events_until(engine, lambda seen: count_of(LaneLost, 1)(seen) and count_of(LaneReady, 1)(seen))
+    (lost,) = [event for event in seen if isinstance(event, LaneLost)]
+    assert [event.answer.key for event in seen if isinstance(event, Answered)] == [Key(1, 1)]
+    assert lost.held == (Key(1, 2), Key(2, 3))
+    assert lost.why == "was killed by SIGKILL"
+    assert not lost.killed
+    assert engine.idle(1) != [lane]
+
+
+def test_a_killed_lane_is_dead_when_its_loss_is_told(local: Callable[..., LocalEngine], tmp_path: Path) -> None:
+    """A lane in a C loop that holds the interpreter's lock is gone, reaped, by the time of the event."""
+    mark = tmp_path / "mark"
+    engine = local("Burner", mark=str(mark))
+    events_until(engine, count_of(LaneReady, 1))
+    (lane,) = engine.idle(1)
+    (pid,) = engine.pids()
+    engine.send(lane, order(1, 1, [{"burn": 1}]))
+    events_until(engine, lambda _: mark.exists())
+    engine.kill(lane)
+    engine.kill(lane)
+    seen = events_until(engine, count_of(LaneLost, 1))
+    (lost,) = [event for event in seen if isinstance(event, LaneLost)]
+    assert lost.killed
+    assert not is_alive(pid)
+
+
+def test_a_unit_that_cannot_be_loaded_is_told_and_tried_again(
+    local: Callable[..., LocalEngine], tmp_path: Path
+) -> None:
+    """Each failed load is an event with the reason; after the cure a lane comes up."""
+    cure = tmp_path / "cure"
+    engine = local("Unloadable", cure=str(cure))
+    seen = events_until(engine, count_of(LoadTrouble, 2))
+    trouble = next(event for event in seen if isinstance(event, LoadTrouble))
+    assert trouble.text == "RuntimeError: the model file is missing"
+    assert not trouble.was_killed
+    cure.touch()
+    events_until(engine, count_of(LaneReady, 1))
+
+
+def test_staff_comes_and_goes(local: Callable[..., LocalEngine]) -> None:
+    """Lanes without work leave when fewer are wanted; those at work stay until they are done."""
+    engine = local("Tired", lanes=2, line_s=0.3)
+    events_until(engine, count_of(LaneReady, 2))
+    busy = engine.idle(1)[0]
+    engine.send(busy, order(1, 1, [{"n": 1}]))
+    pids = engine.pids()
+    engine.staff(0)
+    assert engine.ready == 1
+    events_until(engine, count_of(Answered, 1))
+    engine.staff(0)
+    assert engine.ready == 0
+    assert not any(map(is_alive, pids))
+
+
+def test_an_answer_larger_than_the_pipe_and_many_orders(local: Callable[..., LocalEngine]) -> None:
+    """More in both directions than pipes hold is no deadlock."""
+    engine = local("Echo")
+    events_until(engine, count_of(LaneReady, 1))
+    (lane,) = engine.idle(1)
+    for serial in range(40):
+        engine.send(lane, order(1, serial, [{"pad": "x" * 500_000}]))
+    seen = events_until(engine, count_of(Answered, 40))
+    assert sum(len(event.answer.output) for event in seen if isinstance(event, Answered)) > 20_000_000
+
+
+def test_a_stopped_engine_leaves_no_process(local: Callable[..., LocalEngine]) -> None:
+    """After stop no lane lives and no descriptor is left, and a second stop is harmless."""
+    before = set(os.listdir("/proc/self/fd"))
+    engine = local("Echo", lanes=2)
+    pids = engine.pids()
+    engine.stop()
+    engine.stop()
+    engine.wake()
+    assert not any(map(is_alive, pids))
+    assert set(os.listdir("/proc/self/fd")) == before
