@@ -216,7 +216,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "http://default-broker"
     payload_log_share: Annotated[
         float,
-        setting("Share of the requests whose payloads are logged; a request is logged whole or not at all.", ge=0, le=1),
+        setting(
+            "Share of the requests whose payloads are logged; a request is logged whole or not at all.", ge=0, le=1
+        ),
     ] = 1.0
     payload_log_queue_limit: Annotated[
         int, setting("Payloads that may wait to be logged; further ones are dropped and counted.", ge=1)
