@@ -172,7 +172,13 @@ COMPONENTS: list[Case] = [
         grpc_error="one row at a time",
     ),
     Case("StaticNames.py", "StaticNames", _nd([[1, 2]]), _nd([[1, 2]], ["low", "high"]) | {"meta": {}}),
-    Case("PropertyNames.py", "PropertyNames", _nd([[1]]), _nd([["a", 1.5]], ["left", "right"]) | {"meta": {}}),
+    Case(
+        "PropertyNames.py",
+        "PropertyNames",
+        _nd([[1]]),
+        _nd([["a", 1.5]], ["left", "right"]) | {"meta": {}},
+        grpc_answer=_nd([["a", "1.5"]], ["left", "right"]) | {"meta": {}},
+    ),
     Case(
         "OptionalArguments.py",
         "OptionalArguments",

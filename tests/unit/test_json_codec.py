@@ -418,10 +418,12 @@ def test_message_lists_are_read_in_both_spellings():
         assert first.payload == "a"
         with pytest.raises(PayloadError, match="Invalid request data type"):
             _ = second.payload
-    assert json_codec.decode_messages(b"[]") == []
+    assert list(json_codec.decode_messages(b"[]")) == []
     for raw in (b"{}", b'"x"', b'{"seldonMessages":null}', b'{"seldonMessages":{}}'):
+        messages = json_codec.decode_messages(raw)
+        assert messages.document == json.loads(raw)
         with pytest.raises(PayloadError, match=r"^Invalid request data type"):
-            json_codec.decode_messages(raw)
+            len(messages)
 
 
 # ── answers: the encoding table ─────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from infergraph.errors import ComponentError
+from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Encoding, Message, Meta
 
 
@@ -65,21 +65,24 @@ class Shaped(NamedTuple):
     names: list[str] | None = None
 
 
-def shape(result: Any, asked: Encoding) -> Shaped:
+def shape(result: Any, asked: Encoding, *, as_array: bool = False) -> Shaped:
     """The payload and encoding of a result.
 
     Args:
         result: what user code returned.
         asked: the encoding of the request, which array answers mirror.
+        as_array: a list becomes the array that NumPy makes of it (numbers beside text are text); else it stays.
     Raises:
         ComponentError: an unsupported type (it is named), or a list that makes no rectangular array.
     """
     if isinstance(result, np.ndarray):
+        if type(result) is not np.ndarray and isinstance(result, np.ma.MaskedArray):
+            result = _unmasked(result)
         return _shape_array(result, result, asked)
     if isinstance(result, dict):
         return Shaped(result, Encoding.JSON, None)
     if isinstance(result, list | tuple):
-        return _shape_list(list(result), asked)
+        return _shape_list(list(result), asked, as_array=as_array)
     if isinstance(result, str):
         return Shaped(result, Encoding.STR, None)
     if isinstance(result, bytes | bytearray | memoryview):
@@ -112,14 +115,24 @@ def _shape_array(array: np.ndarray[Any, Any], original: Any, asked: Encoding) ->
     return Shaped(array, Encoding.TENSOR, columns)
 
 
-def _shape_list(rows: list[Any], asked: Encoding) -> Shaped:
-    if rows and isinstance(rows[0], dict | str):  # rows of a task, labels: no array is needed to know
+def _unmasked(array: Any) -> Any:
+    """The array with NaN, or None beside text, in place of what is masked: a message has no mask."""
+    if not np.ma.is_masked(array):
+        return array.data
+    if array.dtype.kind in "iuf":
+        return array.astype(np.float64).filled(np.nan)
+    return np.array(array.tolist(), dtype=object)
+
+
+def _shape_list(rows: list[Any], asked: Encoding, *, as_array: bool) -> Shaped:
+    # Rows of a task, labels: no array is needed to know.
+    if rows and not as_array and isinstance(rows[0], dict | str):
         return Shaped(rows, Encoding.NDARRAY, None)
     try:
         array = np.array(rows)
     except ValueError as error:
         raise ComponentError(f"the list returned is ragged and makes no array: {error}") from error
-    return _shape_array(array, rows, asked)
+    return _shape_array(array, array if as_array and array.dtype.kind != "O" else rows, asked)
 
 
 def default_names(columns: int | None) -> Sequence[str]:
@@ -162,22 +175,54 @@ def meta_of(requests: Sequence[Message], own: Own, response: Returned, *, carrie
     if puid:
         meta["puid"] = puid
     travelling = given if carries else ()
-    tags = _union(*(entry.get("tags") for entry in travelling), own.tags, response.tags)
+    tags = _union("tags", [entry.get("tags") for entry in travelling], own.tags, response.tags)
     if tags:
         meta["tags"] = tags
-    metrics = [metric for entry in travelling for metric in entry.get("metrics") or ()]
-    metrics.extend(own.metrics)
+    metrics = _joined([entry.get("metrics") for entry in travelling], own.metrics)
     if metrics:
         meta["metrics"] = metrics
-    path = _union(own.request_path, *(entry.get("requestPath") for entry in travelling))
+    path = _union("requestPath", [entry.get("requestPath") for entry in travelling])
+    if own.request_path:
+        path = {**own.request_path, **_mapping("requestPath", path)}
     if path:
         meta["requestPath"] = path
     return meta
 
 
-def _union(*mappings: Mapping[str, Any] | None) -> dict[str, Any]:
+def _union(member: str, given: Sequence[Any], *own: Any) -> Any:
+    """What requests and the component say of one member of meta, the later over the earlier.
+
+    The only value there is travels on whatever it is: the protocol does not check what it need not read.
+    """
+    sent = [value for value in given if value]
+    added = [value for value in own if value]
+    if len(sent) == 1 and not added and not isinstance(sent[0], Mapping):
+        return sent[0]
     union: dict[str, Any] = {}
-    for mapping in mappings:
-        if mapping:
-            union.update(mapping)
+    for value in sent:
+        union.update(_mapping(member, value))
+    for value in added:
+        if not isinstance(value, Mapping):
+            raise ComponentError(f"a component's {member} must be a dict, not {type(value).__name__}")
+        union.update(value)
     return union
+
+
+def _mapping(member: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise PayloadError(f"meta.{member} must be an object, not {value!r:.200}")
+    return value
+
+
+def _joined(given: Sequence[Any], own: Sequence[Any]) -> Any:
+    """The metrics of requests and component in one list; the only value there is travels on whatever it is."""
+    sent = [value for value in given if value]
+    if len(sent) == 1 and not own and not isinstance(sent[0], list):
+        return sent[0]
+    joined: list[Any] = []
+    for value in sent:
+        if not isinstance(value, list):
+            raise PayloadError(f"meta.metrics must be a list, not {value!r:.200}")
+        joined.extend(value)
+    joined.extend(own)
+    return joined

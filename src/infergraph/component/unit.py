@@ -30,8 +30,8 @@ from infergraph.component.pace import Pace, is_thread_bound
 from infergraph.errors import BadMetadata, ComponentError, Fault, MethodMissing, PayloadError
 from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.settings import Execution
-from infergraph.wire import json_codec, prediction, proto_codec
-from infergraph.wire.json_codec import JsonFeedback, JsonMessage
+from infergraph.wire import body, json_codec, prediction, proto_codec
+from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonMessages
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
 
 _log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ _METRIC_METHODS = {
     Method.AGGREGATE: "aggregate",
     Method.SEND_FEEDBACK: "feedback",
 }
+_METRIC_TYPES = ("COUNTER", "GAUGE", "TIMER")
 _NOT_IMPLEMENTED = "SeldonNotImplementedError"
 
 
@@ -198,37 +199,31 @@ class Component(PredictiveUnit):
         result: Any = Returned
         if hook is not None:
             try:
-                result = hook.call(payload, names if names else [], meta)
+                result = hook.call(payload, names if names or names is None else [], meta)
                 if hook.is_async:
                     result = await result
             except Exception as error:
                 if type(error).__name__ != _NOT_IMPLEMENTED:
                     raise
-        if result is Returned:
-            result = self._default(method, payload, encoding)
-            if result is None:
-                return message
-        response = answers.unwrap(result)
+        is_default = result is Returned
+        response = answers.unwrap(self._default(method, payload) if is_default else result)
         own = await self._own(method, response)
+        meta = answers.meta_of((message,), own, response, carries=True)
+        if is_default and method is not Method.PREDICT and (payload is None or isinstance(payload, int | float)):
+            return Message.of(payload, encoding, meta=meta)  # a bare JSON value, which no result of a hook may be
         transforms_input = method is Method.TRANSFORM_INPUT
-        return self._message(
-            response, encoding, answers.meta_of((message,), own, response, carries=True), transforms_input
-        )
+        return self._message(response, encoding, meta, transforms_input, as_array=isinstance(message, ProtoMessage))
 
-    def _default(self, method: Method, payload: Any, encoding: Encoding) -> Any:
+    def _default(self, method: Method, payload: Any) -> Any:
         if self._options.strict:
             raise MethodMissing(f"{self.name} has no method {method.value}", node=self.name)
-        if method is Method.PREDICT:
-            return []
-        if encoding is Encoding.JSON and not isinstance(payload, dict | list | str):
-            return None  # a bare number, boolean or null: only the message itself can carry it
-        return payload
+        return [] if method is Method.PREDICT else payload
 
     async def _route(self, hook: Hook | None, message: Message) -> Message:
         if hook is None:
             raise MethodMissing("Route not defined", node=self.name)
         payload, encoding, names, meta = message.content
-        result = hook.call(payload, names if names else [], meta)
+        result = hook.call(payload, names if names or names is None else [], meta)
         response = answers.unwrap(await result if hook.is_async else result)
         response = response._replace(data=np.array([[answers.branch(response.data)]]))
         own = await self._own(Method.ROUTE, response)
@@ -244,7 +239,8 @@ class Component(PredictiveUnit):
         response = answers.unwrap(await result if hook.is_async else result)
         own = await self._own(Method.AGGREGATE, response)
         meta = answers.meta_of(messages, own, response, carries=True)
-        return self._message(response, contents[0].encoding, meta)
+        as_array = isinstance(messages[0], ProtoMessage)
+        return self._message(response, contents[0].encoding, meta, as_array=as_array)
 
     async def _feedback(self, hook: Hook | None, feedback: Feedback, context: Context) -> Message:
         content = feedback.content
@@ -268,7 +264,7 @@ class Component(PredictiveUnit):
         own = await self._own(Method.SEND_FEEDBACK, response)
         asked = (request,) if request is not None else ()
         meta = answers.meta_of(asked, own, response, carries=False)
-        message = self._message(response, _encoding_of(request), meta)
+        message = self._message(response, _encoding_of(request), meta, as_array=True)
         if context.transport is Transport.REST:
             return JsonMessage.of_document(proto_codec.proto3_document(message))
         return message
@@ -291,14 +287,24 @@ class Component(PredictiveUnit):
         shown = metrics if self._options.include_metrics else ()
         return Own(tags, shown, self._no_own.request_path)
 
-    def _message(self, response: Returned, asked: Encoding, meta: dict[str, Any], for_input: bool = False) -> Message:
-        shaped = answers.shape(response.data, asked)
+    def _message(
+        self,
+        response: Returned,
+        asked: Encoding,
+        meta: dict[str, Any],
+        for_input: bool = False,
+        *,
+        as_array: bool = False,
+    ) -> Message:
+        shaped = answers.shape(response.data, asked, as_array=as_array)
         names: Any = [] if shaped.columns is None else self._column_names(shaped, for_input)
         return Message.of(shaped.payload, shaped.encoding, names=names, meta=meta)
 
     def _column_names(self, shaped: answers.Shaped, for_input: bool) -> Any:
         hook = "feature_names" if for_input and self._options.feature_names else "class_names"
-        named = getattr(self._user, hook, None)
+        named = getattr(self._user, hook, Returned)
+        if named is Returned:
+            return shaped.names or answers.default_names(shaped.columns)
         if callable(named):
             named = hooks.own(self._user, hook)
             try:
@@ -308,7 +314,7 @@ class Component(PredictiveUnit):
                     raise
                 named = answers.default_names(shaped.columns)
         elif named is None:
-            return shaped.names or answers.default_names(shaped.columns)
+            return shaped.names
         return named.tolist() if isinstance(named, np.ndarray) else named
 
     # ── raw and deprecated hooks ────────────────────────────────────────────────────────────────────────────────
@@ -319,12 +325,15 @@ class Component(PredictiveUnit):
                 return await self._pass_through(found.plain, request, bare=False)
             return None
         is_proto = _is_proto(request)
+        passes = self._options.payload_passthrough and method is Method.PREDICT and not is_proto
         deprecated = (found.grpc or found.rest) if is_proto else (found.rest or found.grpc)
         if deprecated is not None:
+            if passes and deprecated is found.rest:
+                return await self._pass_through(deprecated, request, bare=True)
             return await self._call_raw(deprecated, request, as_proto=deprecated is found.grpc, counts=False)
         if found.raw is None:
             return None
-        if self._options.payload_passthrough and method is Method.PREDICT and not is_proto:
+        if passes:
             return await self._pass_through(found.raw, request, bare=True)
         try:
             as_proto = is_proto or isinstance(request, Feedback)
@@ -343,12 +352,15 @@ class Component(PredictiveUnit):
         if hook.is_async:
             result = await result
         message = _raw_message(result)
+        if isinstance(request, JsonFeedback) and isinstance(message, ProtoMessage):
+            message = JsonMessage.of_document(proto_codec.proto3_document(message))
         return self._count_raw(message, method) if counts else message
 
     async def _pass_through(self, hook: Hook, request: Request, *, bare: bool) -> Message | None:
         if not isinstance(request, JsonMessage) or request.raw is None:
             return None
-        result = hook.call(request.raw) if bare else hook.call(request.raw, [], None)
+        given = body.undecoded(request.raw, request.content_type, request.query)
+        result = hook.call(given) if bare else hook.call(given, [], None)
         result = await result if hook.is_async else result
         if isinstance(result, bytes | str):
             return _as_it_is(result.encode() if isinstance(result, str) else result)
@@ -361,7 +373,8 @@ class Component(PredictiveUnit):
         metrics = meta.get("metrics") if isinstance(meta, dict) else None
         if not metrics:
             return message
-        known = [{"type": "COUNTER", **metric} for metric in metrics if isinstance(metric, dict)]
+        typed = [{"type": "COUNTER", **metric} for metric in metrics if isinstance(metric, dict)]
+        known = [metric for metric in typed if metric["type"] in _METRIC_TYPES]
         self._recorder.record(self._recorder.validate(known), _METRIC_METHODS[method])
         if self._options.include_metrics:
             return message
@@ -433,8 +446,8 @@ class Component(PredictiveUnit):
     # ── the user's errors ───────────────────────────────────────────────────────────────────────────────────────
 
     def _raise_users(self, error: BaseException, context: Context) -> NoReturn:
-        status = getattr(error, "status_code", None)
-        is_deliberate = isinstance(status, int)
+        status = _declared_status(error)
+        is_deliberate = status is not None
         _log.error(
             "%s raised %s (puid %s)",
             self.name,
@@ -453,6 +466,17 @@ class Component(PredictiveUnit):
         text = str(error) or type(error).__name__
         status = 400 if type(error).__name__ == _NOT_IMPLEMENTED else None
         raise ComponentError(text, node=self.name, status=status, answer=answer) from error
+
+
+def _declared_status(error: BaseException) -> int | None:
+    """The HTTP status that the class of an error declares; 500 for one that is no answer's, None for none.
+
+    An HTTP client's error has a status on the instance alone: it is that of somebody else's answer.
+    """
+    if not isinstance(getattr(type(error), "status_code", None), int):
+        return None
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) and 200 <= status <= 599 else 500
 
 
 async def _call_optional(hook: Hook | None) -> Any:
@@ -475,19 +499,24 @@ def _is_large(request: Request) -> bool:
 def _is_proto(request: Request) -> bool:
     if isinstance(request, Message | Feedback):
         return isinstance(request, ProtoMessage | ProtoFeedback)
-    return bool(request) and isinstance(request[0], ProtoMessage)
+    return not isinstance(request, JsonMessages) and bool(request) and isinstance(request[0], ProtoMessage)
 
 
 def _array_of(message: Message | None) -> tuple[Any, Any]:
     """Features and names of a feedback's part; the protocol reads arrays alone there."""
-    if message is None:
+    if message is None or _is_bare(message):
         return np.array([]), []
     payload, encoding, names, _ = message.content
     return (payload, names or []) if encoding.is_array else (np.array([]), [])
 
 
 def _encoding_of(message: Message | None) -> Encoding:
-    return Encoding.TENSOR if message is None else message.encoding
+    return Encoding.TENSOR if message is None or _is_bare(message) else message.encoding
+
+
+def _is_bare(message: Message) -> bool:
+    """Whether a part of a feedback says nothing but, perhaps, its meta."""
+    return isinstance(message, ProtoMessage) and message.is_bare
 
 
 def _document_of(request: Request) -> Any:
@@ -497,6 +526,8 @@ def _document_of(request: Request) -> Any:
         # The deprecated REST hook was always given text.
         document = request.document if isinstance(request, JsonFeedback) else None
         return json.dumps(document) if document is not None else json_codec.encode_feedback(request).decode()
+    if isinstance(request, JsonMessages):
+        return request.document
     return [json_codec.document_of(message) for message in request]
 
 

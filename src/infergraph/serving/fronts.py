@@ -68,13 +68,15 @@ class MicroserviceFront:
         """A neutral sentence in the same envelope."""
         return answers.of_bug(puid)
 
-    def refuse_method(self, method: str, endpoint: Endpoint) -> Answer:
-        """405 in the envelope, or the answer to a pre-flight."""
+    def refuse_method(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
+        """405 in the envelope, or the answer to a pre-flight, which names the headers back that it asks for."""
+        method = exchange.scope["method"]
         allowed = ", ".join(sorted((endpoint.methods or frozenset()) | {"OPTIONS"})).encode()
         if method != "OPTIONS":
             text = f"405 Method Not Allowed: this path takes {allowed.decode()}, not {method}"
             return answers.refusal(405, text, answers.INTERNAL, (b"allow", allowed))
-        headers = (self._cors.headers or "*").encode("latin-1")
+        asked = exchange.headers.get(b"access-control-request-headers") or b"*"
+        headers = self._cors.headers.encode("latin-1") or asked
         return Answer(
             200,
             b"",
@@ -133,9 +135,9 @@ class ExternalFront:
         """A neutral sentence in the same body."""
         return _failure(500, 500, f"internal error; the log has the details under puid {puid}")
 
-    def refuse_method(self, method: str, endpoint: Endpoint) -> Answer:
+    def refuse_method(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
         """405 without a body, or the answer to a pre-flight."""
-        return Answer(200, b"", []) if method == "OPTIONS" else Answer(405, b"", [])
+        return Answer(200 if exchange.scope["method"] == "OPTIONS" else 405, b"", [])
 
     def not_found(self, path: str) -> Answer:
         """404 in plain text; a path with doubled slashes is sent to the clean one."""

@@ -14,7 +14,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias, overload
 
 from infergraph import errors
-from infergraph.errors import DeadlinePassed, Fault, MethodMissing, Overloaded, RemoteError
+from infergraph.errors import (
+    ComponentError,
+    DeadlinePassed,
+    Fault,
+    MethodMissing,
+    Overloaded,
+    PayloadError,
+    RemoteError,
+)
 from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
 from infergraph.observe import logs
 from infergraph.observe.node_times import node_times
@@ -141,7 +149,10 @@ class Grpc:
 
         async def handle(payload: bytes, context: Context) -> bytes:
             message: Message = await self._unit.answer(method, read(payload), context)
-            return proto_codec.encode(message)
+            try:
+                return proto_codec.encode(message)
+            except PayloadError as error:  # of the answer, which is not the caller's
+                raise ComponentError(f"the answer cannot be read: {error}") from error
 
         return handle
 

@@ -34,6 +34,8 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _INLINE_GZIP_BYTES = 64 * 1024
+_BODILESS = frozenset({204, 304})
+"""Statuses whose answers end with their headers: a body would be taken for the next answer."""
 
 
 class ClientGone(Exception):
@@ -158,7 +160,7 @@ class Front(Protocol):
     def of_bug(self, puid: str) -> Answer:
         """How an error of ours is told."""
 
-    def refuse_method(self, method: str, endpoint: Endpoint) -> Answer:
+    def refuse_method(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
         """The answer to a method that the path does not take, OPTIONS among them."""
 
 
@@ -226,7 +228,7 @@ class Http:
         """The one place of this edge that catches."""
         method = exchange.scope["method"]
         if method == "OPTIONS" or (endpoint.methods is not None and method not in endpoint.methods):
-            return self._front.refuse_method(method, endpoint)
+            return self._front.refuse_method(endpoint, exchange)
         entry = self._watch.enter(exchange)
         try:
             if not endpoint.gated:
@@ -265,6 +267,10 @@ class Http:
     async def _send(self, exchange: Exchange, endpoint: Endpoint, send: Send, answer: Answer) -> None:
         headers, body = answer.headers, answer.body
         self._front.decorate(headers, endpoint, exchange)
+        if answer.status in _BODILESS:
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
         accepts = exchange.headers.get(b"accept-encoding")
         options = self._options
         if accepts is not None and options.compress_min_bytes <= len(body) <= options.compress_max_bytes:

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 import orjson
 
+from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
 from infergraph.serving.answers import JSON_TYPE, Answer
 from infergraph.serving.http import Endpoint, Exchange, Handler, Paths
 from infergraph.wire import json_codec
-from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions, Outgoing
+from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonMessages, JsonOptions, Outgoing
 
 JSON = "application/json"
 _POST = frozenset({"POST"})
@@ -132,7 +133,10 @@ class Rest:
         async def handle(exchange: Exchange) -> Answer:
             request = read(exchange, await exchange.body())
             message = await self._unit.answer(method, request, _context(exchange))
-            return self._answer(message, status_from_payload)
+            try:
+                return self._answer(message, status_from_payload)
+            except PayloadError as error:  # of the answer, which is not the caller's
+                raise ComponentError(f"the answer cannot be read: {error}") from error
 
         return handle
 
@@ -217,7 +221,7 @@ def _read_feedback(exchange: Exchange, body: bytes) -> JsonFeedback:
     )
 
 
-def _read_messages(exchange: Exchange, body: bytes) -> list[Message]:
+def _read_messages(exchange: Exchange, body: bytes) -> JsonMessages:
     return json_codec.decode_messages(
         body,
         _header(exchange, b"content-type"),

@@ -36,6 +36,20 @@ def read(raw: bytes, content_type: str = "application/json", query: bytes = b"")
     return multipart_value(raw, content_type) if text is None else value_of(text)
 
 
+def undecoded(raw: bytes, content_type: str = "application/json", query: bytes = b"") -> Any:
+    """What a request carries, for those who read it themselves: no JSON is looked for.
+
+    Returns: the message of a multipart body; else the text of a form's or the query's field `json`; else the body.
+    Raises: PayloadError if a multipart body, a form or a query cannot be read.
+    """
+    kind = content_type.lower()
+    if _MULTIPART in kind:
+        return multipart_value(raw, content_type)
+    text = _field(raw, "form") if kind.startswith(_FORM) else b""
+    text = text or (_field(query, "query") if query else b"")
+    return text.decode("utf-8", "replace") if text else raw
+
+
 def value_of(text: bytes, *, narrow: bool = False) -> Any:
     """The JSON value of a text; never None.
 
@@ -59,15 +73,15 @@ def json_bytes(raw: bytes, content_type: str, query: bytes = b"") -> bytes | Non
     kind = content_type.lower()
     if _MULTIPART in kind:
         return None
+    looks_like_json = raw.lstrip()[:1] in (b"{", b"[")
+    if kind.startswith(_FORM) and not looks_like_json and (text := _field(raw, "form")):
+        return text
     if query and (text := _field(query, "query")):
         return text
     if raw:
-        if _is_json(kind) or raw.lstrip()[:1] in (b"{", b"["):
+        if looks_like_json or _is_json(kind):
             return raw
-        if kind.startswith(_FORM):
-            if text := _field(raw, "form"):
-                return text
-        elif raw.startswith(_UTF8_BOM) and raw[3:].lstrip()[:1] in (b"{", b"["):
+        if raw.startswith(_UTF8_BOM) and raw[3:].lstrip()[:1] in (b"{", b"["):
             return raw
     if not raw or _is_json(kind):
         raise PayloadError("Can't find JSON in data: the body is empty")
@@ -94,7 +108,7 @@ def _is_json(kind: str) -> bool:
 
 
 def _field(encoded: bytes, place: str) -> bytes:
-    """The last `json` field of an urlencoded text; empty where there is none."""
+    """The first `json` field of an urlencoded text; empty where there is none."""
     if b"json" not in encoded:
         return b""
     try:
@@ -176,7 +190,8 @@ def multipart_value(raw: bytes, content_type: str) -> dict[str, Any]:
     message: dict[str, Any] = {}
     for part in parts.parts:
         name, is_file = _disposition(part)
-        message[name] = _part_value(name, bytes(part.data), is_file)
+        if name not in message:  # the first of that name counts
+            message[name] = _part_value(name, bytes(part.data), is_file)
     return message
 
 

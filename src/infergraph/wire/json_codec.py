@@ -10,8 +10,8 @@ read as strictly as the protocol reads it, which is by protobuf's rules.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from infergraph.wire.wire_message import WireMessage
 __all__ = [
     "JsonFeedback",
     "JsonMessage",
+    "JsonMessages",
     "JsonOptions",
     "Outgoing",
     "decode_messages",
@@ -118,6 +119,52 @@ class JsonMessage(WireMessage):
         narrow = len(text) < _SMALL_BYTES and json_text.is_narrow(text)
         self._document = document = body.value_of(text, narrow=narrow)
         return json_content.content_of(document, is_plain=narrow)
+
+
+class JsonMessages(Sequence[Message]):
+    """The messages of an aggregate request in JSON; they are looked for when one is first asked for.
+
+    Args:
+        whole: the body.
+    """
+
+    __slots__ = ("_messages", "_whole")
+
+    def __init__(self, whole: JsonMessage) -> None:
+        self._whole = whole
+        self._messages: list[Message] | None = None
+
+    @property
+    def raw(self) -> bytes | None:
+        """The body as it came, perhaps compressed."""
+        return self._whole.raw
+
+    @property
+    def document(self) -> Any:
+        """The JSON value as it came, read at most once.
+
+        Raises: PayloadError if it cannot be read.
+        """
+        return self._whole.document
+
+    def _found(self) -> list[Message]:
+        if self._messages is None:
+            document = self.document
+            messages = document.get("seldonMessages") if isinstance(document, dict) else document
+            if not isinstance(messages, list):
+                raise PayloadError(f"Invalid request data type: {json_content.shown(document)}")
+            self._messages = [JsonMessage.of_document(message) for message in messages]
+        return self._messages
+
+    def __len__(self) -> int:
+        return len(self._found())
+
+    @overload
+    def __getitem__(self, place: int) -> Message: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Message]: ...
+    def __getitem__(self, place: int | slice) -> Message | list[Message]:
+        return self._found()[place]
 
 
 class JsonFeedback(Feedback):
@@ -322,16 +369,10 @@ def encode_feedback(feedback: Feedback, options: JsonOptions = PLAIN) -> bytes:
 
 def decode_messages(
     raw: bytes, content_type: str = JSON_TYPE, query: bytes = b"", *, content_encoding: str = "", limit_bytes: int = 0
-) -> list[Message]:
-    """The messages of an aggregate request: `{"seldonMessages": [...]}` or a bare list.
+) -> JsonMessages:
+    """The messages of an aggregate request: `{"seldonMessages": [...]}` or a bare list, found and read when asked.
 
     Args: those of `JsonMessage`.
-    Raises: PayloadError if it is neither; the messages themselves are read when asked.
     """
-    document = JsonMessage(
-        raw, content_type, content_encoding=content_encoding, query=query, limit_bytes=limit_bytes
-    ).document
-    messages = document.get("seldonMessages") if isinstance(document, dict) else document
-    if not isinstance(messages, list):
-        raise PayloadError(f"Invalid request data type: {json_content.shown(document)}")
-    return [JsonMessage.of_document(message) for message in messages]
+    whole = JsonMessage(raw, content_type, content_encoding=content_encoding, query=query, limit_bytes=limit_bytes)
+    return JsonMessages(whole)

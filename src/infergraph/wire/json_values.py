@@ -185,7 +185,8 @@ class _Walk:
             return str(value)
         if is_dataclass(value) and not isinstance(value, type):
             return {field.name: getattr(value, field.name) for field in fields(value)}
-        raise ComponentError(f"the answer holds a {type(value).__name__} at {path}, which JSON cannot express")
+        place = f" at {path}" if path else ""
+        raise ComponentError(f"the answer holds a {type(value).__name__}{place}, which JSON cannot express")
 
 
 _PATH_LENGTH = 200

@@ -79,6 +79,14 @@ class ProtoMessage(WireMessage):
         return self._proto
 
     @property
+    def is_bare(self) -> bool:
+        """Whether it has no payload.
+
+        Raises: PayloadError if the bytes are no message.
+        """
+        return self.proto.WhichOneof("data_oneof") is None
+
+    @property
     def meta(self) -> Meta | None:
         """The protocol's meta; {} where the message had none. Needs no payload.
 

@@ -71,7 +71,7 @@ def _encode_tensor(values: np.ndarray, names: bytes) -> bytes:
 
 
 def _encode_listed(values: np.ndarray) -> bytes:
-    if values.dtype.kind not in "biufUO":
+    if values.dtype.kind not in "biufUOV":
         raise ComponentError(f"the answer is an array of {values.dtype}, which protobuf cannot express")
     return encode_list(values.tolist() if values.ndim else [values.item()], "data.ndarray", 3)
 
@@ -94,7 +94,8 @@ def _meta(meta: Mapping[str, Any]) -> bytes:
     if meta.get("puid"):
         parts.append(delimited(b"\x0a", utf8(str(meta["puid"]))))
     for name, value in (meta.get("tags") or {}).items():
-        entry = delimited(b"\x0a", utf8(name)) + delimited(b"\x12", encode_value(value, f"meta.tags.{name}", 3))
+        key = name if isinstance(name, str) else str(name)
+        entry = delimited(b"\x0a", utf8(key)) + delimited(b"\x12", encode_value(value, f"meta.tags.{key}", 3))
         parts.append(delimited(b"\x12", entry))
     for name, branch in (meta.get("routing") or {}).items():
         if not -(2**31) <= branch < 2**31:

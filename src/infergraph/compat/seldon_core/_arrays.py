@@ -84,10 +84,10 @@ def _listed(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def translated(function: Any, *arguments: Any) -> Any:
+def translated(function: Any, *arguments: Any, **named: Any) -> Any:
     """Call, with infergraph's faults as the exception that user code knows."""
     try:
-        return function(*arguments)
+        return function(*arguments, **named)
     except Fault as fault:
         status = 400 if isinstance(fault, PayloadError) else getattr(fault, "status", None) or 500
         raise SeldonMicroserviceException(str(fault), status_code=status, reason=fault.reason) from fault

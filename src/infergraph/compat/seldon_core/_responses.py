@@ -38,7 +38,8 @@ def construct_response(
     """
     kind = client_request.WhichOneof("data_oneof")
     form = (client_request.data.WhichOneof("data_oneof") or "ndarray") if kind == "data" else None
-    answer = _answer(user_model, client_raw_response, form, list(client_request.data.names) if is_request else None)
+    names = list(client_request.data.names) if is_request else None
+    answer = _answer(user_model, client_raw_response, form, names, as_array=True)
     answer_meta = _meta(user_model, client_request.meta.puid, meta, custom_metrics, runtime_tags)
     return prediction_pb2.SeldonMessage.FromString(translated(proto_codec.encode, _with_meta(answer, answer_meta)))
 
@@ -59,15 +60,17 @@ def construct_response_json(
     if isinstance(data, dict):
         form = next((form for form in ("tensor", "ndarray", "tftensor") if form in data), "ndarray")
         names = data.get("names") or ()
-    answer = _answer(user_model, client_raw_response, form, names if is_request else None)
+    answer = _answer(user_model, client_raw_response, form, names if is_request else None, as_array=False)
     puid = (client_request_raw.get("meta") or {}).get("puid")
     answer_meta = _meta(user_model, puid, meta, custom_metrics, runtime_tags)
     return document_of(_with_meta(answer, answer_meta))
 
 
-def _answer(user_model: Any, result: Any, form: str | None, feature_names: Sequence[str] | None) -> Message:
+def _answer(
+    user_model: Any, result: Any, form: str | None, feature_names: Sequence[str] | None, *, as_array: bool
+) -> Message:
     """The answer without meta; `form` is the array form of the request, None if it had no `data`."""
-    shaped = translated(answers.shape, result, Encoding(form) if form else Encoding.STR)
+    shaped = translated(answers.shape, result, Encoding(form) if form else Encoding.STR, as_array=as_array)
     if not shaped.encoding.is_array:
         return Message.of(shaped.payload, shaped.encoding)
     if feature_names is not None:

@@ -1,0 +1,126 @@
+"""Components with the rarer habits of real ones: what a comparison with the original, request by request, turned up."""
+
+import numpy as np
+
+from infergraph.wire.prediction import SeldonMessage
+
+
+class Echo:
+    """Answers what it was asked; feedback tells what reached it."""
+
+    def predict(self, X, names, meta=None):
+        return {"names": names} if names is None else X
+
+    def aggregate(self, Xs, names):
+        return Xs[0]
+
+    def send_feedback(self, X, names, reward, truth, routing=None):
+        return {"X": X.tolist(), "names": list(names), "truth": truth.tolist(), "routing": routing}
+
+
+class Tagged(Echo):
+    """Adds a tag of its own."""
+
+    def tags(self):
+        return {"own": 1}
+
+
+class BadTags(Echo):
+    """Tags that are no mapping."""
+
+    def tags(self):
+        return [1]
+
+
+class NumberedTags(Echo):
+    """Tags whose names are numbers."""
+
+    def tags(self):
+        return {1: "one"}
+
+
+class Mixed:
+    """Answers lists and arrays of unusual kinds, by the text it is asked with."""
+
+    def predict(self, X, names):
+        return {
+            "mixed": lambda: [["a", 1, 2.5]],
+            "labels": lambda: ["a", 1],
+            "holes": lambda: [["a", 1, None]],
+            "bools": lambda: [True, 2],
+            "masked": lambda: np.ma.array([[1.5, 2.5]], mask=[[0, 1]]),
+            "masked-ints": lambda: np.ma.array([1, 2], mask=[1, 0]),
+            "unmasked": lambda: np.ma.array([1, 2]),
+            "masked-text": lambda: np.ma.array(["a", "b"], mask=[0, 1]),
+            "records": lambda: np.array([(1, 2.0)], dtype=[("a", int), ("b", float)]),
+        }[str(np.ravel(X)[0])]()
+
+
+class NoNames:
+    """Class names that are not known yet."""
+
+    class_names = None
+
+    def predict(self, X, names):
+        return X
+
+
+class Declared(Exception):
+    """Declares its status."""
+
+    status_code = 418
+
+
+class Foreign(Exception):
+    """An HTTP client's error: its status is that of somebody else's answer."""
+
+    def __init__(self, text, status):
+        super().__init__(text)
+        self.status_code = status
+
+
+class Raising:
+    """Raises by the text it is asked with."""
+
+    def predict(self, X, names):
+        kind, _, number = str(X).partition(" ")
+        if kind == "foreign":
+            raise Foreign("the vendor refused", 401)
+        error = Declared("short and stout")
+        if number:
+            error.status_code = int(number)
+        raise error
+
+
+class RawAggregate:
+    """Raw hooks that show what reached them."""
+
+    def aggregate_raw(self, msg):
+        return {"given": msg}
+
+    def predict_raw(self, msg):
+        return msg["give"]
+
+    def send_feedback_raw(self, feedback):
+        return SeldonMessage(strData=f"{feedback.reward:g}")
+
+
+class RawText:
+    """A raw hook whose answer is no message."""
+
+    def predict_raw(self, msg):
+        return "text"
+
+
+class Passed:
+    """Shows what passes through."""
+
+    def predict_raw(self, msg):
+        return {"type": type(msg).__name__, "given": msg.decode() if isinstance(msg, bytes) else msg}
+
+
+class PassedOld:
+    """The deprecated hook, passed through to."""
+
+    def predict_rest(self, msg):
+        return {"type": type(msg).__name__}
