@@ -27,10 +27,8 @@ from infergraph.cli import microservice, options
 from infergraph.cli.commands import MODULES
 from infergraph.errors import Fault
 from infergraph.message import Method
-from infergraph.serving import answers, grpc, tasks
-from infergraph.serving.http import Paths
+from infergraph.serving import answers, grpc, openapi
 from infergraph.serving.rest import Rest, RestOptions
-from infergraph.serving.task_paths import TaskPaths
 from infergraph.settings import Settings
 
 FOLDER = Path(__file__).parent / "reference"
@@ -96,95 +94,62 @@ _ROUTES = """# Routes
 What a server answers at. `/docs` of a running server shows the same for what it serves, from `/openapi.json`.
 """
 
-_ASKING = {
-    Method.PREDICT: "ask for a prediction",
-    Method.TRANSFORM_INPUT: "transform an input",
-    Method.TRANSFORM_OUTPUT: "transform an output",
-    Method.ROUTE: "choose a child: its number, -1 for all, -2 for none",
-    Method.AGGREGATE: "combine several messages into one",
-    Method.SEND_FEEDBACK: "reward an answer",
+_TITLES = {
+    "seldon": "A graph",
+    "v2": "A graph with `protocol: v2`",
+    "tensorflow": "A graph with `protocol: tensorflow`",
 }
-_OTHER = {
-    "live": "200 while the process runs",
-    "ready": "200 when requests would be answered, else 503",
-    "status": "200 when the node, or the graph, can answer",
-    "ping": "`pong`",
-    "health": "the component's own account of its health",
-    "metadata": "the metadata of what is served",
-    "metrics": "Prometheus metrics of all workers",
-}
+_TASK_TITLES = {"Tasks (gBuilder)": "Tasks: gBuilder's contract", "Tasks": "Tasks: more"}
 
 
 def routes_page() -> str:
-    """Every route of each edge."""
+    """Every route of each edge, from the documents that servers give of themselves."""
     rest = Rest(cast(Any, None), RestOptions(), cast(Any, None))
-    parts = [_ROUTES]
-    parts.append("\n## A component\n\n" + _paths(rest.microservice_paths()))
-    parts.append("\nA GET carries its message in the query, `?json=…`.\n")
-    titles = {
-        "seldon": "A graph",
-        "v2": "A graph with `protocol: v2`",
-        "tensorflow": "A graph with `protocol: tensorflow`",
-    }
-    for protocol, title in titles.items():
-        parts.append(f"\n## {title}\n\n" + _paths(rest.external_paths(protocol)))
-    service = cast(Any, None)
-    gbuilder, native = [], []
-    for route in tasks.routes(service, Settings()):
-        assert isinstance(route, TaskPaths)
-        rows = native if route._prefix.startswith("/api/") else gbuilder
-        rows += [(method, path, first_line(handler)) for method, path, handler in _task_routes(route)]
-    heads = ("method", "path", "what it does")
-    parts.append("\n## Tasks: gBuilder's contract\n\n" + table(heads, gbuilder))
-    parts.append("\n## Tasks: more\n\n" + table(heads, native))
-    parts.append("\n## Beside them\n\n" + table(("method", "path", "what it does"), _pages()))
+    component = openapi.Served(name="", paths=rest.microservice_paths(), has_tasks=True)
+    parts = [_ROUTES, "\n## A component\n\n", _operations(component, {"Ask", "Look"})]
+    for protocol, title in _TITLES.items():
+        graph = openapi.Served(name="", paths=rest.external_paths(protocol), is_graph=True, protocol=protocol)
+        parts += [f"\n## {title}\n\n", _operations(graph, {"Ask", "Look"})]
+    for tag, title in _TASK_TITLES.items():
+        parts += [f"\n## {title}\n\n", _operations(component, {tag})]
+    parts += ["\n## Beside them\n\n", table(("method", "path", "what it does"), _pages())]
     parts.append("\n## gRPC\n\nPackage `seldon.protos`; beside these, reflection and `grpc.health.v1.Health`.\n\n")
-    parts.append(table(("call", "asks for"), _calls()))
+    parts.append(table(("call", "what it does"), _calls()))
     return "".join(parts)
 
 
-def _paths(paths: Paths) -> str:
+def _operations(served: openapi.Served, tags: set[str]) -> str:
+    """The operations with one of these tags."""
     rows = []
-    for path, endpoint in paths.exact.items():
-        rows.append((_verbs(endpoint.methods), f"`{path}`", _meaning(endpoint.name)))
-    for pattern, endpoint in paths.patterns:
-        rows.append((_verbs(endpoint.methods), f"`{_readable(pattern.pattern)}`", _meaning(endpoint.name)))
+    for path, operations in openapi.document(served, None)["paths"].items():
+        for verb, operation in operations.items():
+            if isinstance(operation, dict) and tags & set(operation.get("tags", ())):
+                rows.append((verb.upper(), f"`{path}`", operation["summary"]))
     return table(("method", "path", "what it does"), rows)
 
 
-def _verbs(verbs: frozenset[str] | None) -> str:
-    return ", ".join(sorted(verbs - {"HEAD"})) if verbs else "any"
-
-
-def _readable(pattern: str) -> str:
-    """A path's pattern as a person writes it."""
-    pattern = pattern.replace("(?:1[.]0|0[.]1)", "1.0").replace("/?:predict", ":predict")
-    return re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", pattern)
-
-
-def _meaning(name: str) -> str:
-    if name in _OTHER:
-        return _OTHER[name]
-    return _ASKING[Method(name)]
-
-
-def _task_routes(route: TaskPaths) -> Iterator[tuple[str, str, Callable[..., Any]]]:
-    for (part, method), handler in route._table.items():
-        path = route._prefix + ("" if part == "" else "/{id}" if part == "*" else f"/{{id}}/{part}")
-        yield method, f"`{path}`", handler
-
-
 def _pages() -> Rows:
-    yield "GET", "`/openapi.json`", "the OpenAPI document of what is served"
-    yield "GET", "`/docs`", "the same as a page"
-    yield "GET", f"`{Settings().metrics_path}`", _OTHER["metrics"] + "; also on the metrics port"
+    yield "GET", "`/openapi.json`", "The OpenAPI document of what is served"
+    yield "GET", "`/docs`", "The same as a page"
+    yield "GET", "`/console/`", "The web console"
+    yield "GET", f"`{Settings().metrics_path}`", "Prometheus metrics of all workers; also on the metrics port"
+
+
+_ASKING = {
+    Method.PREDICT: "Ask for a prediction",
+    Method.TRANSFORM_INPUT: "Transform an input",
+    Method.TRANSFORM_OUTPUT: "Transform an output",
+    Method.ROUTE: "Ask which child to call",
+    Method.AGGREGATE: "Combine several messages into one",
+    Method.SEND_FEEDBACK: "Reward an answer",
+}
 
 
 def _calls() -> Rows:
     for call, method in grpc.ASKING.items():
         yield f"`{call}`", _ASKING[method]
     for call in ("Model/Metadata", "Seldon/ModelMetadata", "Seldon/GraphMetadata"):
-        yield f"`{call}`", "the metadata of a component, of a node, of a graph"
+        yield f"`{call}`", "The metadata of a component, of a node, of a graph"
 
 
 # ── errors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -197,8 +162,15 @@ Every error has a sentence for a person, a reason that stays the same, and in a 
 {"status": {"code": -1, "info": "data.ndarray: …", "reason": "MICROSERVICE_BAD_DATA", "status": 1}}
 ```
 
-Over gRPC the sentence is the status text; the trailing metadata `infergraph-reason` and `infergraph-node-bin` carry the
-others. In Python each is a class of `infergraph.errors`, in a program that serves and in one that asks.
+A graph answers as Seldon's orchestrator does, with the HTTP status as `code`:
+
+```json
+{"status": {"code": 400, "info": "data.ndarray: …", "status": "FAILURE"}}
+```
+
+The header `infergraph-node` names the node, or the component; a graph's `infergraph-reason` has the reason. Over gRPC
+the sentence is the status text; the trailing metadata `infergraph-reason` and `infergraph-node-bin` carry the others.
+In Python each is a class of `infergraph.errors`, in a program that serves and in one that asks.
 
 """
 
