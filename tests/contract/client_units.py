@@ -55,7 +55,7 @@ class Accepting:
     """Takes anything, in every method; gives it back where it can be an answer."""
 
     def predict(self, X: Any, names: Any) -> Any:
-        return X if isinstance(X, np.ndarray | str | bytes | dict | list) else [str(X)]
+        return X if isinstance(X, np.ndarray | str | bytes) else {"value": X}
 
     def transform_input(self, X: Any, names: Any) -> Any:
         return self.predict(X, names)

@@ -104,6 +104,14 @@ def test_an_idempotency_key_finds_its_task(store: Store) -> None:
         accept(store, "three", folder="third", idempotency_key="k", input_sha256="b" * 64)
 
 
+def test_an_idempotency_key_of_another_task_is_a_conflict(store: Store) -> None:
+    """An id and a key that name two tasks are refused, also where the task of that id would start afresh."""
+    accept(store, "one", idempotency_key="k")
+    ended(store, "two", state=State.FAILED)
+    with pytest.raises(TaskConflict, match="'one'"):
+        accept(store, "two", folder="again", idempotency_key="k")
+
+
 def test_a_failed_task_starts_afresh(store: Store) -> None:
     """The id of a failed task may be used again, by any bytes; its old folder is named so that it can go."""
     old = ended(store, "t", state=State.FAILED, failed=10)

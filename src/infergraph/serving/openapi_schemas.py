@@ -39,11 +39,12 @@ _MESSAGE: dict[str, Schema] = {
     "meta": ref("Meta"),
 }
 _MESSAGES: Schema = {"type": "array", "minItems": 1, "items": ref("Request")}
-_PART: Schema = {"type": ["object", "null"], "description": "A message."}
+_PART: Schema = {"description": "A message."}
 
 SCHEMAS: dict[str, Schema] = {
     "Request": {
-        "description": "A message with one payload (of several the first counts) and perhaps meta.",
+        "description": "A message with one payload and perhaps meta. Of several payloads the first is read: data, "
+        "jsonData, strData, binData.",
         **_of(**_MESSAGE),
         "anyOf": [{"required": [name]} for name in ("data", "jsonData", "strData", "binData")],
     },
@@ -152,7 +153,10 @@ TASK_SCHEMAS: dict[str, Schema] = {
             "task_file",
             task_id={"type": "string", "minLength": 1, "maxLength": 255, "description": "The caller's name for it."},
             task_file={"type": "string", "contentMediaType": "application/octet-stream"},
-            immediate={"type": "string", "enum": ["true", "false"], "description": "Answer at once, or at the end."},
+            immediate={
+                "type": "string",
+                "description": "true or false: answer as soon as the task is accepted, or at its end.",
+            },
             priority={"type": "integer", "minimum": -1000, "maximum": 1000, "description": "Higher ones come first."},
             rows={"type": "string", "enum": ["auto", "object", "instance", "message"]},
         ),

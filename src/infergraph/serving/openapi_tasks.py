@@ -76,8 +76,8 @@ def _native_paths() -> dict[str, Any]:
                 "parameters": [
                     _query("state", {"enum": ["waiting", "running", "finished", "failed", "stopping"]}),
                     _query("prefix", {"type": "string"}, "Only those whose id begins so."),
-                    _query("before", {"type": "integer", "minimum": 0}, "The `next` of the page before."),
-                    _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "100 without."),
+                    _query("before", {"type": "integer"}, "The `next` of the page before."),
+                    _query("limit", {"type": "integer"}, "100 without; at least 1 and at most 1000 are given."),
                 ],
             },
             "post": _operation(_NATIVE, "Submit a task", _answer("Task", "201"), *_UPLOAD, form=True),

@@ -244,8 +244,11 @@ class Store:
     @staticmethod
     def _same(run: Any, new: NewTask) -> Task | None:
         row = run(f"select {_COLUMNS} from task where id = ?", new.id).fetchone()
-        if row is None and new.idempotency_key is not None:
-            row = run(f"select {_COLUMNS} from task where idempotency_key = ?", new.idempotency_key).fetchone()
+        if new.idempotency_key is not None:
+            keyed = run(f"select {_COLUMNS} from task where idempotency_key = ?", new.idempotency_key).fetchone()
+            if row is not None and keyed is not None and row != keyed:
+                raise TaskConflict(f"the idempotency key is that of another task, {_task(keyed).id!r}")
+            row = row or keyed
         if row is None:
             return None
         existing = _task(row)
