@@ -179,6 +179,8 @@ A component may choose: an exception with a `status_code` sets the HTTP status, 
 What a remote node answers passes through with its own status. Any other exception is answered with 500 (INTERNAL) and
 one neutral sentence; the traceback is in the log under the request's puid.
 
+A path that is not served is answered with 404, and a method that it does not take with 405.
+
 The last five stop a start: exit code 2 and one line on the standard error.
 """
 

@@ -189,3 +189,13 @@ def test_show_of_a_predictor_that_is_not_there(run):
     """A predictor that the file does not have is refused, and those it has are named."""
     assert "no predictor 'x'; it has p, q" in str(run("show", TWO, "--predictor", "x").exception)
     assert str(run("show", HEAD + "spec: {predictors: []}").exception) == "graph.yaml has no predictor"
+
+
+def test_show_as_json(run):
+    """--json answers with the nodes of each predictor and what answers at them, and draws nothing."""
+    result = run("show", TWO, "--json", "--predictor", "p")
+    assert result.exit_code == 0
+    [shown] = json.loads(result.output)
+    assert shown["predictor"] == "p"
+    assert shown["graph"]["name"] == "a"
+    assert shown["answers"] == {"a": "m:A"}

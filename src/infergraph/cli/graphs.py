@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -81,6 +82,7 @@ def show(
     svg: Annotated[
         Path | None, typer.Option("--svg", metavar="FILE", help="Write a picture too.", show_default=False)
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
 ) -> None:
     """Draw a graph as a tree, with what answers at each node.
 
@@ -96,12 +98,16 @@ def show(
         raise GraphError(f"{file} has no predictor{f' {predictor!r}; it has {names}' if predictor and names else ''}")
     if svg is not None and len(chosen) > 1:
         raise GraphError(f"{file}: a picture shows one predictor; choose it with --predictor (it has {names})")
-    console = _console()
+    console, drawn = _console(), []
     for deployment, each in chosen:
         resolved = {name: str(found) for name, found in resolution.resolve(each, deployment, overrides).items()}
-        console.print(drawing.tree(each, resolved))
+        drawn.append({"deployment": deployment.name, "predictor": each.name, "graph": each.graph, "answers": resolved})
+        if not as_json:
+            console.print(drawing.tree(each, resolved))
         if svg is not None:
             _write(svg, drawing.svg(each, resolved))
+    if as_json:
+        typer.echo(json.dumps(msgspec.to_builtins(drawn), ensure_ascii=False, indent=2))
 
 
 def _read(file: Path) -> str:
