@@ -286,6 +286,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, setting("Task workers leave after so long without a task; 0 to keep them.", unit="s", ge=0)
     ] = 300.0
     task_engine: Annotated[TaskEngine, setting("Where task workers run: `local` or `ray`.")] = TaskEngine.LOCAL
+    task_ray_address: Annotated[
+        str, setting("The Ray cluster for `--task-engine ray`; `local` starts one on this machine's loopback.")
+    ] = "local"
     task_queue_limit: Annotated[int, setting("Tasks waiting or running; above it /status is 2.", ge=1)] = 1000
     task_active_limit: Annotated[int, setting("Tasks worked on side by side.", ge=1)] = 4
     task_upload_limit_bytes: Annotated[int, setting("Largest task file; 0 for no limit.", unit="bytes", ge=0)] = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ from infergraph.tasks.frames import Key, Order, Plan
 from infergraph.tasks.guest_work import work_as_guest
 from infergraph.tasks.guests import GuestEngine
 from infergraph.tasks.local_engine import LocalEngine
+from infergraph.tasks.ray_engine import RayEngine
 from task_harness import is_alive
 from task_units import make
 
@@ -35,7 +37,11 @@ def be_guests(folder: str, source: str, count: int) -> None:
     asyncio.run(run())
 
 
-@pytest.fixture(params=["local", "guests"])
+ENGINES = ["local", "guests", *(["ray"] if importlib.util.find_spec("ray") else [])]
+"""Ray is an extra: its engine is tested where it is installed."""
+
+
+@pytest.fixture(params=ENGINES)
 def engine_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeEngine]:
     """Makes an engine with so many lanes of a unit, and ends it after the test."""
     made: list[Engine] = []
@@ -46,6 +52,9 @@ def engine_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeEn
         engine: Engine
         if request.param == "local":
             engine = LocalEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic)
+            engine.staff(lanes)
+        elif request.param == "ray":
+            engine = RayEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic)
             engine.staff(lanes)
         else:
             engine = GuestEngine(tmp_path, time.monotonic)
@@ -114,15 +123,21 @@ def test_lanes_that_hold_least_come_first(engine_of: MakeEngine) -> None:
 
 
 def test_an_abandoned_run_is_worked_no_more(engine_of: MakeEngine) -> None:
-    """Orders of an abandoned run that were not begun are never answered; those of others are."""
+    """Orders of an abandoned run that were not begun are never answered; those of others are answered, or come back."""
     engine = engine_of("Tired", line_s=0.3)
     events_until(engine, count_of(LaneReady, 1))
     (lane,) = engine.idle(9)
-    for run in (1, 2, 1):
-        engine.send(lane, order(run, run, [{"n": run}]))
+    for serial, run in enumerate((1, 2, 1)):
+        engine.send(lane, order(run, serial, [{"n": run}]))
     engine.abandon(2)
-    seen = events_until(engine, lambda seen: not engine.is_in_work(1) and count_of(Answered, 2)(seen))
-    assert [event.answer.key.run for event in seen if isinstance(event, Answered)] == [1, 1]
+
+    def keys(seen: list[Event]) -> list[Key]:
+        answered = [event.answer.key for event in seen if isinstance(event, Answered)]
+        return answered + [key for event in seen if isinstance(event, LaneLost) for key in event.held]
+
+    seen = events_until(engine, lambda seen: {Key(1, 0), Key(1, 2)} <= set(keys(seen)))
+    assert Key(2, 1) not in [event.answer.key for event in seen if isinstance(event, Answered)]
+    assert all(event.killed for event in seen if isinstance(event, LaneLost))
     assert engine.holders(2) == []
 
 
@@ -152,6 +167,19 @@ def local() -> Iterator[Callable[..., LocalEngine]]:
     yield build
     for engine in made:
         engine.stop()
+
+
+def test_a_lane_that_shares_orders_is_not_lost_with_one(local: Callable[..., LocalEngine]) -> None:
+    """Abandoning a queued order costs a local lane nothing: it goes on with the others, its unit still loaded."""
+    engine = local("Tired", line_s=0.3)
+    events_until(engine, count_of(LaneReady, 1))
+    (lane,) = engine.idle(9)
+    for serial, run in enumerate((1, 2, 1)):
+        engine.send(lane, order(run, serial, [{"n": run}]))
+    engine.abandon(2)
+    seen = events_until(engine, count_of(Answered, 2))
+    assert not any(isinstance(event, LaneLost) for event in seen)
+    assert engine.idle(1) == [lane]
 
 
 def test_a_lane_that_dies_names_what_it_held(local: Callable[..., LocalEngine]) -> None:

@@ -27,7 +27,7 @@ import msgspec
 
 from infergraph.errors import StartupFault, StorageFull
 from infergraph.observe import logs
-from infergraph.settings import Settings
+from infergraph.settings import Settings, TaskEngine
 from infergraph.tasks import heap, kinship
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.crash import crash_point
@@ -306,6 +306,10 @@ def make_engine(orders: DriverOrders, settings: Settings, data: DataFolder, cloc
         _log.info("the serving workers answer tasks themselves; a stop takes effect at the end of a chunk")
         return GuestEngine(data.root, clocks.steady, wake_fd=data.open_wake())
     plan = Plan(orders.factory, orders.source, orders.path or sys.path, orders.settings, os.fspath(data.root))
+    if settings.task_engine is TaskEngine.RAY:
+        from infergraph.tasks.ray_engine import RayEngine  # what it loads belongs to the extra `ray`
+
+        return RayEngine(plan, clocks.steady, address=settings.task_ray_address, wake_fd=data.open_wake())
     return LocalEngine(plan, clocks.steady, wake_fd=data.open_wake())
 
 

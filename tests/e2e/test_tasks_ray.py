@@ -1,0 +1,33 @@
+"""Tasks on a Ray cluster of our own: the same guarantees. Collected where Ray, an extra, is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+from pathlib import Path
+
+from task_harness import TaskServer, is_alive, jsonl, wait_for
+
+SETTINGS = {"task_engine": "ray", "task_workers": 1, "task_row_timeout_s": 0.0}
+ROWS = [{"n": number} for number in range(2000)]
+
+if importlib.util.find_spec("ray"):
+
+    def test_a_task_on_ray_survives_its_actors_and_its_driver(tmp_path: Path) -> None:
+        """Killed actors and a killed driver cost nothing; a C loop is stopped; the answers are exact."""
+        mark = tmp_path / "mark"
+        with TaskServer(tmp_path, "Burner", settings=SETTINGS, mark=str(mark)) as server:
+            server.submit("burns", jsonl([{"burn": 1}]))
+            burner = int(wait_for(lambda: mark.exists() and mark.read_text(), "the fire", within_s=120))
+            assert server.delete("burns").json() == {"status": 200}
+            wait_for(lambda: not is_alive(burner), "its end")
+            server.submit("t", jsonl(ROWS))
+            lanes = wait_for(lambda: server.ask("GET", "/api/v1.0/task-engine").json()["driver"]["lanes"], "an actor")
+            os.kill(lanes[0], signal.SIGKILL)
+            server.ended("t", within_s=120)
+            assert server.results("t") == [{**row, "seen": True} for row in ROWS]
+            server.submit("u", jsonl(ROWS))
+            os.kill(server.driver, signal.SIGKILL)
+            server.ended("u", within_s=120)
+            assert server.results("u") == [{**row, "seen": True} for row in ROWS]
