@@ -7,8 +7,8 @@ from contextlib import suppress
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_TRIM_BYTES = 16 << 20
-_MMAP_BYTES = 8 << 20
+_TRIM_BYTES = 32 << 20
+_MMAP_BYTES = 32 << 20
 
 
 def keep_freed_memory() -> None:

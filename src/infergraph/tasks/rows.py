@@ -42,14 +42,16 @@ class RowReader(ABC):
         if first == 1:
             block = block.removeprefix(jsonl.BOM)
         raw, values = jsonl.read(block)
+        if self.are_good(values):
+            return _joined(raw, await self.ask(values), first)
         rows = [value if isinstance(value, Bad) else self.check(value) for value in values]
         good = [row for row in rows if not isinstance(row, Bad)]
         answers = iter(await self.ask(good)) if good else iter(())
-        if len(good) == len(rows):
-            lines = list(answers)
-        else:
-            lines = [row if isinstance(row, Bad) else next(answers) for row in rows]
-        return _joined(raw, lines, first)
+        return _joined(raw, [row if isinstance(row, Bad) else next(answers) for row in rows], first)
+
+    @abstractmethod
+    def are_good(self, values: list[Any]) -> bool:
+        """Whether all these values are rows as they are; a quick look at a whole chunk."""
 
     @abstractmethod
     def check(self, value: Any) -> Any:
@@ -106,6 +108,9 @@ class _BatchReader(RowReader):
 class ObjectRows(_BatchReader):
     """Each line is an object; the unit gets them as a list of dicts, and answers a list of as many."""
 
+    def are_good(self, values: list[Any]) -> bool:
+        return set(map(type, values)) == {dict}
+
     def check(self, value: Any) -> Any:
         return value if isinstance(value, dict) else Bad(f"the line is {_kind(value)}, expected an object")
 
@@ -115,6 +120,9 @@ class ObjectRows(_BatchReader):
 
 class InstanceRows(_BatchReader):
     """Each line is one feature row, a list of numbers; the unit gets them stacked, axes (row, feature, …)."""
+
+    def are_good(self, values: list[Any]) -> bool:
+        return set(map(type, values)) == {list} and all(values)
 
     def check(self, value: Any) -> Any:
         return value if isinstance(value, list) and value else Bad(f"the line is {_kind(value)}, expected a list")
@@ -131,6 +139,9 @@ class InstanceRows(_BatchReader):
 
 class MessageRows(RowReader):
     """Each line is a whole message; each is asked on its own, several side by side."""
+
+    def are_good(self, values: list[Any]) -> bool:
+        return set(map(type, values)) == {dict}
 
     def __init__(self, unit: PredictiveUnit, sleep: Sleep = asyncio.sleep) -> None:
         super().__init__(unit, sleep)
@@ -171,10 +182,11 @@ def row_reader(unit: PredictiveUnit, mode: RowMode, sleep: Sleep = asyncio.sleep
 
 def _joined(raw: Sequence[bytes], lines: list[Any], first: int) -> Lines:
     errors = []
-    for place, line in enumerate(lines):
-        if isinstance(line, Bad):
-            lines[place] = error_lines.error_line(first + place, line.reason, raw[place])
-            errors.append(lines[place])
+    if Bad in set(map(type, lines)):
+        for place, line in enumerate(lines):
+            if isinstance(line, Bad):
+                lines[place] = error_lines.error_line(first + place, line.reason, raw[place])
+                errors.append(lines[place])
     lines.append(b"")
     failed = len(errors)
     errors.append(b"")

@@ -90,9 +90,10 @@ def write(rows: list[Any]) -> list[Any]:
         lines = [orjson.dumps(row, None, _WRITE) for row in rows]
     except TypeError:
         return [write_line(row) for row in rows]
-    for place, line in enumerate(lines):
-        if b"null" in line and _has_nan(rows[place]):
-            lines[place] = write_line(rows[place])
+    if b"null" in b"".join(lines):
+        for place, line in enumerate(lines):
+            if b"null" in line and _has_nan(rows[place]):
+                lines[place] = write_line(rows[place])
     return lines
 
 
