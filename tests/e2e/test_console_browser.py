@@ -346,7 +346,7 @@ def test_a_task_from_its_file_to_its_results(component: Supervised, looking: Any
     watched.check_access()
     watched.keep("task-finished")
     healed.touch()
-    page.get_by_role("button", name="Retry the 1 failed lines").click()
+    page.get_by_role("button", name="Retry the failed line").click()
     page.locator("#retry").wait_for(state="detached")
     page.locator("#state:has-text('finished')").wait_for()
     with page.expect_download() as loading:

@@ -53,3 +53,16 @@ def test_long_texts_are_cut_with_a_mark() -> None:
     """What does not fit ends in an ellipsis and has the length that was asked for."""
     assert pages.clip("abcdef", 6) == "abcdef"
     assert pages.clip("abcdefg", 6) == "abcde…"
+
+
+def test_code_in_a_text_is_marked_and_nothing_in_it_is_markup() -> None:
+    """Words between backticks become code; whatever they are, they are escaped."""
+    assert pages.ticks("a `b` <c> `<d>` e") == "a <code>b</code> &lt;c&gt; <code>&lt;d&gt;</code> e"
+
+
+def test_texts_are_cut_by_the_room_they_take() -> None:
+    """A Chinese sign takes as much room as two letters."""
+    assert pages.fit("abcdef", 6) == "abcdef"
+    assert pages.fit("abcdefg", 6) == "abcde…"
+    assert pages.fit("欺诈检测", 8) == "欺诈检测"
+    assert pages.fit("欺诈检测模型", 8) == "欺诈检…"

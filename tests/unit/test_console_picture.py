@@ -94,9 +94,15 @@ def test_two_predictors_with_nodes_of_one_name_cannot_be_told_apart(tmp_path: Pa
 
 
 def test_health_and_why_stand_on_the_card(tmp_path: Path) -> None:
-    """A node that nobody knows of is unknown and not well."""
-    picture = draw(scene(node("a", node("b"))), view_of(tmp_path), {"a": (Health.FAULTY, "no answer")})
-    assert [(card.health, card.why) for card in picture.cards] == [(Health.FAULTY, "no answer"), (Health.UNKNOWN, "")]
+    """A node that nobody knows of is unknown and not well; what is built in is well; what calls nothing has none."""
+    below = [node("b"), node("c", where=Where.BUILT_IN), node("d", where=Where.NOWHERE)]
+    picture = draw(scene(node("a", *below)), view_of(tmp_path), {"a": (Health.FAULTY, "no answer")})
+    assert [(card.health, card.why) for card in picture.cards] == [
+        (Health.FAULTY, "no answer"),
+        (Health.UNKNOWN, ""),
+        (Health.OK, ""),
+        (Health.NONE, ""),
+    ]
 
 
 @pytest.fixture(autouse=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from infergraph.console.texts import Texts
 
@@ -49,6 +53,8 @@ class Pages:
             "bytes": size,
             "moment": moment,
             "clip": clip,
+            "fit": fit,
+            "ticks": ticks,
             "kindclass": kind_class,
             "stateclass": lambda state: _STATES.get(state, ""),
         }
@@ -128,3 +134,20 @@ def moment(iso: str | None) -> str:
 def clip(text: str, limit: int) -> str:
     """`text`, its end left out where it is longer than `limit` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def fit(text: str, cells: int) -> str:
+    """`text`, cut where it takes more than so many cells: Chinese, Japanese and Korean signs take two."""
+    wide = [2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text]
+    if sum(wide) <= cells:
+        return text
+    taken = list(itertools.accumulate(wide))
+    return text[: bisect.bisect_right(taken, cells - 1)] + "…"
+
+
+def ticks(text: str) -> Markup:
+    """`text` with what stands between backticks as code; all of it escaped."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+    )

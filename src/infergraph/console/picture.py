@@ -23,15 +23,27 @@ class Health(Enum):
     OK = "ok"
     FAULTY = "faulty"
     UNKNOWN = "unknown"
+    NONE = "none"
+
+
+_UNASKED = {Where.BUILT_IN: Health.OK, Where.NOWHERE: Health.NONE}
 
 
 class Card(NamedTuple):
-    """A node in the picture; `left` and `top` are pixels; `why` says what is wrong with its health."""
+    """A node in the picture.
+
+    Args:
+        left, top: pixels.
+        figures: of its own answers; all zero for a node that is not counted.
+        visits: requests that came to it, also where it is not counted itself; None where nobody can tell.
+        why: what is wrong with its health.
+    """
 
     node: SceneNode
     left: float
     top: float
     figures: Figures
+    visits: float | None
     health: Health
     why: str
 
@@ -75,7 +87,7 @@ def draw(scene: Scene, view: View, health: Mapping[str, tuple[Health, str]]) -> 
     """The picture of `scene`.
 
     Args:
-        health: of each node by its name, with what is wrong; nodes that nobody knows of are unknown.
+        health: of the nodes that can be asked, by name, with what is wrong. What is built in is well.
     """
     tops: dict[int, float] = {}
     rows = _place(scene.root, 0.0, tops)
@@ -107,9 +119,9 @@ def _draw(
     cards: list[Card],
     edges: list[Edge],
 ) -> None:
-    state, why = health.get(node.name, (Health.UNKNOWN, ""))
+    state, why = health.get(node.name, (_UNASKED.get(node.where, Health.UNKNOWN), ""))
     left, top = _corner(node, depth, tops)
-    cards.append(Card(node, left, top, view.of_node(node.name), state, why))
+    cards.append(Card(node, left, top, view.of_node(node.name), _visits(node, view), state, why))
     shares = shares_of(node, view)
     for child, share in zip(node.children, shares, strict=True):
         edges.append(_edge(node, child, depth, tops, share))

@@ -11,7 +11,7 @@ import msgspec
 class Where(Enum):
     """Where a node's answers are made."""
 
-    HERE = "here"
+    HERE = "in process"
     REMOTE = "remote"
     BUILT_IN = "built-in"
     NOWHERE = "nowhere"

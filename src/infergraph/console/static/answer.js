@@ -163,7 +163,7 @@ function hop(node, told, chosen = "") {
   const seconds = spent[node.name];
   const isPassed = seconds !== undefined || node.name in path || node.name in routing;
   const line = make("div", { class: isPassed || node.children.length ? "hop" : "hop idle", "data-node": node.name });
-  line.append(make("span", {}, make("b", {}, node.name), " ", make("span", { class: `kind ${node.css}` }, node.kind.replaceAll("_", " ")), chosen && make("span", { class: "tag" }, chosen)));
+  line.append(make("span", {}, make("b", {}, node.name), " ", make("span", { class: `kind ${node.css}` }, node.kind.replaceAll("_", " ")), " ", chosen && make("span", { class: "tag" }, chosen)));
   if (seconds === undefined) line.append(make("span"), make("span", { class: "num soft" }, isPassed ? "" : "–"));
   else line.append(make("meter", { min: 0, max: longest, value: seconds, "aria-label": node.name }), make("span", { class: "num" }, duration(seconds)));
   const item = make("li", {}, line);
