@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import TypeAlias
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from infergraph.console.texts import LANGUAGES, Texts
-from infergraph.errors import Fault, NotReady, UnknownTask
+from infergraph.errors import Fault, NotReady, UnknownTask, UploadTooLarge
 from infergraph.serving import answers
 from infergraph.serving.console import ConsoleParts
 from infergraph.serving.console_ask import AskPages
@@ -83,8 +83,7 @@ class Console:
     async def _preferences(self, request: Request) -> Response:
         if is_foreign(request.headers):
             return PlainTextResponse("403 Forbidden\n", 403)
-        async with asyncio.timeout(10), request.form(max_files=0, max_part_size=_FORM_BYTES) as form:
-            given = {name: value for name, value in form.items() if isinstance(value, str)}
+        given = dict(parse_qsl(await _small_body(request)))
         back = given.get("back", "")
         place = back.partition("?")[0]
         response = RedirectResponse("./" + (back if place in _PLACES else ""), 303)
@@ -92,6 +91,19 @@ class Console:
             if given.get(field) in allowed:
                 response.set_cookie(cookie, given[field], max_age=_COOKIE_S, path="/", httponly=True, samesite="lax")
         return response
+
+
+async def _small_body(request: Request) -> str:
+    """The body of a small form.
+
+    Raises: UploadTooLarge if it is none.
+    """
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _FORM_BYTES:
+            raise UploadTooLarge(f"a form of preferences has at most {_FORM_BYTES} bytes")
+    return body.decode("utf-8", "replace")
 
 
 def _advice(fault: Fault, t: Texts) -> str:

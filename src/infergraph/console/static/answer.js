@@ -85,8 +85,10 @@ function graphOf(names, given, types, tones, width) {
   });
   const at = new Map(nodes.map((node) => [node.name, node]));
   const links = given.filter(({ head, tail }) => head !== tail).map(({ head, tail, relation }) => ({ from: at.get(head), to: at.get(tail), relation }));
-  for (let step = 0; step < LIMIT.steps; step += 1) settle(nodes, links, width, height, 1 - step / LIMIT.steps);
-  const shown = draw("svg", { class: "triples", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": t("The triples as a graph; the table below has the same") });
+  for (let step = 0; step < LIMIT.steps; step += 1) settle(nodes, links, { width, height }, 1 - step / LIMIT.steps);
+  const top = Math.min(...nodes.map((node) => node.y)) - 24;
+  const bottom = Math.max(...nodes.map((node) => node.y)) + 24;
+  const shown = draw("svg", { class: "triples", viewBox: `0 ${top} ${width} ${bottom - top}`, role: "img", "aria-label": t("The triples as a graph; the table below has the same") });
   for (const { from, to } of links) {
     const [x, y] = edgeOf(to, from);
     const angle = (Math.atan2(to.y - from.y, to.x - from.x) * 180) / Math.PI;
@@ -106,11 +108,12 @@ function graphOf(names, given, types, tones, width) {
   return shown;
 }
 
-function settle(nodes, links, width, height, heat) {
-  for (const node of nodes) { node.dx = (width / 2 - node.x) * 0.012; node.dy = (height / 2 - node.y) * 0.03; }
+function settle(nodes, links, { width, height }, heat) {
+  const flat = Math.min(Math.max(width / height, 0.9), 1.9); // nodes lie flat, and so should the whole where there is room
+  for (const node of nodes) { node.dx = ((width / 2 - node.x) * 8) / width; node.dy = ((height / 2 - node.y) * 8) / height; }
   for (const one of nodes) for (const other of nodes) {
     if (one === other) continue;
-    const [x, y] = [one.x - other.x, (one.y - other.y) * 1.9];
+    const [x, y] = [one.x - other.x, (one.y - other.y) * flat];
     const distance = Math.max(Math.hypot(x, y), 12);
     const push = 9000 / (distance * distance);
     one.dx += (x / distance) * push * 2; one.dy += (y / distance) * push;
@@ -118,7 +121,7 @@ function settle(nodes, links, width, height, heat) {
   for (const { from, to } of links) {
     const [x, y] = [to.x - from.x, to.y - from.y];
     const distance = Math.max(Math.hypot(x, y), 1);
-    const pull = (distance - Math.min(190, width / 3) - (from.width + to.width) / 8) * 0.03;
+    const pull = (distance - Math.max(120, Math.min(190, width / 3)) - (from.width + to.width) / 8) * 0.03;
     from.dx += (x / distance) * pull; from.dy += (y / distance) * pull;
     to.dx -= (x / distance) * pull; to.dy -= (y / distance) * pull;
   }
