@@ -109,6 +109,12 @@ def test_fields_hold_any_text(text):
     assert body.read(b"", "", b"json=" + text) == {"a": "中 +"}
 
 
+def test_a_form_goes_before_the_query():
+    """The json field of a form beats the one of the query; a form's body that is JSON does not."""
+    assert body.read(b'json={"a":1}', FORM, b"json=[2]") == {"a": 1}
+    assert body.read(b'{"json":1}', FORM, b"json=[2]") == [2]
+
+
 def test_query_goes_before_the_body():
     """A query parameter json beats a JSON body; an empty one does not."""
     assert body.read(b'{"b":2}', JSON, b"json=%7B%22a%22:1%7D") == {"a": 1}
@@ -163,6 +169,7 @@ def test_query_and_json_part_are_not_special_in_multipart():
         (*multipart(('name="jsonData"', b"{bad")), "'jsonData': Can't find JSON in data"),
         (b"--X\r\n\r\n1\r\n--X--\r\n", "multipart/form-data; boundary=X", "has no name"),
         (b"x", "multipart/form-data; boundary=" + "y" * 5000, "cannot be read"),
+        (*multipart(*[('name="a"', b"1")] * 1001), "more than 1000 parts"),
     ],
 )
 def test_broken_multipart_is_refused(raw, content_type, text):

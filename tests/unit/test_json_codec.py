@@ -20,7 +20,7 @@ from google.protobuf import json_format
 from infergraph.errors import ComponentError, PayloadError, UploadTooLarge
 from infergraph.message import Encoding, Feedback, FeedbackContent, Message
 from infergraph.settings import NanPolicy
-from infergraph.wire import json_codec, prediction, proto_codec
+from infergraph.wire import json_codec, json_content, prediction, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
 
 
@@ -408,6 +408,20 @@ def test_meta_finds_its_place_without_a_payload():
         _ = bare.meta
 
 
+def test_a_fault_shows_no_more_of_a_large_value_than_fits():
+    """A fault's text shows the start of a value, and what it does not show is not looked at."""
+
+    class Unseen:
+        def __repr__(self):
+            raise AssertionError("this is beyond the text")
+
+    for value in ([0] * 500 + [Unseen()], {**dict.fromkeys(map(str, range(500)), 0), "last": Unseen()}):
+        text = json_content.shown(value)
+        assert text.endswith("…")
+        assert len(text) == 201
+    assert json_content.shown({"a": [1, "x" * 9]}) == "{'a': [1, 'xxxxxxxxx']}"
+
+
 # ── several messages ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -708,6 +722,7 @@ def test_empty_feedback_is_allowed():
         (b'{"foo":1}', '^Invalid JSON: Message type "seldon.protos.Feedback" has no field named "foo"'),
         (b'{"request":{"foo":1}}', "^Invalid JSON: .*foo"),
         (b'{"reward":"zz"}', "^Invalid JSON: "),
+        (b'{"reward":' + b"7" * 1000 + b"}", "^Invalid JSON: "),
         (b"[1]", "^Invalid JSON: a feedback is an object"),
         (b'{"request":5}', "^Invalid JSON: "),
         (b'{"request":{"data":{"ndarray":5}}}', "^Invalid JSON: "),

@@ -181,9 +181,9 @@ def meta_of(requests: Sequence[Message], own: Own, response: Returned, *, carrie
     metrics = _joined([entry.get("metrics") for entry in travelling], own.metrics)
     if metrics:
         meta["metrics"] = metrics
-    path = _union("requestPath", [entry.get("requestPath") for entry in travelling])
-    if own.request_path:
-        path = {**own.request_path, **_mapping("requestPath", path)}
+    path = dict(own.request_path or {})
+    for entry in travelling:
+        path.update(_mapping("requestPath", entry.get("requestPath") or {}))
     if path:
         meta["requestPath"] = path
     return meta

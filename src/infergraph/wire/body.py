@@ -141,6 +141,8 @@ class _Parts:
         self.complete = False
 
     def begin(self) -> None:
+        if len(self.parts) == _FORM_FIELDS_LIMIT:
+            raise FormParserError(f"it has more than {_FORM_FIELDS_LIMIT} parts")
         self.parts.append(_Part())
 
     def header_field(self, data: bytes, start: int, end: int) -> None:

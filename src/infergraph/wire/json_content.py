@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,27 @@ _URL_SAFE = str.maketrans("-_", "+/")
 _NO_NAMES: tuple[str, ...] = ()
 
 
+_SHOWN = 200
+
+
 def shown(value: Any) -> str:
-    """`value` for a fault's text, cut to a line."""
+    """`value` for a fault's text, cut to a line; a large value costs no more than a small one."""
     try:
-        text = repr(value)
+        text = repr(_cut(value))
     except RecursionError:
         text = f"a deeply nested {type(value).__name__}"
-    return text if len(text) <= 200 else f"{text[:200]}…"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _cut(value: Any) -> Any:
+    """`value` without what its first `_SHOWN` characters cannot show."""
+    if isinstance(value, str):
+        return value[: _SHOWN + 1]
+    if isinstance(value, dict):
+        return {_cut(name): _cut(item) for name, item in islice(value.items(), _SHOWN)}
+    if isinstance(value, list):
+        return [_cut(item) for item in value[:_SHOWN]]
+    return value
 
 
 def meta_of(document: Any) -> Meta | None:

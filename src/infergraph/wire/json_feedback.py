@@ -40,7 +40,15 @@ def content_of(document: Any) -> FeedbackContent:
             emptied[name], taken[name] = found
     try:
         parsed = json_format.ParseDict(emptied, prediction.Feedback(), descriptor_pool=prediction.POOL)
-    except (json_format.ParseError, TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
+    except (
+        json_format.ParseError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise PayloadError(f"Invalid JSON: {error}") from error
     for name, numbers in taken.items():
         data = getattr(parsed, name).data
