@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis.errors import Unsatisfiable
 from openapi_spec_validator import validate
 from schemathesis import GenerationMode
@@ -29,7 +30,8 @@ from served import Served, served
 from task_server import start_driver
 
 FOLDER = Path(__file__).parent
-EXAMPLES = 12
+EXAMPLES = 8
+ADDRESS_LIMIT = 60_000
 ACCEPTING = "client_units.py:Accepting"
 GRAPH = {
     "name": "café",
@@ -151,6 +153,8 @@ def drive(operation: Any, mode: GenerationMode, excluded: list[Any]) -> None:
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: Any) -> None:
+        # Beyond this the HTTP parser itself refuses the request.
+        assume(len(urlencode(dict(case.query or {}))) < ADDRESS_LIMIT)
         case.call_and_validate(excluded_checks=excluded)
 
     check()
@@ -163,10 +167,14 @@ def test_the_server_does_what_the_document_says(there: Served, document: dict[st
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=f"http://127.0.0.1:{there.http_port}")
     tried = 0
+    has_tasks = "/tasks" in document["paths"]
     for found in schema.get_all_operations():
         operation = found.ok()
+        (tag,) = operation.definition.raw["tags"]
+        if has_tasks and not tag.startswith("Tasks"):
+            continue  # the component without tasks is driven on its own
         excluded = list(TOO_STRICT)
-        if "Ask" in operation.definition.raw["tags"]:
+        if tag == "Ask":
             excluded.append(negative_data_rejection)
         if operation.label in FAILS_BY_PROTOCOL or ("{model}" in operation.path and mode is GenerationMode.NEGATIVE):
             excluded.append(not_a_server_error)
@@ -177,7 +185,7 @@ def test_the_server_does_what_the_document_says(there: Served, document: dict[st
             assert not operation.body
             continue
         tried += 1
-    assert tried > 5
+    assert tried > 3
 
 
 def test_the_examples_work(there: Served, document: dict[str, Any]) -> None:

@@ -101,8 +101,11 @@ def document(served: Served, metadata: Mapping[str, Any] | None) -> dict[str, An
 def _about(served: Served, metadata: Mapping[str, Any], inputs: Described, outputs: Described) -> str:
     lines = [f"{'The inference graph' if served.is_graph else 'The component'} `{served.name}`, served by infergraph."]
     versions = [str(version) for version in metadata.get("versions") or () if version]
-    if versions or metadata.get("platform"):
-        lines.append(f"{metadata.get('platform') or 'Version'} {', '.join(versions)}".strip() + ".")
+    told = [f"version {', '.join(versions)}"] if versions else []
+    told += [f"platform {metadata['platform']}"] if metadata.get("platform") else []
+    if told:
+        line = ", ".join(told)
+        lines.append(f"{line[0].upper()}{line[1:]}.")
     models = metadata.get("models")
     if isinstance(models, Mapping) and models:
         lines.append(f"Nodes: {', '.join(map(str, models))}.")
@@ -134,7 +137,8 @@ class _Writer:
     def _exact(self, path: str, endpoint: Endpoint) -> Schema:
         name = endpoint.name
         if name in _ASKING:
-            return self._asking(name, endpoint)
+            asking = self._asking(name, endpoint)
+            return {verb: {**operation, **_older(path)} for verb, operation in asking.items()}
         if name == "metadata":
             return {"get": self._look(name, {"200": self._metadata()}, "500", "503")}
         if name == "health":
@@ -219,6 +223,11 @@ class _Writer:
 
 
 _EXAMPLE: Schema = {"data": {"ndarray": [[1.0, 2.0]]}}
+
+
+def _older(path: str) -> Schema:
+    """The mark of a path that is there for old clients alone."""
+    return {"deprecated": True} if path.startswith("/api/v0.1/") or path == "/combine" else {}
 
 
 def templates(pattern: re.Pattern[str]) -> list[str]:

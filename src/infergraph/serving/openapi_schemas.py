@@ -72,6 +72,7 @@ SCHEMAS: dict[str, Schema] = {
         ),
     },
     "Meta": {
+        "description": "What travels beside the payload.",
         "type": ["object", "null"],
         "properties": {
             "puid": {"description": "Id of the request."},
@@ -99,6 +100,7 @@ SCHEMAS: dict[str, Schema] = {
         ),
     },
     "Status": {
+        "description": "How it went.",
         "type": ["object", "null"],
         "properties": {
             "code": {"description": "-1 or an HTTP status."},
@@ -193,13 +195,13 @@ TASK_SCHEMAS: dict[str, Schema] = {
             finished=_MAYBE_TIME,
         ),
     },
-    "TaskPage": _of(
+    "TaskPage": {"description": "Some of the tasks, and how many there are in each state."} | _of(
         "tasks", "next", "counts",
         tasks={"type": "array", "items": ref("Task")},
         next={"type": ["integer", "null"], "description": "The `before` of the next page; null on the last."},
         counts={"type": "object", "additionalProperties": {"type": "integer"}},
     ),
-    "TaskEngine": _of(
+    "TaskEngine": {"description": "How the engine does."} | _of(
         "status", "counts",
         status={"enum": [1, 2, 3], "description": "1 available, 2 full, 3 in error."},
         reason=_MAYBE_TEXT,
