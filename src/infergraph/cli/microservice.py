@@ -17,7 +17,7 @@ import typer
 from infergraph import settings
 from infergraph.cli.serving import serve_target
 from infergraph.errors import SettingsError
-from infergraph.settings import read_bool
+from infergraph.settings import ConsoleMode, read_bool
 
 EXIT_UNKNOWN_ARGUMENT = 255
 _SERVICE_TYPES = ("MODEL", "ROUTER", "TRANSFORMER", "COMBINER", "OUTPUT_TRANSFORMER", "OUTLIER_DETECTOR")
@@ -35,7 +35,7 @@ _NUMBERS = {
     "grpc-workers": "0 for no gRPC; otherwise as --workers says",
     "grpc-threads": "the larger of this and --threads counts",
 }
-DEFAULTS: dict[str, Any] = {"host": "0.0.0.0", "tasks": False, "keepalive_s": 75.0}
+DEFAULTS: dict[str, Any] = {"host": "0.0.0.0", "tasks": False, "console": ConsoleMode.OFF}
 """Settings whose defaults differ from those of `serve`."""
 
 

@@ -12,7 +12,7 @@ from infergraph import settings
 
 _TYPES: dict[str, type] = {"int": int, "float": float}
 _PANELS = {
-    "Listening": ("host", "http_port", "grpc_port", "grpc", "grpc_engine", "metrics_port", "metrics_path"),
+    "Listening": ("host", "http_port", "grpc_port", "grpc", "grpc_engine", "metrics_port", "metrics_path", "console"),
     "Component": ("parameters", "model_metadata", "threads", "execution", "annotations_file"),
     "Process": ("workers", "max_requests", "max_requests_jitter", "rss_limit_bytes", "grace_s", "drain_delay_s",
                 "load_failure", "keepalive_s", "watchdog_s", "data_dir"),

@@ -10,7 +10,7 @@ import msgspec
 
 from infergraph.errors import TargetError
 from infergraph.serving import supervisor
-from infergraph.settings import Settings
+from infergraph.settings import ConsoleMode, Settings
 from infergraph.source import is_graph, read_overrides, source_of
 
 _CURL = """curl -s http://ADDRESS -H 'Content-Type: application/json' -d '{"data":{"ndarray":[[1,2]]}}'"""
@@ -60,6 +60,8 @@ def _banner(target: str, settings: Settings) -> str:
     if settings.grpc:
         lines.append(f"  gRPC     {host}:{{grpc_port}}")
     lines.append(f"  metrics  http://{host}:{{metrics_port}}{settings.metrics_path}")
+    if settings.console is not ConsoleMode.OFF:
+        lines.append(f"  console  http://{host}:{{http_port}}/console")
     if settings.tasks:
         meaning = settings.task_immediate_means.value
         lines.append(f"  tasks    POST http://{host}:{{http_port}}/tasks   (immediate=true means {meaning})")
