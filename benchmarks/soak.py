@@ -1,6 +1,9 @@
-"""Kills of server, driver and workers at random moments, until there were enough; then the judgement.
+"""Kills of the installed server's processes at random moments, until there were enough; then the judgement.
 
 python -m benchmarks.soak [--kills 200] [--seed N] [--folder DIR]
+
+Supervisor, serving worker, task driver and task workers are killed with SIGKILL during upload, work, commit, stop and
+pruning.
 
 The folder is emptied after each run of 25 kills, so that what is judged stays small; the seed is printed, and repeats
 the choices of a run (its moments are those of the machine). Exit code 1 and the finding if anything was lost.
@@ -36,7 +39,7 @@ def soak(kills: int, seed: int, folder: Path) -> Counter[str]:
         place = folder / f"run-{number}"
         place.mkdir(parents=True)
         began = time.monotonic()
-        with Chaos(place, seed=seed + number) as chaos:
+        with Chaos(place, seed=seed + number, product=True) as chaos:
             while chaos.kills < min(_KILLS_A_RUN, kills - counts["kills"]):
                 chaos.round()
             chaos.judge()
@@ -67,9 +70,10 @@ def main() -> int:
         print(f"LOST: {lost}\nthe folder {folder} is kept", file=sys.stderr)
         return 1
     print(
-        f"{counts['kills']} kills ({counts['server']} of the server, {counts['driver']} of the driver, "
-        f"{counts['worker']} of workers), {counts['tasks']} tasks with {counts['lines']} lines accepted, "
-        f"{counts['unanswered']} submissions cut off, {counts['stops']} tasks stopped: nothing lost, nothing doubled"
+        f"{counts['kills']} kills ({counts['server']} of the supervisor, {counts['serving']} of serving workers, "
+        f"{counts['driver']} of the driver, {counts['worker']} of task workers), {counts['tasks']} tasks with "
+        f"{counts['lines']} lines accepted, {counts['unanswered']} submissions cut off, {counts['stops']} tasks "
+        "stopped: nothing lost, nothing doubled"
     )
     shutil.rmtree(folder, ignore_errors=True)
     return 0

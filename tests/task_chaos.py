@@ -21,7 +21,7 @@ from typing import Any
 
 import requests
 
-from task_harness import TaskServer, is_alive, jsonl, wait_for
+from task_harness import ProductServer, TaskServer, is_alive, jsonl, wait_for
 
 SETTINGS = {"task_workers": 2, "task_chunk_target_s": 0.05, "task_active_limit": 3, "task_queue_limit": 100_000}
 LINE_S = 0.0004
@@ -33,15 +33,17 @@ class Chaos:
     Args:
         folder: where everything lives.
         seed: makes the choices repeatable; the moments are those of the machine.
+        product: the installed command, instead of the small server of the tests.
     """
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, *, product: bool = False) -> None:
         self.random = random.Random(seed)
         self.folder = folder
         self.log = folder / "worked.log"
         self.outside = folder / "outside"
         self.outside.write_text("untouched")
-        self.server = TaskServer(folder, "Recorder", settings=SETTINGS, log=str(self.log), line_s=LINE_S)
+        kind = ProductServer if product else TaskServer
+        self.server: TaskServer = kind(folder, "Recorder", settings=SETTINGS, log=str(self.log), line_s=LINE_S)
         self.counts: Counter[str] = Counter()
         self.accepted: dict[str, int] = {}
         self.perhaps: dict[str, int] = {}
@@ -106,7 +108,10 @@ class Chaos:
         """Callers act, and after a random moment somebody is killed."""
         acts: list[Callable[[], None]] = [self.submit, self.random.choice([self.submit, self.stop, self.look])]
         thread = threading.Thread(target=lambda: [act() for act in acts])
-        kill = self.random.choice([self.kill_server, self.kill_driver, self.kill_worker, self.kill_worker])
+        kills = [self.kill_server, self.kill_driver, self.kill_worker, self.kill_worker]
+        if isinstance(self.server, ProductServer):
+            kills.append(self.kill_serving)
+        kill = self.random.choice(kills)
         thread.start()
         time.sleep(self.random.uniform(0.0, 0.5))
         kill()
@@ -128,17 +133,28 @@ class Chaos:
         """SIGKILL for the driver, while the server cannot start another one yet."""
         self.counts["driver"] += 1
         self.server.pause()
-        family = self.server.family()
-        if family:
+        for driver in self.server.drivers():
+            family = [driver, *self.server.children(driver)]
             with suppress(ProcessLookupError):
-                os.kill(family[0], signal.SIGKILL)
-            wait_for(lambda: not any(map(is_alive, family)), "the end of the workers", within_s=10)
+                os.kill(driver, signal.SIGKILL)
+            wait_for(lambda family=family: not any(map(is_alive, family)), "the end of the workers", within_s=10)
             self.note_committed()
         self.server.go_on()
 
+    def kill_serving(self) -> None:
+        """SIGKILL for the serving worker; the supervisor starts another one."""
+        assert isinstance(self.server, ProductServer)
+        serving = self.server.serving()
+        if serving:
+            self.counts["serving"] += 1
+            with suppress(ProcessLookupError):
+                os.kill(serving[0], signal.SIGKILL)
+            wait_for(lambda: not is_alive(serving[0]), "its end", within_s=10)
+            wait_for(lambda: self.server.listens(Path()), "the next serving worker")
+
     def kill_worker(self) -> None:
         """SIGKILL for one worker."""
-        workers = self.server.family()[1:]
+        workers = [worker for driver in self.server.drivers() for worker in self.server.children(driver)]
         if workers:
             self.counts["worker"] += 1
             with suppress(ProcessLookupError):
@@ -164,7 +180,7 @@ class Chaos:
     @property
     def kills(self) -> int:
         """How many there were."""
-        return self.counts["server"] + self.counts["driver"] + self.counts["worker"]
+        return sum(self.counts[who] for who in ("server", "driver", "worker", "serving"))
 
     # ── the judgement ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,6 +41,13 @@ def is_alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def _runs(pid: int, module: str) -> bool:
+    """Whether a process runs this module."""
+    with suppress(OSError):
+        return module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return False
 
 
 def jsonl(rows: Iterable[Any]) -> bytes:
@@ -81,17 +89,21 @@ class TaskServer:
         self.kill()
         self.http.close()
 
+    def command(self, port_file: Path) -> list[str]:
+        """What starts the server."""
+        told = {"settings": self._settings, "source": self._source, "port_file": str(port_file)}
+        return [sys.executable, "-m", "task_server", json.dumps(told)]
+
     # ── life and death ──────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self, **environment: str) -> None:
         """Start, and wait until it listens."""
         port_file = self.folder / "port"
         port_file.unlink(missing_ok=True)
-        told = {"settings": self._settings, "source": self._source, "port_file": str(port_file)}
         path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "task_server", json.dumps(told)],
+                self.command(port_file),
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": path, **environment},
@@ -100,10 +112,16 @@ class TaskServer:
 
         def listens() -> bool:
             assert process.poll() is None, self._log.read_text()[-4000:]
-            return port_file.exists()
+            return self.listens(port_file)
 
         wait_for(listens, "the server's start")
+
+    def listens(self, port_file: Path) -> bool:
+        """Whether the server listens; `url` is known then."""
+        if not port_file.exists():
+            return False
         self.url = f"http://127.0.0.1:{port_file.read_text()}"
+        return True
 
     def kill(self) -> None:
         """SIGKILL for the server; waits until its driver and workers are gone too. Idempotent."""
@@ -124,9 +142,12 @@ class TaskServer:
     @property
     def driver(self) -> int:
         """Process id of the driver, as soon as there is one."""
+        return wait_for(self.drivers, "a driver")[0]
+
+    def drivers(self) -> list[int]:
+        """Process id of the driver, if there is one."""
         assert self.process is not None
-        pid = self.process.pid
-        return wait_for(lambda: self.children(pid), "a driver")[0]
+        return [pid for pid in self.children(self.process.pid) if _runs(pid, "infergraph.tasks.driver")]
 
     @property
     def workers(self) -> list[int]:
@@ -135,8 +156,7 @@ class TaskServer:
 
     def family(self) -> list[int]:
         """Process ids of driver and workers, as far as there are any."""
-        assert self.process is not None
-        drivers = self.children(self.process.pid)
+        drivers = self.drivers()
         return [*drivers, *(worker for driver in drivers for worker in self.children(driver))]
 
     def pause(self) -> None:
@@ -199,3 +219,41 @@ class TaskServer:
     def is_gone(self, id: str) -> bool:
         """Whether nothing of the task is left."""
         return self.state(id) == -1
+
+
+class ProductServer(TaskServer):
+    """The same, as the installed command: a supervisor, a serving worker, the driver, task workers.
+
+    Args:
+        unit: a class of `task_components`; its options are its parameters.
+    """
+
+    def command(self, port_file: Path) -> list[str]:
+        """`infergraph serve`."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        options = dict(self._source)
+        target = f"{TESTS / 'task_components.py'}:{options.pop('unit')}"
+        parameters = [{"name": name, "value": str(value), "type": "STRING"} for name, value in options.items()]
+        command = [str(Path(sys.executable).parent / "infergraph"), "serve", target, "--grpc", "off"]
+        command += ["--parameters", json.dumps(parameters), "--http-port", str(port), "--metrics-port", "0"]
+        for name, value in self._settings.items():
+            command += ["--" + name.replace("_", "-"), str(value)]
+        return command
+
+    def listens(self, port_file: Path) -> bool:
+        """Whether it answers."""
+        with suppress(requests.RequestException):
+            return self.ask("GET", "/status").status_code == 200
+        return False
+
+    def serving(self) -> list[int]:
+        """Process ids of the serving workers."""
+        assert self.process is not None
+        return [pid for pid in self.children(self.process.pid) if _runs(pid, "infergraph.serving.worker")]
+
+    def family(self) -> list[int]:
+        """Process ids of driver, task workers and serving workers, in this order."""
+        return [*super().family(), *self.serving()]

@@ -73,7 +73,11 @@ class Store:
         self._beat_lock = threading.Lock()
         with _translated():
             self._writer = _connect(path, "full")
-            schema.migrate(self._writer, migrations)
+            try:
+                schema.migrate(self._writer, migrations)
+            except BaseException:
+                self._writer.close()
+                raise
             self._reader = _connect(path, "full")
             self._heart: sqlite3.Connection | None = None
 
