@@ -7,6 +7,7 @@ It reaches into the serving worker on purpose: this is the tool for looking ther
 
 from __future__ import annotations
 
+import asyncio
 import argparse
 import cProfile
 import json
@@ -63,7 +64,12 @@ def _rest(app: Any) -> Call:
     body = SMALL_REQUEST["seldon"]
     headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
 
+    unread = [True]
+
     async def receive() -> dict[str, Any]:
+        if not unread.pop():
+            await asyncio.Event().wait()  # a client that stays: who listens for its leaving waits
+        unread.append(False)
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(event: dict[str, Any]) -> None:
@@ -72,6 +78,7 @@ def _rest(app: Any) -> Call:
 
     async def call() -> None:
         scope = {"type": "http", "method": "POST", "path": SELDON_PATH, "query_string": b"", "headers": headers}
+        unread[:] = [True]
         await app(scope, receive, send)
 
     return call
