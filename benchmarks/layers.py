@@ -7,8 +7,8 @@ It reaches into the serving worker on purpose: this is the tool for looking ther
 
 from __future__ import annotations
 
-import asyncio
 import argparse
+import asyncio
 import cProfile
 import json
 import pstats
