@@ -164,6 +164,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, setting("Requests in work at once in a worker; above it 503 with Retry-After; 0 for no limit.", ge=0)
     ] = 1024
     request_timeout_s: Annotated[float, setting("Longest time for one request; 0 for no limit.", unit="s", ge=0)] = 0.0
+    receive_timeout_s: Annotated[
+        float,
+        setting(
+            "How long an HTTP client may fall behind 1 KiB/s while it sends a request (then 408), or may read nothing "
+            "of its answer; 0 for no limit.",
+            unit="s",
+            ge=0,
+        ),
+    ] = 30.0
 
     # answers
     nan: Annotated[

@@ -10,6 +10,7 @@ from infergraph import errors
 from infergraph.errors import ComponentError, Fault, Overloaded, RemoteError
 
 INTERNAL = "MICROSERVICE_INTERNAL_ERROR"
+BAD_DATA = "MICROSERVICE_BAD_DATA"
 
 STATUS: dict[type[Fault], int] = {
     Fault: 500,

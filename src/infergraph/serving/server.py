@@ -30,8 +30,8 @@ from infergraph.serving.answers import Answer
 from infergraph.serving.drain import drain_http
 from infergraph.serving.fronts import Cors, ExternalFront, MicroserviceFront
 from infergraph.serving.grpc import Grpc
+from infergraph.serving.guarded import Guarded, watch
 from infergraph.serving.http import App, Endpoint, Exchange, Http, HttpOptions, Paths
-from infergraph.serving.one_write import OneWrite
 from infergraph.serving.rest import Rest, RestOptions
 from infergraph.serving.worker import WorkerContext
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
@@ -245,7 +245,7 @@ class Server:
     async def _open_http(self, app: App, listener: socket.socket) -> Stop:
         config = uvicorn.Config(
             app,
-            http=OneWrite,
+            http=Guarded,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -257,6 +257,7 @@ class Server:
         )
         server = _Quiet(config)
         running = asyncio.create_task(server.serve(sockets=[listener]))
+        watching = asyncio.create_task(watch(server.server_state.connections, self._settings.receive_timeout_s))
         while not server.started and not running.done():  # noqa: ASYNC110 - uvicorn tells it by a flag alone
             await asyncio.sleep(0.005)
 
@@ -265,6 +266,7 @@ class Server:
             await drain_http([server])
             server.should_exit = True
             await running
+            watching.cancel()
 
         return stop
 

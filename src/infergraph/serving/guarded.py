@@ -1,0 +1,150 @@
+"""The HTTP protocol with limits on what a client may cost before it has sent a request or taken its answer.
+
+    bytes ─▶ Guarded: counts ─▶ uvicorn's parser ─▶ application
+    one timer for all connections: `watch` ─▶ 408 to who sends too slowly, an end to who does not read
+
+uvicorn alone waits for ever for the rest of a request, takes a head of any size, and keeps an answer until it is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from infergraph.serving import answers
+from infergraph.serving.one_write import OneWrite
+
+HEAD_LIMIT_BYTES = 64 * 1024
+"""Largest head of a request; one that arrives in a single piece may be somewhat larger."""
+
+SLOWEST_BYTES_S = 1024
+"""A client that sends slower than this, on the average and after its patience is used up, is cut off."""
+
+_SWEEP_S = 1.0
+
+
+class Guarded(OneWrite):
+    """uvicorn's protocol that counts what comes in, and can be asked whether its client has used up its time."""
+
+    def connection_made(self, transport: Any) -> None:
+        """A client has come, and owes us a request."""
+        super().connection_made(transport)
+        self._unsent_bytes = transport.get_write_buffer_size
+        self._owes = self._in_head = True
+        self._has_spoken = False
+        self._received = 0
+        self._owing_since: float | None = None
+        self._unsent = 0
+        self._unsent_since = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes have come."""
+        self._owes = self._has_spoken = True
+        self._received += len(data)
+        super().data_received(data)
+        if self._in_head and self._received > HEAD_LIMIT_BYTES:
+            self._refuse(431, f"the head of the request is larger than {HEAD_LIMIT_BYTES} bytes")
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._in_head = True
+        self._received = 0
+        self._owing_since = None
+
+    def on_headers_complete(self) -> None:
+        """Its head is whole."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """It is whole: now we owe the client something."""
+        self._owes = self._in_head = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, in the protocol's error body."""
+        self._refuse(400, msg)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        self.logger.debug("a client asked for another protocol; it is answered in HTTP/1.1")
+
+    def check(self, now: float, passed_s: float, patience_s: float) -> None:
+        """Cut the client off if it has used up its time.
+
+        Args:
+            now: the time of the event loop.
+            passed_s: seconds since the last check.
+        """
+        if self.transport.is_closing() and not self._unsent_bytes():
+            return
+        if self._reads_nothing(now, patience_s):
+            self._drop()
+        elif self._owes and not self._is_our_turn():
+            self._check_sending(now, passed_s, patience_s)
+
+    def _is_our_turn(self) -> bool:
+        """Whether a whole request waits for its answer; what comes meanwhile is not measured."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.response_complete and not cycle.more_body
+
+    def _check_sending(self, now: float, passed_s: float, patience_s: float) -> None:
+        if self._owing_since is None:
+            self._owing_since = now
+        elif self.flow.read_paused:
+            self._owing_since += passed_s  # we do not read, so it cannot send
+        elif now - self._owing_since > patience_s + self._received / SLOWEST_BYTES_S:
+            self._refuse(408, f"no whole request came within {patience_s:g} s (setting receive_timeout_s)")
+
+    def _reads_nothing(self, now: float, patience_s: float) -> bool:
+        unsent = self._unsent_bytes()
+        if not unsent or unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+            return False
+        return now - self._unsent_since > patience_s
+
+    def _drop(self) -> None:
+        """End the connection with nothing of it left, in the system's buffers neither."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Answer with a fault where no answer has begun, and close."""
+        if self.transport.is_closing():
+            return
+        cycle = self.cycle
+        has_begun = cycle is not None and not cycle.response_complete and cycle.response_started
+        if self._has_spoken and not has_begun:
+            phrase = HTTPStatus(status).phrase
+            body = answers.envelope(f"{status} {phrase}: {text}", answers.BAD_DATA)
+            head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\n"
+            length = f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            self.transport.write((head + length).encode())
+            self.transport.write(body)
+        self.transport.close()
+
+
+async def watch(connections: Iterable[Any], patience_s: float) -> None:
+    """Check all connections again and again, until cancelled.
+
+    Args:
+        connections: the live set of `Guarded` protocols.
+        patience_s: how long a client may keep us waiting; 0 for ever.
+    """
+    if not patience_s:
+        return
+    loop = asyncio.get_running_loop()
+    every_s = min(_SWEEP_S, patience_s / 4)
+    last = loop.time()
+    while True:
+        await asyncio.sleep(every_s)
+        now = loop.time()
+        for connection in list(connections):
+            connection.check(now, now - last, patience_s)
+        last = now

@@ -1,0 +1,162 @@
+"""Clients that send slowly, too much, or nonsense, or do not read: each is cut off, and harms nobody else."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infergraph.serving.guarded import HEAD_LIMIT_BYTES
+from served import Served, served
+
+HERE = Path(__file__).parent / "microservice"
+ND = {"data": {"ndarray": [[1, 2]]}}
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
+BODY = json.dumps(ND).encode()
+WAIT_S = 30
+
+
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[Served]:
+    """A worker that waits half a second for clients."""
+    with served("components.py:Identity", folder=HERE, receive_timeout_s=0.5) as there:
+        yield there
+
+
+def connected(there: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", there.http_port), timeout=WAIT_S)
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    """All that the server still sends."""
+    return b"".join(iter(lambda: connection.recv(1 << 20), b""))
+
+
+def check_refused(received: bytes, status: int) -> None:
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    told = json.loads(body)["status"]
+    assert (told["code"], told["reason"], told["status"]) == (-1, "MICROSERVICE_BAD_DATA", 1)
+    assert told["info"].startswith(str(status))
+
+
+def check_alive(there: Served) -> None:
+    assert there.post("/predict", ND).status == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST /pre",
+        HEAD,
+        HEAD + b"Content-Length: 40\r\n\r\n",
+        HEAD + b"Content-Length: 40\r\n\r\n" + BODY[:5],
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n" + BODY[:5] + b"\r\n",
+        b"\r\n\r\n",
+    ],
+)
+def test_a_request_that_is_never_finished_is_408(impatient: Served, sent: bytes) -> None:
+    """Wherever a client falls silent inside a request, it is told so and its connection ends."""
+    with connected(impatient) as connection:
+        connection.sendall(sent)
+        check_refused(until_closed(connection), 408)
+    check_alive(impatient)
+
+
+@pytest.mark.parametrize("drip", [b"X-Slow: a\r\n", b"P"], ids=["headers", "a byte"])
+def test_bytes_one_at_a_time_do_not_buy_time(impatient: Served, drip: bytes) -> None:
+    """A client that sends a little again and again is cut off as one that sends nothing."""
+    stop = threading.Event()
+    with connected(impatient) as connection:
+        connection.sendall(HEAD if len(drip) > 1 else b"")
+
+        def trickle() -> None:
+            try:
+                while not stop.wait(0.02):
+                    connection.sendall(drip)
+            except OSError:
+                pass
+
+        sender = threading.Thread(target=trickle)
+        sender.start()
+        try:
+            received = connection.recv(1 << 16)
+        except ConnectionResetError:  # it was still sending when the answer came
+            received = b""
+        stop.set()
+        sender.join()
+    assert received.startswith((b"HTTP/1.1 408 ", b"HTTP/1.1 400 ")) or not received
+    check_alive(impatient)
+
+
+def test_a_connection_without_a_request_is_closed_without_a_word(impatient: Served) -> None:
+    """A client that connects and says nothing, as browsers do, is not told anything."""
+    with connected(impatient) as connection:
+        assert until_closed(connection) == b""
+
+
+def test_a_request_in_work_is_not_cut_off() -> None:
+    """The patience is for what the client owes: its answer may take longer, and stray line ends do not matter."""
+    with served("components.py:Slow", folder=HERE, receive_timeout_s=0.2) as there, connected(there) as connection:
+        body = b'{"data":{"ndarray":[1.5]}}'
+        connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        connection.sendall(b"\r\n")
+        assert until_closed(connection).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_an_idle_connection_is_kept_as_long_as_set(impatient: Served) -> None:
+    """Between requests only keepalive_s counts, which is far longer than the patience here."""
+    with connected(impatient) as idle:
+        request = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+        idle.sendall(request)
+        assert idle.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
+        with connected(impatient) as other:
+            assert until_closed(other) == b""  # the patience has run out meanwhile
+        idle.sendall(request)
+        assert idle.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_who_does_not_read_the_answer_is_cut_off(impatient: Served) -> None:
+    """A large answer is not kept for ever for a client that reads nothing of it."""
+    body = b'{"strData":"' + b"a" * 30_000_000 + b'"}'
+    with connected(impatient) as connection:
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        ending = select.poll()
+        ending.register(connection, 0)  # an error or the end alone: what there is to read stays unread
+        assert ending.poll(WAIT_S * 1000)
+    check_alive(impatient)
+
+
+@pytest.mark.parametrize("head", [b"X: " + b"a" * 2_000_000, b"\r\n".join([b"X: y"] * 500_000)], ids=["long", "many"])
+def test_a_head_of_any_size_is_not_taken(impatient: Served, head: bytes) -> None:
+    """A head beyond the limit is refused while it comes in."""
+    assert len(head) > 4 * HEAD_LIMIT_BYTES
+    with connected(impatient) as connection:
+        try:
+            connection.sendall(HEAD + head + b"\r\n\r\n")
+            check_refused(connection.recv(1 << 16), 431)
+        except (ConnectionResetError, BrokenPipeError):
+            pass  # it was still sending when the answer came
+    check_alive(impatient)
+
+
+@pytest.mark.parametrize("size", [1000, 60_000])
+def test_a_head_within_the_limit_is_taken(impatient: Served, size: int) -> None:
+    """Large headers, such as tokens, pass."""
+    assert impatient.post("/predict", ND, **{"X-Token": "a" * size}).status == 200
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"A" * 100_000, HEAD + b"Content-Length: -1\r\n\r\n"]
+)
+def test_what_is_no_http_is_a_400(impatient: Served, garbage: bytes) -> None:
+    """Garbage is answered in the protocol's error body, and the connection ends."""
+    with connected(impatient) as connection:
+        connection.sendall(garbage)
+        check_refused(until_closed(connection), 400)
+    check_alive(impatient)
