@@ -178,6 +178,50 @@ def test_a_status_without_a_body_has_none(servers: Servers, name: str, body: str
     assert rest.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+@pytest.mark.parametrize("engine", ["native", "grpcio"])
+@pytest.mark.parametrize(
+    ("name", "execution"), [("Raising", "thread"), ("Raising", "inline"), ("RaisingLater", "auto")]
+)
+@pytest.mark.parametrize("kind", ["base", "keyboard", "cancelled"])
+def test_whatever_user_code_raises_is_answered(
+    servers: Servers, name: str, execution: str, engine: str, kind: str
+) -> None:
+    """Exceptions that are no errors (BaseException) are answered like others, and end neither a call nor the worker."""
+    there = servers(name, execution=execution, grpc_engine=engine)
+    reply = there.post("/predict", {"strData": f"as {kind}"})
+    assert (reply.status, reply.json["status"]["info"]) == (500, "from below")
+    assert fault_of(there, "Model/Predict", message({"strData": f"as {kind}"})) == ("INTERNAL", "from below")
+
+
+@pytest.mark.parametrize("execution", ["thread", "inline"])
+def test_a_generators_end_is_answered_too(servers: Servers, execution: str) -> None:
+    """A plain hook may even raise GeneratorExit."""
+    there = servers("Raising", execution=execution)
+    assert there.post("/predict", {"strData": "as generator"}).json["status"]["info"] == "from below"
+
+
+def test_an_error_without_words_is_called_by_its_class(servers: Servers) -> None:
+    """An exception whose text cannot be had is named by its class."""
+    assert servers("Raising").post("/predict", {"strData": "as silent"}).json["status"]["info"] == "Silent"
+
+
+def test_half_a_character_in_an_errors_text_is_replaced(servers: Servers) -> None:
+    """A text that no encoding holds is told with a question mark, over both protocols."""
+    there = servers("Raising")
+    assert there.post("/predict", {"strData": "as surrogate"}).json["status"]["info"] == "half a ?"
+    assert fault_of(there, "Model/Predict", message({"strData": "as surrogate"})) == ("INTERNAL", "half a ?")
+
+
+def test_a_long_text_fits_into_grpcs_trailers(servers: Servers) -> None:
+    """A text of any length reaches the caller: whole over REST, its beginning over gRPC."""
+    there = servers("Raising")
+    assert there.post("/predict", {"strData": "as long"}).json["status"]["info"] == "é" * 100_000
+    code, text = fault_of(there, "Model/Predict", message({"strData": "as long"}))
+    assert code == "INTERNAL"
+    assert text.rstrip("…") == "é" * (len(text) - 1)
+    assert len(text) > 300
+
+
 FEEDBACK = {"jsonData": {"X": [], "names": [], "truth": [], "routing": None}, "meta": {}}
 
 

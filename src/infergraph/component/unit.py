@@ -191,7 +191,9 @@ class Component(PredictiveUnit):
         except Fault as fault:
             fault.node = fault.node or self.name
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything
+        except BaseException as error:  # user code may raise anything
+            if found.is_async and _ends_request(error):
+                raise
             self._raise_users(error, context)
 
     async def _predict(self, method: Method, hook: Hook | None, message: Message) -> Message:
@@ -402,7 +404,9 @@ class Component(PredictiveUnit):
         except Fault as fault:
             fault.node = fault.node or self.name
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything
+        except BaseException as error:  # user code may raise anything
+            if _ends_request(error):
+                raise
             self._raise_users(error, context)
 
     async def _health_message(self, result: Any) -> Message:
@@ -460,10 +464,10 @@ class Component(PredictiveUnit):
         if blueprint is not None and self._error_handler is not None and isinstance(error, Exception):
             answer = self._error_handler(blueprint, error)
         if is_deliberate:
-            text = str(getattr(error, "message", "") or error)
+            text = str(getattr(error, "message", "") or _text_of(error))
             reason = getattr(error, "reason", None) or "MICROSERVICE_BAD_DATA"
             raise ComponentError(text, reason=str(reason), node=self.name, status=status, answer=answer) from error
-        text = str(error) or type(error).__name__
+        text = _text_of(error)
         status = 400 if type(error).__name__ == _NOT_IMPLEMENTED else None
         raise ComponentError(text, node=self.name, status=status, answer=answer) from error
 
@@ -477,6 +481,22 @@ def _declared_status(error: BaseException) -> int | None:
         return None
     status = getattr(error, "status_code", None)
     return status if isinstance(status, int) and 200 <= status <= 599 else 500
+
+
+def _ends_request(error: BaseException) -> bool:
+    """Whether an exception in a coroutine is the end of its request, not of the user's making."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, GeneratorExit)
+
+
+def _text_of(error: BaseException) -> str:
+    """What an exception says; its class where it says nothing, or fails to."""
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001 - user code may raise anything, here too
+        return type(error).__name__
 
 
 async def _call_optional(hook: Hook | None) -> Any:

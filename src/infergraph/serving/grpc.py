@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias, overload
+from urllib.parse import quote
 
 from infergraph import errors
 from infergraph.errors import (
@@ -88,6 +89,10 @@ ASKING: dict[str, Method] = {
     "Seldon/SendFeedback": Method.SEND_FEEDBACK,
 }
 """Methods of the services (package `seldon.protos`) that ask the unit."""
+
+
+TEXT_LIMIT_BYTES = 4096
+"""Longest text of a fault, as it is encoded on the wire; many clients take 8 KiB of metadata in all."""
 
 
 class GrpcFault(Exception):
@@ -190,7 +195,7 @@ class Grpc:
             return Answered(answered, (("seldon-puid", puid),) if puid else ())
         except Fault as fault:
             code = code_of(fault)
-            raise GrpcFault(code, fault.text, _trailing(fault)) from fault
+            raise GrpcFault(code, _brief(fault.text), _trailing(fault)) from fault
         except asyncio.CancelledError:
             code = CANCELLED
             raise
@@ -259,6 +264,14 @@ def _pair(key: str, value: str | bytes) -> tuple[bytes, bytes]:
 def _context(metadata: Metadata, puid: str, remaining_s: float | None) -> Context:
     deadline = None if remaining_s is None else asyncio.get_running_loop().time() + remaining_s
     return Context(Transport.GRPC, _Headers(metadata), puid, deadline)
+
+
+def _brief(text: str) -> str:
+    """`text` as far as it fits into the trailers of an answer, which clients limit to some kilobytes."""
+    cut = text[:TEXT_LIMIT_BYTES].encode("utf-8", "replace").decode()
+    while len(quote(cut)) > TEXT_LIMIT_BYTES:
+        cut = cut[: len(cut) * 2 // 3]
+    return cut if len(cut) == len(text) else f"{cut}…"
 
 
 def code_of(fault: Fault) -> int:

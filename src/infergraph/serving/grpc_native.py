@@ -16,7 +16,7 @@ from typing import Any
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from infergraph.serving.grpc import UNAVAILABLE, Grpc, GrpcFault
+from infergraph.serving.grpc import INTERNAL, UNAVAILABLE, Grpc, GrpcFault
 
 _BATCH = 64
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
@@ -72,6 +72,9 @@ class NativeServer:
             self._front.respond(call_id, answered.payload, answered.initial or None)
         except GrpcFault as fault:
             self._front.fail(call_id, fault.code, fault.text, fault.trailing or None)
+        except BaseException:
+            self._front.fail(call_id, INTERNAL, "internal error")  # no effect where the caller has gone
+            raise
         finally:
             del self._tasks[call_id]
 

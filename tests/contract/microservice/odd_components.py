@@ -1,5 +1,7 @@
 """Components with the rarer habits of real ones: what a comparison with the original, request by request, turned up."""
 
+import asyncio
+
 import numpy as np
 
 from infergraph.wire.prediction import SeldonMessage
@@ -79,17 +81,42 @@ class Foreign(Exception):
         self.status_code = status
 
 
+class Silent(Exception):
+    """An error that fails to say what it is."""
+
+    def __str__(self):
+        raise ValueError("no words")
+
+
 class Raising:
     """Raises by the text it is asked with."""
 
     def predict(self, X, names):
         kind, _, number = str(X).partition(" ")
+        if kind == "as":
+            raise {
+                "base": BaseException("from below"),
+                "keyboard": KeyboardInterrupt("from below"),
+                "generator": GeneratorExit("from below"),
+                "cancelled": asyncio.CancelledError("from below"),
+                "silent": Silent(),
+                "long": ValueError("é" * 100_000),
+                "surrogate": ValueError("half a \ud800"),
+            }[number]
         if kind == "foreign":
             raise Foreign("the vendor refused", 401)
         error = Declared("short and stout")
         if number:
             error.status_code = int(number)
         raise error
+
+
+class RaisingLater(Raising):
+    """The same, from a coroutine."""
+
+    async def predict(self, X, names):
+        await asyncio.sleep(0)
+        return super().predict(X, names)
 
 
 class RawAggregate:
