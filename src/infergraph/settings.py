@@ -158,8 +158,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # limits
     message_limit_bytes: Annotated[
-        int, setting("Largest request or answer over REST and gRPC.", unit="bytes", ge=1024)
+        int, setting("Largest request over REST and gRPC; an answer may be larger.", unit="bytes", ge=1024)
     ] = 64 * 1024 * 1024
+    bodies_limit_bytes: Annotated[
+        int,
+        setting(
+            "Bytes of HTTP bodies that a worker holds at once, never less than one message's limit; above it 503 with "
+            "Retry-After; 0 for no limit.",
+            unit="bytes",
+            ge=0,
+        ),
+    ] = 1024 * 1024 * 1024
     concurrency_limit: Annotated[
         int, setting("Requests in work at once in a worker; above it 503 with Retry-After; 0 for no limit.", ge=0)
     ] = 1024

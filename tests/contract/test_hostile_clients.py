@@ -7,6 +7,7 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,29 @@ def test_what_is_no_http_is_a_400(impatient: Served, garbage: bytes) -> None:
         connection.sendall(garbage)
         check_refused(until_closed(connection), 400)
     check_alive(impatient)
+
+
+def test_slow_bodies_keep_nobody_out() -> None:
+    """Requests whose bodies are still coming are not in work, so they do not use up the concurrency limit."""
+    with served("components.py:Identity", folder=HERE, concurrency_limit=2) as there, ExitStack() as stack:
+        for _ in range(5):
+            slow = stack.enter_context(connected(there))
+            slow.sendall(HEAD + b"Content-Length: 40\r\n\r\n{")
+        check_alive(there)
+
+
+def test_bodies_in_memory_are_bounded() -> None:
+    """Unfinished bodies beyond the limit are turned away with 503, and what they held is given back."""
+    limits = {"message_limit_bytes": 400_000, "bodies_limit_bytes": 1}
+    half = HEAD + b"Content-Length: 400000\r\n\r\n" + b"[" * 300_000
+    with served("components.py:Identity", folder=HERE, **limits) as there:
+        for _ in range(3):
+            with connected(there) as first, connected(there) as second:
+                first.sendall(half)
+                second.sendall(half)
+                ready, _, _ = select.select([first, second], [], [], WAIT_S)
+                received = ready[0].recv(1 << 16)
+                assert received.startswith(b"HTTP/1.1 503 ")
+                assert b"bodies_limit_bytes" in received
+        body = b'{"strData":"' + b"a" * 399_000 + b'"}'
+        assert there.post("/predict", body).status == 200

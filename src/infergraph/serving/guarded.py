@@ -22,7 +22,7 @@ HEAD_LIMIT_BYTES = 64 * 1024
 """Largest head of a request; one that arrives in a single piece may be somewhat larger."""
 
 SLOWEST_BYTES_S = 1024
-"""A client that sends slower than this, on the average and after its patience is used up, is cut off."""
+"""A client that sends slower than this for as long as our patience lasts is cut off."""
 
 _SWEEP_S = 1.0
 
@@ -36,7 +36,7 @@ class Guarded(OneWrite):
         self._unsent_bytes = transport.get_write_buffer_size
         self._owes = self._in_head = True
         self._has_spoken = False
-        self._received = 0
+        self._received = self._received_then = 0
         self._owing_since: float | None = None
         self._unsent = 0
         self._unsent_since = 0.0
@@ -94,10 +94,14 @@ class Guarded(OneWrite):
 
     def _check_sending(self, now: float, passed_s: float, patience_s: float) -> None:
         if self._owing_since is None:
-            self._owing_since = now
+            self._owing_since, self._received_then = now, self._received
         elif self.flow.read_paused:
             self._owing_since += passed_s  # we do not read, so it cannot send
-        elif now - self._owing_since > patience_s + self._received / SLOWEST_BYTES_S:
+        elif now - self._owing_since <= patience_s:
+            return
+        elif self._received - self._received_then >= patience_s * SLOWEST_BYTES_S:
+            self._owing_since, self._received_then = now, self._received
+        else:
             self._refuse(408, f"no whole request came within {patience_s:g} s (setting receive_timeout_s)")
 
     def _reads_nothing(self, now: float, patience_s: float) -> bool:

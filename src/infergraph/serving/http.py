@@ -19,12 +19,13 @@ from urllib.parse import quote
 
 import msgspec
 
-from infergraph.errors import DeadlinePassed, Fault, Overloaded, UploadTooLarge
+from infergraph.errors import DeadlinePassed, Fault, UploadTooLarge
 from infergraph.observe import logs
 from infergraph.observe.node_times import node_times
 from infergraph.serving import answers
 from infergraph.serving.answers import Answer
 from infergraph.serving.hangups import HangupWatch
+from infergraph.serving.load import Load
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     message_limit_bytes: int
     concurrency_limit: int
+    bodies_limit_bytes: int = 0
     request_timeout_s: float = 0.0
     compress_min_bytes: int = 1024
     compress_max_bytes: int = 1024 * 1024
@@ -71,11 +73,24 @@ class Exchange:
     `puid` is its id as its front gave or found it; `parameters` are the parts of its path that a pattern named.
     """
 
-    __slots__ = ("_receive", "headers", "is_read", "options", "parameters", "puid", "raw_headers", "scope")
+    __slots__ = (
+        "_load",
+        "_receive",
+        "headers",
+        "held_bytes",
+        "is_read",
+        "options",
+        "parameters",
+        "puid",
+        "raw_headers",
+        "scope",
+    )
 
-    def __init__(self, scope: Scope, receive: Receive, options: HttpOptions) -> None:
+    def __init__(self, scope: Scope, receive: Receive, options: HttpOptions, load: Load) -> None:
         self.scope = scope
         self.options = options
+        self._load = load
+        self.held_bytes = 0
         self.raw_headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.headers: dict[bytes, bytes] = dict(self.raw_headers)
         self._receive = receive
@@ -88,23 +103,30 @@ class Exchange:
 
         Raises:
             UploadTooLarge: over the message limit, counted while it arrives.
+            Overloaded: enough other requests are in work by now, or too many bodies in memory.
             ClientGone: the client hung up.
         """
         limit = self.options.message_limit_bytes
         declared = self.headers.get(b"content-length")
         if declared is not None and int(declared) > limit:
             raise too_large(int(declared), limit)
-        message = await self._receive()
-        body: bytes = message.get("body", b"")
-        if message.get("more_body", False):
-            body = await self._rest_of_body(body, limit)
-        elif message["type"] == "http.disconnect":
-            raise ClientGone
+        self._load.receiving += 1
+        try:
+            message = await self._receive()
+            body: bytes = message.get("body", b"")
+            if message.get("more_body", False):
+                body = await self._rest_of_body(body, limit)
+            elif message["type"] == "http.disconnect":
+                raise ClientGone
+        finally:
+            self._load.receiving -= 1
+        self._load.admit()
         self.is_read = True
         return body
 
     async def _rest_of_body(self, first: bytes, limit: int) -> bytes:
         parts, size = [first], len(first)
+        self._hold(size)
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -113,9 +135,14 @@ class Exchange:
             size += len(part)
             if size > limit:
                 raise too_large(size, limit)
+            self._hold(len(part))
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)
+
+    def _hold(self, size_bytes: int) -> None:
+        self.held_bytes += size_bytes
+        self._load.hold(size_bytes)
 
     async def gone(self) -> None:
         """Returns when the client hangs up (after the body has been read)."""
@@ -198,12 +225,16 @@ class Http:
         self._accounting = accounting
         self._access = options.access_log
         self._watch = HangupWatch()
-        self.in_flight = 0
+        self._load = Load(
+            concurrency_limit=options.concurrency_limit,
+            bodies_limit_bytes=options.bodies_limit_bytes
+            and max(options.bodies_limit_bytes, options.message_limit_bytes),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        exchange = Exchange(scope, receive, self._options)
+        exchange = Exchange(scope, receive, self._options, self._load)
         endpoint = self._exact.get(scope["path"])
         if endpoint is None:
             endpoint, exchange.parameters = self._paths.find(scope["path"])
@@ -212,7 +243,7 @@ class Http:
             return
         exchange.puid = self._front.identify(exchange)
         started = time.perf_counter()
-        self.in_flight += 1
+        self._load.in_flight += 1
         self._accounting.started()
         answer = None
         try:
@@ -221,7 +252,8 @@ class Http:
         except ClientGone:
             pass
         finally:
-            self.in_flight -= 1
+            self._load.in_flight -= 1
+            self._load.bodies_bytes -= exchange.held_bytes
             self._account(endpoint, exchange, answer, time.perf_counter() - started)
 
     async def _answer(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
@@ -233,7 +265,7 @@ class Http:
         try:
             if not endpoint.gated:
                 return await endpoint.handler(exchange)
-            self._admit()
+            self._load.admit()
             if self._options.request_timeout_s:
                 return await self._within(self._options.request_timeout_s, endpoint.handler, exchange)
             return await endpoint.handler(exchange)
@@ -251,11 +283,6 @@ class Http:
             return self._front.of_bug(puid)
         finally:
             self._watch.leave(entry)
-
-    def _admit(self) -> None:
-        limit = self._options.concurrency_limit
-        if limit and self.in_flight > limit:
-            raise Overloaded(f"{limit} requests are in work already (setting concurrency_limit); try again")
 
     async def _within(self, seconds: float, handler: Handler, exchange: Exchange) -> Answer:
         try:

@@ -231,6 +231,7 @@ class Server:
         return HttpOptions(
             message_limit_bytes=settings.message_limit_bytes,
             concurrency_limit=settings.concurrency_limit,
+            bodies_limit_bytes=settings.bodies_limit_bytes,
             request_timeout_s=settings.request_timeout_s,
             access_log=settings.access_log,
         )
