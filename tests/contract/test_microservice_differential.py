@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
+from infergraph.serving.channel import State
 from infergraph.wire import prediction
 from served import Served, served
 
@@ -220,6 +222,22 @@ def test_a_long_text_fits_into_grpcs_trailers(servers: Servers) -> None:
     assert code == "INTERNAL"
     assert text.rstrip("…") == "é" * (len(text) - 1)
     assert len(text) > 300
+
+
+@pytest.mark.parametrize(("kind", "text"), [("exit", "SystemExit: 7"), ("base", "odd"), ("keyboard", "Keyboard")])
+def test_a_load_that_ends_in_any_exception_is_reported(kind: str, text: str) -> None:
+    """load() may raise SystemExit or worse: it is a failed load with exit code 3, not the end of the worker (Q7)."""
+    parameters = json.dumps([{"name": "kind", "value": kind, "type": "STRING"}])
+    told = []
+    with served("odd_components.py:Unloadable", folder=HERE, wait=False, parameters=parameters) as there:
+        while not told:
+            told = [report for report in there.reports if report.state is State.LOAD_FAILED]
+            time.sleep(0.01)
+        assert there.get("/live").status == 200
+        assert there.get("/ready").status == 503
+    assert text in told[0].text
+    assert told[0].exit_code == 3
+    assert "odd_components.py" in told[0].traceback
 
 
 FEEDBACK = {"jsonData": {"X": [], "names": [], "truth": [], "routing": None}, "meta": {}}

@@ -36,7 +36,7 @@ def parse_parameters(parameters: str | Sequence[Any]) -> dict[str, Any]:
         try:
             parameters = json.loads(parameters or "[]")
         except ValueError as error:
-            raise SettingsError(f"parameters are not valid JSON: {error}") from error
+            raise SettingsError(f"parameters are not valid JSON: {error}") from None
     if not isinstance(parameters, list | tuple):
         raise SettingsError(
             'parameters must be a JSON list such as [{"name": "n", "value": "1", "type": "INT"}], '
@@ -53,5 +53,5 @@ def _parameter(position: int, entry: Any) -> tuple[str, Any]:
         raise SettingsError(f"parameter {name!r} has the unknown type {kind!r}; known are {', '.join(_TYPES)}")
     try:
         return name, _TYPES[kind](value)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"Bad model parameter: {name} with value {value!r} can't be parsed as a {kind}") from error
+    except (TypeError, ValueError):
+        raise SettingsError(f"Bad model parameter: {name} with value {value!r} can't be parsed as a {kind}") from None

@@ -62,7 +62,7 @@ def construct(found: Any, arguments: Mapping[str, Any], target: str) -> Any:
     try:
         inspect.signature(found).bind(**arguments)
     except TypeError as error:
-        raise TargetError(f"{target} cannot be constructed with the parameters given: {error}") from error
+        raise TargetError(f"{target} cannot be constructed with the parameters given: {error}") from None
     except ValueError:
         pass  # a class written in C shows no signature: the call itself will tell
     return found(**arguments)
@@ -78,10 +78,10 @@ def _module(name: str, target: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise TargetError(f"{target}: there is no module {error.name!r} in {sys.path[0]} or on the path") from error
+            raise TargetError(f"{target}: there is no module {error.name!r} in {sys.path[0]} or on the path") from None
         raise
     except ValueError as error:  # an empty name or stray dots
-        raise TargetError(f"{target!r} names no module: {error}") from error
+        raise TargetError(f"{target!r} names no module: {error}") from None
 
 
 def _module_of_file(path: Path) -> ModuleType:

@@ -47,7 +47,7 @@ def labels_of(environment: Mapping[str, str]) -> dict[str, str]:
     try:
         predictor = msgspec.json.decode(environment.get("PREDICTOR_LABELS", "{}") or "{}", type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise SettingsError(f"PREDICTOR_LABELS: not a JSON object: {error}") from error
+        raise SettingsError(f"PREDICTOR_LABELS: not a JSON object: {error}") from None
     return {
         "deployment_name": deployment,
         "model_name": environment.get("PREDICTIVE_UNIT_ID", UNSET),

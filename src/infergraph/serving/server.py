@@ -160,7 +160,9 @@ class Server:
         """Whether the unit could be loaded."""
         try:
             await self._unit.start()
-        except Exception as error:  # noqa: BLE001 - the user's constructor and load() may raise anything
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the user's constructor and load() may raise anything
             self._context.load_failed(error)
             if self._tasks is not None:
                 self._tasks.unit_failed = lambda: True

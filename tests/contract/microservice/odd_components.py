@@ -119,6 +119,16 @@ class RaisingLater(Raising):
         return super().predict(X, names)
 
 
+class Unloadable:
+    """Its load() ends in an exception that is no error."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def load(self):
+        raise {"exit": SystemExit(7), "base": BaseException("odd"), "keyboard": KeyboardInterrupt()}[self.kind]
+
+
 class RawAggregate:
     """Raw hooks that show what reached them."""
 
