@@ -291,6 +291,21 @@ def test_a_raw_answer_that_is_no_message_is_not_the_callers_fault(servers: Serve
     assert "text" in text
 
 
+def test_the_pods_annotations_are_limits(tmp_path: Path) -> None:
+    """seldon.io/rest-timeout ends REST requests alone, seldon.io/grpc-max-message-size bounds gRPC messages alone."""
+    file = tmp_path / "annotations"
+    file.write_text('seldon.io/rest-timeout="500"\nseldon.io/grpc-max-message-size="2000"\n')
+    with served("components.py:Slow", folder=HERE, annotations_file=str(file)) as there:
+        slow = {"data": {"ndarray": [1.2]}}
+        reply = there.post("/predict", slow)
+        assert (reply.status, reply.json["status"]["reason"]) == (504, "DEADLINE_PASSED")
+        assert there.call("Model/Predict", message(slow)).HasField("data")
+        assert there.post("/predict", {"data": {"ndarray": [0.0] * 3000}}).status == 200
+        code, text = fault_of(there, "Model/Predict", message({"strData": "x" * 3000}))
+        assert code == "RESOURCE_EXHAUSTED"
+        assert "2000" in text
+
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=B"}
 PART = '--B\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'

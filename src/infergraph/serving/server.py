@@ -25,7 +25,7 @@ from infergraph.errors import MissingExtra, NotReady
 from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
-from infergraph.serving import console, custom_service, documents, openapi, pages, tasks
+from infergraph.serving import console, custom_service, documents, openapi, pages, podinfo, tasks
 from infergraph.serving.answers import Answer
 from infergraph.serving.drain import drain_http
 from infergraph.serving.fronts import Cors, ExternalFront, MicroserviceFront
@@ -116,12 +116,15 @@ class Server:
         self._front = ExternalFront(cors) if self._is_graph else MicroserviceFront(cors)
         self._tasks = TaskService.open(self._settings) if self._settings.tasks else None
         self._is_open = False
+        self._limits = podinfo.Limits(self._settings.request_timeout_s, self._settings.message_limit_bytes)
+        if not self._is_graph:
+            self._limits = podinfo.limits(self._settings)
         self._http = self._make_http()
         self._grpc = Grpc(
             self._unit,
             self._accounting,
             is_graph=self._is_graph,
-            message_limit_bytes=self._settings.message_limit_bytes,
+            message_limit_bytes=self._limits.grpc_message_bytes,
             concurrency_limit=self._settings.concurrency_limit,
             request_timeout_s=self._settings.request_timeout_s,
         )
@@ -234,7 +237,7 @@ class Server:
             message_limit_bytes=settings.message_limit_bytes,
             concurrency_limit=settings.concurrency_limit,
             bodies_limit_bytes=settings.bodies_limit_bytes,
-            request_timeout_s=settings.request_timeout_s,
+            request_timeout_s=self._limits.rest_timeout_s,
             access_log=settings.access_log,
         )
 
@@ -312,7 +315,7 @@ class Server:
             self._grpc,
             address,
             is_serving=self._is_serving,
-            message_limit_bytes=self._settings.message_limit_bytes,
+            message_limit_bytes=self._limits.grpc_message_bytes,
             with_methods=with_methods,
         )
 

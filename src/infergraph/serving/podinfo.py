@@ -1,0 +1,68 @@
+"""The pod's annotations, which the platform leaves in a file; two of them are limits of a component.
+
+Source: the microservice specification, section 2.2: the file is read once, and what is wrong with it is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+from infergraph.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+REST_TIMEOUT = "seldon.io/rest-timeout"
+GRPC_MESSAGE_SIZE = "seldon.io/grpc-max-message-size"
+
+
+class Limits(NamedTuple):
+    """What settings and annotations say together: the longest time for a REST request (0 for any), the largest gRPC
+    message.
+    """
+
+    rest_timeout_s: float
+    grpc_message_bytes: int
+
+
+def limits(settings: Settings) -> Limits:
+    """The limits of a component; a setting that is not the default goes before its annotation."""
+    annotations = read(Path(settings.annotations_file))
+    timeout_s, message_bytes = settings.request_timeout_s, settings.message_limit_bytes
+    timeout_ms = _number(annotations, REST_TIMEOUT)
+    if timeout_ms and not timeout_s:
+        timeout_s = float(max(1, timeout_ms // 1000))
+    annotated_bytes = _number(annotations, GRPC_MESSAGE_SIZE)
+    if annotated_bytes and message_bytes == Settings().message_limit_bytes:
+        message_bytes = annotated_bytes
+    return Limits(timeout_s, message_bytes)
+
+
+def read(path: Path) -> dict[str, str]:
+    """The annotations in a file of lines `key="value"`; none where there is no file."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        _log.error("the annotations in %s cannot be read: %s", path, error)
+        return {}
+    annotations = {}
+    for line in lines:
+        key, equals, value = line.partition("=")
+        if equals:
+            annotations[key.strip()] = value.strip()[1:-1]
+        elif line.strip():
+            _log.error("a line of %s is no annotation: %r", path, line)
+    return annotations
+
+
+def _number(annotations: dict[str, str], name: str) -> int:
+    """A whole number above 0; 0 where there is none."""
+    text = annotations.get(name, "")
+    if text.isdecimal():
+        return int(text)
+    if text:
+        _log.error("the annotation %s must be a whole number, not %r", name, text)
+    return 0
