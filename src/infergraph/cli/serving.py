@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import msgspec
 
-from infergraph.errors import TargetError
+from infergraph.errors import SettingsError, TargetError
 from infergraph.serving import supervisor
 from infergraph.settings import ConsoleMode, Settings
 from infergraph.source import is_graph, read_overrides, source_of
@@ -30,6 +31,8 @@ def serve_target(
     Raises: StartupFault for what can be known before anything starts.
     """
     _check_file(target)
+    if settings.tasks:
+        _check_data_dir(settings.data_dir)
     source = source_of(target, settings, nodes=read_overrides(nodes), predictor=predictor)
     plan = supervisor.Plan(
         settings=msgspec.to_builtins(settings),
@@ -46,6 +49,18 @@ def _check_file(target: str) -> None:
     file = target.partition("#")[0] if is_graph(target) else target.partition(":")[0]
     if (is_graph(target) or file.endswith(".py")) and not Path(file).is_file():
         raise TargetError(f"there is no file {file}")
+
+
+def _check_data_dir(data_dir: str) -> None:
+    """Tasks need a folder to write to; without one it is told at once how to go on."""
+    folder = Path(data_dir).absolute()
+    way_out = "choose another with --data-dir, or serve without tasks with --tasks off"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"data_dir {folder} cannot be made ({error.strerror}); {way_out}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"data_dir {folder} cannot be written; {way_out}")
 
 
 def _watched(target: str) -> tuple[str, ...]:

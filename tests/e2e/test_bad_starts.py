@@ -1,0 +1,89 @@
+"""The installed command where it cannot start as asked: the exit code, and how much it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = str(Path(sys.executable).with_name("infergraph"))
+MODELS = """
+import sys
+
+class Fine:
+    def predict(self, X, names):
+        return X
+
+class Leaves:
+    def load(self):
+        sys.exit(7)
+
+class Raises:
+    def load(self):
+        raise AttributeError("no weights")
+"""
+
+
+def started(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and standard error of the command with these arguments, on free ports."""
+    ports = [f"--{name}-port=0" for name in ("http", "grpc", "metrics")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERGRAPH_")}
+    ended = subprocess.run(
+        [COMMAND, *arguments, *ports],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return ended.returncode, ended.stderr
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "models.py").write_text(MODELS)
+    return tmp_path
+
+
+@pytest.mark.parametrize("data_dir", ["models.py", "/proc/nowhere/data"])
+def test_a_data_folder_that_cannot_be_had_is_one_line(folder: Path, data_dir: str) -> None:
+    """Without a folder for tasks the command ends with 2 and one line that says how to go on."""
+    code, said = started(folder, "serve", "models.py:Fine", "--data-dir", data_dir)
+    assert code == 2
+    assert said.count("\n") == 1
+    assert "--data-dir" in said
+    assert "--tasks off" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["serve", "nowhere:Model"], "there is no module 'nowhere'"),
+        (["serve", "models.py:Nobody"], "its classes are: Fine, Leaves, Raises"),
+        (["serve", "models.py:Fine", "--parameters", "{"], "not valid JSON"),
+        (["serve", "models.py:Fine", "--parameters", '[{"name":"n","value":"1","type":"INT"}]'], "unexpected keyword"),
+        (["microservice", "nowhere"], "there is no module 'nowhere'"),
+    ],
+)
+def test_a_start_that_cannot_be_is_2_without_a_traceback(folder: Path, arguments: list[str], text: str) -> None:
+    """What is wrong with the command itself is said in a sentence."""
+    code, said = started(folder, *arguments)
+    assert code == 2
+    assert text in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("name", "text"), [("Leaves", "SystemExit: 7"), ("Raises", "AttributeError: no weights")])
+@pytest.mark.parametrize("command", ["serve", "microservice"])
+def test_a_load_that_fails_is_3_with_one_traceback(folder: Path, command: str, name: str, text: str) -> None:
+    """What is wrong with the component is shown once, with the place in its source, in both forms of the command."""
+    target = f"models.py:{name}" if command == "serve" else f"models.{name}"
+    code, said = started(folder, command, target)
+    assert code == 3
+    assert text in said
+    assert said.count("Traceback") == 1
+    assert "models.py" in said
