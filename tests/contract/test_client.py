@@ -245,6 +245,14 @@ def test_a_time_limit(tmp_path: Path) -> None:
                 client.predict([[1.0]], timeout_s=0.1)
 
 
+def test_a_servers_own_limit_is_told_in_its_words(tmp_path: Path) -> None:
+    """A limit of the server that is shorter than the call's reaches the caller as the server tells it."""
+    with served("units.py:Hanging", folder=FOLDER, request_timeout_s=0.1) as there:
+        for url in urls(there).values():
+            with Client(url) as client, pytest.raises(DeadlinePassed, match=r"request_timeout_s"):
+                client.predict([[1.0]])
+
+
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_nobody_there(scheme: str) -> None:
     """An address where nobody listens is a RemoteError that names it; it is not ready."""

@@ -244,3 +244,12 @@ def test_the_same_model_answers_both_protocols(servers: Servers) -> None:
     first = there.post("/predict", {"strData": "count"}).json["data"]["tensor"]["values"][0]
     second = there.call("Model/Predict", message({"strData": "count"})).data.tensor.values[0]
     assert second == first + 1
+
+
+def test_the_servers_limit_names_its_setting(servers: Servers) -> None:
+    """A call that outlasts the server's own limit names the setting that sets it."""
+    slow = message({"data": {"ndarray": [0.6]}})
+    with pytest.raises(grpc.RpcError) as caught:
+        servers("Slow", request_timeout_s=0.1).call("Model/Predict", slow)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert caught.value.details() == "no answer within 0.1 s (setting request_timeout_s)"

@@ -174,7 +174,9 @@ class AsyncClient:
         """The result of an attempt, made again as the client's retries and the call's time allow."""
         headers: Headers = header_lines(call["headers"].items()) if call.get("headers") else ()
         patience = Patience(self.retries, call.get("timeout_s", self.timeout_s) or None)
-        return await patience.call(lambda left_s: once(Sending(headers, left_s)), is_repeatable=is_repeatable)
+        return await patience.call(
+            lambda left_s: once(Sending(headers, left_s, patience.timeout_s)), is_repeatable=is_repeatable
+        )
 
     async def _ask(self, method: Method, request: Request, call: CallOptions) -> Message:
         once = functools.partial(self._here().ask, method, request)

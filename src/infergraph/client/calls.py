@@ -38,10 +38,22 @@ class CallOptions(TypedDict, total=False):
 
 
 class Sending(NamedTuple):
-    """What one attempt is sent with; `timeout_s` is what is left of the call's time, None for no limit."""
+    """What one attempt is sent with.
+
+    Args:
+        timeout_s: what is left of the call's time; None for no limit.
+        limit_s: the whole call's time, as its caller gave it.
+    """
 
     headers: Headers
     timeout_s: float | None
+    limit_s: float | None = None
+
+    @property
+    def told_limit(self) -> str:
+        """The limit for the text of a fault that it has passed; empty for none."""
+        limit_s = self.limit_s if self.limit_s is not None else self.timeout_s
+        return "" if limit_s is None else f" within {limit_s:.3g} s"
 
 
 def header_lines(given: Iterable[tuple[str, str]]) -> Headers:

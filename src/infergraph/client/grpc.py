@@ -5,6 +5,7 @@ Message ─▶ its own bytes, or encoded ─▶ unary call ─▶ OK: the bytes 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -32,6 +33,7 @@ _PATHS = {
 _MODEL_METADATA = _PACKAGE + "Seldon/ModelMetadata"
 _GRAPH_METADATA = _PACKAGE + "Seldon/GraphMetadata"
 _HEALTH = "/grpc.health.v1.Health/Check"
+_NEARLY = 0.9  # of a limit: the server counts from when the call reached it, and in coarser units
 _SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
 
 
@@ -100,11 +102,13 @@ class GrpcWire:
 
     async def _call(self, path: str, raw: bytes, sending: Sending) -> bytes:
         call = self._calls.get(path) or self._open(path)
+        started = time.monotonic()
         try:
             answer: bytes = await call(raw, metadata=self._headers + sending.headers, timeout=sending.timeout_s)
             return answer
         except aio.AioRpcError as error:
-            fault = self._fault(path, error, sending.timeout_s)
+            is_over = sending.timeout_s is not None and time.monotonic() - started >= sending.timeout_s * _NEARLY
+            fault = self._deadline(path, sending) if is_over and _is_deadline(error) else self._fault(path, error)
         raise fault
 
     def _open(self, path: str) -> Any:
@@ -129,17 +133,28 @@ class GrpcWire:
         credentials = grpc.ssl_channel_credentials(given.tls_roots, given.tls_key, given.tls_chain)
         return aio.secure_channel(self.address.authority, credentials, options=options)
 
-    def _fault(self, path: str, error: aio.AioRpcError, timeout_s: float | None) -> Fault:
+    def _deadline(self, path: str, sending: Sending) -> Fault:
+        """Our own limit has passed, whichever side saw it first.
+
+        The server's text is not shown: it tells what was left when the call reached it, and where both sides end the
+        call at once grpcio may leave it percent-encoded.
+        """
+        return DeadlinePassed(f"{self.address}{path}: no answer{sending.told_limit}")
+
+    def _fault(self, path: str, error: aio.AioRpcError) -> Fault:
         code, text = error.code(), error.details() or error.code().name
         trailing = dict(error.trailing_metadata() or ())
         reason = str(trailing.get("infergraph-reason", ""))
         node = trailing.get("infergraph-node-bin", b"")
-        if not reason and code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            limit = "" if timeout_s is None else f" within {timeout_s:.3g} s"
-            return DeadlinePassed(f"{self.address}{path}: no answer{limit}")
+        if not reason and _is_deadline(error):
+            return DeadlinePassed(f"{self.address}{path}: {text}")
         if not reason and code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
             return UploadTooLarge(f"{self.address}{path}: {text} (message_limit_bytes here or there)")
         if code is grpc.StatusCode.UNAVAILABLE and not reason:
             text = f"{self.address}{path}: {text}"
         shown = node.decode("utf-8", "replace") if isinstance(node, bytes) else unquote(str(node))
         return faults.of_code(code.value[0], text, reason, shown)
+
+
+def _is_deadline(error: aio.AioRpcError) -> bool:
+    return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED

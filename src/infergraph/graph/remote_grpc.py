@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import msgspec
@@ -177,7 +178,8 @@ class GrpcUnit(PredictiveUnit):
         code, text = error.code(), error.details() or error.code().name
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             limit = "" if timeout_s is None else f" within {timeout_s:.3f} s"
-            return DeadlinePassed(f"{self.address}{path}: no answer{limit}: {text}", node=self.name)
+            # Where both sides end the call at once, grpcio may leave the text percent-encoded.
+            return DeadlinePassed(f"{self.address}{path}: no answer{limit}: {unquote(text)}", node=self.name)
         if code is grpc.StatusCode.UNIMPLEMENTED and path == _HEALTH_PATH:
             return MethodMissing(text, node=self.name)
         if code is grpc.StatusCode.UNAVAILABLE:

@@ -229,7 +229,7 @@ class Grpc:
             async with asyncio.timeout(min(limits)):
                 return await handler(payload, context)
         except TimeoutError as error:
-            raise DeadlinePassed(f"no answer within {min(limits):.3g} s") from error
+            raise DeadlinePassed(_over(self._request_timeout_s, remaining_s)) from error
 
 
 _READERS: dict[Method, Callable[[bytes], Any]] = {
@@ -264,6 +264,13 @@ def _pair(key: str, value: str | bytes) -> tuple[bytes, bytes]:
 def _context(metadata: Metadata, puid: str, remaining_s: float | None) -> Context:
     deadline = None if remaining_s is None else asyncio.get_running_loop().time() + remaining_s
     return Context(Transport.GRPC, _Headers(metadata), puid, deadline)
+
+
+def _over(limit_s: float, remaining_s: float | None) -> str:
+    """Which limit has passed: the setting's, or the caller's, which is a little less by the time that it is read."""
+    if remaining_s is None or (limit_s and limit_s < remaining_s):
+        return f"no answer within {limit_s:g} s (setting request_timeout_s)"
+    return f"no answer within the {float(f'{remaining_s:.2g}'):g} s that the caller gave"
 
 
 def _brief(text: str) -> str:
