@@ -30,6 +30,7 @@ from infergraph.message import Method
 from infergraph.serving import answers, grpc, openapi
 from infergraph.serving.rest import Rest, RestOptions
 from infergraph.settings import Settings
+from infergraph.tasks.figures import FIGURES
 
 FOLDER = Path(__file__).parent / "reference"
 _SOURCE = Path(infergraph.__file__).parent
@@ -214,7 +215,8 @@ def _fault(kind: type[Fault]) -> tuple[object, ...]:
 _METRICS = """# Metrics
 
 `GET /metrics` on the HTTP port, and on a port of its own for existing scrapers. One scrape shows the sum over all
-workers, those that are gone included. How to use them: [metrics and dashboards](../guides/metrics.md).
+workers, those that are gone included. Those of the tasks are the data folder's, whichever worker is asked: servers that
+share a folder show the same. How to use them: [metrics and dashboards](../guides/metrics.md).
 
 """
 
@@ -228,6 +230,7 @@ Beside these come the component's own, from its `metrics()` hook, with the label
 def metrics_page() -> str:
     """Every metric of our own that the source declares."""
     found = {row[0]: row for path in sorted(_SOURCE.rglob("*.py")) for row in _declared(path)}
+    found |= {f"`{row.name}`": (f"`{row.name}`", row.kind, row.label, row.help) for row in FIGURES}
     heads = ("metric", "kind", "labels", "meaning")
     return _METRICS + table(heads, (found[name] for name in sorted(found))) + _METRICS_END
 

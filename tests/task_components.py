@@ -20,3 +20,11 @@ class Recorder:
             log.write(f"{X[0]['t']} {X[0]['n']}\n")
         time.sleep(self.line_s * len(X))
         return [{**row, "seen": True} for row in X]
+
+
+class Echo:
+    """Adds `seen` to each row."""
+
+    def predict(self, X: Any, names: Any = None, meta: Any = None) -> Any:
+        """The answers."""
+        return [{**row, "seen": True} for row in X]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from infergraph.tasks.driver import Note
+from infergraph.tasks.note import Note
 from infergraph.tasks.figures import Figures, exposition
 from infergraph.tasks.task import State
 

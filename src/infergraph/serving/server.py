@@ -244,6 +244,8 @@ class Server:
     def _metrics_paths(self) -> dict[str, Endpoint]:
         async def metrics(exchange: Exchange) -> Answer:
             body, kind = await asyncio.to_thread(exposition, self._context.metrics_dir)
+            if self._tasks is not None:
+                body += await self._tasks.metrics()
             return Answer(200, body, [(b"content-type", kind.encode())])
 
         return {self._settings.metrics_path: Endpoint(frozenset({"GET", "HEAD"}), metrics, "metrics", gated=False)}

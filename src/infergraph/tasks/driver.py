@@ -36,6 +36,7 @@ from infergraph.tasks.files import DataFolder
 from infergraph.tasks.frames import Plan
 from infergraph.tasks.guests import GuestEngine
 from infergraph.tasks.local_engine import LocalEngine
+from infergraph.tasks.note import Note
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import State, Task
 from infergraph.tasks.webhooks import Postman
@@ -53,32 +54,6 @@ KILLED_WEIGHT = 0.25
 EXPRESS_BYTES = 8 << 20
 """One task this small is taken up beside the active ones, so that huge tasks cannot shut it out."""
 ERASED_AT_ONCE = 8
-
-
-class Note(msgspec.Struct, frozen=True, kw_only=True):
-    """What the driver says of itself with each beat.
-
-    Args:
-        ready, wanted: lanes that have the unit loaded, and that there should be.
-        load_error: why the unit could not be loaded the last time; empty if it could.
-        paused: why no work is handed out; empty if it is.
-        chunk_s, chunks, retries, kills: since the driver began.
-        lanes: process ids.
-        can_kill: whether a stop takes effect at once, and not at the end of a chunk.
-    """
-
-    pid: int
-    ready: int = 0
-    wanted: int = 0
-    load_error: str = ""
-    paused: str = ""
-    chunks: int = 0
-    chunk_s: float = 0.0
-    retries: int = 0
-    kills: int = 0
-    active: int = 0
-    lanes: tuple[int, ...] = ()
-    can_kill: bool = True
 
 
 class Driver:

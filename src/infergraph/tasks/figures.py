@@ -1,12 +1,16 @@
-"""The engine's figures as text for Prometheus, read from the store: any serving worker gives the same."""
+"""The engine's figures as text for Prometheus, read from the store: the same whichever serving worker is asked.
+
+They are no worker's own, and so they stand in no worker's ledger: each is in a scrape once, however many workers serve.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
-from infergraph.tasks.driver import Note
+from infergraph.tasks.note import Note
 from infergraph.tasks.task import State
 
 
@@ -34,51 +38,110 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     silent_s: float | None
 
 
+class Figure(NamedTuple):
+    """One metric: its name, kind and help, the label that its samples differ by, if any, and where its values are."""
+
+    name: str
+    kind: str
+    help: str
+    label: str
+    values: Callable[[Figures], Mapping[str, float]]
+
+
+def _one(value: Callable[[Figures], float]) -> Callable[[Figures], Mapping[str, float]]:
+    return lambda figures: {"": value(figures)}
+
+
+def _of_note(value: Callable[[Note], float]) -> Callable[[Figures], Mapping[str, float]]:
+    return lambda figures: {} if figures.note is None else {"": value(figures.note)}
+
+
+def _counted(name: str) -> Callable[[Figures], Mapping[str, float]]:
+    return lambda figures: {"": figures.counters.get(name, 0)}
+
+
+STATUS = Figure(
+    "infergraph_task_endpoint_status", "gauge", "What /status answers: 1 available, 2 full, 3 broken.", "",
+    _one(lambda figures: figures.availability),
+)  # fmt: skip
+
+FIGURES: tuple[Figure, ...] = (
+    STATUS,
+    Figure(
+        "infergraph_tasks", "gauge", "Tasks by state; those that wait are the queue.", "state",
+        lambda figures: {state.value: count for state, count in figures.states.items()},
+    ),
+    Figure(
+        "infergraph_tasks_ended_total", "counter", "Tasks that ended, by how.", "state",
+        lambda figures: {state: figures.counters.get(f"tasks_{state}", 0) for state in ("finished", "failed")},
+    ),
+    Figure("infergraph_task_lines_total", "counter", "Lines answered.", "", _one(lambda figures: figures.lines)),
+    Figure(
+        "infergraph_task_failed_lines_total", "counter", "Lines answered by an error line.", "",
+        _one(lambda figures: figures.failed_lines),
+    ),
+    Figure("infergraph_task_uploads_total", "counter", "Task files accepted.", "", _counted("uploads")),
+    Figure("infergraph_task_upload_bytes_total", "counter", "Their bytes.", "", _counted("upload_bytes")),
+    Figure(
+        "infergraph_task_data_bytes", "gauge", "Bytes of all tasks' files.", "",
+        _one(lambda figures: figures.used_bytes),
+    ),
+    Figure(
+        "infergraph_task_disk_free_bytes", "gauge", "Room on the disk of the data folder.", "",
+        _one(lambda figures: figures.free_bytes),
+    ),
+    Figure(
+        "infergraph_task_workers", "gauge", "Task workers that have the unit loaded.", "",
+        _of_note(lambda note: note.ready),
+    ),
+    Figure(
+        "infergraph_task_workers_wanted", "gauge", "Task workers that there should be.", "",
+        _of_note(lambda note: note.wanted),
+    ),
+    Figure(
+        "infergraph_task_paused", "gauge", "1 while no work is handed out, for want of room on the disk.", "",
+        _of_note(lambda note: int(bool(note.paused))),
+    ),
+    Figure(
+        "infergraph_task_chunks_total", "counter", "Chunks answered since the driver began.", "",
+        _of_note(lambda note: note.chunks),
+    ),
+    Figure(
+        "infergraph_task_chunk_seconds_total", "counter", "Time that workers spent on them.", "",
+        _of_note(lambda note: note.chunk_s),
+    ),
+    Figure(
+        "infergraph_task_retries_total", "counter", "Chunks handed out again since the driver began.", "",
+        _of_note(lambda note: note.retries),
+    ),
+    Figure(
+        "infergraph_task_kills_total", "counter", "Chunks that ended their worker since the driver began.", "",
+        _of_note(lambda note: note.kills),
+    ),
+    Figure(
+        "infergraph_task_driver_silent_seconds", "gauge", "Time since the driver's last word.", "",
+        lambda figures: {} if figures.silent_s is None else {"": figures.silent_s},
+    ),
+)  # fmt: skip
+"""Every metric of the task engine. Those of the driver are missing until there was one."""
+
+
 def exposition(figures: Figures) -> bytes:
     """The figures as text, one family after the other."""
-    return "".join(f"{line}\n" for line in _lines(figures)).encode()
+    return _text((figure, figure.values(figures)) for figure in FIGURES)
 
 
-def _lines(figures: Figures) -> Iterator[str]:
-    counters = figures.counters
-    yield from _family(
-        "infergraph_tasks", "gauge", "Tasks by state.",
-        {f'{{state="{state.value}"}}': count for state, count in figures.states.items()},
-    )  # fmt: skip
-    yield from _family(
-        "infergraph_tasks_ended_total", "counter", "Tasks that ended.",
-        {f'{{state="{state}"}}': counters.get(f"tasks_{state}", 0) for state in ("finished", "failed")},
-    )  # fmt: skip
-    for name, kind, help, value in (
-        ("infergraph_task_endpoint_status", "gauge", "1 available, 2 full, 3 broken.", figures.availability),
-        ("infergraph_task_lines_total", "counter", "Lines answered.", figures.lines),
-        ("infergraph_task_failed_lines_total", "counter", "Lines answered by an error line.", figures.failed_lines),
-        ("infergraph_task_uploads_total", "counter", "Task files accepted.", counters.get("uploads", 0)),
-        ("infergraph_task_upload_bytes_total", "counter", "Their bytes.", counters.get("upload_bytes", 0)),
-        ("infergraph_task_data_bytes", "gauge", "Bytes of all tasks' files.", figures.used_bytes),
-        ("infergraph_task_disk_free_bytes", "gauge", "Room on the disk of the data folder.", figures.free_bytes),
-    ):
-        yield from _family(name, kind, help, {"": value})
-    if figures.note is not None:
-        yield from _driver_lines(figures.note, figures.silent_s or 0.0)
+def exposition_of_a_broken_store(status: int) -> bytes:
+    """What can be said when nothing can be read."""
+    return _text([(STATUS, {"": status})])
 
 
-def _driver_lines(note: Note, silent_s: float) -> Iterator[str]:
-    for name, kind, help, value in (
-        ("infergraph_task_workers", "gauge", "Task workers that have the unit loaded.", note.ready),
-        ("infergraph_task_workers_wanted", "gauge", "Task workers that there should be.", note.wanted),
-        ("infergraph_task_paused", "gauge", "1 while no work is handed out for want of room.", int(bool(note.paused))),
-        ("infergraph_task_chunks_total", "counter", "Chunks answered since the driver began.", note.chunks),
-        ("infergraph_task_chunk_seconds_total", "counter", "Time that workers spent on them.", note.chunk_s),
-        ("infergraph_task_retries_total", "counter", "Chunks handed out again.", note.retries),
-        ("infergraph_task_kills_total", "counter", "Chunks that ended their worker.", note.kills),
-        ("infergraph_task_driver_silent_seconds", "gauge", "Time since the driver's last word.", silent_s),
-    ):
-        yield from _family(name, kind, help, {"": value})
-
-
-def _family(name: str, kind: str, help: str, samples: Mapping[str, float]) -> Iterator[str]:
-    yield f"# HELP {name} {help}"
-    yield f"# TYPE {name} {kind}"
-    for labels, value in samples.items():
-        yield f"{name}{labels} {value}"
+def _text(found: Iterable[tuple[Figure, Mapping[str, float]]]) -> bytes:
+    lines = []
+    for figure, values in found:
+        if values:
+            lines += [f"# HELP {figure.name} {figure.help}", f"# TYPE {figure.name} {figure.kind}"]
+        for label, value in values.items():
+            labels = f'{{{figure.label}="{label}"}}' if figure.label else ""
+            lines.append(f"{figure.name}{labels} {value}")
+    return "".join(f"{line}\n" for line in lines).encode()

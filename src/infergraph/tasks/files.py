@@ -205,7 +205,7 @@ class DataFolder:
 
     def load_ballast(self) -> None:
         """Hold a little room back, so that a task can be stopped on a full disk. Does what it can."""
-        with suppress(OSError):
+        with suppress(OSError, TaskFault):
             if not self.ballast.exists() and self.free_bytes() > 4 * _BALLAST_BYTES:
                 self.ballast.write_bytes(b"\0" * _BALLAST_BYTES)
 
@@ -255,8 +255,11 @@ class DataFolder:
         self.errors(folder, round).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
-        """Room on the disk."""
-        disk = os.statvfs(self.root)
+        """Room on the disk. Raises: TaskFault if the folder is gone."""
+        try:
+            disk = os.statvfs(self.root)
+        except OSError as error:
+            raise TaskFault(f"the data folder cannot be used: {error}", reason="TASK_STORE") from error
         return disk.f_bavail * disk.f_frsize
 
     def discard(self, folder: str) -> None:

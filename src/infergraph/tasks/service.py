@@ -7,6 +7,7 @@ edge ─▶ TaskService ─▶ store, files          every blocking call in a th
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,12 +30,14 @@ from infergraph.errors import (
 from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.crash import crash_point
-from infergraph.tasks.driver import Note
-from infergraph.tasks.figures import Figures, exposition
+from infergraph.tasks.figures import Figures, exposition, exposition_of_a_broken_store
 from infergraph.tasks.files import DataFolder, Incoming, Received
+from infergraph.tasks.note import Note
 from infergraph.tasks.store import Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, State, Task
 from infergraph.tasks.webhooks import check_webhook
+
+_log = logging.getLogger(__name__)
 
 ID_CHARACTERS_LIMIT = 255
 _POLL_S = 0.003
@@ -208,8 +211,12 @@ class TaskService:
         )
 
     async def metrics(self) -> bytes:
-        """The engine's figures as text for Prometheus."""
-        return await self._read(self._metrics)
+        """The engine's figures as text for Prometheus; never raises."""
+        try:
+            return await self._read(self._metrics)
+        except TaskFault:
+            _log.exception("the task store cannot be read")
+            return exposition_of_a_broken_store(int(Availability.BROKEN))
 
     def _metrics(self) -> bytes:
         engine = self._describe_engine()

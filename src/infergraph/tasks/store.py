@@ -193,9 +193,12 @@ class Store:
 
     def lines_done(self) -> tuple[int, int]:
         """Lines answered and lines failed, over all tasks that ever were."""
-        kept = self._read("select coalesce(sum(done), 0), coalesce(sum(failed), 0) from task")[0]
-        counters = self.counters()
-        return kept[0] + counters.get("lines_erased", 0), kept[1] + counters.get("failed_erased", 0)
+        kept = "(select coalesce(sum({}), 0) from task)"
+        erased = "(select coalesce(sum(value), 0) from counter where name = '{}')"
+        done = f"{kept.format('done')} + {erased.format('lines_erased')}"
+        failed = f"{kept.format('failed')} + {erased.format('failed_erased')}"
+        rows = self._read(f"select {done}, {failed}")  # one look: a task that is erased meanwhile counts once
+        return int(rows[0][0]), int(rows[0][1])
 
     def counters(self) -> dict[str, int]:
         """Counts that only grow: uploads, upload_bytes, ..."""
