@@ -129,6 +129,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     execution: Annotated[
         Execution, setting("Where plain methods run: `thread`, `inline` on the event loop, or `auto` by their speed.")
     ] = Execution.AUTO
+    batch_rows_limit: Annotated[
+        int,
+        setting(
+            "Predictions that come in while a component is busy are joined to calls of at most so many rows; "
+            "0 for one call a request.",
+            ge=0,
+        ),
+    ] = 0
+    batch_wait_s: Annotated[
+        float,
+        setting("How long an idle component waits for more requests to join; 0 for not at all.", unit="s", ge=0, le=60),
+    ] = 0.0
     max_requests: Annotated[
         int, setting("A worker is replaced after so many requests; 0 for never.", env=("GUNICORN_MAX_REQUESTS",), ge=0)
     ] = 0

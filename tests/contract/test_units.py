@@ -53,11 +53,15 @@ class Kind(NamedTuple):
     is_remote: bool = False
 
 
-def component(stack: ExitStack, folder: Path, kind: str) -> PredictiveUnit:
+def component(stack: ExitStack, folder: Path, kind: str, **given: Any) -> PredictiveUnit:
     ledger = Ledger(folder, "0")
     stack.callback(ledger.close)
-    source = source_of(f"{FOLDER / 'units.py'}:{kind}", Settings(data_dir=str(folder)))
+    source = source_of(f"{FOLDER / 'units.py'}:{kind}", Settings(data_dir=str(folder), **given))
     return assembly.build(source, ledger)
+
+
+def batched(stack: ExitStack, folder: Path, kind: str) -> PredictiveUnit:
+    return component(stack, folder, kind, batch_rows_limit=16, batch_wait_s=0.001)
 
 
 def _served(stack: ExitStack, folder: Path, kind: str) -> Any:
@@ -94,6 +98,7 @@ def split(stack: ExitStack, folder: Path, kind: str) -> PredictiveUnit:
 
 KINDS = {
     "component": Kind(component),
+    "component that joins requests": Kind(batched),
     "rest": Kind(rest, is_remote=True),
     "grpc": Kind(over_grpc, is_remote=True),
     "either": Kind(either, is_remote=True),

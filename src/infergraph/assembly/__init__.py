@@ -56,5 +56,6 @@ def build_for_tasks(source: str) -> PredictiveUnit:
     """
     compat.install()
     decoded = msgspec.json.decode(source, type=UnitSource)
-    untraced = {**decoded.settings, "tracing": False}  # a span for each line of a task would drown all others
-    return build(msgspec.structs.replace(decoded, settings=untraced), MemoryLedger())
+    # A span for each line of a task would drown all others, and its lines come joined.
+    quiet = {**decoded.settings, "tracing": False, "batch_rows_limit": 0}
+    return build(msgspec.structs.replace(decoded, settings=quiet), MemoryLedger())

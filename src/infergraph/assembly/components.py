@@ -10,7 +10,8 @@ from typing import Any
 from infergraph import component
 from infergraph.compat import error_handler
 from infergraph.component import Component, ComponentOptions
-from infergraph.observe.ledger import Ledger
+from infergraph.message import PredictiveUnit
+from infergraph.observe.ledger import Bounds, Ledger
 from infergraph.observe.user_metrics import UserMetrics
 from infergraph.settings import Settings
 from infergraph.source import UnitSource
@@ -18,7 +19,7 @@ from infergraph.source import UnitSource
 UNKNOWN_IMAGE = "NOT_IMPLEMENTED:NOT_IMPLEMENTED"
 
 
-def build(source: UnitSource, settings: Settings, ledger: Ledger) -> Component:
+def build(source: UnitSource, settings: Settings, ledger: Ledger) -> PredictiveUnit:
     """The component that the target of `source` names; nothing of the user's runs before its `start`."""
     name = source.environment.get("PREDICTIVE_UNIT_ID", "") or source.target.rpartition(":")[2].rpartition(".")[2]
     make = functools.partial(construct, source, settings)
@@ -43,8 +44,8 @@ def wrap(
     name: str,
     environment: Mapping[str, str],
     label: str = UNKNOWN_IMAGE,
-) -> Component:
-    """The component around what `make` constructs.
+) -> PredictiveUnit:
+    """The component around what `make` constructs, its requests joined if the settings say so.
 
     Args:
         environment: the protocol's variables that tell it its place in a deployment.
@@ -64,4 +65,14 @@ def wrap(
         model_metadata=settings.model_metadata,
     )
     recorder = UserMetrics(ledger, environment, settings.user_metrics_series_limit)
-    return Component(make, options, recorder, name=name, error_handler=error_handler.answer)
+    unit = Component(make, options, recorder, name=name, error_handler=error_handler.answer)
+    return batched(unit, settings, ledger) if settings.batch_rows_limit else unit
+
+
+def batched(unit: Component, settings: Settings, ledger: Ledger) -> PredictiveUnit:
+    """`unit`, asked once for several predictions; the size of its batches in `infergraph_batch_rows`."""
+    from infergraph.component.batched import Batched, BatchOptions  # few ask for it
+
+    rows = ledger.histogram("infergraph_batch_rows", "Rows of joined requests.", {"unit": unit.name}, Bounds.ROWS)
+    options = BatchOptions(rows_limit=settings.batch_rows_limit, wait_s=settings.batch_wait_s, lanes=settings.threads)
+    return Batched(unit, options, rows.observe)

@@ -79,6 +79,7 @@ class Bounds(Enum):
         60.0,
     )
     ORCHESTRATOR = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+    ROWS = tuple(float(2**power) for power in range(13))
     BYTES = tuple(float(256 * 4**power) for power in range(10))
     TIMER = tuple(
         10**power for power in (*(-3 + step * ((math.log10(30) + 3) / 49) for step in range(49)), math.log10(30))
