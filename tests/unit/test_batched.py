@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from infergraph.assembly import components
 from infergraph.errors import ComponentError, PayloadError
@@ -67,8 +69,8 @@ class Labels(Gated):
 
 @asynccontextmanager
 async def batched(user: Any, **given: Any) -> AsyncIterator[PredictiveUnit]:
-    settings = Settings(**{"batch_rows_limit": 8, "execution": Execution.THREAD} | given)
-    unit = components.wrap(lambda: user, settings, MemoryLedger(), name="model", environment={})
+    chosen = Settings(**{"batch_rows_limit": 8, "execution": Execution.THREAD} | given)
+    unit = components.wrap(lambda: user, chosen, MemoryLedger(), name="model", environment={})
     await unit.start()
     try:
         yield unit
@@ -295,5 +297,42 @@ def test_calls_side_by_side() -> None:
     async def run() -> None:
         async with batched(Meeting(), threads=2) as unit:
             await asyncio.gather(*(ask(unit, ndarray([1.0, 2.0])) for _ in range(2)))
+
+    asyncio.run(run())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    limit=st.integers(1, 9),
+    wait_s=st.sampled_from([0.0, 0.001]),
+    lanes=st.integers(1, 3),
+    sizes=st.lists(st.tuples(st.integers(0, 6), st.integers(1, 2), st.booleans()), max_size=30),
+)
+def test_every_caller_gets_its_own_rows(
+    limit: int, wait_s: float, lanes: int, sizes: list[tuple[int, int, bool]]
+) -> None:
+    """In whatever mixture they come, each caller gets what it would get alone, and no call exceeds the limit."""
+
+    class Doubling:
+        def __init__(self) -> None:
+            self.rows: list[int] = []
+
+        def predict(self, X: Any) -> Any:
+            self.rows.append(len(X))
+            return X * 2
+
+    async def run() -> None:
+        user = Doubling()
+        async with batched(user, batch_rows_limit=limit, batch_wait_s=wait_s, threads=lanes) as unit:
+            asked = [
+                np.arange(n, n + rows * columns, dtype=float if floats else int).reshape(rows, columns)
+                for n, (rows, columns, floats) in enumerate(sizes)
+            ]
+            answers = await asyncio.gather(*(ask(unit, Message.of(array, Encoding.NDARRAY)) for array in asked))
+        for array, answer in zip(asked, answers, strict=True):
+            assert np.array_equal(answer.payload, array * 2)
+            assert answer.payload.dtype == array.dtype
+        assert sum(user.rows) == sum(len(array) for array in asked)
+        assert max(user.rows, default=0) <= max(limit, max((len(array) for array in asked), default=0))
 
     asyncio.run(run())
