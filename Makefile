@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint soak bench docs clean
+.PHONY: install demo test coverage lint soak bench docs clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +37,10 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 
 test: lint
+	$(BIN)/python -m pytest
+
+# The same tests, and the lines that none of them reached. Takes about half as long again.
+coverage: $(VENV)/.test
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report --skip-covered --sort=cover

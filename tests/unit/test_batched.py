@@ -301,7 +301,7 @@ def test_calls_side_by_side() -> None:
     asyncio.run(run())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     limit=st.integers(1, 9),
     wait_s=st.sampled_from([0.0, 0.001]),
