@@ -365,7 +365,7 @@ def _parameter(parameter: inspect.Parameter) -> tuple[object, ...]:
         names = [declared.default] if isinstance(declared.default, str) else []
         names = [*names, *(declared.param_decls or ())] or ["--" + parameter.name.replace("_", "-")]
         opposite = [f"--no-{name[2:]}" for name in names if parameter.default is True]
-        shown = ", ".join([*names, *opposite]) + ("" if kind is bool else f" {word}")
+        shown = ", ".join([*names, *opposite]) + ("" if kinds[0] is bool else f" {word}")
     default = parameter.default if isinstance(declared.show_default, bool) else declared.show_default
     is_told = not is_required and default not in (None, "", False, True)
     parts = [declared.help or "", "One of " + ", ".join(f"`{each.value}`" for each in choices) + "." if choices else ""]

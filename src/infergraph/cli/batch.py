@@ -37,7 +37,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def batch(
-    target: Annotated[str, typer.Argument(help="What answers the lines: anything that `serve` takes.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="What answers the lines: anything that `serve` takes.")
+    ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A JSONL file.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the answers go.")],
     given: options.Given,
@@ -71,7 +73,9 @@ def batch(
 
 def _run(orders: BatchOrders) -> Task:
     columns = (TextColumn("{task.description:9}"), BarColumn(), TextColumn("{task.fields[told]}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4) as bars:
+    console = Console(stderr=True)
+    bars = Progress(*columns, console=console, transient=True, refresh_per_second=4, disable=not console.is_terminal)
+    with bars:
         bar = bars.add_task("reading", total=None, told="")
 
         def working(task: Task) -> None:

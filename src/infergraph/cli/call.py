@@ -15,19 +15,15 @@ import orjson
 import typer
 from rich.console import Console
 
+from infergraph.cli.outcome import ended, exit_code, text_of
 from infergraph.client import CallOptions, Client
 from infergraph.client.calls import told_by
 from infergraph.client.values import branch_of, value_of
-from infergraph.errors import DeadlinePassed, Fault, NotReady, Overloaded, PayloadError, RemoteError, StartupFault
+from infergraph.errors import Fault, NotReady, PayloadError, RemoteError, StartupFault
 from infergraph.message import Message, Method
 from infergraph.wire import json_codec, json_text
 from infergraph.wire.json_codec import JsonMessage
 
-EXIT_REFUSED = 1
-EXIT_USAGE = 2
-EXIT_UNREACHABLE = 3
-EXIT_LATE = 4
-_UNAVAILABLE = 14
 _PAYLOADS = frozenset({"data", "jsonData", "strData", "binData"})
 _EPILOG = (
     "Exit codes: 0 answered; 1 the server or its component answered an error; 2 wrong usage or data that cannot be "
@@ -119,21 +115,7 @@ def call(
     except StartupFault:
         raise
     except Fault as fault:
-        _tell(fault, as_json)
-        raise typer.Exit(exit_code(fault)) from fault
-
-
-def exit_code(fault: Fault) -> int:
-    """The exit code for a fault."""
-    if isinstance(fault, DeadlinePassed):
-        return EXIT_LATE
-    if isinstance(fault, NotReady | Overloaded):
-        return EXIT_UNREACHABLE
-    error = told_by(fault)
-    if error is None:
-        return EXIT_USAGE
-    is_lost = error.status is None and error.body is None and error.grpc_code in (None, _UNAVAILABLE)
-    return EXIT_UNREACHABLE if is_lost else EXIT_REFUSED
+        raise (_ended_as_json(fault, url) if as_json else ended(fault, url)) from fault
 
 
 def _ask(client: Client, asked: _Request) -> Any:
@@ -238,15 +220,12 @@ def _print(value: Any) -> None:
         typer.echo(json_text.write(value).decode())
 
 
-def _tell(fault: Fault, as_json: bool) -> None:
-    if as_json:
-        told: dict[str, Any] = {"info": fault.text, "reason": fault.reason}
-        if fault.node:
-            told["node"] = fault.node
-        error = told_by(fault)
-        if isinstance(error, RemoteError) and error.status is not None:
-            told["status"] = error.status
-        typer.echo(orjson.dumps({"error": told}).decode(), err=True)
-        return
-    where = f" (node {fault.node})" if fault.node else ""
-    typer.echo(f"infergraph: {fault.text}{where} [{fault.reason}]", err=True)
+def _ended_as_json(fault: Fault, url: str) -> typer.Exit:
+    told: dict[str, Any] = {"info": text_of(fault, url), "reason": fault.reason}
+    if fault.node:
+        told["node"] = fault.node
+    error = told_by(fault)
+    if isinstance(error, RemoteError) and error.status is not None:
+        told["info"], told["status"] = fault.text, error.status
+    typer.echo(orjson.dumps({"error": told}).decode(), err=True)
+    return typer.Exit(exit_code(fault))

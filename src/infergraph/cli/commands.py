@@ -6,7 +6,8 @@ import importlib
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+
+from infergraph.cli.program import Group, Program
 
 MODULES = {
     "serve": "infergraph.cli.serve",
@@ -26,7 +27,7 @@ MODULES = {
 """The module of each command; its `add_to(app)` adds the command, and perhaps others."""
 
 
-class LazyCommands(TyperGroup):
+class LazyCommands(Group):
     """A group that imports the module of a command when the command is looked up."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -37,7 +38,7 @@ class LazyCommands(TyperGroup):
         """The command, or None for a name that is none."""
         if cmd_name not in MODULES:
             return None
-        app = typer.Typer(pretty_exceptions_enable=False)
+        app = Program()
         app.callback()(lambda: None)  # keeps it a group, however few commands it has
         importlib.import_module(MODULES[cmd_name]).add_to(app)
         group: Any = typer.main.get_command(app)

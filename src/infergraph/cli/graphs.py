@@ -40,8 +40,8 @@ class _Checked(NamedTuple):
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module to `app`."""
-    app.command("check")(check)
-    app.command("show")(show)
+    app.command("check", epilog="Exit codes: 0 it can be served; 2 it cannot.")(check)
+    app.command("show", epilog="Exit codes: 0 drawn; 2 the file cannot be read or drawn.")(show)
 
 
 def check(
@@ -54,7 +54,7 @@ def check(
 ) -> None:
     """Check a graph file: every problem at once, with its line and a hint.
 
-    The exit code is 0 if the graph can be served, else 2. Hints alone are no reason for 2.
+    Hints alone do not make it bad.
 
     Example: infergraph check deployment.yaml
     """

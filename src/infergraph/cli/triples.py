@@ -12,12 +12,19 @@ from infergraph.knowledge import triples
 
 
 def export_triples(
-    results: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The result file of an RE or JE task.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Where to: a name that ends in .nt (N-Triples), .ttl (Turtle) or .csv.")
+    results: Annotated[
+        Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The result file of an RE or JE task.")
     ],
-    task: Annotated[str, typer.Option(help="The id of the task, for provenance.", show_default="the file's name")] = "",
-    base: Annotated[str, typer.Option(help="What every IRI begins with.")] = triples.DEFAULT_BASE,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Where to: a name that ends in .nt (N-Triples), .ttl (Turtle) or .csv."
+        ),
+    ],
+    task: Annotated[
+        str, typer.Option(metavar="ID", help="The id of the task, for provenance.", show_default="the file's name")
+    ] = "",
+    base: Annotated[str, typer.Option(metavar="IRI", help="What every IRI begins with.")] = triples.DEFAULT_BASE,
     provenance: Annotated[bool, typer.Option(help="Also write the task and line of each triple.")] = True,
 ) -> None:
     """Write the triples in task results as RDF or CSV, with stable IRIs and where each was found.
@@ -37,4 +44,6 @@ def export_triples(
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the program's."""
-    app.command("export-triples")(export_triples)
+    app.command("export-triples", epilog="Exit codes: 0 written; 1 a file cannot be read or written; 2 wrong usage.")(
+        export_triples
+    )

@@ -1,0 +1,83 @@
+"""How a question to a server ended: the exit code of each fault, and a sentence that says what to do.
+
+0 answered ┊ 1 refused ┊ 2 wrong usage, or data that cannot be sent ┊ 3 nobody there, or not ready ┊ 4 too late
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+import typer
+
+from infergraph.client.calls import told_by
+from infergraph.errors import DeadlinePassed, Fault, NotReady, Overloaded, RemoteError, UnknownTask
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+EXIT_LATE = 4
+_UNAVAILABLE = 14
+
+
+def exit_code(fault: Fault) -> int:
+    """The exit code for a fault."""
+    if isinstance(fault, DeadlinePassed):
+        return EXIT_LATE
+    if isinstance(fault, NotReady | Overloaded):
+        return EXIT_UNREACHABLE
+    error = told_by(fault)
+    if error is None:
+        return EXIT_USAGE
+    return EXIT_UNREACHABLE if _is_lost(error) else EXIT_REFUSED
+
+
+def ended(fault: Fault, url: str) -> typer.Exit:
+    """Say what went wrong with a question to `url` as one line; what ends the command."""
+    typer.echo(f"infergraph: {text_of(fault, url)}", err=True)
+    return typer.Exit(exit_code(fault))
+
+
+def text_of(fault: Fault, url: str) -> str:
+    """A fault for a person at a shell: what happened, where, and what to do about it."""
+    error = told_by(fault)
+    if error is not None and _is_lost(error) and not isinstance(fault, DeadlinePassed | NotReady | Overloaded):
+        return _unreachable(error, url)
+    where = f" (node {fault.node})" if fault.node else ""
+    if error is not None and error.status in (404, 405) and not isinstance(fault, UnknownTask):
+        return f"{url} has no such page: {fault.text}; is it the address of an infergraph server, tasks on?"
+    if isinstance(fault, NotReady):
+        where += "; it may be loading: try again, or wait for it with --wait SECONDS"
+    return f"{fault.text}{where} [{fault.reason}]"
+
+
+def _is_lost(error: RemoteError) -> bool:
+    return error.status is None and error.body is None and error.grpc_code in (None, _UNAVAILABLE)
+
+
+def _unreachable(error: RemoteError, url: str) -> str:
+    """Why nobody answered, in words; the client's own text where we know no better."""
+    causes = list(_causes(error))
+    text = error.text.lower()
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "connection refused" in text:
+        return f"nobody listens at {url}: start a server there with `infergraph serve TARGET`, or name another address"
+    unresolved = any(isinstance(cause, socket.gaierror) for cause in causes) or any(
+        word in text for word in ("resolution failed", "errors resolving")
+    )
+    if unresolved:
+        return f"the host of {url} is not known: check its spelling"
+    if any(isinstance(cause, ssl.SSLError) for cause in causes) or "handshake" in text:
+        reason = next((cause.reason for cause in causes if isinstance(cause, ssl.SSLError)), "") or "no handshake"
+        return f"no TLS connection to {url} ({str(reason).replace('_', ' ').lower()}): is it plain http?"
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return f"{url} cannot be reached in time: is the address right, and does a firewall let it through?"
+    known = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
+    return f"no answer from {url}: {known or error.text}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__cause__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__

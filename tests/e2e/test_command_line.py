@@ -1,0 +1,306 @@
+"""The command as people and scripts meet it: help, slips, pipes, terminals, interrupts, completion."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from infergraph.cli import main
+from infergraph.cli.commands import MODULES
+
+COMMAND = str(Path(sys.executable).with_name("infergraph"))
+GROUPS = {
+    "tasks": ("list", "show", "watch", "results", "errors", "cancel", "retry", "delete", "prune"),
+    "knowledge": ("fetch", "pins"),
+}
+COMMANDS = [(name,) for name in MODULES] + [(name, each) for name, group in GROUPS.items() for each in group]
+TIMEOUT_S = 60
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours without settings, with the command on the path."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("INFERGRAPH_", "COV_"))}
+    return {**kept, "PATH": os.pathsep.join([str(Path(COMMAND).parent), os.environ["PATH"]]), **more}
+
+
+def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The command in a pipe."""
+    return subprocess.run(
+        [COMMAND, *arguments], env=environment(**more), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+
+
+def on_terminal(*arguments: str, **more: str) -> tuple[int, str]:
+    """The command on a terminal: exit code and what is to be seen."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [COMMAND, *arguments],
+        env=environment(TERM="xterm-256color", **more),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the last one with the terminal has gone
+            break
+        if not part:
+            break
+        seen += part
+    os.close(ours)
+    return process.wait(TIMEOUT_S), seen.decode()
+
+
+def inside(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """The entry point in this process, as in a pipe: exit code, output, errors."""
+    with pytest.raises(SystemExit) as ended:
+        main.run(list(arguments))
+    seen = capsys.readouterr()
+    return ended.value.code or 0, seen.out, seen.err
+
+
+# ── help ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_is_plain_in_a_pipe(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command's help has an example, tells its exit codes, and is plain ASCII-framed text without colours."""
+    code, shown, errors = inside(capsys, *command, "--help")
+    assert (code, errors) == (0, "")
+    assert "Example: infergraph" in shown
+    assert "Exit codes:" in shown or command[0] in GROUPS
+    assert not re.search(r"[\x1b╭│]|<bool>", shown)
+
+
+def test_no_command_shows_all_of_them() -> None:
+    """Without a command there is the list, each with a whole sentence; a script is told by the exit code."""
+    shown = run()
+    assert shown.returncode == 2
+    assert all(name in shown.stdout for name in MODULES)
+    assert "..." not in shown.stdout.partition("Commands:")[2]
+
+
+def test_help_on_a_terminal_is_in_colour_unless_it_is_not_wanted() -> None:
+    """A terminal gets panels and colours; NO_COLOR takes the colours away; a narrow one is written to its width."""
+    code, seen = on_terminal("doctor", "--help")
+    assert code == 0
+    assert "╭" in seen
+    assert "\x1b[1;36m" in seen
+    _, plain = on_terminal("doctor", "--help", NO_COLOR="1", COLUMNS="44")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain)
+    widths = [len(re.sub(r"\x1b\[[0-9;?]*[a-z]", "", line)) for line in plain.splitlines()]
+    assert max(widths) <= 44
+
+
+# ── slips ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["serv"], ["infergraph:", "'serv'", "did you mean 'serve'", "infergraph --help"]),
+        (["tasks", "lst"], ["infergraph tasks:", "'lst'", "'list'", "infergraph tasks --help"]),
+        (["serve"], ["infergraph serve:", "'TARGET'"]),
+        (["serve", "x:Y", "--wrokers", "2"], ["--wrokers", "--workers", "infergraph serve --help"]),
+        (["serve", "x:Y", "--workers", "two"], ["--workers", "'two'", "int"]),
+        (["serve", "x:Y", "--console", "maybe"], ["--console", "'maybe'", "on|read-only|off"]),
+        (["serve", "x:Y", "--http-port", "70000"], ["--http-port", "70000", "65535"]),
+        (["call", "http://127.0.0.1:9", "1", "--method", "predikt"], ["--method", "'predikt'", "'predict'"]),
+        (["call", "http://127.0.0.1:9"], ["DATA is missing"]),
+        (["call", "ftp://127.0.0.1", "1"], ["ftp://127.0.0.1", "http://host:port"]),
+        (["init", "nerr", "x"], ["'KIND'", "'nerr'", "'ner'"]),
+        (["init", "ner", "class"], ["'class'"]),
+        (["tasks", "prune"], ["--older-than"]),
+        (["doctor", "nowhere"], ["'nowhere'", "URL"]),
+        (["check", "missing.yaml"], ["missing.yaml"]),
+        (["batch", "x:Y", "in.jsonl"], ["'--output' / '-o'"]),
+        (["knowledge", "fetch", "nothing"], ["'nothing'", "jiagu"]),
+        (["export-triples", "missing.jsonl", "-o", "x.nt"], ["missing.jsonl"]),
+    ],
+)
+def test_a_slip_is_one_line_that_names_it(
+    arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wrong usage is exit code 2 and one line on the standard error: what is wrong, and what would be right."""
+    code, shown, errors = inside(capsys, *arguments)
+    assert (code, shown) == (2, "")
+    assert errors.count("\n") == 1
+    assert all(word in errors for word in words), errors
+
+
+# ── servers that are not there ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that refuses: bound, and nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tasks", "--url", "URL"],
+        ["tasks", "--url", "URL", "show", "t"],
+        ["tasks", "watch", "t", "--url", "URL"],
+        ["submit", os.devnull, "--url", "URL"],
+        ["call", "URL", "[[1]]", "--retries", "0"],
+        ["call", "GRPC", "[[1]]", "--retries", "0"],
+    ],
+    ids=" ".join,
+)
+def test_nobody_there_is_said_in_plain_words(
+    arguments: list[str], closed_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server that is away is exit code 3 and one line with its address and what to do, in no library's words."""
+    urls = {"URL": f"http://127.0.0.1:{closed_port}", "GRPC": f"grpc://127.0.0.1:{closed_port}"}
+    code, _, errors = inside(capsys, *(urls.get(each, each) for each in arguments))
+    assert code == 3
+    assert errors.count("\n") == 1
+    assert "nobody listens at " in errors
+    assert f"127.0.0.1:{closed_port}: start a server there with `infergraph serve TARGET`" in errors
+
+
+def test_a_host_that_is_not_known_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt host is not a server that is away."""
+    code, _, errors = inside(capsys, "call", "http://no-such-host.invalid:9000", "1", "--retries", "0")
+    assert code == 3
+    assert "the host of http://no-such-host.invalid:9000 is not known" in errors
+
+
+@contextmanager
+def silent() -> Iterator[tuple[str, threading.Event]]:
+    """A server that takes connections and says nothing; the event: somebody has come."""
+    came = threading.Event()
+
+    class Silent(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            came.set()
+            self.rfile.read()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", came
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_ctrl_c_ends_a_call_without_a_traceback() -> None:
+    """An interrupt while waiting for an answer is exit code 130 and no traceback."""
+    with silent() as (url, came):
+        process = subprocess.Popen([COMMAND, "call", url, "[[1]]"], env=environment(), stderr=subprocess.PIPE)
+        assert came.wait(TIMEOUT_S)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+
+
+# ── pipes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("command", ["settings", "settings --json", "serve --help", "knowledge pins"])
+def test_a_reader_that_leaves_early_is_no_error_to_see(command: str) -> None:
+    """`| head -1` gets its line, and nothing is said on the standard error."""
+    script = f"set -o pipefail; infergraph {command} | head -n 1"
+    ended = subprocess.run(
+        ["bash", "-c", script], env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert ended.stderr == ""
+    assert len(ended.stdout.splitlines()) == 1
+    assert ended.returncode in (0, 1, 141)
+
+
+def test_tables_are_for_terminals_alone() -> None:
+    """`settings` is a table on a terminal, and lines of tab-separated fields in a pipe."""
+    _, table = on_terminal("settings")
+    assert "setting" in table.splitlines()[0]
+    lines = run("settings").stdout.splitlines()
+    assert all(len(line.split("\t")) == 3 for line in lines)
+    assert not any("\x1b" in line for line in lines)
+
+
+# ── completion ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+COMPLETIONS = [
+    ("infergraph se", ["serve", "settings"]),
+    ("infergraph serve --console ", ["off", "on", "read-only"]),
+    ("infergraph serve --task-en", ["--task-engine"]),
+    ("infergraph serve --tasks ", ["off", "on"]),
+    ("infergraph init c", ["combiner"]),
+    ("infergraph call http://h:1 --method transform-", ["transform-input", "transform-output"]),
+    ("infergraph tasks sh", ["show"]),
+    ("infergraph knowledge fetch ", ["jiagu", "msra"]),
+]
+
+
+@pytest.mark.parametrize(("line", "offered"), COMPLETIONS)
+def test_bash_completes(line: str, offered: list[str]) -> None:
+    """Bash itself, with the printed script, offers commands, options and the values of those that have some."""
+    words = line.split(" ")
+    script = (
+        'eval "$(_INFERGRAPH_COMPLETE=source_bash infergraph)"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+        'COMPREPLY=(); _infergraph_completion infergraph; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *words],
+        env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=True,
+    )  # fmt: skip
+    assert sorted(done.stdout.split()) == offered
+
+
+@pytest.mark.parametrize(("line", "offered"), COMPLETIONS[1:3])
+def test_zsh_and_fish_are_answered(line: str, offered: list[str]) -> None:
+    """What the scripts for zsh and fish ask is answered with the same words."""
+    zsh = run(_INFERGRAPH_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS=line)
+    assert sorted(re.findall(r'"([\w-]+)(?:"|":)', zsh.stdout)) == offered
+    fish = run(_INFERGRAPH_COMPLETE="complete_fish", _TYPER_COMPLETE_FISH_ACTION="get-args", _TYPER_COMPLETE_ARGS=line)
+    assert sorted(answer.partition("\t")[0] for answer in fish.stdout.splitlines()) == offered
+    for shell in ("zsh", "fish"):
+        assert "infergraph" in run(_INFERGRAPH_COMPLETE=f"source_{shell}").stdout
+
+
+def test_ctrl_c_while_serving_begins_ends_with_no_traceback(tmp_path: Path) -> None:
+    """An interrupt of the whole group, as a terminal sends it while a component loads, ends the program quietly."""
+    (tmp_path / "slow.py").write_text(
+        "import pathlib, time\n\nclass Slow:\n    def load(self):\n        pathlib.Path('loading').touch()\n"
+        "        time.sleep(60)\n\n    def predict(self, X, names=None):\n        return X\n"
+    )
+    ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", "--tasks", "off"]
+    process = subprocess.Popen(
+        [COMMAND, "serve", "slow.py:Slow", *ports],
+        cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (tmp_path / "loading").exists():
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, errors
+    assert b"Traceback" not in errors
