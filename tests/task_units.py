@@ -57,6 +57,16 @@ class Tired(RowUnit):
         return super().rows(rows)
 
 
+class Gated(RowUnit):
+    """Says in the file `mark` that it has begun, and keeps its whole process waiting until the file `gate` exists."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        Path(self.options["mark"]).touch()
+        while not Path(self.options["gate"]).exists():
+            time.sleep(0.001)
+        return super().rows(rows)
+
+
 class Burner(RowUnit):
     """Burns in one call of C code that holds the interpreter's lock, on rows that say `burn`."""
 

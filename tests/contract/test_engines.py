@@ -122,14 +122,18 @@ def test_lanes_that_hold_least_come_first(engine_of: MakeEngine) -> None:
     assert not engine.is_in_work(1)
 
 
-def test_an_abandoned_run_is_worked_no_more(engine_of: MakeEngine) -> None:
+def test_an_abandoned_run_is_worked_no_more(engine_of: MakeEngine, tmp_path: Path) -> None:
     """Orders of an abandoned run that were not begun are never answered; those of others are answered, or come back."""
-    engine = engine_of("Tired", line_s=0.3)
+    mark, gate = tmp_path / "mark", tmp_path / "gate"
+    engine = engine_of("Gated", mark=str(mark), gate=str(gate))
     events_until(engine, count_of(LaneReady, 1))
     (lane,) = engine.idle(9)
     for serial, run in enumerate((1, 2, 1)):
         engine.send(lane, order(run, serial, [{"n": run}]))
+    seen = events_until(engine, lambda _: mark.exists())  # the first is in work, and stays so until the gate opens
+    assert not any(isinstance(event, Answered) for event in seen)
     engine.abandon(2)
+    gate.touch()
 
     def keys(seen: list[Event]) -> list[Key]:
         answered = [event.answer.key for event in seen if isinstance(event, Answered)]
@@ -169,14 +173,17 @@ def local() -> Iterator[Callable[..., LocalEngine]]:
         engine.stop()
 
 
-def test_a_lane_that_shares_orders_is_not_lost_with_one(local: Callable[..., LocalEngine]) -> None:
+def test_a_lane_that_shares_orders_is_not_lost_with_one(local: Callable[..., LocalEngine], tmp_path: Path) -> None:
     """Abandoning a queued order costs a local lane nothing: it goes on with the others, its unit still loaded."""
-    engine = local("Tired", line_s=0.3)
+    mark, gate = tmp_path / "mark", tmp_path / "gate"
+    engine = local("Gated", mark=str(mark), gate=str(gate))
     events_until(engine, count_of(LaneReady, 1))
     (lane,) = engine.idle(9)
     for serial, run in enumerate((1, 2, 1)):
         engine.send(lane, order(run, serial, [{"n": run}]))
+    events_until(engine, lambda _: mark.exists())
     engine.abandon(2)
+    gate.touch()
     seen = events_until(engine, count_of(Answered, 2))
     assert not any(isinstance(event, LaneLost) for event in seen)
     assert engine.idle(1) == [lane]

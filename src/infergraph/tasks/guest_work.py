@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import struct
+import socket
+from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
 from infergraph.message import PredictiveUnit
-from infergraph.tasks.frames import Command, Dropped, Key, Order, Ready, frame
+from infergraph.tasks.frames import Ready, Reply, frame
 from infergraph.tasks.guests import lanes_address
+from infergraph.tasks.inbox import Inbox
 from infergraph.tasks.worker import ChunkDesk
 
 _log = logging.getLogger(__name__)
 
 _AGAIN_S = 0.5
-_LENGTH = struct.Struct(">Q")
 
 
 async def work_as_guest(folder: Path, unit: PredictiveUnit) -> None:
@@ -27,55 +26,48 @@ async def work_as_guest(folder: Path, unit: PredictiveUnit) -> None:
     """
     desk = ChunkDesk(unit)
     while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
         try:
             with lanes_address(folder) as address:
-                reader, writer = await asyncio.open_unix_connection(address)
+                await asyncio.get_running_loop().sock_connect(connection, address)
         except OSError:
+            connection.close()
             await asyncio.sleep(_AGAIN_S)
             continue
         try:
-            await _serve(desk, reader, writer)
-        except (asyncio.IncompleteReadError, OSError, msgspec.DecodeError):
-            _log.info("the task driver went away; waiting for the next one")
+            await _serve(desk, connection)
         finally:
-            writer.close()
+            connection.close()
+        _log.info("the task driver went away; waiting for the next one")
 
 
-async def _serve(desk: ChunkDesk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve(desk: ChunkDesk, connection: socket.socket) -> None:
     """Obey one driver until it goes away."""
-    waiting: asyncio.Queue[Order] = asyncio.Queue()
-    writer.write(frame(Ready(0.0)))
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    replies: asyncio.Queue[Reply] = asyncio.Queue()
+    replies.put_nowait(Ready(0.0))
+    inbox = Inbox(connection.fileno(), replies.put_nowait, gone.set)
 
-    async def listen() -> None:
-        decoder = msgspec.msgpack.Decoder(Command)
-        while True:
-            (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-            command = decoder.decode(await reader.readexactly(size))
-            if isinstance(command, Order):
-                waiting.put_nowait(command)
-            else:
-                writer.write(frame(Dropped(_forget(waiting, command.run))))
+    async def send() -> None:
+        with suppress(OSError):
+            while True:
+                await loop.sock_sendall(connection, frame(await replies.get()))
+                replies.task_done()
 
     async def work() -> None:
         while True:
-            writer.write(frame(await desk.answer(await waiting.get())))
-            await writer.drain()
+            replies.put_nowait(await desk.answer(await inbox.next()))
+            await replies.join()  # a driver that does not read gets no more
 
-    tasks = {asyncio.create_task(listen()), asyncio.create_task(work())}
+    tasks = {asyncio.create_task(gone.wait()), asyncio.create_task(send()), asyncio.create_task(work())}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
+        inbox.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _forget(waiting: asyncio.Queue[Order], run: int) -> list[Key]:
-    """Take the orders of a run out of the queue; their keys."""
-    orders = [waiting.get_nowait() for _ in range(waiting.qsize())]
-    for order in orders:
-        if order.key.run != run:
-            waiting.put_nowait(order)
-    return [order.key for order in orders if order.key.run == run]

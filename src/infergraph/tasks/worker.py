@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-from collections import deque
 
 import msgspec
 
@@ -23,7 +22,8 @@ from infergraph.observe import logs
 from infergraph.settings import RowMode, Settings
 from infergraph.tasks import heap, kinship
 from infergraph.tasks.files import write_all
-from infergraph.tasks.frames import Answer, Command, Dropped, FrameReader, LoadFailed, Order, Plan, Ready, frame
+from infergraph.tasks.frames import Answer, LoadFailed, Order, Plan, Ready, frame
+from infergraph.tasks.inbox import Inbox
 from infergraph.tasks.rows import RowReader, row_reader
 
 _log = logging.getLogger("infergraph.tasks.worker")  # the name it has here is __main__
@@ -70,44 +70,6 @@ def _lines(order: Order) -> bytes:
     return block
 
 
-class _Orders:
-    """Orders as they come in, without blocking the unit's own background work."""
-
-    def __init__(self, fd: int, replies_fd: int) -> None:
-        self._replies_fd = replies_fd
-        self._reader: FrameReader[Command] = FrameReader(fd, msgspec.msgpack.Decoder(Command))
-        self._waiting: deque[Order] = deque()
-        self._come = asyncio.Event()
-        asyncio.get_running_loop().add_reader(fd, self._read)
-
-    def _read(self) -> None:
-        try:
-            commands = self._reader.read()
-        except BlockingIOError:
-            return
-        except (EOFError, OSError):
-            os._exit(0)  # the driver is gone; there is nobody to answer to
-        for command in commands:
-            if isinstance(command, Order):
-                self._waiting.append(command)
-            else:
-                self._drop(command.run)
-        self._come.set()
-
-    def _drop(self, run: int) -> None:
-        dropped = [order.key for order in self._waiting if order.key.run == run]
-        self._waiting = deque(order for order in self._waiting if order.key.run != run)
-        write_all(self._replies_fd, frame(Dropped(dropped)))
-
-    async def next(self) -> Order:
-        """The next order. A `Drop` that was sent before this call is obeyed."""
-        self._read()
-        while not self._waiting:
-            self._come.clear()
-            await self._come.wait()
-        return self._waiting.popleft()
-
-
 async def work(plan: Plan, orders_fd: int, replies_fd: int) -> None:
     """Load the unit, say so, and answer orders until the driver is gone."""
     began = time.perf_counter()
@@ -120,12 +82,13 @@ async def work(plan: Plan, orders_fd: int, replies_fd: int) -> None:
         write_all(replies_fd, frame(LoadFailed(text)))
         os._exit(LOAD_FAILED)
     desk = ChunkDesk(unit)
-    orders = _Orders(orders_fd, replies_fd)
+    # Where the driver is gone there is nobody to answer to.
+    inbox = Inbox(orders_fd, lambda word: write_all(replies_fd, frame(word)), gone=lambda: os._exit(0))
     gc.collect()
     gc.freeze()  # a loaded model is never garbage: do not visit it again with every chunk
     write_all(replies_fd, frame(Ready(time.perf_counter() - began)))
     while True:
-        answer = await desk.answer(await orders.next())
+        answer = await desk.answer(await inbox.next())
         write_all(replies_fd, frame(answer))
 
 
