@@ -14,7 +14,7 @@ from infergraph.serving import supervisor
 from infergraph.settings import ConsoleMode, Settings
 from infergraph.source import is_graph, read_overrides, source_of
 
-_CURL = """curl -s http://ADDRESS -H 'Content-Type: application/json' -d '{"data":{"ndarray":[[1,2]]}}'"""
+_CURL = "curl -s http://ADDRESS{path} -H 'Content-Type: application/json' -d {body}"
 
 
 def serve_target(
@@ -70,7 +70,6 @@ def _watched(target: str) -> tuple[str, ...]:
 
 def _banner(target: str, settings: Settings) -> str:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    path = "api/v1.0/predictions" if is_graph(target) else "predict"
     lines = [f"serving {target}", f"  REST     http://{host}:{{http_port}}   (documents: /docs)"]
     if settings.grpc:
         lines.append(f"  gRPC     {host}:{{grpc_port}}")
@@ -80,5 +79,5 @@ def _banner(target: str, settings: Settings) -> str:
     if settings.tasks:
         meaning = settings.task_immediate_means.value
         lines.append(f"  tasks    POST http://{host}:{{http_port}}/tasks   (immediate=true means {meaning})")
-    lines.append(f"  try      {_CURL.replace('ADDRESS', host + ':{http_port}/' + path)}")
+    lines.append(f"  try      {_CURL.replace('ADDRESS', host + ':{http_port}')}")
     return "\n".join(lines)

@@ -72,7 +72,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Args:
         state: what happened.
-        text: one line about it.
+        text: one line about it; for READY: a request to try, as JSON [path, body], where one is known.
         exit_code: for LOAD_FAILED: what the program should end with.
         traceback: for LOAD_FAILED: where it came from, if that helps.
     """

@@ -285,6 +285,8 @@ def _sizes(shape: object, names: int) -> list[int]:
     """Sizes for an example: open ones are 1, and the first is when there would be too many values."""
     given = [size for size in shape if isinstance(size, int)] if isinstance(shape, list | tuple) else []
     sizes = [max(1, size) for size in given] or [1, names or 2]
+    if sizes == [names]:  # the shape of one row: columns with names have rows before them
+        sizes = [1, names]
     count = 1
     for size in sizes[1:]:
         count *= size

@@ -11,11 +11,13 @@ from __future__ import annotations
 import logging
 import os
 import selectors
+import shlex
 import signal
 import socket
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -24,7 +26,7 @@ import msgspec
 from infergraph.errors import StartupFault
 from infergraph.observe import logs
 from infergraph.observe.ledger import Folder, Ledger, shared_memory, vacate
-from infergraph.serving.channel import Channel, Orders, Report
+from infergraph.serving.channel import Channel, Orders, Report, State
 from infergraph.serving.children import Child
 from infergraph.serving.crew import Crew, Place, Worker, seat_name
 from infergraph.serving.driver import DriverCare
@@ -46,7 +48,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         command: the command it comes from, for the logs.
         reload_paths: files and folders whose change replaces the workers; none for no watching.
         banner: shown on a terminal once all workers are ready; `{host}`, `{http_port}`, `{grpc_port}` and
-            `{metrics_port}` are filled in.
+            `{metrics_port}` are filled in, and `{path}` and `{body}` of a request that the unit can be tried with;
+            lines that ask for what is not known are left out.
         serve: what a worker runs: "module:name" of a coroutine function that takes a WorkerContext.
         driver: the module of the task driver.
         task_factory: what makes the unit of a task worker from the source as JSON text: "module:function".
@@ -115,6 +118,7 @@ class Supervisor:
         self._driver = DriverCare(self._spawn_driver, settings.grace_s) if settings.tasks else None
         self._terminal = Terminal()
         self._started_at = time.monotonic()
+        self._request = ""
         self._ports_close_at: float | None = None
         self._rolls = 0
         self._announced = False
@@ -204,6 +208,8 @@ class Supervisor:
             self._selector.unregister(channel)
             return
         for report in reports:
+            if report.state is State.READY:
+                self._request = report.text
             self._crew.reported(worker, report, time.monotonic())
 
     def _reap(self) -> None:
@@ -286,9 +292,7 @@ class Supervisor:
     def _announce(self, now: float) -> None:
         numbers = {name: number for name, number in self._ports.numbers().items() if number is not None}
         if self._plan.banner and self._terminal.shows_banners(self._settings):
-            text = self._plan.banner
-            for name, value in {"host": self._settings.host, **numbers}.items():
-                text = text.replace("{" + name + "}", str(value))
+            text = fill(self._plan.banner, {"host": self._settings.host, **numbers}, self._request)
             with suppress(OSError):  # the terminal may have been closed just now
                 print(text, file=sys.stderr, flush=True)
             return
@@ -296,6 +300,22 @@ class Supervisor:
         log.info(
             "ready", extra={"host": self._settings.host, **numbers, "workers": len(self._crew.slots), "s": seconds}
         )
+
+
+def fill(banner: str, values: Mapping[str, object], request: str) -> str:
+    """The banner with its values; without the lines that ask for a request where none is known.
+
+    Args:
+        request: JSON [path, body], or empty.
+    """
+    if request:
+        path, body = msgspec.json.decode(request)
+        values = {**values, "path": path, "body": shlex.quote(msgspec.json.encode(body).decode())}
+    else:
+        banner = "\n".join(line for line in banner.split("\n") if "{body}" not in line)
+    for name, value in values.items():
+        banner = banner.replace("{" + name + "}", str(value))
+    return banner
 
 
 class Terminal:

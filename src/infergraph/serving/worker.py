@@ -101,9 +101,9 @@ class WorkerContext:
         """Tell that both protocols are open."""
         self.tell(Report(State.LISTENING))
 
-    def ready(self) -> None:
-        """Tell that the unit is loaded."""
-        self.tell(Report(State.READY))
+    def ready(self, request: str = "") -> None:
+        """Tell that the unit is loaded, and a request to try it with (JSON, [path, body])."""
+        self.tell(Report(State.READY, request))
 
     def recycle(self, why: str) -> None:
         """Ask to be replaced; go on serving until the order to stop comes."""
