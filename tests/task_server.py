@@ -22,7 +22,7 @@ from infergraph.serving import tasks
 from infergraph.settings import Settings
 from infergraph.tasks import kinship
 from infergraph.tasks.driver import DriverOrders
-from infergraph.tasks.guest_work import work_as_guest
+from infergraph.tasks.guest_work import Guest
 from infergraph.tasks.service import TaskService
 from task_units import make
 
@@ -66,16 +66,16 @@ async def serve(orders: dict[str, Any]) -> None:
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning"))
         running = asyncio.create_task(server.serve([listener]))
         keeping = asyncio.create_task(keep_driver(orders)) if orders.get("driver", True) else None
-        helping = None
+        guest = Guest(Path(settings.data_dir), make(json.dumps(orders["source"])))
         if settings.task_workers == 0:
-            helping = asyncio.create_task(work_as_guest(Path(settings.data_dir), make(json.dumps(orders["source"]))))
+            guest.begin()
         port_file = Path(orders["port_file"])
         port_file.with_suffix(".new").write_text(str(listener.getsockname()[1]))
         port_file.with_suffix(".new").rename(port_file)
         await running
-        for task in (keeping, helping):
-            if task is not None:
-                task.cancel()
+        await guest.leave(1.0)
+        if keeping is not None:
+            keeping.cancel()
 
 
 if __name__ == "__main__":

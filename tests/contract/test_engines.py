@@ -18,7 +18,7 @@ import pytest
 
 from infergraph.tasks.engine import Answered, Engine, Event, LaneLost, LaneReady, LoadTrouble
 from infergraph.tasks.frames import Key, Order, Plan
-from infergraph.tasks.guest_work import work_as_guest
+from infergraph.tasks.guest_work import Guest
 from infergraph.tasks.guests import GuestEngine
 from infergraph.tasks.local_engine import LocalEngine
 from infergraph.tasks.ray_engine import RayEngine
@@ -32,7 +32,10 @@ def be_guests(folder: str, source: str, count: int) -> None:
     """A process with guests in it."""
 
     async def run() -> None:
-        await asyncio.gather(*(work_as_guest(Path(folder), make(source)) for _ in range(count)))
+        guests = [Guest(Path(folder), make(source)) for _ in range(count)]
+        for guest in guests:
+            guest.begin()
+        await asyncio.Event().wait()
 
     asyncio.run(run())
 

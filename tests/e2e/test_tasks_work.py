@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from task_harness import TaskServer, is_alive, jsonl, wait_for
+from task_harness import ProductServer, TaskServer, is_alive, jsonl, wait_for
 
 
 def numbered(count: int, **more: Any) -> list[dict[str, Any]]:
@@ -304,6 +304,27 @@ def test_the_serving_worker_s_own_unit_answers(tmp_path: Path) -> None:
         os.kill(server.driver, signal.SIGKILL)
         assert server.ended("u")["state"] == "finished"
         assert server.results("u") == seen(numbered(300))
+
+
+def test_the_installed_command_answers_by_its_serving_workers(tmp_path: Path) -> None:
+    """`--task-workers 0`: serving workers answer; replaced while they work, they leave in order: no line is to blame."""
+    settings = {"task_workers": 0, "workers": 2, "task_chunk_target_s": 0.1}
+    log = tmp_path / "log"
+    with ProductServer(tmp_path, "Recorder", settings=settings, log=str(log), line_s=0.002) as server:
+        rows = [{"t": "t", "n": number} for number in range(2000)]
+        server.submit("t", jsonl(rows))
+        wait_for(lambda: server.show("t")["done"] > 100, "its start")
+        assert server.ask("GET", "/api/v1.0/task-engine").json()["driver"]["ready"] == 2
+        before = server.serving()
+        assert server.process is not None
+        server.process.send_signal(signal.SIGHUP)
+        task = server.ended("t")
+        assert (task["state"], task["failed"], task["kills"]) == ("finished", 0, 0)
+        assert server.results("t") == [{**row, "seen": True} for row in rows]
+        wait_for(lambda: len(server.serving()) == 2 and not set(before) & set(server.serving()), "new workers")
+        server.submit("u", jsonl(rows[:50]))
+        assert server.ended("u")["state"] == "finished"
+        assert server.workers == []
 
 
 # ── a full disk ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -126,16 +126,16 @@ def _new(data: DataFolder, input: Path, fingerprint: str, counting: Callable[[in
 
 
 def _work(data: DataFolder, store: Store, orders: BatchOrders, clocks: Clocks, working: Callable[[Task], None]) -> Task:
+    # There is no serving worker here whose unit could answer instead of workers of our own.
+    settings = msgspec.structs.replace(orders.settings, task_workers=orders.settings.task_workers or 1)
     told = DriverOrders(
         data_dir=os.fspath(data.root),
-        settings=msgspec.to_builtins(orders.settings),
+        settings=msgspec.to_builtins(settings),
         factory=orders.factory,
         source=orders.source,
         parent=os.getppid(),
     )
-    driver = Driver(
-        data, store, make_engine(told, orders.settings, data, clocks), orders.settings, clocks, pid=os.getpid()
-    )
+    driver = Driver(data, store, make_engine(told, settings, data, clocks), settings, clocks, pid=os.getpid())
     before = {number: signal.signal(number, lambda *_: driver.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def tell() -> bool:

@@ -1,7 +1,7 @@
 """What driver and worker say to each other over a pair of pipes.
 
     driver ── Plan, then Order | Drop … ──▶ worker                 small: where the lines stand, not the lines
-    worker ── Ready | LoadFailed, then Answer | Dropped … ──▶ driver
+    worker ── Ready | LoadFailed, then Answer | Dropped | Leaving … ──▶ driver
 
 A frame is its length (8 bytes) and MessagePack. The reading side never blocks on half a frame.
 """
@@ -121,7 +121,11 @@ class Dropped(msgspec.Struct, frozen=True, array_like=True, tag=True):
     keys: list[Key]
 
 
-Reply = Ready | LoadFailed | Answer | Dropped
+class Leaving(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """The worker goes away in good order: what it has not answered is for others, and no line is to blame."""
+
+
+Reply = Ready | LoadFailed | Answer | Dropped | Leaving
 
 _encode = msgspec.msgpack.Encoder().encode
 

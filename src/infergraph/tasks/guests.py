@@ -1,6 +1,6 @@
 """Lanes that are guests: serving workers that answer chunks with the unit they have loaded already.
 
-driver ── GuestEngine listens ◀── connect ── work_as_guest(unit) in each serving worker
+driver ── GuestEngine listens ◀── connect ── Guest(unit) in each serving worker
 
 One copy of the model is enough so. The price: a guest is not ours to kill, so a stop takes effect at the end of the
 chunk in work, and a time limit for rows cannot be kept.
@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from infergraph.tasks.engine import Engine, Event, Lane, LaneLost, LaneReady, Woken
-from infergraph.tasks.frames import Answer, Command, Drop, Dropped, FrameReader, Order, Ready, Reply, frame
+from infergraph.tasks.frames import Answer, Command, Drop, Dropped, FrameReader, Leaving, Order, Ready, Reply, frame
 
 SOCKET = "lanes.sock"
 
@@ -140,6 +140,8 @@ class GuestEngine(Engine):
                 events.append(LaneReady(guest.number, reply.load_s))
             elif isinstance(reply, Dropped):
                 self._dropped(guest.number, reply.keys)
+            elif isinstance(reply, Leaving):
+                guest.killed = True  # it is given nothing more, and its loss will be nobody's fault
             elif isinstance(reply, Answer) and (answered := self._answered(guest.number, reply)) is not None:
                 events.append(answered)
         return True
@@ -148,7 +150,7 @@ class GuestEngine(Engine):
         self._selector.unregister(guest.connection)
         guest.connection.close()
         del self._guests[guest.number], self.lanes[guest.number]
-        events.append(LaneLost(guest.number, tuple(guest.held), "went away, a serving worker,", False))
+        events.append(LaneLost(guest.number, tuple(guest.held), "went away, a serving worker,", guest.killed))
 
     def wake(self) -> None:
         """See `Engine.wake`."""

@@ -19,7 +19,19 @@ import msgspec
 
 from infergraph.tasks import kinship
 from infergraph.tasks.engine import DROP_GRACE_S, Engine, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
-from infergraph.tasks.frames import Command, Drop, Dropped, FrameReader, LoadFailed, Order, Plan, Ready, Reply, frame
+from infergraph.tasks.frames import (
+    Answer,
+    Command,
+    Drop,
+    Dropped,
+    FrameReader,
+    LoadFailed,
+    Order,
+    Plan,
+    Ready,
+    Reply,
+    frame,
+)
 
 _PIPE_BYTES = 1 << 20
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -185,7 +197,7 @@ class LocalEngine(Engine):
                 events.append(LoadTrouble(reply.text))
             elif isinstance(reply, Dropped):
                 self._dropped(process.number, reply.keys)
-            elif (answered := self._answered(process.number, reply)) is not None:
+            elif isinstance(reply, Answer) and (answered := self._answered(process.number, reply)) is not None:
                 events.append(answered)
 
     def _lose(self, process: _Process, events: list[Event]) -> None:

@@ -53,7 +53,7 @@ class Workbench:
             chunk_lines_limit=settings.task_chunk_lines_limit,
             attempts_limit=settings.task_attempts_limit,
             row_timeout_s=settings.task_row_timeout_s,
-            window=2 * DEPTH_OF_SHORT * max(1, settings.task_workers),
+            window=2 * DEPTH_OF_SHORT * max(1, settings.task_workers or settings.workers),
             carries_data=not engine.shares_disk,
         )
         self._runs: dict[int, Run] = {}
