@@ -160,6 +160,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     load_failure: Annotated[
         LoadFailure, setting("When load() raises: `exit` with code 3, or `retry` with back-off while not ready.")
     ] = LoadFailure.EXIT
+    load_wait_s: Annotated[
+        float,
+        setting(
+            "How long a request waits for a unit that is still loading, before it is told so (503). "
+            "`infergraph microservice` waits 600 s, since its callers take an open port for readiness.",
+            unit="s",
+            ge=0,
+        ),
+    ] = 0.0
     watchdog_s: Annotated[
         float,
         setting("A ready worker whose event loop stands still for so long is replaced; 0 for never.", unit="s", ge=0),

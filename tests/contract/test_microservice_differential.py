@@ -284,6 +284,37 @@ def test_a_raw_answer_to_feedback_is_spelt_as_protobuf_does(servers: Servers) ->
     assert servers("RawAggregate").post("/send-feedback", {"reward": 0.5}).json == {"strData": "0.5"}
 
 
+@pytest.mark.parametrize(
+    ("give", "expected"),
+    [
+        (None, {}),
+        ({}, {}),
+        (
+            {"data": {"ndarray": [1, 2]}, "meta": {"puid": "q"}},
+            {"data": {"ndarray": [1.0, 2.0]}, "meta": {"puid": "q"}},
+        ),
+        ({"strData": "text"}, {"strData": "text"}),
+    ],
+)
+def test_a_deprecated_answer_to_feedback_is_read_as_a_message(servers: Servers, give: object, expected: object) -> None:
+    """What send_feedback_rest and send_feedback_grpc return is read as a message, None as an empty one."""
+    there = servers("OldFeedback")
+    request = {"request": {"jsonData": {"give": give}}}
+    assert there.post("/send-feedback", request).json == expected
+    answer = there.call("Model/SendFeedback", json_format.ParseDict(request, prediction.Feedback()))
+    assert json_format.MessageToDict(answer) == expected
+
+
+def test_a_deprecated_answer_to_feedback_that_is_none_of_these_is_the_components_fault(servers: Servers) -> None:
+    """An answer with members that no message has is a 500 that names them, over gRPC INTERNAL."""
+    there = servers("OldFeedback")
+    request = {"request": {"jsonData": {"give": {"nope": 1}}}}
+    reply = there.post("/send-feedback", request)
+    assert (reply.status, "nope" in reply.json["status"]["info"]) == (500, True)
+    code, _ = fault_of(there, "Model/SendFeedback", json_format.ParseDict(request, prediction.Feedback()))
+    assert code == "INTERNAL"
+
+
 def test_a_raw_answer_that_is_no_message_is_not_the_callers_fault(servers: Servers) -> None:
     """An answer that gRPC cannot carry is INTERNAL, not INVALID_ARGUMENT."""
     code, text = fault_of(servers("RawText"), "Model/Predict", message(ND))

@@ -35,7 +35,7 @@ _NUMBERS = {
     "grpc-workers": "0 for no gRPC; otherwise as --workers says",
     "grpc-threads": "the larger of this and --threads counts",
 }
-DEFAULTS: dict[str, Any] = {"host": "0.0.0.0", "tasks": False, "console": ConsoleMode.OFF}
+DEFAULTS: dict[str, Any] = {"host": "0.0.0.0", "tasks": False, "console": ConsoleMode.OFF, "load_wait_s": 600.0}
 """Settings whose defaults differ from those of `serve`."""
 
 

@@ -353,7 +353,7 @@ class Component(PredictiveUnit):
         result = hook.call(_proto_of(request) if as_proto else _document_of(request))
         if hook.is_async:
             result = await result
-        message = _raw_message(result)
+        message = _feedback_message(result) if isinstance(request, Feedback) else _raw_message(result)
         if isinstance(request, JsonFeedback) and isinstance(message, ProtoMessage):
             message = JsonMessage.of_document(proto_codec.proto3_document(message))
         return self._count_raw(message, method) if counts else message
@@ -572,6 +572,16 @@ def _as_it_is(body: bytes) -> JsonMessage:
     except orjson.JSONDecodeError:
         return JsonMessage(body, "application/octet-stream")
     return JsonMessage(body)
+
+
+def _feedback_message(result: Any) -> ProtoMessage:
+    """What a raw feedback hook answered, which was always a protobuf message in the end; None is an empty one."""
+    if hasattr(result, "SerializeToString"):
+        return ProtoMessage.of_proto(result)
+    try:
+        return proto_codec.of_document({} if result is None else result)
+    except PayloadError as error:  # of the answer, which is not the caller's
+        raise ComponentError(f"a raw feedback hook must return a message or None: {error}") from error
 
 
 def _raw_message(result: Any) -> Message:

@@ -12,7 +12,7 @@ import importlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeAlias
 
 import msgspec
@@ -21,12 +21,12 @@ from starlette.routing import BaseRoute
 
 from infergraph import assembly, compat
 from infergraph.console.scene import component_scene
-from infergraph.errors import MissingExtra, NotReady
-from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
+from infergraph.errors import MissingExtra
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
 from infergraph.serving import console, custom_service, documents, openapi, pages, podinfo, tasks
 from infergraph.serving.answers import Answer
+from infergraph.serving.door import Door
 from infergraph.serving.drain import drain_http
 from infergraph.serving.fronts import Cors, ExternalFront, MicroserviceFront
 from infergraph.serving.grpc import Grpc
@@ -43,49 +43,6 @@ _log = logging.getLogger(__name__)
 
 Stop: TypeAlias = Callable[[float], Awaitable[None]]
 """Closes one port: takes no new requests, finishes those in work within so many seconds."""
-
-
-class Door(Around):
-    """The unit behind a door that opens when it is loaded."""
-
-    def __init__(self, unit: PredictiveUnit) -> None:
-        super().__init__(unit)
-        self.is_open = False
-
-    async def start(self) -> None:
-        """Start the unit, then open."""
-        await self.unit.start()
-        self.is_open = True
-
-    async def stop(self) -> None:
-        """Close, then stop the unit."""
-        self.is_open = False
-        await self.unit.stop()
-
-    def _enter(self) -> PredictiveUnit:
-        if not self.is_open:
-            raise NotReady(f"{self.name} is not loaded yet")
-        return self.unit
-
-    async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """The unit's answer; NotReady before it is loaded."""
-        return await self._enter().answer(method, request, context)
-
-    async def ready(self) -> bool:
-        """Whether the door is open and the unit ready."""
-        return self.is_open and await self.unit.ready()
-
-    async def health(self, context: Context) -> Message:
-        """The unit's own account; NotReady before it is loaded."""
-        return await self._enter().health(context)
-
-    async def status(self, node: str, context: Context) -> Message:
-        """The health of a node; NotReady before the unit is loaded."""
-        return await self._enter().status(node, context)
-
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
-        """The unit's metadata; NotReady before it is loaded."""
-        return await self._enter().metadata(node)
 
 
 class _Quiet(uvicorn.Server):
@@ -111,7 +68,7 @@ class Server:
         )
         self._built = assembly.build(self._source, context.ledger)
         self._is_graph = is_graph(self._source.target)
-        self._unit = Door(Measured(self._built, context.ledger))
+        self._unit = Door(Measured(self._built, context.ledger), self._settings.load_wait_s)
         cors = Cors(self._settings.cors_origins, self._settings.cors_headers)
         self._front = ExternalFront(cors) if self._is_graph else MicroserviceFront(cors)
         self._tasks = TaskService.open(self._settings) if self._settings.tasks else None

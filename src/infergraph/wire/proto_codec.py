@@ -42,6 +42,7 @@ __all__ = [
     "encode_graph_metadata",
     "encode_messages",
     "encode_metadata",
+    "of_document",
     "proto3_document",
     "with_meta",
 ]
@@ -259,6 +260,14 @@ def proto3_document(message: Message) -> dict[str, Any]:
     except (json_format.Error, TypeError, ValueError, KeyError, RecursionError) as error:
         raise ComponentError(f"the answer cannot be written in protobuf's JSON: {error}") from error
     return document
+
+
+def of_document(document: Any) -> ProtoMessage:
+    """The message that protobuf's JSON mapping reads in `document`. Raises: PayloadError, also for unknown fields."""
+    try:
+        return ProtoMessage.of_proto(json_format.ParseDict(document, prediction.SeldonMessage()))
+    except (json_format.ParseError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise PayloadError(f"not a SeldonMessage: {error}") from error
 
 
 def encode_messages(messages: Iterable[Message]) -> bytes:

@@ -1,8 +1,10 @@
 """Components with the rarer habits of real ones: what a comparison with the original, request by request, turned up."""
 
 import asyncio
+import json
 
 import numpy as np
+from google.protobuf import json_format
 
 from infergraph.wire.prediction import SeldonMessage
 
@@ -161,3 +163,13 @@ class PassedOld:
 
     def predict_rest(self, msg):
         return {"type": type(msg).__name__}
+
+
+class OldFeedback:
+    """The deprecated hooks of feedback, which give what they are asked to."""
+
+    def send_feedback_rest(self, text):
+        return json.loads(text)["request"]["jsonData"]["give"]
+
+    def send_feedback_grpc(self, feedback):
+        return json_format.MessageToDict(feedback.request.jsonData)["give"]
