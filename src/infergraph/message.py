@@ -267,6 +267,11 @@ class PredictiveUnit(ABC):
         Raises: BadMetadata where the metadata cannot be had; GraphError for an unknown node.
         """
 
+    @property
+    def task_rows(self) -> str | None:
+        """How the started unit wants the lines of a task (a value of `RowMode`); None where it does not say."""
+        return None
+
 
 class Around(PredictiveUnit):
     """A unit around a unit that passes everything on; subclasses change what they are for."""
@@ -302,3 +307,8 @@ class Around(PredictiveUnit):
     async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
         """The metadata of the unit within."""
         return await self.unit.metadata(node)
+
+    @property
+    def task_rows(self) -> str | None:
+        """What the unit within says."""
+        return self.unit.task_rows

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infergraph.assembly import build_for_tasks
 from infergraph.errors import ComponentError, RemoteError
 from infergraph.message import PredictiveUnit
 from infergraph.settings import RowMode
+from infergraph.source import UnitSource
 from infergraph.tasks.frames import Lines
 from infergraph.tasks.rows import row_reader
 from task_units import Busy, Doubling, Echo, Poisoned, RowUnit, Summing
@@ -37,6 +41,19 @@ def answer(unit: PredictiveUnit, block: bytes, *, mode: RowMode = RowMode.AUTO, 
     return answers
 
 
+def answer_started(unit: PredictiveUnit, block: bytes) -> list[Any]:
+    """The same for a unit that has to be started."""
+
+    async def run() -> Lines:
+        await unit.start()
+        try:
+            return await row_reader(unit, RowMode.AUTO).answer(block, 1)
+        finally:
+            await unit.stop()
+
+    return [orjson.loads(line) for line in asyncio.run(run()).output.split(b"\n")[:-1]]
+
+
 def reasons(answers: list[Any]) -> dict[int, str]:
     """Line numbers and reasons of the error lines."""
     return {row["error"]["line"]: row["error"]["reason"] for row in answers if "error" in row}
@@ -49,7 +66,7 @@ def test_rows_come_back_in_their_places() -> None:
     assert answers[0] == {"data": "北", "id": 7, "seen": True}
     assert answers[3] == {"n": 1, "seen": True}
     assert reasons(answers) == {
-        102: "the line is a list, expected an object",
+        102: "the line is a list, expected an object (task_rows=instance takes such lines)",
         103: "the line is blank",
         105: "the line is null, expected an object",
     }
@@ -141,8 +158,8 @@ def test_instances_are_stacked() -> None:
     assert answers[:2] == [[6.0], [15.5]]
     assert answers[5] == [3]
     assert reasons(answers[2:5]) == {
-        3: "the line is an object, expected a list",
-        4: "the line is an empty list, expected a list",
+        3: "the line is an object, expected a list of numbers (task_rows=object takes such lines)",
+        4: "the line is an empty list, expected a list of numbers",
         5: "the line is not a list of numbers",
     }
 
@@ -180,3 +197,69 @@ def test_what_users_write_in_json_survives() -> None:
     answers = asyncio.run(row_reader(Echo({}), RowMode.OBJECT).answer(json.dumps(row, ensure_ascii=False).encode(), 1))
     assert json.loads(answers.output) == {**row, "seen": True}
     assert "北京".encode() in answers.output
+
+
+def test_a_wish_that_nobody_knows_is_told_line_by_line() -> None:
+    """A unit that declares nonsense fails its lines, not its worker; the reason says what could be declared."""
+
+    class Wishful(Echo):
+        task_rows = "rows"
+
+    expected = "task_rows of Wishful is 'rows', expected one of object, instance, message"
+    assert reasons(answer(Wishful({}), b'{"a": 1}\n[1]\n')) == {1: expected, 2: expected}
+    assert answer(Wishful({}), b'{"a": 1}', mode=RowMode.OBJECT) == [{"a": 1, "seen": True}]
+
+
+NODES = """
+class Plain:
+    def transform_input(self, X, names=None): return X
+    def predict(self, X, names=None): return X * 2
+
+class Numeric(Plain):
+    task_rows = "instance"
+
+class Talker(Plain):
+    task_rows = "message"
+"""
+
+
+@pytest.mark.parametrize(
+    ("graph", "wanted"),
+    [
+        ("{name: a, type: MODEL, component: 'nodes.py:Plain'}", None),
+        ("{name: a, type: MODEL, component: 'nodes.py:Numeric'}", "instance"),
+        (
+            "{name: a, type: TRANSFORMER, component: 'nodes.py:Numeric', "
+            "children: [{name: b, type: MODEL, component: 'nodes.py:Talker'}]}",
+            "instance",
+        ),
+        (
+            "{name: a, type: TRANSFORMER, component: 'nodes.py:Plain', "
+            "children: [{name: b, type: MODEL, component: 'nodes.py:Talker'}]}",
+            "message",
+        ),
+        (
+            "{name: a, implementation: AVERAGE_COMBINER, children: "
+            "[{name: b, type: MODEL, component: 'nodes.py:Numeric'}, "
+            "{name: c, type: MODEL, component: 'nodes.py:Plain'}]}",
+            "instance",
+        ),
+    ],
+)
+def test_a_graph_wants_what_its_first_component_wants(tmp_path: Path, graph: str, wanted: str | None) -> None:
+    """The root's declaration counts; where it says nothing, that of the first node below it that does."""
+    (tmp_path / "nodes.py").write_text(NODES)
+    (tmp_path / "graph.yaml").write_text(f"name: p\ngraph: {graph}\n")
+    source = UnitSource(target="graph.yaml", settings={}, folder=str(tmp_path), environment={})
+    unit = build_for_tasks(msgspec.json.encode(source).decode())
+
+    async def wish() -> str | None:
+        await unit.start()
+        try:
+            return unit.task_rows
+        finally:
+            await unit.stop()
+
+    assert asyncio.run(wish()) == wanted
+    if wanted == "instance":
+        assert answer_started(unit, b"[1, 2]\n[3, 4]\n") == [[2, 4], [6, 8]]

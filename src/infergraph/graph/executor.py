@@ -132,6 +132,12 @@ class Graph(LocalCalls, PredictiveUnit):
         """What the graph's front speaks: seldon, tensorflow or v2."""
         return self.options.protocol
 
+    @property
+    def task_rows(self) -> str | None:
+        """What the first of its units says that says anything: those on the way in come before those behind them."""
+        units = (place.unit for place in self._root.walk() if place.unit is not None)
+        return next((unit.task_rows for unit in units if unit.task_rows is not None), None)
+
     async def settle(self) -> None:
         """Wait until no shadow call is in flight."""
         await self._shadows.settle()

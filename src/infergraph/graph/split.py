@@ -97,6 +97,11 @@ class Split(LocalCalls, PredictiveUnit):
         await asyncio.gather(*(unit.stop() for unit in (*self._live, *self._copies)), return_exceptions=True)
         self._lives(here=False)
 
+    @property
+    def task_rows(self) -> str | None:
+        """What the first predictor says that says anything."""
+        return next((unit.task_rows for unit in self._live if unit.task_rows is not None), None)
+
     async def settle(self) -> None:
         """Wait until no shadow call is in flight."""
         await self._shadows.settle()

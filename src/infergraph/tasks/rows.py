@@ -112,7 +112,7 @@ class ObjectRows(_BatchReader):
         return set(map(type, values)) == {dict}
 
     def check(self, value: Any) -> Any:
-        return value if isinstance(value, dict) else Bad(f"the line is {_kind(value)}, expected an object")
+        return value if isinstance(value, dict) else Bad(_unexpected(value, "an object", RowMode.INSTANCE))
 
     def message(self, rows: list[Any]) -> Message:
         return Message.of(rows, Encoding.JSON)
@@ -125,7 +125,8 @@ class InstanceRows(_BatchReader):
         return set(map(type, values)) == {list} and all(values)
 
     def check(self, value: Any) -> Any:
-        return value if isinstance(value, list) and value else Bad(f"the line is {_kind(value)}, expected a list")
+        good = isinstance(value, list) and bool(value)
+        return value if good else Bad(_unexpected(value, "a list of numbers", RowMode.OBJECT))
 
     def message(self, rows: list[Any]) -> Message:
         try:
@@ -148,7 +149,7 @@ class MessageRows(RowReader):
         self._room = asyncio.Semaphore(_MESSAGES_AT_ONCE)
 
     def check(self, value: Any) -> Any:
-        return value if isinstance(value, dict) else Bad(f"the line is {_kind(value)}, expected a message")
+        return value if isinstance(value, dict) else Bad(_unexpected(value, "a message", RowMode.INSTANCE))
 
     async def ask(self, rows: list[Any]) -> list[Any]:
         return await asyncio.gather(*map(self._one, rows))
@@ -168,16 +169,34 @@ class MessageRows(RowReader):
         raise AssertionError("the last pass returns")
 
 
+class NoRows(RowReader):
+    """Refuses every line, since the unit declares what nobody knows."""
+
+    def are_good(self, values: list[Any]) -> bool:
+        return False
+
+    def check(self, value: Any) -> Any:
+        modes = ", ".join(mode.value for mode in _READERS)
+        return Bad(f"task_rows of {self._unit.name} is {self._unit.task_rows!r}, expected one of {modes}")
+
+    async def ask(self, rows: list[Any]) -> list[Any]:
+        return []
+
+
+_READERS: dict[RowMode, type[RowReader]] = {
+    RowMode.OBJECT: ObjectRows,
+    RowMode.INSTANCE: InstanceRows,
+    RowMode.MESSAGE: MessageRows,
+}
+
+
 def row_reader(unit: PredictiveUnit, mode: RowMode, sleep: Sleep = asyncio.sleep) -> RowReader:
-    """The reader for `mode`; AUTO is what the unit declares as `task_rows`, else OBJECT."""
+    """The reader for `mode`; AUTO is what the started unit declares as `task_rows`, else OBJECT."""
     if mode is RowMode.AUTO:
-        mode = RowMode(getattr(unit, "task_rows", None) or RowMode.OBJECT)
-    readers: dict[RowMode, type[RowReader]] = {
-        RowMode.OBJECT: ObjectRows,
-        RowMode.INSTANCE: InstanceRows,
-        RowMode.MESSAGE: MessageRows,
-    }
-    return readers[RowMode.OBJECT if mode is RowMode.AUTO else mode](unit, sleep)
+        declared: dict[str | None, RowMode] = {known.value: known for known in _READERS}
+        declared[None] = RowMode.OBJECT
+        mode = declared.get(unit.task_rows, RowMode.AUTO)
+    return _READERS.get(mode, NoRows)(unit, sleep)
 
 
 def _joined(raw: Sequence[bytes], lines: list[Any], first: int) -> Lines:
@@ -201,6 +220,13 @@ def _passing(fault: Fault) -> bool:
 def _reason(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     return text if isinstance(error, Fault) else f"{type(error).__name__}: {text}"
+
+
+def _unexpected(value: Any, expected: str, other: RowMode) -> str:
+    """What is wrong with a line, and the setting that might make it right."""
+    text = f"the line is {_kind(value)}, expected {expected}"
+    fits = isinstance(value, list if other is RowMode.INSTANCE else dict)
+    return f"{text} (task_rows={other.value} takes such lines)" if fits else text
 
 
 def _kind(value: Any) -> str:

@@ -22,6 +22,8 @@ class SKLearnServer:
         cache_dir: where a model from elsewhere is kept.
     """
 
+    task_rows = "instance"
+
     def __init__(self, model_uri: str = "", method: str = "predict_proba", cache_dir: str = "") -> None:
         self.model_uri = model_uri
         self.method = method if method in _METHODS else "predict"

@@ -21,6 +21,8 @@ class XGBoostServer:
         cache_dir: where a model from elsewhere is kept.
     """
 
+    task_rows = "instance"
+
     def __init__(self, model_uri: str = "", cache_dir: str = "") -> None:
         self.model_uri = model_uri
         self.cache_dir = cache_dir
