@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
@@ -36,6 +37,7 @@ from infergraph.serving.rest import Rest, RestOptions
 from infergraph.serving.worker import WorkerContext
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
 from infergraph.source import UnitSource, is_graph
+from infergraph.tasks.guest_work import Guest
 from infergraph.tasks.service import TaskService
 from infergraph.wire.json_codec import JsonOptions
 
@@ -72,6 +74,9 @@ class Server:
         cors = Cors(self._settings.cors_origins, self._settings.cors_headers)
         self._front = ExternalFront(cors) if self._is_graph else MicroserviceFront(cors)
         self._tasks = TaskService.open(self._settings) if self._settings.tasks else None
+        self._guest: Guest | None = None
+        if self._tasks is not None and self._settings.task_workers == 0:
+            self._guest = Guest(Path(self._settings.data_dir), self._built)
         self._is_open = False
         self._limits = podinfo.Limits(self._settings.request_timeout_s, self._settings.message_limit_bytes)
         if not self._is_graph:
@@ -101,7 +106,10 @@ class Server:
         loading.cancel()
         announcing.cancel()
         await asyncio.sleep(order.delay_s)
-        await asyncio.gather(*(stop(order.grace_s) for stop in stops))
+        ends = [stop(order.grace_s) for stop in stops]
+        if self._guest is not None:
+            ends.append(self._guest.leave(order.grace_s))
+        await asyncio.gather(*ends)
         await self._unit.stop()
         if self._tasks is not None:
             self._tasks.close()
@@ -135,6 +143,8 @@ class Server:
         _settle_memory()
         self._context.ready()
         user_object = getattr(self._built, "user_object", None)
+        if self._guest is not None:
+            self._guest.begin()
         if self._context.slot == 0 and callable(getattr(user_object, "custom_service", None)):
             custom_service.start(self._source)
 
