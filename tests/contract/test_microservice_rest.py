@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import threading
 import urllib.parse
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from contract.microservice import cases
@@ -213,6 +215,28 @@ def test_gzip_goes_in_and_out(servers: Servers) -> None:
     assert reply.headers["content-encoding"] == "gzip"
     assert json.loads(gzip.decompress(reply.body)) == {"strData": text, "meta": {}}
     assert "北京".encode() in gzip.decompress(reply.body)
+
+
+def test_arrays_travel_as_npy_files(servers: Servers) -> None:
+    """A .npy body is the array it holds, element type kept; the answer is one for those who accept it, else JSON."""
+    there = servers("Identity")
+    given = np.arange(6, dtype=np.float32).reshape(2, 3)
+    file = io.BytesIO()
+    np.save(file, given)
+    reply = there.ask("POST", "/predict", file.getvalue(), {"Content-Type": "application/x-npy"})
+    assert reply.json["data"]["tensor"] == {"shape": [2, 3], "values": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]}
+    reply = there.ask(
+        "POST", "/predict", file.getvalue(), {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
+    )
+    assert reply.headers["content-type"] == "application/x-npy"
+    answered = np.load(io.BytesIO(reply.body))
+    assert answered.dtype == np.float32
+    assert np.array_equal(answered, given)
+    reply = there.post("/predict", {"strData": "no array"}, Accept="application/x-npy")
+    assert reply.json["strData"] == "no array"
+    refused = there.ask("POST", "/predict", file.getvalue()[:-1], {"Content-Type": "application/x-npy"})
+    assert (refused.status, refused.json["status"]["reason"]) == (400, "MICROSERVICE_BAD_DATA")
+    assert "23 bytes of values" in refused.json["status"]["info"]
 
 
 def test_a_compressed_bomb_is_refused(servers: Servers) -> None:

@@ -16,10 +16,13 @@ from infergraph.message import Method
 from infergraph.serving.http import Endpoint, Paths
 from infergraph.serving.openapi_schemas import SCHEMAS, TASK_SCHEMAS, Described, Schema, ref
 from infergraph.serving.openapi_tasks import task_paths
+from infergraph.wire.npy_codec import NPY_TYPE
 
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 _TEXT = "text/plain"
+_ARRAY: Schema = {NPY_TYPE: {"schema": {"type": "string", "contentMediaType": NPY_TYPE}}}
+_INPUTS = ("predict", "transform_input", "transform_output", "route")
 _SUMMARIES = {
     "predict": "Ask for a prediction",
     "transform_input": "Transform an input",
@@ -177,6 +180,8 @@ class _Writer:
         if self._speaks_seldon and not self._served.is_graph:
             field = {"type": "object", "required": ["json"], "properties": {"json": body}}
             content[_FORM] = {"schema": field, "encoding": {"json": {"contentType": _JSON}}}
+        if self._speaks_seldon and name in _INPUTS:
+            content |= _ARRAY
         post["requestBody"] = {"required": True, "content": content}
         if endpoint.methods is None or "GET" not in endpoint.methods:
             return {"post": post}
@@ -203,6 +208,7 @@ class _Writer:
         example = self._outputs.example()
         if name == "predict" and example is not None:
             given["content"][_JSON]["example"] = example
+        given["content"] |= _ARRAY
         return {"200": given, **_refused(*_REFUSALS)}
 
     def _metadata(self) -> Schema:

@@ -16,10 +16,12 @@ from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
 from infergraph.serving.answers import JSON_TYPE, Answer
 from infergraph.serving.http import Endpoint, Exchange, Handler, Paths
-from infergraph.wire import json_codec
+from infergraph.wire import json_codec, npy_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonMessages, JsonOptions, Outgoing
+from infergraph.wire.npy_codec import NPY_TYPE, NpyMessage
 
 JSON = "application/json"
+_NPY_TYPE = (b"content-type", NPY_TYPE.encode())
 _POST = frozenset({"POST"})
 _GET = frozenset({"GET"})
 _READ = frozenset({"GET", "HEAD"})
@@ -134,6 +136,9 @@ class Rest:
             request = read(exchange, await exchange.body())
             message = await self._unit.answer(method, request, _context(exchange))
             try:
+                wants_array = b"accept" in exchange.headers and npy_codec.is_npy(_header(exchange, b"accept"))
+                if wants_array and (array := npy_codec.encode(message)) is not None:
+                    return Answer(200, array, [_NPY_TYPE])
                 return self._answer(message, status_from_payload)
             except PayloadError as error:  # of the answer, which is not the caller's
                 raise ComponentError(f"the answer cannot be read: {error}") from error
@@ -201,10 +206,13 @@ def _encoding(exchange: Exchange) -> str:
     return "" if encoding == "identity" else encoding.removeprefix("x-")
 
 
-def _read_message(exchange: Exchange, body: bytes) -> JsonMessage:
+def _read_message(exchange: Exchange, body: bytes) -> Message:
+    kind = _header(exchange, b"content-type")
+    if kind != JSON and npy_codec.is_npy(kind):
+        return NpyMessage(body)
     return JsonMessage(
         body,
-        _header(exchange, b"content-type"),
+        kind,
         content_encoding=_encoding(exchange) if b"content-encoding" in exchange.headers else "",
         query=exchange.scope["query_string"],
         limit_bytes=exchange.options.message_limit_bytes,
