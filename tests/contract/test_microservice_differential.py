@@ -268,6 +268,17 @@ def test_an_aggregate_that_is_no_list_is_still_refused(servers: Servers) -> None
     assert (reply.status, reply.json["status"]["info"]) == (400, "Invalid request data type: {'other': 1}")
 
 
+@pytest.mark.parametrize("kind", ["nothing", "tuple", "response"])
+def test_metrics_are_a_list(servers: Servers, kind: str) -> None:
+    """metrics() that gives None or a tuple, or a SeldonResponse with a tuple, is a bad metric, as it always was."""
+    there = servers("MetricKinds")
+    reply = there.post("/predict", {"strData": kind})
+    assert (reply.status, reply.json["status"]["reason"]) == (500, "MICROSERVICE_BAD_METRIC")
+    assert reply.json["status"]["info"].startswith("Bad metric created during request: ")
+    code, text = fault_of(there, "Model/Predict", message({"strData": kind}))
+    assert (code, text.startswith("Bad metric created during request: ")) == ("INTERNAL", True)
+
+
 def test_metrics_of_a_raw_answer_are_not_validated(servers: Servers) -> None:
     """A metric of an unknown type inside a raw answer is passed on and not counted."""
     given = {"meta": {"metrics": [{"key": "odd", "type": "ZZ", "value": 2}, {"key": "even", "value": 2}]}}

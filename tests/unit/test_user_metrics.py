@@ -165,7 +165,7 @@ def test_the_given_metrics_are_not_changed(tmp_path: Path) -> None:
 )
 def test_any_scalar_number_becomes_a_plain_one(value: object, plain: float, tmp_path: Path) -> None:
     """Values that JSON has no place for become numbers that it has."""
-    (metric,) = metrics_in(tmp_path).validate(({"type": "GAUGE", "key": "x", "value": value},))
+    (metric,) = metrics_in(tmp_path).validate([{"type": "GAUGE", "key": "x", "value": value}])
     assert metric["value"] == plain
     assert type(metric["value"]) is type(plain)
 
@@ -174,6 +174,7 @@ def test_any_scalar_number_becomes_a_plain_one(value: object, plain: float, tmp_
     "metrics",
     [
         None,
+        ({"type": "COUNTER", "key": "x", "value": 1},),
         {"type": "COUNTER", "key": "x", "value": 1},
         "x",
         ["x"],

@@ -281,9 +281,10 @@ class Component(PredictiveUnit):
             return self._no_own
         tags = await _call_optional(self._tags)
         metrics: list[dict[str, Any]] = []
-        for given in (await _call_optional(self._metrics), response.metrics):
-            if given is not None:
-                metrics.extend(self._recorder.validate(given))
+        if self._metrics is not None:
+            metrics.extend(self._recorder.validate(await _call_optional(self._metrics, missing=[])))
+        if response.metrics is not None:
+            metrics.extend(self._recorder.validate(response.metrics))
         if metrics:
             self._recorder.record(metrics, _METRIC_METHODS[method])
         shown = metrics if self._options.include_metrics else ()
@@ -499,15 +500,15 @@ def _text_of(error: BaseException) -> str:
         return type(error).__name__
 
 
-async def _call_optional(hook: Hook | None) -> Any:
+async def _call_optional(hook: Hook | None, missing: Any = None) -> Any:
     if hook is None:
-        return None
+        return missing
     try:
         result = hook.call()
         return await result if hook.is_async else result
     except Exception as error:
         if type(error).__name__ == _NOT_IMPLEMENTED:
-            return None
+            return missing
         raise
 
 

@@ -82,9 +82,9 @@ class UserMetrics:
         """The metrics as new dicts with plain numbers, ready for JSON; what they were made of is not changed.
 
         Raises:
-            BadMetric: not a list (or tuple) of dicts with a known type, a key, a number and, perhaps, tags of text.
+            BadMetric: not a list of dicts with a known type, a key, a number and, perhaps, tags of text.
         """
-        if not isinstance(metrics, list | tuple):
+        if not isinstance(metrics, list):
             raise bad(metrics)
         return [self._plain(metric, metrics) for metric in metrics]
 

@@ -173,3 +173,19 @@ class OldFeedback:
 
     def send_feedback_grpc(self, feedback):
         return json_format.MessageToDict(feedback.request.jsonData)["give"]
+
+
+class MetricKinds:
+    """Metrics that are no list."""
+
+    def predict(self, X, names):
+        from seldon_core.user_model import SeldonResponse
+
+        self.kind = X
+        return SeldonResponse([1], metrics=self.made()) if X == "response" else [1]
+
+    def made(self):
+        return ({"type": "COUNTER", "key": "made", "value": 1},)
+
+    def metrics(self):
+        return {"nothing": None, "tuple": self.made(), "response": []}[self.kind]
