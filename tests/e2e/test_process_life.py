@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -163,13 +164,19 @@ def test_no_orphans_when_the_supervisor_is_killed(tmp_path: Path) -> None:
         assert not folder.exists()
 
 
+def with_a_task(folder: Path) -> dict[str, Any]:
+    """Settings with a data folder in which a task is kept."""
+    (folder / "data" / "tasks" / "some").mkdir(parents=True)
+    return {"tasks": True, "data_dir": str(folder / "data")}
+
+
 def test_the_task_driver_is_kept_running(tmp_path: Path) -> None:
     """With tasks on, the driver is started, started again when killed or when the workers roll, and ended with us."""
 
     def started() -> list[int]:
         return [int(path.stem) for path in tmp_path.glob("*.started")]
 
-    plan = plan_of({"tasks": True}, {"driver_folder": str(tmp_path)}, driver="e2e.process_driver")
+    plan = plan_of(with_a_task(tmp_path), {"driver_folder": str(tmp_path)}, driver="e2e.process_driver")
     with supervised(plan, tmp_path) as running:
         (first,) = wait_for("the driver", started)
         os.kill(first, signal.SIGKILL)
@@ -184,7 +191,7 @@ def test_the_task_driver_is_kept_running(tmp_path: Path) -> None:
 
 def test_the_task_driver_learns_of_the_supervisors_death(tmp_path: Path) -> None:
     """The standard input of the driver ends when the supervisor is killed."""
-    plan = plan_of({"tasks": True}, {"driver_folder": str(tmp_path)}, driver="e2e.process_driver")
+    plan = plan_of(with_a_task(tmp_path), {"driver_folder": str(tmp_path)}, driver="e2e.process_driver")
     with supervised(plan, tmp_path) as running:
         (path,) = wait_for("the driver", lambda: list(tmp_path.glob("*.started")))
         running.process.kill()
@@ -194,7 +201,7 @@ def test_the_task_driver_learns_of_the_supervisors_death(tmp_path: Path) -> None
 def test_a_driver_that_finds_its_folder_held_waits_quietly(tmp_path: Path) -> None:
     """Exit code 78 is one clear line, no quick retries, and no reason to end."""
     source = {"driver_folder": str(tmp_path), "driver_exits": 78}
-    with supervised(plan_of({"tasks": True}, source, driver="e2e.process_driver"), tmp_path) as running:
+    with supervised(plan_of(with_a_task(tmp_path), source, driver="e2e.process_driver"), tmp_path) as running:
         running.wait_event("tasks wait: another process works on the same data folder (data_dir)")
         assert running.get("/pid")[0] == 200
         assert len(list(tmp_path.glob("*.started"))) == 1

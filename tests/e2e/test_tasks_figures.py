@@ -74,6 +74,8 @@ def test_figures_outlive_workers_and_server(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_read_leaves_the_other_metrics(tmp_path: Path) -> None:
     """With a ruined store a scrape still has the workers' own metrics, and says that the endpoint is broken."""
     with ProductServer(tmp_path, "Echo") as server:
+        server.submit("t", jsonl(ROWS))
+        server.ended("t")
         os.kill(server.driver, signal.SIGSTOP)
         for path in server.data.glob("tasks.db*"):
             path.write_bytes(b"\xff" * 8192)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -307,14 +309,15 @@ def test_the_serving_worker_s_own_unit_answers(tmp_path: Path) -> None:
 
 
 def test_the_installed_command_answers_by_its_serving_workers(tmp_path: Path) -> None:
-    """`--task-workers 0`: serving workers answer; replaced while they work, they leave in order: no line is to blame."""
+    """`--task-workers 0`: serving workers answer; replaced meanwhile, they leave in order, and no line is to blame."""
     settings = {"task_workers": 0, "workers": 2, "task_chunk_target_s": 0.1}
     log = tmp_path / "log"
     with ProductServer(tmp_path, "Recorder", settings=settings, log=str(log), line_s=0.002) as server:
         rows = [{"t": "t", "n": number} for number in range(2000)]
         server.submit("t", jsonl(rows))
         wait_for(lambda: server.show("t")["done"] > 100, "its start")
-        assert server.ask("GET", "/api/v1.0/task-engine").json()["driver"]["ready"] == 2
+        engine = "/api/v1.0/task-engine"
+        wait_for(lambda: server.ask("GET", engine).json()["driver"]["ready"] == 2, "word of both")
         before = server.serving()
         assert server.process is not None
         server.process.send_signal(signal.SIGHUP)
@@ -325,6 +328,46 @@ def test_the_installed_command_answers_by_its_serving_workers(tmp_path: Path) ->
         server.submit("u", jsonl(rows[:50]))
         assert server.ended("u")["state"] == "finished"
         assert server.workers == []
+
+
+def test_the_driver_comes_with_the_first_upload(tmp_path: Path) -> None:
+    """Without a task there is no driver, and the endpoint is available; with the first upload it comes and stays."""
+    with ProductServer(tmp_path, "Echo") as server:
+        assert server.ask("GET", "/status").json() == {"status": 1}
+        assert server.ask("GET", "/api/v1.0/task-engine").json()["driver"] is None
+        assert server.submit("empty", b"").status_code == 400
+        assert server.state("nobody") == -1
+        server.submit("t", jsonl(numbered(10)))
+        assert server.ask("GET", "/status").json() == {"status": 1}
+        assert server.ended("t")["state"] == "finished"
+        first = server.driver
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: server.drivers() not in ([], [first]), "another driver")
+
+
+def test_work_that_was_left_calls_the_driver(tmp_path: Path) -> None:
+    """A task that a dead server left is worked by the next one unasked; so is one whose serving worker died at once."""
+    with ProductServer(tmp_path, "Recorder", log=str(tmp_path / "log"), line_s=0.002) as server:
+        rows = [{"t": "t", "n": number} for number in range(1000)]
+        server.submit("t", jsonl(rows))
+        wait_for(lambda: server.show("t")["done"] > 0, "its start")
+        server.kill()
+        server.start()
+        assert server.ended("t")["state"] == "finished"
+        assert server.results("t") == [{**row, "seen": True} for row in rows]
+
+
+def test_an_upload_that_was_cut_off_calls_the_driver_to_sweep(tmp_path: Path) -> None:
+    """A serving worker that dies in the middle of the very first upload leaves nothing behind for long."""
+    with ProductServer(tmp_path, "Echo") as server:
+        with socket.create_connection((urlsplit(server.url).hostname, urlsplit(server.url).port)) as connection:
+            connection.sendall(
+                b"POST /api/v1.0/tasks?id=cut HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b"{}\n"
+            )
+            incoming = wait_for(lambda: list((server.data / "incoming").iterdir()), "the upload")
+            os.kill(server.serving()[0], signal.SIGKILL)
+            wait_for(lambda: not incoming[0].exists(), "the sweep")
+        assert server.state("cut") == -1
 
 
 # ── a full disk ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -27,6 +27,7 @@ class State(Enum):
     LOAD_FAILED = "load_failed"
     RECYCLE = "recycle"
     ALIVE = "alive"
+    TASKS = "tasks"
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):

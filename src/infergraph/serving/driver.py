@@ -1,10 +1,13 @@
-"""The supervisor's care for the task driver: one process, started again when it ends."""
+"""The supervisor's care for the task driver: one process, started when it is wanted, and again when it ends."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from infergraph.serving.children import Backoff, Child
 
@@ -16,8 +19,17 @@ MARGIN_S = 1.0
 log = logging.getLogger(__name__)
 
 
+def has_traces(data_dir: Path) -> bool:
+    """Whether a data folder holds anything of a task: one that is on its way in, is kept, or is on its way out."""
+    for name in ("incoming", "tasks", "trash"):
+        with suppress(OSError), os.scandir(data_dir / name) as entries:
+            if any(entries):
+                return True
+    return False
+
+
 class DriverCare:
-    """Keeps one task driver running.
+    """Keeps one task driver running, from the moment it is wanted.
 
     Args:
         spawn: starts the process.
@@ -32,7 +44,14 @@ class DriverCare:
         self._held = False
         self.stopping = False
         self.child: Child | None = None
-        self.due_at: float | None = 0.0
+        self.is_wanted = False
+        self.due_at: float | None = None
+
+    def want(self, now: float) -> None:
+        """From now on it is kept running. Idempotent."""
+        if not self.is_wanted and not self.stopping:
+            self.is_wanted = True
+            self.due_at = now
 
     def tick(self, now: float) -> None:
         """Do what is due."""

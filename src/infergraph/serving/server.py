@@ -73,7 +73,7 @@ class Server:
         self._unit = Door(Measured(self._built, context.ledger), self._settings.load_wait_s)
         cors = Cors(self._settings.cors_origins, self._settings.cors_headers)
         self._front = ExternalFront(cors) if self._is_graph else MicroserviceFront(cors)
-        self._tasks = TaskService.open(self._settings) if self._settings.tasks else None
+        self._tasks = TaskService.open(self._settings, call_driver=context.tasks_wait) if self._settings.tasks else None
         self._guest: Guest | None = None
         if self._tasks is not None and self._settings.task_workers == 0:
             self._guest = Guest(Path(self._settings.data_dir), self._built)

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
@@ -29,10 +30,10 @@ from infergraph.observe.ledger import Folder, Ledger, shared_memory, vacate
 from infergraph.serving.channel import Channel, Orders, Report, State
 from infergraph.serving.children import Child
 from infergraph.serving.crew import Crew, Place, Worker, seat_name
-from infergraph.serving.driver import DriverCare
+from infergraph.serving.driver import DriverCare, has_traces
 from infergraph.serving.reload import SourceWatch
 from infergraph.serving.sockets import Ports, open_ports, port_of
-from infergraph.settings import LoadFailure, LogFormat, Settings
+from infergraph.settings import LoadFailure, LogFormat, Settings, TaskEngine
 
 EXIT_STARTUP = 2
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -136,6 +137,7 @@ class Supervisor:
             self._selector.register(self._watch, selectors.EVENT_READ, self._source_changed)
         addresses = {"host": self._settings.host, **self._ports.numbers()}
         log.info("listening", extra={"command": self._plan.command, **addresses})
+        self._look_for_tasks(time.monotonic())
         self._crew.start(time.monotonic())
         while not self._finished():
             self._tick()
@@ -210,7 +212,19 @@ class Supervisor:
         for report in reports:
             if report.state is State.READY:
                 self._request = report.text
+            elif report.state is State.TASKS:
+                self._want_driver(time.monotonic())
             self._crew.reported(worker, report, time.monotonic())
+
+    def _want_driver(self, now: float) -> None:
+        if self._driver is not None:
+            self._driver.want(now)
+
+    def _look_for_tasks(self, now: float) -> None:
+        """Want the driver if a life before this one, or a worker that died before it could tell, left it work."""
+        is_ray = self._settings.task_engine is TaskEngine.RAY  # takes long to come up, and may not come up at all
+        if is_ray or has_traces(Path(self._settings.data_dir)):
+            self._want_driver(now)
 
     def _reap(self) -> None:
         adopted = reap_all() if os.getpid() == 1 else {}
@@ -237,6 +251,7 @@ class Supervisor:
         channel.close()
         vacate(self._folder.path, seat_name(worker.seat))
         self._crew.died(worker, now)
+        self._look_for_tasks(now)
 
     # processes
 

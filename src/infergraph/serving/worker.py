@@ -109,6 +109,10 @@ class WorkerContext:
         """Ask to be replaced; go on serving until the order to stop comes."""
         self.tell(Report(State.RECYCLE, why))
 
+    def tasks_wait(self) -> None:
+        """Tell that there is, or will soon be, work for the task driver. Callable from any thread."""
+        self.tell(Report(State.TASKS))
+
     def load_failed(self, error: BaseException) -> None:
         """Tell that the unit could not be loaded; go on answering as not ready until the order to stop comes.
 

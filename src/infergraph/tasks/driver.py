@@ -133,6 +133,7 @@ class Driver:
         elif isinstance(event, LaneReady):
             _log.info("a task worker has loaded the unit in %.2f s", event.load_s)
             self._load_error, self._load_trouble_sum = "", 0.0
+            self._beat_at = 0.0
         elif isinstance(event, LoadTrouble):
             self._load_trouble(event)
         elif isinstance(event, Woken):

@@ -9,6 +9,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     """What the driver says of itself with each beat.
 
     Args:
+        pid: its process id; 0 in the word that is left for it when it is first called.
         ready, wanted: lanes that have the unit loaded, and that there should be.
         load_error: why the unit could not be loaded the last time; empty if it could.
         paused: why no work is handed out; empty if it is.

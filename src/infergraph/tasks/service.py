@@ -104,6 +104,7 @@ class TaskService:
 
     Args:
         unit_failed: whether the serving process's own unit failed to load.
+        call_driver: has the driver started where there is none yet; called from any thread, and again and again.
     Raises: TaskFault from every method, where the store cannot be used; StorageFull where the disk is full.
     """
 
@@ -114,9 +115,11 @@ class TaskService:
         settings: Settings,
         clocks: Clocks,
         unit_failed: Callable[[], bool] = lambda: False,
+        call_driver: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
         self.unit_failed = unit_failed
+        self._call_driver = call_driver
         self._data = data
         self._store = store
         self._clocks = clocks
@@ -126,14 +129,16 @@ class TaskService:
         self._writers = ThreadPoolExecutor(8, thread_name_prefix="task-write")
 
     @classmethod
-    def open(cls, settings: Settings, clocks: Clocks | None = None) -> TaskService:
+    def open(
+        cls, settings: Settings, clocks: Clocks | None = None, *, call_driver: Callable[[], None] = lambda: None
+    ) -> TaskService:
         """The service over `settings.data_dir`, which is made where it is missing. Blocks.
 
         Raises: TaskFault if the folder cannot be used; SettingsError if a newer program wrote it.
         """
         data = DataFolder(Path(settings.data_dir))
         data.prepare()
-        return cls(data, Store(data.database), settings, clocks or Clocks())
+        return cls(data, Store(data.database), settings, clocks or Clocks(), call_driver=call_driver)
 
     def close(self) -> None:
         """Let go of everything. Idempotent."""
@@ -183,19 +188,31 @@ class TaskService:
         note, silent_s = self._note()
         if note is not None and note.load_error:
             return Availability.BROKEN, f"a task worker cannot load the unit: {note.load_error}"
-        open_s = self._clocks.steady() - self._opened_at
-        if min(open_s, open_s if silent_s is None else silent_s) > _SILENCE_S:
-            return Availability.BROKEN, "the task driver does not answer"
         alive = self._store.alive()
+        if alive and self._is_silent(silent_s) and self._clocks.steady() - self._opened_at > _SILENCE_S:
+            self._call_driver()
+            return Availability.BROKEN, "the task driver does not answer"
         if alive >= self.settings.task_queue_limit:
             return Availability.FULL, f"the queue is full: {alive} tasks are waiting or running"
         return Availability.AVAILABLE, ""
 
     def _note(self) -> tuple[Note | None, float | None]:
+        """The driver's last word, if it is one of late, and how long ago it was."""
         driver = self._store.driver()
         if driver is None:
             return None, None
-        return msgspec.json.decode(driver.note, type=Note), self._clocks.wall() - driver.beat
+        note, silent_s = msgspec.json.decode(driver.note, type=Note), self._clocks.wall() - driver.beat
+        return None if self._is_silent(silent_s) or not note.pid else note, silent_s
+
+    @staticmethod
+    def _is_silent(silent_s: float | None) -> bool:
+        return silent_s is None or silent_s > _SILENCE_S
+
+    def _wake_driver(self) -> None:
+        """Work is coming: a driver that was never needed is started now, and its time to come up begins to count."""
+        self._call_driver()
+        if self._is_silent(self._note()[1]) and not self._store.alive():
+            self._store.beat(now=self._clocks.wall(), note=msgspec.json.encode(Note(pid=0)).decode())
 
     def _describe_engine(self) -> Engine:
         availability, reason = self._look()
@@ -258,7 +275,11 @@ class TaskService:
 
     async def receive(self) -> Incoming:
         """A place for a file on its way in."""
-        return await self._write(Incoming, self._data)
+        return await self._write(self._receive)
+
+    def _receive(self) -> Incoming:
+        self._wake_driver()  # it comes up while the file comes in
+        return Incoming(self._data)
 
     async def run(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """A blocking call on a file on its way in, in a thread of ours."""
