@@ -272,6 +272,10 @@ class PredictiveUnit(ABC):
         """How the started unit wants the lines of a task (a value of `RowMode`); None where it does not say."""
         return None
 
+    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
+        """The metadata, asked for by a request, whose headers reach the remote units that are asked in turn."""
+        return await self.metadata(node)
+
 
 class Around(PredictiveUnit):
     """A unit around a unit that passes everything on; subclasses change what they are for."""
@@ -312,3 +316,7 @@ class Around(PredictiveUnit):
     def task_rows(self) -> str | None:
         """What the unit within says."""
         return self.unit.task_rows
+
+    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
+        """The metadata of the unit within, asked for by a request."""
+        return await self.unit.describe(context, node)

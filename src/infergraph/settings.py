@@ -81,6 +81,14 @@ class ConsoleMode(Enum):
     OFF = "off"
 
 
+class GraphMeta(Enum):
+    """Whether a graph joins routing, path, tags, metrics and puid into the `meta` of its answer."""
+
+    AUTO = "auto"
+    MERGE = "merge"
+    PASS = "pass"
+
+
 class TaskEngine(Enum):
     """Where the workers of tasks run."""
 
@@ -240,6 +248,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     annotations_file: Annotated[str, setting("Kubernetes downward-API annotations.")] = "/etc/podinfo/annotations"
 
     # graphs
+    graph_meta: Annotated[
+        GraphMeta,
+        setting(
+            "Whether a graph joins routing, requestPath, tags, metrics and puid into the meta of its answer: `merge`, "
+            "`pass` (the last node's answer leaves as it came), or `auto`: merge where a node runs in this process."
+        ),
+    ] = GraphMeta.AUTO
     full_health_checks: Annotated[
         bool,
         setting(

@@ -127,6 +127,8 @@ def test_requests_and_calls_under_the_orchestrators_names(tmp_path: Path) -> Non
     assert client == {
         ("clean", "localhost:5000/cleaner", "1.2", "/transform-input", "post", "200"): 2,
         ("clean", "localhost:5000/cleaner", "1.2", "/transform-input", "post", "500"): 1,
+        ("clean", "localhost:5000/cleaner", "1.2", "/metadata", "get", "200"): 1,
+        ("model", "", "", "/health/status", "get", "200"): 1,
         ("model", "", "", "/predict", "post", "200"): 2,
         ("model", "", "", "/send-feedback", "post", "200"): 1,
     }

@@ -22,7 +22,8 @@ from msgspec.structs import replace
 from contract.nodes import Nodes, Seen, answer_of, serving
 from infergraph.errors import Fault, GraphError, PayloadError, RemoteError
 from infergraph.graph import builtin, remote, spec
-from infergraph.graph.executor import Graph, GraphOptions, meta_mode
+from infergraph.graph.executor import Graph, GraphOptions
+from infergraph.graph.meta import meta_mode
 from infergraph.graph.protocols import Protocol, method_path
 from infergraph.graph.taps import sink_url
 from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, Transport
@@ -196,7 +197,7 @@ class Case:
             for node in root.walk()
             if node.logger is not None
         }
-        mode = meta_mode(environment.get("SELDON_ENABLE_ROUTING_INJECTION", ""), all_local=False)
+        mode = meta_mode(environment.get("SELDON_ENABLE_ROUTING_INJECTION", ""), is_ours=False)
         self.graph = Graph(root, units, GraphOptions(meta=mode), name="p", taps=taps)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from infergraph.errors import DeadlinePassed, RemoteError
+from infergraph.errors import RemoteError
 from infergraph.graph.http_client import Call, HttpClient, HttpOptions
 from infergraph.graph.remote import RestOptions, RestUnit
 from infergraph.message import Context, Encoding, Feedback, FeedbackContent, Message, Method, Transport
@@ -411,13 +411,14 @@ def test_error_answers_pass(run: Any) -> None:
 
 
 def test_timeout_of_the_annotation(run: Any) -> None:
-    """A call over its time is DeadlinePassed with the address, and its connection is not used again."""
+    """A call over its time is the protocol's 500 with the address, and its connection is not used again."""
 
     async def call() -> None:
         async with serving(SILENCE, OK) as node:
             unit = RestUnit("u", "127.0.0.1", node.port, RestOptions(timeout_s=0.05))
-            with pytest.raises(DeadlinePassed, match=rf"http://127\.0\.0\.1:{node.port}/predict.*0\.050 s"):
+            with pytest.raises(RemoteError, match=rf"http://127\.0\.0\.1:{node.port}/predict.*0\.050 s") as caught:
                 await unit.answer(Method.PREDICT, JsonMessage(b"{}"), Context())
+            assert (caught.value.status, caught.value.grpc_code, caught.value.reason) == (500, 4, "DEADLINE_PASSED")
             await unit.answer(Method.PREDICT, JsonMessage(b"{}"), Context())
             assert node.connections == 2
             await unit.stop()

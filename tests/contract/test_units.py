@@ -16,8 +16,9 @@ import pytest
 from graph_units import node
 from infergraph import assembly
 from infergraph.errors import DeadlinePassed, Fault
-from infergraph.graph.executor import Graph, GraphOptions, MetaMode
+from infergraph.graph.executor import Graph, GraphOptions
 from infergraph.graph.guards import Around, Retried, Timed, failed
+from infergraph.graph.meta import MetaMode
 from infergraph.graph.remote import EitherUnit, GrpcUnit, RestUnit
 from infergraph.graph.split import Share, Split
 from infergraph.message import (

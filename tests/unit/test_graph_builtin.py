@@ -151,13 +151,22 @@ def test_abtest_seed() -> None:
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"ratioA": "x"}, {"ratioA": "nan"}, {"weights": "1"}, {"weights": "1,-1"}, {"weights": "0,0"},
+    "parameters", [{"weights": "1"}, {"weights": "1,-1"}, {"weights": "0,0"},
                    {"weights": "1,x"}, {"seed": "x"}],
 )  # fmt: skip
 def test_abtest_parameters_that_do_not_fit(parameters: dict[str, Any]) -> None:
     """A parameter that cannot be used is an error at start that names the node and the parameter."""
     with pytest.raises(GraphError, match=f"{next(iter(parameters))} of node 'ab'"):
         built(ab(2, **parameters))
+
+
+def test_abtest_takes_a_ratio_that_is_no_number_and_refuses_its_requests(caplog: pytest.LogCaptureFixture) -> None:
+    """As in the reference the graph starts, with a word in the log, and each request is a fault that names it."""
+    place = ab(2, ratioA="half")
+    graph = Graph(place, {"ab": built(place), "n0": Saying("n0"), "n1": Saying("n1")})
+    assert "ratioA of node 'ab' is 'half', not a number" in caplog.text
+    with pytest.raises(RoutingError, match="ratioA of node 'ab' is 'half', not a number"):
+        ask(graph, Method.PREDICT, Message.of("x", Encoding.STR))
 
 
 def test_abtest_with_one_child_and_no_share_for_it() -> None:

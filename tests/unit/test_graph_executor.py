@@ -23,7 +23,8 @@ from infergraph.errors import (
     RemoteError,
     RoutingError,
 )
-from infergraph.graph.executor import Graph, GraphOptions, MetaMode
+from infergraph.graph.executor import Graph, GraphOptions
+from infergraph.graph.meta import MetaMode
 from infergraph.graph.shadows import Comparison
 from infergraph.graph.spec import Node
 from infergraph.message import Context, Encoding, Feedback, FeedbackContent, Message, Method, PredictiveUnit

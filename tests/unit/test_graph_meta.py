@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph_units import Saying, node
-from infergraph.graph.executor import Graph, GraphOptions, MetaMode, meta_mode
-from infergraph.graph.meta import Flight, carry, finish, inject, join, meta_of, with_meta
+from infergraph.graph.executor import Graph, GraphOptions
+from infergraph.graph.meta import Flight, MetaMode, carry, finish, inject, join, meta_mode, meta_of, with_meta
 from infergraph.graph.spec import Node
 from infergraph.message import Context, Encoding, Message, Meta, Method, PredictiveUnit
+from infergraph.settings import GraphMeta
 from infergraph.wire import json_codec, proto_codec
 from infergraph.wire.json_codec import JsonMessage
 from infergraph.wire.proto_codec import ProtoMessage
@@ -125,8 +126,15 @@ def test_client_meta_is_not_changed() -> None:
     ],
 )
 def test_mode(value: str, local: bool, mode: MetaMode) -> None:
-    """Injection is on for any text but a word for no; else merging is for graphs that are all in this process."""
-    assert meta_mode(value, all_local=local) is mode
+    """Injection is on for any text but a word for no; else merging is for graphs with a node in this process."""
+    assert meta_mode(value, is_ours=local) is mode
+
+
+def test_mode_that_is_set() -> None:
+    """The setting decides over where the nodes run, and injection over the setting."""
+    assert meta_mode("", is_ours=True, wanted=GraphMeta.PASS) is MetaMode.PASS
+    assert meta_mode("", is_ours=False, wanted=GraphMeta.MERGE) is MetaMode.MERGE
+    assert meta_mode("1", is_ours=True, wanted=GraphMeta.PASS) is MetaMode.INJECT
 
 
 # ── one message ─────────────────────────────────────────────────────────────────────────────────────────────────────

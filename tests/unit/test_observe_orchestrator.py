@@ -135,15 +135,16 @@ def test_the_graph_is_counted_by_service_and_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "rest", "grpc"),
     [
-        (RemoteError("r", grpc_code=14), "500", "UNAVAILABLE"),
+        (RemoteError("r", grpc_code=14), "503", "UNAVAILABLE"),
         (RemoteError("r", grpc_code=99), "500", "99"),
-        (RemoteError("r", status=404), "404", "UNKNOWN"),
+        (RemoteError("r", status=404), "404", "NOT_FOUND"),
+        (RemoteError("r", status=418), "418", "UNKNOWN"),
         (ComponentError("c", answer=(418, b"", {})), "418", "INTERNAL"),
         (RuntimeError("bug"), "500", "INTERNAL"),
     ],
 )
 def test_codes_that_an_error_carries_itself(error: Exception, rest: str, grpc: str) -> None:
-    """A remote node's own code passes through on its protocol, a component's own status over REST."""
+    """A remote node's own code passes through, as its nearest on the other protocol; a component's status over REST."""
     assert (code_of(error, grpc=False), code_of(error, grpc=True)) == (rest, grpc)
 
 

@@ -19,7 +19,8 @@ from infergraph.assembly import components
 from infergraph.assembly.observation import Observation, ObservedGraph
 from infergraph.errors import GraphError, TargetError
 from infergraph.graph import builtin, compose, remote, resolution, servers, spec
-from infergraph.graph.executor import Graph, GraphOptions, MetaMode, meta_mode
+from infergraph.graph.executor import Graph, GraphOptions
+from infergraph.graph.meta import MetaMode, meta_mode
 from infergraph.graph.protocols import Protocol
 from infergraph.graph.resolution import Means, Resolution
 from infergraph.graph.split import Share, Split
@@ -94,7 +95,7 @@ def _build_predictor(
     resolved = resolution.resolve(predictor, deployment, source.nodes)
     annotations = {**deployment.annotations, **predictor.annotations}
     injection = source.environment.get("SELDON_ENABLE_ROUTING_INJECTION", "")
-    mode = meta_mode(injection, all_local=_is_local(resolved))
+    mode = meta_mode(injection, is_ours=_is_ours(resolved), wanted=settings.graph_meta)
     merges = mode is MetaMode.MERGE
     factory = _Units(deployment, predictor, source, settings, ledger, annotations, merges, observation)
     units = {node.name: factory(node, resolved[node.name]) for node in predictor.graph.walk_all()}
@@ -102,6 +103,8 @@ def _build_predictor(
         meta=mode,
         deadline_s=settings.request_timeout_s,
         protocol=Protocol.named(deployment.protocol).value,
+        deployment=deployment.name,
+        namespace=deployment.namespace or "default",
     )
     present = {name: unit for name, unit in units.items() if unit is not None}
     root = _with_components(predictor.graph, source.nodes)
@@ -116,10 +119,15 @@ def _build_predictor(
     )
 
 
-def _is_local(resolved: Mapping[str, Resolution]) -> bool:
-    """Whether the graph's answers are made here, so that their meta is ours to join."""
+def _is_ours(resolved: Mapping[str, Resolution]) -> bool:
+    """Whether a node's code runs here, so that the meta of answers is ours to join.
+
+    Around remote nodes alone the graph is what the reference's orchestrator is: it passes bodies through.
+    """
     means = {found.means for found in resolved.values()}
-    return Means.REMOTE not in means and means != {Means.NOTHING}
+    if Means.REMOTE in means:
+        return bool(means & {Means.COMPONENT, Means.PACKAGED})
+    return means != {Means.NOTHING}
 
 
 def _with_components(node: spec.Node, overrides: Mapping[str, str]) -> spec.Node:
@@ -171,13 +179,19 @@ class _Units:
                     node=node.name,
                 )
             case Means.BUILT_IN if builtin.applies(node):
-                return self._observation.followed(builtin.build(node, random.Random()))
+                return self._beside_endpoint(node, self._observation.followed(builtin.build(node, random.Random())))
             case Means.COMPONENT:
                 return self._component(node, found.target, {})
             case Means.PACKAGED:
                 located = servers.located(node, folder=self._file_folder, cache_dir=self._data_dir / _MODELS_FOLDER)
                 return self._component(node, located.target, located.arguments)
         return self._observed(node, remote.build(self._addressed(node, found), self._remote))
+
+    def _beside_endpoint(self, node: spec.Node, built_in: PredictiveUnit) -> PredictiveUnit:
+        """The built-in, for its own phase; the node's other phases are asked at its endpoint, where it has one."""
+        if node.endpoint is None or not node.endpoint.service_host:
+            return built_in
+        return builtin.Beside(built_in, self._observed(node, remote.build(node, self._remote)), builtin.phase(node))
 
     def _observed(self, node: spec.Node, unit: PredictiveUnit) -> PredictiveUnit:
         return self._observation.node(node, unit, _image(self._predictor, node.name))
@@ -247,7 +261,7 @@ def assemble(
     deployment = spec.default(spec.Deployment(name=name, predictors=(spec.Predictor(name=name, graph=flow.node),)))
     predictor = deployment.predictors[0]
     resolved = resolution.resolve(predictor, deployment, {})
-    mode = meta_mode("", all_local=_is_local(resolved))
+    mode = meta_mode("", is_ours=_is_ours(resolved), wanted=settings.graph_meta)
     ledger = ledger or MemoryLedger()
     observation = _observation(deployment, predictor, settings, ledger)
     merges = mode is MetaMode.MERGE

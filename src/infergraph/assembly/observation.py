@@ -14,7 +14,7 @@ from infergraph.assembly.payload_post import PayloadPost
 from infergraph.errors import MethodMissing
 from infergraph.graph import remote, spec
 from infergraph.graph.executor import Graph
-from infergraph.graph.protocols import Protocol, method_path
+from infergraph.graph.protocols import Protocol, metadata_path, method_path, status_path
 from infergraph.graph.taps import Tap, sink_url
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.observe.ledger import Ledger
@@ -85,9 +85,9 @@ class ObservedGraph(Graph):
         """The account of one node, counted."""
         return await self._metrics.got("status", super().status(node, context))
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
-        """The metadata of the graph or of one node; counted as a GET, since nobody says how it was asked for."""
-        return await self._metrics.got("metadata", super().metadata(node))
+    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
+        """The metadata of the graph or of one node; counted as a GET, however it was asked for."""
+        return await self._metrics.got("metadata", super().describe(context, node))
 
 
 class Observation:
@@ -126,7 +126,8 @@ class Observation:
         """
         spot = Spot(self._deployment.name, self._predictor.name, self._version, node.name, *split_image(image))
         paths = {method: method_path(self._protocol, method, node.name) for method in Method}
-        measured = MeasuredNode(unit, self._ledger, spot, paths, _speaks(unit))
+        gets = status_path(self._protocol, node.name), metadata_path(self._protocol, node.name)
+        measured = MeasuredNode(unit, self._ledger, spot, paths, _speaks(unit), gets)
         return self.followed(measured, is_remote=_is_remote(unit))
 
     def followed(self, unit: PredictiveUnit, *, is_remote: bool = False) -> PredictiveUnit:

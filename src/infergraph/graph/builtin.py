@@ -6,6 +6,7 @@ the others through; they do here what their names say.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -13,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from infergraph.errors import GraphError, MethodMissing, PayloadError
+from infergraph.errors import GraphError, MethodMissing, PayloadError, RoutingError
 from infergraph.graph.meta import join, meta_of
 from infergraph.graph.spec import Node
-from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
+from infergraph.message import Around, Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
+
+_log = logging.getLogger("infergraph.graph")
 
 
 def applies(node: Node) -> bool:
@@ -39,6 +42,25 @@ def build(node: Node, rng: random.Random) -> PredictiveUnit:
     Raises: GraphError if a parameter does not fit; the text names the node and the parameter.
     """
     return _UNITS[node.built_in](node, rng)
+
+
+def phase(node: Node) -> Method:
+    """The method that the node's built-in is for."""
+    return _PHASES[node.built_in]
+
+
+class Beside(Around):
+    """A built-in for its own method, beside a unit elsewhere for all else that the node is asked."""
+
+    def __init__(self, built_in: PredictiveUnit, elsewhere: PredictiveUnit, method: Method) -> None:
+        super().__init__(elsewhere)
+        self._built_in = built_in
+        self._method = method
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """What the one or the other answers."""
+        unit = self._built_in if method is self._method else self.unit
+        return await unit.answer(method, request, context)
 
 
 class _BuiltIn(PredictiveUnit):
@@ -109,12 +131,24 @@ class RandomAbTest(_BuiltIn):
         if "seed" in given:
             self._rng = random.Random(int(_number(node, "seed", given["seed"])))
         children = sum(not child.shadow for child in node.children)
+        self._unreadable = ""
+        self._shares: Sequence[float] = ()
+        if "weights" not in given and not _is_number(given.get("ratioA", "0")):
+            # The reference takes such a graph and refuses its requests.
+            self._unreadable = f"ratioA of node {node.name!r} is {given['ratioA']!r}, not a number"
+            _log.warning("%s: its requests are refused", self._unreadable)
+            return
         self._shares = _shares(node, given, children)
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """The child drawn."""
+        """The child drawn.
+
+        Raises: RoutingError if `ratioA` is no number.
+        """
         if method is not Method.ROUTE:
             return await super().answer(method, request, context)
+        if self._unreadable:
+            raise RoutingError(self._unreadable, node=self.name)
         draw = self._rng.random()
         return _chosen(next((child for child, share in enumerate(self._shares) if draw < share), len(self._shares)))
 
@@ -163,6 +197,14 @@ _TYPES = {
 }
 
 
+_PHASES = {
+    "SIMPLE_MODEL": Method.PREDICT,
+    "SIMPLE_ROUTER": Method.ROUTE,
+    "RANDOM_ABTEST": Method.ROUTE,
+    "AVERAGE_COMBINER": Method.AGGREGATE,
+}
+
+
 def _chosen(child: int) -> Message:
     return Message.of([[child]], Encoding.NDARRAY)
 
@@ -178,8 +220,16 @@ def _shares(node: Node, given: Mapping[str, str], children: int) -> Sequence[flo
         last = max(child for child, weight in enumerate(weights) if weight)
         return [*ends[:last], 1.0]
     if "ratioA" in given:
-        return [_number(node, "ratioA", given["ratioA"])]
+        return [float(given["ratioA"])]
     return [(child + 1) / children for child in range(children - 1)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(node: Node, name: str, text: str) -> float:

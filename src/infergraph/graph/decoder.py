@@ -21,6 +21,7 @@ API_VERSIONS = tuple(f"machinelearning.seldon.io/{version}" for version in ("v1"
 KIND = "SeldonDeployment"
 
 _DEPTH_LIMIT = 200
+_PATH_SHOWN = 40
 _VALUES_LIMIT = 20_000  # what a file of aliases on aliases may unfold to
 _CONSTANT_MEMBERS = frozenset({"data", "strdata", "jsondata", "bindata", "customdata"})
 _INT32 = range(-(2**31), 2**31)
@@ -121,7 +122,10 @@ _PASSED_OVER: dict[type, frozenset[str]] = {Root: frozenset({"status"})}
 
 
 def spelt(path: Sequence[str | int]) -> str:
-    """A path as it is written in messages: `spec.predictors[0].graph`."""
+    """A path as it is written in messages: `spec.predictors[0].graph`; the middle of a very long one is left out."""
+    if len(path) > _PATH_SHOWN:
+        head, tail = path[: _PATH_SHOWN // 2], path[-_PATH_SHOWN // 2 :]
+        return f"{spelt(head)}…{spelt(tail)}"
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
     return "".join(parts).removeprefix(".")
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from infergraph.errors import BadMetadata, Fault, GraphError, RemoteError
 from infergraph.graph.places import Place
+from infergraph.message import Context
 
 _KEYS = ("name", "platform", "versions", "inputs", "outputs", "custom")
 
 
-async def describe(root: Place, name: str) -> dict[str, Any]:
-    """The metadata of a whole graph.
+async def describe(root: Place, name: str, context: Context) -> dict[str, Any]:
+    """The metadata of a whole graph, asked for by the request of `context`.
 
     Returns: `name`, `models` by node name, `graphinputs`, `graphoutputs` (None where a node gives none).
     Raises: the fault of the first node that has no metadata, its body left out; BadMetadata for a wrong type.
@@ -23,7 +24,7 @@ async def describe(root: Place, name: str) -> dict[str, Any]:
     models: dict[str, dict[str, Any]] = {}
     for place in root.walk():
         if place.unit is not None and not place.node.built_in:
-            models[place.name] = await _model(place)
+            models[place.name] = await _model(place, context)
     inputs, outputs = _edges(root, models)
     return {
         "name": name,
@@ -44,10 +45,10 @@ def find(root: Place, name: str) -> Place:
     raise GraphError(f"Failed to find model {name}")
 
 
-async def _model(place: Place) -> dict[str, Any]:
+async def _model(place: Place, context: Context) -> dict[str, Any]:
     assert place.unit is not None
     try:
-        metadata = await place.unit.metadata()
+        metadata = await place.unit.describe(context)
     except RemoteError as error:
         raise RemoteError(error.text, node=place.name, status=error.status, grpc_code=error.grpc_code) from error
     except Fault as fault:

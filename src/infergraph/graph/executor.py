@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -22,38 +21,13 @@ from infergraph.graph import description, routes
 from infergraph.graph.branches import side_by_side
 from infergraph.graph.guards import failed
 from infergraph.graph.local import LocalCalls
-from infergraph.graph.meta import Flight, carry, finish, inject, join, meta_of
+from infergraph.graph.meta import Flight, MetaMode, carry, finish, inject, join, meta_of
 from infergraph.graph.places import Parts, Place, plan
 from infergraph.graph.shadows import Comparison, Shadows
 from infergraph.graph.spec import Node
 from infergraph.graph.taps import Tap
 from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
-from infergraph.settings import FALSE
 from infergraph.wire import json_codec
-
-
-class MetaMode(Enum):
-    """What the graph does with the `meta` of messages.
-
-    PASS leaves them alone; INJECT writes `meta.routing` after every node where there is a meta, as the reference
-    does when told to; MERGE joins routing, path, tags, metrics and puid into the final answer.
-    """
-
-    PASS = "pass"
-    INJECT = "inject"
-    MERGE = "merge"
-
-
-def meta_mode(injection: str, *, all_local: bool) -> MetaMode:
-    """The mode for a graph.
-
-    Args:
-        injection: the value of SELDON_ENABLE_ROUTING_INJECTION; any text but a word for no turns it on.
-        all_local: whether every node runs in this process.
-    """
-    if injection.strip().lower() not in FALSE:
-        return MetaMode.INJECT
-    return MetaMode.MERGE if all_local else MetaMode.PASS
 
 
 class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +39,7 @@ class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
         ready_timeout_s: longest time for the readiness of all nodes.
         shadow_limit: shadow calls in flight at most; further ones are left out.
         protocol: seldon, tensorflow or v2: what the graph's front speaks.
+        deployment, namespace: whose graph it is, for its front.
     """
 
     meta: MetaMode = MetaMode.MERGE
@@ -72,6 +47,8 @@ class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
     ready_timeout_s: float = 5.0
     shadow_limit: int = 64
     protocol: str = "seldon"
+    deployment: str = ""
+    namespace: str = "default"
 
 
 class Graph(LocalCalls, PredictiveUnit):
@@ -133,6 +110,11 @@ class Graph(LocalCalls, PredictiveUnit):
         return self.options.protocol
 
     @property
+    def origin(self) -> tuple[str, str]:
+        """The deployment's name and its namespace."""
+        return self.options.deployment, self.options.namespace
+
+    @property
     def task_rows(self) -> str | None:
         """What the first of its units says that says anything: those on the way in come before those behind them."""
         units = (place.unit for place in self._root.walk() if place.unit is not None)
@@ -192,10 +174,17 @@ class Graph(LocalCalls, PredictiveUnit):
 
         Raises: GraphError for an unknown node; the fault of a node that has no metadata.
         """
+        return await self.describe(Context(), node)
+
+    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
+        """The same, asked for by a request: its headers reach the nodes.
+
+        Raises: GraphError for an unknown node; the fault of a node that has no metadata.
+        """
         if node is None:
-            return await description.describe(self._root, self.name)
+            return await description.describe(self._root, self.name, context)
         place = description.find(self._root, node)
-        return {"name": node} if place.unit is None else await place.unit.metadata()
+        return {"name": node} if place.unit is None else await place.unit.describe(context)
 
     async def _within_deadline(
         self, work: Callable[[Any, Context], Awaitable[Message]], request: Request, context: Context

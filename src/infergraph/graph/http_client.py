@@ -112,7 +112,7 @@ class HttpClient:
             target = client._target(reply.location, call.path)
             if target is None:
                 raise RemoteError(
-                    f'{call.method} "http://{client.address}{call.path}": cannot go to {reply.location!r}'
+                    f'{_verb(call)} "http://{client.address}{call.path}": cannot go to {reply.location!r}'
                 )
             host, port, path = target
             if (host, port) != (client.host, client.port):
@@ -123,7 +123,7 @@ class HttpClient:
             if not reply.location:
                 return reply
         raise RemoteError(
-            f'{call.method} "http://{self.address}{call.path}": stopped after {_REDIRECTS_LIMIT} redirects'
+            f'{_verb(call)} "http://{self.address}{call.path}": stopped after {_REDIRECTS_LIMIT} redirects'
         )
 
     def _client(self, host: str, port: int) -> HttpClient:
@@ -209,8 +209,8 @@ class HttpClient:
         except OSError as error:  # a TimeoutError is one
             if isinstance(error, TimeoutError) and not time.expired():
                 raise
-            reason = "i/o timeout" if isinstance(error, TimeoutError) else _said(error)
-            text = f'{_verb(call)} "http://{self.address}{call.path}": dial tcp {self.address}: connect: {reason}'
+            reason = "no answer in time" if isinstance(error, TimeoutError) else _said(error)
+            text = f'{_verb(call)} "http://{self.address}{call.path}": cannot connect to {self.address}: {reason}'
             raise RemoteError(text) from error
         return connection
 

@@ -8,13 +8,42 @@ A component copies the meta it was given into its answer, other units need not; 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from infergraph.errors import PayloadError
 from infergraph.message import Content, Message, Meta
+from infergraph.settings import FALSE, GraphMeta
 from infergraph.wire import json_codec, proto_codec
 
 _UNITED = ("tags", "requestPath")
+
+
+class MetaMode(Enum):
+    """What the graph does with the `meta` of messages.
+
+    PASS leaves them alone; INJECT writes `meta.routing` after every node where there is a meta, as the reference
+    does when told to; MERGE joins routing, path, tags, metrics and puid into the final answer.
+    """
+
+    PASS = "pass"
+    INJECT = "inject"
+    MERGE = "merge"
+
+
+def meta_mode(injection: str, *, is_ours: bool, wanted: GraphMeta = GraphMeta.AUTO) -> MetaMode:
+    """The mode for a graph.
+
+    Args:
+        injection: the value of SELDON_ENABLE_ROUTING_INJECTION; any text but a word for no turns it on.
+        is_ours: whether a node of it runs in this process; what is made of remote nodes alone passes through.
+        wanted: the setting `graph_meta`, which decides where there is no injection.
+    """
+    if injection.strip().lower() not in FALSE:
+        return MetaMode.INJECT
+    if wanted is not GraphMeta.AUTO:
+        return MetaMode(wanted.value)
+    return MetaMode.MERGE if is_ours else MetaMode.PASS
 
 
 class Flight:

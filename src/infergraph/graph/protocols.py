@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import Any
+from urllib.parse import quote
 
 from infergraph.errors import PayloadError, RemoteError
 from infergraph.message import Message, Method
@@ -43,6 +44,7 @@ def method_path(protocol: Protocol, method: Method, model: str) -> str:
     """The path that asks a node for `method`; `model` is the name that stands in it."""
     if protocol is Protocol.SELDON:
         return _SELDON_PATHS[method]
+    model = _segment(model)
     if protocol is Protocol.TENSORFLOW:
         return f"/v1/models/{model}:{_TENSORFLOW_VERBS.get(method, 'predict')}"
     return f"/v2/models/{model}/{_V2_VERBS.get(method, 'infer')}"
@@ -52,6 +54,7 @@ def status_path(protocol: Protocol, model: str) -> str:
     """The path that asks a node for its health."""
     if protocol is Protocol.SELDON:
         return "/health/status"
+    model = _segment(model)
     return f"/v1/models/{model}" if protocol is Protocol.TENSORFLOW else f"/v2/models/{model}/ready"
 
 
@@ -59,6 +62,7 @@ def metadata_path(protocol: Protocol, model: str) -> str:
     """The path that asks a node for its metadata."""
     if protocol is Protocol.SELDON:
         return "/metadata"
+    model = _segment(model)
     return f"/v1/models/{model}/metadata" if protocol is Protocol.TENSORFLOW else f"/v2/models/{model}"
 
 
@@ -90,6 +94,11 @@ def chained(protocol: Protocol, method: Method, message: Message, node: str) -> 
             renamed = {wanted if key == given else key: value for key, value in document.items()}
             return json_codec.JsonMessage.of_document(renamed)
     raise RemoteError(f"Failed to convert {name} response so it could be chained to new input", node=node)
+
+
+def _segment(model: str) -> str:
+    """The name as one segment of a path: it may come from a client's address, and must not end the request line."""
+    return quote(model, safe="$&+,:;=@")
 
 
 def _document(message: Message, node: str) -> Any:

@@ -107,6 +107,10 @@ class EitherUnit(PredictiveUnit):
         """The node's metadata."""
         return await self.rest.metadata(node)
 
+    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
+        """The node's metadata, asked for with the headers of a request."""
+        return await self.rest.describe(context, node)
+
 
 def _rest(name: str, endpoint: Endpoint, options: RemoteOptions) -> RestUnit:
     port = endpoint.http_port or endpoint.service_port

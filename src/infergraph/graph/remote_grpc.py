@@ -134,7 +134,14 @@ class GrpcUnit(PredictiveUnit):
 
         Raises: RemoteError if it has none.
         """
-        raw = await self._ask(_METADATA_PATH, b"", (), self.options.timeout_s)
+        return await self.describe(Context())
+
+    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
+        """The node's metadata, asked for with the headers of a request.
+
+        Raises: RemoteError if it has none.
+        """
+        raw = await self._ask(_METADATA_PATH, b"", _metadata(context), self._timeout_s(context))
         try:
             return proto_codec.decode_metadata(raw)
         except PayloadError as fault:
@@ -199,6 +206,8 @@ def _metadata(context: Context) -> tuple[tuple[str, str | bytes], ...]:
     known = False
     for name, value in context.headers:
         if name in _OWN_METADATA or name.startswith(b"grpc-") or not _KEY.fullmatch(name):
+            continue
+        if name == _PUID and not value:
             continue
         if name.endswith(b"-bin"):
             metadata.append((name.decode(), value))

@@ -43,6 +43,7 @@ _OWN_HEADERS = frozenset(
     }
 )
 _PUID = b"seldon-puid"
+_DEADLINE_EXCEEDED = 4  # of gRPC
 
 
 class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +102,7 @@ class RestUnit(PredictiveUnit):
         Raises:
             RemoteError: it is unreachable, or answered a status that is no success: status and body pass through,
                 save for a route, where the status alone does.
-            DeadlinePassed: no answer within the timeout or by the deadline.
+            DeadlinePassed: no answer by the request's deadline. A passed timeout of its own is a RemoteError.
         """
         protocol = self.options.protocol
         if isinstance(request, Feedback):
@@ -152,8 +153,15 @@ class RestUnit(PredictiveUnit):
 
         Raises: RemoteError if it has none, or what it has is no JSON object.
         """
+        return await self.describe(Context(Transport.REST))
+
+    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
+        """The node's metadata, asked for with the headers of a request.
+
+        Raises: RemoteError if it has none, or what it has is no JSON object.
+        """
         path = protocols.metadata_path(self.options.protocol, self.name)
-        message = await self._get(path, Context(Transport.REST))
+        message = await self._get(path, context)
         try:
             document = JsonMessage(message.raw or b"").document
         except PayloadError as fault:
@@ -169,15 +177,19 @@ class RestUnit(PredictiveUnit):
         return JsonMessage(reply.body, reply.content_type)
 
     async def _exchange(self, call: Call, context: Context) -> Reply:
-        timeout_s = self.options.timeout_s or None
+        own_s = self.options.timeout_s or None
+        timeout_s = own_s
         if context.deadline is not None:
             left_s = context.deadline - asyncio.get_running_loop().time()
-            timeout_s = left_s if timeout_s is None else min(timeout_s, left_s)
+            timeout_s = left_s if own_s is None else min(own_s, left_s)
         try:
             return await self._client.exchange(call, timeout_s)
         except TimeoutError:
             url = f"http://{self._client.address}{call.path}"
             text = f'{call.method.capitalize()} "{url}": no answer within {timeout_s or 0:.3f} s: deadline exceeded'
+            if timeout_s == own_s:  # the protocol has 500 for it
+                reason, code = DeadlinePassed.reason, _DEADLINE_EXCEEDED
+                raise RemoteError(text, reason=reason, node=self.name, status=500, grpc_code=code) from None
             raise DeadlinePassed(text, node=self.name) from None
         except RemoteError as fault:
             fault.node = self.name
@@ -228,6 +240,8 @@ def _header_lines(context: Context) -> bytes:
         if name in _OWN_HEADERS:
             continue
         if name == _PUID:
+            if not value:
+                continue
             known = True
         parts += (name, b": ", value, b"\r\n")
     if context.puid and not known:

@@ -11,7 +11,7 @@ from enum import Enum
 import msgspec
 
 from infergraph.errors import GraphError
-from infergraph.graph import builtin
+from infergraph.graph import builtin, servers
 from infergraph.graph.nodes import TYPES, Deployment, Endpoint, Node, Predictor
 
 _CALLING = TYPES - {"UNKNOWN_TYPE", "CHAIN"}
@@ -58,7 +58,7 @@ def resolve(predictor: Predictor, deployment: Deployment, overrides: Mapping[str
         overrides: targets or addresses by node name, from `--node`.
     """
     nodes = list(predictor.graph.walk_all())
-    return {node.name: _resolve(node, deployment.transport, overrides) for node in reversed(nodes)}
+    return {node.name: _resolve(node, deployment, overrides) for node in reversed(nodes)}
 
 
 def check_overrides(deployments: Iterable[Deployment], overrides: Mapping[str, str]) -> None:
@@ -84,17 +84,27 @@ def address(endpoint: Endpoint, transport: str = "") -> str:
     return rest if kind == "rest" or not endpoint.grpc_port else f"{rest} or {grpc}"
 
 
-def _resolve(node: Node, transport: str, overrides: Mapping[str, str]) -> Resolution:
+def _is_elsewhere(node: Node) -> bool:
+    """Whether the packaged server of a node runs at its endpoint: it is none of ours, or there is no model to load.
+
+    Asked of a predictor alone, which is taken as it is written; a whole deployment has its endpoints filled in.
+    """
+    if node.endpoint is None or not node.endpoint.service_host:
+        return False
+    return not node.model_uri or node.packaged not in servers.PACKAGED
+
+
+def _resolve(node: Node, deployment: Deployment, overrides: Mapping[str, str]) -> Resolution:
     if node.name in overrides:
         target = overrides[node.name]
         return Resolution(Means.REMOTE if "://" in target else Means.COMPONENT, target)
     if node.component:
         return Resolution(Means.COMPONENT, node.component)
-    if node.packaged:
+    if node.packaged and not (deployment.bare and _is_elsewhere(node)):
         return Resolution(Means.PACKAGED, f"{node.packaged} {node.model_uri}".strip())
     if builtin.applies(node):
         return Resolution(Means.BUILT_IN, node.built_in)
     if not node.methods and node.type not in _CALLING:
         return Resolution(Means.NOTHING)
-    found = address(node.endpoint, transport) if node.endpoint is not None else ""
+    found = address(node.endpoint, deployment.transport) if node.endpoint is not None else ""
     return Resolution(Means.REMOTE, found) if found else Resolution(Means.UNRESOLVED)

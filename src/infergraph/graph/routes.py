@@ -13,7 +13,7 @@ import numpy as np
 
 from infergraph.errors import PayloadError, RoutingError
 from infergraph.message import Encoding, Feedback, Message
-from infergraph.wire import json_codec
+from infergraph.wire import json_codec, proto_codec
 
 ALL = -1
 NONE = -2
@@ -30,6 +30,8 @@ def route_value(answer: Message, node: str) -> int:
     """
     if isinstance(answer, json_codec.JsonMessage):
         return _of_document(_document(answer, node), node)
+    if isinstance(answer, proto_codec.ProtoMessage) and _is_without_array(answer):
+        return ALL
     try:
         content = answer.content
     except PayloadError as fault:
@@ -112,8 +114,18 @@ def _first(payload: Any, node: str) -> Any:
     raise RoutingError(f"router {node} answered an empty array", node=node)
 
 
+def _is_without_array(answer: proto_codec.ProtoMessage) -> bool:
+    """Whether `data` is there and holds nothing."""
+    try:
+        proto = answer.proto
+    except PayloadError:
+        return False
+    return proto.WhichOneof("data_oneof") == "data" and proto.data.WhichOneof("data_oneof") is None
+
+
 def _whole(number: Any, node: str) -> int:
-    if isinstance(number, bool | np.bool_) or not isinstance(number, int | float | np.integer | np.floating):
+    number = number.item() if isinstance(number, np.generic) else number
+    if isinstance(number, bool) or not isinstance(number, int | float):
         raise RoutingError(f"the route of node {node} is {number!r:.100}, not a number", node=node)
     if not math.isfinite(number) or number != int(number):
         raise RoutingError(f"the route of node {node} is {number!r:.100}, not a whole number", node=node)

@@ -79,6 +79,11 @@ class Split(LocalCalls, PredictiveUnit):
         """What the front speaks: that of the predictors, which is one for all of a deployment."""
         return str(getattr(self._live[0], "protocol", "seldon"))
 
+    @property
+    def origin(self) -> tuple[str, str]:
+        """The deployment's name and its namespace."""
+        return getattr(self._live[0], "origin", (self.name, "default"))
+
     async def start(self) -> None:
         """Start all predictors.
 
@@ -140,9 +145,16 @@ class Split(LocalCalls, PredictiveUnit):
 
         Raises: GraphError for an unknown node; the fault of a node that has no metadata.
         """
+        return await self.describe(Context(), node)
+
+    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
+        """The same, asked for by a request: its headers reach the nodes.
+
+        Raises: GraphError for an unknown node; the fault of a node that has no metadata.
+        """
         if node is None:
-            return await self._live[self._traffic.index(max(self._traffic))].metadata()
-        found: Mapping[str, Any] = await self._first(node, lambda unit: unit.metadata(node))
+            return await self._live[self._traffic.index(max(self._traffic))].describe(context)
+        found: Mapping[str, Any] = await self._first(node, lambda unit: unit.describe(context, node))
         return found
 
     async def _first(self, node: str, ask: Callable[[PredictiveUnit], Any]) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from infergraph.errors import ComponentError, DeadlinePassed, Fault, RemoteError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.observe.ledger import Bounds, Histogram, Ledger
 from infergraph.observe.measured import Measured
+from infergraph.wire.status_codes import grpc_of_http, http_of_grpc
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ _SERVER_CALLS = {
     Method.PREDICT: "/seldon.protos.Seldon/Predict",
     Method.SEND_FEEDBACK: "/seldon.protos.Seldon/SendFeedback",
 }
+_NODE_METADATA = "/seldon.protos.Model/Metadata"
 _NODE_CALLS = {
     Method.PREDICT: "/seldon.protos.Model/Predict",
     Method.TRANSFORM_INPUT: "/seldon.protos.Transformer/TransformInput",
@@ -101,13 +103,24 @@ def code_of(error: Exception, *, grpc: bool) -> str:
 def _own_code(fault: RemoteError | ComponentError, grpc: bool) -> str:
     if isinstance(fault, RemoteError):
         if not grpc:
-            return str(fault.status or "")
-        if fault.grpc_code is not None:
-            return GRPC_CODES[fault.grpc_code] if 0 <= fault.grpc_code < len(GRPC_CODES) else str(fault.grpc_code)
-        return "UNKNOWN" if fault.status is not None else ""
+            mapped = None if fault.grpc_code is None else http_of_grpc(fault.grpc_code)
+            return str(fault.status or mapped or "")
+        code = fault.grpc_code
+        if code is None and fault.status is not None:
+            code = grpc_of_http(fault.status)
+        if code is None:
+            return ""
+        return GRPC_CODES[code] if 0 <= code < len(GRPC_CODES) else str(code)
     if grpc:
         return ""
     return str(fault.answer[0] if fault.answer is not None else fault.status or "")
+
+
+def _was_answered(error: Exception) -> bool:
+    """Whether a node's fault is an answer of its own; calls that nobody answered are not counted as such."""
+    if isinstance(error, RemoteError) and error.status is None and error.grpc_code is None:
+        return False
+    return not isinstance(error, Fault) or error.reason != DeadlinePassed.reason
 
 
 class ServerMetrics:
@@ -178,6 +191,7 @@ class MeasuredNode(Measured):
     Args:
         paths: by method, the path that asks such a node over REST: the label `service`.
         speaks: how the node is called; None for as the request came in. Nodes in this process are counted likewise.
+        gets: the paths that ask it over REST for its health and for its metadata.
     """
 
     def __init__(
@@ -187,8 +201,10 @@ class MeasuredNode(Measured):
         spot: Spot,
         paths: Mapping[Method, str],
         speaks: Transport | None = None,
+        gets: tuple[str, str] = ("/health/status", "/metadata"),
     ) -> None:
         super().__init__(unit, ledger)
+        self._gets = gets
         self._spot = spot
         self._paths = paths
         self._speaks = speaks
@@ -213,6 +229,27 @@ class MeasuredNode(Measured):
         pair[1].observe(seconds)
         return answer
 
+    async def health(self, context: Context) -> Message:
+        """The unit's account of its health, counted."""
+        return await self._got((self._gets[0], "get"), False, self.unit.health(context))
+
+    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
+        """The unit's metadata, counted where a request asks for it."""
+        grpc = self._speaks is Transport.GRPC
+        service = (_NODE_METADATA, "unary") if grpc else (self._gets[1], "get")
+        return await self._got(service, grpc, self.unit.describe(context, node))
+
+    async def _got(self, service: tuple[str, str], grpc: bool, asked: Awaitable[T]) -> T:
+        begin = perf_counter()
+        try:
+            told = await asked
+        except Exception as error:
+            if _was_answered(error):
+                self._histogram(*service, code_of(error, grpc=grpc)).observe(perf_counter() - begin)
+            raise
+        self._histogram(*service, "OK" if grpc else "200").observe(perf_counter() - begin)
+        return told
+
     def _pair(self, method: Method, grpc: bool) -> tuple[Histogram, Histogram]:
         code = "OK" if grpc else "200"
         pair = self._bind(method), self._histogram(*self._service(method, grpc), code)
@@ -224,8 +261,7 @@ class MeasuredNode(Measured):
         if not isinstance(error, Exception):
             return
         self._count_fault(method)
-        nobody_answered = isinstance(error, RemoteError) and error.status is None and error.grpc_code is None
-        if not nobody_answered and not isinstance(error, DeadlinePassed):
+        if _was_answered(error):
             self._histogram(*self._service(method, grpc), code_of(error, grpc=grpc)).observe(seconds)
 
     def _service(self, method: Method, grpc: bool) -> tuple[str, str]:

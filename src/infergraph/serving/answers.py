@@ -8,6 +8,7 @@ import orjson
 
 from infergraph import errors
 from infergraph.errors import ComponentError, Fault, Overloaded, RemoteError
+from infergraph.wire.status_codes import http_of_grpc
 
 INTERNAL = "MICROSERVICE_INTERNAL_ERROR"
 BAD_DATA = "MICROSERVICE_BAD_DATA"
@@ -48,9 +49,11 @@ JSON_TYPE = (b"content-type", b"application/json")
 
 
 def status_of(fault: Fault) -> int:
-    """The HTTP status of a fault."""
+    """The HTTP status of a fault; a remote unit's own passes through, one of gRPC as its nearest."""
     if isinstance(fault, ComponentError | RemoteError) and fault.status is not None:
         return fault.status
+    if isinstance(fault, RemoteError) and fault.grpc_code is not None:
+        return http_of_grpc(fault.grpc_code)
     return next(STATUS[kind] for kind in type(fault).__mro__ if kind in STATUS)
 
 

@@ -93,9 +93,19 @@ class MicroserviceFront:
 
 
 class ExternalFront:
-    """A graph's front: every request has an id, errors have the orchestrator's body and their reason in a header."""
+    """A graph's front: every request has an id, errors have the orchestrator's body and their reason in a header.
 
-    def __init__(self, cors: Cors) -> None:
+    Args:
+        origin: the deployment's name and its namespace, for callers that speak CloudEvents.
+    """
+
+    def __init__(self, cors: Cors, origin: tuple[str, str] = ("", "default")) -> None:
+        name, namespace = (part.encode("ascii", "replace") for part in origin)
+        self._event = [
+            (b"ce-specversion", b"0.3"),
+            (b"ce-type", b"seldon.%s.%s.response" % (name, namespace)),
+            (b"ce-source", b"seldon.%s" % name),
+        ]
         self._origins = (b"access-control-allow-origin", cors.origins.encode("latin-1"))
         self._headers = (b"access-control-allow-headers", (cors.headers or _DEFAULT_HEADERS).encode("latin-1"))
 
@@ -115,13 +125,16 @@ class ExternalFront:
         if endpoint.methods is not None:
             methods = ",".join(sorted(endpoint.methods | {"OPTIONS"})).encode()
             headers.append((b"access-control-allow-methods", methods))
+        if b"ce-specversion" in exchange.headers:
+            path = quote(exchange.scope["path"], safe="/:@!$&'()*+,;=").encode()
+            headers += [*self._event, (b"ce-id", exchange.puid), (b"ce-path", path)]
 
     def of_fault(self, fault: Fault) -> Answer:
         """The orchestrator's body; a node's own answer passes through. Reason and node go in headers."""
         if isinstance(fault, RemoteError):
             if fault.status is not None and fault.body is not None:
                 return answers.of_fault(fault)
-            answer = _failure(fault.status or 500, 500, fault.text)
+            answer = _failure(answers.status_of(fault), 500, fault.text)
         else:
             told = answers.of_fault(fault)
             answer = _failure(told.status, told.status, fault.text)

@@ -31,6 +31,7 @@ from infergraph.serving.http import Accounting
 from infergraph.serving.ids import new_id
 from infergraph.wire import prediction, proto_codec
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
+from infergraph.wire.status_codes import grpc_of_http
 
 _log = logging.getLogger(__name__)
 
@@ -163,12 +164,13 @@ class Grpc:
 
     async def _metadata(self, payload: bytes, context: Context) -> bytes:
         node = proto_codec.decode_metadata_request(payload) if payload else ""
-        return proto_codec.encode_metadata(dict(await self._unit.metadata(node if self._is_graph and node else None)))
+        told = await self._unit.describe(context, node if self._is_graph else None)
+        return proto_codec.encode_metadata(dict(told))
 
     async def _graph_metadata(self, payload: bytes, context: Context) -> bytes:
         if not self._is_graph:
             raise MethodMissing("GraphMetadata not available on the Model level.")
-        return proto_codec.encode_graph_metadata(dict(await self._unit.metadata()))
+        return proto_codec.encode_graph_metadata(dict(await self._unit.describe(context)))
 
     async def answer(self, path: str, payload: bytes, metadata: Metadata, remaining_s: float | None) -> Answered:
         """Answer one call. The one place of this edge that catches.
@@ -287,7 +289,7 @@ def code_of(fault: Fault) -> int:
         if fault.grpc_code is not None:
             return fault.grpc_code
         if fault.status is not None:
-            return UNKNOWN
+            return grpc_of_http(fault.status)
     return next(CODES[kind] for kind in type(fault).__mro__ if kind in CODES)
 
 

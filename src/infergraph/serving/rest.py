@@ -133,7 +133,9 @@ class Rest:
         status_from_payload = method is Method.PREDICT
 
         async def handle(exchange: Exchange) -> Answer:
-            request = read(exchange, await exchange.body())
+            body = await exchange.body()
+            # A component reads `?json=`, as the wrapper does; a graph's bodies are opaque and its query is nobody's.
+            request = read(exchange, body, b"" if self._options.opaque else exchange.scope["query_string"])
             message = await self._unit.answer(method, request, _context(exchange))
             try:
                 wants_array = b"accept" in exchange.headers and npy_codec.is_npy(_header(exchange, b"accept"))
@@ -163,7 +165,7 @@ class Rest:
         return self._answer(await self._unit.health(_context(exchange)))
 
     async def _metadata(self, exchange: Exchange) -> Answer:
-        return Answer(200, orjson.dumps(dict(await self._unit.metadata())), [JSON_TYPE])
+        return Answer(200, orjson.dumps(dict(await self._unit.describe(_context(exchange)))), [JSON_TYPE])
 
     async def _ready(self, exchange: Exchange) -> Answer:
         if await self._is_ready():
@@ -171,7 +173,7 @@ class Rest:
         return Answer(503, b"", [(b"retry-after", b"1")])
 
     async def _model_metadata(self, exchange: Exchange) -> Answer:
-        metadata = await self._unit.metadata(exchange.parameters["model"])
+        metadata = await self._unit.describe(_context(exchange), exchange.parameters["model"])
         return Answer(200, orjson.dumps(dict(metadata)), [JSON_TYPE])
 
     async def _model_status(self, exchange: Exchange) -> Answer:
@@ -206,7 +208,7 @@ def _encoding(exchange: Exchange) -> str:
     return "" if encoding == "identity" else encoding.removeprefix("x-")
 
 
-def _read_message(exchange: Exchange, body: bytes) -> Message:
+def _read_message(exchange: Exchange, body: bytes, query: bytes) -> Message:
     kind = _header(exchange, b"content-type")
     if kind != JSON and npy_codec.is_npy(kind):
         return NpyMessage(body)
@@ -214,32 +216,32 @@ def _read_message(exchange: Exchange, body: bytes) -> Message:
         body,
         kind,
         content_encoding=_encoding(exchange) if b"content-encoding" in exchange.headers else "",
-        query=exchange.scope["query_string"],
+        query=query,
         limit_bytes=exchange.options.message_limit_bytes,
     )
 
 
-def _read_feedback(exchange: Exchange, body: bytes) -> JsonFeedback:
+def _read_feedback(exchange: Exchange, body: bytes, query: bytes) -> JsonFeedback:
     return JsonFeedback(
         body,
         _header(exchange, b"content-type"),
         content_encoding=_encoding(exchange),
-        query=exchange.scope["query_string"],
+        query=query,
         limit_bytes=exchange.options.message_limit_bytes,
     )
 
 
-def _read_messages(exchange: Exchange, body: bytes) -> JsonMessages:
+def _read_messages(exchange: Exchange, body: bytes, query: bytes) -> JsonMessages:
     return json_codec.decode_messages(
         body,
         _header(exchange, b"content-type"),
         content_encoding=_encoding(exchange),
-        query=exchange.scope["query_string"],
+        query=query,
         limit_bytes=exchange.options.message_limit_bytes,
     )
 
 
-_READERS: dict[Method, Callable[[Exchange, bytes], Any]] = {
+_READERS: dict[Method, Callable[[Exchange, bytes, bytes], Any]] = {
     Method.AGGREGATE: _read_messages,
     Method.SEND_FEEDBACK: _read_feedback,
 }
