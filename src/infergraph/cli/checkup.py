@@ -5,11 +5,12 @@ steps ─▶ findings: good, doubtful, bad (with the reason and the curl line), 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from infergraph.cli.wire_probe import Probe, Reply
+from infergraph.cli.wire_probe import Address, Probe, Reply
+from infergraph.errors import RemoteError
 
 
 class Verdict(Enum):
@@ -21,7 +22,7 @@ class Verdict(Enum):
 
 
 class Finding(NamedTuple):
-    """What a step found; `curl` repeats the request that showed it."""
+    """What a step found; `curl` repeats the requests that showed it, a line each."""
 
     step: str
     verdict: Verdict
@@ -30,12 +31,16 @@ class Finding(NamedTuple):
 
 
 class Bad(Exception):
-    """The step failed."""
+    """The step failed.
 
-    def __init__(self, text: str, probe: Probe | None = None, verdict: Verdict = Verdict.BAD) -> None:
+    Args:
+        probes: the requests that show it, in their order.
+    """
+
+    def __init__(self, text: str, *probes: Probe, verdict: Verdict = Verdict.BAD) -> None:
         super().__init__(text)
         self.text = text
-        self.probe = probe
+        self.curl = "\n".join(dict.fromkeys(probe.curl for probe in probes))
         self.verdict = verdict
 
 
@@ -49,13 +54,15 @@ def run_steps(steps: list[Step]) -> Iterator[Finding]:
         try:
             yield Finding(name, Verdict.GOOD, do())
         except Bad as bad:
-            yield Finding(name, bad.verdict, bad.text, bad.probe.curl if bad.probe else "")
+            yield Finding(name, bad.verdict, bad.text, bad.curl)
             if is_needed and bad.verdict is Verdict.BAD:
                 return
 
 
 def told(reply: Reply) -> str:
-    """What an error's body says, where it says something."""
+    """What an error says: where it redirects to, or what its body says, if anything."""
+    if 300 <= reply.status < 400:
+        return f" (it redirects to {reply.headers.get('location', 'nowhere')}: give the address that answers itself)"
     try:
         document = reply.json()
     except ValueError as error:
@@ -63,3 +70,16 @@ def told(reply: Reply) -> str:
     status = document.get("status") if isinstance(document, dict) else None
     info = status.get("info") if isinstance(status, dict) else None
     return f" ({info or reply.body[:120].decode('utf-8', 'replace')})"
+
+
+def learn(address: Address) -> Mapping[str, Any] | None:
+    """What a component or a graph says of itself; None where nothing is said that can be read."""
+    for path in ("/metadata", "/api/v1.0/metadata"):
+        try:
+            reply = address.ask(address.get(path))
+            document = reply.json() if reply.status == 200 else None
+        except (RemoteError, ValueError):
+            continue
+        if isinstance(document, dict):
+            return document
+    return None

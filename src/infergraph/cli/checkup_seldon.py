@@ -3,37 +3,52 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 from urllib.parse import quote
 
-from infergraph.cli.checkup import Bad, Step, Verdict, told
+from infergraph.cli import samples
+from infergraph.cli.checkup import Bad, Step, Verdict, learn, told
 from infergraph.cli.wire_probe import Address, Probe, Reply
 from infergraph.errors import RemoteError
 
+_PAYLOADS = {"data", "strData", "binData", "jsonData"}
+
 
 class SeldonCheckup:
-    """Plays the orchestrator's part against a microservice.
+    """Plays the orchestrator's part against a component, or a caller's against a graph.
 
     Args:
-        message: what to send to /predict.
+        message: what to ask with; by default what the address says that it takes, or else one kind after the other.
     """
 
-    def __init__(self, address: Address, message: Any) -> None:
+    def __init__(self, address: Address, message: Any = None) -> None:
         self._address = address
+        self._messages = [] if message is None else [message]
         self._message = message
 
     def steps(self) -> list[Step]:
-        """The steps in their order."""
-        return [
-            ("reach", self._reach, True),
-            ("health", self._health, False),
-            ("metadata", self._metadata, False),
-            ("predict", self._predict, True),
-            ("predict as a form", self._predict_as_form, False),
-            ("external API", self._external, False),
-            ("bad message", self._bad_message, False),
-            ("feedback", self._feedback, False),
-        ]
+        """The steps in their order; a graph has fewer ways to be asked than a component."""
+        is_graph = self._is_graph()
+        prefix = "/api/v1.0" if is_graph else ""
+        self._predictions = "/api/v1.0/predictions" if is_graph else "/predict"
+        self._feedbacks = "/api/v1.0/feedback" if is_graph else "/send-feedback"
+        first: list[Step] = [("reach", self._reach_graph if is_graph else self._reach, True)]
+        if not is_graph:
+            first.append(("health", self._health, False))
+        first += [("metadata", lambda: self._metadata(f"{prefix}/metadata"), False), ("predict", self._predict, True)]
+        if not is_graph:
+            first += [("predict as a form", self._predict_as_form, False), ("external API", self._external, False)]
+        return [*first, ("bad message", self._bad_message, False), ("feedback", self._feedback, False)]
+
+    def _is_graph(self) -> bool:
+        """Whether the address is that of a graph (or its orchestrator): it is ready, but has no component's paths."""
+        try:
+            if self._address.ask(self._address.get("/health/ping")).status == 200:
+                return False
+            return self._address.ask(self._address.get("/ready")).status in (200, 503)
+        except RemoteError:
+            return False
 
     def _ask(self, probe: Probe) -> Reply:
         try:
@@ -48,7 +63,7 @@ class SeldonCheckup:
             document = reply.json()
         except ValueError as error:
             raise Bad(str(error), probe) from error
-        if not isinstance(document, dict) or not {"data", "strData", "binData", "jsonData"} & set(document):
+        if not isinstance(document, dict) or not _PAYLOADS & set(document):
             raise Bad(f"the body is no Seldon message: {reply.body[:120]!r}", probe)
         return document
 
@@ -59,32 +74,49 @@ class SeldonCheckup:
             raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe)
         return f"it answers in {reply.seconds * 1000:.0f} ms"
 
+    def _reach_graph(self) -> str:
+        reply = self._ask(probe := self._address.get("/ready"))
+        if reply.status != 200:
+            raise Bad(f"the graph is not ready: HTTP {reply.status}{told(reply)}", probe)
+        return f"a graph, it answers in {reply.seconds * 1000:.0f} ms"
+
     def _health(self) -> str:
         self._message_in(self._ask(probe := self._address.get("/health/status")), probe)
         return "a health message"
 
-    def _metadata(self) -> str:
-        probe = self._address.get("/metadata")
+    def _metadata(self, path: str) -> str:
+        probe = self._address.get(path)
         reply = self._ask(probe)
         if reply.status != 200:
-            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe, Verdict.DOUBTFUL)
+            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe, verdict=Verdict.DOUBTFUL)
         try:
             document = reply.json()
         except ValueError as error:
             raise Bad(str(error), probe) from error
         if not isinstance(document, dict) or "name" not in document:
-            raise Bad("the metadata has no name", probe, Verdict.DOUBTFUL)
+            raise Bad("the metadata has no name", probe, verdict=Verdict.DOUBTFUL)
         return f"name {document['name']!r}"
 
     def _predict(self) -> str:
-        reply = self._ask(probe := self._address.post_json("/predict", self._message))
-        document = self._message_in(reply, probe)
-        kind = next(key for key in ("data", "strData", "binData", "jsonData") if key in document)
-        return f"a message with {kind} in {reply.seconds * 1000:.0f} ms"
+        """Ask with one message after the other, until one is answered."""
+        failures = []
+        for message in self._messages or samples.messages_to_try(learn(self._address)):
+            reply = self._ask(probe := self._address.post_json(self._predictions, message))
+            try:
+                document = self._message_in(reply, probe)
+            except Bad as bad:
+                failures.append(bad)
+                continue
+            self._message = message
+            return f"{_kind(document)} for {_kind(message)}, in {reply.seconds * 1000:.0f} ms"
+        if len(failures) > 1:
+            failures[0].text += "; nor does it take text or records: give --row or --data with what it takes"
+        raise failures[0]
 
     def _predict_as_form(self) -> str:
         body = f"json={quote(json.dumps(self._message))}".encode()
-        curl = f"curl -i --data-urlencode 'json={json.dumps(self._message)}' {self._address.base}/predict"
+        field = shlex.quote(f"json={json.dumps(self._message, ensure_ascii=False)}")
+        curl = f"curl -i --data-urlencode {field} {shlex.quote(self._address.base + '/predict')}"
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         self._message_in(self._ask(probe := Probe("POST", "/predict", body, headers, curl)), probe)
         return "the form that older orchestrators send is understood"
@@ -94,7 +126,7 @@ class SeldonCheckup:
         return "answers at /api/v1.0/predictions"
 
     def _bad_message(self) -> str:
-        probe = self._address.post_json("/predict", {"nothing": "useful"})
+        probe = self._address.post_json(self._predictions, {"nothing": "useful"})
         reply = self._ask(probe)
         try:
             status = reply.json().get("status", {})
@@ -102,12 +134,20 @@ class SeldonCheckup:
             status = {}
         if reply.status < 400 or not isinstance(status, dict) or not status.get("info"):
             text = f"a message without payload gives HTTP {reply.status} and no reason"
-            raise Bad(text, probe, Verdict.DOUBTFUL)
+            raise Bad(text, probe, verdict=Verdict.DOUBTFUL)
         return f"refused with HTTP {reply.status} and a reason"
 
     def _feedback(self) -> str:
-        probe = self._address.post_json("/send-feedback", {"request": self._message, "reward": 0.0})
+        probe = self._address.post_json(self._feedbacks, {"request": self._message, "reward": 0.0})
         reply = self._ask(probe)
         if reply.status != 200:
-            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe, Verdict.DOUBTFUL)
+            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe, verdict=Verdict.DOUBTFUL)
         return "taken"
+
+
+def _kind(message: Any) -> str:
+    """What a message holds, in words."""
+    kind = next((key for key in ("strData", "binData", "jsonData", "data") if key in message), "no payload")
+    if kind != "data" or not isinstance(message["data"], dict):
+        return kind
+    return next((key for key in ("ndarray", "tensor", "tftensor") if key in message["data"]), kind)

@@ -5,47 +5,43 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from infergraph.cli.checkup import Bad, Step, Verdict, told
+from infergraph.cli import samples
+from infergraph.cli.checkup import Bad, Step, Verdict, learn, told
+from infergraph.cli.samples import MARK, Rows
 from infergraph.cli.wire_probe import Address, Probe, Reply
 from infergraph.errors import RemoteError
 
 STATUS_LIMIT_S = 3.0
 STOP_LIMIT_S = 1.0
+_LONG_LINES = 20_000
 _WAITS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 _STATES = {0: "running", 1: "waiting", 2: "finished", 3: "failed", -1: "unknown"}
-_TEXT = "北京大学是中国的一所综合性大学，位于北京市海淀区。"
 
 
-def sample_rows(count: int) -> list[dict[str, Any]]:
-    """Rows that an entity, a relation or a joint model can take, each with a number of its own."""
-    return [
-        {
-            "data": _TEXT,
-            "entity_pair": [["北京大学", "中国"]],
-            "entity_type_pair": [["机构", "国家"]],
-            "doctor_id": number,
-        }
-        for number in range(count)
-    ]
+Probes = tuple[Probe, ...]
 
 
 class TaskCheckup:
     """Plays gBuilder's part against an address.
 
     Args:
-        rows: what to send; by default rows that every knowledge model can take.
+        rows: what to send; by default what the address says that it takes, or else one kind after the other.
         patience_s: how long a small task may take.
     """
 
-    def __init__(self, address: Address, *, rows: list[dict[str, Any]] | None = None, patience_s: float = 60.0) -> None:
+    def __init__(self, address: Address, *, rows: Rows | None = None, patience_s: float = 60.0) -> None:
         self._address = address
         self._patience_s = patience_s
-        given = rows or sample_rows(5)
-        self._rows = [{**row, "doctor_id": number} for number, row in enumerate(given)]
+        self._given = rows
+        self._candidates: list[Rows] = []
+        self._rows = rows or samples.rows_to_try(None)[0]
         self._run = f"doctor-{uuid.uuid4().hex[:8]}"
+        self._first = f"{self._run}-1"
+        self._submitted = self._form(self._first, b"")  # what the steps after it look at
 
     def steps(self) -> list[Step]:
         """The steps in their order."""
@@ -105,35 +101,36 @@ class TaskCheckup:
             time.sleep(_WAITS_S[min(turn, len(_WAITS_S) - 1)])
         raise AssertionError("time is over long before")
 
-    def _lines(self, id: str) -> tuple[list[Any], Probe]:
-        probe = self._address.get(f"/tasks/{quote(id, safe='')}/results")
-        reply = self._ask(probe)
+    def _lines(self, id: str, form: Probe) -> tuple[list[Any], Probes]:
+        """The results of the task that `form` submitted, and the requests that show them."""
+        probes = (form, self._address.get(f"/tasks/{quote(id, safe='')}/results"))
+        reply = self._ask(probes[1])
         if reply.status != 200:
-            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe)
+            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", *probes)
         rows = []
         for number, line in enumerate(reply.body.removesuffix(b"\n").split(b"\n"), 1):
             try:
                 rows.append(json.loads(line))
             except ValueError as error:
-                raise Bad(f"line {number} of the results is not JSON: {line[:80]!r}", probe) from error
-        return rows, probe
+                raise Bad(f"line {number} of the results is not JSON: {line[:80]!r}", *probes) from error
+        return rows, probes
 
-    def _compare(self, sent: list[dict[str, Any]], rows: list[Any], probe: Probe) -> int:
+    def _compare(self, sent: list[Any], rows: list[Any], probes: Probes) -> int:
         """Each row in its place; how many of them are error lines."""
         if len(rows) != len(sent):
-            raise Bad(f"{len(rows)} lines came back for {len(sent)}", probe)
+            raise Bad(f"{len(rows)} lines came back for {len(sent)}", *probes)
         failed = 0
         for number, (row, given) in enumerate(zip(rows, sent, strict=True), 1):
-            if isinstance(row, dict) and "error" in row and "doctor_id" not in row:
+            if _is_error(row):
                 failed += 1
+            elif not self._rows.marked:
                 continue
-            if not isinstance(row, dict) or "doctor_id" not in row:
-                raise Bad(f"line {number}: the row's own keys did not travel through", probe)
-            if row["doctor_id"] != given["doctor_id"]:
-                raise Bad(
-                    f"the results are out of order: line {number} answers line {row['doctor_id'] + 1} of the input",
-                    probe,
-                )
+            elif not isinstance(row, dict) or MARK not in row:
+                raise Bad(f"line {number}: the row's own keys did not travel through", *probes)
+            elif row[MARK] != given[MARK]:
+                place = row[MARK] + 1 if isinstance(row[MARK], int) else row[MARK]
+                text = f"the results are out of order: line {number} answers line {place} of the input"
+                raise Bad(text, *probes)
         return failed
 
     # ── the steps ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -158,12 +155,15 @@ class TaskCheckup:
         return f"available, in {seconds * 1000:.0f} ms"
 
     def _submit(self) -> str:
-        probe = self._form(f"{self._run}-1", _jsonl(self._rows))
+        self._candidates = [self._given] if self._given else samples.rows_to_try(learn(self._address))
+        self._rows = self._candidates[0]
+        probe = self._form(self._first, _jsonl(self._rows.rows))
         reply = self._ask(probe)
         if reply.status == 200:
             self._accepted(reply, probe)
-            return "accepted"
-        other = self._ask(self._form(f"{self._run}-1", _jsonl(self._rows), field="file"))
+            self._submitted = probe
+            return f"accepted: {len(self._rows.rows)} {self._rows.kind}"
+        other = self._ask(self._form(self._first, _jsonl(self._rows.rows), field="file"))
         if other.status == 200:
             raise Bad("the file is taken only under the field `file`; the contract says `task_file`", probe)
         raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe)
@@ -178,54 +178,96 @@ class TaskCheckup:
             raise Bad(f'the body is not {{"status": 200}}: {reply.body[:120]!r}', probe)
 
     def _finish(self) -> str:
+        """Wait for the task; where it failed, for another with rows of another kind."""
         began = time.monotonic()
-        state, probe = self._until(f"{self._run}-1", {2, 3, -1}, self._patience_s)
-        if state == 3:
-            raise Bad("the task failed; does the component take rows such as these? (--rows FILE for others)", probe)
-        if state != 2:
-            raise Bad(f"after {time.monotonic() - began:.1f} s the task is {_STATES[state]}, not finished", probe)
-        return f"finished after {time.monotonic() - began:.1f} s"
+        reasons = []
+        for place, rows in enumerate(self._candidates):
+            if place:
+                self._rows, self._first = rows, f"{self._run}-1-{place}"
+                reply = self._ask(probe := self._form(self._first, _jsonl(rows.rows)))
+                if reply.status != 200:
+                    continue
+                self._submitted = probe
+            form = self._submitted
+            state, probe = self._until(self._first, {2, 3, -1}, self._patience_s)
+            seconds = time.monotonic() - began
+            if state == 2:
+                return f"finished after {seconds:.1f} s" + (f", with {rows.kind} for rows" if place else "")
+            if state != 3:
+                text = f"after {seconds:.1f} s the task is {_STATES[state]}, not finished"
+                raise Bad(text, form, probe)
+            reasons.append(f"{rows.kind}: {self._why_failed()}")
+        text = f"the task failed ({'; '.join(reasons)}): send rows that the component takes, with --rows or --row"
+        raise Bad(text, form, probe)
+
+    def _why_failed(self) -> str:
+        """What the server tells of the task's end, if it has the native API."""
+        with suppress(Bad, ValueError, AttributeError):
+            reply = self._ask(self._address.get(f"/api/v1.0/tasks/{self._first}"))
+            return str(reply.json().get("error") or "no reason given")
+        return "no reason given"
 
     def _results(self) -> str:
-        rows, probe = self._lines(f"{self._run}-1")
-        failed = self._compare(self._rows, rows, probe)
+        rows, probes = self._lines(self._first, self._submitted)
+        failed = self._compare(self._rows.rows, rows, probes)
         if failed:
-            reason = next(row["error"] for row in rows if "error" in row)
-            raise Bad(f"{failed} of {len(rows)} rows failed: {reason}", probe, Verdict.DOUBTFUL)
-        added = sorted(set(rows[0]) - set(self._rows[0]))
+            reason = next(row["error"] for row in rows if _is_error(row))
+            text = f"{failed} of {len(rows)} rows failed: {reason}"
+            raise Bad(text, *probes, verdict=Verdict.DOUBTFUL)
+        if not self._rows.marked:
+            return f"{len(rows)} lines, {self._order(rows)}"
+        added = sorted(set(rows[0]) - set(self._rows.rows[0]))
         return f"{len(rows)} lines in order" + (f", each with {', '.join(added)}" if added else "")
 
+    def _order(self, rows: list[Any]) -> str:
+        """Rows without a mark: the first one alone, and all of them backwards, have to be answered so, too."""
+        answers = [_content(row) for row in rows]
+        if all(answer == answers[0] for answer in answers):
+            return "all alike, so that their order cannot be told"
+        sent = self._rows.rows
+        for name, asked, expected in (("alone", sent[:1], answers[:1]), ("backwards", sent[::-1], answers[::-1])):
+            id = f"{self._run}-{name}"
+            self._accepted(self._ask(form := self._form(id, _jsonl(asked))), form)
+            self._until(id, {2, 3, -1}, self._patience_s)
+            others, probes = self._lines(id, form)
+            if [_content(row) for row in others] != expected:
+                text = f"the same rows {name} get other answers: out of order, or never the same twice"
+                raise Bad(text, self._submitted, *probes, verdict=Verdict.DOUBTFUL)
+        return "in order"
+
     def _submit_as_file(self) -> str:
-        probe = self._form(f"{self._run}-2", _jsonl(self._rows), field="file")
+        probe = self._form(f"{self._run}-2", _jsonl(self._rows.rows), field="file")
         reply = self._ask(probe)
         if reply.status != 200:
             text = f"the published example's field `file` is not taken (HTTP {reply.status})"
-            raise Bad(text, probe, Verdict.DOUBTFUL)
+            raise Bad(text, probe, verdict=Verdict.DOUBTFUL)
         self._until(f"{self._run}-2", {2, 3, -1}, self._patience_s)
         return "taken too"
 
     def _submit_again(self) -> str:
-        probe = self._form(f"{self._run}-1", _jsonl(self._rows))
+        probe = self._form(self._first, _jsonl(self._rows.rows))
         reply = self._ask(probe)
         if reply.status != 200:
-            raise Bad(f"a repeated POST is not harmless: HTTP {reply.status}{told(reply)}", probe, Verdict.DOUBTFUL)
+            text = f"a repeated POST is not harmless: HTTP {reply.status}{told(reply)}"
+            raise Bad(text, probe, verdict=Verdict.DOUBTFUL)
         return "a repeated POST is harmless"
 
     def _bad_records(self) -> str:
         id = f"{self._run}-3"
-        lines = [json.dumps(row, ensure_ascii=False).encode() for row in self._rows]
+        lines = [json.dumps(row, ensure_ascii=False).encode() for row in self._rows.rows]
         lines.insert(1, b"this is no JSON")
-        sent = [*self._rows[:1], {"doctor_id": None}, *self._rows[1:]]
-        reply = self._ask(probe := self._form(id, b"\xef\xbb\xbf" + b"\r\n".join(lines) + b"\n"))
+        sent = [*self._rows.rows[:1], {MARK: None}, *self._rows.rows[1:]]
+        reply = self._ask(form := self._form(id, b"\xef\xbb\xbf" + b"\r\n".join(lines) + b"\n"))
         if reply.status != 200:
-            raise Bad(f"a file with one bad line is refused whole: HTTP {reply.status}", probe, Verdict.DOUBTFUL)
+            text = f"a file with one bad line is refused whole: HTTP {reply.status}"
+            raise Bad(text, form, verdict=Verdict.DOUBTFUL)
         state, probe = self._until(id, {2, 3, -1}, self._patience_s)
         if state != 2:
-            raise Bad(f"one bad line leaves the task {_STATES[state]}", probe, Verdict.DOUBTFUL)
-        rows, probe = self._lines(id)
-        if len(rows) != len(sent) or "error" not in rows[1]:
-            raise Bad("a bad line is not answered in its place", probe, Verdict.DOUBTFUL)
-        self._compare(sent, rows, probe)
+            raise Bad(f"one bad line leaves the task {_STATES[state]}", form, probe, verdict=Verdict.DOUBTFUL)
+        rows, probes = self._lines(id, form)
+        if len(rows) != len(sent) or not _is_error(rows[1]):
+            raise Bad("a bad line is not answered in its place", *probes, verdict=Verdict.DOUBTFUL)
+        self._compare(sent, rows, probes)
         return "a bad line costs itself alone"
 
     def _unknown(self) -> str:
@@ -239,31 +281,30 @@ class TaskCheckup:
         return "said to be unknown"
 
     def _stop(self) -> str:
-        lines = 20_000
+        lines = _LONG_LINES
         for turn in range(4):
             id = f"{self._run}-long-{turn}"
-            block = _jsonl({**row, "doctor_id": number} for number, row in enumerate(self._rows))
-            reply = self._ask(probe := self._form(id, block * (lines // len(self._rows))))
+            reply = self._ask(form := self._form(id, _jsonl(self._rows.rows) * (lines // len(self._rows.rows))))
             if reply.status != 200:
-                raise Bad(f"a task of {lines} lines is refused: HTTP {reply.status}{told(reply)}", probe)
+                raise Bad(f"a task of {lines} lines is refused: HTTP {reply.status}{told(reply)}", form)
             self._until(id, {0, 2, 3, -1}, self._patience_s)
             stop = self._address.get(f"/tasks/{id}", "DELETE")
             reply = self._ask(stop)
             if reply.status == 409 and self._state(id)[0] == 2:
                 lines *= 8  # it was faster than we are: a longer one
                 continue
-            return self._stopped(id, reply, stop)
+            return self._stopped(id, reply, (form, stop))
         raise Bad(f"a task of {lines // 8} lines ends before it can be stopped", verdict=Verdict.DOUBTFUL)
 
-    def _stopped(self, id: str, reply: Reply, stop: Probe) -> str:
+    def _stopped(self, id: str, reply: Reply, probes: tuple[Probe, Probe]) -> str:
         if reply.status != 200:
-            raise Bad(f"DELETE of a running task: HTTP {reply.status} instead of 200{told(reply)}", stop)
-        self._accepted(reply, stop)
-        state, _ = self._state(id)
+            raise Bad(f"DELETE of a running task: HTTP {reply.status} instead of 200{told(reply)}", *probes)
+        self._accepted(reply, probes[1])
+        state, after = self._state(id)
         if state != -1:
-            raise Bad(f"DELETE says 200, but the task is still {_STATES[state]}, expected -1", stop)
+            raise Bad(f"DELETE says 200, but the task is still {_STATES[state]}, expected -1", *probes, after)
         if reply.seconds > STOP_LIMIT_S:
-            raise Bad(f"DELETE took {reply.seconds:.1f} s", stop, Verdict.DOUBTFUL)
+            raise Bad(f"DELETE took {reply.seconds:.1f} s", *probes, verdict=Verdict.DOUBTFUL)
         return f"a running task is stopped in {reply.seconds * 1000:.0f} ms"
 
     def _free_again(self) -> str:
@@ -272,12 +313,22 @@ class TaskCheckup:
         if number != 1:
             raise Bad(f"after the stop the endpoint says {number}, expected 1", probe)
         id = f"{self._run}-4"
-        self._accepted(self._ask(form := self._form(id, _jsonl(self._rows))), form)
+        self._accepted(self._ask(form := self._form(id, _jsonl(self._rows.rows))), form)
         state, probe = self._until(id, {2, 3, -1}, self._patience_s)
         if state != 2:
-            raise Bad(f"after the stop a new task is {_STATES[state]}", probe)
+            raise Bad(f"after the stop a new task is {_STATES[state]}", form, probe)
         return "it takes and finishes the next task"
 
 
 def _jsonl(rows: Any) -> bytes:
     return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+
+
+def _is_error(row: Any) -> bool:
+    """Whether a line stands in the place of a bad record."""
+    return isinstance(row, dict) and "error" in row and MARK not in row
+
+
+def _content(row: Any) -> Any:
+    """An answer without what is another one each time: the request's id."""
+    return {key: value for key, value in row.items() if key != "meta"} if isinstance(row, dict) else row

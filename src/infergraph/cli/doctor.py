@@ -10,6 +10,7 @@ import orjson
 import typer
 from rich.console import Console
 
+from infergraph.cli import samples
 from infergraph.cli.checkup import Step, Verdict, run_steps
 from infergraph.cli.checkup_seldon import SeldonCheckup
 from infergraph.cli.checkup_tasks import TaskCheckup
@@ -17,7 +18,6 @@ from infergraph.cli.wire_probe import Address
 from infergraph.errors import SettingsError
 
 _SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.DOUBTFUL: ("?", "yellow"), Verdict.BAD: ("✗", "red")}
-_MESSAGE = '{"data": {"ndarray": [[1.0, 2.0, 3.0, 4.0]]}}'
 _EPILOG = "Exit codes: 0 nothing bad; 1 a step failed (its name and a curl line that repeats it are printed); 2 usage."
 
 
@@ -32,21 +32,32 @@ def doctor(
     rows: Annotated[
         Path | None, typer.Option(metavar="FILE", help="JSONL rows to send instead of our own.", show_default=False)
     ] = None,
-    data: Annotated[str, typer.Option(metavar="JSON", help="The message to send with --seldon.")] = _MESSAGE,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(metavar="JSON", help='A row to send: [1, 2], "text" or {…}. May be repeated.', show_default=False),
+    ] = None,
+    data: Annotated[
+        str, typer.Option(metavar="JSON", help="A whole message to send with --seldon.", show_default=False)
+    ] = "",
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest time for one answer.")] = 30.0,
     patience: Annotated[float, typer.Option(metavar="SECONDS", help="How long a small task may take.")] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
 ) -> None:
     """Play gBuilder's part against an endpoint: register, submit, poll, fetch, stop; name what fails.
 
-    Example: infergraph doctor http://myhost:9000
+    What the endpoint takes is learned from its metadata, or tried: records, lists of numbers, whole messages.
+
+    Example: infergraph doctor http://myhost:9000 --row '[5.1, 3.5, 1.4, 0.2]'
     """
     address = Address(url, timeout)
-    steps = (
-        SeldonCheckup(address, _document(data)).steps()
-        if seldon
-        else TaskCheckup(address, rows=_rows(rows), patience_s=patience).steps()
-    )
+    given = [samples.read_json(each, "--row") for each in row or ()] + _rows(rows)
+    if seldon:
+        steps = SeldonCheckup(address, _message(data, given)).steps()
+    elif data:
+        raise SettingsError("--data is a message for --seldon; give --row or --rows for a task")
+    else:
+        chosen = samples.given_rows(given * (5 if len(given) == 1 else 1)) if given else None
+        steps = TaskCheckup(address, rows=chosen, patience_s=patience).steps()
     if not _tell(steps, as_json):
         raise typer.Exit(1)
 
@@ -61,8 +72,8 @@ def _tell(steps: list[Step], as_json: bool) -> bool:
             sign, colour = _SIGNS[finding.verdict]
             console.print(f"[{colour}]{sign}[/] {finding.step:18} ", end="")
             console.print(finding.text, markup=False)
-            if finding.curl:
-                console.print(f"  {'':18} {finding.curl}", markup=False)
+            for line in finding.curl.splitlines():
+                console.print(f"  {'':18} {line}", markup=False)
     missing = [name for name, _, _ in steps[len(findings) :]]
     if as_json:
         told = [{"step": f.step, "verdict": f.verdict.value, "text": f.text, "curl": f.curl} for f in findings]
@@ -72,20 +83,20 @@ def _tell(steps: list[Step], as_json: bool) -> bool:
     return all(finding.verdict is not Verdict.BAD for finding in findings)
 
 
-def _document(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise SettingsError(f"--data is not JSON: {error}") from error
+def _message(data: str, rows: list[Any]) -> Any:
+    """The message that was given, as such or as a row; None for none."""
+    if data:
+        return samples.read_json(data, "--data")
+    return samples.message_of(rows[0]) if rows else None
 
 
-def _rows(path: Path | None) -> list[dict[str, Any]] | None:
+def _rows(path: Path | None) -> list[Any]:
     if path is None:
-        return None
+        return []
     try:
         rows = [json.loads(line) for line in path.read_bytes().split(b"\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise SettingsError(f"--rows {path}: {error}") from error
-    if not rows or not all(isinstance(row, dict) for row in rows):
-        raise SettingsError(f"--rows {path}: there must be rows, and each must be an object")
+    if not rows:
+        raise SettingsError(f"--rows {path}: there are no rows in it")
     return rows

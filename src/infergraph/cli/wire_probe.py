@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import shlex
+import socket
+import ssl
 import time
 import uuid
 from collections.abc import Mapping
@@ -14,6 +16,9 @@ from urllib.parse import urlsplit
 from infergraph.errors import RemoteError, SettingsError
 
 _READ_LIMIT_BYTES = 256 << 20
+_BLOCK_BYTES = 1 << 16
+_SHOWN_LINES = 12
+_FORMATS = {"\\": "\\\\", "%": "%%", "\n": "\\n", "\r": "\\r"}
 
 
 class Probe(NamedTuple):
@@ -81,27 +86,72 @@ class Address:
         )
         body = b"".join([*parts, content, f"\r\n--{boundary}--\r\n".encode()])
         told = " ".join(f"-F {shlex.quote(f'{name}={value}')}" for name, value in fields.items())
-        curl = f"curl -i {told} -F {field}=@doctor.jsonl {shlex.quote(self.base + path)}"
+        file = f"-F '{field}=@-;filename=doctor.jsonl'"
+        curl = f"{_printed(content)} | curl -i {told} {file} {shlex.quote(self.base + path)}"
         return Probe("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}, curl)
 
     def ask(self, probe: Probe, *, timeout_s: float | None = None) -> Reply:
-        """The answer. Raises: RemoteError if there is none, in words."""
+        """The answer; nobody is followed to another address. Raises: RemoteError if there is none, in words."""
+        timeout_s = timeout_s or self._timeout_s
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout_s or self._timeout_s)
+        connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout_s)
         began = time.monotonic()
         try:
             connection.request(probe.method, self._prefix + probe.path, probe.body or None, dict(probe.headers))
             response = connection.getresponse()
-            body = response.read(_READ_LIMIT_BYTES)
+            body = _read(response, began + timeout_s)
             headers = {name.lower(): value for name, value in response.getheaders()}
             return Reply(response.status, headers, body, time.monotonic() - began)
         except TimeoutError as error:
-            raise RemoteError(f"no answer within {timeout_s or self._timeout_s:g} s") from error
+            raise RemoteError(f"no whole answer within {timeout_s:g} s") from error
+        except socket.gaierror as error:
+            raise RemoteError(f"the host {self._parts.hostname} is not known") from error
+        except ssl.SSLError as error:
+            raise RemoteError(f"no TLS connection: {error.reason or error}; is it plain http?") from error
+        except http.client.BadStatusLine as error:
+            raise RemoteError("what answers does not speak HTTP") from error
         except ConnectionRefusedError as error:
             raise RemoteError(
                 f"nobody listens at {self._parts.netloc}: is it running, on this port, and not on 127.0.0.1 alone?"
             ) from error
         except (OSError, http.client.HTTPException) as error:
-            raise RemoteError(f"{type(error).__name__}: {error}") from error
+            raise RemoteError(f"the connection broke: {error or type(error).__name__}") from error
         finally:
             connection.close()
+
+
+def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The body, as far as it comes before the deadline. Raises: TimeoutError."""
+    blocks, size = [], 0
+    while size < _READ_LIMIT_BYTES and (block := response.read1(_BLOCK_BYTES)):
+        blocks.append(block)
+        size += len(block)
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return b"".join(blocks)
+
+
+def _printed(content: bytes) -> str:
+    """A shell command that prints the content; a block that is repeated many times is told once."""
+    lines = content.splitlines(keepends=True)
+    if len(lines) <= _SHOWN_LINES:
+        return f"printf -- {_escaped(content)}"
+    block = next(size for size in range(1, len(lines) + 1) if lines[:size] * (len(lines) // size) == lines)
+    if block > _SHOWN_LINES:
+        return f"printf -- {_escaped(b''.join(lines[:_SHOWN_LINES]))}"
+    return f'yes "$(printf -- {_escaped(b"".join(lines[:block]).rstrip())})" | head -n {len(lines)}'
+
+
+def _escaped(content: bytes) -> str:
+    """The format for `printf` that gives these bytes."""
+    return shlex.quote("".join(map(_format, content.decode("utf-8", "surrogateescape"))))
+
+
+def _format(character: str) -> str:
+    if character in _FORMATS:
+        return _FORMATS[character]
+    if character.isprintable():
+        return character
+    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
