@@ -146,6 +146,7 @@ def test_class_names_that_are_none_are_null(servers: Servers) -> None:
     [
         ("declared", 418, "MICROSERVICE_BAD_DATA"),
         ("declared 451", 451, "MICROSERVICE_BAD_DATA"),
+        ("worded 451", 451, "MICROSERVICE_BAD_DATA"),
         ("declared 100", 500, "MICROSERVICE_BAD_DATA"),
         ("declared 999", 500, "MICROSERVICE_BAD_DATA"),
         ("declared -1", 500, "MICROSERVICE_BAD_DATA"),

@@ -1,5 +1,6 @@
 """Hooks: found once, called with what they take."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -100,3 +101,56 @@ def test_async_hooks_are_known() -> None:
     assert table[Method.PREDICT].is_async
     assert table[Method.ROUTE].is_async
     assert not table[Method.AGGREGATE].is_async
+
+
+def through(function: Any, *, is_async: bool = False) -> Any:
+    """A decorator as people write them: without `functools.wraps`."""
+    if is_async:
+
+        async def later(*arguments: Any, **named: Any) -> Any:
+            return await function(*arguments, **named)
+
+        return later
+    return lambda *arguments, **named: function(*arguments, **named)
+
+
+def test_a_decorator_that_hides_the_signature_is_no_hindrance() -> None:
+    """Behind `**kwargs` a hook is offered all, and called without what it refuses by name, from then on."""
+    calls = []
+
+    def predict(features: object, names: object) -> str:
+        calls.append(features)
+        return "answer"
+
+    def with_meta(features: object, names: object, meta: object) -> object:
+        return meta
+
+    fitted = hooks.fit(through(predict), Method.PREDICT)
+    assert [fitted(number, [], {}) for number in range(3)] == ["answer"] * 3
+    assert calls == [0, 1, 2]
+    assert hooks.fit(through(with_meta), Method.PREDICT)(1, [], {"puid": "p"}) == {"puid": "p"}
+
+
+def test_a_coroutine_behind_a_decorator_is_called_the_same_way() -> None:
+    """What is refused only when it is awaited is learnt as well."""
+
+    async def predict(features: object, names: object) -> object:
+        return features
+
+    fitted = hooks.fit(through(predict, is_async=True), Method.PREDICT)
+    assert asyncio.run(fitted(1, [], {})) == 1
+    assert asyncio.run(fitted(2, [], {})) == 2
+
+
+@pytest.mark.parametrize("text", ["own", "f() got an unexpected keyword argument 'other'"])
+def test_other_type_errors_behind_a_decorator_are_raised_once(text: str) -> None:
+    """A TypeError of the user's own does not run the hook again (Q8)."""
+    calls = []
+
+    def predict(features: object, names: object, **_: object) -> None:
+        calls.append(features)
+        raise TypeError(text)
+
+    with pytest.raises(TypeError, match=r"own|other"):
+        hooks.fit(through(predict), Method.PREDICT)(1, [], {})
+    assert calls == [1]

@@ -1,7 +1,8 @@
 """What a component can do: found out once, by name and signature, and kept in a table.
 
 A component may leave out `names`, `meta` or `routing`, or take `**kwargs`: the signature says how each hook is called,
-so a TypeError from inside user code is the user's own and is raised once.
+so a TypeError from inside user code is the user's own and is raised once. One signature says nothing: that of a
+decorator that takes `**kwargs` and passes them on. It is given all there is, and less once that turned out too much.
 """
 
 from __future__ import annotations
@@ -94,7 +95,47 @@ def fit(function: Callable[..., Any], method: Method) -> Callable[..., Any]:
         return _drop(function, positions=len(positional), dropped=len(optional))
     taken = _positions(parameters, positional, optional)
     by_name = _keywords(parameters, positional[taken:] + optional)
-    return _caller(function, positional, optional, taken, by_name)
+    full = _caller(function, positional, optional, taken, by_name)
+    declared = {parameter.name for parameter in parameters}
+    if declared.issuperset(by_name):
+        return full
+    less = _caller(function, positional, optional, taken, tuple(name for name in by_name if name in declared))
+    return _Learning(full, less, by_name).fitted(is_coroutine(function))
+
+
+class _Learning:
+    """A hook behind `**kwargs` that may lead to a function which does not take them.
+
+    Promises: it is called again only after a call was refused for one of these names, and that once in its life.
+    """
+
+    def __init__(self, full: Callable[..., Any], less: Callable[..., Any], offered: tuple[str, ...]) -> None:
+        self._call = full
+        self._less = less
+        self._refusals = tuple(f"got an unexpected keyword argument '{name}'" for name in offered)
+
+    def fitted(self, is_async: bool) -> Callable[..., Any]:
+        """What is called for each request."""
+        return self._awaited if is_async else self._called
+
+    def _called(self, *arguments: Any) -> Any:
+        try:
+            return self._call(*arguments)
+        except TypeError as error:
+            self._learn(error)
+        return self._less(*arguments)
+
+    async def _awaited(self, *arguments: Any) -> Any:
+        try:
+            return await self._call(*arguments)
+        except TypeError as error:
+            self._learn(error)
+        return await self._less(*arguments)
+
+    def _learn(self, error: TypeError) -> None:
+        if self._call is self._less or not any(refusal in str(error) for refusal in self._refusals):
+            raise error
+        self._call = self._less
 
 
 def _positions(parameters: Sequence[inspect.Parameter], positional: tuple[str, ...], optional: tuple[str, ...]) -> int:

@@ -481,6 +481,8 @@ def _declared_status(error: BaseException) -> int | None:
     if not isinstance(getattr(type(error), "status_code", None), int):
         return None
     status = getattr(error, "status_code", None)
+    if isinstance(status, str) and status.isdecimal():
+        status = int(status)
     return status if isinstance(status, int) and 200 <= status <= 599 else 500
 
 

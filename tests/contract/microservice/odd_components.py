@@ -109,7 +109,7 @@ class Raising:
             raise Foreign("the vendor refused", 401)
         error = Declared("short and stout")
         if number:
-            error.status_code = int(number)
+            error.status_code = number if kind == "worded" else int(number)
         raise error
 
 
