@@ -25,7 +25,7 @@ from infergraph.console.scene import component_scene
 from infergraph.errors import MissingExtra
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
-from infergraph.serving import console, custom_service, documents, openapi, pages, podinfo, tasks
+from infergraph.serving import console, custom_service, documents, first_request, openapi, pages, podinfo, tasks
 from infergraph.serving.answers import Answer
 from infergraph.serving.door import Door
 from infergraph.serving.drain import drain_http
@@ -141,8 +141,8 @@ class Server:
         if not await loading:
             return
         _settle_memory()
-        self._context.ready()
         user_object = getattr(self._built, "user_object", None)
+        self._context.ready(await first_request.announced(self._unit, self._built, is_graph=self._is_graph))
         if self._guest is not None:
             self._guest.begin()
         if self._context.slot == 0 and callable(getattr(user_object, "custom_service", None)):
