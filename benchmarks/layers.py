@@ -1,4 +1,4 @@
-"""What our own code costs for one small request, without sockets: python -m benchmarks.layers [--profile rest|grpc]
+"""What our own code costs for one small request, without sockets: python -m benchmarks.layers [--profile WHAT]
 
 The HTTP application and the gRPC edge of a serving worker are called in this process, thousands of times; the least of
 many short runs is shown, which even a busy machine lets through. Beside it the code of the floors, called likewise.
@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvicorn
 import uvloop
+from uvicorn.server import ServerState
 
 from benchmarks import payloads
 from benchmarks.floor import asgi, native_grpc
@@ -30,9 +32,10 @@ from benchmarks.rows import ROWS
 from benchmarks.servers import SELDON_PATH, SMALL_REQUEST, UNITS
 from infergraph import assembly
 from infergraph.observe.ledger import Ledger
+from infergraph.serving.direct import Direct
 from infergraph.serving.server import Server
 from infergraph.serving.worker import Stopping, WorkerContext
-from infergraph.settings import Settings
+from infergraph.settings import Execution, Settings
 
 CALLS = 2000
 REPEATS = 15
@@ -41,7 +44,7 @@ Call = Callable[[], Awaitable[Any]]
 
 
 def _server(target: str, folder: Path) -> Server:
-    settings = Settings()
+    settings = Settings(execution=Execution.INLINE)  # a busy machine would move it to a thread
     source = assembly.UnitSource(target=target, settings=msgspec.to_builtins(settings))
     context = WorkerContext(
         slot=0,
@@ -80,6 +83,48 @@ def _rest(app: Any) -> Call:
         scope = {"type": "http", "method": "POST", "path": SELDON_PATH, "query_string": b"", "headers": headers}
         unread[:] = [True]
         await app(scope, receive, send)
+
+    return call
+
+
+class _Sink(asyncio.Transport):
+    """A connection whose answers go nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = 0
+
+    def write(self, data: Any) -> None:
+        self.written += 1
+
+    def writelines(self, parts: Any) -> None:
+        self.written += 1
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def abort(self) -> None: ...
+    def close(self) -> None: ...
+    def get_protocol(self) -> Any: ...
+    def is_closing(self) -> bool:
+        return False
+
+
+def _connection(server: Server) -> Call:
+    """A request as bytes to a connection of the HTTP server, which answers it at once."""
+    body = SMALL_REQUEST["seldon"]
+    head = f"POST {SELDON_PATH} HTTP/1.1\r\nHost: 127.0.0.1:9000\r\nContent-Type: application/json\r\n"
+    request = head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    config = uvicorn.Config(server._http, lifespan="off", log_config=None, proxy_headers=False)
+    config.load()
+    sink = _Sink()
+    protocol = Direct(config, ServerState(), {}, asyncio.get_running_loop())
+    protocol.connection_made(sink)
+
+    async def call() -> None:
+        before = sink.written
+        protocol.data_received(request)
+        if sink.written == before:
+            raise ValueError("it was not answered at once")
 
     return call
 
@@ -136,9 +181,14 @@ async def run(profiled: str | None) -> None:
             server = _server(target, folder)
             await server._unit.start()
             servers.append(server)
-            calls |= {f"{title}, REST": _rest(server._http), f"{title}, gRPC": _grpc(server)}
+            calls |= {
+                f"{title}, REST": _rest(server._http),
+                f"{title}, REST from its bytes": _connection(server),
+                f"{title}, gRPC": _grpc(server),
+            }
         if profiled:
-            await _profile(calls[f"one component, {'REST' if profiled == 'rest' else 'gRPC'}"])
+            titles = {"rest": "REST", "bytes": "REST from its bytes", "grpc": "gRPC"}
+            await _profile(calls[f"one component, {titles[profiled]}"])
         else:
             print("| | CPU µs |\n| --- | --- |")
             for title, call in calls.items():
@@ -159,7 +209,9 @@ def _targets(folder: Path) -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", choices=("rest", "grpc"), help="print where one component's time goes instead")
+    parser.add_argument(
+        "--profile", choices=("rest", "bytes", "grpc"), help="print where one component's time goes instead"
+    )
     uvloop.run(run(parser.parse_args(arguments).profile))
 
 

@@ -245,6 +245,17 @@ class PredictiveUnit(ABC):
         Raises: a Fault; anything else is a bug of the unit.
         """
 
+    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
+        """Whether `answer` would now run to its end without waiting for anything; then an edge needs no task for it.
+
+        Args:
+            method: what would be asked.
+            size_bytes: of the request's body.
+        Promises: where it is true, `answer` awaits nothing and does not ask for the current task, provided that it is
+            called before the event loop turns, with a context that has no deadline.
+        """
+        return False
+
     async def ready(self) -> bool:
         """Whether the unit can answer now. Cheap; asked by readiness probes."""
         return True

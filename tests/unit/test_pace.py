@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from infergraph.component.pace import Pace, drive, is_thread_bound
+from infergraph.at_once import drive
+from infergraph.component.pace import Pace, is_thread_bound
 from infergraph.settings import Execution
 
 

@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from infergraph.at_once import drive
 from infergraph.settings import Execution
 
 T = TypeVar("T")
@@ -33,19 +34,6 @@ def is_thread_bound(component: object) -> bool:
         return any(isinstance(value, _THREAD_BOUND) for value in vars(component).values())
     except TypeError:
         return False
-
-
-def drive(work: Coroutine[Any, Any, T]) -> T:
-    """Run to its end a coroutine that awaits nothing.
-
-    Plain hooks and awaited hooks share one implementation; where every hook is plain, this runs it in a thread.
-    """
-    try:
-        work.send(None)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    work.close()
-    raise RuntimeError("a plain hook waited for something")
 
 
 class Pace:
@@ -72,7 +60,7 @@ class Pace:
 
     async def run(self, work: Coroutine[Any, Any, T], *, large: bool = False) -> T:
         """The result of `work`; `large` work (a big message) never runs inline unless that is pinned."""
-        if self._is_inline(large):
+        if self.is_inline(large):
             started = time.perf_counter()
             try:
                 return await work
@@ -95,7 +83,8 @@ class Pace:
     def _count_out(self) -> None:
         self._in_pool -= 1
 
-    def _is_inline(self, large: bool) -> bool:
+    def is_inline(self, large: bool) -> bool:
+        """Whether work would now run inline."""
         if self._execution is Execution.AUTO:
             return self._trust >= _TRUSTED and not large and not self._in_pool
         return self._execution is Execution.INLINE

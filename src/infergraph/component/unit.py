@@ -112,6 +112,7 @@ class Component(PredictiveUnit):
         self._error_handler = error_handler
         self._open_threads()
         self._table: dict[Method, MethodHooks] = {}
+        self._at_once: frozenset[Method] = frozenset()
         self._user: Any = None
         self._metadata: dict[str, Any] | BadMetadata = BadMetadata("Model metadata unavailable")
         label = options.image or options.label
@@ -144,6 +145,8 @@ class Component(PredictiveUnit):
         self._table = hooks.visit(user)
         self._tags = hooks.single(user, "tags")
         self._metrics = hooks.single(user, "metrics")
+        if not any(hook is not None and hook.is_async for hook in (self._tags, self._metrics)):
+            self._at_once = frozenset(method for method, found in self._table.items() if not found.is_async)
         self._user = user
         if all(found.plain is None and not found.is_raw for found in self._table.values()):
             _log.warning("%s has none of the protocol's methods; predict will answer an empty array", self.name)
@@ -166,6 +169,10 @@ class Component(PredictiveUnit):
         return declared if isinstance(declared, str) else None
 
     # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
+        """Whether the hooks that it would call are plain, and would now run inline."""
+        return method in self._at_once and self._pace.is_inline(size_bytes > LARGE_BYTES)
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """One answer of the component (see `PredictiveUnit.answer`)."""

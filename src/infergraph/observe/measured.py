@@ -31,6 +31,10 @@ class Measured(Around):
         await self.unit.start()
         loaded[0] = 1.0
 
+    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
+        """Whether the unit does."""
+        return self.unit.answers_at_once(method, size_bytes)
+
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The unit's answer, timed whether it succeeds or not."""
         begin = perf_counter()

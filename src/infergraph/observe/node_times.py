@@ -30,6 +30,10 @@ def collect_node_times() -> None:
 class TimedNode(Around):
     """A node's unit that adds the time of each answer to its request's."""
 
+    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
+        """Whether the unit does."""
+        return self.unit.answers_at_once(method, size_bytes)
+
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """What the unit answers."""
         begin = perf_counter()

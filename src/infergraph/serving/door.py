@@ -55,6 +55,10 @@ class Door(Around):
             return await self.unit.answer(method, request, context)
         return await (await self._opened()).answer(method, request, context)
 
+    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
+        """Whether the door is open and the unit answers at once."""
+        return self.is_open and self.unit.answers_at_once(method, size_bytes)
+
     async def ready(self) -> bool:
         """Whether the door is open and the unit ready."""
         return self.is_open and await self.unit.ready()

@@ -20,6 +20,7 @@ from infergraph.serving.ids import new_id
 
 _ALL_METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 _DEFAULT_HEADERS = "Accept, Accept-Encoding, Authorization, Content-Length, Content-Type, X-CSRF-Token"
+ANY_ORIGIN = (b"access-control-allow-origin", b"*")
 _NO_SNIFF = (b"x-content-type-options", b"nosniff")
 _PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 _SLASHES = re.compile("/{2,}")
@@ -51,7 +52,7 @@ class MicroserviceFront:
         origin = exchange.headers.get(b"origin")
         if origin is None:
             if self._is_open:
-                headers.append((b"access-control-allow-origin", b"*"))
+                headers.append(ANY_ORIGIN)
             return
         headers.append((b"vary", b"Origin"))
         if self._is_open or origin.decode("latin-1") in self._allowed:
@@ -70,7 +71,7 @@ class MicroserviceFront:
 
     def refuse_method(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
         """405 in the envelope, or the answer to a pre-flight, which names the headers back that it asks for."""
-        method = exchange.scope["method"]
+        method = exchange.method
         allowed = ", ".join(sorted((endpoint.methods or frozenset()) | {"OPTIONS"})).encode()
         if method != "OPTIONS":
             text = f"405 Method Not Allowed: this path takes {allowed.decode()}, not {method}"
@@ -118,7 +119,7 @@ class ExternalFront:
 
     def decorate(self, headers: Headers, endpoint: Endpoint, exchange: Exchange) -> None:
         """The id and the fixed headers; an answer that refuses the method has none."""
-        method = exchange.scope["method"]
+        method = exchange.method
         if endpoint.methods is not None and method not in endpoint.methods and method != "OPTIONS":
             return
         headers += [self._origins, self._headers, _NO_SNIFF, (b"seldon-puid", exchange.puid)]
@@ -150,7 +151,7 @@ class ExternalFront:
 
     def refuse_method(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
         """405 without a body, or the answer to a pre-flight."""
-        return Answer(200 if exchange.scope["method"] == "OPTIONS" else 405, b"", [])
+        return Answer(200 if exchange.method == "OPTIONS" else 405, b"", [])
 
     def not_found(self, path: str) -> Answer:
         """404 in plain text; a path with doubled slashes is sent to the clean one."""

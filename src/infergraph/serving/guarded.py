@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from infergraph.serving import answers
 from infergraph.serving.one_write import OneWrite
@@ -27,6 +27,18 @@ SLOWEST_BYTES_S = 1024
 _SWEEP_S = 1.0
 
 
+class Patience(NamedTuple):
+    """How long clients may take.
+
+    Args:
+        receive_s: for what they owe us: the next part of a request, or taking an answer; 0 for ever.
+        keepalive_s: between two requests.
+    """
+
+    receive_s: float
+    keepalive_s: float
+
+
 class Guarded(OneWrite):
     """uvicorn's protocol that counts what comes in, and can be asked whether its client has used up its time."""
 
@@ -38,6 +50,8 @@ class Guarded(OneWrite):
         self._has_spoken = False
         self._received = self._received_then = 0
         self._owing_since: float | None = None
+        self._requests = self._requests_then = 0
+        self._idle_since: float | None = None
         self._unsent = 0
         self._unsent_since = 0.0
 
@@ -52,7 +66,11 @@ class Guarded(OneWrite):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._begin()
+
+    def _begin(self) -> None:
         self._in_head = True
+        self._requests += 1
         self._received = 0
         self._owing_since = None
 
@@ -66,6 +84,11 @@ class Guarded(OneWrite):
         self._owes = self._in_head = False
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Its answer has been written. `check` sees to idle connections: a timer for each answer costs more."""
+        super().on_response_complete()
+        self._unset_keepalive_if_required()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in the protocol's error body."""
         self._refuse(400, msg)
@@ -73,8 +96,8 @@ class Guarded(OneWrite):
     def _unsupported_upgrade_warning(self) -> None:
         self.logger.debug("a client asked for another protocol; it is answered in HTTP/1.1")
 
-    def check(self, now: float, passed_s: float, patience_s: float) -> None:
-        """Cut the client off if it has used up its time.
+    def check(self, now: float, passed_s: float, patience: Patience) -> None:
+        """Cut the client off if it has used up its time, and end the connection if nobody needs it any more.
 
         Args:
             now: the time of the event loop.
@@ -82,10 +105,17 @@ class Guarded(OneWrite):
         """
         if self.transport.is_closing() and not self._unsent_bytes():
             return
-        if self._reads_nothing(now, patience_s):
+        if patience.receive_s and self._reads_nothing(now, patience.receive_s):
             self._drop()
-        elif self._owes and not self._is_our_turn():
-            self._check_sending(now, passed_s, patience_s)
+        elif self._is_our_turn():
+            self._idle_since = None
+        elif self._owes:
+            if patience.receive_s:
+                self._check_sending(now, passed_s, patience.receive_s)
+        elif self._idle_since is None or self._requests != self._requests_then:
+            self._idle_since, self._requests_then = now, self._requests
+        elif now - self._idle_since > patience.keepalive_s:
+            self.transport.close()
 
     def _is_our_turn(self) -> bool:
         """Whether a whole request waits for its answer; what comes meanwhile is not measured."""
@@ -134,21 +164,18 @@ class Guarded(OneWrite):
         self.transport.close()
 
 
-async def watch(connections: Iterable[Any], patience_s: float) -> None:
+async def watch(connections: Iterable[Any], patience: Patience) -> None:
     """Check all connections again and again, until cancelled.
 
     Args:
         connections: the live set of `Guarded` protocols.
-        patience_s: how long a client may keep us waiting; 0 for ever.
     """
-    if not patience_s:
-        return
     loop = asyncio.get_running_loop()
-    every_s = min(_SWEEP_S, patience_s / 4)
+    every_s = min([_SWEEP_S, *(limit_s / 4 for limit_s in (patience.receive_s, patience.keepalive_s) if limit_s)])
     last = loop.time()
     while True:
         await asyncio.sleep(every_s)
         now = loop.time()
         for connection in list(connections):
-            connection.check(now, now - last, patience_s)
+            connection.check(now, now - last, patience)
         last = now

@@ -43,6 +43,11 @@ class Joined:
         else:
             self._transport.write(data)
 
+    def write_whole(self, head: bytes, body: bytes) -> None:
+        """Write an answer that is whole, behind what is held."""
+        self._flush()
+        self._transport.writelines((head, body))
+
     def _flush(self) -> None:
         held = self._held
         if held:
@@ -65,4 +70,5 @@ class OneWrite(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """A client has come."""
-        super().connection_made(Joined(transport))  # type: ignore[arg-type] # it has what uvicorn uses of a transport
+        self.joined = Joined(transport)
+        super().connection_made(self.joined)  # type: ignore[arg-type] # it has what uvicorn uses of a transport

@@ -5,6 +5,7 @@ A component is served at the paths of the microservice interface, a graph at tho
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -55,10 +56,12 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         json: how answers are written.
+        limit_bytes: most bytes that a compressed body may unpack to.
         opaque: what a node answered goes out as it came, whatever it is: a graph's front adds nothing.
     """
 
     json: JsonOptions = JsonOptions()
+    limit_bytes: int = 0
     opaque: bool = False
 
 
@@ -124,18 +127,25 @@ class Rest:
         ]
 
     def _asking_all(self, paths: dict[str, tuple[Method, frozenset[str]]]) -> dict[str, Endpoint]:
-        return {path: Endpoint(verbs, self._asking(method), method.value) for path, (method, verbs) in paths.items()}
+        return {
+            path: Endpoint(
+                verbs,
+                self._asking(method),
+                method.value,
+                answers_at_once=functools.partial(self._unit.answers_at_once, method),
+            )
+            for path, (method, verbs) in paths.items()
+        }
 
     def _asking(self, method: Method) -> Handler:
         """The handler that asks the unit with `method`."""
         read = _READERS.get(method, _read_message)
+        options = self._options
         # Only an answer to predict may set the status of its HTTP answer.
         status_from_payload = method is Method.PREDICT
 
         async def handle(exchange: Exchange) -> Answer:
-            body = await exchange.body()
-            # A component reads `?json=`, as the wrapper does; a graph's bodies are opaque and its query is nobody's.
-            request = read(exchange, body, b"" if self._options.opaque else exchange.scope["query_string"])
+            request = read(exchange, await exchange.body(), options)
             message = await self._unit.answer(method, request, _context(exchange))
             try:
                 wants_array = b"accept" in exchange.headers and npy_codec.is_npy(_header(exchange, b"accept"))
@@ -208,7 +218,12 @@ def _encoding(exchange: Exchange) -> str:
     return "" if encoding == "identity" else encoding.removeprefix("x-")
 
 
-def _read_message(exchange: Exchange, body: bytes, query: bytes) -> Message:
+def _query(exchange: Exchange, options: RestOptions) -> bytes:
+    """A component reads `?json=`, as the wrapper does; a graph's bodies are opaque and its query is nobody's."""
+    return b"" if options.opaque else exchange.query
+
+
+def _read_message(exchange: Exchange, body: bytes, options: RestOptions) -> Message:
     kind = _header(exchange, b"content-type")
     if kind != JSON and npy_codec.is_npy(kind):
         return NpyMessage(body)
@@ -216,32 +231,32 @@ def _read_message(exchange: Exchange, body: bytes, query: bytes) -> Message:
         body,
         kind,
         content_encoding=_encoding(exchange) if b"content-encoding" in exchange.headers else "",
-        query=query,
-        limit_bytes=exchange.options.message_limit_bytes,
+        query=_query(exchange, options),
+        limit_bytes=options.limit_bytes,
     )
 
 
-def _read_feedback(exchange: Exchange, body: bytes, query: bytes) -> JsonFeedback:
+def _read_feedback(exchange: Exchange, body: bytes, options: RestOptions) -> JsonFeedback:
     return JsonFeedback(
         body,
         _header(exchange, b"content-type"),
         content_encoding=_encoding(exchange),
-        query=query,
-        limit_bytes=exchange.options.message_limit_bytes,
+        query=_query(exchange, options),
+        limit_bytes=options.limit_bytes,
     )
 
 
-def _read_messages(exchange: Exchange, body: bytes, query: bytes) -> JsonMessages:
+def _read_messages(exchange: Exchange, body: bytes, options: RestOptions) -> JsonMessages:
     return json_codec.decode_messages(
         body,
         _header(exchange, b"content-type"),
         content_encoding=_encoding(exchange),
-        query=query,
-        limit_bytes=exchange.options.message_limit_bytes,
+        query=_query(exchange, options),
+        limit_bytes=options.limit_bytes,
     )
 
 
-_READERS: dict[Method, Callable[[Exchange, bytes, bytes], Any]] = {
+_READERS: dict[Method, Callable[[Exchange, bytes, RestOptions], Any]] = {
     Method.AGGREGATE: _read_messages,
     Method.SEND_FEEDBACK: _read_feedback,
 }

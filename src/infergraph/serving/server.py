@@ -27,12 +27,13 @@ from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
 from infergraph.serving import console, custom_service, documents, first_request, openapi, pages, podinfo, tasks
 from infergraph.serving.answers import Answer
+from infergraph.serving.direct import Direct
 from infergraph.serving.door import Door
 from infergraph.serving.drain import drain_http
 from infergraph.serving.fronts import Cors, ExternalFront, MicroserviceFront
 from infergraph.serving.grpc import Grpc
-from infergraph.serving.guarded import Guarded, watch
-from infergraph.serving.http import App, Endpoint, Exchange, Http, HttpOptions, Paths
+from infergraph.serving.guarded import Patience, watch
+from infergraph.serving.http import Endpoint, Exchange, Http, HttpOptions, Paths
 from infergraph.serving.rest import Rest, RestOptions
 from infergraph.serving.worker import WorkerContext
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
@@ -158,7 +159,11 @@ class Server:
             ascii=settings.json_ascii,
             pretty=settings.json_pretty,
         )
-        rest = Rest(self._unit, RestOptions(json=json, opaque=self._is_graph), self._is_ready)
+        rest = Rest(
+            self._unit,
+            RestOptions(json=json, limit_bytes=settings.message_limit_bytes, opaque=self._is_graph),
+            self._is_ready,
+        )
         if self._is_graph:
             paths = rest.external_paths(getattr(self._built, "protocol", "seldon"))
         else:
@@ -217,10 +222,10 @@ class Server:
 
         return {self._settings.metrics_path: Endpoint(frozenset({"GET", "HEAD"}), metrics, "metrics", gated=False)}
 
-    async def _open_http(self, app: App, listener: socket.socket) -> Stop:
+    async def _open_http(self, app: Http, listener: socket.socket) -> Stop:
         config = uvicorn.Config(
             app,
-            http=Guarded,
+            http=Direct,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -228,11 +233,11 @@ class Server:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            timeout_keep_alive=max(1, round(self._settings.keepalive_s)),
         )
         server = _Quiet(config)
         running = asyncio.create_task(server.serve(sockets=[listener]))
-        watching = asyncio.create_task(watch(server.server_state.connections, self._settings.receive_timeout_s))
+        patience = Patience(self._settings.receive_timeout_s, self._settings.keepalive_s)
+        watching = asyncio.create_task(watch(server.server_state.connections, patience))
         while not server.started and not running.done():  # noqa: ASYNC110 - uvicorn tells it by a flag alone
             await asyncio.sleep(0.005)
 
