@@ -24,24 +24,27 @@ HERE = Path(__file__).parent / "microservice"
 class Servers:
     """One worker for each component that is asked, kept for the module."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, execution: str) -> None:
         self._stack = stack
+        self._execution = execution
         self._known: dict[str, Served] = {}
 
     def __call__(self, name: str, *, environment: dict[str, str] | None = None, **settings: object) -> Served:
         key = json.dumps([name, environment, settings], default=str, sort_keys=True)
         if key not in self._known:
             target = f"components.py:{name}"
+            settings.setdefault("execution", self._execution)
             self._known[key] = self._stack.enter_context(
                 served(target, folder=HERE, environment=environment, **settings)
             )
         return self._known[key]
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Servers]:
+@pytest.fixture(scope="module", params=["auto", "inline"])
+def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """Workers that answer by a task and in a thread, and such as answer at once: no caller can tell them apart."""
     with ExitStack() as stack:
-        yield Servers(stack)
+        yield Servers(stack, request.param)
 
 
 def check(reply: Reply, case: Case) -> None:
@@ -262,7 +265,7 @@ def test_health_probes(servers: Servers) -> None:
 
 def test_health_never_waits_behind_a_prediction(servers: Servers) -> None:
     """While a prediction holds the component's only thread, every probe answers."""
-    there = servers("Slow")
+    there = servers("Slow", execution="auto")
     done = threading.Event()
 
     def predict() -> None:
@@ -332,7 +335,7 @@ def test_a_load_that_raises_leaves_the_unit_not_ready() -> None:
 
 def test_more_requests_than_the_limit_are_turned_away(servers: Servers) -> None:
     """Above concurrency_limit a request gets 503 with Retry-After and the name of the setting, and harms nobody."""
-    there = servers("Slow", concurrency_limit=1, parameters="[]")
+    there = servers("Slow", execution="auto", concurrency_limit=1, parameters="[]")
     slow, quick = {"data": {"ndarray": [0.8]}}, {"data": {"ndarray": [0.0]}}
 
     def until_taken() -> None:
@@ -353,7 +356,7 @@ def test_more_requests_than_the_limit_are_turned_away(servers: Servers) -> None:
 
 def test_a_request_that_takes_too_long_is_a_504(servers: Servers) -> None:
     """The request timeout answers 504 and names its setting."""
-    reply = servers("Slow", request_timeout_s=0.1).post("/predict", {"data": {"ndarray": [0.6]}})
+    reply = servers("Slow", execution="auto", request_timeout_s=0.1).post("/predict", {"data": {"ndarray": [0.6]}})
     assert reply.status == 504
     assert "request_timeout_s" in reply.json["status"]["info"]
 
