@@ -127,7 +127,7 @@ class ExternalFront:
             methods = ",".join(sorted(endpoint.methods | {"OPTIONS"})).encode()
             headers.append((b"access-control-allow-methods", methods))
         if b"ce-specversion" in exchange.headers:
-            path = quote(exchange.scope["path"], safe="/:@!$&'()*+,;=").encode()
+            path = quote(exchange.path, safe="/:@!$&'()*+,;=").encode()
             headers += [*self._event, (b"ce-id", exchange.puid), (b"ce-path", path)]
 
     def of_fault(self, fault: Fault) -> Answer:
