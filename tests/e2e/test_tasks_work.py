@@ -262,6 +262,24 @@ def test_a_full_queue_says_so_and_takes_again_when_there_is_room(tmp_path: Path)
         assert server.submit("t2", jsonl(numbered(5))).status_code == 200
 
 
+def test_a_full_queue_still_knows_what_is_in_it(tmp_path: Path) -> None:
+    """A POST that is repeated while the queue is full is as harmless as ever; one with other bytes is a conflict."""
+    settings = {"task_queue_limit": 1}
+    with TaskServer(tmp_path, "Tired", settings=settings, line_s=0.05) as server:
+        rows, key = jsonl(numbered(500)), {"Idempotency-Key": "once"}
+        native = "/api/v1.0/tasks?id=here"
+        assert server.ask("POST", native, data=rows, headers=key).status_code == 201
+        assert server.ask("GET", "/status").json() == {"status": 2}
+        assert server.submit("here", rows).json() == {"status": 200}
+        assert server.submit("here", rows + b"{}\n").status_code == 409
+        assert server.ask("POST", native, data=rows).status_code == 201
+        assert server.ask("POST", "/api/v1.0/tasks?id=other", data=rows, headers=key).json()["id"] == "here"
+        for refused in (server.submit("new", rows), server.ask("POST", "/api/v1.0/tasks?id=new", data=rows)):
+            assert refused.status_code == 503
+            assert int(refused.headers["retry-after"]) > 0
+        assert list((server.data / "incoming").iterdir()) == []
+
+
 def test_workers_come_with_the_first_task_and_leave_when_idle(tmp_path: Path) -> None:
     """No worker before a task, none after the idle time, and a new one for the next task."""
     with TaskServer(tmp_path, "Echo", settings={"task_idle_s": 0.3}) as server:

@@ -137,6 +137,9 @@ class Supervisor:
             self._selector.register(self._watch, selectors.EVENT_READ, self._source_changed)
         addresses = {"host": self._settings.host, **self._ports.numbers()}
         log.info("listening", extra={"command": self._plan.command, **addresses})
+        if self._driver is not None:
+            meaning = self._settings.task_immediate_means.value
+            log.info("tasks are taken", extra={"data_dir": self._settings.data_dir, "immediate_true_means": meaning})
         self._look_for_tasks(time.monotonic())
         self._crew.start(time.monotonic())
         while not self._finished():

@@ -156,7 +156,7 @@ class _Api:
         fields["task_id"] = fields.pop("id", "") or uuid.uuid4().hex
         wanted = submission(fields, request)
         self._service.check(wanted)
-        incoming = await place(self._service, request)
+        incoming = await place(self._service, request, wanted)
         try:
             sink = FileSink(incoming, self._settings.task_upload_limit_bytes)
             charset = request.headers.get("content-type", "").partition("charset=")[2].strip('"; ')

@@ -11,6 +11,8 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from infergraph.tasks.service import ResultFile, read_block
 
 JSONL_TYPE = "application/x-ndjson"
+_NAME_LIMIT = 60
+"""Characters of a file's name: four bytes each are still a name to every file system."""
 
 
 def results_response(file: ResultFile, id: str) -> Response:
@@ -36,6 +38,7 @@ async def _stream(file: ResultFile) -> AsyncIterator[bytes]:
 
 def disposition(id: str) -> str:
     """A header that names the download after the task; only what is harmless as a file name stays of the id."""
-    name = "".join(char if char.isalnum() or char in "-_." else "_" for char in id).lstrip(".") or "results"
+    name = "".join(char if char.isalnum() or char in "-_." else "_" for char in id[:_NAME_LIMIT]).lstrip(".")
+    name = name or "results"
     plain = name.encode("ascii", "replace").decode().replace("?", "_")
     return f"attachment; filename=\"{plain}.jsonl\"; filename*=UTF-8''{quote(name, safe='')}.jsonl"

@@ -228,7 +228,7 @@ async def receive_form(service: TaskService, request: Request) -> tuple[Task, bo
         form = TaskForm(request.headers.get("content-type", ""), FileSink(incoming, _limit(service)))
         async with aclosing(body_of(request)) as body:
             try:
-                await pump(body, form, incoming, service)
+                await pump(_admitted(body, form, request, service), form, incoming, service)
             except Fault:
                 await _drain(body)
                 raise
@@ -238,10 +238,29 @@ async def receive_form(service: TaskService, request: Request) -> tuple[Task, bo
         await service.run(incoming.discard)
 
 
-async def place(service: TaskService, request: Request) -> Incoming:
-    """A place for the file of this request. Raises: Overloaded, StorageFull."""
+async def _admitted(
+    body: AsyncIterator[bytes], form: TaskForm, request: Request, service: TaskService
+) -> AsyncIterator[bytes]:
+    """The blocks of a form's body; when its file begins, there must be room for it. Raises: Overloaded."""
+    is_admitted = False
+    async for block in body:
+        yield block
+        if form.has_file and not is_admitted:
+            await service.check_room(form.fields.get("task_id", ""), request.headers.get("idempotency-key"))
+            is_admitted = True
+
+
+async def place(service: TaskService, request: Request, known: Submission | None = None) -> Incoming:
+    """A place for the file of this request.
+
+    Args:
+        known: what is submitted, if that is known before its file comes.
+    Raises: Overloaded, StorageFull.
+    """
     try:
-        await service.check_room(_length(request))
+        await service.check_disk(_length(request))
+        if known is not None:
+            await service.check_room(known.id, known.idempotency_key)
         return await service.receive()
     except Fault:
         async with aclosing(body_of(request)) as body:

@@ -254,14 +254,18 @@ class TaskService:
 
     # ── accepting ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def check_room(self, bytes: int = 0) -> None:
-        """Before a file is received; `bytes` is its size as far as it is known.
+    async def check_room(self, id: str, key: str | None) -> None:
+        """Whether the queue has room for a task of this id and idempotency key, as far as they are known yet.
 
-        Raises: Overloaded if the queue is full; StorageFull, UploadTooLarge if the file would not fit.
+        Raises: Overloaded if it is full, unless the task is in it: to send a file again is harmless at any time.
         """
-        await self.check_disk(bytes)
-        alive = await self._read(self._store.alive)
-        if alive >= self.settings.task_queue_limit:
+        await self._read(self._check_room, id, key)
+
+    def _check_room(self, id: str, key: str | None) -> None:
+        alive = self._store.alive()
+        if alive < self.settings.task_queue_limit:
+            return
+        if self._store.find(id) is None and (key is None or self._store.find_key(key) is None):
             raise Overloaded(f"the queue is full: {alive} tasks are waiting or running")
 
     async def check_disk(self, bytes: int = 0) -> None:
