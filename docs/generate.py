@@ -1,4 +1,4 @@
-"""Write the reference pages from the code: settings, routes, errors, metrics, commands.
+"""Write the reference pages from the code, and the README's figures from the benchmark's results.
 
     python docs/generate.py            write them
     python docs/generate.py --check    exit code 1 if one of them is not what the code says
@@ -11,7 +11,9 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
+import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
@@ -384,6 +386,43 @@ def _originals_options() -> Rows:
         yield f"`{shown}`", " ".join(filter(None, (action.help, choices)))
 
 
+# ── speed, in the README ────────────────────────────────────────────────────────────────────────────────────────────
+
+_RESULTS = FOLDER.parents[1] / "benchmarks" / "RESULTS.json"
+_READMES = [FOLDER.parents[1] / "README.md", FOLDER.parents[1] / "README.zh.md"]
+_SPEED = re.compile(r"(<!-- speed[^>]*-->\n).*?(<!-- /speed -->)", re.DOTALL)
+_SERVERS = ("infergraph", "Seldon wrapper", "MLServer", "FastAPI by hand", "floor")
+_ASKED = {
+    "rest-small": "REST, 2×2",
+    "rest-large": "REST, 1,000×784",
+    "grpc-small": "gRPC, 2×2",
+    "grpc-large": "gRPC, 1,000×400",
+}
+
+
+def speed_table() -> str:
+    """CPU microseconds for one request, of the whole server, as the benchmark measured them last."""
+    cells = json.loads(_RESULTS.read_text("utf-8"))["cells"]
+    rows = [
+        (words, *(_microseconds(cells[row].get(server, {}).get("rounds", [])) for server in _SERVERS))
+        for row, words in _ASKED.items()
+    ]
+    return table(("CPU µs", *_SERVERS), rows).strip()
+
+
+def _microseconds(rounds: list[dict[str, Any]]) -> str:
+    measured = [each for one in rounds for each in one.get("cpu_us", ())]
+    if not measured:
+        return "–"
+    median = statistics.median(measured)
+    return f"{median:,.0f}"
+
+
+def with_speed(readme: str) -> str:
+    """A README with the table as it is now."""
+    return _SPEED.sub(lambda found: f"{found[1]}\n{speed_table()}\n\n{found[2]}", readme)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "routes.md": routes_page,
@@ -397,9 +436,10 @@ PAGES: dict[str, Callable[[], str]] = {
 def stale() -> list[str]:
     """The pages that are not what the code says."""
     found = {name: FOLDER / name for name in PAGES}
-    return [
+    pages = [
         name for name, path in found.items() if not path.is_file() or path.read_text("utf-8") != _NOTE + PAGES[name]()
     ]
+    return pages + [path.name for path in _READMES if with_speed(text := path.read_text("utf-8")) != text]
 
 
 def main() -> int:
@@ -407,11 +447,13 @@ def main() -> int:
     if "--check" in sys.argv[1:]:
         names = stale()
         for name in names:
-            print(f"docs/reference/{name} is not what the code says: run python docs/generate.py", file=sys.stderr)
+            print(f"{name} is not what the code says: run python docs/generate.py", file=sys.stderr)
         return 1 if names else 0
     FOLDER.mkdir(exist_ok=True)
     for name, page in PAGES.items():
         (FOLDER / name).write_text(_NOTE + page(), "utf-8")
+    for path in _READMES:
+        path.write_text(with_speed(path.read_text("utf-8")), "utf-8")
     return 0
 
 
