@@ -233,7 +233,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         setting("Put the component's metrics into meta.metrics.", env=("INCLUDE_METRICS_IN_CLIENT_RESPONSE",)),
     ] = True
     cors_origins: Annotated[
-        str, setting("Origins that a browser page may call from; `*` for any.", env=("CORS_ALLOWED_ORIGINS",))
+        str,
+        setting(
+            "Origins that a browser page may call from; `*` for any. Pages of others are refused (403).",
+            env=("CORS_ALLOWED_ORIGINS",),
+        ),
     ] = "*"
     cors_headers: Annotated[
         str, setting("Headers that a browser page may send; empty for any.", env=("CORS_ALLOWED_HEADERS",))

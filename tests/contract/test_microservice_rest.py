@@ -208,6 +208,22 @@ def test_a_page_of_another_origin_may_call(servers: Servers) -> None:
     assert "POST" in flight.headers["access-control-allow-methods"]
 
 
+def test_a_page_that_cors_origins_leaves_out_asks_nothing_of_the_unit(servers: Servers) -> None:
+    """With origins named, plain forms and texts of other sites are 403 before the unit runs; all else goes on."""
+    there = servers("Identity", cors_origins="https://good.example")
+    body = json.dumps(cases.ND).encode()
+    for headers in (
+        {"Origin": "https://evil.example", "Content-Type": "text/plain"},
+        {"Sec-Fetch-Site": "cross-site", "Content-Type": "application/x-www-form-urlencoded"},
+    ):
+        for path in ("/predict", "/send-feedback", "/api/v1.0/feedback"):
+            reply = there.ask("POST", path, body, headers)
+            assert (reply.status, "cors_origins" in reply.json["status"]["info"]) == (403, True)
+    for headers in ({}, {"Origin": "https://good.example"}, {"Origin": f"http://127.0.0.1:{there.http_port}"}):
+        assert there.post("/predict", cases.ND, **headers).status == 200
+    assert there.get("/ready", Origin="https://evil.example").status == 200
+
+
 def test_gzip_goes_in_and_out(servers: Servers) -> None:
     """A compressed request is read, and an answer is compressed for a client that asks."""
     there = servers("Identity")

@@ -457,6 +457,22 @@ def test_shadows_do_not_count_as_children() -> None:
     assert len(b.asked) == 2
 
 
+@pytest.mark.parametrize(
+    ("root", "text"),
+    [
+        (node("m", "MODEL", node("s", shadow=True)), "'m' has no child beside its shadow 's'"),
+        (node("m", shadow=True), "root 'm' cannot be a shadow"),
+        (node("c", "CHAIN", node("a"), node("s", shadow=True)), "shadow cannot stand in a CHAIN"),
+        (node("r", "ROUTER", node("a"), fallback={"strData": "x"}), "fallback of node 'r' is no route"),
+        (node("r", "ROUTER", node("a"), fallback={"data": {"ndarray": [1]}}), "fallback of node 'r' is no route"),
+    ],
+)
+def test_what_could_never_work_is_told_at_start(root: Node, text: str) -> None:
+    """A shadow with nothing to be compared with and a router's constant that names no child are refused by name."""
+    with pytest.raises(GraphError, match=text):
+        graph_of(root, *(Saying(each.name) for each in root.walk()))
+
+
 def test_shadow_calls_are_bounded() -> None:
     """Beyond the limit of shadow calls in flight, further ones are left out."""
 

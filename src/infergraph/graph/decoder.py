@@ -257,6 +257,8 @@ class Reader:
     def _fallback(self, raw: Any, path: Path) -> Any:
         if isinstance(raw, dict) and any(key.lower() in _CONSTANT_MEMBERS for key in raw):
             return raw
+        if raw == {}:
+            self._fault(path, "is empty", "write another node, or a constant answer such as {strData: none}")
         return self.struct(Node, raw, path)
 
     def _fault(self, path: Path, text: str, hint: str = "") -> None:

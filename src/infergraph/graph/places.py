@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from infergraph.errors import Fault, GraphError
+from infergraph.errors import Fault, GraphError, RoutingError
+from infergraph.graph import routes
 from infergraph.graph.guards import guarded
 from infergraph.graph.spec import Node
 from infergraph.graph.taps import Tap, filtered
@@ -89,6 +90,8 @@ def plan(node: Node, parts: Parts) -> Place:
     Raises: GraphError for a node without its unit, or a tree that cannot run.
     """
     _check_names(node)
+    if node.shadow:
+        raise GraphError(f"the root {node.name!r} cannot be a shadow: there is nothing beside it", node=node.name)
     return _place(node, parts)
 
 
@@ -116,14 +119,25 @@ def _place(node: Node, parts: Parts) -> Place:
                 node=node.name,
             )
         place.unit = guarded(unit, node, parts.rng)
-    if place.chain and any(child.shadow for child in node.children):
-        text = f"node {node.name!r}: a shadow cannot stand in a CHAIN; put it beside the node that it shadows"
-        raise GraphError(text, node=node.name)
+    _check_shadows(place, has_children)
     _tap(place, parts.taps.get(node.name))
     places = [(_place(child, parts), child.shadow) for child in node.children]
     place.children = tuple(child for child, shadow in places if not shadow)
     place.shadows = tuple(child for child, shadow in places if shadow)
     return _with_stand_in(place, parts)
+
+
+def _check_shadows(place: Place, has_children: bool) -> None:
+    shadows = [child.name for child in place.node.children if child.shadow]
+    if not shadows:
+        return
+    name = place.name
+    if place.chain:
+        text = f"node {name!r}: a shadow cannot stand in a CHAIN; put it beside the node that it shadows"
+        raise GraphError(text, node=name)
+    if not has_children:
+        text = f"node {name!r} has no child beside its shadow {shadows[0]!r}: there is nothing to compare it with"
+        raise GraphError(text, node=name)
 
 
 def _input(node: Node, methods: frozenset[str]) -> Method | None:
@@ -146,11 +160,25 @@ def _with_stand_in(place: Place, parts: Parts) -> Place:
     if fallback is None:
         return place
     stand_in: Place | Message
-    stand_in = json_codec.JsonMessage.of_document(fallback) if isinstance(fallback, dict) else _place(fallback, parts)
+    if isinstance(fallback, dict):
+        stand_in = json_codec.JsonMessage.of_document(fallback)
+        _check_constant(place, stand_in)
+    else:
+        stand_in = _place(fallback, parts)
     if place.calls:
         place.stand_in = stand_in
         return place
     return Place(name=place.name, node=place.node, guarded=place, stand_in=stand_in)
+
+
+def _check_constant(place: Place, answer: Message) -> None:
+    """Raise GraphError where a router's constant answer names no child of it."""
+    if not place.routes:
+        return
+    try:
+        routes.check_route(routes.route_value(answer, place.name), len(place.children), place.name)
+    except RoutingError as fault:
+        raise GraphError(f"fallback of node {place.name!r} is no route: {fault}", node=place.name) from fault
 
 
 def _check_names(root: Node) -> None:

@@ -5,6 +5,8 @@ The API has no log-in, so a browser on the same machine or network is all that a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -12,6 +14,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infergraph.serving import answers
+from infergraph.serving.answers import Answer
+
+RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN = frozenset({"same-origin", "none"})
@@ -47,6 +52,30 @@ def may_look(headers: Headers) -> bool:
     return is_followed or not is_foreign(headers)
 
 
+def named_origins(origins: str) -> frozenset[str]:
+    """The origins that the setting `cors_origins` names; `*` names none."""
+    return frozenset(origin.strip() for origin in origins.split(",")) - {"", "*"}
+
+
+def foreign_calls(origins: str) -> Callable[[RawHeaders], Answer | None] | None:
+    """What refuses the calls of pages that `cors_origins` leaves out; None where it lets any page call.
+
+    Browsers keep such pages from reading answers, but send them plain forms and texts all the same.
+    """
+    named = named_origins(origins)
+    if "*" in {origin.strip() for origin in origins.split(",")}:
+        return None
+
+    def refused(raw: RawHeaders) -> Answer | None:
+        headers = Headers(raw=raw)
+        origin = headers.get("origin")
+        if origin in named or not is_foreign(headers):
+            return None
+        return answers.refusal(403, _text(origin), answers.INTERNAL)
+
+    return refused
+
+
 class ForeignWrites:
     """Refuses what pages of other sites ask for that changes something: a form of theirs needs no CORS to be sent.
 
@@ -57,7 +86,7 @@ class ForeignWrites:
 
     def __init__(self, app: ASGIApp, origins: str) -> None:
         self._app = app
-        self._named = {origin.strip() for origin in origins.split(",")} - {"", "*"}
+        self._named = named_origins(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in _READING:
@@ -69,5 +98,8 @@ class ForeignWrites:
 
 
 def _refusal(origin: str | None) -> Response:
-    text = f"403 Forbidden: a page of {origin or 'another site'} may not do this; name its origin in cors_origins"
-    return Response(answers.envelope(text, answers.INTERNAL), 403, media_type="application/json")
+    return Response(answers.envelope(_text(origin), answers.INTERNAL), 403, media_type="application/json")
+
+
+def _text(origin: str | None) -> str:
+    return f"403 Forbidden: a page of {origin or 'another site'} may not do this; name its origin in cors_origins"

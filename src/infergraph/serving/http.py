@@ -293,7 +293,12 @@ class Paths(NamedTuple):
 
 
 class Http:
-    """The ASGI application of a serving worker."""
+    """The ASGI application of a serving worker.
+
+    Args:
+        other: answers at all other paths.
+        refuse: the answer to requests whose headers rule them out, asked before a unit is; None to refuse nobody.
+    """
 
     def __init__(
         self,
@@ -302,7 +307,9 @@ class Http:
         other: App,
         options: HttpOptions,
         accounting: Accounting,
+        refuse: Callable[[list[tuple[bytes, bytes]]], Answer | None] | None = None,
     ) -> None:
+        self._refuse = refuse
         self._paths = paths
         self._exact = paths.exact
         self._front = front
@@ -362,6 +369,10 @@ class Http:
         method = exchange.method
         if method == "OPTIONS" or (endpoint.methods is not None and method not in endpoint.methods):
             return self._front.refuse_method(endpoint, exchange)
+        if self._refuse is not None and endpoint.gated and "POST" in (endpoint.methods or ()):
+            refused = self._refuse(exchange.raw_headers)
+            if refused is not None:
+                return refused
         try:
             return await ask(endpoint, exchange)
         except Fault as fault:

@@ -27,6 +27,7 @@ from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
 from infergraph.serving import console, custom_service, documents, first_request, openapi, pages, podinfo, tasks
 from infergraph.serving.answers import Answer
+from infergraph.serving.console_guard import foreign_calls
 from infergraph.serving.direct import Direct
 from infergraph.serving.door import Door
 from infergraph.serving.drain import drain_http
@@ -73,7 +74,11 @@ class Server:
         self._is_graph = is_graph(self._source.target)
         self._unit = Door(Measured(self._built, context.ledger), self._settings.load_wait_s)
         cors = Cors(self._settings.cors_origins, self._settings.cors_headers)
-        self._front = ExternalFront(cors) if self._is_graph else MicroserviceFront(cors)
+        self._front = (
+            ExternalFront(cors, getattr(self._built, "origin", ("", "default")))
+            if self._is_graph
+            else MicroserviceFront(cors)
+        )
         self._tasks = TaskService.open(self._settings, call_driver=context.tasks_wait) if self._settings.tasks else None
         self._guest: Guest | None = None
         if self._tasks is not None and self._settings.task_workers == 0:
@@ -170,7 +175,8 @@ class Server:
             paths = rest.microservice_paths()
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})
         other = pages.application(self._more_routes(paths), settings, self._front)
-        return Http(paths, self._front, other, self._http_options(), self._accounting)
+        refuse = foreign_calls(settings.cors_origins)
+        return Http(paths, self._front, other, self._http_options(), self._accounting, refuse)
 
     def _more_routes(self, paths: Paths) -> list[BaseRoute]:
         served = openapi.Served(
