@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 import time
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -105,6 +106,26 @@ def test_cancelled_work_that_has_not_begun_never_runs() -> None:
 
     run(scenario())
     assert ran == ["after"]
+
+
+@pytest.mark.parametrize("execution", [Execution.THREAD, Execution.INLINE])
+def test_work_sees_the_context_of_its_request(execution: Execution) -> None:
+    """A context variable set by the caller, as the current trace span is, is there wherever the work runs."""
+    span: ContextVar[str] = ContextVar("span", default="none")
+
+    async def work() -> str:
+        return span.get()
+
+    async def ask() -> list[str]:
+        pace = Pace(execution, 1, "u")
+        seen = []
+        for name in ("a", "b"):
+            span.set(name)
+            seen.append(await pace.run(work()))
+        pace.close()
+        return seen
+
+    assert run(ask()) == ["a", "b"]
 
 
 def test_what_must_stay_in_its_thread_is_seen() -> None:

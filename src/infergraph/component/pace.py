@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from infergraph.at_once import drive
@@ -68,7 +69,7 @@ class Pace:
                 self._learn(time.perf_counter() - started, inline=True)
         loop = asyncio.get_running_loop()
         self._in_pool += 1
-        future = self._pool.submit(self._timed, work)
+        future = self._pool.submit(copy_context().run, self._timed, work)  # user code sees its request's trace
         future.add_done_callback(lambda done: self._left(loop, done, work))
         return await asyncio.wrap_future(future)
 
