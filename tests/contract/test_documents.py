@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -77,6 +78,33 @@ def test_commands_exist(page: Path) -> None:
     """Every command that the page names is a command of the program."""
     named = set(re.findall(r"(?:`|^|/bin/)infergraph ([a-z][a-z-]*)", page.read_text("utf-8"), re.MULTILINE))
     assert named <= MODULES.keys()
+
+
+_NAME = re.compile(r"`((?:[a-z_0-9]+\.)*[a-z_0-9]+):([A-Za-z_]\w*(?:\.\w+)*)`")
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "architecture").glob("*.md")), ids=_name)
+def test_names_of_the_code_exist(page: Path) -> None:
+    """Every `module:name` in the pages about the code is a name of that module, and every test file named is there."""
+    text = page.read_text("utf-8")
+    found = [pair for pair in _NAME.findall(text) if pair != ("module", "name")]  # what the page calls them
+    assert len(found) > 30
+    for module, name in found:
+        thing: object = importlib.import_module(f"infergraph.{module}")
+        for part in name.split("."):
+            assert hasattr(thing, part), f"{module}:{name}"
+            thing = getattr(thing, part)
+    for path in re.findall(r"`(tests/[\w/]+\.py)`", text):
+        assert (ROOT / path).is_file(), path
+
+
+def test_every_decision_is_in_the_index() -> None:
+    """The index of the decisions has a line for each, and each begins with its number."""
+    index = (DOCS / "decisions" / "README.md").read_text("utf-8")
+    for page in (DOCS / "decisions").glob("0*.md"):
+        assert f"({page.name})" in index, page.name
+        number = int(page.name.partition("-")[0])
+        assert page.read_text("utf-8").startswith(f"# {number}. "), page.name
 
 
 def test_every_command_shows_an_example() -> None:
