@@ -187,3 +187,26 @@ def test_bodies_in_memory_are_bounded() -> None:
                 assert b"bodies_limit_bytes" in received
         body = b'{"strData":"' + b"a" * 399_000 + b'"}'
         assert there.post("/predict", body).status == 200
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: %d\r\n\r\n%s", b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("cut", [0, 10])
+def test_a_wish_for_http_2_does_not_cost_the_body(impatient: Served, framing: bytes, cut: int) -> None:
+    """A request that would rather be HTTP/2, as those of Java's client, is answered in HTTP/1.1 with its body read."""
+    request = HEAD + UPGRADE + framing % (len(BODY), BODY)
+    pieces = [request[: len(request) - cut], request[len(request) - cut :]]
+    with connected(impatient) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(2):  # the second on the same connection
+            for piece in pieces:
+                connection.sendall(piece)
+            received = b""
+            while not received.endswith(b"}"):
+                received += connection.recv(1 << 20)
+            assert received.startswith(b"HTTP/1.1 200 ")
+            assert json.loads(received.partition(b"\r\n\r\n")[2])["data"]["ndarray"] == [[1, 2]]

@@ -9,6 +9,7 @@ uvicorn alone waits for ever for the rest of a request, takes a head of any size
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ SLOWEST_BYTES_S = 1024
 """A client that sends slower than this for as long as our patience lasts is cut off."""
 
 _SWEEP_S = 1.0
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 
 
 class Patience(NamedTuple):
@@ -57,6 +59,8 @@ class Guarded(OneWrite):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have come."""
+        if b"pgrade" in data and (self._in_head or not self._owes):
+            data = _without_upgrade(data)
         self._owes = self._has_spoken = True
         self._received += len(data)
         super().data_received(data)
@@ -162,6 +166,16 @@ class Guarded(OneWrite):
             self.transport.write((head + length).encode())
             self.transport.write(body)
         self.transport.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """`data` without the wish for another protocol in the head that it begins with.
+
+    Java's client and `curl --http2` express it with every first request; httptools then takes the request's body for
+    bytes of that protocol, and drops it.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-upgrade:", head) + end + rest
 
 
 async def watch(connections: Iterable[Any], patience: Patience) -> None:
