@@ -144,6 +144,25 @@ def test_nothing_is_read_before_load(server, tmp_path):
         component.load()
 
 
+@pytest.mark.parametrize(
+    ("server", "name"),
+    [
+        (SKLearnServer, "model.joblib"),
+        (XGBoostServer, "model.bst"),
+        (MLFlowServer, "MLmodel"),
+        (ONNXServer, "model.onnx"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"flavors: {}", bytes(range(256)) * 8])
+def test_a_broken_model_is_one_line_that_names_it(server, name, content, tmp_path):
+    """A model cut short, empty or of another kind is said to be unreadable, with its place, in one line."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TargetError, match=r"^the model at .* cannot be read: ") as caught:
+        server(model_uri=str(tmp_path)).load()
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_relative_address_starts_at_the_deployment_file(sklearn_folder, tmp_path):
     """A modelUri without a scheme is found from the folder of the deployment file."""
     node = Node(name="m", implementation="SKLEARN_SERVER", model_uri=sklearn_folder.name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from infergraph.errors import MissingExtra
 from infergraph.graph.servers.files import fetch, read_metadata
-from infergraph.graph.servers.inputs import input_faults
+from infergraph.graph.servers.inputs import input_faults, reading
 
 
 class MLFlowServer:
@@ -39,7 +39,7 @@ class MLFlowServer:
 
         Raises:
             MissingExtra: mlflow or pandas is not installed.
-            TargetError: there is nothing at the address.
+            TargetError: there is nothing at the address, or it cannot be read.
         """
         try:
             import mlflow.pyfunc
@@ -47,7 +47,8 @@ class MLFlowServer:
             from mlflow.exceptions import MlflowException
         except ImportError as error:
             raise MissingExtra.of(error.name or "mlflow", "mlflow", "MLFLOW_SERVER") from error
-        self._model = mlflow.pyfunc.load_model(str(self._place))
+        with reading(self._place):
+            self._model = mlflow.pyfunc.load_model(str(self._place))
         self._frame = pandas.DataFrame
         self._refusals = (MlflowException,)
 

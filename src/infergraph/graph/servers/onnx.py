@@ -11,7 +11,7 @@ import numpy as np
 
 from infergraph.errors import MissingExtra, PayloadError, TargetError
 from infergraph.graph.servers.files import fetch, model_file, read_metadata
-from infergraph.graph.servers.inputs import input_faults
+from infergraph.graph.servers.inputs import input_faults, reading
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _DTYPES: dict[str, type] = {
@@ -61,7 +61,7 @@ class ONNXServer:
 
         Raises:
             MissingExtra: onnxruntime is not installed.
-            TargetError: there is no model, or it has no output of the name that was asked for.
+            TargetError: there is no model, it cannot be read, or it has no output of the name that was asked for.
         """
         try:
             import onnxruntime
@@ -73,7 +73,8 @@ class ONNXServer:
         present = onnxruntime.get_available_providers()
         providers = [provider for provider in _PROVIDERS if provider in present]
         path = model_file(self._place, "model.onnx", (".onnx",))
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        with reading(path):
+            session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         self._inputs = session.get_inputs()
         self._outputs = [output.name for output in session.get_outputs()]
         self.output = self.output or next((name for name in self._outputs if "prob" in name), self._outputs[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 from infergraph.errors import MissingExtra, TargetError
 from infergraph.graph.servers.files import fetch, model_file, read_metadata
-from infergraph.graph.servers.inputs import input_faults
+from infergraph.graph.servers.inputs import input_faults, reading
 
 _METHODS = ("predict_proba", "decision_function")
 
@@ -39,14 +39,16 @@ class SKLearnServer:
 
         Raises:
             MissingExtra: scikit-learn is not installed.
-            TargetError: there is no model, or it has not the method that was asked for.
+            TargetError: there is no model, it cannot be read, or it has not the method that was asked for.
         """
         try:
             import joblib
             import sklearn  # noqa: F401 - without it joblib's own error is hard to read
         except ImportError as error:
             raise MissingExtra.of("scikit-learn", "sklearn", "SKLEARN_SERVER") from error
-        model = joblib.load(model_file(self._place, "model.joblib", (".joblib", ".pkl", ".pickle")))
+        path = model_file(self._place, "model.joblib", (".joblib", ".pkl", ".pickle"))
+        with reading(path):
+            model = joblib.load(path)
         self._predict = getattr(model, self.method, None)
         if self._predict is None:
             has = ", ".join(name for name in (*_METHODS, "predict") if hasattr(model, name)) or "none of the methods"

@@ -10,7 +10,7 @@ import numpy as np
 
 from infergraph.errors import MissingExtra, PayloadError
 from infergraph.graph.servers.files import fetch, model_file, read_metadata
-from infergraph.graph.servers.inputs import input_faults
+from infergraph.graph.servers.inputs import input_faults, reading
 
 
 class XGBoostServer:
@@ -38,7 +38,7 @@ class XGBoostServer:
 
         Raises:
             MissingExtra: xgboost is not installed.
-            TargetError: there is no model.
+            TargetError: there is no model, or it cannot be read.
         """
         try:
             import xgboost
@@ -46,7 +46,11 @@ class XGBoostServer:
             raise MissingExtra.of("xgboost", "xgboost", "XGBOOST_SERVER") from error
         path = model_file(self._place, "model.bst", (".bst", ".json", ".ubj"))
         booster = xgboost.Booster()
-        booster.load_model(bytearray(path.read_bytes()))  # by content: for the name .bst xgboost 3 only guesses
+        with reading(path):
+            content = path.read_bytes()
+            if not content:
+                raise EOFError("the file is empty")  # xgboost 3.2 would end the process
+            booster.load_model(bytearray(content))  # by content: for the name .bst xgboost 3 only guesses
         self._library, self._booster = xgboost, booster
 
     def predict(self, X: Any, names: Any = (), meta: Any = None) -> Any:
