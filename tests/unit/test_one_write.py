@@ -67,3 +67,8 @@ def test_a_head_without_a_body_is_not_kept_back() -> None:
 def test_closing_loses_nothing() -> None:
     """What is held is written before the connection closes."""
     assert told(HEAD, "close") == [HEAD, "closed"]
+
+
+def test_an_empty_body_is_no_piece() -> None:
+    """A body of nothing is not written: the event loop's own transport would wait for it to be taken for ever."""
+    assert told(HEAD, b"", HEAD, b"next") == [HEAD, (HEAD, b"next")]

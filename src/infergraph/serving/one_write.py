@@ -36,7 +36,7 @@ class Joined:
         held = self._held
         if held:
             self._held = b""
-            self._transport.writelines((held, data))
+            self._write_both(held, data)
         elif data.startswith(_HEAD):
             self._held = data
             self._loop.call_soon(self._flush)
@@ -46,7 +46,13 @@ class Joined:
     def write_whole(self, head: bytes, body: bytes) -> None:
         """Write an answer that is whole, behind what is held."""
         self._flush()
-        self._transport.writelines((head, body))
+        self._write_both(head, body)
+
+    def _write_both(self, head: bytes, body: bytes) -> None:
+        if body:
+            self._transport.writelines((head, body))
+        else:  # asyncio's own transport (3.12 on) never gets done with an empty last piece
+            self._transport.write(head)
 
     def _flush(self) -> None:
         held = self._held
