@@ -37,8 +37,8 @@ from infergraph.serving.server import Server
 from infergraph.serving.worker import Stopping, WorkerContext
 from infergraph.settings import Execution, Settings
 
-CALLS = 2000
-REPEATS = 15
+CALLS = 300
+REPEATS = 100
 TARGET = f"{UNITS / 'doubler.py'}:Doubler"
 Call = Callable[[], Awaitable[Any]]
 

@@ -14,7 +14,10 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
+from infergraph.members import direct
 
+
+@direct
 class Method(Enum):
     """The six things a unit can be asked; the value is the name of a component's hook."""
 
@@ -28,6 +31,7 @@ class Method(Enum):
     SEND_FEEDBACK = "send_feedback"
 
 
+@direct
 class Kind(Enum):
     """What a node of an inference graph is; the value is the protocol's name for it."""
 
@@ -38,6 +42,7 @@ class Kind(Enum):
     OUTPUT_TRANSFORMER = "OUTPUT_TRANSFORMER"
 
 
+@direct
 class Encoding(Enum):
     """The spelling of a payload; the value is its field name on the wire."""
 
@@ -60,6 +65,7 @@ class Encoding(Enum):
 _ARRAYS = frozenset({Encoding.TENSOR, Encoding.NDARRAY, Encoding.TFTENSOR})
 
 
+@direct
 class Transport(Enum):
     """The protocol a request came in by."""
 

@@ -14,10 +14,12 @@ from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 import msgspec
 
 from infergraph.errors import SettingsError
+from infergraph.members import direct
 
 ENV_PREFIX = "INFERGRAPH_"
 
 
+@direct
 class NanPolicy(Enum):
     """What NaN and the infinities become in a JSON answer."""
 
@@ -26,6 +28,7 @@ class NanPolicy(Enum):
     LITERAL = "literal"
 
 
+@direct
 class Execution(Enum):
     """Where a component's plain (not async) methods run."""
 

@@ -22,14 +22,16 @@ HERE = Path(__file__).parent / "microservice"
 class Servers:
     """One worker for each component that is asked, on one engine, kept for the module."""
 
-    def __init__(self, stack: ExitStack, engine: str) -> None:
+    def __init__(self, stack: ExitStack, engine: str, execution: str) -> None:
         self._stack = stack
         self._engine = engine
+        self._execution = execution
         self._known: dict[str, Served] = {}
 
     def __call__(self, name: str, *, environment: dict[str, str] | None = None, **settings: object) -> Served:
         key = json.dumps([name, environment, settings], default=str, sort_keys=True)
         if key not in self._known:
+            settings.setdefault("execution", self._execution)
             there = served(
                 f"components.py:{name}", folder=HERE, environment=environment, grpc_engine=self._engine, **settings
             )
@@ -37,10 +39,11 @@ class Servers:
         return self._known[key]
 
 
-@pytest.fixture(scope="module", params=["native", "grpcio"])
+@pytest.fixture(scope="module", params=[("native", "auto"), ("native", "inline"), ("grpcio", "auto")], ids="-".join)
 def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """Both engines; the native one also where everything is answered at once."""
     with ExitStack() as stack:
-        yield Servers(stack, request.param)
+        yield Servers(stack, *request.param)
 
 
 def message(document: object) -> object:
@@ -228,7 +231,7 @@ def test_an_unknown_method_is_unimplemented(servers: Servers) -> None:
 
 def test_a_deadline_ends_a_call(servers: Servers) -> None:
     """A caller's deadline gives DEADLINE_EXCEEDED, and the server answers the next call."""
-    there = servers("Slow")
+    there = servers("Slow", execution="auto")
     with there.channel() as channel, pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary("/seldon.protos.Model/Predict")(
             message({"data": {"ndarray": [0.6]}}).SerializeToString(), timeout=0.1
@@ -250,6 +253,6 @@ def test_the_servers_limit_names_its_setting(servers: Servers) -> None:
     """A call that outlasts the server's own limit names the setting that sets it."""
     slow = message({"data": {"ndarray": [0.6]}})
     with pytest.raises(grpc.RpcError) as caught:
-        servers("Slow", request_timeout_s=0.1).call("Model/Predict", slow)
+        servers("Slow", execution="auto", request_timeout_s=0.1).call("Model/Predict", slow)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert caught.value.details() == "no answer within 0.1 s (setting request_timeout_s)"

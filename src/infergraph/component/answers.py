@@ -10,15 +10,17 @@ from __future__ import annotations
 import functools
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from infergraph.errors import ComponentError, PayloadError
-from infergraph.message import Encoding, Message, Meta
+from infergraph.message import Encoding, Meta
 
 
-class Returned(NamedTuple):
+class Returned(msgspec.Struct, frozen=True):
     """A result with the tags and metrics that came with it."""
 
     data: Any
@@ -26,7 +28,7 @@ class Returned(NamedTuple):
     metrics: Any = None
 
 
-class Own(NamedTuple):
+class Own(msgspec.Struct, frozen=True):
     """What the component adds to the meta of an answer."""
 
     tags: Mapping[str, Any] | None
@@ -40,7 +42,12 @@ NOTHING = Own(None, (), None)
 
 def unwrap(result: Any) -> Returned:
     """The parts of a SeldonResponse; any other result is data alone."""
-    if _is_response(type(result)):
+    kind = type(result)
+    is_response = _RESPONSES.get(kind)
+    if is_response is None:
+        # By name: the class may be ours, or that of an installed seldon_core.
+        is_response = _RESPONSES[kind] = any(base.__name__ == "SeldonResponse" for base in kind.__mro__)
+    if is_response:
         return Returned(result.data, getattr(result, "tags", None), getattr(result, "metrics", None))
     return Returned(result)
 
@@ -48,15 +55,7 @@ def unwrap(result: Any) -> Returned:
 _RESPONSES: dict[type, bool] = {}
 
 
-def _is_response(kind: type) -> bool:
-    known = _RESPONSES.get(kind)
-    if known is None:
-        # By name: the class may be ours, or that of an installed seldon_core.
-        known = _RESPONSES[kind] = any(base.__name__ == "SeldonResponse" for base in kind.__mro__)
-    return known
-
-
-class Shaped(NamedTuple):
+class Shaped(msgspec.Struct, frozen=True):
     """A payload in its encoding; `columns` is the size of the second axis, or None below two axes."""
 
     payload: Any
@@ -99,7 +98,7 @@ def _shape_other(result: Any, asked: Encoding) -> Shaped:
         array = np.asarray(result)
         shaped = _shape_array(array, array, asked)
         columns = getattr(result, "columns", None)
-        return shaped if columns is None else shaped._replace(names=[str(column) for column in columns])
+        return shaped if columns is None else replace(shaped, names=[str(column) for column in columns])
     raise ComponentError(
         f"Unknown data type returned as payload (must be list or np array): {type(result).__name__} {result!r:.200}"
     )
@@ -157,20 +156,20 @@ def branch(result: Any) -> int:
     )
 
 
-def meta_of(requests: Sequence[Message], own: Own, response: Returned, *, carries: bool) -> Meta:
+def meta_of(asked: Sequence[Meta | None], own: Own, response: Returned, *, carries: bool) -> Meta:
     """The meta of an answer.
 
     Args:
-        requests: the message asked with; several for a combiner.
+        asked: the meta of the message asked with; of several for a combiner.
         own: what the component adds.
         response: tags and metrics that came with the result; they win.
         carries: whether the requests' tags, metrics and path travel on (not through routers, feedback and health).
     """
-    given = [known for message in requests if (known := message.meta)]
-    if not given and response.tags is None and own.tags is None and not own.metrics:
+    if not any(asked) and response.tags is None and own.tags is None and not own.metrics:
         return {"requestPath": dict(own.request_path)} if own.request_path else {}
+    given = [meta for meta in asked if meta]
     meta: Meta = {}
-    first = requests[0].meta if requests else None
+    first = asked[0] if asked else None
     puid = first.get("puid") if first else None
     if puid:
         meta["puid"] = puid

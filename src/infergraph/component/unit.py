@@ -21,6 +21,7 @@ from typing import Any, NoReturn, Protocol
 import msgspec
 import numpy as np
 import orjson
+from msgspec.structs import replace
 
 from infergraph.component import answers, hooks
 from infergraph.component import metadata as model_metadata
@@ -28,7 +29,7 @@ from infergraph.component.answers import Own, Returned
 from infergraph.component.hooks import Hook, MethodHooks
 from infergraph.component.pace import Pace, is_thread_bound
 from infergraph.errors import BadMetadata, ComponentError, Fault, MethodMissing, PayloadError
-from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.message import Content, Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.settings import Execution
 from infergraph.wire import body, json_codec, prediction, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonMessages
@@ -145,6 +146,7 @@ class Component(PredictiveUnit):
         self._table = hooks.visit(user)
         self._tags = hooks.single(user, "tags")
         self._metrics = hooks.single(user, "metrics")
+        self._adds = self._tags is not None or self._metrics is not None
         if not any(hook is not None and hook.is_async for hook in (self._tags, self._metrics)):
             self._at_once = frozenset(method for method, found in self._table.items() if not found.is_async)
         self._user = user
@@ -216,8 +218,8 @@ class Component(PredictiveUnit):
                     raise
         is_default = result is Returned
         response = answers.unwrap(self._default(method, payload) if is_default else result)
-        own = await self._own(method, response)
-        meta = answers.meta_of((message,), own, response, carries=True)
+        own = await self._own(method, response) if self._adds or response.metrics is not None else self._no_own
+        meta = answers.meta_of((meta,), own, response, carries=True)
         if is_default and method is not Method.PREDICT and (payload is None or isinstance(payload, int | float)):
             return Message.of(payload, encoding, meta=meta)  # a bare JSON value, which no result of a hook may be
         transforms_input = method is Method.TRANSFORM_INPUT
@@ -234,9 +236,9 @@ class Component(PredictiveUnit):
         payload, encoding, names, meta = message.content
         result = hook.call(payload, names if names or names is None else [], meta)
         response = answers.unwrap(await result if hook.is_async else result)
-        response = response._replace(data=np.array([[answers.branch(response.data)]]))
+        response = replace(response, data=np.array([[answers.branch(response.data)]]))
         own = await self._own(Method.ROUTE, response)
-        return self._message(response, encoding, answers.meta_of((message,), own, response, carries=False))
+        return self._message(response, encoding, answers.meta_of((meta,), own, response, carries=False))
 
     async def _aggregate(self, hook: Hook | None, messages: Sequence[Message]) -> Message:
         if hook is None:
@@ -247,7 +249,7 @@ class Component(PredictiveUnit):
         result = hook.call([content.payload for content in contents], [content.names or [] for content in contents])
         response = answers.unwrap(await result if hook.is_async else result)
         own = await self._own(Method.AGGREGATE, response)
-        meta = answers.meta_of(messages, own, response, carries=True)
+        meta = answers.meta_of([content.meta for content in contents], own, response, carries=True)
         as_array = isinstance(messages[0], ProtoMessage)
         return self._message(response, contents[0].encoding, meta, as_array=as_array)
 
@@ -269,9 +271,9 @@ class Component(PredictiveUnit):
                 result = None
         response = answers.unwrap(result)
         if response.data is None:
-            response = response._replace(data=np.array([]))
+            response = replace(response, data=np.array([]))
         own = await self._own(Method.SEND_FEEDBACK, response)
-        asked = (request,) if request is not None else ()
+        asked = (request.meta,) if request is not None else ()
         meta = answers.meta_of(asked, own, response, carries=False)
         message = self._message(response, _encoding_of(request), meta, as_array=True)
         if context.transport is Transport.REST:
@@ -284,7 +286,7 @@ class Component(PredictiveUnit):
 
     async def _own(self, method: Method, response: Returned) -> Own:
         """What the component adds to the meta; its metrics are counted even if the answer then cannot be sent."""
-        if self._tags is None and self._metrics is None and response.metrics is None:
+        if not self._adds and response.metrics is None:
             return self._no_own
         tags = await _call_optional(self._tags)
         metrics: list[dict[str, Any]] = []
@@ -308,7 +310,7 @@ class Component(PredictiveUnit):
     ) -> Message:
         shaped = answers.shape(response.data, asked, as_array=as_array)
         names: Any = [] if shaped.columns is None else self._column_names(shaped, for_input)
-        return Message.of(shaped.payload, shaped.encoding, names=names, meta=meta)
+        return Message(Content(shaped.payload, shaped.encoding, names, meta))
 
     def _column_names(self, shaped: answers.Shaped, for_input: bool) -> Any:
         hook = "feature_names" if for_input and self._options.feature_names else "class_names"
@@ -422,7 +424,7 @@ class Component(PredictiveUnit):
         if response.data is False:
             raise ComponentError("health_status() answered False", status=503, reason="NOT_HEALTHY")
         if response.data is None or response.data is True:
-            response = response._replace(data="healthy")
+            response = replace(response, data="healthy")
         # Probes must not move the component's own counters: metrics() is not asked.
         tags = await _call_optional(self._tags)
         own = Own(tags, (), self._no_own.request_path)

@@ -137,13 +137,14 @@ class Grpc:
         self._request_timeout_s = request_timeout_s
         self._access = logs.access_on()
         self.in_flight = 0
+        self._asks = {f"/{prediction.PACKAGE}.{path}": method for path, method in ASKING.items()}
         self.handlers: dict[str, tuple[str, Handler]] = self._table()
 
     def _table(self) -> dict[str, tuple[str, Handler]]:
         """By path: the name a call is counted under, and its handler."""
         package = prediction.PACKAGE
         table: dict[str, tuple[str, Handler]] = {
-            f"/{package}.{path}": (method.value, self._asking(method)) for path, method in ASKING.items()
+            path: (method.value, self._asking(method)) for path, method in self._asks.items()
         }
         table[f"/{package}.Model/Metadata"] = ("metadata", self._metadata)
         table[f"/{package}.Seldon/ModelMetadata"] = ("metadata", self._metadata)
@@ -172,13 +173,21 @@ class Grpc:
             raise MethodMissing("GraphMetadata not available on the Model level.")
         return proto_codec.encode_graph_metadata(dict(await self._unit.describe(context)))
 
-    async def answer(self, path: str, payload: bytes, metadata: Metadata, remaining_s: float | None) -> Answered:
+    def answers_at_once(self, path: str, size_bytes: int) -> bool:
+        """Whether a call of `path` with so many bytes would now be answered without waiting for anything."""
+        method = self._asks.get(path)
+        return method is not None and self._unit.answers_at_once(method, size_bytes)
+
+    async def answer(
+        self, path: str, payload: bytes, metadata: Metadata, remaining_s: float | None, *, at_once: bool = False
+    ) -> Answered:
         """Answer one call. The one place of this edge that catches.
 
         Args:
             path: `/package.Service/Method`, one of `handlers`.
             metadata: of the request.
             remaining_s: seconds the caller still waits; None for no limit.
+            at_once: `answers_at_once` has just said so: nothing will wait, so no time can run out.
         Raises: GrpcFault.
         """
         name, handler = self.handlers[path]
@@ -189,10 +198,18 @@ class Grpc:
         puid = ""
         try:
             self._admit(payload)
-            puid = next((str(value) for key, value in metadata if key == "seldon-puid"), "")
+            for key, value in metadata:
+                if key == "seldon-puid":
+                    puid = str(value)
+                    break
             if not puid and self._is_graph and name != "metadata":
                 puid = new_id()
-            answered = await self._within(handler, payload, _context(metadata, puid, remaining_s), remaining_s)
+            limited = not at_once and (remaining_s is not None or self._request_timeout_s > 0)
+            context = _context(metadata, puid, remaining_s if limited else None)
+            if limited:
+                answered = await self._within(handler, payload, context, remaining_s)
+            else:
+                answered = await handler(payload, context)
             sent = len(answered)
             return Answered(answered, (("seldon-puid", puid),) if puid else ())
         except Fault as fault:
@@ -225,8 +242,6 @@ class Grpc:
 
     async def _within(self, handler: Handler, payload: bytes, context: Context, remaining_s: float | None) -> bytes:
         limits = [limit for limit in (self._request_timeout_s, remaining_s) if limit]
-        if not limits:
-            return await handler(payload, context)
         try:
             async with asyncio.timeout(min(limits)):
                 return await handler(payload, context)

@@ -1,21 +1,25 @@
 """The native gRPC engine: HTTP/2 in Rust (pygrpc-native's low-level front), answers made on the event loop.
 
     Rust threads ─batch of events─▶ reader thread ─one hop─▶ event loop ─▶ Grpc.answer ─▶ respond / fail
+                 └───────────────── while there are any ──────▲
 
-One reader thread hands whole batches to the loop, so a burst costs one hop. Reflection and anything not registered go
-to a small grpcio server behind it on a Unix socket. Known limit: this front reads a message whole before we can
-refuse it by size; `grpc_engine=grpcio` refuses by the length prefix (docs/decisions).
+One reader thread hands the first batch to the loop, which fetches the next ones itself: a burst costs one hop.
+Reflection and anything not registered go to a small grpcio server behind it on a Unix socket. Known limit: this front
+reads a message whole before we can refuse it by size; `grpc_engine=grpcio` refuses by the length prefix
+(docs/decisions).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Coroutine
 from typing import Any
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
+from infergraph.at_once import drive
 from infergraph.serving.grpc import INTERNAL, UNAVAILABLE, Grpc, GrpcFault
 
 _BATCH = 64
@@ -34,6 +38,7 @@ class NativeServer:
         self.port: int = self._front.bound_port
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._closing = False
+        self._nothing_left = threading.Semaphore(0)
 
     def start(self, fallback: str | None) -> None:
         """Begin to answer; calls of methods that are not registered go to the grpcio server at `fallback`."""
@@ -49,8 +54,18 @@ class NativeServer:
                 self._loop.call_soon_threadsafe(self._on_events, events)
             except RuntimeError:  # the loop has gone
                 return
+            self._nothing_left.acquire()
 
     def _on_events(self, events: list[Any]) -> None:
+        self._take(events)
+        # What has come meanwhile needs no thread to bring it; the reader waits until there is nothing.
+        more = self._front.recv_batch_details(_BATCH, 0)
+        if more:
+            self._loop.call_soon(self._on_events, more)
+        else:
+            self._nothing_left.release()
+
+    def _take(self, events: list[Any]) -> None:
         for kind, call_id, method_id, payload, _, details in events:
             if kind != EVENT_CALL:
                 task = self._tasks.get(call_id)
@@ -61,14 +76,18 @@ class NativeServer:
             elif self._closing:
                 self._front.fail(call_id, UNAVAILABLE, "the server is shutting down")
             else:
-                work: Coroutine[Any, Any, None] = self._answer(call_id, self._paths[method_id], payload, details)
-                task = self._loop.create_task(work)
-                self._tasks[call_id] = task
+                path = self._paths[method_id]
+                at_once = self._edge.answers_at_once(path, len(payload))
+                work: Coroutine[Any, Any, None] = self._answer(call_id, path, payload, details, at_once)
+                if at_once:
+                    contextvars.copy_context().run(drive, work)
+                else:
+                    self._tasks[call_id] = self._loop.create_task(work)
 
-    async def _answer(self, call_id: int, path: str, payload: bytes, details: Any) -> None:
+    async def _answer(self, call_id: int, path: str, payload: bytes, details: Any, at_once: bool) -> None:
         try:
             metadata, _, remaining_s = details
-            answered = await self._edge.answer(path, payload, metadata, remaining_s)
+            answered = await self._edge.answer(path, payload, metadata, remaining_s, at_once=at_once)
             self._front.respond(call_id, answered.payload, answered.initial or None)
         except GrpcFault as fault:
             self._front.fail(call_id, fault.code, fault.text, fault.trailing or None)
@@ -76,7 +95,7 @@ class NativeServer:
             self._front.fail(call_id, INTERNAL, "internal error")  # no effect where the caller has gone
             raise
         finally:
-            del self._tasks[call_id]
+            self._tasks.pop(call_id, None)
 
     async def stop(self) -> None:
         """Close the port and what is left."""

@@ -158,13 +158,16 @@ class Rest:
         return handle
 
     def _answer(self, message: Message, status_from_payload: bool = False) -> Answer:
+        options = self._options
+        if not isinstance(message, JsonMessage):
+            return Answer(200, json_codec.encode(message, options.json), [JSON_TYPE])
         status = 200
-        if status_from_payload and isinstance(message, JsonMessage) and message.raw is None:
+        if status_from_payload and message.raw is None:
             status = _status_of(message.document)
-        if self._options.opaque and isinstance(message, JsonMessage) and message.raw is not None:
+        if options.opaque and message.raw is not None:
             outgoing = Outgoing(message.raw, message.content_type, message.content_encoding)
         else:
-            outgoing = json_codec.outgoing(message, self._options.json)
+            outgoing = json_codec.outgoing(message, options.json)
         kind = outgoing.content_type
         headers = [JSON_TYPE if kind == JSON else (b"content-type", kind.encode("latin-1"))]
         if outgoing.content_encoding:
@@ -224,8 +227,8 @@ def _query(exchange: Exchange, options: RestOptions) -> bytes:
 
 
 def _read_message(exchange: Exchange, body: bytes, options: RestOptions) -> Message:
-    kind = _header(exchange, b"content-type")
-    if kind != JSON and npy_codec.is_npy(kind):
+    kind = JSON if exchange.headers.get(b"content-type") == JSON_TYPE[1] else _header(exchange, b"content-type")
+    if kind is not JSON and npy_codec.is_npy(kind):
         return NpyMessage(body)
     return JsonMessage(
         body,

@@ -208,6 +208,8 @@ def _text(carrier: JsonMessage | JsonFeedback) -> bytes | None:
     raw = carrier.raw or b""
     if carrier.content_encoding:
         raw = _unpacked(raw, carrier.content_encoding, carrier.limit_bytes)
+    elif carrier.content_type == JSON_TYPE and not carrier.query:
+        return raw
     return body.json_bytes(raw, carrier.content_type, carrier.query)
 
 
@@ -267,11 +269,9 @@ def encode(message: Message, options: JsonOptions = PLAIN) -> bytes:
         ComponentError: its payload cannot be written; the text names the type and the place.
         PayloadError: it came off the wire and cannot be read.
     """
-    if isinstance(message, JsonMessage):
-        verbatim = _verbatim(message, options)
-        return verbatim if verbatim is not None else json_text.write(message.document, options)
     if isinstance(message, WireMessage):
-        return json_text.write(message.written, options)
+        verbatim = _verbatim(message, options) if isinstance(message, JsonMessage) else None
+        return verbatim if verbatim is not None else json_text.write(message.written, options)
     content = message.content
     if isinstance(content.payload, np.ndarray) and content.payload.size >= _MANY_NUMBERS and not options.pretty:
         written = _numbers_body(content, options)

@@ -160,7 +160,7 @@ def _base64(payload: Any) -> str:
 def _data_of(payload: Any, encoding: Encoding, names: Any) -> dict[str, Any]:
     if encoding is Encoding.NDARRAY and type(payload) is list:
         return {"names": names, "ndarray": payload}
-    values = as_array(payload, encoding)
+    values = payload if type(payload) is np.ndarray else as_array(payload, encoding)
     if values.dtype.kind not in "iuf" or encoding is Encoding.NDARRAY:
         if encoding is Encoding.TFTENSOR and tensor.is_text(values):
             return {"names": names, "tftensor": tensor.encode_json(values)}

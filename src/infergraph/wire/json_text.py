@@ -65,7 +65,7 @@ def has_wide_integer(raw: bytes) -> bool:
 
 def is_narrow(raw: bytes) -> bool:
     """Whether `raw` surely holds neither an integer near the end of 64 bits nor an escaped NUL."""
-    return b"\\u0000" not in raw and not has_long_number(raw)
+    return b"\\u0000" not in raw and b"0" * 19 not in raw.translate(_DIGITS_TO_ZERO)
 
 
 def is_utf8_json(raw: bytes) -> bool:
