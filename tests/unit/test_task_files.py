@@ -150,3 +150,18 @@ def test_ballast_is_kept_and_given_up(data: DataFolder) -> None:
     assert not data.ballast.exists()
     data.load_ballast()
     assert data.ballast.exists()
+
+
+def test_a_file_that_was_given_up_takes_nothing_more(tmp_path: Path) -> None:
+    """A thread that comes too late with a block is told so, and writes into nobody else's file."""
+    data = DataFolder(tmp_path)
+    data.prepare()
+    incoming = Incoming(data)
+    incoming.write(b"{}\n")
+    incoming.discard()
+    with (tmp_path / "other").open("wb", buffering=0):  # it gets the descriptor that has just become free
+        for late in (lambda: incoming.write(b"late\n"), incoming.sync):
+            with pytest.raises(TaskFault, match="given up"):
+                late()
+    assert (tmp_path / "other").read_bytes() == b""
+    assert list(data.incoming.iterdir()) == []

@@ -163,7 +163,7 @@ class _Api:
             if charset:
                 sink.set_charset(charset)
             async with aclosing(body_of(request)) as body:
-                await pump(body, sink, incoming, self._service)
+                await pump(body, sink, sink, incoming, self._service)
             return await self._service.accept(wanted, incoming)
         finally:
             await self._service.run(incoming.discard)

@@ -28,6 +28,7 @@ _DRAIN_LIMIT_BYTES = 32 << 20
 _PRIORITY_LIMIT = 1000
 _LOOK_EVERY_BYTES = 16 << 20
 _SYNC_EVERY_BYTES = 64 << 20
+_STORE_BYTES = 1 << 20
 _UNCHANGED = frozenset({"utf-8", "utf-8-sig", "ascii"})
 
 
@@ -39,15 +40,18 @@ def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
 
 
 class FileSink:
-    """Takes the blocks of the file part.
+    """Takes the blocks of the file part, and stores them some megabytes at a time: a thread does that meanwhile.
 
-    Raises (from `feed`): UploadTooLarge as soon as the limit is passed; StorageFull.
+    Raises (from `feed`): UploadTooLarge as soon as the limit is passed.
     """
 
     def __init__(self, incoming: Incoming, limit_bytes: int) -> None:
+        self.raw_bytes = 0
         self._incoming = incoming
         self._limit_bytes = limit_bytes
         self._decoder: codecs.IncrementalDecoder | None = None
+        self._blocks: list[bytes] = []
+        self._blocks_bytes = 0
 
     def set_charset(self, charset: str) -> None:
         """The charset that the part names. Raises: PayloadError if there is no such charset."""
@@ -63,19 +67,31 @@ class FileSink:
 
     def feed(self, block: bytes) -> None:
         """The next block, as it came."""
-        self._incoming.digest(block)
-        if self._limit_bytes and self._incoming.raw_bytes > self._limit_bytes:
+        self.raw_bytes += len(block)
+        if self._limit_bytes and self.raw_bytes > self._limit_bytes:
             raise UploadTooLarge(
                 f"task_file: over the limit of {self._limit_bytes} bytes (setting task_upload_limit_bytes)"
             )
-        if self._decoder is not None:
-            block = self._decoder.decode(block).encode("utf-8", "surrogatepass")
-        self._incoming.write(block)
+        self._blocks.append(block)
+        self._blocks_bytes += len(block)
 
-    def finish(self) -> None:
-        """The part ends here."""
+    @property
+    def is_full(self) -> bool:
+        """Whether there is enough to be stored."""
+        return self._blocks_bytes >= _STORE_BYTES
+
+    def take(self) -> list[bytes]:
+        """The blocks that are not stored yet; they are the caller's to `store`."""
+        blocks, self._blocks, self._blocks_bytes = self._blocks, [], 0
+        return blocks
+
+    def store(self, blocks: list[bytes], *, is_last: bool = False) -> None:
+        """Write blocks that were taken, in their order. Blocks. Raises: StorageFull."""
+        raw = b"".join(blocks)  # one piece: each call below lets other threads run, and has to wait for them after it
+        self._incoming.digest(raw)
         if self._decoder is not None:
-            self._incoming.write(self._decoder.decode(b"", True).encode("utf-8", "surrogatepass"))
+            raw = self._decoder.decode(raw, is_last).encode("utf-8", "surrogatepass")
+        self._incoming.write(raw)
 
 
 class TaskForm:
@@ -170,7 +186,6 @@ class TaskForm:
 
     def _part_ends(self) -> None:
         if self._name in FILE_FIELDS:
-            self._sink.finish()
             return
         try:
             self.fields[self._name or ""] = self._value.decode(self._charset or "utf-8")
@@ -182,30 +197,40 @@ class TaskForm:
 
 
 async def pump(
-    blocks: AsyncIterator[bytes], form: TaskForm | FileSink, incoming: Incoming, service: TaskService
+    blocks: AsyncIterator[bytes], form: TaskForm | FileSink, sink: FileSink, incoming: Incoming, service: TaskService
 ) -> None:
     """Feed a body into its form or file: flat in memory, and kind to the disk and to other requests.
 
     Raises: what the form and the sink raise; StorageFull once the reserve of the disk is touched.
     """
     looked = synced = 0
+    storing: asyncio.Task[None] | None = None
     syncing: asyncio.Task[None] | None = None
     try:
         async for block in blocks:
             form.feed(block)
-            if incoming.raw_bytes - looked >= _LOOK_EVERY_BYTES:
-                looked = incoming.raw_bytes
+            if sink.is_full:
+                if storing is not None:
+                    await storing
+                storing = asyncio.create_task(service.run(sink.store, sink.take()))
+            if sink.raw_bytes - looked >= _LOOK_EVERY_BYTES:
+                looked = sink.raw_bytes
                 await service.check_disk()
-            if incoming.raw_bytes - synced >= _SYNC_EVERY_BYTES:
-                synced = incoming.raw_bytes
+            if sink.raw_bytes - synced >= _SYNC_EVERY_BYTES:
+                synced = sink.raw_bytes
                 if syncing is not None:
                     await syncing
                 syncing = asyncio.create_task(service.run(incoming.sync))
+        if storing is not None:
+            await storing
+        await service.run(sink.store, sink.take(), is_last=True)
     finally:
-        if syncing is not None:
-            with suppress(Exception):  # the seal syncs again, and raises what is wrong
-                await syncing
-    form.finish()
+        for running in (storing, syncing):  # nobody may write once the file is discarded
+            if running is not None:
+                with suppress(Exception):  # what is wrong is raised above, or by the seal, which syncs again
+                    await running
+    if isinstance(form, TaskForm):
+        form.finish()
 
 
 def is_immediate(form: Mapping[str, str], settings: Settings) -> bool:
@@ -225,10 +250,11 @@ async def receive_form(service: TaskService, request: Request) -> tuple[Task, bo
     """
     incoming = await place(service, request)
     try:
-        form = TaskForm(request.headers.get("content-type", ""), FileSink(incoming, _limit(service)))
+        sink = FileSink(incoming, service.settings.task_upload_limit_bytes)
+        form = TaskForm(request.headers.get("content-type", ""), sink)
         async with aclosing(body_of(request)) as body:
             try:
-                await pump(_admitted(body, form, request, service), form, incoming, service)
+                await pump(_admitted(body, form, request, service), form, sink, incoming, service)
             except Fault:
                 await _drain(body)
                 raise
@@ -266,10 +292,6 @@ async def place(service: TaskService, request: Request, known: Submission | None
         async with aclosing(body_of(request)) as body:
             await _drain(body)
         raise
-
-
-def _limit(service: TaskService) -> int:
-    return service.settings.task_upload_limit_bytes
 
 
 def _length(request: Request) -> int:

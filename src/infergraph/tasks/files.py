@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -83,6 +84,7 @@ class Incoming:
     Promises: nothing of it is ever taken for a task unless it was sealed, moved and accepted; while this object is
     open, no sweep of any process touches it.
     Raises: StorageFull from every method that writes.
+    Promises: `write` and `sync` may run in threads while another one gives the file up.
     """
 
     def __init__(self, data: DataFolder) -> None:
@@ -91,7 +93,7 @@ class Incoming:
         self._digest = hashlib.sha256()
         self._stored = 0
         self._fd = -1
-        self.raw_bytes = 0
+        self._lock = threading.Lock()
         while self._fd < 0:
             self.name = uuid.uuid4().hex
             self._folder = data.incoming / self.name
@@ -114,19 +116,28 @@ class Incoming:
     def digest(self, raw: bytes) -> None:
         """Bytes as they came, for the checksum."""
         self._digest.update(raw)
-        self.raw_bytes += len(raw)
 
     def write(self, block: bytes) -> None:
         """The next block of the file, in UTF-8."""
         self._count.feed(block)
         self._stored += len(block)
-        with disk_faults():
-            write_all(self._fd, block)
+        with self._lock, disk_faults():
+            write_all(self._open_fd(), block)
 
     def sync(self) -> None:
         """Bring what was written so far to the disk. Blocks."""
         with disk_faults():
-            os.fdatasync(self._fd)
+            with self._lock:
+                fd = os.dup(self._open_fd())
+            try:
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+
+    def _open_fd(self) -> int:
+        if self._fd < 0:
+            raise OSError(errno.EBADF, "the file was given up")
+        return self._fd
 
     def seal(self) -> Received:
         """End of the file: it is whole and durable, under the name that its task will have. Blocks."""
@@ -151,9 +162,10 @@ class Incoming:
 
     def close(self) -> None:
         """Let go of the lock: the file belongs to a task now. Idempotent."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
     def discard(self) -> None:
         """Remove what has come so far. Idempotent."""
