@@ -199,6 +199,19 @@ def test_the_scan_of_json_agrees_with_the_general_way(payload, names, indent):
     assert found[1:] == expected[1:]
 
 
+def test_large_bodies_are_read_without_the_scanner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where simdjson is not installed, a large body is read all the same, more slowly."""
+    raw = json.dumps({"data": {"names": ["a", "b"], "ndarray": [[float(n), -n / 3] for n in range(2000)]}}).encode()
+    assert len(raw) > json_scan.LARGE_BYTES
+    scanned = JsonMessage(raw).content
+    assert json_scan.read_numbers(raw) is not None
+    monkeypatch.setattr(json_scan, "simdjson", None)
+    assert json_scan.read_numbers(raw) is None
+    found = JsonMessage(raw).content
+    assert np.array_equal(found.payload, scanned.payload)
+    assert found[1:] == scanned[1:]
+
+
 @given(values=double_arrays, encoding=st.sampled_from([Encoding.TENSOR, Encoding.NDARRAY]), names=names, meta=metas)
 @FAST
 def test_the_scan_of_protobuf_agrees_with_protobuf(values, encoding, names, meta):

@@ -13,10 +13,15 @@ import math
 from typing import Any
 
 import numpy as np
-import simdjson
 
 from infergraph.message import Content, Encoding
 from infergraph.wire.arrays import AXES_LIMIT, shaped
+
+simdjson: Any
+try:
+    import simdjson
+except ImportError:  # the newest Python has no wheel of it yet; then everything goes the general way
+    simdjson = None
 
 LARGE_BYTES = 4096
 """From this size on a body is worth the set-up."""
@@ -33,6 +38,8 @@ def read_numbers(raw: bytes) -> Content | None:
     Returns: None where it is anything else or might be; then nothing has been decided.
     Raises: PayloadError if a tensor's values do not fit its shape.
     """
+    if simdjson is None:
+        return None
     try:
         found = _find(simdjson.Parser().parse(raw), raw)
     except (ValueError, TypeError, KeyError, RuntimeError, UnicodeError):
