@@ -28,7 +28,7 @@ from infergraph import errors, settings
 from infergraph.cli import microservice, options
 from infergraph.cli.commands import MODULES
 from infergraph.errors import Fault
-from infergraph.message import Method
+from infergraph.message import Context, Message, Method, PredictiveUnit, Request
 from infergraph.serving import answers, grpc, openapi
 from infergraph.serving.rest import Rest, RestOptions
 from infergraph.settings import Settings
@@ -105,9 +105,23 @@ _TITLES = {
 _TASK_TITLES = {"Tasks (gBuilder)": "Tasks: gBuilder's contract", "Tasks": "Tasks: more"}
 
 
+class _Nobody(PredictiveUnit):
+    """A unit that nobody asks: an edge wants one for its table of paths."""
+
+    name = ""
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """Nothing to answer."""
+        raise NotImplementedError
+
+    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+        """Nothing to tell."""
+        return {}
+
+
 def routes_page() -> str:
     """Every route of each edge, from the documents that servers give of themselves."""
-    rest = Rest(cast(Any, None), RestOptions(), cast(Any, None))
+    rest = Rest(_Nobody(), RestOptions(), cast(Any, None))
     component = openapi.Served(name="", paths=rest.microservice_paths(), has_tasks=True)
     parts = [_ROUTES, "\n## A component\n\n", _operations(component, {"Ask", "Look"})]
     for protocol, title in _TITLES.items():

@@ -23,6 +23,7 @@ import yaml
 
 from infergraph.settings import load
 from page_runner import ROOT, blocks_of, clean_environment, free_ports
+from served import served
 
 DOCS = ROOT / "docs"
 FILES = DOCS / "deployment"
@@ -56,9 +57,10 @@ def _dockerfile() -> Start:
     lines = re.sub(r"\\\n", " ", (FILES / "Dockerfile").read_text("utf-8")).splitlines()
     instructions = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
     words = {word for word, _ in instructions}
-    assert words <= {"FROM", "RUN", "WORKDIR", "COPY", "USER", "ENV", "VOLUME", "EXPOSE", "CMD"}
+    assert words <= {"FROM", "RUN", "WORKDIR", "COPY", "USER", "ENV", "VOLUME", "EXPOSE", "HEALTHCHECK", "CMD"}
     environment = dict(pair.split("=", 1) for word, rest in instructions if word == "ENV" for pair in rest.split())
-    return Start(json.loads(dict(instructions)["CMD"]), environment)
+    probes = re.findall(r"http://127\.0\.0\.1:9000(/\w+)", dict(instructions)["HEALTHCHECK"])
+    return Start(json.loads(dict(instructions)["CMD"]), environment, tuple(probes))
 
 
 def _manifests(name: str) -> list[dict[str, Any]]:
@@ -137,7 +139,28 @@ def test_manifests_fit_the_schemas_of_kubernetes(name: str) -> None:
             kubernetes_validate.validate(manifest, version, strict=True)
 
 
-@pytest.mark.parametrize("name", STARTS)
+def test_the_healthcheck_tells_ready_from_not(tmp_path: Path) -> None:
+    """The Dockerfile's health check is exit code 0 against a server that is ready, else another."""
+    line = next(line for line in (FILES / "Dockerfile").read_text("utf-8").splitlines() if "HEALTHCHECK" in line)
+    command = [sys.executable, *json.loads(line.partition("CMD ")[2])[1:]]
+    (tmp_path / "my_model.py").write_text(MODEL, "utf-8")
+    with served("my_model.py:MyModel", folder=tmp_path) as there:
+        ours = [part.replace(":9000/", f":{there.http_port}/") for part in command]
+        assert subprocess.run(ours, capture_output=True, check=False).returncode == 0
+    assert subprocess.run(ours, capture_output=True, check=False).returncode != 0
+
+
+def test_nginx_speaks_to_our_ports_and_hides_the_metrics() -> None:
+    """The proxy's upstreams are the ports by default, and its connections end before the server ends them."""
+    text = (FILES / "nginx.conf").read_text("utf-8")
+    settings = load({}, {}).settings
+    assert re.findall(r"server (\S+);", text) == [f"127.0.0.1:{settings.http_port}", f"127.0.0.1:{settings.grpc_port}"]
+    assert int(re.findall(r"keepalive_timeout (\d+)s", text)[0]) < settings.keepalive_s
+    assert f"location = {settings.metrics_path} {{ return 404; }}" in text
+    assert text.count("{") == text.count("}")
+
+
+@pytest.mark.parametrize("name", [*STARTS, "nginx.conf"])
 def test_guide_shows_the_file(name: str) -> None:
     """The guide shows each file as it is."""
     text = (FILES / name).read_text("utf-8")

@@ -116,7 +116,7 @@ def test_names(name, module, class_):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "2x", "-x", "../evil", "a/b", "城市", "class", "json", "infergraph", "a.b", "a\n"]
+    "name", ["", "2x", "-x", "../evil", "a/b", "城市", "class", "json", "infergraph", "numpy", "a.b", "a\n"]
 )
 def test_names_that_are_none(name, tmp_path):
     """A name that makes no module, leaves its folder, or hides a module of Python is refused and writes nothing."""
@@ -131,6 +131,32 @@ def test_nothing_is_overwritten(tmp_path):
     with pytest.raises(SettingsError, match="is there already and not empty"):
         write_project(ProjectKind.NER, "mine", tmp_path)
     assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["work"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    """A place where no folder can be is one sentence, not a traceback."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(SettingsError, match="cannot be written: Not a directory"):
+        write_project(ProjectKind.NER, "mine", tmp_path / "file" / "p")
+
+
+@pytest.mark.parametrize("kind", ProjectKind)
+def test_its_dockerfile_is_careful(kind, tmp_path):
+    """A fixed base, no root, one layer of packages before the code, an exec-form command, a health check, a volume."""
+    write_project(kind, "mine", tmp_path / "p")
+    lines = (tmp_path / "p" / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    words = [line.split()[0] for line in lines if not line.startswith("#")]
+    assert lines[0] == "FROM python:3.12-slim"
+    assert words.index("USER") < words.index("CMD")
+    assert "USER root" not in lines
+    copies = [place for place, line in enumerate(lines) if line.startswith("COPY")]
+    installed = next(place for place, line in enumerate(lines) if "pip install --no-cache-dir -r" in line)
+    assert copies[0] < installed < copies[1], "packages are installed again only when they change"
+    command = next(line for line in lines if line.startswith("CMD"))
+    assert json.loads(command.removeprefix("CMD ")) == ["infergraph", "serve", "mine.py:Mine"]
+    assert any(line.startswith("HEALTHCHECK") and "/ready" in line for line in lines)
+    ignored = (tmp_path / "p" / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {".git", ".infergraph", ".venv"} <= set(ignored)
 
 
 def test_the_command_says_what_comes_next(tmp_path, monkeypatch):

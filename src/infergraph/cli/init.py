@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import keyword
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from enum import Enum
 from importlib import resources
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from string import Template
 from typing import Annotated, NamedTuple
@@ -47,17 +49,29 @@ class _Outline(NamedTuple):
 _TASK = """
 Hand it a file as a task, one feature row a line:
 
-```
+```bash
 curl -s http://127.0.0.1:9000/tasks -F task_id=first -F task_file=@rows.jsonl -F immediate=false
 curl -s http://127.0.0.1:9000/tasks/first/results
+```
+
+See whether it does all that is asked of such an endpoint:
+
+```bash
+infergraph doctor http://127.0.0.1:9000
 ```
 """
 
 _GRAPH = """
 In a graph, over models:
 
-```
+```bash
 infergraph serve graph.yaml
+```
+
+Ask the graph:
+
+```bash
+curl -s http://127.0.0.1:9000/api/v1.0/predictions -d '{"data": {"ndarray": [[1, 2]]}}'
 ```
 """
 
@@ -92,6 +106,8 @@ class Names(NamedTuple):
         module = "_".join(word.lower() for word in words)
         if keyword.iskeyword(module) or module in sys.stdlib_module_names or module == "infergraph":
             raise SettingsError(f"{name!r} is no name for a project: {module}.py would hide Python's own {module}")
+        if module in packages_distributions():
+            raise SettingsError(f"{name!r} is no name for a project: {module}.py would hide the package {module}")
         return cls(name, module, "".join(word[:1].upper() + word[1:] for word in words), module.replace("_", "-"))
 
 
@@ -104,9 +120,12 @@ def write_project(kind: ProjectKind, name: str, folder: Path) -> list[Path]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(f"{folder} is there already and not empty")
     files = _files(kind, names)
-    folder.mkdir(parents=True, exist_ok=True)
-    for file_name, text in files.items():
-        (folder / file_name).write_text(text, encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file_name, text in files.items():
+            (folder / file_name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{folder} cannot be written: {error.strerror or error}") from error
     return [folder / file_name for file_name in files]
 
 
@@ -155,7 +174,7 @@ def init(
     for path in write_project(kind, name, target):
         typer.echo(f"  {path}")
     names = Names.of(name)
-    typer.echo(f"Now: cd {target} && infergraph serve {names.module}.py:{names.class_}")
+    typer.echo(f"Now: cd {shlex.quote(str(target))} && infergraph serve {names.module}.py:{names.class_}")
 
 
 def add_to(app: typer.Typer) -> None:

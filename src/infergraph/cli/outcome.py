@@ -68,6 +68,8 @@ def _unreachable(error: RemoteError, url: str) -> str:
     if unresolved:
         return f"the host of {url} is not known: check its spelling"
     if any(isinstance(cause, ssl.SSLError) for cause in causes) or "handshake" in text:
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+            return f"the certificate of {url} is not trusted: SSL_CERT_FILE names an authority of your own"
         reason = next((cause.reason for cause in causes if isinstance(cause, ssl.SSLError)), "") or "no handshake"
         return f"no TLS connection to {url} ({str(reason).replace('_', ' ').lower()}): is it plain http?"
     if any(isinstance(cause, TimeoutError) for cause in causes):

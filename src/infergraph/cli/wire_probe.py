@@ -106,6 +106,8 @@ class Address:
             raise RemoteError(f"no whole answer within {timeout_s:g} s") from error
         except socket.gaierror as error:
             raise RemoteError(f"the host {self._parts.hostname} is not known") from error
+        except ssl.SSLCertVerificationError as error:
+            raise RemoteError(f"its certificate is not trusted: {error.verify_message}") from error
         except ssl.SSLError as error:
             raise RemoteError(f"no TLS connection: {error.reason or error}; is it plain http?") from error
         except http.client.BadStatusLine as error:
