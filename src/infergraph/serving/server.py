@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import importlib
 import logging
@@ -25,9 +26,10 @@ from infergraph.console.scene import component_scene
 from infergraph.errors import MissingExtra
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
-from infergraph.serving import console, custom_service, documents, first_request, openapi, pages, podinfo, tasks
+from infergraph.serving import console, documents, first_request, openapi, pages, podinfo, tasks
 from infergraph.serving.answers import Answer
 from infergraph.serving.console_guard import foreign_calls
+from infergraph.serving.custom_service import CustomService
 from infergraph.serving.direct import Direct
 from infergraph.serving.door import Door
 from infergraph.serving.drain import drain_http
@@ -79,11 +81,15 @@ class Server:
             if self._is_graph
             else MicroserviceFront(cors)
         )
-        self._tasks = TaskService.open(self._settings, call_driver=context.tasks_wait) if self._settings.tasks else None
+        self._tasks: TaskService | None = None
+        if self._settings.tasks:
+            renew = functools.partial(context.recycle, "its data folder was taken away")
+            self._tasks = TaskService.open(self._settings, call_driver=context.tasks_wait, renew=renew)
         self._guest: Guest | None = None
         if self._tasks is not None and self._settings.task_workers == 0:
             self._guest = Guest(Path(self._settings.data_dir), self._built)
         self._is_open = False
+        self._custom: CustomService | None = None
         self._limits = podinfo.Limits(self._settings.request_timeout_s, self._settings.message_limit_bytes)
         if not self._is_graph:
             self._limits = podinfo.limits(self._settings)
@@ -109,6 +115,8 @@ class Server:
         self._context.listening()
         announcing = asyncio.create_task(self._announce(loading))
         order = await stopping
+        if self._custom is not None:
+            self._custom.stop()
         loading.cancel()
         announcing.cancel()
         await asyncio.sleep(order.delay_s)
@@ -152,7 +160,13 @@ class Server:
         if self._guest is not None:
             self._guest.begin()
         if self._context.slot == 0 and callable(getattr(user_object, "custom_service", None)):
-            custom_service.start(self._source)
+            self._custom = CustomService(user_object, self._ports())
+            self._custom.start()
+
+    def _ports(self) -> list[int]:
+        sockets = [self._context.http_socket, self._context.metrics_socket]
+        ports = [listener.getsockname()[1] for listener in sockets if listener is not None]
+        return [*ports, self._context.grpc_port] if self._context.grpc_port is not None else ports
 
     # ── HTTP ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import multiprocessing
+import os
+import threading
 
 import numpy as np
 from google.protobuf import json_format
@@ -189,3 +192,29 @@ class MetricKinds:
 
     def metrics(self):
         return {"nothing": None, "tuple": self.made(), "response": []}[self.kind]
+
+
+class Accompanied:
+    """Asks its custom service for its process id."""
+
+    def __init__(self):
+        self.asked, self.answered = multiprocessing.Event(), multiprocessing.Event()
+        self.pid = multiprocessing.Value("i", 0)
+
+    def predict(self, X, names):
+        self.asked.set()
+        assert self.answered.wait(30)
+        return [self.pid.value]
+
+    def custom_service(self):
+        self.asked.wait()
+        self.pid.value = os.getpid()
+        self.answered.set()
+        threading.Event().wait()
+
+
+class FailingService(Echo):
+    """Its custom service raises."""
+
+    def custom_service(self):
+        raise ValueError("no service")
