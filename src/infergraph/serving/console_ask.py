@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from starlette.requests import Request
@@ -13,11 +13,12 @@ from starlette.responses import Response
 from infergraph.console import pages
 from infergraph.console.arms import Arm, belief, read_arms
 from infergraph.console.figures import View, Watch
-from infergraph.console.forms import form_of
+from infergraph.console.forms import Form, form_of
 from infergraph.console.picture import shares_of
 from infergraph.console.scene import Scene, SceneNode
 from infergraph.errors import Fault
 from infergraph.graph.bandit import FILE_NAME
+from infergraph.serving import first_request
 from infergraph.serving.console import ConsoleParts
 from infergraph.serving.console_render import Renderer
 
@@ -123,7 +124,7 @@ class AskPages:
         form = form_of(metadata, scene.protocol)
         known = {
             "name": scene.name,
-            "start": form.start,
+            "start": _first(form, metadata),
             "pane": form.pane.value,
             "textKey": form.text_key,
             "scene": _tree(scene.root),
@@ -140,6 +141,16 @@ class AskPages:
         except OSError as error:
             known, trouble = {}, str(error)
         return {"routers": list(_routers(self._parts.scene, view, known)), "trouble": trouble}
+
+
+def _first(form: Form, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A request to begin with; records begin with a sentence in the language of the unit, ready to be sent."""
+    if "jsonData" not in form.start:
+        return form.start
+    known = first_request.message_for(metadata)
+    if not isinstance(known, dict) or "jsonData" not in known:
+        return form.start
+    return {"jsonData": [known["jsonData"]]} if form.text_key else known
 
 
 def _tree(node: SceneNode) -> dict[str, Any]:
