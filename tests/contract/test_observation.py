@@ -214,6 +214,17 @@ def test_access_lines_tell_the_time_of_each_node(tmp_path: Path, caplog: pytest.
         assert sum(line.nodes.values()) <= line.ms  # type: ignore[attr-defined]
 
 
+def test_pages_have_access_lines_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is no hot path (documents, tasks, the console, paths with nothing behind them) has its line as well."""
+    write(tmp_path, predictor(LOCAL))
+    caplog.set_level(logging.INFO, logger="infergraph.access")
+    with served("deployment.json", folder=tmp_path, access_log=True) as there:
+        there.get("/openapi.json", **{"Seldon-Puid": "one"})
+        there.get("/nope")
+    lines = [record.getMessage() for record in caplog.records if record.name == "infergraph.access"]
+    assert [line for line in lines if "/live" not in line] == ["GET /openapi.json 200", "GET /nope 404"]
+
+
 # ── traces ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

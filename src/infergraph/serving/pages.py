@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+import time
+from collections.abc import MutableMapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from infergraph.errors import Fault
+from infergraph.observe import logs
 from infergraph.serving import answers
 from infergraph.serving.answers import Answer
 from infergraph.serving.console_guard import ForeignWrites
@@ -37,6 +40,32 @@ def application(routes: Sequence[BaseRoute], settings: Settings, front: NotFound
     app.router.redirect_slashes = False
     app.router.default = nothing(front)
     return app
+
+
+def with_access_lines(app: App) -> App:
+    """The application with a line in the access log for each request, as the hot paths write it."""
+
+    async def accessed(scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        status = 499  # the client left before there was an answer
+
+        async def noted(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, noted)
+        finally:
+            client = scope.get("client")
+            puid = dict(scope["headers"]).get(b"seldon-puid", b"").decode("latin-1")
+            seconds, path = time.perf_counter() - began, quote(scope["path"])
+            logs.access(
+                "rest", scope["method"], path, str(status), seconds, client=client[0] if client else "", puid=puid
+            )
+
+    return accessed
 
 
 def response(answer: Answer) -> Response:

@@ -36,7 +36,7 @@ from infergraph.serving.drain import drain_http
 from infergraph.serving.fronts import Cors, ExternalFront, MicroserviceFront
 from infergraph.serving.grpc import Grpc
 from infergraph.serving.guarded import Patience, watch
-from infergraph.serving.http import Endpoint, Exchange, Http, HttpOptions, Paths
+from infergraph.serving.http import App, Endpoint, Exchange, Http, HttpOptions, Paths
 from infergraph.serving.rest import Rest, RestOptions
 from infergraph.serving.worker import WorkerContext
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
@@ -188,7 +188,9 @@ class Server:
         else:
             paths = rest.microservice_paths()
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})
-        other = pages.application(self._more_routes(paths), settings, self._front)
+        other: App = pages.application(self._more_routes(paths), settings, self._front)
+        if settings.access_log:
+            other = pages.with_access_lines(other)
         refuse = foreign_calls(settings.cors_origins)
         return Http(paths, self._front, other, self._http_options(), self._accounting, refuse)
 
