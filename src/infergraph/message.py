@@ -146,7 +146,8 @@ class Message:
     @property
     def meta(self) -> Meta | None:
         """The protocol's meta; None where the message had none."""
-        return self.content.meta
+        content = self._content
+        return content.meta if content is not None else self.content.meta
 
 
 class FeedbackContent(NamedTuple):

@@ -74,8 +74,10 @@ def shape(result: Any, asked: Encoding, *, as_array: bool = False) -> Shaped:
     Raises:
         ComponentError: an unsupported type (it is named), or a list that makes no rectangular array.
     """
+    if type(result) is np.ndarray:
+        return _shape_array(result, result, asked)
     if isinstance(result, np.ndarray):
-        if type(result) is not np.ndarray and isinstance(result, np.ma.MaskedArray):
+        if isinstance(result, np.ma.MaskedArray):
             result = _unmasked(result)
         return _shape_array(result, result, asked)
     if isinstance(result, dict):
@@ -105,13 +107,11 @@ def _shape_other(result: Any, asked: Encoding) -> Shaped:
 
 
 def _shape_array(array: np.ndarray[Any, Any], original: Any, asked: Encoding) -> Shaped:
-    numeric = array.dtype.kind in "iufc"
-    columns = array.shape[1] if array.ndim > 1 else None
-    if not numeric:
+    sizes = array.shape
+    columns = sizes[1] if len(sizes) > 1 else None
+    if array.dtype.kind not in "iufc" or asked is Encoding.NDARRAY:
         return Shaped(original, Encoding.NDARRAY, columns)
-    if asked is Encoding.NDARRAY or asked is Encoding.TFTENSOR:
-        return Shaped(original if asked is Encoding.NDARRAY else array, asked, columns)
-    return Shaped(array, Encoding.TENSOR, columns)
+    return Shaped(array, asked if asked is Encoding.TFTENSOR else Encoding.TENSOR, columns)
 
 
 def _unmasked(array: Any) -> Any:

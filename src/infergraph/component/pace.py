@@ -66,7 +66,9 @@ class Pace:
             try:
                 return await work
             finally:
-                self._learn(time.perf_counter() - started, inline=True)
+                seconds = time.perf_counter() - started
+                if seconds >= _FAST_S or self._trust < _TRUST_LIMIT:
+                    self._learn(seconds, inline=True)
         loop = asyncio.get_running_loop()
         self._in_pool += 1
         future = self._pool.submit(copy_context().run, self._timed, work)  # user code sees its request's trace
@@ -99,9 +101,9 @@ class Pace:
 
     def _learn(self, seconds: float, *, inline: bool = False) -> None:
         if seconds < _FAST_S:
-            self._trust += 1
-            if self._trust > _TRUST_LIMIT:
-                self._trust, self._stalls = _TRUST_LIMIT, 0
+            self._trust = min(self._trust + 1, _TRUST_LIMIT)
+            if self._trust == _TRUST_LIMIT:
+                self._stalls = 0
         elif seconds > _SLOW_S:
             self._trust = max(0, self._trust - _SLOW_COSTS)
             if inline and seconds > _STALL_S:

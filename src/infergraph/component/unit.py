@@ -14,7 +14,7 @@ import inspect
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, Protocol
 
@@ -176,13 +176,11 @@ class Component(PredictiveUnit):
         """Whether the hooks that it would call are plain, and would now run inline."""
         return method in self._at_once and self._pace.is_inline(size_bytes > LARGE_BYTES)
 
-    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+    def answer(self, method: Method, request: Request, context: Context) -> Coroutine[Any, Any, Message]:
         """One answer of the component (see `PredictiveUnit.answer`)."""
         found = self._table[method]
         work = self._answer(method, found, request, context)
-        if found.is_async:
-            return await work
-        return await self._pace.run(work, large=_is_large(request))
+        return work if found.is_async else self._pace.run(work, large=_is_large(request))
 
     async def _answer(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
         try:

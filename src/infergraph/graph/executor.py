@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from infergraph.graph.branches import side_by_side
 from infergraph.graph.guards import failed
 from infergraph.graph.local import LocalCalls
 from infergraph.graph.meta import Flight, MetaMode, carry, finish, inject, join, meta_of
-from infergraph.graph.places import Parts, Place, plan
+from infergraph.graph.places import Parts, Place, calls_in_turn, plan
 from infergraph.graph.shadows import Comparison, Shadows
 from infergraph.graph.spec import Node
 from infergraph.graph.taps import Tap
@@ -85,6 +85,8 @@ class Graph(LocalCalls, PredictiveUnit):
         self._shadows = Shadows(options.shadow_limit, on_shadow)
         self._merges = options.meta is MetaMode.MERGE
         self._injects = options.meta is MetaMode.INJECT
+        self._calls = None if self._injects else calls_in_turn(self._root)
+        self._asks_each_once = len({id(place.unit) for place, _ in self._calls or ()}) == len(self._calls or ())
 
     async def start(self) -> None:
         """Start all units side by side.
@@ -124,7 +126,16 @@ class Graph(LocalCalls, PredictiveUnit):
         """Wait until no shadow call is in flight."""
         await self._shadows.settle()
 
-    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
+        """Whether the nodes are asked one after the other, and each answers at once."""
+        if self._calls is None or method is not Method.PREDICT or self.options.deadline_s:
+            return False
+        for place, asked in self._calls:
+            if place.unit is None or not place.unit.answers_at_once(asked, size_bytes):
+                return False
+        return self._asks_each_once  # a unit that is asked twice may answer the second time in another way
+
+    def answer(self, method: Method, request: Request, context: Context) -> Coroutine[Any, Any, Message]:
         """Answer a prediction or take a feedback.
 
         Raises:
@@ -132,7 +143,7 @@ class Graph(LocalCalls, PredictiveUnit):
             DeadlinePassed: the graph's or the context's deadline is over.
             Fault: the one of the node that failed; `fault.node` names it.
         """
-        work: Callable[[Any, Context], Awaitable[Message]]
+        work: Callable[[Any, Context], Coroutine[Any, Any, Message]]
         given: Any = request
         if method is Method.PREDICT and isinstance(request, Message):
             work = self._predict
@@ -141,8 +152,8 @@ class Graph(LocalCalls, PredictiveUnit):
         else:
             raise MethodMissing(f"a graph answers predictions and takes feedback, not {method.value}", node=self.name)
         if not self.options.deadline_s and context.deadline is None:
-            return await work(given, context)
-        return await self._within_deadline(work, given, context)
+            return work(given, context)
+        return self._within_deadline(work, given, context)
 
     async def ready(self) -> bool:
         """Whether every node's unit can answer now; asked side by side, false when that takes too long."""
@@ -206,7 +217,12 @@ class Graph(LocalCalls, PredictiveUnit):
 
     async def _predict(self, message: Message, context: Context) -> Message:
         flight = Flight()
-        answer = await self._visit(self._root, message, context, flight)
+        if self._calls is None:
+            answer = await self._visit(self._root, message, context, flight)
+        else:
+            answer = message
+            for place, method in self._calls:
+                answer = await self._call(place, method, answer, context, flight)
         return finish(answer, flight, context.puid) if self._merges else answer
 
     async def _visit(self, place: Place, message: Message, context: Context, flight: Flight) -> Message:

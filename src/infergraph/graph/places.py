@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -76,6 +76,10 @@ class Place(msgspec.Struct, kw_only=True, eq=False):
         _log.warning("node %s failed, its fallback answers: %s", self.name, fault)
 
 
+Call: TypeAlias = tuple[Place, Method]
+"""What one place asks its unit."""
+
+
 class Parts(msgspec.Struct, frozen=True):
     """What places are made of: units and taps by node name, and the random numbers of their guards."""
 
@@ -93,6 +97,29 @@ def plan(node: Node, parts: Parts) -> Place:
     if node.shadow:
         raise GraphError(f"the root {node.name!r} cannot be a shadow: there is nothing beside it", node=node.name)
     return _place(node, parts)
+
+
+def calls_in_turn(root: Place) -> Sequence[Call] | None:
+    """The calls that a prediction makes, where they are made one after the other whatever is asked and answered.
+
+    Returns: None where nodes route, combine, have shadows or fallbacks, or watch over their children.
+    """
+    before: list[Call] = []
+    after: list[Call] = []
+    if root.routes or root.combines or root.shadows or root.stand_in is not None or root.group_tap is not None:
+        return None
+    if len(root.children) > 1 and not root.chain:
+        return None
+    if root.input is not None:
+        before.append((root, root.input))
+    if root.output:
+        after.append((root, Method.TRANSFORM_OUTPUT))
+    for child in root.children:
+        calls = calls_in_turn(child)
+        if calls is None:
+            return None
+        before.extend(calls)
+    return before + after
 
 
 def _place(node: Node, parts: Parts) -> Place:

@@ -9,14 +9,14 @@ and no events: they cost more than all of our own code (docs/decisions/0007-one-
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from infergraph.serving.answers import JSON_TYPE, Headers
-from infergraph.serving.fronts import ANY_ORIGIN
+from infergraph.serving.answers import Headers
 from infergraph.serving.guarded import Guarded
 from infergraph.serving.http import BODILESS, Http, Whole
 
@@ -24,8 +24,21 @@ _log = logging.getLogger(__name__)
 
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """What no header may hold: it could end the head of the answer early."""
-_LINES = {header: b"%b: %b\r\n" % header for header in (JSON_TYPE, ANY_ORIGIN)}
-"""The headers of almost every answer, as they are sent."""
+_KEPT_BYTES = 128
+
+
+def _line(name: bytes, value: bytes) -> bytes:
+    """A header as it is sent.
+
+    Raises: ValueError for one that would break the head.
+    """
+    if _UNSAFE.search(value) is not None:
+        raise ValueError(f"the header {name!r} holds {value!r}")
+    return b"%b: %b\r\n" % (name, value)
+
+
+_kept_line = functools.lru_cache(maxsize=512)(_line)
+"""The same for short ones, most of which every answer has."""
 
 
 class Direct(Guarded):
@@ -122,15 +135,10 @@ class Direct(Guarded):
     def _write(self, status: int, headers: Headers, body: bytes) -> None:
         parts = [STATUS_LINE[status]]
         closes = False
-        for header in headers:
-            line = _LINES.get(header)
-            if line is None:
-                name, value = header
-                if _UNSAFE.search(value) is not None:
-                    raise ValueError(f"the header {name!r} holds {value!r}")
-                closes = closes or (name == b"connection" and value.lower() == b"close")
-                line = b"%b: %b\r\n" % header
-            parts.append(line)
+        for name, value in headers:
+            parts.append(_kept_line(name, value) if len(value) <= _KEPT_BYTES else _line(name, value))
+            if name == b"connection":
+                closes = closes or value.lower() == b"close"
         if status in BODILESS:
             parts.append(b"\r\n")
             body = b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from infergraph.errors import NotReady
@@ -49,10 +49,13 @@ class Door(Around):
                     await self._decided.wait()
         return self._enter()
 
-    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+    def answer(self, method: Method, request: Request, context: Context) -> Coroutine[Any, Any, Message]:
         """The unit's answer; NotReady if it is not loaded in time."""
         if self.is_open:
-            return await self.unit.answer(method, request, context)
+            return self.unit.answer(method, request, context)
+        return self._answer_late(method, request, context)
+
+    async def _answer_late(self, method: Method, request: Request, context: Context) -> Message:
         return await (await self._opened()).answer(method, request, context)
 
     def answers_at_once(self, method: Method, size_bytes: int) -> bool:

@@ -6,6 +6,7 @@ orchestrator does. Source: the microservice specification, section 5; the orches
 
 from __future__ import annotations
 
+import functools
 import re
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from infergraph.serving.ids import new_id
 
 _ALL_METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 _DEFAULT_HEADERS = "Accept, Accept-Encoding, Authorization, Content-Length, Content-Type, X-CSRF-Token"
-ANY_ORIGIN = (b"access-control-allow-origin", b"*")
+_ANY_ORIGIN = (b"access-control-allow-origin", b"*")
 _NO_SNIFF = (b"x-content-type-options", b"nosniff")
 _PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 _SLASHES = re.compile("/{2,}")
@@ -52,7 +53,7 @@ class MicroserviceFront:
         origin = exchange.headers.get(b"origin")
         if origin is None:
             if self._is_open:
-                headers.append(ANY_ORIGIN)
+                headers.append(_ANY_ORIGIN)
             return
         headers.append((b"vary", b"Origin"))
         if self._is_open or origin.decode("latin-1") in self._allowed:
@@ -124,8 +125,7 @@ class ExternalFront:
             return
         headers += [self._origins, self._headers, _NO_SNIFF, (b"seldon-puid", exchange.puid)]
         if endpoint.methods is not None:
-            methods = ",".join(sorted(endpoint.methods | {"OPTIONS"})).encode()
-            headers.append((b"access-control-allow-methods", methods))
+            headers.append(_allowing(endpoint.methods))
         if b"ce-specversion" in exchange.headers:
             path = quote(exchange.path, safe="/:@!$&'()*+,;=").encode()
             headers += [*self._event, (b"ce-id", exchange.puid), (b"ce-path", path)]
@@ -158,6 +158,11 @@ class ExternalFront:
         if "//" in path:
             return Answer(301, b"", [(b"location", quote(_SLASHES.sub("/", path)).encode())])
         return Answer(404, b"404 page not found\n", [_PLAIN, _NO_SNIFF])
+
+
+@functools.lru_cache(maxsize=64)
+def _allowing(methods: frozenset[str]) -> tuple[bytes, bytes]:
+    return b"access-control-allow-methods", ",".join(sorted(methods | {"OPTIONS"})).encode()
 
 
 def _failure(status: int, code: int, text: str) -> Answer:
