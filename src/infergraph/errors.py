@@ -161,7 +161,7 @@ class NotReady(Fault):
 
 
 class TaskFault(Fault):
-    """A request about a task that cannot be carried out."""
+    """A request about a task that could not be carried out: its store or its files cannot be used."""
 
     reason = "TASK"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from infergraph.errors import Overloaded, SettingsError, StorageFull, TaskConflict
+from infergraph.errors import Overloaded, SettingsError, StorageFull, TaskConflict, TaskFault
 from infergraph.tasks import schema
 from infergraph.tasks.store import Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, Progress, State, Task, Watermark
@@ -345,6 +345,29 @@ def test_what_a_call_has_returned_survives_the_death_of_its_process(tmp_path: Pa
     store = Store(path)
     assert store.find("last") is not None
     store.close()
+
+
+def test_a_store_that_was_taken_away_takes_nothing_more(tmp_path: Path) -> None:
+    """What is written to a removed file would be lost: each call says that the store is gone, beside a new one too."""
+    path = tmp_path / "tasks.db"
+    store = Store(path)
+    path.unlink()
+    calls = (
+        lambda: accept(store, "t"),
+        lambda: store.stop("t", (State.WAITING,)),
+        lambda: store.find("t"),
+        lambda: store.beat(now=1.0, note="{}"),
+    )
+    for call in calls:
+        with pytest.raises(TaskFault, match="taken away") as caught:
+            call()
+        assert caught.value.reason == "TASK_STORE_GONE"
+    other = Store(path)
+    with pytest.raises(TaskFault, match="taken away"):
+        store.find("t")
+    assert other.find("t") is None
+    store.close()
+    other.close()
 
 
 def test_an_older_folder_is_brought_up_to_date(tmp_path: Path) -> None:

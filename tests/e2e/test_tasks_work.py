@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from task_harness import ProductServer, TaskServer, is_alive, jsonl, wait_for
 
@@ -386,6 +387,41 @@ def test_an_upload_that_was_cut_off_calls_the_driver_to_sweep(tmp_path: Path) ->
             os.kill(server.serving()[0], signal.SIGKILL)
             wait_for(lambda: not incoming[0].exists(), "the sweep")
         assert server.state("cut") == -1
+
+
+@pytest.mark.parametrize("has_driver", [True, False])
+def test_a_data_folder_that_is_taken_away_is_begun_anew(tmp_path: Path, has_driver: bool) -> None:
+    """Whoever removes the folder of a running server loses its tasks, but no task that is accepted afterwards."""
+    with ProductServer(tmp_path, "Echo") as server:
+        if has_driver:
+            server.submit("old", jsonl(numbered(10)))
+            server.ended("old")
+        before = server.serving()
+        shutil.rmtree(server.data)
+
+        def is_anew() -> bool:
+            with suppress(requests.RequestException):
+                is_open = server.ask("GET", "/status").json() == {"status": 1}
+                return is_open and server.state("old") == -1 and not set(before) & set(server.serving())
+            return False
+
+        wait_for(is_anew, "another serving worker")
+        for number in range(3):
+            assert server.submit(f"t{number}", jsonl(numbered(10))).status_code == 200
+            assert server.ended(f"t{number}")["state"] == "finished"
+            assert server.results(f"t{number}") == seen(numbered(10))
+
+
+def test_answers_that_are_gone_from_the_disk_are_an_error(tmp_path: Path) -> None:
+    """A result file that somebody removed is answered by an error, and not by a short file."""
+    with TaskServer(tmp_path, "Echo") as server:
+        server.submit("t", jsonl(numbered(10)))
+        server.ended("t")
+        for path in server.data.glob("tasks/*/output.*"):
+            path.unlink()
+        for path in ("/tasks/t/results", "/api/v1.0/tasks/t/results?partial=true"):
+            answer = server.ask("GET", path)
+            assert (answer.status_code, answer.json()["status"]["reason"]) == (500, "TASK_FILES")
 
 
 # ── a full disk ─────────────────────────────────────────────────────────────────────────────────────────────────────

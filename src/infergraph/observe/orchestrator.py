@@ -33,7 +33,7 @@ CODES: dict[type[Fault], tuple[str, str]] = {
     errors.DeadlinePassed: ("504", "DEADLINE_EXCEEDED"),
     errors.Overloaded: ("503", "RESOURCE_EXHAUSTED"),
     errors.NotReady: ("503", "UNAVAILABLE"),
-    errors.TaskFault: ("400", "FAILED_PRECONDITION"),
+    errors.TaskFault: ("500", "INTERNAL"),
     errors.UnknownTask: ("404", "NOT_FOUND"),
     errors.TaskState: ("409", "FAILED_PRECONDITION"),
     errors.TaskConflict: ("409", "FAILED_PRECONDITION"),

@@ -24,7 +24,7 @@ STATUS: dict[type[Fault], int] = {
     errors.DeadlinePassed: 504,
     errors.Overloaded: 503,
     errors.NotReady: 503,
-    errors.TaskFault: 400,
+    errors.TaskFault: 500,
     errors.UnknownTask: 404,
     errors.TaskState: 409,
     errors.TaskConflict: 409,

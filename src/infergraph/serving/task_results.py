@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from starlette.responses import FileResponse, Response, StreamingResponse
 
+from infergraph.errors import TaskFault
 from infergraph.tasks.service import ResultFile, read_block
 
 JSONL_TYPE = "application/x-ndjson"
@@ -16,11 +17,16 @@ _NAME_LIMIT = 60
 
 
 def results_response(file: ResultFile, id: str) -> Response:
-    """A result file as a download; a finished one can be fetched in parts."""
+    """A result file as a download; a finished one can be fetched in parts.
+
+    Raises: TaskFault if the file is not there any more.
+    """
+    if file.size and not file.path.exists():
+        raise TaskFault(f"the answers of task {id!r} are gone from the disk", reason="TASK_FILES")
     headers = {"content-disposition": disposition(id)}
     if file.sha256:
         headers["etag"] = f'"{file.sha256}"'
-    if file.is_complete and file.path.exists():
+    if file.is_complete and file.size:
         return FileResponse(file.path, media_type=JSONL_TYPE, headers=headers)
     headers["content-length"] = str(file.size)
     return StreamingResponse(_stream(file), media_type=JSONL_TYPE, headers=headers)

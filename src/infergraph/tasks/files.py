@@ -270,6 +270,8 @@ class DataFolder:
         """Room on the disk. Raises: TaskFault if the folder is gone."""
         try:
             disk = os.statvfs(self.root)
+        except FileNotFoundError as error:
+            raise TaskFault(f"the data folder {self.root} was taken away", reason="TASK_STORE_GONE") from error
         except OSError as error:
             raise TaskFault(f"the data folder cannot be used: {error}", reason="TASK_STORE") from error
         return disk.f_bavail * disk.f_frsize

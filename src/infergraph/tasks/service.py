@@ -105,6 +105,7 @@ class TaskService:
     Args:
         unit_failed: whether the serving process's own unit failed to load.
         call_driver: has the driver started where there is none yet; called from any thread, and again and again.
+        renew: has this process replaced; called from any thread, when its data folder was taken away.
     Raises: TaskFault from every method, where the store cannot be used; StorageFull where the disk is full.
     """
 
@@ -116,21 +117,29 @@ class TaskService:
         clocks: Clocks,
         unit_failed: Callable[[], bool] = lambda: False,
         call_driver: Callable[[], None] = lambda: None,
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
         self.unit_failed = unit_failed
         self._call_driver = call_driver
+        self._renew = renew
         self._data = data
         self._store = store
         self._clocks = clocks
         self._opened_at = clocks.steady()
         self._write_trouble = ""
+        self._is_gone = False
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="task-read")
         self._writers = ThreadPoolExecutor(8, thread_name_prefix="task-write")
 
     @classmethod
     def open(
-        cls, settings: Settings, clocks: Clocks | None = None, *, call_driver: Callable[[], None] = lambda: None
+        cls,
+        settings: Settings,
+        clocks: Clocks | None = None,
+        *,
+        call_driver: Callable[[], None] = lambda: None,
+        renew: Callable[[], None] = lambda: None,
     ) -> TaskService:
         """The service over `settings.data_dir`, which is made where it is missing. Blocks.
 
@@ -138,7 +147,7 @@ class TaskService:
         """
         data = DataFolder(Path(settings.data_dir))
         data.prepare()
-        return cls(data, Store(data.database), settings, clocks or Clocks(), call_driver=call_driver)
+        return cls(data, Store(data.database), settings, clocks or Clocks(), call_driver=call_driver, renew=renew)
 
     def close(self) -> None:
         """Let go of everything. Idempotent."""
@@ -523,18 +532,29 @@ class TaskService:
 
     async def _read(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, lambda: call(*arguments, **named))
+        try:
+            return await loop.run_in_executor(self._readers, lambda: call(*arguments, **named))
+        except TaskFault as fault:
+            self._note_trouble(fault)
+            raise
 
     async def _write(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         try:
             value = await loop.run_in_executor(self._writers, lambda: call(*arguments, **named))
         except TaskFault as fault:
+            self._note_trouble(fault)
             if fault.reason == "TASK_STORE":
                 self._write_trouble = str(fault)
             raise
         self._write_trouble = ""
         return value
+
+    def _note_trouble(self, fault: TaskFault) -> None:
+        if fault.reason == "TASK_STORE_GONE" and not self._is_gone:
+            self._is_gone = True
+            _log.error("%s; this worker is replaced", fault)
+            self._renew()
 
 
 def read_block(file: ResultFile, offset: int, limit: int = 1 << 18) -> bytes:

@@ -80,6 +80,7 @@ class Store:
                 raise
             self._reader = _connect(path, "full")
             self._heart: sqlite3.Connection | None = None
+        self._file = _identity(path)
 
     def close(self) -> None:
         """Let go of the file. Idempotent."""
@@ -422,6 +423,7 @@ class Store:
     def beat(self, *, now: float, note: str) -> None:
         """Say that the driver lives. Atomic, but not synced: a lost beat costs nothing."""
         with self._beat_lock, _translated():
+            self._check_there()
             if self._heart is None:
                 self._heart = _connect(self._path, "normal")
             self._heart.execute("insert or replace into driver values(1, ?, ?)", (now, note))
@@ -433,21 +435,29 @@ class Store:
 
     # ── underneath ──────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _check_there(self) -> None:
+        """What is written to a file that was removed is lost to everybody else, and would be called durable."""
+        if _identity(self._path) != self._file:
+            raise TaskFault(f"the task store {self._path} was taken away while it was in use", reason="TASK_STORE_GONE")
+
     def _one(self, where: str, value: object) -> Task | None:
         rows = self._read(f"select {_COLUMNS} from task where {where}", value)
         return _task(rows[0]) if rows else None
 
     def _read(self, sql: str, *values: Any) -> list[Any]:
         with self._read_lock, _translated():
+            self._check_there()
             return self._reader.execute(sql, values).fetchall()
 
     def _write(self, sql: str, *values: Any) -> int:
         with self._write_lock, _translated():
+            self._check_there()
             return self._writer.execute(sql, values).rowcount
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
         with self._write_lock, _translated():
+            self._check_there()
             self._writer.execute("begin immediate")
             try:
                 yield lambda sql, *values: self._writer.execute(sql, values)
@@ -456,6 +466,15 @@ class Store:
                 if self._writer.in_transaction:
                     self._writer.execute("rollback")
                 raise
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file is there; None if there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
