@@ -274,6 +274,21 @@ def test_a_collector_that_hangs_holds_up_nothing(tmp_path: Path, caplog: pytest.
     assert lines == ["payload log: 1 record dropped: 2 are waiting (setting payload_log_queue_limit)"]
 
 
+def test_bytes_that_wait_are_bounded_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`payload_log_queue_limit_bytes`: a payload that finds no room is dropped, counted, and holds up no request."""
+    settings = {"payload_log_senders": 1, "payload_log_queue_limit_bytes": 1}
+    with collecting(holds=True) as collector, caplog.at_level(logging.WARNING):
+        component(tmp_path, collector.url)
+        with served("deployment.json", folder=tmp_path, grpc=False, **settings) as there:
+            predict(there)
+            predict(there)
+            dropped = outcomes(there)["dropped"]
+            collector.let_go.set()
+    assert dropped >= 2
+    (line,) = [message for message in caplog.messages if message.startswith("payload log:")]
+    assert line.endswith("bytes are waiting (setting payload_log_queue_limit_bytes)")
+
+
 @pytest.mark.parametrize("status", [0, 503])
 def test_a_collector_that_is_down_or_refuses(status: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Requests are answered, each record that did not arrive is counted, and one line says why."""
