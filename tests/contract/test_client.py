@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import pickle
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -457,6 +460,49 @@ def test_many_threads(client: Client) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: client.predict([[number]]).tolist(), range(100)))
     assert answers == [[[2 * number]] for number in range(100)]
+
+
+def test_a_copy_by_pickle_is_a_client_of_its_own(url: str) -> None:
+    """A pickled client, used already or not, asks the same server with the same settings."""
+    with Client(url, timeout_s=7, headers={"x-a": "b"}) as client:
+        client.predict([[1.0]])
+        with pickle.loads(pickle.dumps(client)) as copy:
+            assert copy.predict([[1.0]]).tolist() == [[2.0]]
+            assert (repr(copy), copy._inner.given) == (repr(client), client._inner.given)
+
+
+FORKING = """
+import os, signal, sys
+from infergraph.client import Client
+client = Client(sys.argv[1])
+assert client.predict([[1.0]]).tolist() == [[2.0]]
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    os._exit(0 if client.predict([[2.0]]).tolist() == [[4.0]] else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert client.predict([[3.0]]).tolist() == [[6.0]]
+"""
+
+
+def test_a_fork_of_a_process_that_has_asked_may_ask(component: dict[str, str]) -> None:
+    """Where a process forks after its first call, its child asks as well, and the parent goes on."""
+    subprocess.run([sys.executable, "-c", FORKING, component["rest"]], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf")])
+def test_a_reward_that_is_no_number_is_not_sent(client: Client, reward: float) -> None:
+    """JSON would make it null, and a server nothing, so it is refused here."""
+    with pytest.raises(PayloadError, match="finite"):
+        client.feedback(reward)
+
+
+def test_headers_that_grpc_cannot_carry(component: dict[str, str]) -> None:
+    """A header beyond ASCII is a fault that names it over gRPC, with the call or with the client."""
+    with Client(component["grpc"]) as client, pytest.raises(PayloadError, match="'x-a'"):
+        client.predict([[1.0]], headers={"x-a": "中"})
+    with Client(component["grpc"], headers={"x-b": "中"}) as client, pytest.raises(PayloadError, match="'x-b'"):
+        client.predict([[1.0]])
 
 
 def test_the_end_of_a_client(component: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Self, TypeVar, Unpack
 
@@ -56,6 +57,14 @@ class AsyncClient:
         connection: Connection | None = None,
     ) -> None:
         self.address = Address.of(url, transport)
+        self.given: dict[str, Any] = {
+            "url": url,
+            "transport": transport,
+            "headers": headers,
+            "timeout_s": timeout_s,
+            "retries": retries,
+            "connection": connection,
+        }
         self.tasks = AsyncTasks(self)
         self.connection = connection or Connection()
         self._headers = header_lines((headers or {}).items())
@@ -122,8 +131,10 @@ class AsyncClient:
         Args:
             reward: how good it was.
             request, response, truth: what was asked, what `ask` gave, what would have been right; each optional.
-        Raises: see `predict`.
+        Raises: see `predict`; PayloadError for a reward that is no finite number.
         """
+        if not math.isfinite(reward):
+            raise PayloadError(f"a reward is a finite number, not {reward}")
         asked, answered, right = (None if part is None else message_of(part) for part in (request, response, truth))
         return await self._ask(Method.SEND_FEEDBACK, Feedback(FeedbackContent(asked, answered, reward, right)), call)
 
@@ -164,6 +175,9 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(type(self), **self.given), ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.address)!r})"

@@ -47,6 +47,8 @@ class GrpcWire:
     def __init__(self, address: Address, connection: Connection, headers: Headers) -> None:
         self.address = address
         self._connection = connection
+        for name, value in headers:
+            _check_metadata(name, value)
         self._headers = (*address.headers, *headers)
         self._channel: aio.Channel | None = None
         self._calls: dict[str, Any] = {}
@@ -101,6 +103,8 @@ class GrpcWire:
             return False
 
     async def _call(self, path: str, raw: bytes, sending: Sending) -> bytes:
+        for name, value in sending.headers:
+            _check_metadata(name, value)
         call = self._calls.get(path) or self._open(path)
         started = time.monotonic()
         try:
@@ -154,6 +158,12 @@ class GrpcWire:
             text = f"{self.address}{path}: {text}"
         shown = node.decode("utf-8", "replace") if isinstance(node, bytes) else unquote(str(node))
         return faults.of_code(code.value[0], text, reason, shown)
+
+
+def _check_metadata(name: str, value: str) -> None:
+    """Raise PayloadError for what gRPC cannot carry: it would say so in words of its own."""
+    if not (value.isascii() and value.isprintable()):
+        raise PayloadError(f"the header {name!r} cannot be sent over gRPC, which takes ASCII alone: {value!r}")
 
 
 def _is_deadline(error: aio.AioRpcError) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
@@ -30,6 +31,7 @@ class _Loop:
         self._name = name
         self._thread: LoopThread | None = None
         self._beginning = threading.Lock()
+        self._process = os.getpid()
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         """The result of `call`; an interrupt or a fault here cancels it there."""
@@ -48,6 +50,8 @@ class _Loop:
             self.run(call)
 
     def _begun(self) -> LoopThread:
+        if self._process != os.getpid():  # a fork has none of its parent's threads, and perhaps its locks as they were
+            self._process, self._thread, self._beginning = os.getpid(), None, threading.Lock()
         with self._beginning:
             if self._thread is None:
                 self._thread = LoopThread(self._name)
@@ -153,7 +157,8 @@ class Tasks(_Waited[AsyncTasks]):
 class Client(_Waited[AsyncClient]):
     """Asks a component, a graph, or a deployment behind an ingress; see `AsyncClient` for the arguments.
 
-    Promises: usable from any thread, by many at once, and where an event loop runs already, as in a notebook.
+    Promises: usable from any thread, by many at once, and where an event loop runs already, as in a notebook. A copy
+        in another process (by pickle, or over REST by fork) has connections of its own.
     """
 
     def __init__(
@@ -189,6 +194,9 @@ class Client(_Waited[AsyncClient]):
     def close(self) -> None:
         """Close the connections and end the thread. Idempotent; a later call begins anew."""
         self._loop.end(self._inner.close())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(type(self), **self._inner.given), ()
 
     def __enter__(self) -> Self:
         return self
