@@ -117,6 +117,16 @@ def test_microservice_takes_the_originals_flags_and_environment(folder: Path) ->
         assert process.wait(timeout=30) == 0
 
 
+def test_the_pidfile_holds_the_process_while_it_serves(folder: Path) -> None:
+    """--pidfile names the process to signal, and is gone when it has ended (Q21); log levels may be lower case."""
+    flags = ("microservice", "MyModel", "--pidfile", "server.pid", "--log-level", "info")
+    with running(folder, *flags) as (process, _):
+        assert (folder / "server.pid").read_text() == f"{process.pid}\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+    assert not (folder / "server.pid").exists()
+
+
 def test_parameters_on_the_command_line_beat_the_environment(folder: Path) -> None:
     """--parameters wins over PREDICTIVE_UNIT_PARAMETERS."""
     given = json.dumps([{"name": "factor", "value": "3", "type": "INT"}])
@@ -134,6 +144,7 @@ def test_parameters_on_the_command_line_beat_the_environment(folder: Path) -> No
         (["microservice", "MyModel", "REST"], {}, 255, ["REST"]),
         (["microservice", "MyModel", "--service-type", "NOPE"], {}, 2, ["NOPE"]),
         (["microservice"], {}, 2, ["interface_name"]),
+        (["microservice", "MyModel", "--pidfile", "no/such/folder/pid"], {}, 2, ["pidfile", "no/such/folder/pid"]),
         (["serve", "nothing.py:X"], {}, 2, ["nothing.py"]),
         (["serve", "MyModel", "--workers", "0"], {}, 2, ["workers"]),
         (["serve", "MyModel"], {"INFERGRAPH_WORKRES": "1"}, 2, ["INFERGRAPH_WORKRES"]),

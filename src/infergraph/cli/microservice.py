@@ -65,13 +65,13 @@ def _parser() -> argparse.ArgumentParser:
         "--service-type", choices=_SERVICE_TYPES, default="MODEL", help="taken; all methods are served whichever it is"
     )
     parser.add_argument("--parameters", help="JSON list of {name, value, type}; beats PREDICTIVE_UNIT_PARAMETERS")
-    parser.add_argument("--log-level", choices=_LEVELS, default=None, help="SELDON_LOG_LEVEL beats it")
+    parser.add_argument("--log-level", type=str.upper, choices=_LEVELS, default=None, help="SELDON_LOG_LEVEL beats it")
     parser.add_argument("--debug", nargs="?", type=read_bool, const=True, default=None, help="log at DEBUG")
     parser.add_argument("--tracing", nargs="?", type=_count, const=1, default=None, help="trace spans by OTLP")
     parser.add_argument("--persistence", nargs="?", type=_count, const=1, default=0, help=_NO_EFFECT)
     parser.add_argument("--access-log", nargs="?", type=read_bool, const=True, default=None, help="a line a request")
     parser.add_argument("--single-threaded", nargs="?", type=_count, const=1, default=None, help="one thread a worker")
-    parser.add_argument("--pidfile", default=None, help=_NO_EFFECT)
+    parser.add_argument("--pidfile", default="", help="a file that holds the process id while it serves")
     for name, help in _NUMBERS.items():
         parser.add_argument(f"--{name}", type=int, default=None, help=help)
     return parser
@@ -133,4 +133,4 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
         print(f"infergraph microservice: unknown arguments: {' '.join(unknown)}", file=sys.stderr)
         sys.exit(EXIT_UNKNOWN_ARGUMENT)
     loaded = settings.load(environment, given_settings(parsed, environment), defaults=DEFAULTS)
-    serve_target(parsed.interface_name, loaded.settings, command="microservice")
+    serve_target(parsed.interface_name, loaded.settings, command="microservice", pidfile=parsed.pidfile)

@@ -25,6 +25,7 @@ def serve_target(
     predictor: str = "",
     reload: bool = False,
     command: str = "serve",
+    pidfile: str = "",
 ) -> NoReturn:
     """Become the supervisor of `target`; the process ends with its exit code.
 
@@ -38,6 +39,7 @@ def serve_target(
         settings=msgspec.to_builtins(settings),
         source=msgspec.to_builtins(source),
         command=command,
+        pidfile=pidfile and str(Path(pidfile).absolute()),
         reload_paths=_watched(target) if reload else (),
         banner=_banner(target, settings),
     )

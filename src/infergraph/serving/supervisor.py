@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from infergraph.errors import StartupFault
+from infergraph.errors import SettingsError, StartupFault
 from infergraph.observe import logs
 from infergraph.observe.ledger import Folder, Ledger, shared_memory, vacate
 from infergraph.serving.channel import Channel, Orders, Report, State
@@ -47,6 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         settings: Settings as builtins.
         source: the unit's source as builtins; handed to the workers and the task driver unread.
         command: the command it comes from, for the logs.
+        pidfile: a file that holds the process id while it serves; empty for none.
         reload_paths: files and folders whose change replaces the workers; none for no watching.
         banner: shown on a terminal once all workers are ready; `{host}`, `{http_port}`, `{grpc_port}` and
             `{metrics_port}` are filled in, and `{path}` and `{body}` of a request that the unit can be tried with;
@@ -59,6 +60,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     source: dict[str, Any]
     command: str = "serve"
+    pidfile: str = ""
     reload_paths: tuple[str, ...] = ()
     banner: str = ""
     serve: str = "infergraph.serving.server:serve"
@@ -77,6 +79,7 @@ def run(plan: Plan) -> int:
     try:
         watch = SourceWatch(plan.reload_paths) if plan.reload_paths else None
         ports = open_ports(settings)
+        _write_pid(plan.pidfile)
     except StartupFault as fault:
         print(f"infergraph: {fault}", file=sys.stderr)
         return EXIT_STARTUP
@@ -84,10 +87,21 @@ def run(plan: Plan) -> int:
     try:
         return Supervisor(plan, settings, ports, folder, watch).run()
     finally:
+        if plan.pidfile:
+            Path(plan.pidfile).unlink(missing_ok=True)
         folder.remove()
         ports.close()
         if watch is not None:
             watch.close()
+
+
+def _write_pid(pidfile: str) -> None:
+    if not pidfile:
+        return
+    try:
+        Path(pidfile).write_text(f"{os.getpid()}\n")
+    except OSError as error:
+        raise SettingsError(f"the pidfile {pidfile} cannot be written: {error.strerror}") from error
 
 
 def replace_process(plan: Plan) -> NoReturn:
