@@ -5,6 +5,7 @@ Source: the field numbers of prediction.proto; each function gives whole fields,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -43,7 +44,18 @@ def encode_content(payload: Any, encoding: Encoding, names: Any) -> bytes:
 
 
 def _encode_names(names: Iterable[Any]) -> bytes:
+    if type(names) is tuple and len(names) <= _KEPT_NAMES and set(map(type, names)) <= {str}:
+        return _kept_names(names)
+    return _joined_names(names)
+
+
+def _joined_names(names: Iterable[Any]) -> bytes:
     return b"".join([delimited(b"\x0a", utf8(name if isinstance(name, str) else str(name))) for name in names])
+
+
+_KEPT_NAMES = 4096
+_kept_names = functools.lru_cache(maxsize=16)(_joined_names)
+"""The same for names that come again and again, those of unnamed columns above all."""
 
 
 def _encode_data(payload: Any, encoding: Encoding, names: bytes) -> bytes:
