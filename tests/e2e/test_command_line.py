@@ -21,6 +21,7 @@ import pytest
 
 from infergraph.cli import main
 from infergraph.cli.commands import MODULES
+from page_runner import clean_environment
 
 COMMAND = str(Path(sys.executable).with_name("infergraph"))
 GROUPS = {
@@ -33,8 +34,7 @@ TIMEOUT_S = 60
 
 def environment(**more: str) -> dict[str, str]:
     """Ours without settings, with the command on the path."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("INFERGRAPH_", "COV_"))}
-    return {**kept, "PATH": os.pathsep.join([str(Path(COMMAND).parent), os.environ["PATH"]]), **more}
+    return clean_environment(PATH=os.pathsep.join([str(Path(COMMAND).parent), os.environ["PATH"]]), **more)
 
 
 def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from page_runner import clean_environment, free_ports
 
 COMMAND = str(Path(sys.executable).with_name("infergraph"))
 MODEL = """
@@ -35,21 +35,6 @@ def folder(tmp_path: Path) -> Path:
     """A folder with an existing component in it."""
     (tmp_path / "MyModel.py").write_text(MODEL)
     return tmp_path
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def clean_environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("INFERGRAPH_", "COV_"))}
-    return kept | more
 
 
 @contextmanager

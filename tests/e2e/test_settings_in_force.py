@@ -6,8 +6,8 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -121,13 +121,18 @@ def test_the_meaning_of_immediate_can_be_turned_round(tmp_path: Path) -> None:
         assert server.state("u") in (0, 1)
 
 
-@pytest.mark.parametrize("limits", [{"task_keep_s": 0.5}, {"task_keep_bytes": 1}], ids=str)
-def test_finished_tasks_are_kept_so_long_and_so_large(tmp_path: Path, limits: dict[str, Any]) -> None:
+def test_finished_tasks_are_kept_so_long_and_so_large(tmp_path: Path) -> None:
     """Beyond `task_keep_s` or `task_keep_bytes` a finished task is pruned with its files, and is unknown then."""
-    with TaskServer(tmp_path, "Echo", settings=limits) as server:
-        server.submit("t", jsonl(ROWS), immediate=None)
-        wait_for(lambda: server.is_gone("t"), "its end")
-        assert not list((tmp_path / "data" / "tasks").glob("*/output*"))
+    with ExitStack() as running:
+        servers = []
+        for name, limits in (("age", {"task_keep_s": 0.5}), ("size", {"task_keep_bytes": 1})):
+            (tmp_path / name).mkdir()
+            servers.append(running.enter_context(TaskServer(tmp_path / name, "Echo", settings=limits)))
+        for server in servers:
+            server.submit("t", jsonl(ROWS), immediate=None)
+        for server in servers:
+            wait_for(lambda server=server: server.is_gone("t"), "its end")
+            assert not list(server.data.rglob("output*"))
 
 
 # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -43,13 +43,8 @@ def batch(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A JSONL file.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the answers go.")],
     given: options.Given,
-    node: Annotated[
-        list[str] | None,
-        typer.Option("--node", metavar="NAME=TARGET", help="Run this node of a graph in process.", show_default=False),
-    ] = None,
-    predictor: Annotated[
-        str, typer.Option("--predictor", metavar="NAME", help="Which predictor of a graph file.", show_default=False)
-    ] = "",
+    node: options.Nodes = None,
+    predictor: options.Predictor = "",
 ) -> None:
     """Answer a JSONL file without a server; run the same command again after a crash, and it goes on.
 

@@ -12,16 +12,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from infergraph.cli.options import Nodes, Predictor
 from infergraph.errors import GraphError
 from infergraph.graph import drawing, resolution, servers, spec
 from infergraph.graph.resolution import Means
 from infergraph.source import read_overrides
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A SeldonDeployment, YAML or JSON.", show_default=False)]
-Nodes = Annotated[
-    list[str] | None,
-    typer.Option("--node", metavar="NAME=TARGET", help="Run this node as told here, not as in the file."),
-]
 
 
 class _Found(NamedTuple):
@@ -75,9 +72,7 @@ def check(
 
 def show(
     file: File,
-    predictor: Annotated[
-        str, typer.Option("--predictor", metavar="NAME", help="Only this one.", show_default=False)
-    ] = "",
+    predictor: Predictor = "",
     node: Nodes = None,
     svg: Annotated[
         Path | None, typer.Option("--svg", metavar="FILE", help="Write a picture too.", show_default=False)

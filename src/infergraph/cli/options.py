@@ -79,3 +79,15 @@ def shown(value: Any) -> Any:
 
 
 Given = Mapping[str, Any]
+Nodes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--node",
+        metavar="NAME=TARGET",
+        help="Run this node as told here, not as in the file.",
+        show_default=False,
+    ),
+]
+Predictor = Annotated[
+    str, typer.Option("--predictor", metavar="NAME", help="Which predictor of a graph file.", show_default=False)
+]

@@ -32,13 +32,8 @@ def serve(
         ),
     ],
     given: options.Given,
-    node: Annotated[
-        list[str] | None,
-        typer.Option("--node", metavar="NAME=TARGET", help="Run this node of a graph in process.", show_default=False),
-    ] = None,
-    predictor: Annotated[
-        str, typer.Option("--predictor", metavar="NAME", help="Which predictor of a graph file.", show_default=False)
-    ] = "",
+    node: options.Nodes = None,
+    predictor: options.Predictor = "",
     reload: Annotated[bool, typer.Option("--reload", help="Restart when a source file changes.")] = False,
 ) -> None:
     """Serve a class or a graph over REST and gRPC, and as a task endpoint.
