@@ -6,19 +6,22 @@ BIN := $(VENV)/bin
 .PHONY: install demo test coverage lint soak bench docs clean
 
 install: $(VENV)/.installed
+	@echo "Installed: $(BIN)/infergraph. Next: source $(BIN)/activate && infergraph --help"
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit("infergraph needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (choose another: make PYTHON=python3.12 …)") if sys.version_info < (3, 11) else 0'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@echo "Setting up $(VENV); the first time this takes a minute or two."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[knowledge,triples]' --group demo
+	@echo "Installing what the demo needs: scikit-learn, and a Chinese word segmenter with its model …"
+	@$(BIN)/python -m pip install --quiet --editable '.[knowledge,triples]' --group demo
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed
