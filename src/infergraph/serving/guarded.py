@@ -59,7 +59,7 @@ class Guarded(OneWrite):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have come."""
-        if b"pgrade" in data and (self._in_head or not self._owes):
+        if (self._in_head or not self._owes) and b"pgrade" in data:  # bodies are not searched: they may be large
             data = _without_upgrade(data)
         self._owes = self._has_spoken = True
         self._received += len(data)
