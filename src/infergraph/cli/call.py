@@ -161,9 +161,11 @@ def _list(data: Any) -> list[Any]:
 
 
 def _message(data: Any) -> Any:
-    """A whole message as it was written; any other value is the payload of one."""
-    is_whole = isinstance(data, dict) and (data.keys() & _PAYLOADS or data.keys() == {"meta"})
-    return JsonMessage.of_document(data) if is_whole else data
+    """A whole message as it was written; any other value is the payload of one, a record with text as `data` too."""
+    if not isinstance(data, dict) or not (data.keys() & _PAYLOADS or data.keys() == {"meta"}):
+        return data
+    is_record = isinstance(data.get("data"), str) and not data.keys() & (_PAYLOADS - {"data"})
+    return data if is_record else JsonMessage.of_document(data)
 
 
 def _data(given: str | None, *, is_text: bool) -> Any:
