@@ -10,6 +10,7 @@ import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from infergraph.errors import PayloadError
 from infergraph.wire import error_lines, jsonl
@@ -72,6 +73,19 @@ def test_a_bad_line_says_why_and_where(line: bytes, reason: str) -> None:
     assert bad.reason.startswith(reason)
     _, rows = jsonl.read(b'{"x": 1}\n' + line + b'\n{"x": 2}\n')
     assert rows == [{"x": 1}, bad, {"x": 2}]
+
+
+@given(
+    arrays(
+        st.sampled_from(["<f8", "<f4", "<i8", "u1", "<i2", "?", ">f8", "U3"]).map(np.dtype),
+        array_shapes(min_dims=1, max_dims=2, min_side=0, max_side=5),
+    ),
+    st.booleans(),
+)
+def test_an_array_is_written_as_its_rows_are(table: np.ndarray, turned: bool) -> None:
+    """The rows of an array, whatever its type and layout, are written as the same rows in a list, NaN included."""
+    table = table.T if turned else table
+    assert jsonl.write(table) == jsonl.write(table.tolist())
 
 
 def test_numpy_answers_are_written() -> None:

@@ -86,19 +86,19 @@ class _BatchReader(RowReader):
         middle = len(rows) // 2
         return await self._halves(rows[:middle]) + await self._halves(rows[middle:])
 
-    async def once(self, rows: list[Any]) -> list[Any]:
-        """Ask the unit once; one answer for each row, or a fault."""
+    async def once(self, rows: list[Any]) -> Any:
+        """Ask the unit once; a list or array with one answer for each row, or a fault."""
         answer = await self._unit.answer(Method.PREDICT, self.message(rows), Context())
         payload = answer.payload
         if isinstance(payload, np.ndarray) and payload.ndim:
-            payload = list(payload) if payload.dtype.kind not in "fiubU" or payload.ndim > 2 else payload.tolist()
-        if not isinstance(payload, list | tuple):
+            payload = payload if payload.dtype.kind in "fiubU" and payload.ndim <= 2 else list(payload)
+        elif not isinstance(payload, list | tuple):
             raise ComponentError(
                 f"the unit answered {_kind(payload)} to {len(rows)} rows, expected a list of {len(rows)}"
             )
         if len(payload) != len(rows):
             raise ComponentError(f"the unit answered {len(payload)} rows to {len(rows)}")
-        return list(payload)
+        return list(payload) if isinstance(payload, tuple) else payload
 
     @abstractmethod
     def message(self, rows: list[Any]) -> Message:
