@@ -237,8 +237,12 @@ def test_a_reader_that_leaves_early_is_no_error_to_see(command: str) -> None:
 
 
 def test_tables_are_for_terminals_alone() -> None:
-    """`settings` is a table on a terminal, and lines of tab-separated fields in a pipe."""
-    _, table = on_terminal("settings")
+    """`settings` is a table on a terminal, a list on a narrow one, and lines of tab-separated fields in a pipe."""
+    _, narrow = on_terminal("settings", COLUMNS="50", NO_COLOR="1", INFERGRAPH_WORKERS="3")
+    lines = [re.sub(r"\x1b\[[0-9;?]*[a-z]", "", line) for line in narrow.splitlines()]
+    assert "workers = 3 (from environment INFERGRAPH_WORKERS)" in lines
+    assert max(map(len, lines)) <= 50
+    _, table = on_terminal("settings", COLUMNS="120")
     assert "setting" in table.splitlines()[0]
     lines = run("settings").stdout.splitlines()
     assert all(len(line.split("\t")) == 3 for line in lines)

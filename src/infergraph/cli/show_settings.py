@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from infergraph import settings
 from infergraph.cli import options
+
+_TABLE_COLUMNS = 100
 
 
 def add_to(app: typer.Typer) -> None:
@@ -54,9 +57,25 @@ def _as_json(row: settings.Described, values: dict[str, Any], loaded: settings.L
 
 
 def _print_table(rows: list[settings.Described], values: dict[str, Any], loaded: settings.Loaded) -> None:
+    console = Console()
+    if console.width < _TABLE_COLUMNS:
+        _print_list(console, rows, values, loaded)
+        return
     table = Table("setting", "value", "from", "meaning", box=None, pad_edge=False)
     for row in rows:
         origin = loaded.origins[row.name]
         value = f"{values[row.name]} {row.unit}".strip()
-        table.add_row(row.name, value, origin, row.help, style=None if origin == "default" else "bold")
-    Console(width=max(100, shutil.get_terminal_size().columns)).print(table)
+        table.add_row(row.name, Text(value), origin, Text(row.help), style=None if origin == "default" else "bold")
+    console.print(table)
+
+
+def _print_list(
+    console: Console, rows: list[settings.Described], values: dict[str, Any], loaded: settings.Loaded
+) -> None:
+    """The same for a narrow terminal: what a setting means stands below it."""
+    for row in rows:
+        origin = loaded.origins[row.name]
+        told = "" if origin == "default" else f" (from {origin})"
+        value = f"{values[row.name]} {row.unit}".strip()
+        console.print(Text.assemble((row.name, "bold"), f" = {value}{told}"))
+        console.print(Padding(Text(row.help, "dim"), (0, 0, 0, 4)))
