@@ -12,6 +12,7 @@ import argparse
 import http.client
 import io
 import json
+import os
 import shutil
 import signal
 import socket
@@ -27,6 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cost
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""A worker is compared with a loop core for core: both do their linear algebra in one thread."""
 
 UNITS = Path(__file__).resolve().parent / "units"
 WAIT_S = 120.0
@@ -75,6 +79,7 @@ class Product:
                 [*command, "--log-level", "WARNING", "--task-disk-reserve-bytes", "0", *self._options],
                 stdout=log,
                 stderr=log,
+                env={**os.environ, **ONE_THREAD},
                 start_new_session=True,
             )
         self.until(lambda: self.ask("GET", "/ready")[0] == 200, "readiness")
@@ -194,7 +199,11 @@ def bare(code: str, file: Path, rows: int) -> float:
     """Rows a second of a bare loop over the file."""
     out = file.with_suffix(".out")
     said = subprocess.run(
-        [sys.executable, "-c", code, str(file), str(out), str(UNITS)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", code, str(file), str(out), str(UNITS)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **ONE_THREAD},
     )
     return rows / float(said.stdout)
 

@@ -20,7 +20,7 @@ from infergraph.tasks.engine import Answered, Engine, Event, LaneLost, LaneReady
 from infergraph.tasks.frames import Key, Order, Plan
 from infergraph.tasks.guest_work import Guest
 from infergraph.tasks.guests import GuestEngine
-from infergraph.tasks.local_engine import LocalEngine
+from infergraph.tasks.local_engine import THREAD_VARIABLES, LocalEngine, thread_limits
 from infergraph.tasks.ray_engine import RayEngine
 from task_harness import is_alive
 from task_units import make
@@ -190,6 +190,16 @@ def test_a_lane_that_shares_orders_is_not_lost_with_one(local: Callable[..., Loc
     seen = events_until(engine, count_of(Answered, 2))
     assert not any(isinstance(event, LaneLost) for event in seen)
     assert engine.idle(1) == [lane]
+
+
+def test_workers_share_the_processors() -> None:
+    """Several workers get a share of the threads of linear algebra each; one worker, or a wish, is left alone."""
+    shared = thread_limits({}, 2)
+    assert set(shared) == set(THREAD_VARIABLES)
+    assert {max(1, len(os.sched_getaffinity(0)) // 2)} == set(map(int, shared.values()))
+    assert set(thread_limits({}, 10_000).values()) == {"1"}
+    assert thread_limits({}, 1) == {}
+    assert thread_limits({"MKL_NUM_THREADS": "7"}, 4) == {}
 
 
 def test_a_lane_that_dies_names_what_it_held(local: Callable[..., LocalEngine]) -> None:

@@ -12,7 +12,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -35,13 +35,14 @@ from infergraph.tasks.frames import (
 
 _PIPE_BYTES = 1 << 20
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _KILLED_PAUSE_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class _Process(Lane):
     """A lane's process and our ends of its pipes."""
 
-    def __init__(self, number: int, plan: Plan, command: Sequence[str]) -> None:
+    def __init__(self, number: int, plan: Plan, command: Sequence[str], siblings: int) -> None:
         super().__init__(number)
         orders, self.orders = os.pipe()
         self.replies, replies = os.pipe()
@@ -52,7 +53,7 @@ class _Process(Lane):
                 [*command, *map(str, theirs), str(os.getpid())],
                 pass_fds=theirs,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, kinship.MARK: plan.mark},
+                env={**os.environ, **thread_limits(os.environ, siblings), kinship.MARK: plan.mark},
                 process_group=0,
             )
         finally:
@@ -87,6 +88,24 @@ class _Process(Lane):
             if fd >= 0:
                 os.close(fd)
         return code
+
+
+def thread_limits(environment: Mapping[str, str], processes: int) -> dict[str, str]:
+    """What keeps several workers from starting more threads of linear algebra than there are processors.
+
+    Such threads wait for each other by spinning: two workers with two each are slower on two processors than one. A
+    single worker, and whoever sets one of these variables, keeps what there is.
+    """
+    if processes < 2 or any(name in environment for name in THREAD_VARIABLES):
+        return {}
+    share = max(1, _processors() // processes)
+    return dict.fromkeys(THREAD_VARIABLES, str(share))
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _widen(pipe: int) -> None:
@@ -138,7 +157,7 @@ class LocalEngine(Engine):
 
     def _start(self) -> None:
         self._number += 1
-        process = _Process(self._number, self._plan, self._command)
+        process = _Process(self._number, self._plan, self._command, self.wanted)
         self._processes[process.number] = self.lanes[process.number] = process
         self._selector.register(process.replies, selectors.EVENT_READ, process)
         if process.pid_fd >= 0:
