@@ -174,6 +174,13 @@ def test_show_draws_all_predictors(run):
     assert "m:A" not in run("show", TWO, "--predictor", "q").output
 
 
+def test_show_cuts_nothing_off_in_a_pipe(run, monkeypatch):
+    """However narrow the terminal that a script was started from, the whole target is there, on one line."""
+    monkeypatch.setenv("COLUMNS", "30")
+    target = "a_package.with_a_long_name.and_a_module:AndAComponent"
+    assert f"a  MODEL  → {target}\n" in run("show", GOOD.replace("m:A", target)).output
+
+
 def test_show_writes_a_picture(run):
     """--svg writes the picture of one predictor; with several it has to be said which."""
     assert run("show", TWO, "--svg", "graph.svg", "--predictor", "q").exit_code == 0

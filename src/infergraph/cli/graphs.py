@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -19,6 +20,9 @@ from infergraph.graph.resolution import Means
 from infergraph.source import read_overrides
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A SeldonDeployment, YAML or JSON.", show_default=False)]
+
+
+_WIDEST_COLUMNS = 10_000
 
 
 class _Found(NamedTuple):
@@ -98,7 +102,7 @@ def show(
         resolved = {name: str(found) for name, found in resolution.resolve(each, deployment, overrides).items()}
         drawn.append({"deployment": deployment.name, "predictor": each.name, "graph": each.graph, "answers": resolved})
         if not as_json:
-            console.print(drawing.tree(each, resolved))
+            console.print(drawing.tree(each, resolved), soft_wrap=False)
         if svg is not None:
             _write(svg, drawing.svg(each, resolved))
     if as_json:
@@ -203,4 +207,6 @@ def _entry(found: _Found) -> dict[str, Any]:
 
 
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    """A terminal wraps what is too long for it; elsewhere a line is as long as it is."""
+    width = None if sys.stdout.isatty() else _WIDEST_COLUMNS
+    return Console(highlight=False, soft_wrap=True, width=width)
