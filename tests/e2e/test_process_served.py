@@ -35,9 +35,9 @@ BODY = json.dumps({"data": {"ndarray": [[1, 2]]}})
 
 
 @contextmanager
-def served(folder: Path, *options: str) -> Iterator[Supervised]:
-    """`infergraph serve` of the component above, ready."""
-    (folder / "doubler.py").write_text(COMPONENT)
+def served(folder: Path, *options: str, component: str = COMPONENT) -> Iterator[Supervised]:
+    """`infergraph serve` of the component above, or of another one, listening."""
+    (folder / "doubler.py").write_text(component)
     errors = folder / "errors"
     command = [str(Path(sys.executable).with_name("infergraph")), "serve", "doubler.py:Doubler", *options]
     settings = {f"INFERGRAPH_{name.upper()}": "0" for name in PORTS} | {"INFERGRAPH_TASKS": "false"}
@@ -126,3 +126,39 @@ def test_a_stopped_service_ends_with_0_and_leaves_nothing(tmp_path: Path) -> Non
         connection.close()
         assert running.worker_pids() == set()
         assert not folder.exists()
+
+
+WAITING = """
+import os, pathlib, time
+
+class Doubler:
+    def load(self):
+        own = os.getpid()
+        pathlib.Path(f"loading-{own}").touch()
+        while not pathlib.Path(f"go-{own}").exists():
+            time.sleep(0.01)
+        pathlib.Path(f"loaded-{own}").touch()
+
+    def predict(self, X, names=None):
+        return X * 2
+"""
+
+
+def test_ready_is_said_with_one_voice(tmp_path: Path) -> None:
+    """Of two workers that load at different speeds none says "ready" while another would say "not yet"."""
+    with served(tmp_path, "--workers", "2", component=WAITING) as running:
+        wait_for("both load", lambda: len(list(tmp_path.glob("loading-*"))) == 2)
+        marks = wait_for("the first one's mark", lambda: list(running.metrics_folder().glob("loading-*")))
+        (first,) = (int(mark.name.removeprefix("loading-")) for mark in marks)
+        (other,) = running.worker_pids() - {first}
+        (tmp_path / f"go-{other}").touch()
+        wait_for("the other is loaded", lambda: (tmp_path / f"loaded-{other}").exists())
+        assert {running.get("/ready")[0] for _ in range(50)} == {503}
+        (tmp_path / f"go-{first}").touch()
+        wait_for("ready", lambda: running.get("/ready")[0] == 200)
+        connection = running.connect()
+        while not running.events("ready"):  # until the other has opened its ports as well
+            assert running.get("/ready")[0] == 200
+            assert predict(connection) == 200
+        assert {running.get("/ready")[0] for _ in range(50)} == {200}
+        connection.close()

@@ -26,7 +26,7 @@ from infergraph.console.scene import component_scene
 from infergraph.errors import MissingExtra
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
-from infergraph.serving import console, documents, first_request, openapi, pages, podinfo, tasks
+from infergraph.serving import console, documents, first_request, openapi, pages, podinfo, tasks, vanguard
 from infergraph.serving.answers import Answer
 from infergraph.serving.console_guard import foreign_calls
 from infergraph.serving.custom_service import CustomService
@@ -106,9 +106,14 @@ class Server:
     async def run(self) -> None:
         """Serve until ordered to stop, then drain both protocols side by side."""
         stopping = asyncio.create_task(self._context.stopping.wait())
+        mark = vanguard.Mark(self._context.metrics_dir, os.getpid())
         loading = asyncio.create_task(self._load())
+        loading.add_done_callback(lambda _: mark.remove())
         if not self._context.opens_early:
             await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            passed = asyncio.create_task(_unmarked(self._context.metrics_dir))
+            await asyncio.wait({passed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            passed.cancel()
         hopeless = loading.done() and not loading.result()
         stops = [] if stopping.done() or hopeless else await self._open()
         self._is_open = True
@@ -129,7 +134,15 @@ class Server:
             self._tasks.close()
 
     async def _open(self) -> list[Stop]:
-        stops = [await self._open_http(self._http, self._context.http_socket)]
+        """Open all ports; the HTTP port, where readiness is asked for, last where somebody else answers already."""
+        if self._context.opens_early:
+            return [await self._open_http(self._http, self._context.http_socket), *await self._open_others()]
+        stops = await self._open_others()
+        self._is_open = True
+        return [await self._open_http(self._http, self._context.http_socket), *stops]
+
+    async def _open_others(self) -> list[Stop]:
+        stops: list[Stop] = []
         if self._context.metrics_socket is not None:
             nothing = pages.nothing(self._front)
             metrics = Http(Paths(self._metrics_paths()), self._front, nothing, self._http_options(), _Uncounted())
@@ -334,6 +347,12 @@ class _Uncounted:
 
     def finished(self, *_: Any) -> None:
         """Nothing."""
+
+
+async def _unmarked(folder: Path) -> None:
+    """Wait until no other worker answers that has not loaded."""
+    while vanguard.is_marked(folder):  # noqa: ASYNC110 - another process ends it, which no event of ours can tell
+        await asyncio.sleep(0.05)
 
 
 def _settle_memory() -> None:

@@ -27,6 +27,7 @@ import msgspec
 from infergraph.errors import SettingsError, StartupFault
 from infergraph.observe import logs
 from infergraph.observe.ledger import Folder, Ledger, shared_memory, vacate
+from infergraph.serving import vanguard
 from infergraph.serving.channel import Channel, Orders, Report, State
 from infergraph.serving.children import Child
 from infergraph.serving.crew import Crew, Place, Worker, seat_name
@@ -298,6 +299,8 @@ class Supervisor:
             except OSError:
                 ours.close()
                 raise
+        if place.opens_early:  # before the next is hired, which may be faster
+            vanguard.Mark(self._folder.path, child.pid).set()
         ours.setblocking(False)
         channel: Channel[Report] = Channel(ours, Report)
         worker = Worker(place, child, channel.send)
