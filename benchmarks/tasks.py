@@ -27,7 +27,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cost
+from benchmarks import batches, cost
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """A worker is compared with a loop core for core: both do their linear algebra in one thread."""
@@ -136,10 +136,10 @@ class Product:
 
 
 @contextmanager
-def product(target: str, *options: str) -> Iterator[Product]:
+def product(target: str, *options: str, module: str = "rows.py") -> Iterator[Product]:
     """A started product in a folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix="bench-tasks-"))
-    made = Product(folder, f"{UNITS / 'rows.py'}:{target}", *options)
+    made = Product(folder, f"{UNITS / module}:{target}", *options)
     try:
         made.start()
         yield made
@@ -306,6 +306,23 @@ def upload(megabytes: int) -> dict[str, float]:
     return {"mb_s": size / 1e6 / seconds, "mb": size / 1e6, "peak_pss_bytes": memory.bytes, "idle_pss_bytes": idle}
 
 
+def batch(rows: int) -> dict[str, float]:
+    """Rows a second of Seldon's batch processor over its wrapper, and of a task over the same component and file."""
+    measured = batches.seldon(max(100, rows // 50), rows)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        product("Doubler", "--task-rows", "instance", module="doubler.py") as there,
+    ):
+        file = batches.rows_file(Path(name), rows)
+        there.submit("warm", file.read_bytes()[:10_000].rpartition(b"\n")[0])
+        there.ended("warm")
+        began = time.perf_counter()
+        there.submit("t", file)
+        there.ended("t")
+        measured["whole_rows_s"] = rows / (time.perf_counter() - began)
+    return measured
+
+
 def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """All figures."""
     measured: dict[str, dict[str, float]] = {}
@@ -319,6 +336,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
             measured["digits"] = throughput("Digits", BARE_DIGITS, digits, options.digits, options.rounds)
     measured["stop"] = stops(options.stops)
     measured["upload"] = upload(options.upload_mb)
+    measured["batch"] = batch(options.batch_rows)
     return measured
 
 
@@ -337,6 +355,13 @@ def markdown(measured: dict[str, dict[str, float]], options: argparse.Namespace)
             ):
                 share = found[key] / found["bare_rows_s"]
                 lines.append(f"| {title}: task, {workers} | {found[key]:,.0f} | {share:.2f} |")
+    for key, title in (
+        ("seldon_default_rows_s", "Seldon's batch processor over its wrapper, as it comes"),
+        ("seldon_best_rows_s", "Seldon's batch processor, eight workers, a hundred rows a request"),
+        ("whole_rows_s", "task, one worker, upload included"),
+    ):
+        if key in measured["batch"]:
+            lines.append(f"| a component that doubles four numbers: {title} | {measured['batch'][key]:,.0f} | |")
     trivial, stop, resume, sent = (measured[name] for name in ("trivial", "stop", "resume", "upload"))
     lines += [
         "",
@@ -358,7 +383,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--digits", type=int, default=200_000, help="0 to leave it out")
+    parser.add_argument("--digits", type=int, default=1_000_000, help="0 to leave it out")
+    parser.add_argument("--batch-rows", type=int, default=10_000, help="for Seldon's batch processor")
     parser.add_argument("--upload-mb", type=int, default=2000)
     parser.add_argument("--stops", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)

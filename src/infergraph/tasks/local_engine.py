@@ -166,6 +166,7 @@ class LocalEngine(Engine):
     def wait(self, timeout_s: float) -> list[Event]:
         """See `Engine.wait`."""
         events: list[Event] = []
+        self.staff(self.wanted)  # here, and not at the end: whoever waits for a loss need not wait for its replacement
         if len(self._processes) < self.wanted:
             timeout_s = max(0.0, min(timeout_s, self._not_before - self.clock()))
         if self._abandoned:
@@ -184,7 +185,6 @@ class LocalEngine(Engine):
         for process in self._processes.values():
             process.flush()
             self._watch_room(process)
-        self.staff(self.wanted)
         return events
 
     def _watch_room(self, process: _Process) -> None:
