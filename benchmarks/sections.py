@@ -21,7 +21,7 @@ class Section(NamedTuple):
 
 
 SECTIONS = (
-    Section("tasks", "Tasks", 300.0, True),
+    Section("tasks", "Tasks", 600.0, True),
     Section("knowledge", "Knowledge extraction", 900.0, False),
     Section("codec", "Codecs", 120.0, False),
 )
