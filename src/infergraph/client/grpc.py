@@ -147,7 +147,7 @@ class GrpcWire:
 
     def _fault(self, path: str, error: aio.AioRpcError) -> Fault:
         code, text = error.code(), error.details() or error.code().name
-        trailing = dict(error.trailing_metadata() or ())
+        trailing = dict(tuple(error.trailing_metadata() or ()))  # older grpcio's mapping takes pairs for keys
         reason = str(trailing.get("infergraph-reason", ""))
         node = trailing.get("infergraph-node-bin", b"")
         if not reason and _is_deadline(error):
