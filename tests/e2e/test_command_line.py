@@ -132,6 +132,9 @@ def test_help_on_a_terminal_is_in_colour_unless_it_is_not_wanted() -> None:
         (["check", "missing.yaml"], ["missing.yaml"]),
         (["batch", "x:Y", "in.jsonl"], ["'--output' / '-o'"]),
         (["knowledge", "fetch", "nothing"], ["'nothing'", "jiagu"]),
+        (["batch", "missing.py:Y", os.devnull, "-o", "out.jsonl"], ["missing.py"]),
+        (["submit", "missing.jsonl", "--url", "http://127.0.0.1:9"], ["missing.jsonl: No such file or directory"]),
+        (["doctor", "http://127.0.0.1:9", "--rows", "missing.jsonl"], ["--rows missing.jsonl: No such file"]),
         (["export-triples", "missing.jsonl", "-o", "x.nt"], ["missing.jsonl"]),
     ],
 )
@@ -178,6 +181,22 @@ def test_nobody_there_is_said_in_plain_words(
     assert errors.count("\n") == 1
     assert "nobody listens at " in errors
     assert f"127.0.0.1:{closed_port}: start a server there with `infergraph serve TARGET`" in errors
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the system refuses is exit code 1 and one line with the file and the reason."""
+    (tmp_path / "file").touch()
+    code, _, errors = inside(capsys, "knowledge", "fetch", "jiagu", "--weights", str(tmp_path / "file" / "x"))
+    assert code == 1
+    assert errors.splitlines()[-1] == f"infergraph: {tmp_path / 'file' / 'x'}: Not a directory"
+
+
+def test_the_port_of_another_protocol_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """gRPC sent to an HTTP port is told as that."""
+    with silent() as (url, _):
+        code, _, errors = inside(capsys, "call", url.replace("http", "grpc"), "1", "--retries", "0", "--timeout", "20")
+    assert code == 3
+    assert "does not speak gRPC" in errors
 
 
 def test_a_host_that_is_not_known_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:

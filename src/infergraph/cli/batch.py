@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from infergraph import settings
 from infergraph.cli import options
+from infergraph.cli.serving import check_file
 from infergraph.cli.tasks import EXIT_FAILED, EXIT_INTERRUPTED, duration_text
 from infergraph.errors import Fault, StartupFault
 from infergraph.observe import logs
@@ -52,6 +53,7 @@ def batch(
     """
     loaded = settings.load(os.environ, given, defaults=_DEFAULTS).settings
     logs.configure(loaded)
+    check_file(target)
     source = source_of(target, loaded, nodes=read_overrides(node or []), predictor=predictor)
     orders = BatchOrders(
         input=file, output=output, factory=_FACTORY, source=msgspec.json.encode(source).decode(), settings=loaded

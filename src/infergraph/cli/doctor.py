@@ -95,7 +95,9 @@ def _rows(path: Path | None) -> list[Any]:
         return []
     try:
         rows = [json.loads(line) for line in path.read_bytes().split(b"\n") if line.strip()]
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SettingsError(f"--rows {path}: {error.strerror or error}") from error
+    except ValueError as error:
         raise SettingsError(f"--rows {path}: {error}") from error
     if not rows:
         raise SettingsError(f"--rows {path}: there are no rows in it")

@@ -13,6 +13,7 @@ from infergraph.cli.commands import LazyCommands
 from infergraph.cli.program import USAGE_ERROR, Program, usage_text
 from infergraph.errors import StartupFault
 
+EXIT_FAILED = 1
 EXIT_STARTUP = 2
 EXIT_INTERRUPTED = 130
 EXIT_NOBODY_READS = 141
@@ -59,3 +60,7 @@ def _code(arguments: list[str] | None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at its exit
         return EXIT_NOBODY_READS
+    except OSError as error:  # a file that cannot be read or written
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"infergraph: {where}{error.strerror or error}", err=True)
+        return EXIT_FAILED

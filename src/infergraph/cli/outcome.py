@@ -49,6 +49,8 @@ def text_of(fault: Fault, url: str) -> str:
         return f"{url} has no such page: {fault.text}; is it the address of an infergraph server, tasks on?"
     if isinstance(fault, NotReady):
         where += "; it may be loading: try again, or wait for it with --wait SECONDS"
+    if error is None and exit_code(fault) == EXIT_USAGE:  # no server has seen it
+        return fault.text
     return f"{fault.text}{where} [{fault.reason}]"
 
 
@@ -62,6 +64,8 @@ def _unreachable(error: RemoteError, url: str) -> str:
     text = error.text.lower()
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "connection refused" in text:
         return f"nobody listens at {url}: start a server there with `infergraph serve TARGET`, or name another address"
+    if "failed parsing http/2" in text or "trying to connect an http1.x server" in text:
+        return f"what listens at {url} does not speak gRPC: is it the port for HTTP?"
     unresolved = any(isinstance(cause, socket.gaierror) for cause in causes) or any(
         word in text for word in ("resolution failed", "errors resolving")
     )

@@ -31,7 +31,7 @@ def serve_target(
 
     Raises: StartupFault for what can be known before anything starts.
     """
-    _check_file(target)
+    check_file(target)
     if settings.tasks:
         _check_data_dir(settings.data_dir)
     source = source_of(target, settings, nodes=read_overrides(nodes), predictor=predictor)
@@ -46,8 +46,8 @@ def serve_target(
     supervisor.replace_process(plan)
 
 
-def _check_file(target: str) -> None:
-    """A file that is not there is told at once, not after the workers have started."""
+def check_file(target: str) -> None:
+    """A file that is not there is told at once, not after the workers have started. Raises: TargetError."""
     file = target.partition("#")[0] if is_graph(target) else target.partition(":")[0]
     if (is_graph(target) or file.endswith(".py")) and not Path(file).is_file():
         raise TargetError(f"there is no file {file}")
