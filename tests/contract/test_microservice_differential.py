@@ -407,3 +407,16 @@ def test_a_preflight_is_answered_with_the_headers_it_asks_for(servers: Servers) 
         there.ask("OPTIONS", "/predict", None, asked).headers["access-control-allow-headers"] == "authorization,x-foo"
     )
     assert there.ask("OPTIONS", "/predict").headers["access-control-allow-headers"] == "*"
+
+
+@pytest.mark.parametrize("execution", ["auto", "thread", "inline"])
+@pytest.mark.parametrize("path", ["/predict", "/route"])
+def test_hooks_beside_the_answer_may_be_async(servers: Servers, execution: str, path: str) -> None:
+    """tags(), metrics() and class_names() may be coroutines, beside plain hooks as beside async ones."""
+    there = servers("AsyncSides", execution=execution)
+    for _ in range(40):  # fast plain hooks move to the event loop after some calls
+        reply = there.post(path, {"data": {"ndarray": [[1]]}})
+        assert reply.json == {
+            "data": {"names": ["side"], "ndarray": [[1]]},
+            "meta": {"tags": {"side": 1}, "metrics": [{"type": "GAUGE", "key": "side", "value": 1}]},
+        }

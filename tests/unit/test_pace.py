@@ -157,3 +157,31 @@ def test_driving_a_coroutine_that_waits_is_an_error() -> None:
 
     with pytest.raises(RuntimeError, match="waited"):
         drive(waits())
+
+
+@pytest.mark.parametrize("execution", [Execution.INLINE, Execution.THREAD])
+def test_plain_work_may_run_an_event_loop_of_its_own(execution: Execution) -> None:
+    """`asyncio.run` works in user code wherever that runs, and the loop around it goes on."""
+
+    async def own() -> int:
+        return asyncio.run(asyncio.sleep(0, 7))
+
+    async def scenario() -> tuple[int, bool]:
+        answer = await Pace(execution, 1, "u").run(own())
+        return answer, asyncio.get_running_loop().is_running()
+
+    assert run(scenario()) == (7, True)
+
+
+def test_a_thread_has_an_event_loop_to_find() -> None:
+    """`asyncio.get_event_loop()` works as in a program's main thread, and who uses it stays in the threads."""
+
+    async def found() -> int:
+        return asyncio.get_event_loop().run_until_complete(asyncio.sleep(0, 7))
+
+    async def scenario() -> bool:
+        pace = Pace(Execution.AUTO, 1, "u")
+        assert [await pace.run(found()) for _ in range(100)] == [7] * 100
+        return pace.is_inline(large=False)
+
+    assert not run(scenario())

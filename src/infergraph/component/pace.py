@@ -37,6 +37,32 @@ def is_thread_bound(component: object) -> bool:
         return False
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that remembers whether it was ever run."""
+
+    has_run = False
+
+    def run_forever(self) -> None:
+        self.has_run = True
+        super().run_forever()
+
+
+class _OwnLoop:
+    """The event loop of a thread, closed when the thread ends."""
+
+    def __init__(self) -> None:
+        self._loop = _Loop()
+        asyncio.set_event_loop(self._loop)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether user code counts on it: then it belongs into a thread."""
+        return self._loop.has_run
+
+    def __del__(self) -> None:
+        self._loop.close()
+
+
 class Pace:
     """Runs plain work inline or in a bounded thread pool, by the time it was measured to take.
 
@@ -49,7 +75,8 @@ class Pace:
     def __init__(self, execution: Execution, threads: int, name: str) -> None:
         self._name = name
         self._execution = execution
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-unit")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-unit", initializer=self._give_loop)
+        self._own = threading.local()
         self._trust = 0
         self._stalls = 0
         self._in_pool = 0
@@ -62,10 +89,13 @@ class Pace:
     async def run(self, work: Coroutine[Any, Any, T], *, large: bool = False) -> T:
         """The result of `work`; `large` work (a big message) never runs inline unless that is pinned."""
         if self.is_inline(large):
+            loop = asyncio.get_running_loop()
             started = time.perf_counter()
+            asyncio._set_running_loop(None)  # user code may run a loop of its own, as it may in a thread
             try:
-                return await work
+                return drive(work)
             finally:
+                asyncio._set_running_loop(loop)
                 seconds = time.perf_counter() - started
                 if seconds >= _FAST_S or self._trust < _TRUST_LIMIT:
                     self._learn(seconds, inline=True)
@@ -98,6 +128,12 @@ class Pace:
             return drive(work)
         finally:
             self._learn(time.perf_counter() - started)
+            if self._own.loop.has_run:
+                self.pin_to_threads()
+
+    def _give_loop(self) -> None:
+        """Give a thread of the pool what `asyncio.get_event_loop()` finds in a program's main thread."""
+        self._own.loop = _OwnLoop()
 
     def _learn(self, seconds: float, *, inline: bool = False) -> None:
         if seconds < _FAST_S:

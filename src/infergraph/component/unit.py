@@ -23,6 +23,7 @@ import numpy as np
 import orjson
 from msgspec.structs import replace
 
+from infergraph.at_once import drive
 from infergraph.component import answers, hooks
 from infergraph.component import metadata as model_metadata
 from infergraph.component.answers import Own, Returned
@@ -114,6 +115,7 @@ class Component(PredictiveUnit):
         self._open_threads()
         self._table: dict[Method, MethodHooks] = {}
         self._at_once: frozenset[Method] = frozenset()
+        self._awaits_inline = False
         self._user: Any = None
         self._metadata: dict[str, Any] | BadMetadata = BadMetadata("Model metadata unavailable")
         label = options.image or options.label
@@ -132,7 +134,8 @@ class Component(PredictiveUnit):
         load = hooks.single(self._user, "load")
         if load is not None:
             await (load.call() if load.is_async else self._pace.call(load.call))
-        if is_thread_bound(self._user):
+        self._loop = asyncio.get_running_loop()
+        if self._has_async_sides or is_thread_bound(self._user):
             self._pace.pin_to_threads()
         self._metadata = await self._read_metadata()
 
@@ -147,7 +150,10 @@ class Component(PredictiveUnit):
         self._tags = hooks.single(user, "tags")
         self._metrics = hooks.single(user, "metrics")
         self._adds = self._tags is not None or self._metrics is not None
-        if not any(hook is not None and hook.is_async for hook in (self._tags, self._metrics)):
+        sides = (self._tags, self._metrics, hooks.single(user, "class_names"))
+        self._has_async_sides = any(hook is not None and hook.is_async for hook in sides)
+        self._awaits_inline = self._has_async_sides and self._options.execution is Execution.INLINE
+        if not self._has_async_sides:
             self._at_once = frozenset(method for method, found in self._table.items() if not found.is_async)
         self._user = user
         if all(found.plain is None and not found.is_raw for found in self._table.values()):
@@ -180,7 +186,8 @@ class Component(PredictiveUnit):
         """One answer of the component (see `PredictiveUnit.answer`)."""
         found = self._table[method]
         work = self._answer(method, found, request, context)
-        return work if found.is_async else self._pace.run(work, large=_is_large(request))
+        on_loop = found.is_async or self._awaits_inline
+        return work if on_loop else self._pace.run(work, large=_is_large(request))
 
     async def _answer(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
         try:
@@ -286,10 +293,10 @@ class Component(PredictiveUnit):
         """What the component adds to the meta; its metrics are counted even if the answer then cannot be sent."""
         if not self._adds and response.metrics is None:
             return self._no_own
-        tags = await _call_optional(self._tags)
+        tags = await self._side(self._tags)
         metrics: list[dict[str, Any]] = []
         if self._metrics is not None:
-            metrics.extend(self._recorder.validate(await _call_optional(self._metrics, missing=[])))
+            metrics.extend(self._recorder.validate(await self._side(self._metrics, missing=[])))
         if response.metrics is not None:
             metrics.extend(self._recorder.validate(response.metrics))
         if metrics:
@@ -318,7 +325,7 @@ class Component(PredictiveUnit):
         if callable(named):
             named = hooks.own(self._user, hook)
             try:
-                named = answers.default_names(shaped.columns) if named is None else named()
+                named = answers.default_names(shaped.columns) if named is None else self._finished(named())
             except Exception as error:
                 if type(error).__name__ != _NOT_IMPLEMENTED:
                     raise
@@ -326,6 +333,28 @@ class Component(PredictiveUnit):
         elif named is None:
             return shaped.names
         return named.tolist() if isinstance(named, np.ndarray) else named
+
+    async def _side(self, hook: Hook | None, missing: Any = None) -> Any:
+        """What a hook beside the answer gives; `missing` where it is not implemented."""
+        if hook is None:
+            return missing
+        try:
+            result = hook.call()
+            if not hook.is_async:
+                return result
+            return await result if asyncio._get_running_loop() is not None else self._finished(result)
+        except Exception as error:
+            if type(error).__name__ == _NOT_IMPLEMENTED:
+                return missing
+            raise
+
+    def _finished(self, result: Any) -> Any:
+        """`result`, or what it gives in the end if it is a coroutine; a thread waits while the event loop runs it."""
+        if not inspect.iscoroutine(result):
+            return result
+        if asyncio._get_running_loop() is not None:
+            return drive(result)
+        return asyncio.run_coroutine_threadsafe(result, self._loop).result()
 
     # ── raw and deprecated hooks ────────────────────────────────────────────────────────────────────────────────
 
@@ -424,7 +453,7 @@ class Component(PredictiveUnit):
         if response.data is None or response.data is True:
             response = replace(response, data="healthy")
         # Probes must not move the component's own counters: metrics() is not asked.
-        tags = await _call_optional(self._tags)
+        tags = await self._side(self._tags)
         own = Own(tags, (), self._no_own.request_path)
         return self._message(response, Encoding.STR, answers.meta_of((), own, response, carries=False))
 
@@ -507,18 +536,6 @@ def _text_of(error: BaseException) -> str:
         return str(error) or type(error).__name__
     except Exception:  # noqa: BLE001 - user code may raise anything, here too
         return type(error).__name__
-
-
-async def _call_optional(hook: Hook | None, missing: Any = None) -> Any:
-    if hook is None:
-        return missing
-    try:
-        result = hook.call()
-        return await result if hook.is_async else result
-    except Exception as error:
-        if type(error).__name__ == _NOT_IMPLEMENTED:
-            return missing
-        raise
 
 
 def _is_large(request: Request) -> bool:

@@ -218,3 +218,24 @@ class FailingService(Echo):
 
     def custom_service(self):
         raise ValueError("no service")
+
+
+class AsyncSides:
+    """A plain predict with coroutines beside it."""
+
+    def predict(self, X, names):
+        return X
+
+    async def route(self, X, names):
+        return 1
+
+    async def tags(self):
+        await asyncio.sleep(0)
+        return {"side": 1}
+
+    async def metrics(self):
+        await asyncio.sleep(0.001)
+        return [{"type": "GAUGE", "key": "side", "value": 1}]
+
+    async def class_names(self):
+        return ["side"]
