@@ -40,6 +40,18 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
+def test_sparing_writes_ever_fewer_of_the_same():
+    """The first of a kind are written, then every one whose number is a power of two; kinds are counted apart."""
+    sparing = logs.Sparing(whole=3)
+
+    def passes(text, kind):
+        record = logging.LogRecord("l", logging.ERROR, "f", 1, "%s raised", (text,), (kind, kind(text), None))
+        return sparing.filter(record)
+
+    assert [number for number in range(1, 70) if passes(str(number), ValueError)] == [1, 2, 3, 4, 8, 16, 32, 64]
+    assert passes("another kind", TypeError)
+
+
 def test_json_lines_hold_the_event_and_its_fields() -> None:
     """Off a terminal each event is one JSON object with time, level, logger, event, worker, pid and what was given."""
     stream = configured(io.StringIO(), worker=3)

@@ -49,6 +49,31 @@ def configure(settings: Settings, *, worker: int | None = None, stream: TextIO |
     logging.captureWarnings(True)
 
 
+class Sparing(logging.Filter):
+    """Lets the first records of a kind through, then ever fewer: every one whose number is a power of two.
+
+    For work that meets the same error a hundred thousand times, each of which is told elsewhere.
+
+    Args:
+        whole: so many of each kind pass.
+    """
+
+    def __init__(self, whole: int = 16) -> None:
+        super().__init__()
+        self._whole = whole
+        self._seen: dict[tuple[str, str], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written; one that stands for others says how many there were."""
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+        key = (str(record.msg), kind)
+        number = self._seen[key] = self._seen.get(key, 0) + 1
+        if number <= self._whole:
+            return True
+        record.__dict__["so_far"] = number
+        return number & (number - 1) == 0
+
+
 def extras(record: logging.LogRecord) -> dict[str, Any]:
     """What a call gave in `extra`. A traceback from another process travels as the field `exception`."""
     return {key: value for key, value in record.__dict__.items() if key not in _STANDARD}

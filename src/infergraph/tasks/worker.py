@@ -116,6 +116,8 @@ def main(arguments: list[str]) -> None:
     heap.keep_freed_memory()
     plan = read_plan(orders_fd)
     logs.configure(msgspec.convert(plan.settings, Settings))
+    # Each failed row has its reason in the results: a million of them need not be a million tracebacks, too.
+    logging.getLogger("infergraph.component.unit").addFilter(logs.Sparing())
     sys.path[:] = plan.path
     os.set_blocking(orders_fd, False)
     asyncio.run(work(plan, orders_fd, replies_fd))
