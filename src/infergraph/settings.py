@@ -255,6 +255,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     annotations_file: Annotated[str, setting("Kubernetes downward-API annotations.")] = "/etc/podinfo/annotations"
 
     # graphs
+    gateway_paths: Annotated[
+        bool,
+        setting(
+            "Answer a graph also under `/seldon/<namespace>/<name>/`, as an ingress would, for callers that are "
+            "written for one."
+        ),
+    ] = False
     graph_meta: Annotated[
         GraphMeta,
         setting(

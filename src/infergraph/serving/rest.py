@@ -271,3 +271,11 @@ async def _pong(exchange: Exchange) -> Answer:
 
 async def _live(exchange: Exchange) -> Answer:
     return Answer(200, b"", [])
+
+
+def behind_gateway(paths: Paths, deployment: str) -> Paths:
+    """`paths`, also where an ingress shows them: `/seldon/<namespace>/<deployment>/…` and `/seldon/<deployment>/…`."""
+    prefix = f"/seldon/(?:[^/]+/)?{re.escape(deployment)}"
+    moved = [(re.compile(prefix + re.escape(path)), endpoint) for path, endpoint in paths.exact.items()]
+    moved += [(re.compile(prefix + pattern.pattern), endpoint) for pattern, endpoint in paths.patterns]
+    return paths._replace(patterns=[*paths.patterns, *moved])

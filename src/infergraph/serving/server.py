@@ -37,7 +37,7 @@ from infergraph.serving.fronts import Cors, ExternalFront, MicroserviceFront
 from infergraph.serving.grpc import Grpc
 from infergraph.serving.guarded import Patience, watch
 from infergraph.serving.http import App, Endpoint, Exchange, Http, HttpOptions, Paths
-from infergraph.serving.rest import Rest, RestOptions
+from infergraph.serving.rest import Rest, RestOptions, behind_gateway
 from infergraph.serving.worker import WorkerContext
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
 from infergraph.source import UnitSource, is_graph
@@ -198,6 +198,8 @@ class Server:
         )
         if self._is_graph:
             paths = rest.external_paths(getattr(self._built, "protocol", "seldon"))
+            if settings.gateway_paths:
+                paths = behind_gateway(paths, getattr(self._built, "origin", (self._unit.name, ""))[0])
         else:
             paths = rest.microservice_paths()
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})
