@@ -134,14 +134,10 @@ def _shape_list(rows: list[Any], asked: Encoding, *, as_array: bool) -> Shaped:
     return _shape_array(array, array if as_array and array.dtype.kind != "O" else rows, asked)
 
 
+@functools.lru_cache(maxsize=16)
 def default_names(columns: int | None) -> Sequence[str]:
     """`t:0`, `t:1`, … for an array of two or more axes, else nothing."""
-    return () if columns is None else _numbered(columns)
-
-
-@functools.lru_cache(maxsize=16)
-def _numbered(columns: int) -> tuple[str, ...]:
-    return tuple(f"t:{column}" for column in range(columns))
+    return () if columns is None else tuple(f"t:{column}" for column in range(columns))
 
 
 def branch(result: Any) -> int:

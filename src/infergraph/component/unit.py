@@ -186,8 +186,10 @@ class Component(PredictiveUnit):
         """One answer of the component (see `PredictiveUnit.answer`)."""
         found = self._table[method]
         work = self._answer(method, found, request, context)
-        on_loop = found.is_async or self._awaits_inline
-        return work if on_loop else self._pace.run(work, large=_is_large(request))
+        if found.is_async or self._awaits_inline:
+            return work
+        raw = getattr(request, "raw", None)
+        return self._pace.run(work, large=raw is not None and len(raw) > LARGE_BYTES)
 
     async def _answer(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
         try:
@@ -536,11 +538,6 @@ def _text_of(error: BaseException) -> str:
         return str(error) or type(error).__name__
     except Exception:  # noqa: BLE001 - user code may raise anything, here too
         return type(error).__name__
-
-
-def _is_large(request: Request) -> bool:
-    raw = getattr(request, "raw", None)
-    return raw is not None and len(raw) > LARGE_BYTES
 
 
 def _is_proto(request: Request) -> bool:

@@ -30,7 +30,8 @@ _SMALL = [bytes([number]) for number in range(128)]
 
 def delimited(tag: bytes, value: bytes) -> bytes:
     """A field of bytes: `tag`, the length, `value`."""
-    return tag + varint(len(value)) + value
+    size = len(value)
+    return tag + (_SMALL[size] if size < 128 else varint(size)) + value
 
 
 def read_varint(raw: bytes | memoryview, start: int) -> tuple[int, int]:

@@ -61,7 +61,7 @@ _kept_names = functools.lru_cache(maxsize=16)(_joined_names)
 def _encode_data(payload: Any, encoding: Encoding, names: bytes) -> bytes:
     if encoding is Encoding.NDARRAY and type(payload) is list:
         return delimited(b"\x1a", names + delimited(b"\x1a", encode_list(payload, "data.ndarray", 3)))
-    values = as_array(payload, encoding)
+    values = payload if type(payload) is np.ndarray else as_array(payload, encoding)
     if encoding is Encoding.TENSOR and values.dtype.kind in "iuf":
         return _encode_tensor(values, names)
     if encoding is Encoding.TFTENSOR and (values.dtype.kind in "iuf" or tensor.is_text(values)):
@@ -74,12 +74,17 @@ def _encode_data(payload: Any, encoding: Encoding, names: bytes) -> bytes:
 def _encode_tensor(values: np.ndarray, names: bytes) -> bytes:
     """The data field of a tensor, joined in one step, so that the values are copied once."""
     doubles = np.ascontiguousarray(values, dtype="<f8")
-    sizes = b"".join([varint(size) for size in values.shape])
-    shape = delimited(b"\x0a", sizes) if sizes else b""
+    shape = _shape(values.shape)
     head = b"\x12" + varint(doubles.nbytes)
     length = len(shape) + len(head) + doubles.nbytes
     start = names + b"\x12" + varint(length)
     return b"".join([b"\x1a", varint(len(start) + length), start, shape, head, doubles.data])
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape(sizes: tuple[int, ...]) -> bytes:
+    """The shape field of a tensor; nothing for one without axes."""
+    return delimited(b"\x0a", b"".join([varint(size) for size in sizes])) if sizes else b""
 
 
 def _encode_listed(values: np.ndarray) -> bytes:
