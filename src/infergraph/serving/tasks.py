@@ -19,7 +19,8 @@ from infergraph.serving.task_paths import TaskPaths
 from infergraph.serving.task_results import results_response
 from infergraph.serving.task_upload import is_immediate, receive_form
 from infergraph.settings import Settings
-from infergraph.tasks.service import Availability, TaskService
+from infergraph.tasks.outlook import Availability
+from infergraph.tasks.service import TaskService
 from infergraph.tasks.task import State
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from enum import IntEnum
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -30,9 +29,9 @@ from infergraph.errors import (
 from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.crash import crash_point
-from infergraph.tasks.figures import Figures, exposition, exposition_of_a_broken_store
+from infergraph.tasks.figures import exposition_of_a_broken_store
 from infergraph.tasks.files import DataFolder, Incoming, Received
-from infergraph.tasks.note import Note
+from infergraph.tasks.outlook import Availability, Engine, Outlook
 from infergraph.tasks.store import Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, State, Task
 from infergraph.tasks.webhooks import check_webhook
@@ -43,19 +42,10 @@ ID_CHARACTERS_LIMIT = 255
 _POLL_S = 0.003
 _EVENT_S = 0.3
 _STOP_LIMIT_S = 30.0
-_SILENCE_S = 15.0
 _ABANDONED_S = 0.2
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Availability(IntEnum):
-    """Whether a new task would be taken; the numbers are gBuilder's."""
-
-    AVAILABLE = 1
-    FULL = 2
-    BROKEN = 3
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,18 +65,6 @@ class ResultFile(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     sha256: str
     is_complete: bool
-
-
-class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """How the engine does: `note` is the driver's last word, `silent_s` how long ago it was."""
-
-    availability: Availability
-    reason: str
-    counts: dict[State, int]
-    note: Note | None
-    silent_s: float | None
-    used_bytes: int
-    free_bytes: int
 
 
 def check_id(id: str) -> None:
@@ -121,13 +99,13 @@ class TaskService:
     ) -> None:
         self.settings = settings
         self.unit_failed = unit_failed
-        self._call_driver = call_driver
         self._renew = renew
         self._data = data
         self._store = store
         self._clocks = clocks
-        self._opened_at = clocks.steady()
-        self._write_trouble = ""
+        self._outlook = Outlook(
+            data, store, settings, clocks, unit_failed=lambda: self.unit_failed(), call_driver=call_driver
+        )
         self._is_gone = False
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="task-read")
         self._writers = ThreadPoolExecutor(8, thread_name_prefix="task-write")
@@ -159,11 +137,11 @@ class TaskService:
 
     async def availability(self) -> Availability:
         """Whether a new task would be taken. Milliseconds at any load."""
-        return (await self._read(self._look))[0]
+        return (await self._read(self._outlook.look))[0]
 
     async def engine(self) -> Engine:
         """How the engine does, for people."""
-        return await self._read(self._describe_engine)
+        return await self._read(self._outlook.describe)
 
     async def counts(self) -> dict[State, int]:
         """How many tasks are in each state."""
@@ -171,95 +149,15 @@ class TaskService:
 
     async def paused(self) -> str:
         """Why no work is handed out; empty if it is."""
-        return await self._read(self._paused)
-
-    def _paused(self) -> str:
-        full = self._full_disk()
-        if full:
-            return full  # the driver cannot tell: its word has no room either
-        note, _ = self._note()
-        return note.paused if note is not None else ""
-
-    def _full_disk(self) -> str:
-        free, reserve = self._data.free_bytes(), self.settings.task_disk_reserve_bytes
-        if free >= max(reserve, 1):
-            return ""
-        return f"the disk of the data folder has {free} bytes left; {reserve} are reserved"
-
-    def _look(self) -> tuple[Availability, str]:
-        if self.unit_failed():
-            return Availability.BROKEN, "the component failed to load"
-        if self._write_trouble:
-            return Availability.BROKEN, self._write_trouble
-        full = self._full_disk()
-        if full:
-            return Availability.FULL, full
-        note, silent_s = self._note()
-        if note is not None and note.load_error:
-            return Availability.BROKEN, f"a task worker cannot load the unit: {note.load_error}"
-        alive = self._store.alive()
-        if alive and self._is_silent(silent_s) and self._clocks.steady() - self._opened_at > _SILENCE_S:
-            self._call_driver()
-            return Availability.BROKEN, "the task driver does not answer"
-        if alive >= self.settings.task_queue_limit:
-            return Availability.FULL, f"the queue is full: {alive} tasks are waiting or running"
-        return Availability.AVAILABLE, ""
-
-    def _note(self) -> tuple[Note | None, float | None]:
-        """The driver's last word, if it is one of late, and how long ago it was."""
-        driver = self._store.driver()
-        if driver is None:
-            return None, None
-        note, silent_s = msgspec.json.decode(driver.note, type=Note), self._clocks.wall() - driver.beat
-        return None if self._is_silent(silent_s) or not note.pid else note, silent_s
-
-    @staticmethod
-    def _is_silent(silent_s: float | None) -> bool:
-        return silent_s is None or silent_s > _SILENCE_S
-
-    def _wake_driver(self) -> None:
-        """Work is coming: a driver that was never needed is started now, and its time to come up begins to count."""
-        self._call_driver()
-        if self._is_silent(self._note()[1]) and not self._store.alive():
-            self._store.beat(now=self._clocks.wall(), note=msgspec.json.encode(Note(pid=0)).decode())
-
-    def _describe_engine(self) -> Engine:
-        availability, reason = self._look()
-        note, silent_s = self._note()
-        return Engine(
-            availability=availability,
-            reason=reason,
-            counts=self._store.counts(),
-            note=note,
-            silent_s=silent_s,
-            used_bytes=self._store.used_bytes(),
-            free_bytes=self._data.free_bytes(),
-        )
+        return await self._read(self._outlook.paused)
 
     async def metrics(self) -> bytes:
         """The engine's figures as text for Prometheus; never raises."""
         try:
-            return await self._read(self._metrics)
+            return await self._read(self._outlook.metrics)
         except TaskFault:
             _log.exception("the task store cannot be read")
             return exposition_of_a_broken_store(int(Availability.BROKEN))
-
-    def _metrics(self) -> bytes:
-        engine = self._describe_engine()
-        lines, failed_lines = self._store.lines_done()
-        return exposition(
-            Figures(
-                availability=int(engine.availability),
-                states=engine.counts,
-                counters=self._store.counters(),
-                lines=lines,
-                failed_lines=failed_lines,
-                used_bytes=engine.used_bytes,
-                free_bytes=engine.free_bytes,
-                note=engine.note,
-                silent_s=engine.silent_s,
-            )
-        )
 
     # ── accepting ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -291,7 +189,7 @@ class TaskService:
         return await self._write(self._receive)
 
     def _receive(self) -> Incoming:
-        self._wake_driver()  # it comes up while the file comes in
+        self._outlook.wake_driver()  # it comes up while the file comes in
         return Incoming(self._data)
 
     async def run(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
@@ -545,9 +443,9 @@ class TaskService:
         except TaskFault as fault:
             self._note_trouble(fault)
             if fault.reason == "TASK_STORE":
-                self._write_trouble = str(fault)
+                self._outlook.write_trouble = str(fault)
             raise
-        self._write_trouble = ""
+        self._outlook.write_trouble = ""
         return value
 
     def _note_trouble(self, fault: TaskFault) -> None:
