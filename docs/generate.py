@@ -303,6 +303,7 @@ error, so that a pipe holds data alone. `NO_COLOR` turns colours off.
 | 3 | commands that ask a server: nobody can be reached, or it is not ready |
 | 4 | commands that ask a server: no answer in time |
 | 130 | interrupted with Ctrl-C |
+| 1 | `microservice`: a component that cannot be found, imported or constructed, as in the original |
 | 255 | `microservice`: an unknown argument, as in the original |
 
 ## Shell completion

@@ -21,6 +21,10 @@ class Leaves:
     def load(self):
         sys.exit(7)
 
+class Refuses:
+    def __init__(self):
+        raise ValueError("not like this")
+
 class Raises:
     def load(self):
         raise AttributeError("no weights")
@@ -63,10 +67,9 @@ def test_a_data_folder_that_cannot_be_had_is_one_line(folder: Path, data_dir: st
     ("arguments", "text"),
     [
         (["serve", "nowhere:Model"], "there is no module 'nowhere'"),
-        (["serve", "models.py:Nobody"], "its classes are: Fine, Leaves, Raises"),
+        (["serve", "models.py:Nobody"], "its classes are: Fine, Leaves, Raises, Refuses"),
         (["serve", "models.py:Fine", "--parameters", "{"], "not valid JSON"),
         (["serve", "models.py:Fine", "--parameters", '[{"name":"n","value":"1","type":"INT"}]'], "unexpected keyword"),
-        (["microservice", "nowhere"], "there is no module 'nowhere'"),
     ],
 )
 def test_a_start_that_cannot_be_is_2_without_a_traceback(folder: Path, arguments: list[str], text: str) -> None:
@@ -75,6 +78,34 @@ def test_a_start_that_cannot_be_is_2_without_a_traceback(folder: Path, arguments
     assert code == 2
     assert text in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["nowhere"], "there is no module 'nowhere'"),
+        (["models.Fine", "--parameters", "{"], "not valid JSON"),
+        (["models.Fine", "--parameters", '[{"name":"n","value":"x","type":"INT"}]'], "can't be parsed as a INT"),
+        (["models.Fine", "--parameters", '[{"name":"n","value":"1","type":"INT"}]'], "unexpected keyword"),
+        (["models.Refuses"], "Refuses cannot be constructed: ValueError: not like this"),
+        (["broken"], "cannot be constructed: SyntaxError"),
+    ],
+)
+def test_microservice_ends_with_1_as_the_original(folder: Path, arguments: list[str], text: str) -> None:
+    """What cannot be found, imported or constructed is exit code 1 under the original's flags."""
+    (folder / "broken.py").write_text("class broken(:")
+    code, said = started(folder, "microservice", *arguments)
+    assert code == 1
+    assert text in said
+
+
+def test_a_constructor_that_raises_is_shown_once(folder: Path) -> None:
+    """What a constructor raises is a target that cannot be had: exit code 2, with the place in its source."""
+    code, said = started(folder, "serve", "models.py:Refuses")
+    assert code == 2
+    assert "Refuses cannot be constructed: ValueError: not like this" in said
+    assert said.count("Traceback") == 1
+    assert "models.py" in said
 
 
 @pytest.mark.parametrize(("name", "text"), [("Leaves", "SystemExit: 7"), ("Raises", "AttributeError: no weights")])

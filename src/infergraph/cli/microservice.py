@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="infergraph microservice",
         description="Serve a component with the flags and environment of seldon-core-microservice.",
         epilog="Example: infergraph microservice MyModel --service-type MODEL --workers 2. "
-        "Exit codes: as serve has them; 255 an unknown argument.",
+        "Exit codes: 0 told to stop; 1 the component cannot be found, imported or constructed; 2 bad flags, settings "
+        "or ports; 3 its load() raised; 255 an unknown argument.",
     )
     parser.add_argument("interface_name", help="MyModel (class MyModel of module MyModel) or package.module.Class")
     parser.add_argument(

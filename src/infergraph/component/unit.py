@@ -29,7 +29,7 @@ from infergraph.component import metadata as model_metadata
 from infergraph.component.answers import Own, Returned
 from infergraph.component.hooks import Hook, MethodHooks
 from infergraph.component.pace import Pace, is_thread_bound
-from infergraph.errors import BadMetadata, ComponentError, Fault, MethodMissing, PayloadError
+from infergraph.errors import BadMetadata, ComponentError, Fault, MethodMissing, PayloadError, TargetError
 from infergraph.message import Content, Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.settings import Execution
 from infergraph.wire import body, json_codec, prediction, proto_codec
@@ -126,7 +126,7 @@ class Component(PredictiveUnit):
     async def start(self) -> None:
         """Construct the user's object, load it, and visit its hooks.
 
-        Raises: StartupFault, or whatever the user's constructor or `load()` raises.
+        Raises: StartupFault, also for what the user's module or constructor raises; whatever `load()` raises.
         """
         if self._is_stopped:
             self._open_threads()
@@ -145,7 +145,13 @@ class Component(PredictiveUnit):
         self._is_stopped = False
 
     def _construct(self) -> None:
-        user = self._make()
+        try:
+            user = self._make()
+        except Fault:
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__}: {_text_of(error)}"
+            raise TargetError(f"{self.name} cannot be constructed: {text}") from error
         self._table = hooks.visit(user)
         self._tags = hooks.single(user, "tags")
         self._metrics = hooks.single(user, "metrics")

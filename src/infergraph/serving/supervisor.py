@@ -37,6 +37,8 @@ from infergraph.serving.sockets import Ports, open_ports, port_of
 from infergraph.settings import LoadFailure, LogFormat, Settings, TaskEngine
 
 EXIT_STARTUP = 2
+EXIT_AS_ORIGINAL = 1
+"""What Seldon's wrapper ends with where a component cannot be found, imported or constructed as asked."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 log = logging.getLogger("infergraph.serving.supervisor")
 
@@ -72,8 +74,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def run(plan: Plan) -> int:
     """Serve until told to stop; the exit code.
 
-    0 after SIGTERM or Ctrl-C; 2 when a port, setting or target is not usable (one line says which); 3 when the unit
-    could not be loaded.
+    0 after SIGTERM or Ctrl-C; 2 when a port, setting or target is not usable (one line says which; 1 for a target of
+    `infergraph microservice`); 3 when the unit could not be loaded.
     """
     settings = msgspec.convert(plan.settings, Settings)
     logs.configure(settings)
@@ -164,8 +166,11 @@ class Supervisor:
             self._reap()
         self._ledger.close()
         signal.set_wakeup_fd(-1)
-        log.info("stopped", extra={"exit_code": self._crew.exit_code})
-        return self._crew.exit_code
+        code = self._crew.exit_code
+        if code == EXIT_STARTUP and self._plan.command == "microservice":
+            code = EXIT_AS_ORIGINAL
+        log.info("stopped", extra={"exit_code": code})
+        return code
 
     def _finished(self) -> bool:
         driver_gone = self._driver is None or self._driver.child is None

@@ -133,7 +133,7 @@ def failure(error: BaseException) -> Report:
         State.LOAD_FAILED,
         text[:TEXT_LIMIT],
         EXIT_STARTUP if startup else EXIT_LOAD,
-        "" if says_it_all else "".join(traceback.format_exception(error))[-TEXT_LIMIT:],
+        "" if says_it_all else "".join(traceback.format_exception(error.__cause__ if startup else error))[-TEXT_LIMIT:],
     )
 
 
