@@ -22,16 +22,17 @@ class _Shown:
     """Help as panels on a terminal, as plain text in a pipe; a flag shows no type."""
 
     params: list[Any]
-    rich_markup_mode: Any
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
-        if not sys.stdout.isatty():
-            self.rich_markup_mode = None
         for parameter in self.params:
             if getattr(parameter, "is_flag", False) and parameter.metavar is None:
                 parameter.metavar = ""
-        super().format_help(ctx, formatter)  # type: ignore[misc]
+        if sys.stdout.isatty():
+            super().format_help(ctx, formatter)  # type: ignore[misc]
+            return
+        plain = next(kind for kind in type(self).__mro__ if "click" in kind.__module__ and "format_help" in vars(kind))
+        plain.format_help(self, ctx, formatter)  # type: ignore[attr-defined]
 
     def get_help_option(self, ctx: Any) -> Any:
         """The option `--help`."""
