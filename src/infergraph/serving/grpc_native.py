@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 from collections.abc import Coroutine
 from typing import Any
@@ -21,6 +22,8 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from infergraph.at_once import drive
 from infergraph.serving.grpc import INTERNAL, UNAVAILABLE, Grpc, GrpcFault
+
+_log = logging.getLogger(__name__)
 
 _BATCH = 64
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
@@ -57,8 +60,13 @@ class NativeServer:
             self._nothing_left.acquire()
 
     def _on_events(self, events: list[Any]) -> None:
-        self._take(events)
-        # What has come meanwhile needs no thread to bring it; the reader waits until there is nothing.
+        try:
+            self._take(events)
+        finally:
+            self._fetch()
+
+    def _fetch(self) -> None:
+        """What has come meanwhile needs no thread to bring it; the reader sleeps until there is nothing."""
         more = self._front.recv_batch_details(_BATCH, 0)
         if more:
             self._loop.call_soon(self._on_events, more)
@@ -80,9 +88,15 @@ class NativeServer:
                 at_once = self._edge.answers_at_once(path, len(payload))
                 work: Coroutine[Any, Any, None] = self._answer(call_id, path, payload, details, at_once)
                 if at_once:
-                    contextvars.copy_context().run(drive, work)
+                    self._answer_at_once(path, work)
                 else:
                     self._tasks[call_id] = self._loop.create_task(work)
+
+    def _answer_at_once(self, path: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            contextvars.copy_context().run(drive, work)
+        except Exception:  # noqa: BLE001 - one call is no reason to lose the others of its batch
+            _log.exception("a call of %s failed", path)
 
     async def _answer(self, call_id: int, path: str, payload: bytes, details: Any, at_once: bool) -> None:
         try:
