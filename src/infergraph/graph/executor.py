@@ -26,7 +26,7 @@ from infergraph.graph.places import Parts, Place, calls_in_turn, plan
 from infergraph.graph.shadows import Comparison, Shadows
 from infergraph.graph.spec import Node
 from infergraph.graph.taps import Tap
-from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
+from infergraph.message import Context, Encoding, Feedback, Message, Meta, Method, PredictiveUnit, Request
 from infergraph.wire import json_codec
 
 
@@ -239,22 +239,37 @@ class Graph(LocalCalls, PredictiveUnit):
             message = await self._call(place, Method.TRANSFORM_OUTPUT, message, context, flight)
         return inject(message, flight) if self._injects else message
 
-    async def _call(self, place: Place, method: Method, message: Message, context: Context, flight: Flight) -> Message:
+    def _call(
+        self, place: Place, method: Method, message: Message, context: Context, flight: Flight
+    ) -> Coroutine[Any, Any, Message]:
         """The answer of a node's own unit to one message."""
-        tap = place.tap
-        if tap is not None:
-            tap.request(message, context)
-        answer = await self._own(place, method, message, context, flight)
-        if self._merges:
-            answer = carry(meta_of(message), answer)
-        if tap is not None:
-            tap.response(answer, context)
+        given = meta_of(message) if self._merges else None
+        if place.tap is None:
+            return self._own(place, method, message, context, flight, given)
+        return self._tapped(place.tap, self._own(place, method, message, context, flight, given), message, context)
+
+    async def _tapped(
+        self, tap: Tap, asked: Coroutine[Any, Any, Message], message: Message, context: Context
+    ) -> Message:
+        tap.request(message, context)
+        answer = await asked
+        tap.response(answer, context)
         return answer
 
     async def _own(
-        self, place: Place, method: Method, request: Request, context: Context, flight: Flight | None
+        self,
+        place: Place,
+        method: Method,
+        request: Request,
+        context: Context,
+        flight: Flight | None,
+        given: Meta | None = None,
     ) -> Message:
-        """What a node's own unit answers, or its stand-in where it failed; a fault leaves with the node's name."""
+        """What a node's own unit answers, or its stand-in where it failed; a fault leaves with the node's name.
+
+        Args:
+            given: the meta of the request, which the answer has to carry on.
+        """
         unit = place.unit
         assert unit is not None
         try:
@@ -264,10 +279,11 @@ class Graph(LocalCalls, PredictiveUnit):
                 fault.node = place.name
             if place.stand_in is None or flight is None or not failed(fault):
                 raise
-            return await self._stand_in(place, method, request, context, flight, fault)
-        if place.label and flight is not None:
-            flight.path[place.name] = place.label
-        return answer
+            answer = await self._stand_in(place, method, request, context, flight, fault)
+        else:
+            if place.label and flight is not None:
+                flight.path[place.name] = place.label
+        return carry(given, answer) if given else answer
 
     async def _stand_in(
         self, place: Place, method: Method, request: Request, context: Context, flight: Flight, fault: Fault
@@ -350,8 +366,8 @@ class Graph(LocalCalls, PredictiveUnit):
     async def _combine(self, place: Place, answers: Sequence[Message], context: Context, flight: Flight) -> Message:
         if self._injects:
             flight.routing[place.name] = routes.ALL
-        answer = await self._own(place, Method.AGGREGATE, answers, context, flight)
-        return carry(join([meta_of(one) for one in answers]), answer) if self._merges else answer
+        given = join([meta_of(one) for one in answers]) if self._merges else None
+        return await self._own(place, Method.AGGREGATE, answers, context, flight, given)
 
     async def _feedback(self, feedback: Feedback, context: Context) -> Message:
         answer = await self._visit_feedback(self._root, feedback, context)

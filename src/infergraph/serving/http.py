@@ -94,6 +94,11 @@ class Exchange(ABC):
     may_wait = True
     """Whether its answer may wait for something."""
 
+    @property
+    @abstractmethod
+    def declared_bytes(self) -> int:
+        """How large its body is, as its head says; 0 where that is left open."""
+
     @abstractmethod
     async def body(self) -> bytes:
         """The whole body, as it came.
@@ -129,6 +134,11 @@ class Streamed(Exchange):
         self._load = load
         self._receive = receive
         self._send = send
+
+    @property
+    def declared_bytes(self) -> int:
+        """See `Exchange`."""
+        return int(self.headers.get(b"content-length") or 0)
 
     async def body(self) -> bytes:
         """See `Exchange`."""
@@ -216,6 +226,11 @@ class Whole(Exchange):
         self.parameters = _NO_PARAMETERS
         self._body = body
         self._write = write
+
+    @property
+    def declared_bytes(self) -> int:
+        """See `Exchange`."""
+        return len(self._body) if b"content-length" in self.headers else 0
 
     async def body(self) -> bytes:
         """See `Exchange`."""
@@ -422,8 +437,7 @@ class Http:
     def _account(self, endpoint: Endpoint, exchange: Exchange, answer: Answer | None, seconds: float) -> None:
         status = 499 if answer is None else answer.status
         sent = 0 if answer is None else len(answer.body)
-        received = int(exchange.headers.get(b"content-length") or 0)
-        self._accounting.finished(endpoint.name, str(status), "rest", seconds, received, sent)
+        self._accounting.finished(endpoint.name, str(status), "rest", seconds, exchange.declared_bytes, sent)
         if self._access:
             self._write_access(exchange, status, seconds)
 

@@ -22,6 +22,7 @@ from infergraph.wire.arrays import array_of, check_empty, plain_array_of, shaped
 
 PAYLOAD_KEYS = ("data", "jsonData", "strData", "binData")
 _URL_SAFE = str.maketrans("-_", "+/")
+_FEW = 64
 _NO_NAMES: tuple[str, ...] = ()
 
 
@@ -102,18 +103,27 @@ def _data_content(data: Any, meta: Meta | None, is_plain: bool) -> Content:
 
 
 def _tensor_parts(value: Any) -> tuple[list[Any], list[int]]:
+    if type(value) is dict:
+        shape, values = value.get("shape"), value.get("values")
+        if type(shape) is list and type(values) is list and set(map(type, shape)) <= _SIZES:
+            return values, shape
+    raise PayloadError(_tensor_fault(value))
+
+
+_SIZES = {int}
+
+
+def _tensor_fault(value: Any) -> str:
+    """What is wrong with a tensor."""
     if not isinstance(value, dict):
-        raise PayloadError(f"data.tensor must be an object with shape and values, not {shown(value)}")
+        return f"data.tensor must be an object with shape and values, not {shown(value)}"
     for key in ("shape", "values"):
         if key not in value:
-            raise PayloadError(f"data.tensor has no {key}")
+            return f"data.tensor has no {key}"
         if not isinstance(value[key], list):
-            raise PayloadError(f"data.tensor.{key} must be a list, not {shown(value[key])}")
-    shape = value["shape"]
-    for size in shape:
-        if type(size) is not int:
-            raise PayloadError(f"data.tensor.shape must hold integers, not {shown(size)}")
-    return value["values"], shape
+            return f"data.tensor.{key} must be a list, not {shown(value[key])}"
+    wrong = next(size for size in value["shape"] if type(size) is not int)
+    return f"data.tensor.shape must hold integers, not {shown(wrong)}"
 
 
 def _unbase64(text: Any) -> bytes:
@@ -167,7 +177,13 @@ def _data_of(payload: Any, encoding: Encoding, names: Any) -> dict[str, Any]:
         return {"names": names, "ndarray": values}
     if encoding is Encoding.TFTENSOR:
         return {"names": names, "tftensor": tensor.encode_json(values)}
-    return {"names": names, "tensor": {"shape": values.shape, "values": values.ravel()}}
+    return {"names": names, "tensor": {"shape": values.shape, "values": _flat(values)}}
+
+
+def _flat(values: np.ndarray) -> Any:
+    """The numbers of a tensor in a row; a few are listed here, sooner than `json_text.write` would."""
+    flat = values.ravel()
+    return flat.tolist() if flat.size <= _FEW and flat.itemsize <= 8 else flat
 
 
 def as_array(payload: Any, encoding: Encoding) -> np.ndarray:
