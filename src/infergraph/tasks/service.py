@@ -241,6 +241,8 @@ class TaskService:
         accepted = self._store.accept(new, now=self._clocks.wall(), queue_limit=self.settings.task_queue_limit)
         crash_point("accepted")
         if accepted.created:
+            task = accepted.task
+            _log.info("a task is accepted", extra={"task": task.id, "lines": task.total, "bytes": task.input_bytes})
             incoming.close()
         else:
             incoming.discard()

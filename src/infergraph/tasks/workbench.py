@@ -345,8 +345,10 @@ class Workbench:
             return
         self._put_down(run.task.seq)
         self._engine.abandon(run.number)
-        if run.task.round and state is State.FINISHED:
-            self._data.forget_round(run.task.folder, run.task.round - 1)
+        if state is State.FINISHED:
+            _log.info("a task is finished", extra=_told(run))
+            if run.task.round:
+                self._data.forget_round(run.task.folder, run.task.round - 1)
 
     def _end(self, task: Task, state: State, error: str, digest: str, *, done: int = 0, failed: int = 0) -> None:
         word = None
@@ -362,6 +364,20 @@ class Workbench:
             word = msgspec.json.encode(document)
         self._store.end(task.seq, state, now=self._clocks.wall(), error=error[:4000], sha256=digest, word=word)
         crash_point("finished")
+
+
+def _told(run: Run) -> dict[str, object]:
+    """What the log says of a finished run."""
+    seconds = run.worked_s
+    return {
+        "task": run.task.id,
+        "lines": run.mark.done,
+        "failed": run.mark.failed,
+        "s": round(seconds, 3),
+        "lines_per_s": round(run.mark.done / seconds) if seconds else 0,
+        "retries": run.retries,
+        "kills": run.kills,
+    }
 
 
 def _commit_files(files: Sequence[int], store: Store, seq: int, mark: Watermark, progress: Progress) -> bool:
