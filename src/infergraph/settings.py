@@ -8,7 +8,7 @@ Settings are read once, by the command line, and handed on as plain values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
@@ -60,7 +60,7 @@ class LogFormat(Enum):
     JSON = "json"
 
 
-class RowMode(Enum):
+class RowMode(StrEnum):
     """How a line of a task reaches the unit."""
 
     AUTO = "auto"

@@ -8,13 +8,12 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, TextColumn
 
 from infergraph import settings
 from infergraph.cli import options
 from infergraph.cli.serving import check_file
-from infergraph.cli.tasks import EXIT_FAILED, EXIT_INTERRUPTED, duration_text
+from infergraph.cli.tasks import EXIT_FAILED, EXIT_INTERRUPTED, bars_of, duration_text
 from infergraph.errors import Fault, StartupFault
 from infergraph.observe import logs
 from infergraph.source import read_overrides, source_of
@@ -70,9 +69,7 @@ def batch(
 
 def _run(orders: BatchOrders) -> Task:
     columns = (TextColumn("{task.description:9}"), BarColumn(), TextColumn("{task.fields[told]}"))
-    console = Console(stderr=True)
-    bars = Progress(*columns, console=console, transient=True, refresh_per_second=4, disable=not console.is_terminal)
-    with bars:
+    with bars_of(*columns) as bars:
         bar = bars.add_task("reading", total=None, told="")
 
         def working(task: Task) -> None:

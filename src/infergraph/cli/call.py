@@ -6,7 +6,7 @@ DATA, @file, standard input ─▶ message ─▶ Client ─▶ answer on standa
 from __future__ import annotations
 
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -31,7 +31,7 @@ _EPILOG = (
 )
 
 
-class Asked(Enum):
+class Asked(StrEnum):
     """What a server can be asked from the shell."""
 
     PREDICT = "predict"

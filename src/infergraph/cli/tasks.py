@@ -107,7 +107,7 @@ def _upload(client: Client, file: str, said: SubmitOptions) -> Task:
     size = Path(file).stat().st_size if file != "-" and Path(file).exists() else None
     columns = (TextColumn("sending  "), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
-        with _bars(*columns) as bars:
+        with bars_of(*columns) as bars:
             bar = bars.add_task("", total=size)
             return client.tasks.submit(source, on_sent=lambda sent: bars.update(bar, completed=sent), **said)
     except KeyboardInterrupt:
@@ -115,10 +115,11 @@ def _upload(client: Client, file: str, said: SubmitOptions) -> Task:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _bars(*columns: ProgressColumn) -> Progress:
-    """Progress bars on a terminal; nothing elsewhere."""
+def bars_of(*columns: ProgressColumn) -> Progress:
+    """Progress bars on a terminal; nothing at all elsewhere."""
     console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    console.quiet = not console.is_terminal
+    return Progress(*columns, console=console, transient=True, refresh_per_second=4, disable=console.quiet)
 
 
 def _follow(client: Client, id: str, url: str, output: Path | None) -> None:
@@ -145,7 +146,7 @@ async def _watch(url: str, id: str) -> Task:
     """Show a task until it has ended."""
     columns = (TextColumn("{task.description:9}"), BarColumn(), TextColumn("{task.fields[told]}"))
     last: Task | None = None
-    with _bars(*columns) as bars:
+    with bars_of(*columns) as bars:
         bar = bars.add_task("", total=None, told="")
         async with AsyncClient(url) as client, aclosing(client.tasks.watch(id)) as seen:
             async for last in seen:
