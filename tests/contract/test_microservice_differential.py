@@ -420,3 +420,13 @@ def test_hooks_beside_the_answer_may_be_async(servers: Servers, execution: str, 
             "data": {"names": ["side"], "ndarray": [[1]]},
             "meta": {"tags": {"side": 1}, "metrics": [{"type": "GAUGE", "key": "side", "value": 1}]},
         }
+
+
+def test_the_document_has_its_old_name_as_well(servers: Servers) -> None:
+    """/seldon.json is the document of this component under the original's title and version."""
+    there = servers("Echo")
+    document, old = there.get("/openapi.json").json, there.get("/seldon.json").json
+    assert (old["info"]["title"], old["info"]["version"]) == ("Seldon External API", "0.1")
+    assert old["paths"] == document["paths"]
+    named = {"/aggregate", "/predict", "/route", "/send-feedback", "/transform-input", "/transform-output"}
+    assert named <= old["paths"].keys()

@@ -6,6 +6,7 @@ openapi.document ─▶ /openapi.json ─▶ a page that needs no internet
 from __future__ import annotations
 
 from importlib import resources
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -15,17 +16,27 @@ from infergraph.errors import Fault
 from infergraph.message import PredictiveUnit
 from infergraph.serving import openapi
 
+SELDON_INFO = {"title": "Seldon External API", "version": "0.1"}
+"""How the original's document calls itself; some clients look for it."""
+
 
 def routes(unit: PredictiveUnit, served: openapi.Served) -> list[BaseRoute]:
     """`/openapi.json`, `/docs`, and for a component the old name `/seldon.json`."""
     page = resources.files("infergraph.console").joinpath("docs.html").read_text("utf-8")
 
-    async def document(request: Request) -> Response:
+    async def described() -> dict[str, Any]:
         try:
             metadata = await unit.metadata()
         except Fault:  # not loaded yet, or metadata that is not valid: the document does without
             metadata = None
-        return JSONResponse(openapi.document(served, metadata))
+        return openapi.document(served, metadata)
+
+    async def document(request: Request) -> Response:
+        return JSONResponse(await described())
+
+    async def old_document(request: Request) -> Response:
+        found = await described()
+        return JSONResponse(found | {"info": found["info"] | SELDON_INFO})
 
     async def show(request: Request) -> Response:
         return HTMLResponse(page)
@@ -34,4 +45,4 @@ def routes(unit: PredictiveUnit, served: openapi.Served) -> list[BaseRoute]:
         Route("/openapi.json", document, methods=["GET"]),
         Route("/docs", show, methods=["GET"]),
     ]
-    return found if served.is_graph else [*found, Route("/seldon.json", document, methods=["GET"])]
+    return found if served.is_graph else [*found, Route("/seldon.json", old_document, methods=["GET"])]
