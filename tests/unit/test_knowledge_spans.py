@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infergraph.knowledge.chinese import _with_entities
+from infergraph.knowledge.chinese_model import Sentence
 from infergraph.knowledge.lac import Word
+from infergraph.knowledge.records import Pair
 from infergraph.knowledge.spans import Span, Style, cut_words, spans_of
 
 TEXT = "《北京爱情》在浙江绍兴拍摄"
@@ -43,3 +51,26 @@ def test_words_are_cut_at_entities():
 def test_no_words_no_pieces():
     """An empty text has no words."""
     assert cut_words("", [], []) == ([], [])
+
+
+@given(
+    text=st.text(alphabet="甲乙丙", max_size=30),
+    asked=st.dictionaries(
+        st.text(alphabet="甲乙丙", min_size=1, max_size=4), st.sampled_from(["PER", "LOC"]), max_size=4
+    ),
+    found=st.lists(st.integers(0, 29), max_size=4, unique=True),
+)
+def test_asked_entities_take_the_place_of_what_they_overlap(text: str, asked: dict[str, str], found: list[int]) -> None:
+    """Every mention of a pair's entity is a span, longer ones first; none overlap, and found spans yield to them."""
+    known = [Span(place, place + 1, "ORG") for place in sorted(found) if place < len(text)]
+    pairs = [Pair(mention, mention, kind, kind) for mention, kind in asked.items()]
+    spans = _with_entities(Sentence(text, [], known), pairs).spans
+    assert spans == sorted(spans)
+    assert all(one.end <= other.start for one, other in pairwise(spans))
+    placed = [span for span in spans if span.type != "ORG"]
+    assert all(asked[text[span.start : span.end]] == span.type for span in placed)
+    taken = {place for span in placed for place in range(span.start, span.end)}
+    assert [span for span in spans if span.type == "ORG"] == [span for span in known if span.start not in taken]
+    longest = max(asked, key=len, default="")
+    if longest and sum(len(each) == len(longest) for each in asked) == 1:
+        assert sum(text[span.start : span.end] == longest for span in placed) == text.count(longest)

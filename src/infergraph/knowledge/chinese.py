@@ -217,19 +217,21 @@ def _with_entities(sentence: Sentence, pairs: Sequence[Pair]) -> Sentence:
     """The sentence with the typed entities of `pairs` among its spans, in place of what overlaps them."""
     types = {pair.head: pair.head_type for pair in pairs} | {pair.tail: pair.tail_type for pair in pairs}
     spans: list[Span] = []
+    taken = bytearray(len(sentence.text))  # by character: a long text has thousands of mentions
     for mention, type_ in sorted(types.items(), key=lambda item: -len(item[0])):
         start = sentence.text.find(mention) if mention and type_ else -1
         while start >= 0:
             span = Span(start, start + len(mention), type_)
-            if not _overlaps(span, spans):
+            if _is_free(span, taken):
                 spans.append(span)
+                taken[span.start : span.end] = b"\1" * len(mention)
             start = sentence.text.find(mention, span.end)
-    spans += [span for span in sentence.spans if not _overlaps(span, spans)]
+    spans += [span for span in sentence.spans if _is_free(span, taken)]
     return sentence._replace(spans=sorted(spans))
 
 
-def _overlaps(span: Span, others: Sequence[Span]) -> bool:
-    return any(span.start < other.end and other.start < span.end for other in others)
+def _is_free(span: Span, taken: bytearray) -> bool:
+    return taken.find(1, span.start, span.end) < 0
 
 
 _RELATION_SOURCE = f"{JIAGU.name} {JIAGU.version}, sha256 {JIAGU.sha256}; patterns of this project"

@@ -63,10 +63,9 @@ SCHEMAS: dict[str, Schema] = {
         "anyOf": [{"required": [name]} for name in _ARRAYS],
     },
     "Tensor": {
-        "description": "The shape's product is the number of values.",
+        "description": "The shape's product is the number of values; an answer without any may leave `values` out.",
         **_of(
             "shape",
-            "values",
             shape={"type": "array", "items": {"type": "integer"}},
             values={"type": "array"},
         ),
