@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -50,6 +51,8 @@ class _Loop(asyncio.SelectorEventLoop):
 class _OwnLoop:
     """The event loop of a thread, closed when the thread ends."""
 
+    _loop: _Loop | None = None
+
     def __init__(self) -> None:
         self._loop = _Loop()
         asyncio.set_event_loop(self._loop)
@@ -57,10 +60,11 @@ class _OwnLoop:
     @property
     def has_run(self) -> bool:
         """Whether user code counts on it: then it belongs into a thread."""
-        return self._loop.has_run
+        return self._loop is not None and self._loop.has_run
 
     def __del__(self) -> None:
-        self._loop.close()
+        if self._loop is not None:
+            self._loop.close()
 
 
 class Pace:
@@ -128,12 +132,14 @@ class Pace:
             return drive(work)
         finally:
             self._learn(time.perf_counter() - started)
-            if self._own.loop.has_run:
+            own = getattr(self._own, "loop", None)
+            if own is not None and own.has_run:
                 self.pin_to_threads()
 
     def _give_loop(self) -> None:
         """Give a thread of the pool what `asyncio.get_event_loop()` finds in a program's main thread."""
-        self._own.loop = _OwnLoop()
+        with contextlib.suppress(OSError):  # no more files to be had: most user code does without
+            self._own.loop = _OwnLoop()
 
     def _learn(self, seconds: float, *, inline: bool = False) -> None:
         if seconds < _FAST_S:
