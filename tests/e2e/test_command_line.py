@@ -21,6 +21,7 @@ import pytest
 
 from infergraph.cli import main
 from infergraph.cli.commands import MODULES
+from infergraph.cli.init import Names, ProjectKind, write_project
 from page_runner import clean_environment
 
 COMMAND = str(Path(sys.executable).with_name("infergraph"))
@@ -327,3 +328,29 @@ def test_ctrl_c_while_serving_begins_ends_with_no_traceback(tmp_path: Path) -> N
     _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, errors
     assert b"Traceback" not in errors
+
+
+@pytest.mark.parametrize(("kind", "answer"), [("ner", '"entity":["鲁迅","绍兴"]'), ("router", '"ndarray":[[0]]')])
+def test_the_line_to_try_is_one_that_is_answered(kind: str, answer: str, tmp_path: Path) -> None:
+    """The curl line that a terminal shows when serving begins can be pasted as it is, whatever the component takes."""
+    names = Names.of(f"town {kind}")
+    write_project(ProjectKind(kind), names.name, tmp_path)
+    ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", "--tasks", "off"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [COMMAND, "serve", f"{names.module}.py:{names.class_}", *ports],
+        cwd=tmp_path, env=environment(TERM="xterm"), stdin=theirs, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        seen = b""
+        while not (line := re.search(rb"(?m)^  try +(curl .*)\r$", seen)):
+            seen += os.read(ours, 65536)
+        done = subprocess.run(["bash", "-c", line[1].decode()], capture_output=True, text=True, timeout=60, check=True)
+        assert answer in done.stdout
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
