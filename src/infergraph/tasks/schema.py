@@ -56,6 +56,7 @@ MIGRATIONS: tuple[str, ...] = (
     create table driver(one integer primary key check(one = 1), beat real not null, note text not null);
     create table counter(name text primary key, value integer not null);
     """,
+    "create index task_finished on task(finished, seq)",
 )
 """Entry n brings a store of version n to version n + 1."""
 

@@ -6,7 +6,6 @@ disk before the call returns (WAL, synchronous=FULL); only the driver's heartbea
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,14 +15,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from infergraph.errors import Overloaded, StorageFull, TaskConflict, TaskFault
+from infergraph.errors import Overloaded, TaskConflict, TaskFault
 from infergraph.tasks import schema
+from infergraph.tasks.sqlite import connect, identity, translated
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, Progress, State, Task, Watermark
 
 _COLUMNS = ", ".join(Task.__struct_fields__)
+_BYTES = "input_bytes + out_off + err_off"
 _STATE_AT = Task.__struct_fields__.index("state")
 _GONE_LIMIT = 10_000
-_BUSY_S = 15.0
 
 
 class Accepted(NamedTuple):
@@ -70,21 +70,24 @@ class Store:
         self._path = path
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
+        self._scan_lock = threading.Lock()
         self._beat_lock = threading.Lock()
-        with _translated():
-            self._writer = _connect(path, "full")
+        with translated():
+            self._writer = connect(path, "full")
             try:
                 schema.migrate(self._writer, migrations)
             except BaseException:
                 self._writer.close()
                 raise
-            self._reader = _connect(path, "full")
+            self._reader = connect(path, "full")
+            self._scanner = connect(path, "full")
             self._heart: sqlite3.Connection | None = None
-        self._file = _identity(path)
+        self._file = identity(path)
 
     def close(self) -> None:
         """Let go of the file. Idempotent."""
         self._reader.close()
+        self._scanner.close()
         self._writer.close()
         if self._heart is not None:
             self._heart.close()
@@ -129,7 +132,7 @@ class Store:
 
     def counts(self) -> dict[State, int]:
         """How many tasks are in each state."""
-        found = dict(self._read("select state, count(*) from task group by state"))
+        found = dict(self._scan("select state, count(*) from task group by state"))
         return {state: found.get(state.value, 0) for state in State}
 
     def alive(self) -> int:
@@ -170,27 +173,25 @@ class Store:
         Args:
             older_than: Unix seconds; tasks that ended before are expired; None for no limit by age.
         """
-        rows = self._read(
-            f"""select {_COLUMNS} from (
-                  select *, row_number() over newest as place,
-                         sum(input_bytes + out_off + err_off) over newest as used
-                  from task where state in ('finished', 'failed')
-                  window newest as (order by finished desc, seq desc))
-                where (? is not null and finished < ?) or (? > 0 and place > ?) or (? > 0 and used > ?)
-                order by finished, seq limit ?""",
-            older_than,
-            older_than,
-            keep_count,
-            keep_count,
-            keep_bytes,
-            keep_bytes,
-            limit,
-        )
-        return [_task(row) for row in rows]
+        ended = "state in ('finished', 'failed')"
+        oldest = f"select {_COLUMNS} from task indexed by task_finished where {ended} and finished is not null"
+        found = []
+        if older_than is not None:
+            found = self._scan(f"{oldest} and finished < ? order by finished, seq limit ?", older_than, limit)
+        if keep_count and len(found) < limit:
+            over = self._scan(f"select count(*) from task where {ended}")[0][0] - keep_count
+            found = max(
+                found, self._scan(f"{oldest} order by finished, seq limit ?", max(0, min(over, limit))), key=len
+            )
+        if keep_bytes and len(found) < limit:
+            over = self._scan(f"select coalesce(sum({_BYTES}), 0) from task where {ended}")[0][0] - keep_bytes
+            rows = self._scan(f"{oldest} order by finished, seq limit ?", limit)
+            found = max(found, _until(rows, over), key=len)
+        return [_task(row) for row in found]
 
     def used_bytes(self) -> int:
         """Bytes of all tasks' inputs, outputs and errors."""
-        return int(self._read("select coalesce(sum(input_bytes + out_off + err_off), 0) from task")[0][0])
+        return int(self._scan(f"select coalesce(sum({_BYTES}), 0) from task")[0][0])
 
     def lines_done(self) -> tuple[int, int]:
         """Lines answered and lines failed, over all tasks that ever were."""
@@ -198,7 +199,7 @@ class Store:
         erased = "(select coalesce(sum(value), 0) from counter where name = '{}')"
         done = f"{kept.format('done')} + {erased.format('lines_erased')}"
         failed = f"{kept.format('failed')} + {erased.format('failed_erased')}"
-        rows = self._read(f"select {done}, {failed}")  # one look: a task that is erased meanwhile counts once
+        rows = self._scan(f"select {done}, {failed}")  # one look: a task that is erased meanwhile counts once
         return int(rows[0][0]), int(rows[0][1])
 
     def counters(self) -> dict[str, int]:
@@ -422,10 +423,10 @@ class Store:
 
     def beat(self, *, now: float, note: str) -> None:
         """Say that the driver lives. Atomic, but not synced: a lost beat costs nothing."""
-        with self._beat_lock, _translated():
+        with self._beat_lock, translated():
             self._check_there()
             if self._heart is None:
-                self._heart = _connect(self._path, "normal")
+                self._heart = connect(self._path, "normal")
             self._heart.execute("insert or replace into driver values(1, ?, ?)", (now, note))
 
     def driver(self) -> DriverState | None:
@@ -437,7 +438,7 @@ class Store:
 
     def _check_there(self) -> None:
         """What is written to a file that was removed is lost to everybody else, and would be called durable."""
-        if _identity(self._path) != self._file:
+        if identity(self._path) != self._file:
             raise TaskFault(f"the task store {self._path} was taken away while it was in use", reason="TASK_STORE_GONE")
 
     def _one(self, where: str, value: object) -> Task | None:
@@ -445,18 +446,24 @@ class Store:
         return _task(rows[0]) if rows else None
 
     def _read(self, sql: str, *values: Any) -> list[Any]:
-        with self._read_lock, _translated():
+        with self._read_lock, translated():
             self._check_there()
             return self._reader.execute(sql, values).fetchall()
 
+    def _scan(self, sql: str, *values: Any) -> list[Any]:
+        """Read what looks at many tasks; quick reads do not wait for it."""
+        with self._scan_lock, translated():
+            self._check_there()
+            return self._scanner.execute(sql, values).fetchall()
+
     def _write(self, sql: str, *values: Any) -> int:
-        with self._write_lock, _translated():
+        with self._write_lock, translated():
             self._check_there()
             return self._writer.execute(sql, values).rowcount
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
-        with self._write_lock, _translated():
+        with self._write_lock, translated():
             self._check_there()
             self._writer.execute("begin immediate")
             try:
@@ -468,26 +475,20 @@ class Store:
                 raise
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file is there; None if there is none."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino
-
-
-def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(os.fspath(path), isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
-    connection.execute("pragma journal_mode = wal")
-    connection.execute(f"pragma synchronous = {synchronous}")
-    return connection
-
-
 def _task(row: tuple[Any, ...]) -> Task:
     values = dict(zip(Task.__struct_fields__, row, strict=True))
     values["state"] = State(row[_STATE_AT])
     return Task(**values)
+
+
+def _until(rows: list[Any], bytes: int) -> list[Any]:
+    """The first of these rows of tasks that together have so many bytes, or all."""
+    for place, row in enumerate(rows):
+        if bytes <= 0:
+            return rows[:place]
+        task = _task(row)
+        bytes -= task.input_bytes + task.out_off + task.err_off
+    return rows
 
 
 def _count(run: Any, **more: int) -> None:
@@ -497,21 +498,6 @@ def _count(run: Any, **more: int) -> None:
 
 def _count_erased(run: Any, task: Task) -> None:
     _count(run, lines_erased=task.done, failed_erased=task.failed)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """SQLite's errors as faults."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE"):
-            raise StorageFull(f"no room on the disk for the task store: {error}") from error
-        raise TaskFault(f"the task store cannot be used: {error}", reason="TASK_STORE") from error
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-            raise
-        raise TaskFault(f"the task store cannot be read: {error}", reason="TASK_STORE") from error
 
 
 __all__ = ["ALIVE", "ENDED", "Accepted", "Delivery", "DriverState", "Listing", "Store"]

@@ -1,0 +1,45 @@
+"""How the task store opens its SQLite file, and what its errors are called here."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from infergraph.errors import StorageFull, TaskFault
+
+_BUSY_S = 15.0
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file is there; None if there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    """A connection for any thread, in WAL mode, `synchronous` as SQLite calls it."""
+    connection = sqlite3.connect(os.fspath(path), isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute(f"pragma synchronous = {synchronous}")
+    return connection
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """SQLite's errors as faults."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE"):
+            raise StorageFull(f"no room on the disk for the task store: {error}") from error
+        raise TaskFault(f"the task store cannot be used: {error}", reason="TASK_STORE") from error
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            raise
+        raise TaskFault(f"the task store cannot be read: {error}", reason="TASK_STORE") from error
