@@ -73,6 +73,12 @@ Ask the graph:
 ```bash
 curl -s http://127.0.0.1:9000/api/v1.0/predictions -d '{"data": {"ndarray": [[1, 2]]}}'
 ```
+
+See whether it answers as a Seldon deployment does:
+
+```bash
+infergraph doctor http://127.0.0.1:9000 --seldon
+```
 """
 
 _OUTLINES = {
