@@ -430,3 +430,10 @@ def test_the_document_has_its_old_name_as_well(servers: Servers) -> None:
     assert old["paths"] == document["paths"]
     named = {"/aggregate", "/predict", "/route", "/send-feedback", "/transform-input", "/transform-output"}
     assert named <= old["paths"].keys()
+
+
+def test_what_belongs_to_a_thread_stays_in_it(servers: Servers) -> None:
+    """A fast component that holds a database connection, however deep, however late, is never moved off its thread."""
+    there = servers("Stored")
+    answers = [there.post("/predict", ND) for _ in range(100)]
+    assert {(reply.status, str(reply.json["data"]["ndarray"])) for reply in answers} == {(200, "[1]")}

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, TypeVar
+
+import numpy as np
 
 from infergraph.at_once import drive
 from infergraph.settings import Execution
@@ -28,14 +33,28 @@ _TRUST_LIMIT = 1000
 _SLOW_COSTS = 200
 _STALLS_LIMIT = 3
 _THREAD_BOUND = (sqlite3.Connection, threading.local)
+_WITHOUT_PARTS = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes, int, float, np.ndarray)
+_CONTAINERS = (dict, list, tuple, set, frozenset)
+_LOOKED_AT_LIMIT = 2000
 
 
 def is_thread_bound(component: object) -> bool:
-    """Whether the component holds something that must be used in the thread that made it."""
-    try:
-        return any(isinstance(value, _THREAD_BOUND) for value in vars(component).values())
-    except TypeError:
-        return False
+    """Whether the component holds, however deep, something that must be used in the thread that made it.
+
+    The nearest objects are looked at first, and no more than a few thousand of them.
+    """
+    seen: set[int] = set()
+    waiting = deque([component])
+    while waiting and len(seen) < _LOOKED_AT_LIMIT:
+        found = waiting.popleft()
+        if id(found) in seen or isinstance(found, _WITHOUT_PARTS):
+            continue
+        seen.add(id(found))
+        if isinstance(found, _THREAD_BOUND):
+            return True
+        if not isinstance(found, _CONTAINERS) or len(found) <= _LOOKED_AT_LIMIT:  # a larger one is data
+            waiting.extend(gc.get_referents(found))
+    return False
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -74,13 +93,20 @@ class Pace:
     clock may only have been preempted (a busy machine, a CPU quota), which tells nothing about the unit, so single ones
     are forgiven; three stalls of the event loop before a thousand fast calls keep the unit in the threads for good. One
     thread (the default) means that no two calls of user code ever overlap: inline work waits until the pool is empty.
+
+    Args:
+        may_move: whether work may leave its thread; asked once, before it would for the first time.
     """
 
-    def __init__(self, execution: Execution, threads: int, name: str) -> None:
+    def __init__(
+        self, execution: Execution, threads: int, name: str, may_move: Callable[[], bool] = lambda: True
+    ) -> None:
         self._name = name
         self._execution = execution
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-unit", initializer=self._give_loop)
         self._own = threading.local()
+        self._may_move = may_move
+        self._asked = False
         self._trust = 0
         self._stalls = 0
         self._in_pool = 0
@@ -144,6 +170,10 @@ class Pace:
     def _learn(self, seconds: float, *, inline: bool = False) -> None:
         if seconds < _FAST_S:
             self._trust = min(self._trust + 1, _TRUST_LIMIT)
+            if not self._asked and self._trust >= _TRUSTED - 1:
+                self._asked = True
+                if not self._may_move():
+                    self.pin_to_threads()
             if self._trust == _TRUST_LIMIT:
                 self._stalls = 0
         elif seconds > _SLOW_S:

@@ -135,12 +135,13 @@ class Component(PredictiveUnit):
         if load is not None:
             await (load.call() if load.is_async else self._pace.call(load.call))
         self._loop = asyncio.get_running_loop()
-        if self._has_async_sides or is_thread_bound(self._user):
+        if self._has_async_sides:
             self._pace.pin_to_threads()
         self._metadata = await self._read_metadata()
 
     def _open_threads(self) -> None:
-        self._pace = Pace(self._options.execution, self._options.threads, self.name)
+        options = self._options
+        self._pace = Pace(options.execution, options.threads, self.name, lambda: not is_thread_bound(self._user))
         self._health_thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-health")
         self._is_stopped = False
 
