@@ -8,7 +8,7 @@ from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import grpc
 import pytest
@@ -143,6 +143,15 @@ def test_the_query_of_a_graph_is_nobodys(tmp_path: Path) -> None:
             reply = there.ask("POST", PREDICTIONS + query, b"\x00no json\xff", {"Content-Type": "application/x"})
             assert (reply.status, reply.body) == (200, b"\x00no json\xff")
         assert {call.path for call in nodes.calls()} == {"/predict"}
+
+
+def test_the_documents_are_where_the_orchestrator_has_them(tmp_path: Path) -> None:
+    """`/api/v1.0/doc/` leads to the page of the documents, and `seldon.json` beside it is the document."""
+    with running(MODEL, {"a": "tag"}, tmp_path) as (there, _):
+        for version in ("v0.1", "v1.0"):
+            reply = there.get(f"/api/{version}/doc/")
+            assert urljoin(f"/api/{version}/doc/", reply.headers["location"]) == "/docs"
+            assert PREDICTIONS in there.get(f"/api/{version}/doc/seldon.json").json["paths"]
 
 
 def test_an_empty_id_is_none(tmp_path: Path) -> None:

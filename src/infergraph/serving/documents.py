@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from infergraph.errors import Fault
@@ -21,7 +21,7 @@ SELDON_INFO = {"title": "Seldon External API", "version": "0.1"}
 
 
 def routes(unit: PredictiveUnit, served: openapi.Served) -> list[BaseRoute]:
-    """`/openapi.json`, `/docs`, and for a component the old name `/seldon.json`."""
+    """`/openapi.json`, `/docs`, and the old names: `/seldon.json` of a component, `/api/v1.0/doc/` of a graph."""
     page = resources.files("infergraph.console").joinpath("docs.html").read_text("utf-8")
 
     async def described() -> dict[str, Any]:
@@ -45,4 +45,14 @@ def routes(unit: PredictiveUnit, served: openapi.Served) -> list[BaseRoute]:
         Route("/openapi.json", document, methods=["GET"]),
         Route("/docs", show, methods=["GET"]),
     ]
-    return found if served.is_graph else [*found, Route("/seldon.json", old_document, methods=["GET"])]
+    if not served.is_graph:
+        return [*found, Route("/seldon.json", old_document, methods=["GET"])]
+    if served.protocol == "seldon":
+        for version in ("v0.1", "v1.0"):
+            found.append(Route(f"/api/{version}/doc/", _to_page, methods=["GET"]))
+            found.append(Route(f"/api/{version}/doc/seldon.json", old_document, methods=["GET"]))
+    return found
+
+
+async def _to_page(request: Request) -> Response:
+    return RedirectResponse("../../../docs", 302)  # relative: an ingress may have cut off the front of our path
