@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from infergraph.tasks.note import Note
 from infergraph.tasks.figures import Figures, exposition
+from infergraph.tasks.note import Note
 from infergraph.tasks.task import State
 
 
