@@ -163,7 +163,7 @@ class Observation:
         origin = Origin(
             source=f"http://{settings.host}:{settings.http_port}/",
             deployment=self._deployment.name,
-            namespace=self._deployment.namespace,
+            namespace=self._deployment.namespace or "default",
             predictor=self._predictor.name,
             protocol=self._protocol.value,
             json=JsonOptions(nan=settings.nan, sort_keys=settings.json_sort_keys, ascii=settings.json_ascii),
