@@ -25,7 +25,22 @@ HTTP_OF_GRPC: Mapping[int, int] = {
 """HTTP status by the number of a gRPC status, as Google's API guide has them."""
 
 _UNKNOWN = 2
-_GRPC_OF_HTTP = {400: 3, 401: 16, 403: 7, 404: 5, 408: 4, 409: 10, 413: 8, 429: 8, 499: 1, 501: 12, 503: 14, 504: 4}
+_GRPC_OF_HTTP = {
+    400: 3,
+    401: 16,
+    403: 7,
+    404: 5,
+    408: 4,
+    409: 10,
+    413: 8,
+    415: 3,
+    422: 3,
+    429: 8,
+    499: 1,
+    501: 12,
+    503: 14,
+    504: 4,
+}
 
 
 def grpc_of_http(status: int) -> int:
