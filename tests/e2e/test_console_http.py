@@ -73,17 +73,6 @@ def test_parts_have_no_page_around_them(component: Served, part: str) -> None:
     assert "default-src 'none'" in reply.headers["content-security-policy"]
 
 
-def test_the_form_begins_with_a_request_that_the_unit_answers(component: Served, graph: Served) -> None:
-    """What “Try it” starts with can be sent as it stands: a sentence for texts, numbers for a graph of numbers."""
-    for there, path, payload in ((component, "/predict", "jsonData"), (graph, "/api/v1.0/predictions", "data")):
-        html = there.get("/console/try").body.decode()
-        (raw,) = re.findall(r'"start":\s*(\{.*?\}),\s*"', html)
-        start = json.loads(raw)
-        assert payload in start
-        assert there.post(path, start).status == 200
-        assert payload == "data" or start["jsonData"][0]["data"], "a text is there to be sent"
-
-
 def test_the_console_is_a_folder(component: Served) -> None:
     """/console leads to /console/, by a path that an ingress may have put anything before."""
     reply = component.get("/console")
@@ -309,3 +298,14 @@ def many(path: Path, count: int) -> None:
             database.execute(
                 f"insert into task ({', '.join(fresh)}) values ({', '.join('?' * len(fresh))})", list(fresh.values())
             )
+
+
+def test_the_form_begins_with_a_request_that_the_unit_answers(component: Served, graph: Served) -> None:
+    """What “Try it” starts with can be sent as it stands: a sentence for texts, numbers for a graph of numbers."""
+    for there, path, payload in ((component, "/predict", "jsonData"), (graph, "/api/v1.0/predictions", "data")):
+        html = there.get("/console/try").body.decode()
+        (raw,) = re.findall(r'"start":\s*(\{.*?\}),\s*"', html)
+        start = json.loads(raw)
+        assert payload in start
+        assert there.post(path, start).status == 200
+        assert payload == "data" or start["jsonData"][0]["data"], "a text is there to be sent"
