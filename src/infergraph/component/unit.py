@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import logging
-import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, Protocol
 
 import msgspec
 import numpy as np
-import orjson
 from msgspec.structs import replace
 
 from infergraph.at_once import drive
-from infergraph.component import answers, hooks
+from infergraph.component import answers, hooks, raised, raw
 from infergraph.component import metadata as model_metadata
 from infergraph.component.answers import Own, Returned
 from infergraph.component.hooks import Hook, MethodHooks
@@ -32,9 +29,9 @@ from infergraph.component.pace import Pace, is_thread_bound
 from infergraph.errors import BadMetadata, ComponentError, Fault, MethodMissing, PayloadError, TargetError
 from infergraph.message import Content, Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.settings import Execution
-from infergraph.wire import body, json_codec, prediction, proto_codec
-from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonMessages
-from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
+from infergraph.wire import body, json_codec, proto_codec
+from infergraph.wire.json_codec import JsonFeedback, JsonMessage
+from infergraph.wire.proto_codec import ProtoMessage
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +45,6 @@ _METRIC_METHODS = {
     Method.SEND_FEEDBACK: "feedback",
 }
 _METRIC_TYPES = ("COUNTER", "GAUGE", "TIMER")
-_NOT_IMPLEMENTED = "SeldonNotImplementedError"
 
 
 class Recorder(Protocol):
@@ -151,7 +147,7 @@ class Component(PredictiveUnit):
         except Fault:
             raise
         except Exception as error:
-            text = f"{type(error).__name__}: {_text_of(error)}"
+            text = f"{type(error).__name__}: {raised.text_of(error)}"
             raise TargetError(f"{self.name} cannot be constructed: {text}") from error
         self._table = hooks.visit(user)
         self._tags = hooks.single(user, "tags")
@@ -215,7 +211,7 @@ class Component(PredictiveUnit):
             fault.node = fault.node or self.name
             raise
         except BaseException as error:  # user code may raise anything
-            if found.is_async and _ends_request(error):
+            if found.is_async and raised.ends_request(error):
                 raise
             self._raise_users(error, context)
 
@@ -228,7 +224,7 @@ class Component(PredictiveUnit):
                 if hook.is_async:
                     result = await result
             except Exception as error:
-                if type(error).__name__ != _NOT_IMPLEMENTED:
+                if not raised.is_not_implemented(error):
                     raise
         is_default = result is Returned
         response = answers.unwrap(self._default(method, payload) if is_default else result)
@@ -280,7 +276,7 @@ class Component(PredictiveUnit):
                 if hook.is_async:
                     result = await result
             except Exception as error:
-                if type(error).__name__ != _NOT_IMPLEMENTED:
+                if not raised.is_not_implemented(error):
                     raise
                 result = None
         response = answers.unwrap(result)
@@ -336,7 +332,7 @@ class Component(PredictiveUnit):
             try:
                 named = answers.default_names(shaped.columns) if named is None else self._finished(named())
             except Exception as error:
-                if type(error).__name__ != _NOT_IMPLEMENTED:
+                if not raised.is_not_implemented(error):
                     raise
                 named = answers.default_names(shaped.columns)
         elif named is None:
@@ -353,7 +349,7 @@ class Component(PredictiveUnit):
                 return result
             return await result if asyncio._get_running_loop() is not None else self._finished(result)
         except Exception as error:
-            if type(error).__name__ == _NOT_IMPLEMENTED:
+            if raised.is_not_implemented(error):
                 return missing
             raise
 
@@ -372,7 +368,7 @@ class Component(PredictiveUnit):
             if method is Method.PREDICT and found.plain is not None:
                 return await self._pass_through(found.plain, request, bare=False)
             return None
-        is_proto = _is_proto(request)
+        is_proto = raw.is_proto(request)
         passes = self._options.payload_passthrough and method is Method.PREDICT and not is_proto
         deprecated = (found.grpc or found.rest) if is_proto else (found.rest or found.grpc)
         if deprecated is not None:
@@ -387,7 +383,7 @@ class Component(PredictiveUnit):
             as_proto = is_proto or isinstance(request, Feedback)
             return await self._call_raw(found.raw, request, as_proto=as_proto, counts=True, method=method)
         except Exception as error:
-            if type(error).__name__ == _NOT_IMPLEMENTED:
+            if raised.is_not_implemented(error):
                 return None
             raise
 
@@ -396,10 +392,10 @@ class Component(PredictiveUnit):
     ) -> Message:
         if isinstance(request, Feedback):
             self._count_reward(request.content.reward)
-        result = hook.call(_proto_of(request) if as_proto else _document_of(request))
+        result = hook.call(raw.proto_of(request) if as_proto else raw.document_of(request))
         if hook.is_async:
             result = await result
-        message = _feedback_message(result) if isinstance(request, Feedback) else _raw_message(result)
+        message = raw.feedback_message(result) if isinstance(request, Feedback) else raw.message_of(result)
         if isinstance(request, JsonFeedback) and isinstance(message, ProtoMessage):
             message = JsonMessage.of_document(proto_codec.proto3_document(message))
         return self._count_raw(message, method) if counts else message
@@ -411,8 +407,8 @@ class Component(PredictiveUnit):
         result = hook.call(given) if bare else hook.call(given, [], None)
         result = await result if hook.is_async else result
         if isinstance(result, bytes | str):
-            return _as_it_is(result.encode() if isinstance(result, str) else result)
-        return _raw_message(result)
+            return raw.as_it_is(result.encode() if isinstance(result, str) else result)
+        return raw.message_of(result)
 
     def _count_raw(self, message: Message, method: Method) -> Message:
         """Count the metrics inside a raw answer, and leave them out of it if so set."""
@@ -437,9 +433,9 @@ class Component(PredictiveUnit):
     async def health(self, context: Context) -> Message:
         """The component's own account of its health; runs beside its predictions, in a thread of its own."""
         try:
-            raw = hooks.single(self._user, "health_status_raw")
-            if raw is not None:
-                return _raw_message(await self._call_beside(raw))
+            whole = hooks.single(self._user, "health_status_raw")
+            if whole is not None:
+                return raw.message_of(await self._call_beside(whole))
             hook = hooks.single(self._user, "health_status")
             if hook is None:
                 inherited = hasattr(self._user, "health_status")
@@ -451,7 +447,7 @@ class Component(PredictiveUnit):
             fault.node = fault.node or self.name
             raise
         except BaseException as error:  # user code may raise anything
-            if _ends_request(error):
+            if raised.ends_request(error):
                 raise
             self._raise_users(error, context)
 
@@ -487,7 +483,7 @@ class Component(PredictiveUnit):
             _log.error("the metadata of %s is not valid: %s", self.name, fault)
             return BadMetadata("Model metadata unavailable")
         except Exception as error:  # noqa: BLE001 - user code may raise anything
-            if type(error).__name__ == _NOT_IMPLEMENTED:
+            if raised.is_not_implemented(error):
                 return model_metadata.assemble(self._options.image, {}, self._options.model_metadata)
             _log.exception("init_metadata() of %s raised", self.name)
             return BadMetadata("Model metadata unavailable")
@@ -496,7 +492,7 @@ class Component(PredictiveUnit):
     # ── the user's errors ───────────────────────────────────────────────────────────────────────────────────────
 
     def _raise_users(self, error: BaseException, context: Context) -> NoReturn:
-        status = _declared_status(error)
+        status = raised.declared_status(error)
         is_deliberate = status is not None
         _log.error(
             "%s raised %s (puid %s)",
@@ -510,47 +506,12 @@ class Component(PredictiveUnit):
         if blueprint is not None and self._error_handler is not None and isinstance(error, Exception):
             answer = self._error_handler(blueprint, error)
         if is_deliberate:
-            text = str(getattr(error, "message", "") or _text_of(error))
+            text = str(getattr(error, "message", "") or raised.text_of(error))
             reason = getattr(error, "reason", None) or "MICROSERVICE_BAD_DATA"
             raise ComponentError(text, reason=str(reason), node=self.name, status=status, answer=answer) from error
-        text = _text_of(error)
-        status = 400 if type(error).__name__ == _NOT_IMPLEMENTED else None
+        text = raised.text_of(error)
+        status = 400 if raised.is_not_implemented(error) else None
         raise ComponentError(text, node=self.name, status=status, answer=answer) from error
-
-
-def _declared_status(error: BaseException) -> int | None:
-    """The HTTP status that the class of an error declares; 500 for one that is no answer's, None for none.
-
-    An HTTP client's error has a status on the instance alone: it is that of somebody else's answer.
-    """
-    if not isinstance(getattr(type(error), "status_code", None), int):
-        return None
-    status = getattr(error, "status_code", None)
-    if isinstance(status, str) and status.isdecimal():
-        status = int(status)
-    return status if isinstance(status, int) and 200 <= status <= 599 else 500
-
-
-def _ends_request(error: BaseException) -> bool:
-    """Whether an exception in a coroutine is the end of its request, not of the user's making."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is None or task.cancelling() > 0
-    return isinstance(error, GeneratorExit)
-
-
-def _text_of(error: BaseException) -> str:
-    """What an exception says; its class where it says nothing, or fails to."""
-    try:
-        return str(error) or type(error).__name__
-    except Exception:  # noqa: BLE001 - user code may raise anything, here too
-        return type(error).__name__
-
-
-def _is_proto(request: Request) -> bool:
-    if isinstance(request, Message | Feedback):
-        return isinstance(request, ProtoMessage | ProtoFeedback)
-    return not isinstance(request, JsonMessages) and bool(request) and isinstance(request[0], ProtoMessage)
 
 
 def _array_of(message: Message | None) -> tuple[Any, Any]:
@@ -568,58 +529,3 @@ def _encoding_of(message: Message | None) -> Encoding:
 def _is_bare(message: Message) -> bool:
     """Whether a part of a feedback says nothing but, perhaps, its meta."""
     return isinstance(message, ProtoMessage) and message.is_bare
-
-
-def _document_of(request: Request) -> Any:
-    if isinstance(request, Message):
-        return json_codec.document_of(request)
-    if isinstance(request, Feedback):
-        # The deprecated REST hook was always given text.
-        document = request.document if isinstance(request, JsonFeedback) else None
-        return json.dumps(document) if document is not None else json_codec.encode_feedback(request).decode()
-    if isinstance(request, JsonMessages):
-        return request.document
-    return [json_codec.document_of(message) for message in request]
-
-
-def _proto_of(request: Request) -> Any:
-    """The request as a protobuf object of the class that the user's own code imports."""
-    if isinstance(request, Feedback):
-        return _user_class("Feedback").FromString(proto_codec.encode_feedback(request))
-    if isinstance(request, Message):
-        return _user_class("SeldonMessage").FromString(proto_codec.encode(request))
-    return _user_class("SeldonMessageList").FromString(proto_codec.encode_messages(request))
-
-
-def _user_class(name: str) -> Any:
-    module = sys.modules.get("seldon_core.proto.prediction_pb2", prediction)
-    return getattr(module, name)
-
-
-def _as_it_is(body: bytes) -> JsonMessage:
-    """The bytes that a hook answered in pass-through, as a body of the type that they are."""
-    try:
-        orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return JsonMessage(body, "application/octet-stream")
-    return JsonMessage(body)
-
-
-def _feedback_message(result: Any) -> ProtoMessage:
-    """What a raw feedback hook answered, which was always a protobuf message in the end; None is an empty one."""
-    if hasattr(result, "SerializeToString"):
-        return ProtoMessage.of_proto(result)
-    try:
-        return proto_codec.of_document({} if result is None else result)
-    except PayloadError as error:  # of the answer, which is not the caller's
-        raise ComponentError(f"a raw feedback hook must return a message or None: {error}") from error
-
-
-def _raw_message(result: Any) -> Message:
-    if hasattr(result, "SerializeToString"):
-        return ProtoMessage.of_proto(result)
-    if isinstance(result, Message):
-        return result
-    if isinstance(result, bytes | bytearray) or inspect.iscoroutine(result):
-        raise ComponentError(f"a raw hook must return a JSON value or a protobuf message, not {type(result).__name__}")
-    return JsonMessage.of_document(result)

@@ -1,0 +1,86 @@
+"""Whole messages for the hooks that take and return them: `*_raw`, the deprecated `*_rest` and `*_grpc`.
+
+Request ─▶ JSON document | protobuf object of the user's own class ─▶ hook ─▶ Message
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from typing import Any
+
+import orjson
+
+from infergraph.errors import ComponentError, PayloadError
+from infergraph.message import Feedback, Message, Request
+from infergraph.wire import json_codec, prediction, proto_codec
+from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonMessages
+from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
+
+
+def is_proto(request: Request) -> bool:
+    """Whether a request came as protobuf."""
+    if isinstance(request, Message | Feedback):
+        return isinstance(request, ProtoMessage | ProtoFeedback)
+    return not isinstance(request, JsonMessages) and bool(request) and isinstance(request[0], ProtoMessage)
+
+
+def document_of(request: Request) -> Any:
+    """The request as a JSON value; feedback as JSON text."""
+    if isinstance(request, Message):
+        return json_codec.document_of(request)
+    if isinstance(request, Feedback):
+        # The deprecated REST hook was always given text.
+        document = request.document if isinstance(request, JsonFeedback) else None
+        return json.dumps(document) if document is not None else json_codec.encode_feedback(request).decode()
+    if isinstance(request, JsonMessages):
+        return request.document
+    return [json_codec.document_of(message) for message in request]
+
+
+def proto_of(request: Request) -> Any:
+    """The request as a protobuf object of the class that the user's own code imports."""
+    if isinstance(request, Feedback):
+        return _user_class("Feedback").FromString(proto_codec.encode_feedback(request))
+    if isinstance(request, Message):
+        return _user_class("SeldonMessage").FromString(proto_codec.encode(request))
+    return _user_class("SeldonMessageList").FromString(proto_codec.encode_messages(request))
+
+
+def _user_class(name: str) -> Any:
+    module = sys.modules.get("seldon_core.proto.prediction_pb2", prediction)
+    return getattr(module, name)
+
+
+def as_it_is(body: bytes) -> JsonMessage:
+    """The bytes that a hook answered in pass-through, as a body of the type that they are."""
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return JsonMessage(body, "application/octet-stream")
+    return JsonMessage(body)
+
+
+def feedback_message(result: Any) -> ProtoMessage:
+    """What a raw feedback hook answered, which was always a protobuf message in the end; None is an empty one."""
+    if hasattr(result, "SerializeToString"):
+        return ProtoMessage.of_proto(result)
+    try:
+        return proto_codec.of_document({} if result is None else result)
+    except PayloadError as error:  # of the answer, which is not the caller's
+        raise ComponentError(f"a raw feedback hook must return a message or None: {error}") from error
+
+
+def message_of(result: Any) -> Message:
+    """What a raw hook answered.
+
+    Raises: ComponentError for what is neither a JSON value nor a protobuf message.
+    """
+    if hasattr(result, "SerializeToString"):
+        return ProtoMessage.of_proto(result)
+    if isinstance(result, Message):
+        return result
+    if isinstance(result, bytes | bytearray) or inspect.iscoroutine(result):
+        raise ComponentError(f"a raw hook must return a JSON value or a protobuf message, not {type(result).__name__}")
+    return JsonMessage.of_document(result)
