@@ -1,6 +1,7 @@
 """Where plain work runs."""
 
 import asyncio
+import gc
 import sqlite3
 import threading
 import time
@@ -185,3 +186,22 @@ def test_a_thread_has_an_event_loop_to_find() -> None:
         return pace.is_inline(large=False)
 
     assert not run(scenario())
+
+
+def test_a_threads_event_loop_goes_with_it() -> None:
+    """The loop that a thread was given is closed once the thread is gone, also by way of the garbage collector."""
+    found: list[asyncio.AbstractEventLoop] = []
+
+    async def work() -> None:
+        found.append(asyncio.get_event_loop())
+
+    async def run() -> None:
+        pace = Pace(Execution.THREAD, 1, "unit")
+        pace.itself = pace  # type: ignore[attr-defined]
+        await pace.run(work())
+        assert not found[0].is_closed()
+        pace._pool.shutdown(wait=True)
+
+    asyncio.run(run())
+    gc.collect()
+    assert found[0].is_closed()

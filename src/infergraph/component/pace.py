@@ -9,6 +9,7 @@ import logging
 import sqlite3
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -70,20 +71,16 @@ class _Loop(asyncio.SelectorEventLoop):
 class _OwnLoop:
     """The event loop of a thread, closed when the thread ends."""
 
-    _loop: _Loop | None = None
-
     def __init__(self) -> None:
         self._loop = _Loop()
         asyncio.set_event_loop(self._loop)
+        # Not by __del__: a garbage collection may have taken the loop's sockets by then.
+        weakref.finalize(self, self._loop.close).atexit = False
 
     @property
     def has_run(self) -> bool:
         """Whether user code counts on it: then it belongs into a thread."""
-        return self._loop is not None and self._loop.has_run
-
-    def __del__(self) -> None:
-        if self._loop is not None:
-            self._loop.close()
+        return self._loop.has_run
 
 
 class Pace:
