@@ -59,6 +59,36 @@ def test_fast_work_earns_its_place_on_the_loop_and_stalls_lose_it_for_good() -> 
     assert all(name.startswith("u-unit") for name in later)
 
 
+def test_trusted_work_comes_back_to_the_loop_under_steady_load() -> None:
+    """Fast work that finds the pool busy waits for it to empty and runs inline, so that load does not keep it there."""
+    go = threading.Event()
+
+    async def large() -> str:
+        assert go.wait(30)  # it blocks its thread on purpose
+        return await where()
+
+    async def scenario() -> tuple[str, list[str], bool]:
+        pace = Pace(Execution.AUTO, 1, "u")
+        for _ in range(40):
+            await pace.run(where())
+        first = asyncio.ensure_future(pace.run(large(), large=True))
+        await asyncio.sleep(0)
+        others = [asyncio.ensure_future(pace.run(where())) for _ in range(16)]
+        await asyncio.sleep(0)
+        others[3].cancel()
+        await asyncio.sleep(0)
+        began_early = any(task.done() and not task.cancelled() for task in others)
+        go.set()
+        names = await asyncio.gather(*others, return_exceptions=True)
+        return await first, [name for name in names if isinstance(name, str)], began_early
+
+    here = threading.current_thread().name
+    first, names, began_early = run(scenario())
+    assert first.startswith("u-unit")
+    assert not began_early
+    assert names == [here] * 15
+
+
 def test_one_thread_never_overlaps_calls_of_user_code() -> None:
     """With one thread, inline and pool together run at most one call at a time."""
     running: list[int] = []

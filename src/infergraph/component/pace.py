@@ -106,7 +106,9 @@ class Pace:
         self._asked = False
         self._trust = 0
         self._stalls = 0
+        self._threads = threads
         self._in_pool = 0
+        self._waiting: list[asyncio.Future[None]] = []
 
     def pin_to_threads(self) -> None:
         """From now on never inline, unless that is the setting."""
@@ -115,8 +117,10 @@ class Pace:
 
     async def run(self, work: Coroutine[Any, Any, T], *, large: bool = False) -> T:
         """The result of `work`; `large` work (a big message) never runs inline unless that is pinned."""
+        loop = asyncio.get_running_loop()
+        if self._in_pool and self._threads == 1 and self._is_trusted(large):
+            await self._wait_for_pool(loop, work)  # behind others in the pool: under load it would never be empty
         if self.is_inline(large):
-            loop = asyncio.get_running_loop()
             started = time.perf_counter()
             asyncio._set_running_loop(None)  # user code may run a loop of its own, as it may in a thread
             try:
@@ -126,7 +130,6 @@ class Pace:
                 seconds = time.perf_counter() - started
                 if seconds >= _FAST_S or self._trust < _TRUST_LIMIT:
                     self._learn(seconds, inline=True)
-        loop = asyncio.get_running_loop()
         self._in_pool += 1
         future = self._pool.submit(copy_context().run, self._timed, work)  # user code sees its request's trace
         future.add_done_callback(lambda done: self._left(loop, done, work))
@@ -138,16 +141,32 @@ class Pace:
         try:
             loop.call_soon_threadsafe(self._count_out)
         except RuntimeError:
-            self._count_out()  # the loop has gone: nobody counts any more
+            self._in_pool -= 1  # the loop has gone, and who waited with it
 
     def _count_out(self) -> None:
         self._in_pool -= 1
+        if not self._in_pool:
+            for waiting in self._waiting:
+                if not waiting.done():
+                    waiting.set_result(None)
+            self._waiting.clear()
+
+    async def _wait_for_pool(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> None:
+        """Returns once the pool is empty; `work` is closed if nobody waits for it any more."""
+        waiting = loop.create_future()
+        self._waiting.append(waiting)
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            work.close()
+            raise
 
     def is_inline(self, large: bool) -> bool:
         """Whether work would now run inline."""
-        if self._execution is Execution.AUTO:
-            return self._trust >= _TRUSTED and not large and not self._in_pool
-        return self._execution is Execution.INLINE
+        return self._execution is Execution.INLINE or (self._is_trusted(large) and not self._in_pool)
+
+    def _is_trusted(self, large: bool) -> bool:
+        return self._trust >= _TRUSTED and not large and self._execution is Execution.AUTO
 
     def _timed(self, work: Coroutine[Any, Any, T]) -> T:
         started = time.perf_counter()
