@@ -74,9 +74,10 @@ Ask the graph:
 curl -s http://127.0.0.1:9000/api/v1.0/predictions -d '{"data": {"ndarray": [[1, 2]]}}'
 ```
 
-See whether it answers as a Seldon deployment does:
+See whether it does all that is asked of an endpoint for tasks, and whether it answers as a Seldon deployment does:
 
 ```bash
+infergraph doctor http://127.0.0.1:9000
 infergraph doctor http://127.0.0.1:9000 --seldon
 ```
 """
@@ -180,7 +181,8 @@ def init(
     for path in write_project(kind, name, target):
         typer.echo(f"  {path}")
     names = Names.of(name)
-    typer.echo(f"Now: cd {shlex.quote(str(target))} && infergraph serve {names.module}.py:{names.class_}")
+    served = "graph.yaml" if (target / "graph.yaml").exists() else f"{names.module}.py:{names.class_}"
+    typer.echo(f"Now: cd {shlex.quote(str(target))} && infergraph serve {served}")
 
 
 def add_to(app: typer.Typer) -> None:
