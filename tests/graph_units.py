@@ -40,7 +40,7 @@ class Saying(PredictiveUnit):
     async def ready(self) -> bool:
         return self.is_ready
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         return {"name": self.name, "inputs": [f"{self.name}-in"], "outputs": [f"{self.name}-out"]}
 
 
@@ -88,7 +88,7 @@ class Doing(PredictiveUnit):
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         return Message.of(self.function(payloads(request)), self.encoding, meta={})
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         return {}
 
 

@@ -34,7 +34,7 @@ class RowUnit(PredictiveUnit):
         """The answers."""
         return [{**row, "seen": True} for row in rows]
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         return {}
 
 

@@ -279,9 +279,12 @@ class PredictiveUnit(ABC):
         return await self.health(context)
 
     @abstractmethod
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
-        """The unit's metadata in the protocol's JSON spelling; `node` asks a graph about one of its nodes.
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
+        """The unit's metadata in the protocol's JSON spelling.
 
+        Args:
+            node: asks a graph about one of its nodes.
+            context: of the request that wants it, if one does: its headers reach the remote units asked in turn.
         Raises: BadMetadata where the metadata cannot be had; GraphError for an unknown node.
         """
 
@@ -289,10 +292,6 @@ class PredictiveUnit(ABC):
     def task_rows(self) -> str | None:
         """How the started unit wants the lines of a task (a value of `RowMode`); None where it does not say."""
         return None
-
-    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
-        """The metadata, asked for by a request, whose headers reach the remote units that are asked in turn."""
-        return await self.metadata(node)
 
 
 class Around(PredictiveUnit):
@@ -326,15 +325,11 @@ class Around(PredictiveUnit):
         """The account of one node of the unit within."""
         return await self.unit.status(node, context)
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The metadata of the unit within."""
-        return await self.unit.metadata(node)
+        return await self.unit.metadata(node, context)
 
     @property
     def task_rows(self) -> str | None:
         """What the unit within says."""
         return self.unit.task_rows
-
-    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
-        """The metadata of the unit within, asked for by a request."""
-        return await self.unit.describe(context, node)

@@ -150,7 +150,7 @@ class Here(PredictiveUnit):
     async def health(self, context: Context) -> Message:
         return self._answer("GET", "/health/status", b"")
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         return self._answer("GET", "/metadata", b"").document
 
     def _answer(self, verb: str, path: str, body: bytes) -> JsonMessage:

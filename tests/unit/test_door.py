@@ -33,7 +33,7 @@ class Loading(PredictiveUnit):
         assert isinstance(request, Message)
         return request
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         return {"name": self.name}
 
 

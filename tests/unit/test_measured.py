@@ -24,7 +24,7 @@ class Echo(PredictiveUnit):
         assert isinstance(request, Message)
         return request
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         return {"name": node or "echo"}
 
 

@@ -67,7 +67,7 @@ class Passing(PredictiveUnit):
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         return await self.node.answer(method, request, context)
 
-    async def metadata(self, node: str | None = None) -> dict[str, str]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> dict[str, str]:
         return {}
 
 

@@ -49,7 +49,7 @@ class Companion(PredictiveUnit):
         """Nothing: MethodMissing."""
         raise MethodMissing(f"{self.name} answers nothing")
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """Its name."""
         return {"name": self.name}
 
@@ -85,9 +85,9 @@ class ObservedGraph(Graph):
         """The account of one node, counted."""
         return await self._metrics.got("status", super().status(node, context))
 
-    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The metadata of the graph or of one node; counted as a GET, however it was asked for."""
-        return await self._metrics.got("metadata", super().describe(context, node))
+        return await self._metrics.got("metadata", super().metadata(node, context))
 
 
 class Observation:

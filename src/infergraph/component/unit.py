@@ -467,7 +467,7 @@ class Component(PredictiveUnit):
             return await hook.call()
         return await asyncio.wrap_future(self._health_thread.submit(hook.call))
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The model's metadata as read at start; BadMetadata if it does not fit the schema."""
         if isinstance(self._metadata, BadMetadata):
             raise BadMetadata(self._metadata.text, node=self.name)

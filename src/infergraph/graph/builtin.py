@@ -80,7 +80,7 @@ class _BuiltIn(PredictiveUnit):
             return Message.of([], Encoding.NDARRAY, meta={})
         raise MethodMissing(f"{self.implementation} has no method {method.value}", node=self.name)
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """Its name and implementation."""
         return {"name": self.name, "platform": self.implementation}
 

@@ -15,8 +15,8 @@ from infergraph.message import Context
 _KEYS = ("name", "platform", "versions", "inputs", "outputs", "custom")
 
 
-async def describe(root: Place, name: str, context: Context) -> dict[str, Any]:
-    """The metadata of a whole graph, asked for by the request of `context`.
+async def describe(root: Place, name: str, context: Context | None) -> dict[str, Any]:
+    """The metadata of a whole graph, asked for by the request of `context`, if by any.
 
     Returns: `name`, `models` by node name, `graphinputs`, `graphoutputs` (None where a node gives none).
     Raises: the fault of the first node that has no metadata, its body left out; BadMetadata for a wrong type.
@@ -45,10 +45,10 @@ def find(root: Place, name: str) -> Place:
     raise GraphError(f"Failed to find model {name}")
 
 
-async def _model(place: Place, context: Context) -> dict[str, Any]:
+async def _model(place: Place, context: Context | None) -> dict[str, Any]:
     assert place.unit is not None
     try:
-        metadata = await place.unit.describe(context)
+        metadata = await place.unit.metadata(context=context)
     except RemoteError as error:
         raise RemoteError(error.text, node=place.name, status=error.status, grpc_code=error.grpc_code) from error
     except Fault as fault:

@@ -180,22 +180,15 @@ class Graph(LocalCalls, PredictiveUnit):
         place = description.find(self._root, node)
         return await super().health(context) if place.unit is None else await place.unit.health(context)
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The graph's metadata (`name`, `models`, `graphinputs`, `graphoutputs`), or one node's own.
-
-        Raises: GraphError for an unknown node; the fault of a node that has no metadata.
-        """
-        return await self.describe(Context(), node)
-
-    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
-        """The same, asked for by a request: its headers reach the nodes.
 
         Raises: GraphError for an unknown node; the fault of a node that has no metadata.
         """
         if node is None:
             return await description.describe(self._root, self.name, context)
         place = description.find(self._root, node)
-        return {"name": node} if place.unit is None else await place.unit.describe(context)
+        return {"name": node} if place.unit is None else await place.unit.metadata(context=context)
 
     async def _within_deadline(
         self, work: Callable[[Any, Context], Awaitable[Message]], request: Request, context: Context

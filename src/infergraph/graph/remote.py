@@ -103,13 +103,9 @@ class EitherUnit(PredictiveUnit):
         """The node's own account, which only REST has a call for."""
         return await self.rest.health(context)
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The node's metadata."""
-        return await self.rest.metadata(node)
-
-    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
-        """The node's metadata, asked for with the headers of a request."""
-        return await self.rest.describe(context, node)
+        return await self.rest.metadata(node, context)
 
 
 def _rest(name: str, endpoint: Endpoint, options: RemoteOptions) -> RestUnit:

@@ -129,18 +129,12 @@ class GrpcUnit(PredictiveUnit):
             return Message.of("healthy", Encoding.STR)
         raise RemoteError(f"node {self.name} at {self.address} cannot be reached", node=self.name)
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The node's metadata.
 
         Raises: RemoteError if it has none.
         """
-        return await self.describe(Context())
-
-    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
-        """The node's metadata, asked for with the headers of a request.
-
-        Raises: RemoteError if it has none.
-        """
+        context = context or Context()
         raw = await self._ask(_METADATA_PATH, b"", _metadata(context), self._timeout_s(context))
         try:
             return proto_codec.decode_metadata(raw)

@@ -148,20 +148,13 @@ class RestUnit(PredictiveUnit):
         path = protocols.status_path(self.options.protocol, context.model or self.name)
         return await self._get(path, context)
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The node's metadata.
 
         Raises: RemoteError if it has none, or what it has is no JSON object.
         """
-        return await self.describe(Context(Transport.REST))
-
-    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
-        """The node's metadata, asked for with the headers of a request.
-
-        Raises: RemoteError if it has none, or what it has is no JSON object.
-        """
         path = protocols.metadata_path(self.options.protocol, self.name)
-        message = await self._get(path, context)
+        message = await self._get(path, context or Context(Transport.REST))
         try:
             document = JsonMessage(message.raw or b"").document
         except PayloadError as fault:

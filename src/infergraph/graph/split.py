@@ -140,21 +140,14 @@ class Split(LocalCalls, PredictiveUnit):
         found: Message = await self._first(node, lambda unit: unit.status(node, context))
         return found
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The metadata of the predictor with the most traffic, or of the first node of that name in any.
 
         Raises: GraphError for an unknown node; the fault of a node that has no metadata.
         """
-        return await self.describe(Context(), node)
-
-    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
-        """The same, asked for by a request: its headers reach the nodes.
-
-        Raises: GraphError for an unknown node; the fault of a node that has no metadata.
-        """
         if node is None:
-            return await self._live[self._traffic.index(max(self._traffic))].describe(context)
-        found: Mapping[str, Any] = await self._first(node, lambda unit: unit.describe(context, node))
+            return await self._live[self._traffic.index(max(self._traffic))].metadata(context=context)
+        found: Mapping[str, Any] = await self._first(node, lambda unit: unit.metadata(node, context))
         return found
 
     async def _first(self, node: str, ask: Callable[[PredictiveUnit], Any]) -> Any:

@@ -233,11 +233,11 @@ class MeasuredNode(Measured):
         """The unit's account of its health, counted."""
         return await self._got((self._gets[0], "get"), False, self.unit.health(context))
 
-    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
-        """The unit's metadata, counted where a request asks for it."""
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
+        """The unit's metadata, counted."""
         grpc = self._speaks is Transport.GRPC
         service = (_NODE_METADATA, "unary") if grpc else (self._gets[1], "get")
-        return await self._got(service, grpc, self.unit.describe(context, node))
+        return await self._got(service, grpc, self.unit.metadata(node, context))
 
     async def _got(self, service: tuple[str, str], grpc: bool, asked: Awaitable[T]) -> T:
         begin = perf_counter()

@@ -74,10 +74,6 @@ class Door(Around):
         """The health of a node; NotReady before the unit is loaded."""
         return await self._enter().status(node, context)
 
-    async def metadata(self, node: str | None = None) -> Mapping[str, Any]:
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The unit's metadata; NotReady if it is not loaded in time."""
-        return await (await self._opened()).metadata(node)
-
-    async def describe(self, context: Context, node: str | None = None) -> Mapping[str, Any]:
-        """The same, asked for by a request."""
-        return await (await self._opened()).describe(context, node)
+        return await (await self._opened()).metadata(node, context)

@@ -167,13 +167,13 @@ class Grpc:
 
     async def _metadata(self, payload: bytes, context: Context) -> bytes:
         node = proto_codec.decode_metadata_request(payload) if payload else ""
-        told = await self._unit.describe(context, node if self._is_graph else None)
+        told = await self._unit.metadata(node if self._is_graph else None, context)
         return proto_codec.encode_metadata(dict(told))
 
     async def _graph_metadata(self, payload: bytes, context: Context) -> bytes:
         if not self._is_graph:
             raise MethodMissing("GraphMetadata not available on the Model level.")
-        return proto_codec.encode_graph_metadata(dict(await self._unit.describe(context)))
+        return proto_codec.encode_graph_metadata(dict(await self._unit.metadata(context=context)))
 
     def answers_at_once(self, path: str, size_bytes: int) -> bool:
         """Whether a call of `path` with so many bytes would now be answered without waiting for anything."""

@@ -178,7 +178,7 @@ class Rest:
         return self._answer(await self._unit.health(_context(exchange)))
 
     async def _metadata(self, exchange: Exchange) -> Answer:
-        return Answer(200, orjson.dumps(dict(await self._unit.describe(_context(exchange)))), [JSON_TYPE])
+        return Answer(200, orjson.dumps(dict(await self._unit.metadata(context=_context(exchange)))), [JSON_TYPE])
 
     async def _ready(self, exchange: Exchange) -> Answer:
         if await self._is_ready():
@@ -186,7 +186,7 @@ class Rest:
         return Answer(503, b"", [(b"retry-after", b"1")])
 
     async def _model_metadata(self, exchange: Exchange) -> Answer:
-        metadata = await self._unit.describe(_context(exchange), exchange.parameters["model"])
+        metadata = await self._unit.metadata(exchange.parameters["model"], _context(exchange))
         return Answer(200, orjson.dumps(dict(metadata)), [JSON_TYPE])
 
     async def _model_status(self, exchange: Exchange) -> Answer:
