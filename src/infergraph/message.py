@@ -333,3 +333,10 @@ class Around(PredictiveUnit):
     def task_rows(self) -> str | None:
         """What the unit within says."""
         return self.unit.task_rows
+
+
+def innermost(unit: PredictiveUnit) -> PredictiveUnit:
+    """The unit within all that is around it: a component or a graph, which has more to tell than every unit has."""
+    while isinstance(unit, Around):
+        unit = unit.unit
+    return unit

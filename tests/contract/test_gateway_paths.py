@@ -46,3 +46,10 @@ def test_without_being_asked_for_they_lead_nowhere(file: Path) -> None:
     """Without gateway_paths a graph answers 404 there, as the reference does."""
     with served(str(file)) as there:
         assert there.post("/seldon/any/iris/api/v1.0/predictions", ND).status == 404
+
+
+def test_what_is_around_a_graph_hides_nothing_of_it(file: Path) -> None:
+    """With a span around each request the deployment's name is the same, in the paths and in the headers of answers."""
+    with served(str(file), gateway_paths=True, tracing=True, tracing_endpoint="http://127.0.0.1:1") as there:
+        reply = there.post("/seldon/any/iris/api/v1.0/predictions", ND, **{"Ce-Specversion": "0.3", "Ce-Id": "1"})
+        assert (reply.status, reply.headers.get("ce-source")) == (200, "seldon.iris")

@@ -18,13 +18,12 @@ import msgspec
 import numpy as np
 import orjson
 
+from infergraph.component.pace import is_large
 from infergraph.errors import Fault
 from infergraph.message import Around, Content, Context, Message, Method, PredictiveUnit, Request
 from infergraph.wire.proto_codec import ProtoMessage
 
 _log = logging.getLogger(__name__)
-
-LARGE_BYTES = 64 * 1024
 
 
 class BatchOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,21 +71,11 @@ class Batched(Around):
         self._tasks: set[asyncio.Task[None]] = set()
         self._joins = True
 
-    @property
-    def user_object(self) -> Any:
-        """The object of the component within."""
-        return getattr(self.unit, "user_object", None)
-
-    @property
-    def task_rows(self) -> str | None:
-        """How the component within wants the lines of a task."""
-        return getattr(self.unit, "task_rows", None)
-
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The unit's answer, or this request's part of a joined one."""
         if method is not Method.PREDICT or not self._joins or not isinstance(request, Message):
             return await self.unit.answer(method, request, context)
-        kind = None if _is_large(request) else _kind(request)
+        kind = None if is_large(request) else _kind(request)
         if kind is None or (rows := len(request.payload)) > self._options.rows_limit:
             return await self.unit.answer(method, request, context)
         if not self._options.wait_s and not self._waiting and self._running < self._options.lanes:
@@ -194,11 +183,6 @@ class Batched(Around):
                 entry.answer.set_result(_part(content, entry, slice(at, at + entry.rows)))
             at += entry.rows
         return True
-
-
-def _is_large(request: Message) -> bool:
-    raw = getattr(request, "raw", None)
-    return raw is not None and len(raw) > LARGE_BYTES
 
 
 def _kind(request: Message) -> Hashable:

@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
+LARGE_BYTES = 64 * 1024
+"""Above this a message takes so long to read that the event loop is no place for it."""
+
 _FAST_S = 0.0002
 _SLOW_S = 0.001
 _STALL_S = 0.01
@@ -37,6 +40,12 @@ _THREAD_BOUND = (sqlite3.Connection, threading.local)
 _WITHOUT_PARTS = (type, ModuleType, FunctionType, BuiltinFunctionType, str, bytes, int, float, np.ndarray)
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 _LOOKED_AT_LIMIT = 2000
+
+
+def is_large(request: object) -> bool:
+    """Whether a request came with more bytes than are read on the event loop."""
+    raw = getattr(request, "raw", None)
+    return raw is not None and len(raw) > LARGE_BYTES
 
 
 def is_thread_bound(component: object) -> bool:

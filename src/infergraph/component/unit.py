@@ -25,7 +25,7 @@ from infergraph.component import answers, hooks, raised, raw
 from infergraph.component import metadata as model_metadata
 from infergraph.component.answers import Own, Returned
 from infergraph.component.hooks import Hook, MethodHooks
-from infergraph.component.pace import Pace, is_thread_bound
+from infergraph.component.pace import LARGE_BYTES, Pace, is_large, is_thread_bound
 from infergraph.errors import BadMetadata, ComponentError, Fault, MethodMissing, PayloadError, TargetError
 from infergraph.message import Content, Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.settings import Execution
@@ -35,7 +35,6 @@ from infergraph.wire.proto_codec import ProtoMessage
 
 _log = logging.getLogger(__name__)
 
-LARGE_BYTES = 64 * 1024
 _METRIC_METHODS = {
     Method.PREDICT: "predict",
     Method.TRANSFORM_INPUT: "inputtransform",
@@ -191,8 +190,7 @@ class Component(PredictiveUnit):
         work = self._answer(method, found, request, context)
         if found.is_async or self._awaits_inline:
             return work
-        raw = getattr(request, "raw", None)
-        return self._pace.run(work, large=raw is not None and len(raw) > LARGE_BYTES)
+        return self._pace.run(work, large=is_large(request))
 
     async def _answer(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
         try:

@@ -213,16 +213,6 @@ class Traced(Around):
         super().__init__(unit)
         self._tracing = tracing
 
-    @property
-    def protocol(self) -> str:
-        """What a graph's front speaks."""
-        return str(getattr(self.unit, "protocol", "seldon"))
-
-    @property
-    def user_object(self) -> Any:
-        """A component's own object; None where there is none."""
-        return getattr(self.unit, "user_object", None)
-
     async def start(self) -> None:
         """Begin to trace, then start the unit."""
         await self._tracing.start()

@@ -80,7 +80,7 @@ async def announced(unit: PredictiveUnit, built: PredictiveUnit, *, is_graph: bo
 
     Args:
         unit: what is asked for its metadata.
-        built: the same without what is around it.
+        built: the component or graph within.
     """
     if not os.isatty(2):
         return ""

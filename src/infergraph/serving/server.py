@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute
 from infergraph import assembly, compat
 from infergraph.console.scene import component_scene
 from infergraph.errors import MissingExtra
+from infergraph.message import innermost
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
 from infergraph.serving import console, documents, first_request, openapi, pages, podinfo, tasks, vanguard
@@ -73,11 +74,12 @@ class Server:
             on_limit=lambda: context.recycle("it has answered max_requests"),
         )
         self._built = assembly.build(self._source, context.ledger)
+        self._within = innermost(self._built)
         self._is_graph = is_graph(self._source.target)
         self._unit = Door(Measured(self._built, context.ledger), self._settings.load_wait_s)
         cors = Cors(self._settings.cors_origins, self._settings.cors_headers)
         self._front = (
-            ExternalFront(cors, getattr(self._built, "origin", ("", "default")))
+            ExternalFront(cors, getattr(self._within, "origin", ("", "default")))
             if self._is_graph
             else MicroserviceFront(cors)
         )
@@ -168,8 +170,8 @@ class Server:
         if not await loading:
             return
         _settle_memory()
-        user_object = getattr(self._built, "user_object", None)
-        self._context.ready(await first_request.announced(self._unit, self._built, is_graph=self._is_graph))
+        user_object = getattr(self._within, "user_object", None)
+        self._context.ready(await first_request.announced(self._unit, self._within, is_graph=self._is_graph))
         if self._guest is not None:
             self._guest.begin()
         if self._context.slot == 0 and callable(getattr(user_object, "custom_service", None)):
@@ -197,9 +199,9 @@ class Server:
             self._is_ready,
         )
         if self._is_graph:
-            paths = rest.external_paths(getattr(self._built, "protocol", "seldon"))
+            paths = rest.external_paths(getattr(self._within, "protocol", "seldon"))
             if settings.gateway_paths:
-                paths = behind_gateway(paths, getattr(self._built, "origin", (self._unit.name, ""))[0])
+                paths = behind_gateway(paths, getattr(self._within, "origin", (self._unit.name, ""))[0])
         else:
             paths = rest.microservice_paths()
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})
@@ -214,7 +216,7 @@ class Server:
             name=self._unit.name,
             paths=paths,
             is_graph=self._is_graph,
-            protocol=getattr(self._built, "protocol", "seldon"),
+            protocol=getattr(self._within, "protocol", "seldon"),
             has_tasks=self._tasks is not None,
         )
         routes = documents.routes(self._unit, served)
