@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from infergraph.component import read_annotations
 from infergraph.serving import podinfo
 from infergraph.settings import Settings
 
@@ -43,7 +44,7 @@ def test_lines_are_read_as_the_platform_writes_them(tmp_path: Path) -> None:
     """A value may hold an equals sign; its quotes are dropped; lines without one are logged and skipped."""
     file = tmp_path / "annotations"
     file.write_text('a="b=c"\nbad\n key = "v" \n')
-    assert podinfo.read(file) == {"a": "b=c", "key": "v"}
+    assert read_annotations(file) == {"a": "b=c", "key": "v"}
 
 
 def test_a_file_that_cannot_be_read_is_as_none(tmp_path: Path) -> None:
@@ -51,4 +52,4 @@ def test_a_file_that_cannot_be_read_is_as_none(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(b"\xff\xfe")
     for path in (tmp_path / "nothing", tmp_path, broken):
-        assert podinfo.read(path) == {}
+        assert read_annotations(path) == {}

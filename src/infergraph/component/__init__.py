@@ -4,8 +4,9 @@ target ──targets──▶ object ──hooks──▶ table of methods ─�
                                                          └─answers: what came back ─▶ Message
 """
 
+from infergraph.component.annotations import read_annotations
 from infergraph.component.parameters import parse_parameters
 from infergraph.component.targets import construct, find
 from infergraph.component.unit import Component, ComponentOptions, Recorder
 
-__all__ = ["Component", "ComponentOptions", "Recorder", "construct", "find", "parse_parameters"]
+__all__ = ["Component", "ComponentOptions", "Recorder", "construct", "find", "parse_parameters", "read_annotations"]

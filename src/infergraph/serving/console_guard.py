@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infergraph.serving import answers
 from infergraph.serving.answers import Answer
+from infergraph.serving.fronts import origins_of
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -52,18 +53,13 @@ def may_look(headers: Headers) -> bool:
     return is_followed or not is_foreign(headers)
 
 
-def named_origins(origins: str) -> frozenset[str]:
-    """The origins that the setting `cors_origins` names; `*` names none."""
-    return frozenset(origin.strip() for origin in origins.split(",")) - {"", "*"}
-
-
 def foreign_calls(origins: str) -> Callable[[RawHeaders], Answer | None] | None:
     """What refuses the calls of pages that `cors_origins` leaves out; None where it lets any page call.
 
     Browsers keep such pages from reading answers, but send them plain forms and texts all the same.
     """
-    named = named_origins(origins)
-    if "*" in {origin.strip() for origin in origins.split(",")}:
+    named = origins_of(origins)
+    if "*" in named:
         return None
 
     def refused(raw: RawHeaders) -> Answer | None:
@@ -86,7 +82,7 @@ class ForeignWrites:
 
     def __init__(self, app: ASGIApp, origins: str) -> None:
         self._app = app
-        self._named = named_origins(origins)
+        self._named = origins_of(origins) - {"*"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in _READING:

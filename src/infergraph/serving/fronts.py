@@ -34,12 +34,17 @@ class Cors(msgspec.Struct, frozen=True):
     headers: str = ""
 
 
+def origins_of(setting: str) -> frozenset[str]:
+    """The origins that `cors_origins` names, `*` among them where any may call."""
+    return frozenset(origin.strip() for origin in setting.split(",")) - {""}
+
+
 class MicroserviceFront:
     """A component's front: errors with code -1 and a reason; open CORS with the origin echoed."""
 
     def __init__(self, cors: Cors) -> None:
         self._cors = cors
-        self._allowed = {origin.strip() for origin in cors.origins.split(",")}
+        self._allowed = origins_of(cors.origins)
         self._is_open = "*" in self._allowed
 
     def identify(self, exchange: Exchange) -> bytes:

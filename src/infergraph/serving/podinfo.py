@@ -1,6 +1,6 @@
-"""The pod's annotations, which the platform leaves in a file; two of them are limits of a component.
+"""What the pod's annotations limit.
 
-Source: the microservice specification, section 2.2: the file is read once, and what is wrong with it is logged.
+Source: the microservice specification, section 2.2.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
+from infergraph.component import read_annotations
 from infergraph.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Limits(NamedTuple):
 
 def limits(settings: Settings) -> Limits:
     """The limits of a component; a setting that is not the default goes before its annotation."""
-    annotations = read(Path(settings.annotations_file))
+    annotations = read_annotations(Path(settings.annotations_file))
     timeout_s, message_bytes = settings.request_timeout_s, settings.message_limit_bytes
     timeout_ms = _number(annotations, REST_TIMEOUT)
     if timeout_ms and not timeout_s:
@@ -37,25 +38,6 @@ def limits(settings: Settings) -> Limits:
     if annotated_bytes and message_bytes == Settings().message_limit_bytes:
         message_bytes = annotated_bytes
     return Limits(timeout_s, message_bytes)
-
-
-def read(path: Path) -> dict[str, str]:
-    """The annotations in a file of lines `key="value"`; none where there is no file."""
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        _log.error("the annotations in %s cannot be read: %s", path, error)
-        return {}
-    annotations = {}
-    for line in lines:
-        key, equals, value = line.partition("=")
-        if equals:
-            annotations[key.strip()] = value.strip()[1:-1]
-        elif line.strip():
-            _log.error("a line of %s is no annotation: %r", path, line)
-    return annotations
 
 
 def _number(annotations: dict[str, str], name: str) -> int:

@@ -77,15 +77,4 @@ def parse_parameters(parameters: Sequence[Any]) -> dict[str, Any]:
 
 def load_annotations() -> dict[str, str]:
     """The pod's annotations as the platform's file has them, one `key="value"` a line; empty without the file."""
-    try:
-        lines = Path(ANNOTATIONS_FILE).read_text().splitlines()
-    except OSError:
-        return {}
-    annotations = {}
-    for line in lines:
-        key, separator, value = line.partition("=")
-        if separator:
-            annotations[key.strip()] = value.strip()[1:-1]
-        elif line.strip():
-            _log.error("bad annotation %r", line)
-    return annotations
+    return component.read_annotations(Path(ANNOTATIONS_FILE))
