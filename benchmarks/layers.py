@@ -31,10 +31,10 @@ from benchmarks.plan import GRPC_METHODS
 from benchmarks.rows import ROWS
 from benchmarks.servers import SELDON_PATH, SMALL_REQUEST, UNITS
 from infergraph import assembly
-from infergraph.observe.ledger import Ledger
-from infergraph.serving.direct import Direct
+from infergraph.observe.shared_metrics import SharedMetrics
+from infergraph.process.worker import Stopping, WorkerContext
+from infergraph.serving.http.fast_path import Direct
 from infergraph.serving.server import Server
-from infergraph.serving.worker import Stopping, WorkerContext
 from infergraph.settings import Execution, Settings
 
 CALLS = 300
@@ -55,7 +55,7 @@ def _server(target: str, folder: Path) -> Server:
         metrics_socket=None,
         grpc_port=None,
         metrics_dir=folder,
-        ledger=Ledger(folder, "layers"),
+        ledger=SharedMetrics(folder, "layers"),
         requests_limit=0,
         stopping=Stopping(),
         tell=lambda report: None,

@@ -19,9 +19,9 @@ import aiohttp
 import httptools
 import uvloop
 
-from infergraph.graph.http_client import Call, HttpClient, HttpOptions
-from infergraph.graph.remote_rest import RestUnit
+from infergraph.graph.remote.rest import RestUnit
 from infergraph.message import Context, Method, Transport
+from infergraph.net.http_client import Call, HttpClient, HttpOptions
 from infergraph.wire.json_codec import JsonMessage
 
 BODY = b'{"data":{"names":["a","b"],"tensor":{"shape":[2,2],"values":[1.0,2.0,3.0,4.0]}},"meta":{}}'

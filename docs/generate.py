@@ -29,10 +29,12 @@ from infergraph.cli import microservice, options
 from infergraph.cli.commands import MODULES
 from infergraph.errors import Fault
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request
-from infergraph.serving import answers, grpc, openapi
-from infergraph.serving.rest import Rest, RestOptions
+from infergraph.serving.grpc import edge
+from infergraph.serving.http import answers
+from infergraph.serving.openapi import description
+from infergraph.serving.rest.edge import Rest, RestOptions
 from infergraph.settings import Settings
-from infergraph.tasks.figures import FIGURES
+from infergraph.tasks.metrics import FIGURES
 
 FOLDER = Path(__file__).parent / "reference"
 _SOURCE = Path(infergraph.__file__).parent
@@ -122,10 +124,10 @@ class _Nobody(PredictiveUnit):
 def routes_page() -> str:
     """Every route of each edge, from the documents that servers give of themselves."""
     rest = Rest(_Nobody(), RestOptions(), cast(Any, None))
-    component = openapi.Served(name="", paths=rest.microservice_paths(), has_tasks=True)
+    component = description.Served(name="", paths=rest.microservice_paths(), has_tasks=True)
     parts = [_ROUTES, "\n## A component\n\n", _operations(component, {"Ask", "Look"})]
     for protocol, title in _TITLES.items():
-        graph = openapi.Served(name="", paths=rest.external_paths(protocol), is_graph=True, protocol=protocol)
+        graph = description.Served(name="", paths=rest.external_paths(protocol), is_graph=True, protocol=protocol)
         parts += [f"\n## {title}\n\n", _operations(graph, {"Ask", "Look"})]
     for tag, title in _TASK_TITLES.items():
         parts += [f"\n## {title}\n\n", _operations(component, {tag})]
@@ -135,10 +137,10 @@ def routes_page() -> str:
     return "".join(parts)
 
 
-def _operations(served: openapi.Served, tags: set[str]) -> str:
+def _operations(served: description.Served, tags: set[str]) -> str:
     """The operations with one of these tags."""
     rows = []
-    for path, operations in openapi.document(served, None)["paths"].items():
+    for path, operations in description.document(served, None)["paths"].items():
         for verb, operation in operations.items():
             if isinstance(operation, dict) and tags & set(operation.get("tags", ())):
                 rows.append((verb.upper(), f"`{path}`", operation["summary"]))
@@ -163,7 +165,7 @@ _ASKING = {
 
 
 def _calls() -> Rows:
-    for call, method in grpc.ASKING.items():
+    for call, method in edge.ASKING.items():
         yield f"`{call}`", _ASKING[method]
     for call in ("Model/Metadata", "Seldon/ModelMetadata", "Seldon/GraphMetadata"):
         yield f"`{call}`", "The metadata of a component, of a node, of a graph"
@@ -221,7 +223,7 @@ def _faults(kind: type[Fault]) -> Iterator[type[Fault]]:
 
 def _fault(kind: type[Fault]) -> tuple[object, ...]:
     rest = next(answers.STATUS[each] for each in kind.__mro__ if each in answers.STATUS)
-    code = grpc.NAMES[next(grpc.CODES[each] for each in kind.__mro__ if each in grpc.CODES)]
+    code = edge.NAMES[next(edge.CODES[each] for each in kind.__mro__ if each in edge.CODES)]
     starts = issubclass(kind, errors.StartupFault)
     return f"`{kind.__name__}`", first_line(kind), f"`{kind.reason}`", "" if starts else rest, "" if starts else code
 

@@ -22,7 +22,7 @@ spec:
       children:
       - name: choose
         type: ROUTER
-        component: infergraph.graph.bandit:EpsilonGreedy
+        component: infergraph.graph.routers.bandits:EpsilonGreedy
         parameters:
         - {name: n_branches, value: "2", type: INT}
         - {name: best_branch, value: "1", type: INT}

@@ -17,10 +17,10 @@ from typing import Any
 import grpc
 import msgspec
 
-from infergraph.observe.ledger import Ledger
-from infergraph.serving.channel import Report, State, StopOrder
+from infergraph.observe.shared_metrics import SharedMetrics
+from infergraph.process.channel import Report, State, StopOrder
+from infergraph.process.worker import Stopping, WorkerContext
 from infergraph.serving.server import serve
-from infergraph.serving.worker import Stopping, WorkerContext
 from infergraph.settings import Settings
 from infergraph.source import UnitSource
 from infergraph.wire import prediction
@@ -137,7 +137,7 @@ def served(
     async def run(metrics_dir: Path) -> None:
         stopping = Stopping()
         stop.append((asyncio.get_running_loop(), stopping))
-        ledger = Ledger(metrics_dir, "0")
+        shared_metrics = SharedMetrics(metrics_dir, "0")
         context = WorkerContext(
             slot=0,
             settings=settings,
@@ -147,7 +147,7 @@ def served(
             metrics_socket=metrics_listener,
             grpc_port=there.grpc_port if settings.grpc else None,
             metrics_dir=metrics_dir,
-            ledger=ledger,
+            shared_metrics=shared_metrics,
             requests_limit=settings.max_requests,
             stopping=stopping,
             tell=tell,
@@ -155,7 +155,7 @@ def served(
         try:
             await serve(context)
         finally:
-            ledger.close()
+            shared_metrics.close()
 
     wanted = {State.READY, State.LOAD_FAILED} if wait else {State.LISTENING}
     with tempfile.TemporaryDirectory() as metrics_dir:

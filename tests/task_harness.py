@@ -147,7 +147,7 @@ class TaskServer:
     def drivers(self) -> list[int]:
         """Process id of the driver, if there is one."""
         assert self.process is not None
-        return [pid for pid in self.children(self.process.pid) if _runs(pid, "infergraph.tasks.driver")]
+        return [pid for pid in self.children(self.process.pid) if _runs(pid, "infergraph.tasks.driver.driver")]
 
     @property
     def workers(self) -> list[int]:
@@ -252,7 +252,7 @@ class ProductServer(TaskServer):
     def serving(self) -> list[int]:
         """Process ids of the serving workers."""
         assert self.process is not None
-        return [pid for pid in self.children(self.process.pid) if _runs(pid, "infergraph.serving.worker")]
+        return [pid for pid in self.children(self.process.pid) if _runs(pid, "infergraph.process.worker")]
 
     def family(self) -> list[int]:
         """Process ids of driver, task workers and serving workers, in this order."""

@@ -18,11 +18,11 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
-from infergraph.serving import tasks
+from infergraph import lifetime
+from infergraph.serving.tasks import gbuilder
 from infergraph.settings import Settings
-from infergraph.tasks import kinship
-from infergraph.tasks.driver import DriverOrders
-from infergraph.tasks.guest_work import Guest
+from infergraph.tasks.driver.driver import DriverOrders
+from infergraph.tasks.engines.in_server_worker import InServerWorker
 from infergraph.tasks.service import TaskService
 from task_units import make
 
@@ -30,7 +30,7 @@ from task_units import make
 def start_driver(orders: dict[str, Any]) -> subprocess.Popen[bytes]:
     """A driver process that dies with this one; called from the main thread."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "infergraph.tasks.driver"], stdin=subprocess.PIPE, process_group=0
+        [sys.executable, "-m", "infergraph.tasks.driver.driver"], stdin=subprocess.PIPE, process_group=0
     )
     told = DriverOrders(
         data_dir=orders["settings"]["data_dir"],
@@ -59,26 +59,26 @@ async def serve(orders: dict[str, Any]) -> None:
     """Serve until killed."""
     settings = msgspec.convert(orders["settings"], Settings)
     service = TaskService.open(settings)
-    app = Starlette(routes=tasks.routes(service, settings))
+    app = Starlette(routes=gbuilder.routes(service, settings))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", orders.get("port", 0)))
         listener.listen(64)
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning"))
         running = asyncio.create_task(server.serve([listener]))
         keeping = asyncio.create_task(keep_driver(orders)) if orders.get("driver", True) else None
-        guest = Guest(Path(settings.data_dir), make(json.dumps(orders["source"])))
+        in_server = InServerWorker(Path(settings.data_dir), make(json.dumps(orders["source"])))
         if settings.task_workers == 0:
-            guest.begin()
+            in_server.begin()
         port_file = Path(orders["port_file"])
         port_file.with_suffix(".new").write_text(str(listener.getsockname()[1]))
         port_file.with_suffix(".new").rename(port_file)
         await running
-        await guest.leave(1.0)
+        await in_server.leave(1.0)
         if keeping is not None:
             keeping.cancel()
 
 
 if __name__ == "__main__":
     parent_read, _ = os.pipe()
-    kinship.die_with_parent(os.getppid(), parent_read)
+    lifetime.die_with_parent(os.getppid(), parent_read)
     asyncio.run(serve(json.loads(sys.argv[1])))

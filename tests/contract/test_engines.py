@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from infergraph.tasks.engine import Answered, Engine, Event, LaneLost, LaneReady, LoadTrouble
-from infergraph.tasks.frames import Key, Order, Plan
-from infergraph.tasks.guest_work import Guest
-from infergraph.tasks.guests import GuestEngine
-from infergraph.tasks.local_engine import THREAD_VARIABLES, LocalEngine, thread_limits
-from infergraph.tasks.ray_engine import RayEngine
+from infergraph.tasks.engines.engine import Answered, Engine, Event, LaneLost, LaneReady, LoadTrouble
+from infergraph.tasks.engines.in_server import InServerEngine
+from infergraph.tasks.engines.in_server_worker import InServerWorker
+from infergraph.tasks.engines.local import THREAD_VARIABLES, LocalEngine, thread_limits
+from infergraph.tasks.engines.messages import Key, Order, Plan
+from infergraph.tasks.engines.ray import RayEngine
 from task_harness import is_alive
 from task_units import make
 
@@ -32,9 +32,9 @@ def be_guests(folder: str, source: str, count: int) -> None:
     """A process with guests in it."""
 
     async def run() -> None:
-        guests = [Guest(Path(folder), make(source)) for _ in range(count)]
-        for guest in guests:
-            guest.begin()
+        guests = [InServerWorker(Path(folder), make(source)) for _ in range(count)]
+        for in_server in guests:
+            in_server.begin()
         await asyncio.Event().wait()
 
     asyncio.run(run())
@@ -60,7 +60,7 @@ def engine_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeEn
             engine = RayEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic)
             engine.staff(lanes)
         else:
-            engine = GuestEngine(tmp_path, time.monotonic)
+            engine = InServerEngine(tmp_path, time.monotonic)
             spawn = multiprocessing.get_context("spawn")
             helpers.append(spawn.Process(target=be_guests, args=(str(tmp_path), source, lanes), daemon=True))
             helpers[-1].start()

@@ -6,7 +6,8 @@ import pytest
 
 from infergraph import errors
 from infergraph.errors import Fault
-from infergraph.serving import answers, grpc
+from infergraph.serving.grpc import edge
+from infergraph.serving.http import answers
 
 EXPECTED = {
     errors.PayloadError: (400, "INVALID_ARGUMENT"),
@@ -40,10 +41,10 @@ def test_every_fault_has_a_code_on_both_edges(kind: type[Fault]) -> None:
     assert b"what happened" in answer.body
     assert fault.reason.encode() in answer.body
     if kind in EXPECTED:
-        assert (answer.status, grpc.NAMES[grpc.code_of(fault)]) == EXPECTED[kind]
+        assert (answer.status, edge.NAMES[edge.code_of(fault)]) == EXPECTED[kind]
     else:
         assert 400 <= answer.status < 600
-        assert grpc.code_of(fault) != grpc.OK
+        assert edge.code_of(fault) != edge.OK
 
 
 def test_a_users_status_and_a_nodes_answer_pass_through() -> None:
@@ -52,7 +53,7 @@ def test_a_users_status_and_a_nodes_answer_pass_through() -> None:
     fault = errors.RemoteError("no", status=418, body=b"<teapot/>", content_type="text/xml", grpc_code=7)
     answer = answers.of_fault(fault)
     assert (answer.status, answer.body, answer.headers) == (418, b"<teapot/>", [(b"content-type", b"text/xml")])
-    assert grpc.code_of(fault) == 7
+    assert edge.code_of(fault) == 7
 
 
 def test_texts_that_no_json_can_hold_are_mended() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from infergraph import assembly
 from infergraph.graph.executor import Graph
-from infergraph.observe.ledger import Ledger
+from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.settings import Settings
 from infergraph.source import UnitSource
 from served import served
@@ -28,15 +28,15 @@ def running(folder: Path, data_dir: Path) -> Iterator[Graph]:
     """The graph of the deployment file in `folder`, started."""
     settings = Settings(data_dir=str(data_dir))
     data_dir.mkdir(exist_ok=True)
-    ledger = Ledger(data_dir, "0")
+    shared_metrics = SharedMetrics(data_dir, "0")
     source = UnitSource(target="deployment.yaml", settings=msgspec.to_builtins(settings), folder=str(folder))
-    unit = assembly.build(source, ledger)
+    unit = assembly.build(source, shared_metrics)
     assert isinstance(unit, Graph)
     try:
         with unit:
             yield unit
     finally:
-        ledger.close()
+        shared_metrics.close()
 
 
 @pytest.fixture(autouse=True)

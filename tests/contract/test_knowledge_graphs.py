@@ -14,7 +14,7 @@ import knowledge_models as models
 from infergraph.assembly import build_for_tasks
 from infergraph.settings import RowMode, Settings
 from infergraph.source import UnitSource
-from infergraph.tasks.rows import row_reader
+from infergraph.tasks.engines.rows import row_reader
 from infergraph.wire import prediction
 from served import served
 

@@ -15,7 +15,7 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
-from infergraph.serving.channel import State
+from infergraph.process.channel import State
 from infergraph.wire import prediction
 from served import Served, served
 

@@ -29,9 +29,9 @@ from contract.nodes import Nodes, serving
 from contract.test_faults import every
 from e2e.process_run import PORTS, Supervised, wait_for
 from infergraph.errors import Fault
-from infergraph.observe.orchestrator import code_of
-from infergraph.serving import grpc as grpc_edge
-from infergraph.serving.fronts import Cors, ExternalFront
+from infergraph.observe.orchestrator_metrics import code_of
+from infergraph.serving.grpc import edge as grpc_edge
+from infergraph.serving.rest.dialects import Cors, ExternalFront
 from infergraph.wire import prediction
 from served import Served, served
 

@@ -24,7 +24,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from infergraph.serving.openapi_schemas import Described, is_plain
+from infergraph.serving.openapi.schemas import Described, is_plain
 from infergraph.settings import Settings
 from served import Served, served
 from task_server import start_driver

@@ -21,10 +21,12 @@ from msgspec.structs import replace
 
 from contract.nodes import Nodes, Seen, answer_of, serving
 from infergraph.errors import Fault, GraphError, PayloadError, RemoteError
-from infergraph.graph import builtin, remote, spec
+from infergraph.graph import spec
 from infergraph.graph.executor import Graph, GraphOptions
 from infergraph.graph.meta import meta_mode
-from infergraph.graph.protocols import Protocol, method_path
+from infergraph.graph.remote import remote
+from infergraph.graph.remote.protocols import Protocol, method_path
+from infergraph.graph.routers import builtin
 from infergraph.graph.taps import sink_url
 from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.wire import json_codec

@@ -20,12 +20,12 @@ import yaml
 from infergraph.component import find
 from infergraph.errors import BadMetadata, GraphError, MissingExtra, PayloadError, TargetError
 from infergraph.graph import servers
-from infergraph.graph.nodes import Node
 from infergraph.graph.servers import files
 from infergraph.graph.servers.mlflow import MLFlowServer
 from infergraph.graph.servers.onnx import ONNXServer
 from infergraph.graph.servers.sklearn import SKLearnServer
 from infergraph.graph.servers.xgboost import XGBoostServer
+from infergraph.graph.spec.records import Node
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # mlflow and skl2onnx warn while they are imported, which is theirs to mend

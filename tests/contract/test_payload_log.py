@@ -28,7 +28,7 @@ from contract.test_orchestrator_cases import CASES, REFUSED_AT_START
 from contract.test_orchestrator_edge import ask, deployment
 from infergraph import assembly
 from infergraph.errors import GraphError
-from infergraph.observe.ledger import MemoryLedger
+from infergraph.observe.shared_metrics import PrivateMetrics
 from infergraph.settings import Settings
 from infergraph.source import UnitSource
 from infergraph.wire import prediction
@@ -164,7 +164,7 @@ def test_an_address_that_is_none_is_refused_at_start(tmp_path: Path) -> None:
     (tmp_path / "deployment.json").write_text(json.dumps(deployment(case, {"a": 1})))
     source = UnitSource(target="deployment.json", settings=msgspec.to_builtins(Settings()), folder=str(tmp_path))
     with pytest.raises(GraphError, match=r"logger\.url of node 'a' is 'http://\[::1'"):
-        assembly.build(source, MemoryLedger())
+        assembly.build(source, PrivateMetrics())
 
 
 def test_events_are_cloud_events(tmp_path: Path) -> None:

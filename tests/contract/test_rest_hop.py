@@ -13,9 +13,9 @@ import pytest
 import uvloop
 
 from infergraph.errors import RemoteError
-from infergraph.graph.http_client import Call, HttpClient, HttpOptions
-from infergraph.graph.remote import RestOptions, RestUnit
+from infergraph.graph.remote.remote import RestOptions, RestUnit
 from infergraph.message import Context, Encoding, Feedback, FeedbackContent, Message, Method, Transport
+from infergraph.net.http_client import Call, HttpClient, HttpOptions
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"

@@ -18,7 +18,7 @@ from infergraph import compat, component
 from infergraph.assembly import build
 from infergraph.errors import ComponentError
 from infergraph.message import Context, Message, Method, Transport
-from infergraph.observe.ledger import Ledger
+from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.settings import Settings
 from infergraph.source import source_of
 from infergraph.wire import json_codec, prediction, proto_codec
@@ -150,8 +150,8 @@ def _asked_as_unit(case: Case, request: Any, transport: Transport, folder: Path)
 
     async def ask() -> Message | ComponentError:
         settings = Settings(parameters=json.dumps(case.parameters))
-        ledger = Ledger(folder, "test")
-        unit = build(source_of(f"{FOLDER / case.file}:{case.name}", settings), ledger)
+        shared_metrics = SharedMetrics(folder, "test")
+        unit = build(source_of(f"{FOLDER / case.file}:{case.name}", settings), shared_metrics)
         await unit.start()
         try:
             return await unit.answer(Method(case.method), request, Context(transport))
@@ -161,6 +161,6 @@ def _asked_as_unit(case: Case, request: Any, transport: Transport, folder: Path)
             return error
         finally:
             await unit.stop()
-            ledger.close()
+            shared_metrics.close()
 
     return asyncio.run(ask())

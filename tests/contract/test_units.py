@@ -17,9 +17,9 @@ from graph_units import node
 from infergraph import assembly
 from infergraph.errors import DeadlinePassed, Fault
 from infergraph.graph.executor import Graph, GraphOptions
-from infergraph.graph.guards import Around, Retried, Timed, failed
 from infergraph.graph.meta import MetaMode
-from infergraph.graph.remote import EitherUnit, GrpcUnit, RestUnit
+from infergraph.graph.remote.remote import EitherUnit, GrpcUnit, RestUnit
+from infergraph.graph.resilience import Around, Retried, Timed, failed
 from infergraph.graph.split import Share, Split
 from infergraph.message import (
     Context,
@@ -32,7 +32,7 @@ from infergraph.message import (
     Request,
     Transport,
 )
-from infergraph.observe.ledger import Ledger
+from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.settings import Settings
 from infergraph.source import source_of
 from infergraph.wire import proto_codec
@@ -55,10 +55,10 @@ class Kind(NamedTuple):
 
 
 def component(stack: ExitStack, folder: Path, kind: str, **given: Any) -> PredictiveUnit:
-    ledger = Ledger(folder, "0")
-    stack.callback(ledger.close)
+    shared_metrics = SharedMetrics(folder, "0")
+    stack.callback(shared_metrics.close)
     source = source_of(f"{FOLDER / 'units.py'}:{kind}", Settings(data_dir=str(folder), **given))
-    return assembly.build(source, ledger)
+    return assembly.build(source, shared_metrics)
 
 
 def batched(stack: ExitStack, folder: Path, kind: str) -> PredictiveUnit:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from infergraph.serving.supervisor import Plan
+from infergraph.process.supervisor import Plan
 
 TESTS = Path(__file__).parent.parent
 WAIT_S = 60.0
@@ -93,7 +93,7 @@ class Supervised:
 
     def worker_pids(self) -> set[int]:
         """Its living children that are serving workers."""
-        return {pid for pid in children_of(self.process.pid) if "infergraph.serving.worker" in command_of(pid)}
+        return {pid for pid in children_of(self.process.pid) if "infergraph.process.worker" in command_of(pid)}
 
     def metrics_folder(self) -> Path:
         """The folder in which its workers count."""
@@ -143,7 +143,7 @@ def start(plan: Plan, folder: Path, *import_first: Path) -> Supervised:
         file.write(msgspec.json.encode(plan))
         file.seek(0)
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "infergraph.serving.supervisor", "--plan-fd", str(file.fileno())],
+            [sys.executable, "-P", "-m", "infergraph.process.supervisor", "--plan-fd", str(file.fileno())],
             pass_fds=[file.fileno()],
             stdin=subprocess.DEVNULL,
             stderr=log,

@@ -19,8 +19,8 @@ import uvicorn
 
 from infergraph.errors import TargetError
 from infergraph.observe.metrics import RequestMetrics, exposition
-from infergraph.serving.drain import drain_http
-from infergraph.serving.worker import WorkerContext
+from infergraph.process.worker import WorkerContext
+from infergraph.serving.http.drain import drain_http
 
 
 class QuietServer(uvicorn.Server):
@@ -36,7 +36,9 @@ class Target:
         self.context = context
         self.ready = False
         self.metrics = RequestMetrics(
-            context.ledger, requests_limit=context.requests_limit, on_limit=lambda: context.recycle("enough requests")
+            context.shared_metrics,
+            requests_limit=context.requests_limit,
+            on_limit=lambda: context.recycle("enough requests"),
         )
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -213,7 +213,7 @@ def test_a_plan_can_take_over_the_process_that_made_it(tmp_path: Path) -> None:
     plan.write_bytes(msgspec.json.encode(plan_of()))
     code = (
         "import sys, msgspec, numpy\n"
-        "from infergraph.serving.supervisor import Plan, replace_process\n"
+        "from infergraph.process.supervisor import Plan, replace_process\n"
         "replace_process(msgspec.json.decode(open(sys.argv[1], 'rb').read(), type=Plan))\n"
     )
     errors = tmp_path / "errors"
@@ -228,7 +228,7 @@ def test_a_plan_can_take_over_the_process_that_made_it(tmp_path: Path) -> None:
     try:
         running.ports = {name: port for name, port in running.wait_event("listening").items() if name in PORTS}
         running.wait_event("ready")
-        assert "infergraph.serving.supervisor" in command_of(process.pid)
+        assert "infergraph.process.supervisor" in command_of(process.pid)
         assert "numpy" not in Path(f"/proc/{process.pid}/maps").read_text()
         assert running.get("/pid")[0] == 200
     finally:
@@ -238,7 +238,7 @@ def test_a_plan_can_take_over_the_process_that_made_it(tmp_path: Path) -> None:
 
 def test_the_supervisor_imports_nothing_heavy() -> None:
     """Neither numpy, gRPC, a web framework nor a metrics library is loaded with the supervisor."""
-    code = "import sys, infergraph.serving.supervisor\nprint(*sys.modules)"
+    code = "import sys, infergraph.process.supervisor\nprint(*sys.modules)"
     names = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     heavy = {
         "numpy",
@@ -271,7 +271,7 @@ def test_a_terminal_sees_the_banner_and_its_closing_ends_the_service(tmp_path: P
         "os.open(os.ttyname(0), os.O_RDWR)\n"  # the first terminal that a new session opens is its own
         "fd = os.open(sys.argv[1], os.O_RDONLY)\n"
         "os.set_inheritable(fd, True)\n"
-        "module = ['-P', '-m', 'infergraph.serving.supervisor', '--plan-fd', str(fd)]\n"
+        "module = ['-P', '-m', 'infergraph.process.supervisor', '--plan-fd', str(fd)]\n"
         "os.execv(sys.executable, [sys.executable, *module])\n"
     )
     ours, theirs = pty.openpty()

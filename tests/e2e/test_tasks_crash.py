@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from infergraph.tasks.crash import POINTS
+from infergraph.tasks.failpoints import POINTS
 from task_chaos import Chaos
 from task_harness import TaskServer, jsonl, wait_for
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from infergraph.tasks.figures import FIGURES
+from infergraph.tasks.metrics import FIGURES
 from task_harness import ProductServer, jsonl, wait_for
 
 ROWS = [{"n": number} for number in range(50)]

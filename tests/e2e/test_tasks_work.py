@@ -607,6 +607,6 @@ def test_torn_output_is_cut_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("orders", [b"no json\n", b"{}\n"])
 def test_a_driver_without_sense_ends_at_once(orders: bytes) -> None:
     """Orders that cannot be read give exit code 2 and one line, not a restart for ever."""
-    done = subprocess.run([sys.executable, "-m", "infergraph.tasks.driver"], input=orders, capture_output=True)
+    done = subprocess.run([sys.executable, "-m", "infergraph.tasks.driver.driver"], input=orders, capture_output=True)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1

@@ -15,7 +15,7 @@ from infergraph import compat
 from infergraph.assembly import components
 from infergraph.assembly.components import construct
 from infergraph.message import PredictiveUnit
-from infergraph.observe.ledger import Ledger, MemoryLedger
+from infergraph.observe.shared_metrics import PrivateMetrics, SharedMetrics
 from infergraph.observe.tracing import Tracing, TracingOptions
 from infergraph.settings import Settings
 from infergraph.source import UnitSource, is_graph
@@ -23,7 +23,7 @@ from infergraph.source import UnitSource, is_graph
 __all__ = ["build", "build_for_tasks", "construct"]
 
 
-def build(source: UnitSource, ledger: Ledger) -> PredictiveUnit:
+def build(source: UnitSource, shared_metrics: SharedMetrics) -> PredictiveUnit:
     """The unit that `source` names; nothing of the user's runs before its `start`.
 
     Raises: StartupFault for what is wrong before that.
@@ -32,9 +32,9 @@ def build(source: UnitSource, ledger: Ledger) -> PredictiveUnit:
     tracing = Tracing(TracingOptions.of(settings, _service(source))) if settings.tracing else None
     unit: PredictiveUnit
     if is_graph(source.target):
-        unit = importlib.import_module("infergraph.assembly.graphs").build(source, settings, ledger, tracing)
+        unit = importlib.import_module("infergraph.assembly.graphs").build(source, settings, shared_metrics, tracing)
     else:
-        unit = components.build(source, settings, ledger)
+        unit = components.build(source, settings, shared_metrics)
     return unit if tracing is None else tracing.served(unit)
 
 
@@ -58,4 +58,4 @@ def build_for_tasks(source: str) -> PredictiveUnit:
     decoded = msgspec.json.decode(source, type=UnitSource)
     # A span for each line of a task would drown all others, and its lines come joined.
     quiet = {**decoded.settings, "tracing": False, "batch_rows_limit": 0}
-    return build(msgspec.structs.replace(decoded, settings=quiet), MemoryLedger())
+    return build(msgspec.structs.replace(decoded, settings=quiet), PrivateMetrics())

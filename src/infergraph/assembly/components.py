@@ -11,7 +11,7 @@ from infergraph import component
 from infergraph.compat import error_handler
 from infergraph.component import Component, ComponentOptions
 from infergraph.message import PredictiveUnit
-from infergraph.observe.ledger import Bounds, Ledger
+from infergraph.observe.shared_metrics import Bounds, SharedMetrics
 from infergraph.observe.user_metrics import UserMetrics
 from infergraph.settings import Settings
 from infergraph.source import UnitSource
@@ -19,11 +19,11 @@ from infergraph.source import UnitSource
 UNKNOWN_IMAGE = "NOT_IMPLEMENTED:NOT_IMPLEMENTED"
 
 
-def build(source: UnitSource, settings: Settings, ledger: Ledger) -> PredictiveUnit:
+def build(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics) -> PredictiveUnit:
     """The component that the target of `source` names; nothing of the user's runs before its `start`."""
     name = source.environment.get("PREDICTIVE_UNIT_ID", "") or source.target.rpartition(":")[2].rpartition(".")[2]
     make = functools.partial(construct, source, settings)
-    return wrap(make, settings, ledger, name=name or source.target, environment=source.environment)
+    return wrap(make, settings, shared_metrics, name=name or source.target, environment=source.environment)
 
 
 def construct(source: UnitSource, settings: Settings) -> Any:
@@ -39,7 +39,7 @@ def construct_target(target: str, arguments: Mapping[str, Any], folder: Path) ->
 def wrap(
     make: Callable[[], object],
     settings: Settings,
-    ledger: Ledger,
+    shared_metrics: SharedMetrics,
     *,
     name: str,
     environment: Mapping[str, str],
@@ -64,15 +64,17 @@ def wrap(
         threads=settings.threads,
         model_metadata=settings.model_metadata,
     )
-    recorder = UserMetrics(ledger, environment, settings.user_metrics_series_limit)
+    recorder = UserMetrics(shared_metrics, environment, settings.user_metrics_series_limit)
     unit = Component(make, options, recorder, name=name, error_handler=error_handler.answer)
-    return batched(unit, settings, ledger) if settings.batch_rows_limit else unit
+    return batched(unit, settings, shared_metrics) if settings.batch_rows_limit else unit
 
 
-def batched(unit: Component, settings: Settings, ledger: Ledger) -> PredictiveUnit:
+def batched(unit: Component, settings: Settings, shared_metrics: SharedMetrics) -> PredictiveUnit:
     """`unit`, asked once for several predictions; the size of its batches in `infergraph_batch_rows`."""
-    from infergraph.component.batched import Batched, BatchOptions  # few ask for it
+    from infergraph.component.batching import Batching, BatchOptions  # few ask for it
 
-    rows = ledger.histogram("infergraph_batch_rows", "Rows of joined requests.", {"unit": unit.name}, Bounds.ROWS)
+    rows = shared_metrics.histogram(
+        "infergraph_batch_rows", "Rows of joined requests.", {"unit": unit.name}, Bounds.ROWS
+    )
     options = BatchOptions(rows_limit=settings.batch_rows_limit, wait_s=settings.batch_wait_s, lanes=settings.threads)
-    return Batched(unit, options, rows.observe)
+    return Batching(unit, options, rows.observe)

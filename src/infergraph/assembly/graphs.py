@@ -18,14 +18,16 @@ from infergraph import component
 from infergraph.assembly import components
 from infergraph.assembly.observation import Observation, ObservedGraph
 from infergraph.errors import GraphError, TargetError
-from infergraph.graph import builtin, compose, remote, resolution, servers, spec
+from infergraph.graph import compose, resolution, servers, spec
 from infergraph.graph.executor import Graph, GraphOptions
 from infergraph.graph.meta import MetaMode, meta_mode
-from infergraph.graph.protocols import Protocol
+from infergraph.graph.remote import remote
+from infergraph.graph.remote.protocols import Protocol
 from infergraph.graph.resolution import Means, Resolution
+from infergraph.graph.routers import builtin
 from infergraph.graph.split import Share, Split
 from infergraph.message import PredictiveUnit
-from infergraph.observe.ledger import Ledger, MemoryLedger
+from infergraph.observe.shared_metrics import PrivateMetrics, SharedMetrics
 from infergraph.observe.tracing import Tracing, TracingOptions
 from infergraph.settings import Settings
 from infergraph.source import UnitSource
@@ -34,7 +36,9 @@ _log = logging.getLogger(__name__)
 _MODELS_FOLDER = "models"
 
 
-def build(source: UnitSource, settings: Settings, ledger: Ledger, tracing: Tracing | None = None) -> PredictiveUnit:
+def build(
+    source: UnitSource, settings: Settings, shared_metrics: SharedMetrics, tracing: Tracing | None = None
+) -> PredictiveUnit:
     """The unit of the deployment file that `source` names: a graph, or a split over its predictors.
 
     Args:
@@ -43,8 +47,12 @@ def build(source: UnitSource, settings: Settings, ledger: Ledger, tracing: Traci
         TargetError for a file that is not there.
     """
     deployment = _read(source)
-    observed = functools.partial(Observation, deployment, settings=settings, ledger=ledger, tracing=tracing)
-    make = functools.partial(_build_predictor, deployment, observed, source=source, settings=settings, ledger=ledger)
+    observed = functools.partial(
+        Observation, deployment, settings=settings, shared_metrics=shared_metrics, tracing=tracing
+    )
+    make = functools.partial(
+        _build_predictor, deployment, observed, source=source, settings=settings, shared_metrics=shared_metrics
+    )
     predictors = _chosen(deployment, source.predictor)
     if len(predictors) == 1:
         return make(predictors[0])
@@ -89,7 +97,7 @@ def _build_predictor(
     *,
     source: UnitSource,
     settings: Settings,
-    ledger: Ledger,
+    shared_metrics: SharedMetrics,
 ) -> Graph:
     observation = observed(predictor)
     resolved = resolution.resolve(predictor, deployment, source.nodes)
@@ -97,7 +105,7 @@ def _build_predictor(
     injection = source.environment.get("SELDON_ENABLE_ROUTING_INJECTION", "")
     mode = meta_mode(injection, is_ours=_is_ours(resolved), wanted=settings.graph_meta)
     merges = mode is MetaMode.MERGE
-    factory = _Units(deployment, predictor, source, settings, ledger, annotations, merges, observation)
+    factory = _Units(deployment, predictor, source, settings, shared_metrics, annotations, merges, observation)
     units = {node.name: factory(node, resolved[node.name]) for node in predictor.graph.walk_all()}
     options = GraphOptions(
         meta=mode,
@@ -146,7 +154,7 @@ class _Units:
         predictor: spec.Predictor,
         source: UnitSource,
         settings: Settings,
-        ledger: Ledger,
+        shared_metrics: SharedMetrics,
         annotations: Mapping[str, str],
         merges: bool,
         observation: Observation,
@@ -157,7 +165,7 @@ class _Units:
         self._predictor = predictor
         self._source = source
         self._settings = settings
-        self._ledger = ledger
+        self._shared_metrics = shared_metrics
         self._file_folder = (source.path / source.target.partition("#")[0]).parent
         self._data_dir = source.path / settings.data_dir
         self._remote = remote.options_for(
@@ -227,7 +235,9 @@ class _Units:
             "SELDON_DEPLOYMENT_ID": self._deployment.name,
             "PREDICTOR_ID": self._predictor.name,
         }
-        return components.wrap(make, self._settings, self._ledger, name=node.name, environment=environment, label=label)
+        return components.wrap(
+            make, self._settings, self._shared_metrics, name=node.name, environment=environment, label=label
+        )
 
 
 def _image(predictor: spec.Predictor, name: str) -> str:
@@ -243,7 +253,7 @@ def assemble(
     *,
     name: str = "",
     settings: Settings | None = None,
-    ledger: Ledger | None = None,
+    shared_metrics: SharedMetrics | None = None,
     folder: Path | None = None,
 ) -> Graph:
     """A graph composed in Python, ready to be asked: `graph(X)`, or `await graph.predict(X)`.
@@ -262,10 +272,10 @@ def assemble(
     predictor = deployment.predictors[0]
     resolved = resolution.resolve(predictor, deployment, {})
     mode = meta_mode("", is_ours=_is_ours(resolved), wanted=settings.graph_meta)
-    ledger = ledger or MemoryLedger()
-    observation = _observation(deployment, predictor, settings, ledger)
+    shared_metrics = shared_metrics or PrivateMetrics()
+    observation = _observation(deployment, predictor, settings, shared_metrics)
     merges = mode is MetaMode.MERGE
-    factory = _Units(deployment, predictor, source, settings, ledger, {}, merges, observation)
+    factory = _Units(deployment, predictor, source, settings, shared_metrics, {}, merges, observation)
     makers = flow.makers
     units: dict[str, PredictiveUnit] = {}
     for node in predictor.graph.walk_all():
@@ -283,12 +293,12 @@ def assemble(
 
 
 def _observation(
-    deployment: spec.Deployment, predictor: spec.Predictor, settings: Settings, ledger: Ledger
+    deployment: spec.Deployment, predictor: spec.Predictor, settings: Settings, shared_metrics: SharedMetrics
 ) -> Observation:
     """What watches a graph made in Python, which nobody else starts tracing for."""
     if not settings.tracing:
-        return Observation(deployment, predictor, settings, ledger)
+        return Observation(deployment, predictor, settings, shared_metrics)
     tracing = Tracing(TracingOptions.of(settings, deployment.name or predictor.graph.name))
-    observation = Observation(deployment, predictor, settings, ledger, tracing)
+    observation = Observation(deployment, predictor, settings, shared_metrics, tracing)
     observation.accompany("tracing", tracing.start, tracing.stop)
     return observation

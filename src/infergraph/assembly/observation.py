@@ -12,16 +12,17 @@ from typing import Any
 
 from infergraph.assembly.payload_post import PayloadPost
 from infergraph.errors import MethodMissing
-from infergraph.graph import remote, spec
+from infergraph.graph import spec
 from infergraph.graph.executor import Graph
-from infergraph.graph.protocols import Protocol, metadata_path, method_path, status_path
+from infergraph.graph.remote import remote
+from infergraph.graph.remote.protocols import Protocol, metadata_path, method_path, status_path
 from infergraph.graph.taps import Tap, sink_url
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
-from infergraph.observe.ledger import Ledger
 from infergraph.observe.node_times import TimedNode, collect_node_times
-from infergraph.observe.orchestrator import MeasuredNode, ServerMetrics, Spot, split_image
+from infergraph.observe.orchestrator_metrics import MeasuredNode, ServerMetrics, Spot, split_image
 from infergraph.observe.payload_events import Origin
-from infergraph.observe.payloads import PayloadLog, PayloadLogOptions
+from infergraph.observe.payload_log import PayloadLog, PayloadLogOptions
+from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.observe.tracing import Tracing
 from infergraph.settings import Settings
 from infergraph.wire.json_codec import JsonOptions
@@ -105,14 +106,14 @@ class Observation:
         deployment: spec.Deployment,
         predictor: spec.Predictor,
         settings: Settings,
-        ledger: Ledger,
+        shared_metrics: SharedMetrics,
         tracing: Tracing | None = None,
     ) -> None:
         self._protocol = Protocol.named(deployment.protocol)
         self._deployment = deployment
         self._predictor = predictor
         self._settings = settings
-        self._ledger = ledger
+        self._shared_metrics = shared_metrics
         self._tracing = tracing
         self._version = predictor.annotations.get("version") or predictor.labels.get("version", "")
         self.companions: dict[str, PredictiveUnit] = {}
@@ -127,7 +128,7 @@ class Observation:
         spot = Spot(self._deployment.name, self._predictor.name, self._version, node.name, *split_image(image))
         paths = {method: method_path(self._protocol, method, node.name) for method in Method}
         gets = status_path(self._protocol, node.name), metadata_path(self._protocol, node.name)
-        measured = MeasuredNode(unit, self._ledger, spot, paths, _speaks(unit), gets)
+        measured = MeasuredNode(unit, self._shared_metrics, spot, paths, _speaks(unit), gets)
         return self.followed(measured, is_remote=_is_remote(unit))
 
     def followed(self, unit: PredictiveUnit, *, is_remote: bool = False) -> PredictiveUnit:
@@ -138,7 +139,7 @@ class Observation:
 
     def server_metrics(self) -> ServerMetrics:
         """The account of what the graph is asked from outside."""
-        return ServerMetrics(self._ledger, Spot(self._deployment.name, self._predictor.name, self._version))
+        return ServerMetrics(self._shared_metrics, Spot(self._deployment.name, self._predictor.name, self._version))
 
     def _open_log(self) -> dict[str, Tap]:
         nodes = [node for node in self._predictor.graph.walk_all() if node.logger and node.logger.mode in _LOGGED]
@@ -174,7 +175,7 @@ class Observation:
             queue_limit_bytes=settings.payload_log_queue_limit_bytes,
             senders=settings.payload_log_senders,
         )
-        return PayloadLog(post, origin, self._ledger, options)
+        return PayloadLog(post, origin, self._shared_metrics, options)
 
 
 def _is_remote(unit: PredictiveUnit) -> bool:

@@ -6,7 +6,7 @@ import ssl
 from urllib.parse import quote, urlsplit
 
 from infergraph.errors import RemoteError
-from infergraph.graph.http_client import Call, HttpClient, HttpOptions
+from infergraph.net.http_client import Call, HttpClient, HttpOptions
 from infergraph.observe.payload_events import Event
 
 TIMEOUT_S = 10.0

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TextColumn
 
 from infergraph import settings
 from infergraph.cli import options
-from infergraph.cli.serving import check_file
+from infergraph.cli.launch import check_file
 from infergraph.cli.tasks import EXIT_FAILED, EXIT_INTERRUPTED, bars_of, duration_text
 from infergraph.errors import Fault, StartupFault
 from infergraph.observe import logs

@@ -15,7 +15,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from infergraph.cli.outcome import ended, exit_code, text_of
+from infergraph.cli.exit_codes import ended, exit_code, text_of
 from infergraph.client import CallOptions, Client
 from infergraph.client.calls import told_by
 from infergraph.client.values import branch_of, value_of

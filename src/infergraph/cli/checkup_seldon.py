@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 from urllib.parse import quote
 
-from infergraph.cli import samples
+from infergraph.cli import example_requests
 from infergraph.cli.checkup import Bad, Step, Verdict, learn, told
 from infergraph.cli.wire_probe import Address, Probe, Reply
 from infergraph.errors import RemoteError
@@ -100,7 +100,7 @@ class SeldonCheckup:
     def _predict(self) -> str:
         """Ask with one message after the other, until one is answered."""
         failures = []
-        for message in self._messages or samples.messages_to_try(learn(self._address)):
+        for message in self._messages or example_requests.messages_to_try(learn(self._address)):
             reply = self._ask(probe := self._address.post_json(self._predictions, message))
             try:
                 document = self._message_in(reply, probe)

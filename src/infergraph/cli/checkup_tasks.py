@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from infergraph.cli import samples
+from infergraph.cli import example_requests
 from infergraph.cli.checkup import Bad, Step, Verdict, learn, told
-from infergraph.cli.samples import MARK, Rows
+from infergraph.cli.example_requests import MARK, Rows
 from infergraph.cli.wire_probe import Address, Probe, Reply
 from infergraph.errors import RemoteError
 
@@ -38,7 +38,7 @@ class TaskCheckup:
         self._patience_s = patience_s
         self._given = rows
         self._candidates: list[Rows] = []
-        self._rows = rows or samples.rows_to_try(None)[0]
+        self._rows = rows or example_requests.rows_to_try(None)[0]
         self._run = f"doctor-{uuid.uuid4().hex[:8]}"
         self._first = f"{self._run}-1"
         self._submitted = self._form(self._first, b"")  # what the steps after it look at
@@ -155,7 +155,7 @@ class TaskCheckup:
         return f"available, in {seconds * 1000:.0f} ms"
 
     def _submit(self) -> str:
-        self._candidates = [self._given] if self._given else samples.rows_to_try(learn(self._address))
+        self._candidates = [self._given] if self._given else example_requests.rows_to_try(learn(self._address))
         self._rows = self._candidates[0]
         probe = self._form(self._first, _jsonl(self._rows.rows))
         reply = self._ask(probe)

@@ -10,7 +10,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from infergraph.cli import samples
+from infergraph.cli import example_requests
 from infergraph.cli.checkup import Step, Verdict, run_steps
 from infergraph.cli.checkup_seldon import SeldonCheckup
 from infergraph.cli.checkup_tasks import TaskCheckup
@@ -50,13 +50,13 @@ def doctor(
     Example: infergraph doctor http://myhost:9000 --row '[5.1, 3.5, 1.4, 0.2]'
     """
     address = Address(url, timeout)
-    given = [samples.read_json(each, "--row") for each in row or ()] + _rows(rows)
+    given = [example_requests.read_json(each, "--row") for each in row or ()] + _rows(rows)
     if seldon:
         steps = SeldonCheckup(address, _message(data, given)).steps()
     elif data:
         raise SettingsError("--data is a message for --seldon; give --row or --rows for a task")
     else:
-        chosen = samples.given_rows(given * (5 if len(given) == 1 else 1)) if given else None
+        chosen = example_requests.given_rows(given * (5 if len(given) == 1 else 1)) if given else None
         steps = TaskCheckup(address, rows=chosen, patience_s=patience).steps()
     if not _tell(steps, as_json):
         raise typer.Exit(1)
@@ -86,8 +86,8 @@ def _tell(steps: list[Step], as_json: bool) -> bool:
 def _message(data: str, rows: list[Any]) -> Any:
     """The message that was given, as such or as a row; None for none."""
     if data:
-        return samples.read_json(data, "--data")
-    return samples.message_of(rows[0]) if rows else None
+        return example_requests.read_json(data, "--data")
+    return example_requests.message_of(rows[0]) if rows else None
 
 
 def _rows(path: Path | None) -> list[Any]:

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from infergraph.cli.options import Nodes, Predictor
 from infergraph.errors import GraphError
-from infergraph.graph import drawing, resolution, servers, spec
+from infergraph.graph import resolution, servers, spec
 from infergraph.graph.resolution import Means
+from infergraph.graph.spec import drawing
 from infergraph.source import read_overrides
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A SeldonDeployment, YAML or JSON.", show_default=False)]

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import typer
 
 from infergraph import settings
-from infergraph.cli.serving import serve_target
+from infergraph.cli.launch import serve_target
 from infergraph.errors import SettingsError
 from infergraph.settings import ConsoleMode, read_bool
 

@@ -9,7 +9,7 @@ import typer
 
 from infergraph import settings
 from infergraph.cli import options
-from infergraph.cli.serving import serve_target
+from infergraph.cli.launch import serve_target
 
 _EPILOG = (
     "Exit codes: 0 it was told to stop, and has answered everything first; 2 it cannot start (one line says why); "

@@ -25,7 +25,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from infergraph.cli.outcome import ended
+from infergraph.cli.exit_codes import ended
 from infergraph.cli.program import Program
 from infergraph.client import AsyncClient, Client
 from infergraph.client.task import SubmitOptions, Task

@@ -18,7 +18,7 @@ from infergraph.client.rest import RestWire
 from infergraph.client.tasks import AsyncTasks
 from infergraph.client.values import branch_of, frame_of, value_of
 from infergraph.errors import ComponentError, NotReady, PayloadError, SettingsError
-from infergraph.graph.local import message_of
+from infergraph.local import message_of
 from infergraph.message import Feedback, FeedbackContent, Message, Method, Request, Transport
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import orjson
 
 from infergraph.errors import Fault, MethodMissing, PayloadError, RemoteError, StartupFault, UnsupportedBody
-from infergraph.graph.http_client import Reply
+from infergraph.net.http_client import Reply
 
 _REASON = b"infergraph-reason"
 _NODE = b"infergraph-node"

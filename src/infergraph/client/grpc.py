@@ -16,7 +16,15 @@ from grpc import aio
 from infergraph.client import faults
 from infergraph.client.calls import Headers, Sending
 from infergraph.client.connection import Address, Connection
-from infergraph.errors import DeadlinePassed, Fault, MethodMissing, NotReady, PayloadError, RemoteError, UploadTooLarge
+from infergraph.errors import (
+    DeadlinePassed,
+    Fault,
+    MethodMissing,
+    NotReady,
+    PayloadError,
+    RemoteError,
+    UploadTooLarge,
+)
 from infergraph.message import Encoding, Feedback, Message, Method, Request
 from infergraph.wire import prediction, proto_codec
 from infergraph.wire.proto_codec import ProtoMessage

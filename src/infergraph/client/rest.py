@@ -16,8 +16,8 @@ from infergraph.client.calls import Headers, Sending
 from infergraph.client.connection import Address, Connection
 from infergraph.client.streams import StreamCall, StreamReply, stream
 from infergraph.errors import DeadlinePassed, MethodMissing, NotReady, PayloadError, RemoteError
-from infergraph.graph.http_client import Call, HttpClient, HttpOptions, Reply
 from infergraph.message import Encoding, Feedback, Message, Method, Request
+from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply
 from infergraph.wire import json_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
 

@@ -16,7 +16,7 @@ import httptools
 
 from infergraph.client.connection import Address
 from infergraph.errors import DeadlinePassed, RemoteError
-from infergraph.graph.http_client import HttpOptions, Reply
+from infergraph.net.http_client import HttpOptions, Reply
 
 _BLOCK_BYTES = 256 * 1024
 _REFUSAL_BYTES = 1024 * 1024

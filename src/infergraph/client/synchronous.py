@@ -16,7 +16,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 from infergraph.client.asynchronous import AsyncClient
 from infergraph.client.connection import Connection
 from infergraph.client.tasks import AsyncTasks
-from infergraph.graph.local import LoopThread
+from infergraph.local import LoopThread
 from infergraph.message import Transport
 
 P = ParamSpec("P")

@@ -23,7 +23,7 @@ from infergraph.client.rest import RestWire
 from infergraph.client.task import SubmitOptions, Task
 from infergraph.client.upload import Source, Upload
 from infergraph.errors import Fault, RemoteError, TaskFault, UnknownTask
-from infergraph.graph.http_client import Reply
+from infergraph.net.http_client import Reply
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ target ──targets──▶ object ──hooks──▶ table of methods ─�
 """
 
 from infergraph.component.annotations import read_annotations
+from infergraph.component.component import Component, ComponentOptions, Recorder
 from infergraph.component.parameters import parse_parameters
 from infergraph.component.targets import construct, find
-from infergraph.component.unit import Component, ComponentOptions, Recorder
 
 __all__ = ["Component", "ComponentOptions", "Recorder", "construct", "find", "parse_parameters", "read_annotations"]

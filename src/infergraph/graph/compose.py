@@ -22,8 +22,16 @@ import msgspec
 from msgspec.structs import replace
 
 from infergraph.errors import GraphError
-from infergraph.graph import writing
-from infergraph.graph.nodes import BUILT_IN_IMPLEMENTATIONS, Deployment, Endpoint, Logger, Node, Parameter, Predictor
+from infergraph.graph.spec import writing
+from infergraph.graph.spec.records import (
+    BUILT_IN_IMPLEMENTATIONS,
+    Deployment,
+    Endpoint,
+    Logger,
+    Node,
+    Parameter,
+    Predictor,
+)
 
 _SCHEMES = {"http": "REST", "grpc": "GRPC"}
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from infergraph.errors import BadMetadata, Fault, GraphError, RemoteError
-from infergraph.graph.places import Place
+from infergraph.graph.plan import PlannedNode
 from infergraph.message import Context
 
 _KEYS = ("name", "platform", "versions", "inputs", "outputs", "custom")
 
 
-async def describe(root: Place, name: str, context: Context | None) -> dict[str, Any]:
+async def describe(root: PlannedNode, name: str, context: Context | None) -> dict[str, Any]:
     """The metadata of a whole graph, asked for by the request of `context`, if by any.
 
     Returns: `name`, `models` by node name, `graphinputs`, `graphoutputs` (None where a node gives none).
@@ -34,7 +34,7 @@ async def describe(root: Place, name: str, context: Context | None) -> dict[str,
     }
 
 
-def find(root: Place, name: str) -> Place:
+def find(root: PlannedNode, name: str) -> PlannedNode:
     """The first node of this name, parents before children.
 
     Raises: GraphError if there is none.
@@ -45,7 +45,7 @@ def find(root: Place, name: str) -> Place:
     raise GraphError(f"Failed to find model {name}")
 
 
-async def _model(place: Place, context: Context | None) -> dict[str, Any]:
+async def _model(place: PlannedNode, context: Context | None) -> dict[str, Any]:
     assert place.unit is not None
     try:
         metadata = await place.unit.metadata(context=context)
@@ -72,7 +72,7 @@ def _checked(metadata: Mapping[str, Any], node: str) -> dict[str, Any]:
     return {key: metadata[key] for key in _KEYS if metadata.get(key)}
 
 
-def _edges(place: Place, models: Mapping[str, dict[str, Any]]) -> tuple[Any, Any]:
+def _edges(place: PlannedNode, models: Mapping[str, dict[str, Any]]) -> tuple[Any, Any]:
     """What goes into and comes out of the tree below `place`; only the first child is looked at."""
     place = place.guarded or place
     own = models.get(place.name, {})

@@ -17,15 +17,15 @@ from typing import Any
 import msgspec
 
 from infergraph.errors import DeadlinePassed, Fault, MethodMissing, NotReady
-from infergraph.graph import description, routes
-from infergraph.graph.branches import side_by_side
-from infergraph.graph.guards import failed
-from infergraph.graph.local import LocalCalls
+from infergraph.graph import description, routing
 from infergraph.graph.meta import Flight, MetaMode, carry, finish, inject, join, meta_of
-from infergraph.graph.places import Parts, Place, calls_in_turn, plan
+from infergraph.graph.parallel import side_by_side
+from infergraph.graph.plan import Parts, PlannedNode, calls_in_turn, plan
+from infergraph.graph.resilience import failed
 from infergraph.graph.shadows import Comparison, Shadows
 from infergraph.graph.spec import Node
 from infergraph.graph.taps import Tap
+from infergraph.local import LocalCalls
 from infergraph.message import Context, Encoding, Feedback, Message, Meta, Method, PredictiveUnit, Request
 from infergraph.wire import json_codec
 
@@ -218,13 +218,13 @@ class Graph(LocalCalls, PredictiveUnit):
                 answer = await self._call(place, method, answer, context, flight)
         return finish(answer, flight, context.puid) if self._merges else answer
 
-    async def _visit(self, place: Place, message: Message, context: Context, flight: Flight) -> Message:
+    async def _visit(self, place: PlannedNode, message: Message, context: Context, flight: Flight) -> Message:
         """The answer of a node and all below it."""
         if place.guarded is not None:
             return await self._visit_guarded(place, place.guarded, message, context, flight)
         if place.input is not None:
             if self._injects:
-                flight.routing[place.name] = routes.ALL
+                flight.routing[place.name] = routing.ALL
             message = await self._call(place, place.input, message, context, flight)
         if place.children:
             message = await self._descend(place, message, context, flight)
@@ -233,7 +233,7 @@ class Graph(LocalCalls, PredictiveUnit):
         return inject(message, flight) if self._injects else message
 
     def _call(
-        self, place: Place, method: Method, message: Message, context: Context, flight: Flight
+        self, place: PlannedNode, method: Method, message: Message, context: Context, flight: Flight
     ) -> Coroutine[Any, Any, Message]:
         """The answer of a node's own unit to one message."""
         given = meta_of(message) if self._merges else None
@@ -251,7 +251,7 @@ class Graph(LocalCalls, PredictiveUnit):
 
     async def _own(
         self,
-        place: Place,
+        place: PlannedNode,
         method: Method,
         request: Request,
         context: Context,
@@ -279,7 +279,7 @@ class Graph(LocalCalls, PredictiveUnit):
         return carry(given, answer) if given else answer
 
     async def _stand_in(
-        self, place: Place, method: Method, request: Request, context: Context, flight: Flight, fault: Fault
+        self, place: PlannedNode, method: Method, request: Request, context: Context, flight: Flight, fault: Fault
     ) -> Message:
         stand_in = place.stand_in
         place.log_fallback(fault)
@@ -293,7 +293,7 @@ class Graph(LocalCalls, PredictiveUnit):
         return await self._own(stand_in, method, request, context, flight)
 
     async def _visit_guarded(
-        self, guard: Place, place: Place, message: Message, context: Context, flight: Flight
+        self, guard: PlannedNode, place: PlannedNode, message: Message, context: Context, flight: Flight
     ) -> Message:
         try:
             return await self._visit(place, message, context, flight)
@@ -302,7 +302,7 @@ class Graph(LocalCalls, PredictiveUnit):
                 raise
             return await self._stand_in(guard, Method.PREDICT, message, context, flight, fault)
 
-    async def _descend(self, place: Place, message: Message, context: Context, flight: Flight) -> Message:
+    async def _descend(self, place: PlannedNode, message: Message, context: Context, flight: Flight) -> Message:
         """The joint answer of a node's children."""
         if place.chain:
             for child in place.children:
@@ -312,10 +312,10 @@ class Graph(LocalCalls, PredictiveUnit):
         if tap is not None:
             tap.request(message, context)
         route = await self._route(place, message, context, flight)
-        if route == routes.NONE:
+        if route == routing.NONE:
             flight.routing[place.name] = route
             return message
-        chosen = place.children if route == routes.ALL else place.children[route : route + 1]
+        chosen = place.children if route == routing.ALL else place.children[route : route + 1]
         if place.shadows:
             answers = await self._beside_shadows(place, chosen, message, context, flight)
         else:
@@ -328,14 +328,14 @@ class Graph(LocalCalls, PredictiveUnit):
         return answer
 
     async def _ask(
-        self, children: Sequence[Place], message: Message, context: Context, flight: Flight
+        self, children: Sequence[PlannedNode], message: Message, context: Context, flight: Flight
     ) -> Sequence[Message]:
         if len(children) == 1:
             return (await self._visit(children[0], message, context, flight),)
         return await side_by_side([self._visit(child, message, context, flight) for child in children])
 
     async def _beside_shadows(
-        self, place: Place, children: Sequence[Place], message: Message, context: Context, flight: Flight
+        self, place: PlannedNode, children: Sequence[PlannedNode], message: Message, context: Context, flight: Flight
     ) -> Sequence[Message]:
         calls = {shadow.name: partial(self._visit, shadow, message, context, Flight()) for shadow in place.shadows}
         watched = self._shadows.begin(calls)
@@ -347,18 +347,20 @@ class Graph(LocalCalls, PredictiveUnit):
         watched.compare(answers[0])
         return answers
 
-    async def _route(self, place: Place, message: Message, context: Context, flight: Flight) -> int:
+    async def _route(self, place: PlannedNode, message: Message, context: Context, flight: Flight) -> int:
         if not place.routes:
-            return routes.ALL
+            return routing.ALL
         answer = await self._own(place, Method.ROUTE, message, context, flight)
-        route = routes.check_route(routes.route_value(answer, place.name), len(place.children), place.name)
+        route = routing.check_route(routing.route_value(answer, place.name), len(place.children), place.name)
         if self._merges and (meta := meta_of(answer)):
             flight.asides.append(meta)
         return route
 
-    async def _combine(self, place: Place, answers: Sequence[Message], context: Context, flight: Flight) -> Message:
+    async def _combine(
+        self, place: PlannedNode, answers: Sequence[Message], context: Context, flight: Flight
+    ) -> Message:
         if self._injects:
-            flight.routing[place.name] = routes.ALL
+            flight.routing[place.name] = routing.ALL
         given = join([meta_of(one) for one in answers]) if self._merges else None
         return await self._own(place, Method.AGGREGATE, answers, context, flight, given)
 
@@ -366,7 +368,7 @@ class Graph(LocalCalls, PredictiveUnit):
         answer = await self._visit_feedback(self._root, feedback, context)
         return answer if answer is not None else _echo(feedback)
 
-    async def _visit_feedback(self, place: Place, feedback: Feedback, context: Context) -> Message | None:
+    async def _visit_feedback(self, place: PlannedNode, feedback: Feedback, context: Context) -> Message | None:
         """Give feedback to the children that answered, then to the node itself.
 
         Returns: the node's own answer; None where it takes no feedback.
@@ -383,14 +385,14 @@ class Graph(LocalCalls, PredictiveUnit):
         return await self._own(place, Method.SEND_FEEDBACK, feedback, context, None)
 
 
-def _rewarded(place: Place, feedback: Feedback) -> Sequence[Place]:
+def _rewarded(place: PlannedNode, feedback: Feedback) -> Sequence[PlannedNode]:
     """The children that a feedback is for."""
     if place.chain:
         return place.children
-    route = routes.check_route(routes.feedback_route(feedback, place.name), len(place.children), place.name)
-    if route == routes.NONE:
+    route = routing.check_route(routing.feedback_route(feedback, place.name), len(place.children), place.name)
+    if route == routing.NONE:
         return ()
-    return place.children if route == routes.ALL else place.children[route : route + 1]
+    return place.children if route == routing.ALL else place.children[route : route + 1]
 
 
 def _echo(feedback: Feedback) -> Message:

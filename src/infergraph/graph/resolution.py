@@ -11,8 +11,9 @@ from enum import Enum
 import msgspec
 
 from infergraph.errors import GraphError
-from infergraph.graph import builtin, servers
-from infergraph.graph.nodes import TYPES, Deployment, Endpoint, Node, Predictor
+from infergraph.graph import servers
+from infergraph.graph.routers import builtin
+from infergraph.graph.spec.records import TYPES, Deployment, Endpoint, Node, Predictor
 
 _CALLING = TYPES - {"UNKNOWN_TYPE", "CHAIN"}
 

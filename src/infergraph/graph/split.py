@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 
 from infergraph.errors import GraphError, NotReady
-from infergraph.graph import routes
-from infergraph.graph.branches import side_by_side
-from infergraph.graph.local import LocalCalls
+from infergraph.graph import routing
 from infergraph.graph.meta import meta_of, with_meta
+from infergraph.graph.parallel import side_by_side
 from infergraph.graph.shadows import Comparison, Shadows
+from infergraph.local import LocalCalls
 from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request
 
 
@@ -181,7 +181,7 @@ class Split(LocalCalls, PredictiveUnit):
         return with_meta(answer, {**meta, "routing": {**(meta.get("routing") or {}), self.name: drawn}})
 
     async def _feedback(self, feedback: Feedback, context: Context) -> Message:
-        route = routes.check_route(routes.feedback_route(feedback, self.name), len(self._live), self.name)
+        route = routing.check_route(routing.feedback_route(feedback, self.name), len(self._live), self.name)
         chosen = self._live if route < 0 else self._live[route : route + 1]
         answers = await side_by_side([_coroutine(unit, Method.SEND_FEEDBACK, feedback, context) for unit in chosen])
         return answers[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
-from infergraph.observe.ledger import Bounds, Cells, Histogram, Ledger
+from infergraph.observe.shared_metrics import Bounds, Cells, Histogram, SharedMetrics
 
 
 class Measured(Around):
@@ -18,15 +18,17 @@ class Measured(Around):
         ledger: where it is counted.
     """
 
-    def __init__(self, unit: PredictiveUnit, ledger: Ledger) -> None:
+    def __init__(self, unit: PredictiveUnit, shared_metrics: SharedMetrics) -> None:
         super().__init__(unit)
-        self._ledger = ledger
+        self._shared_metrics = shared_metrics
         self._seconds: dict[Method, Histogram] = {}
         self._faults: dict[Method, Cells] = {}
 
     async def start(self) -> None:
         """Start the unit and note that it is loaded."""
-        loaded = self._ledger.live("infergraph_unit_loaded", "Workers that have loaded the unit.", {"unit": self.name})
+        loaded = self._shared_metrics.live(
+            "infergraph_unit_loaded", "Workers that have loaded the unit.", {"unit": self.name}
+        )
         loaded[0] = 0.0
         await self.unit.start()
         loaded[0] = 1.0
@@ -51,7 +53,7 @@ class Measured(Around):
 
     def _bind(self, method: Method) -> Histogram:
         labels = {"unit": self.name, "method": method.value}
-        seconds = self._ledger.histogram(
+        seconds = self._shared_metrics.histogram(
             "infergraph_unit_seconds", "Time a unit takes to answer.", labels, Bounds.SECONDS
         )
         self._seconds[method] = seconds
@@ -61,6 +63,6 @@ class Measured(Around):
         faults = self._faults.get(method)
         if faults is None:
             labels = {"unit": self.name, "method": method.value}
-            faults = self._ledger.counter("infergraph_unit_faults", "Requests a unit could not answer.", labels)
+            faults = self._shared_metrics.counter("infergraph_unit_faults", "Requests a unit could not answer.", labels)
             self._faults[method] = faults
         faults[0] += 1.0

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from infergraph.observe.ledger import Bounds, Cells, Histogram, Ledger, Reading, Shape, read
+from infergraph.observe.shared_metrics import Bounds, Cells, Histogram, Reading, Shape, SharedMetrics, read
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -24,12 +24,14 @@ class RequestMetrics:
         on_limit: what to do then.
     """
 
-    def __init__(self, ledger: Ledger, *, requests_limit: int = 0, on_limit: Callable[[], None] = lambda: None) -> None:
-        self._ledger = ledger
+    def __init__(
+        self, shared_metrics: SharedMetrics, *, requests_limit: int = 0, on_limit: Callable[[], None] = lambda: None
+    ) -> None:
+        self._shared_metrics = shared_metrics
         self._limit = requests_limit
         self._on_limit = on_limit
         self._bound: dict[tuple[str, str, str], tuple[Cells, Histogram, Histogram, Histogram]] = {}
-        self._gauge = ledger.live("infergraph_requests_in_flight", "Requests being answered now.", {})
+        self._gauge = shared_metrics.live("infergraph_requests_in_flight", "Requests being answered now.", {})
         self.in_flight = 0
         self.finished_count = 0
 
@@ -65,13 +67,13 @@ class RequestMetrics:
             self._on_limit()
 
     def _bind(self, method: str, code: str, transport: str) -> tuple[Cells, Histogram, Histogram, Histogram]:
-        ledger = self._ledger
+        shared_metrics = self._shared_metrics
         labels = {"method": method, "transport": transport}
         bound = (
-            ledger.counter("infergraph_requests", "Requests answered.", {**labels, "code": code}),
-            ledger.histogram("infergraph_request_seconds", "Time to answer a request.", labels, Bounds.SECONDS),
-            ledger.histogram("infergraph_request_bytes", "Size of request bodies.", labels, Bounds.BYTES),
-            ledger.histogram("infergraph_response_bytes", "Size of answers.", labels, Bounds.BYTES),
+            shared_metrics.counter("infergraph_requests", "Requests answered.", {**labels, "code": code}),
+            shared_metrics.histogram("infergraph_request_seconds", "Time to answer a request.", labels, Bounds.SECONDS),
+            shared_metrics.histogram("infergraph_request_bytes", "Size of request bodies.", labels, Bounds.BYTES),
+            shared_metrics.histogram("infergraph_response_bytes", "Size of answers.", labels, Bounds.BYTES),
         )
         self._bound[method, code, transport] = bound
         return bound

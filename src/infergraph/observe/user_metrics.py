@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from infergraph.errors import BadMetric, SettingsError
-from infergraph.observe.ledger import Bounds, Cells, Histogram, Ledger
+from infergraph.observe.shared_metrics import Bounds, Cells, Histogram, SharedMetrics
 
 UNSET = "NOT_IMPLEMENTED"
 OWN_PREFIX = "infergraph_"
@@ -70,8 +70,8 @@ class UserMetrics:
         series_limit: most combinations of type, key, tags and method; further ones are dropped with one warning.
     """
 
-    def __init__(self, ledger: Ledger, environment: Mapping[str, str], series_limit: int) -> None:
-        self._ledger = ledger
+    def __init__(self, shared_metrics: SharedMetrics, environment: Mapping[str, str], series_limit: int) -> None:
+        self._shared_metrics = shared_metrics
         self._labels = labels_of(environment)
         self._limit = series_limit
         self._lock = threading.Lock()
@@ -144,13 +144,13 @@ class UserMetrics:
         name = metric_name(key)
         labels = {label_name(tag): value for tag, value in tags.items()} | self._labels
         if kind == "COUNTER":
-            return self._ledger.counter(name.removesuffix("_total"), "", labels)
+            return self._shared_metrics.counter(name.removesuffix("_total"), "", labels)
         if kind == "GAUGE":
-            return self._ledger.gauge(name, "", labels)
-        return self._ledger.histogram(name, "", labels, Bounds.TIMER)
+            return self._shared_metrics.gauge(name, "", labels)
+        return self._shared_metrics.histogram(name, "", labels, Bounds.TIMER)
 
     def _drop(self, why: str, text: str) -> None:
-        dropped = self._ledger.counter(
+        dropped = self._shared_metrics.counter(
             "infergraph_user_metrics_dropped", "Values of components' metrics that were dropped.", {"why": why}
         )
         dropped[0] += 1.0

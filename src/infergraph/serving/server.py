@@ -22,28 +22,33 @@ import uvicorn
 from starlette.routing import BaseRoute
 
 from infergraph import assembly, compat
-from infergraph.console.scene import component_scene
 from infergraph.errors import MissingExtra
 from infergraph.message import innermost
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
-from infergraph.serving import console, documents, first_request, openapi, pages, podinfo, tasks, vanguard
-from infergraph.serving.answers import Answer
-from infergraph.serving.console_guard import foreign_calls
-from infergraph.serving.custom_service import CustomService
-from infergraph.serving.direct import Direct
-from infergraph.serving.door import Door
-from infergraph.serving.drain import drain_http
-from infergraph.serving.fronts import Cors, ExternalFront, MicroserviceFront
-from infergraph.serving.grpc import Grpc
-from infergraph.serving.guarded import Patience, watch
-from infergraph.serving.http import App, Endpoint, Exchange, Http, HttpOptions, Paths
-from infergraph.serving.rest import Rest, RestOptions, behind_gateway
-from infergraph.serving.worker import WorkerContext
+from infergraph.process import startup_gate
+from infergraph.process.custom_service import CustomService
+from infergraph.process.worker import WorkerContext
+from infergraph.serving import example_request, pod_limits
+from infergraph.serving.console import console
+from infergraph.serving.grpc.edge import Grpc
+from infergraph.serving.http import pages
+from infergraph.serving.http.answers import Answer
+from infergraph.serving.http.application import App, Endpoint, Exchange, Http, HttpOptions, Paths
+from infergraph.serving.http.cross_origin import foreign_calls
+from infergraph.serving.http.drain import drain_http
+from infergraph.serving.http.fast_path import Direct
+from infergraph.serving.http.limits import Patience, watch
+from infergraph.serving.openapi import description, endpoints
+from infergraph.serving.readiness_gate import ReadinessGate
+from infergraph.serving.rest.dialects import Cors, ExternalFront, MicroserviceFront
+from infergraph.serving.rest.edge import Rest, RestOptions, behind_gateway
+from infergraph.serving.tasks import gbuilder
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
 from infergraph.source import UnitSource, is_graph
-from infergraph.tasks.guest_work import Guest
+from infergraph.tasks.engines.in_server_worker import InServerWorker
 from infergraph.tasks.service import TaskService
+from infergraph.topology import component_topology
 from infergraph.wire.json_codec import JsonOptions
 
 _log = logging.getLogger(__name__)
@@ -69,14 +74,14 @@ class Server:
         self._settings = context.settings
         self._source = msgspec.convert(context.source, UnitSource)
         self._accounting = RequestMetrics(
-            context.ledger,
+            context.shared_metrics,
             requests_limit=context.requests_limit,
             on_limit=lambda: context.recycle("it has answered max_requests"),
         )
-        self._built = assembly.build(self._source, context.ledger)
+        self._built = assembly.build(self._source, context.shared_metrics)
         self._within = innermost(self._built)
         self._is_graph = is_graph(self._source.target)
-        self._unit = Door(Measured(self._built, context.ledger), self._settings.load_wait_s)
+        self._unit = ReadinessGate(Measured(self._built, context.shared_metrics), self._settings.load_wait_s)
         cors = Cors(self._settings.cors_origins, self._settings.cors_headers)
         self._front = (
             ExternalFront(cors, getattr(self._within, "origin", ("", "default")))
@@ -87,14 +92,14 @@ class Server:
         if self._settings.tasks:
             renew = functools.partial(context.recycle, "its data folder was taken away")
             self._tasks = TaskService.open(self._settings, call_driver=context.tasks_wait, renew=renew)
-        self._guest: Guest | None = None
+        self._in_server: InServerWorker | None = None
         if self._tasks is not None and self._settings.task_workers == 0:
-            self._guest = Guest(Path(self._settings.data_dir), self._built)
+            self._in_server = InServerWorker(Path(self._settings.data_dir), self._built)
         self._is_open = False
         self._custom: CustomService | None = None
-        self._limits = podinfo.Limits(self._settings.request_timeout_s, self._settings.message_limit_bytes)
+        self._limits = pod_limits.Limits(self._settings.request_timeout_s, self._settings.message_limit_bytes)
         if not self._is_graph:
-            self._limits = podinfo.limits(self._settings)
+            self._limits = pod_limits.limits(self._settings)
         self._http = self._make_http()
         self._grpc = Grpc(
             self._unit,
@@ -108,7 +113,7 @@ class Server:
     async def run(self) -> None:
         """Serve until ordered to stop, then drain both protocols side by side."""
         stopping = asyncio.create_task(self._context.stopping.wait())
-        mark = vanguard.Mark(self._context.metrics_dir, os.getpid())
+        mark = startup_gate.LoadingMark(self._context.metrics_dir, os.getpid())
         loading = asyncio.create_task(self._load())
         loading.add_done_callback(lambda _: mark.remove())
         if not self._context.opens_early:
@@ -128,8 +133,8 @@ class Server:
         announcing.cancel()
         await asyncio.sleep(order.delay_s)
         ends = [stop(order.grace_s) for stop in stops]
-        if self._guest is not None:
-            ends.append(self._guest.leave(order.grace_s))
+        if self._in_server is not None:
+            ends.append(self._in_server.leave(order.grace_s))
         await asyncio.gather(*ends)
         await self._unit.stop()
         if self._tasks is not None:
@@ -171,9 +176,9 @@ class Server:
             return
         _settle_memory()
         user_object = getattr(self._within, "user_object", None)
-        self._context.ready(await first_request.announced(self._unit, self._within, is_graph=self._is_graph))
-        if self._guest is not None:
-            self._guest.begin()
+        self._context.ready(await example_request.announced(self._unit, self._within, is_graph=self._is_graph))
+        if self._in_server is not None:
+            self._in_server.begin()
         if self._context.slot == 0 and callable(getattr(user_object, "custom_service", None)):
             self._custom = CustomService(user_object, self._ports())
             self._custom.start()
@@ -212,25 +217,25 @@ class Server:
         return Http(paths, self._front, other, self._http_options(), self._accounting, refuse)
 
     def _more_routes(self, paths: Paths) -> list[BaseRoute]:
-        served = openapi.Served(
+        served = description.Served(
             name=self._unit.name,
             paths=paths,
             is_graph=self._is_graph,
             protocol=getattr(self._within, "protocol", "seldon"),
             has_tasks=self._tasks is not None,
         )
-        routes = documents.routes(self._unit, served)
+        routes = endpoints.routes(self._unit, served)
         if self._tasks is not None:
-            routes.extend(tasks.routes(self._tasks, self._settings))
+            routes.extend(gbuilder.routes(self._tasks, self._settings))
         if self._settings.console is not ConsoleMode.OFF:
             routes.extend(console.routes(self._console_parts()))
         return routes
 
     def _console_parts(self) -> console.ConsoleParts:
         if self._is_graph:
-            scene = importlib.import_module("infergraph.assembly.scene").graph_scene(self._source)
+            scene = importlib.import_module("infergraph.assembly.topology").graph_topology(self._source)
         else:
-            scene = component_scene(self._built.name, self._source.target)
+            scene = component_topology(self._built.name, self._source.target)
         return console.ConsoleParts(
             unit=self._unit,
             settings=self._settings,
@@ -305,7 +310,7 @@ class Server:
         return stop
 
     async def _open_native(self, address: str) -> Stop:
-        from infergraph.serving.grpc_native import NativeServer
+        from infergraph.serving.grpc.native import NativeServer
 
         front = NativeServer(self._grpc, address, is_serving=self._is_serving)
         behind_at = self._context.metrics_dir / f"grpc-{os.getpid()}.sock"
@@ -323,7 +328,7 @@ class Server:
 
     async def _aio(self, address: str, *, with_methods: bool) -> Any:
         # grpcio takes long to import: it comes after the HTTP port is open, and beside the loading of the unit.
-        engine = await asyncio.to_thread(importlib.import_module, "infergraph.serving.grpc_aio")
+        engine = await asyncio.to_thread(importlib.import_module, "infergraph.serving.grpc.aio")
         return engine.AioServer(
             self._grpc,
             address,
@@ -355,7 +360,7 @@ class _Uncounted:
 
 async def _unmarked(folder: Path) -> None:
     """Wait until no other worker answers that has not loaded."""
-    while vanguard.is_marked(folder):  # noqa: ASYNC110 - another process ends it, which no event of ours can tell
+    while startup_gate.is_any_loading(folder):  # noqa: ASYNC110 - another process ends it, which no event of ours can tell
         await asyncio.sleep(0.05)
 
 
@@ -389,7 +394,7 @@ def _uses_native(settings: Settings) -> bool:
 
 
 async def serve(context: WorkerContext) -> None:
-    """Serve one worker (see `infergraph.serving.worker`)."""
+    """Serve one worker (see `infergraph.process.worker`)."""
     if compat.install():
         _log.info("components that import seldon_core get infergraph's own version of it")
     await Server(context).run()

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from infergraph import allocator
 from infergraph.errors import PayloadError, TaskConflict, TaskState
 from infergraph.settings import Settings
-from infergraph.tasks import heap
 from infergraph.tasks.clocks import Clocks
-from infergraph.tasks.driver import Driver, DriverOrders, make_engine
+from infergraph.tasks.driver.driver import Driver, DriverOrders, make_engine
 from infergraph.tasks.files import INPUT, DataFolder, LineCount, sync_folder
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import ENDED, NewTask, State, Task
@@ -59,7 +59,7 @@ def run_batch(
     lock = data.try_lock()
     if lock is None:
         raise TaskState(f"another process works on {orders.output}")
-    heap.keep_freed_memory()
+    allocator.keep_freed_memory()
     store = Store(data.database)
     try:
         task = _begin(data, store, orders, clocks, counting)

@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from infergraph.errors import StorageFull, TaskFault
-from infergraph.tasks.crash import crash_point
+from infergraph.tasks.failpoints import crash_point
 
 INPUT = "input.jsonl"
 BOM = b"\xef\xbb\xbf"

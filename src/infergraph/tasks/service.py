@@ -17,21 +17,13 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from infergraph.errors import (
-    Overloaded,
-    PayloadError,
-    StorageFull,
-    TaskConflict,
-    TaskFault,
-    TaskState,
-    UnknownTask,
-)
+from infergraph.errors import Overloaded, PayloadError, StorageFull, TaskConflict, TaskFault, TaskState, UnknownTask
 from infergraph.settings import Settings
+from infergraph.tasks.availability import Availability, AvailabilityCheck, EngineStatus
 from infergraph.tasks.clocks import Clocks
-from infergraph.tasks.crash import crash_point
-from infergraph.tasks.figures import exposition_of_a_broken_store
+from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder, Incoming, Received
-from infergraph.tasks.outlook import Availability, Engine, Outlook
+from infergraph.tasks.metrics import exposition_of_a_broken_store
 from infergraph.tasks.store import Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, State, Task
 from infergraph.tasks.webhooks import check_webhook
@@ -103,7 +95,7 @@ class TaskService:
         self._data = data
         self._store = store
         self._clocks = clocks
-        self._outlook = Outlook(
+        self._outlook = AvailabilityCheck(
             data, store, settings, clocks, unit_failed=lambda: self.unit_failed(), call_driver=call_driver
         )
         self._is_gone = False
@@ -139,7 +131,7 @@ class TaskService:
         """Whether a new task would be taken. Milliseconds at any load."""
         return (await self._read(self._outlook.look))[0]
 
-    async def engine(self) -> Engine:
+    async def engine(self) -> EngineStatus:
         """How the engine does, for people."""
         return await self._read(self._outlook.describe)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infergraph.component import answers
+from infergraph.component import results
 from infergraph.message import Encoding, Message, Meta
 from infergraph.wire import proto_codec
 
@@ -70,7 +70,7 @@ def _answer(
     user_model: Any, result: Any, form: str | None, feature_names: Sequence[str] | None, *, as_array: bool
 ) -> Message:
     """The answer without meta; `form` is the array form of the request, None if it had no `data`."""
-    shaped = translated(answers.shape, result, Encoding(form) if form else Encoding.STR, as_array=as_array)
+    shaped = translated(results.shape, result, Encoding(form) if form else Encoding.STR, as_array=as_array)
     if not shaped.encoding.is_array:
         return Message.of(shaped.payload, shaped.encoding)
     if feature_names is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infergraph.errors import GraphError
-from infergraph.graph.nodes import Node
+from infergraph.graph.spec.records import Node
 
 PACKAGED: Mapping[str, str] = {
     "SKLEARN_SERVER": "infergraph.graph.servers.sklearn:SKLearnServer",

@@ -1,0 +1,107 @@
+"""What the doctor sends: rows and messages that an address can take, as its metadata tells, or tried one by one.
+
+/metadata ─▶ the input's kind ─▶ records · lists of numbers · whole messages      nothing told ─▶ all of them, in turn
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from infergraph.errors import SettingsError
+from infergraph.serving.example_request import CHINESE, NUMBERS, message_for
+
+MARK = "doctor_id"
+_TEXT = "北京大学是中国的一所综合性大学，位于北京市海淀区。"
+_RECORD = {"data": _TEXT, "entity_pair": [["北京大学", "中国"]], "entity_type_pair": [["机构", "国家"]]}
+
+
+class Rows(NamedTuple):
+    """Rows of a task: what they are in words, and themselves.
+
+    Args:
+        marked: each row has a number of its own, which has to come back with its answer.
+    """
+
+    kind: str
+    rows: list[Any]
+    marked: bool
+
+
+def records(rows: list[Mapping[str, Any]], kind: str = "records") -> Rows:
+    """Objects, each marked with a number of its own."""
+    return Rows(kind, [{**row, MARK: number} for number, row in enumerate(rows)], marked=True)
+
+
+def given_rows(rows: list[Any]) -> Rows:
+    """Rows that somebody chose: marked if they are objects that are no messages."""
+    if all(isinstance(row, dict) and not _is_message(row) for row in rows):
+        return records(rows, "the rows given")
+    return Rows("the rows given", rows, marked=False)
+
+
+def rows_to_try(metadata: Mapping[str, Any] | None, count: int = 5) -> list[Rows]:
+    """Rows that the unit behind an address may take, the likeliest first.
+
+    The contract's own records come first unless the metadata speaks of something else.
+    """
+    usual = records([_RECORD] * count)
+    message = message_for(metadata)
+    if message is None:
+        return [usual, *_of_numbers(NUMBERS, count), _messages({"strData": _TEXT}, count)]
+    if "jsonData" in message:
+        record = message["jsonData"]
+        asked = record | {key: _RECORD[key] for key in record if key in _RECORD} if isinstance(record, dict) else record
+        return [records([asked] * count) if isinstance(asked, dict) else usual, _messages(message, count), usual]
+    if "data" in message:
+        return [*_of_numbers(message, count), usual]
+    return [_messages(message, count), usual]
+
+
+def messages_to_try(metadata: Mapping[str, Any] | None) -> list[Any]:
+    """Messages that a component may take, the likeliest first."""
+    message = message_for(metadata)
+    if message is not None:
+        return [message]
+    return [{"data": {"ndarray": [[1.0, 2.0, 3.0, 4.0]]}}, NUMBERS, {"jsonData": CHINESE}, {"strData": _TEXT}]
+
+
+def message_of(row: Any) -> Any:
+    """The message that holds one row: features, text, or a record; a message is one already."""
+    if isinstance(row, dict):
+        return row if _is_message(row) else {"jsonData": row}
+    if isinstance(row, str):
+        return {"strData": row}
+    return {"data": {"ndarray": [row if isinstance(row, list) else [row]]}}
+
+
+def read_json(text: str, option: str) -> Any:
+    """The value of an option. Raises: SettingsError if it is no JSON."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{option}: {text!r} is not JSON ({error}); put text in quotes: '\"text\"'") from error
+
+
+def _is_message(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a whole message; a record of gBuilder's has its text under `data`."""
+    return bool({"strData", "binData", "jsonData"} & row.keys()) or isinstance(row.get("data"), dict)
+
+
+def _of_numbers(message: Mapping[str, Any], count: int) -> list[Rows]:
+    """Lists of numbers, and messages with one each."""
+    data = message["data"]
+    width = (data["tensor"]["shape"] if "tensor" in data else _shape(data["ndarray"]))[-1]
+    lists = [[float(number + place) for place in range(width)] for number in range(count)]
+    names = {"names": data["names"]} if data.get("names") else {}
+    messages = [{"data": {**names, "ndarray": [each]}} for each in lists]
+    return [Rows("lists of numbers", lists, marked=False), Rows("whole messages", messages, marked=False)]
+
+
+def _messages(message: Mapping[str, Any], count: int) -> Rows:
+    return Rows("whole messages", [dict(message)] * count, marked=False)
+
+
+def _shape(nested: Any) -> list[int]:
+    return [len(nested), *_shape(nested[0])] if isinstance(nested, list) and nested else [1] if nested == [] else []

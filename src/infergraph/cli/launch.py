@@ -1,0 +1,85 @@
+"""From a target and settings to a running supervisor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from infergraph.errors import SettingsError, TargetError
+from infergraph.process import supervisor
+from infergraph.settings import ConsoleMode, Settings
+from infergraph.source import is_graph, read_overrides, source_of
+
+_CURL = "curl -s http://ADDRESS{path} -H 'Content-Type: application/json' -d {body}"
+
+
+def serve_target(
+    target: str,
+    settings: Settings,
+    *,
+    nodes: Sequence[str] = (),
+    predictor: str = "",
+    reload: bool = False,
+    command: str = "serve",
+    pidfile: str = "",
+) -> NoReturn:
+    """Become the supervisor of `target`; the process ends with its exit code.
+
+    Raises: StartupFault for what can be known before anything starts.
+    """
+    check_file(target)
+    if settings.tasks:
+        _check_data_dir(settings.data_dir)
+    source = source_of(target, settings, nodes=read_overrides(nodes), predictor=predictor)
+    plan = supervisor.Plan(
+        settings=msgspec.to_builtins(settings),
+        source=msgspec.to_builtins(source),
+        command=command,
+        pidfile=pidfile and str(Path(pidfile).absolute()),
+        reload_paths=_watched(target) if reload else (),
+        banner=_banner(target, settings),
+    )
+    supervisor.replace_process(plan)
+
+
+def check_file(target: str) -> None:
+    """A file that is not there is told at once, not after the workers have started. Raises: TargetError."""
+    file = target.partition("#")[0] if is_graph(target) else target.partition(":")[0]
+    if (is_graph(target) or file.endswith(".py")) and not Path(file).is_file():
+        raise TargetError(f"there is no file {file}")
+
+
+def _check_data_dir(data_dir: str) -> None:
+    """Tasks need a folder to write to; without one it is told at once how to go on."""
+    folder = Path(data_dir).absolute()
+    way_out = "choose another with --data-dir, or serve without tasks with --tasks off"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"data_dir {folder} cannot be made ({error.strerror}); {way_out}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"data_dir {folder} cannot be written; {way_out}")
+
+
+def _watched(target: str) -> tuple[str, ...]:
+    file = Path(target.partition(":")[0])
+    return (str(file.resolve().parent),) if file.suffix else (str(Path.cwd()),)
+
+
+def _banner(target: str, settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    lines = [f"serving {target}", f"  REST     http://{host}:{{http_port}}   (documents: /docs)"]
+    if settings.grpc:
+        lines.append(f"  gRPC     {host}:{{grpc_port}}")
+    lines.append(f"  metrics  http://{host}:{{metrics_port}}{settings.metrics_path}")
+    if settings.console is not ConsoleMode.OFF:
+        lines.append(f"  console  http://{host}:{{http_port}}/console")
+    if settings.tasks:
+        meaning = settings.task_immediate_means.value
+        lines.append(f"  tasks    POST http://{host}:{{http_port}}/tasks   (immediate=true means {meaning})")
+    lines.append(f"  try      {_CURL.replace('ADDRESS', host + ':{http_port}')}")
+    return "\n".join(lines)

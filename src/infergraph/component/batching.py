@@ -1,0 +1,226 @@
+"""A unit around a component that answers requests side by side with one call.
+
+    requests ─▶ waiting ─▶ those of the same kind, their rows joined ─▶ one answer ─▶ its rows, to each its own
+
+Requests wait only while the component is busy (or for `wait_s`, if set): an idle component is asked at once, and under
+load the batch is whatever has come in since. Nobody need guess a batch size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import orjson
+
+from infergraph.component.execution import is_large
+from infergraph.errors import Fault
+from infergraph.message import Around, Content, Context, Message, Method, PredictiveUnit, Request
+from infergraph.wire.proto_codec import ProtoMessage
+
+_log = logging.getLogger(__name__)
+
+
+class BatchOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How requests are joined.
+
+    Args:
+        rows_limit: most rows of a joined request; a request with more goes alone.
+        wait_s: how long the first of a batch waits for others while the component is idle.
+        lanes: calls of the component side by side.
+    """
+
+    rows_limit: int
+    wait_s: float = 0.0
+    lanes: int = 1
+
+
+class _Waiting(NamedTuple):
+    message: Message
+    context: Context
+    kind: Hashable
+    rows: int
+    since: float
+    answer: asyncio.Future[Message]
+
+
+class Batching(Around):
+    """`unit`, asked once for the rows of several predictions.
+
+    Only `predict` with arrays of two axes or more is joined, and only what the component cannot tell apart: the same
+    shape of a row, element type, column names and meta (but for the puid). An answer that has not a row for each row
+    asked with ends the joining for good; a joined call that fails is made again for each request alone, so that only
+    the guilty one fails.
+
+    Args:
+        observe: told the rows of each joined call.
+    """
+
+    def __init__(self, unit: PredictiveUnit, options: BatchOptions, observe: Callable[[float], None]) -> None:
+        super().__init__(unit)
+        self._options = options
+        self._observe = observe
+        self._waiting: deque[_Waiting] = deque()
+        self._running = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._joins = True
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """The unit's answer, or this request's part of a joined one."""
+        if method is not Method.PREDICT or not self._joins or not isinstance(request, Message):
+            return await self.unit.answer(method, request, context)
+        kind = None if is_large(request) else _kind(request)
+        if kind is None or (rows := len(request.payload)) > self._options.rows_limit:
+            return await self.unit.answer(method, request, context)
+        if not self._options.wait_s and not self._waiting and self._running < self._options.lanes:
+            return await self._alone(request, context)
+        loop = asyncio.get_running_loop()
+        entry = _Waiting(request, context, kind, rows, loop.time(), loop.create_future())
+        self._waiting.append(entry)
+        self._go_on()
+        return await entry.answer
+
+    async def _alone(self, request: Message, context: Context) -> Message:
+        self._running += 1
+        try:
+            return await self.unit.answer(Method.PREDICT, request, context)
+        finally:
+            self._running -= 1
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Ask for what waits, as far as lanes are free."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._running < self._options.lanes and self._waiting:
+            early = self._early_by()
+            if early > 0:
+                self._timer = asyncio.get_running_loop().call_later(early, self._go_on)
+                return
+            batch = self._take()
+            if batch:
+                self._running += 1
+                task = asyncio.get_running_loop().create_task(self._work(batch))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def _early_by(self) -> float:
+        """How long the first that waits may still wait for company, in seconds."""
+        if not self._options.wait_s or sum(entry.rows for entry in self._waiting) >= self._options.rows_limit:
+            return 0.0
+        return self._waiting[0].since + self._options.wait_s - asyncio.get_running_loop().time()
+
+    def _take(self) -> list[_Waiting]:
+        """The first that waits and those that can join it; empty if nobody wants an answer any more."""
+        batch: list[_Waiting] = []
+        others: deque[_Waiting] = deque()
+        rows = 0
+        for entry in self._waiting:
+            if entry.answer.done():  # its caller has gone
+                continue
+            if batch and (entry.kind != batch[0].kind or rows + entry.rows > self._options.rows_limit):
+                others.append(entry)
+                continue
+            batch.append(entry)
+            rows += entry.rows
+        self._waiting = others
+        return batch
+
+    async def _work(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            if len(batch) == 1 or not self._joins or not await self._answer_joined(batch):
+                for entry in batch:
+                    await self._answer_one(entry)
+        except BaseException as error:
+            for entry in batch:
+                if not entry.answer.done():
+                    entry.answer.set_exception(RuntimeError(f"a batch of {self.name} was given up: {error!r}"))
+            raise
+        finally:
+            self._running -= 1
+            self._go_on()
+
+    async def _answer_one(self, entry: _Waiting) -> None:
+        if entry.answer.done():
+            return
+        try:
+            answer = await self.unit.answer(Method.PREDICT, entry.message, entry.context)
+        except Exception as error:  # noqa: BLE001 - handed to the one who asked
+            if not entry.answer.done():
+                entry.answer.set_exception(error)
+        else:
+            if not entry.answer.done():
+                entry.answer.set_result(answer)
+
+    async def _answer_joined(self, batch: Sequence[_Waiting]) -> bool:
+        """Answer all with one call; False if each has to be asked alone."""
+        first = batch[0].message.content
+        joined = np.concatenate([entry.message.content.payload for entry in batch])
+        meta = None if first.meta is None else _without_puid(first.meta)
+        message = Message.of(joined, first.encoding, names=first.names, meta=meta)
+        self._observe(float(len(joined)))
+        try:
+            content = (await self.unit.answer(Method.PREDICT, message, Context(batch[0].context.transport))).content
+        except Fault:
+            return False
+        if not _has_rows(content, len(joined)):
+            _log.warning(
+                "%s does not answer a row for each row; its requests are joined no more (setting batch_rows_limit)",
+                self.name,
+            )
+            self._joins = False
+            return False
+        at = 0
+        for entry in batch:
+            if not entry.answer.done():
+                entry.answer.set_result(_part(content, entry, slice(at, at + entry.rows)))
+            at += entry.rows
+        return True
+
+
+def _kind(request: Message) -> Hashable:
+    """What requests must have in common to be joined; None for what is never joined."""
+    try:
+        content = request.content
+    except Fault:
+        return None  # the component tells what is wrong with it
+    payload = content.payload
+    if not isinstance(payload, np.ndarray) or payload.ndim < 2 or not len(payload) or payload.dtype.kind not in "biuf":
+        return None
+    meta = _without_puid(content.meta) if content.meta else None
+    try:
+        told = orjson.dumps([content.names, meta], option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return None
+    return isinstance(request, ProtoMessage), content.encoding, payload.shape[1:], payload.dtype, told
+
+
+def _without_puid(meta: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in meta.items() if key != "puid"}
+
+
+def _has_rows(content: Content, rows: int) -> bool:
+    payload = content.payload
+    if not content.encoding.is_array or not isinstance(payload, np.ndarray | list):
+        return False
+    return not (isinstance(payload, np.ndarray) and payload.ndim == 0) and len(payload) == rows
+
+
+def _part(content: Content, entry: _Waiting, rows: slice) -> Message:
+    """One request's rows of a joined answer, with its own puid and a meta of its own."""
+    payload = content.payload[rows]
+    asked = entry.message.content.meta
+    meta: dict[str, Any] = {"puid": asked["puid"]} if asked and asked.get("puid") else {}
+    for key, value in (content.meta or {}).items():
+        meta[key] = value.copy() if isinstance(value, dict | list) else value
+    if isinstance(entry.message, ProtoMessage) and isinstance(payload, list):
+        array = np.array(payload)  # over gRPC a list is the array that NumPy makes of it
+        payload = payload if array.dtype.kind == "O" else array
+    return Message.of(payload, content.encoding, names=content.names, meta=meta)

@@ -1,0 +1,539 @@
+"""A component as a predictive unit.
+
+    answer(method) ─▶ Pace (inline or thread) ─▶ deprecated hook | raw hook | plain hook | the protocol's default
+                                                        ─▶ answers: payload, names, meta ─▶ Message
+
+There is one implementation for plain and async hooks: a coroutine that awaits only what is async, and that a thread
+drives to its end where nothing is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn, Protocol
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from infergraph.at_once import drive
+from infergraph.component import exceptions, hooks, raw, results
+from infergraph.component import metadata as model_metadata
+from infergraph.component.execution import LARGE_BYTES, Executor, is_large, is_thread_bound
+from infergraph.component.hooks import Hook, MethodHooks
+from infergraph.component.results import Own, Returned
+from infergraph.errors import BadMetadata, ComponentError, Fault, MethodMissing, PayloadError, TargetError
+from infergraph.message import (
+    Content,
+    Context,
+    Encoding,
+    Feedback,
+    Message,
+    Method,
+    PredictiveUnit,
+    Request,
+    Transport,
+)
+from infergraph.settings import Execution
+from infergraph.wire import body, json_codec, proto_codec
+from infergraph.wire.json_codec import JsonFeedback, JsonMessage
+from infergraph.wire.proto_codec import ProtoMessage
+
+_log = logging.getLogger(__name__)
+
+_METRIC_METHODS = {
+    Method.PREDICT: "predict",
+    Method.TRANSFORM_INPUT: "inputtransform",
+    Method.TRANSFORM_OUTPUT: "outputtransform",
+    Method.ROUTE: "router",
+    Method.AGGREGATE: "aggregate",
+    Method.SEND_FEEDBACK: "feedback",
+}
+_METRIC_TYPES = ("COUNTER", "GAUGE", "TIMER")
+
+
+class Recorder(Protocol):
+    """Where a component's own metrics go."""
+
+    def validate(self, metrics: object) -> list[dict[str, Any]]:
+        """The metrics as a list of dicts; BadMetric if they are none."""
+
+    def record(self, metrics: list[dict[str, Any]], method: str) -> None:
+        """Count them; `method` is the protocol's label."""
+
+    def record_feedback(self, reward: float) -> None:
+        """Count one reward."""
+
+
+ErrorHandler = Callable[[object, Exception], "tuple[int, bytes, Mapping[str, str]] | None"]
+"""The user's own error handlers: (blueprint, exception) to status, body and headers, or None if none fits."""
+
+
+class ComponentOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a component needs to know of its surroundings.
+
+    Args:
+        unit_id: the unit's name in its graph; key of requestPath and of the recorded route; empty if it has none.
+        image: the container image, `name:version`; value of requestPath.
+        label: value of requestPath where there is no image; empty to leave requestPath to the graph around it.
+        threads: size of the pool for plain methods.
+    """
+
+    unit_id: str = ""
+    image: str = ""
+    label: str = "NOT_IMPLEMENTED:NOT_IMPLEMENTED"
+    include_metrics: bool = True
+    count_feedback: bool = True
+    strict: bool = False
+    feature_names: bool = False
+    payload_passthrough: bool = False
+    execution: Execution = Execution.AUTO
+    threads: int = 1
+    model_metadata: str = ""
+
+
+class Component(PredictiveUnit):
+    """Wraps the object that `make` constructs; nothing of the user's runs before `start`.
+
+    Promises: hooks are looked up once; a hook is called once per request; with one thread (the default) no two calls
+    of plain user code overlap.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], object],
+        options: ComponentOptions,
+        recorder: Recorder,
+        *,
+        name: str = "",
+        error_handler: ErrorHandler | None = None,
+    ) -> None:
+        self.name = name or options.unit_id or "component"
+        self._make = make
+        self._options = options
+        self._recorder = recorder
+        self._error_handler = error_handler
+        self._open_threads()
+        self._table: dict[Method, MethodHooks] = {}
+        self._at_once: frozenset[Method] = frozenset()
+        self._awaits_inline = False
+        self._user: Any = None
+        self._metadata: dict[str, Any] | BadMetadata = BadMetadata("Model metadata unavailable")
+        label = options.image or options.label
+        self._no_own = Own(None, (), {options.unit_id: label}) if options.unit_id and label else results.NOTHING
+
+    # ── start and stop ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self) -> None:
+        """Construct the user's object, load it, and visit its hooks.
+
+        Raises: StartupFault, also for what the user's module or constructor raises; whatever `load()` raises.
+        """
+        if self._is_stopped:
+            self._open_threads()
+        await self._pace.call(self._construct)
+        load = hooks.single(self._user, "load")
+        if load is not None:
+            await (load.call() if load.is_async else self._pace.call(load.call))
+        self._loop = asyncio.get_running_loop()
+        if self._has_async_sides:
+            self._pace.pin_to_threads()
+        self._metadata = await self._read_metadata()
+
+    def _open_threads(self) -> None:
+        options = self._options
+        self._pace = Executor(options.execution, options.threads, self.name, lambda: not is_thread_bound(self._user))
+        self._health_thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-health")
+        self._is_stopped = False
+
+    def _construct(self) -> None:
+        try:
+            user = self._make()
+        except Fault:
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__}: {exceptions.text_of(error)}"
+            raise TargetError(f"{self.name} cannot be constructed: {text}") from error
+        self._table = hooks.visit(user)
+        self._tags = hooks.single(user, "tags")
+        self._metrics = hooks.single(user, "metrics")
+        self._adds = self._tags is not None or self._metrics is not None
+        sides = (self._tags, self._metrics, hooks.single(user, "class_names"))
+        self._has_async_sides = any(hook is not None and hook.is_async for hook in sides)
+        self._awaits_inline = self._has_async_sides and self._options.execution is Execution.INLINE
+        if not self._has_async_sides:
+            self._at_once = frozenset(method for method, found in self._table.items() if not found.is_async)
+        self._user = user
+        if all(found.plain is None and not found.is_raw for found in self._table.values()):
+            _log.warning("%s has none of the protocol's methods; predict will answer an empty array", self.name)
+
+    async def stop(self) -> None:
+        """Take no more work; running user code ends by itself."""
+        self._is_stopped = True
+        self._pace.close()
+        self._health_thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def user_object(self) -> Any:
+        """The user's object; None before `start`."""
+        return self._user
+
+    @property
+    def task_rows(self) -> str | None:
+        """How the component wants the lines of a task (`object`, `instance`, `message`), if it says so."""
+        declared = getattr(self._user, "task_rows", None)
+        return declared if isinstance(declared, str) else None
+
+    # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
+        """Whether the hooks that it would call are plain, and would now run inline."""
+        return method in self._at_once and self._pace.is_inline(size_bytes > LARGE_BYTES)
+
+    def answer(self, method: Method, request: Request, context: Context) -> Coroutine[Any, Any, Message]:
+        """One answer of the component (see `PredictiveUnit.answer`)."""
+        found = self._table[method]
+        work = self._answer(method, found, request, context)
+        if found.is_async or self._awaits_inline:
+            return work
+        return self._pace.run(work, large=is_large(request))
+
+    async def _answer(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
+        try:
+            if found.is_raw or self._options.payload_passthrough:
+                answered = await self._answer_raw(found, request, method)
+                if answered is not None:
+                    return answered
+            if isinstance(request, Feedback):
+                return await self._feedback(found.plain, request, context)
+            if isinstance(request, Message):
+                if method is Method.ROUTE:
+                    return await self._route(found.plain, request)
+                return await self._predict(method, found.plain, request)
+            return await self._aggregate(found.plain, request)
+        except Fault as fault:
+            fault.node = fault.node or self.name
+            raise
+        except BaseException as error:  # user code may raise anything
+            if found.is_async and exceptions.ends_request(error):
+                raise
+            self._raise_users(error, context)
+
+    async def _predict(self, method: Method, hook: Hook | None, message: Message) -> Message:
+        payload, encoding, names, meta = message.content
+        result: Any = Returned
+        if hook is not None:
+            try:
+                result = hook.call(payload, names if names or names is None else [], meta)
+                if hook.is_async:
+                    result = await result
+            except Exception as error:
+                if not exceptions.is_not_implemented(error):
+                    raise
+        is_default = result is Returned
+        response = results.unwrap(self._default(method, payload) if is_default else result)
+        own = await self._own(method, response) if self._adds or response.metrics is not None else self._no_own
+        meta = results.meta_of((meta,), own, response, carries=True)
+        if is_default and method is not Method.PREDICT and (payload is None or isinstance(payload, int | float)):
+            return Message.of(payload, encoding, meta=meta)  # a bare JSON value, which no result of a hook may be
+        transforms_input = method is Method.TRANSFORM_INPUT
+        return self._message(response, encoding, meta, transforms_input, as_array=isinstance(message, ProtoMessage))
+
+    def _default(self, method: Method, payload: Any) -> Any:
+        if self._options.strict:
+            raise MethodMissing(f"{self.name} has no method {method.value}", node=self.name)
+        return [] if method is Method.PREDICT else payload
+
+    async def _route(self, hook: Hook | None, message: Message) -> Message:
+        if hook is None:
+            raise MethodMissing("Route not defined", node=self.name)
+        payload, encoding, names, meta = message.content
+        result = hook.call(payload, names if names or names is None else [], meta)
+        response = results.unwrap(await result if hook.is_async else result)
+        response = replace(response, data=np.array([[results.branch(response.data)]]))
+        own = await self._own(Method.ROUTE, response)
+        return self._message(response, encoding, results.meta_of((meta,), own, response, carries=False))
+
+    async def _aggregate(self, hook: Hook | None, messages: Sequence[Message]) -> Message:
+        if hook is None:
+            raise MethodMissing("Aggregate not defined", node=self.name)
+        if not messages:
+            raise PayloadError("an aggregate request needs at least one message in seldonMessages")
+        contents = [message.content for message in messages]
+        result = hook.call([content.payload for content in contents], [content.names or [] for content in contents])
+        response = results.unwrap(await result if hook.is_async else result)
+        own = await self._own(Method.AGGREGATE, response)
+        meta = results.meta_of([content.meta for content in contents], own, response, carries=True)
+        as_array = isinstance(messages[0], ProtoMessage)
+        return self._message(response, contents[0].encoding, meta, as_array=as_array)
+
+    async def _feedback(self, hook: Hook | None, feedback: Feedback, context: Context) -> Message:
+        content = feedback.content
+        self._count_reward(content.reward)
+        request = content.request
+        features, names = _array_of(request)
+        result: Any = None
+        if hook is not None:
+            routing = feedback.routing.get(self._options.unit_id or "0")
+            try:
+                result = hook.call(features, names, content.reward, _array_of(content.truth)[0], routing)
+                if hook.is_async:
+                    result = await result
+            except Exception as error:
+                if not exceptions.is_not_implemented(error):
+                    raise
+                result = None
+        response = results.unwrap(result)
+        if response.data is None:
+            response = replace(response, data=np.array([]))
+        own = await self._own(Method.SEND_FEEDBACK, response)
+        asked = (request.meta,) if request is not None else ()
+        meta = results.meta_of(asked, own, response, carries=False)
+        message = self._message(response, _encoding_of(request), meta, as_array=True)
+        if context.transport is Transport.REST:
+            return JsonMessage.of_document(proto_codec.proto3_document(message))
+        return message
+
+    def _count_reward(self, reward: float) -> None:
+        if reward and self._options.count_feedback:
+            self._recorder.record_feedback(reward)
+
+    async def _own(self, method: Method, response: Returned) -> Own:
+        """What the component adds to the meta; its metrics are counted even if the answer then cannot be sent."""
+        if not self._adds and response.metrics is None:
+            return self._no_own
+        tags = await self._side(self._tags)
+        metrics: list[dict[str, Any]] = []
+        if self._metrics is not None:
+            metrics.extend(self._recorder.validate(await self._side(self._metrics, missing=[])))
+        if response.metrics is not None:
+            metrics.extend(self._recorder.validate(response.metrics))
+        if metrics:
+            self._recorder.record(metrics, _METRIC_METHODS[method])
+        shown = metrics if self._options.include_metrics else ()
+        return Own(tags, shown, self._no_own.request_path)
+
+    def _message(
+        self,
+        response: Returned,
+        asked: Encoding,
+        meta: dict[str, Any],
+        for_input: bool = False,
+        *,
+        as_array: bool = False,
+    ) -> Message:
+        shaped = results.shape(response.data, asked, as_array=as_array)
+        names: Any = [] if shaped.columns is None else self._column_names(shaped, for_input)
+        return Message(Content(shaped.payload, shaped.encoding, names, meta))
+
+    def _column_names(self, shaped: results.Shaped, for_input: bool) -> Any:
+        hook = "feature_names" if for_input and self._options.feature_names else "class_names"
+        named = getattr(self._user, hook, Returned)
+        if named is Returned:
+            return shaped.names or results.default_names(shaped.columns)
+        if callable(named):
+            named = hooks.own(self._user, hook)
+            try:
+                named = results.default_names(shaped.columns) if named is None else self._finished(named())
+            except Exception as error:
+                if not exceptions.is_not_implemented(error):
+                    raise
+                named = results.default_names(shaped.columns)
+        elif named is None:
+            return shaped.names
+        return named.tolist() if isinstance(named, np.ndarray) else named
+
+    async def _side(self, hook: Hook | None, missing: Any = None) -> Any:
+        """What a hook beside the answer gives; `missing` where it is not implemented."""
+        if hook is None:
+            return missing
+        try:
+            result = hook.call()
+            if not hook.is_async:
+                return result
+            return await result if asyncio._get_running_loop() is not None else self._finished(result)
+        except Exception as error:
+            if exceptions.is_not_implemented(error):
+                return missing
+            raise
+
+    def _finished(self, result: Any) -> Any:
+        """`result`, or what it gives in the end if it is a coroutine; a thread waits while the event loop runs it."""
+        if not inspect.iscoroutine(result):
+            return result
+        if asyncio._get_running_loop() is not None:
+            return drive(result)
+        return asyncio.run_coroutine_threadsafe(result, self._loop).result()
+
+    # ── raw and deprecated hooks ────────────────────────────────────────────────────────────────────────────────
+
+    async def _answer_raw(self, found: MethodHooks, request: Request, method: Method) -> Message | None:
+        if not found.is_raw:
+            if method is Method.PREDICT and found.plain is not None:
+                return await self._pass_through(found.plain, request, bare=False)
+            return None
+        is_proto = raw.is_proto(request)
+        passes = self._options.payload_passthrough and method is Method.PREDICT and not is_proto
+        deprecated = (found.grpc or found.rest) if is_proto else (found.rest or found.grpc)
+        if deprecated is not None:
+            if passes and deprecated is found.rest:
+                return await self._pass_through(deprecated, request, bare=True)
+            return await self._call_raw(deprecated, request, as_proto=deprecated is found.grpc, counts=False)
+        if found.raw is None:
+            return None
+        if passes:
+            return await self._pass_through(found.raw, request, bare=True)
+        try:
+            as_proto = is_proto or isinstance(request, Feedback)
+            return await self._call_raw(found.raw, request, as_proto=as_proto, counts=True, method=method)
+        except Exception as error:
+            if exceptions.is_not_implemented(error):
+                return None
+            raise
+
+    async def _call_raw(
+        self, hook: Hook, request: Request, *, as_proto: bool, counts: bool, method: Method = Method.PREDICT
+    ) -> Message:
+        if isinstance(request, Feedback):
+            self._count_reward(request.content.reward)
+        result = hook.call(raw.proto_of(request) if as_proto else raw.document_of(request))
+        if hook.is_async:
+            result = await result
+        message = raw.feedback_message(result) if isinstance(request, Feedback) else raw.message_of(result)
+        if isinstance(request, JsonFeedback) and isinstance(message, ProtoMessage):
+            message = JsonMessage.of_document(proto_codec.proto3_document(message))
+        return self._count_raw(message, method) if counts else message
+
+    async def _pass_through(self, hook: Hook, request: Request, *, bare: bool) -> Message | None:
+        if not isinstance(request, JsonMessage) or request.raw is None:
+            return None
+        given = body.undecoded(request.raw, request.content_type, request.query)
+        result = hook.call(given) if bare else hook.call(given, [], None)
+        result = await result if hook.is_async else result
+        if isinstance(result, bytes | str):
+            return raw.as_it_is(result.encode() if isinstance(result, str) else result)
+        return raw.message_of(result)
+
+    def _count_raw(self, message: Message, method: Method) -> Message:
+        """Count the metrics inside a raw answer, and leave them out of it if so set."""
+        document = json_codec.document_of(message)
+        meta = document.get("meta") if isinstance(document, dict) else None
+        metrics = meta.get("metrics") if isinstance(meta, dict) else None
+        if not metrics:
+            return message
+        typed = [{"type": "COUNTER", **metric} for metric in metrics if isinstance(metric, dict)]
+        known = [metric for metric in typed if metric["type"] in _METRIC_TYPES]
+        self._recorder.record(self._recorder.validate(known), _METRIC_METHODS[method])
+        if self._options.include_metrics:
+            return message
+        assert isinstance(document, dict)
+        assert isinstance(meta, dict)
+        kept = {key: value for key, value in meta.items() if key != "metrics"}
+        stripped = JsonMessage.of_document(document | {"meta": kept})
+        return ProtoMessage(proto_codec.encode(stripped)) if isinstance(message, ProtoMessage) else stripped
+
+    # ── health and metadata ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def health(self, context: Context) -> Message:
+        """The component's own account of its health; runs beside its predictions, in a thread of its own."""
+        try:
+            whole = hooks.single(self._user, "health_status_raw")
+            if whole is not None:
+                return raw.message_of(await self._call_beside(whole))
+            hook = hooks.single(self._user, "health_status")
+            if hook is None:
+                inherited = hasattr(self._user, "health_status")
+                result: Any = "not implemented - assuming healthy" if inherited else "healthy"
+            else:
+                result = await self._call_beside(hook)
+            return await self._health_message(result)
+        except Fault as fault:
+            fault.node = fault.node or self.name
+            raise
+        except BaseException as error:  # user code may raise anything
+            if exceptions.ends_request(error):
+                raise
+            self._raise_users(error, context)
+
+    async def _health_message(self, result: Any) -> Message:
+        response = results.unwrap(result)
+        if response.data is False:
+            raise ComponentError("health_status() answered False", status=503, reason="NOT_HEALTHY")
+        if response.data is None or response.data is True:
+            response = replace(response, data="healthy")
+        # Probes must not move the component's own counters: metrics() is not asked.
+        tags = await self._side(self._tags)
+        own = Own(tags, (), self._no_own.request_path)
+        return self._message(response, Encoding.STR, results.meta_of((), own, response, carries=False))
+
+    async def _call_beside(self, hook: Hook) -> Any:
+        if hook.is_async:
+            return await hook.call()
+        return await asyncio.wrap_future(self._health_thread.submit(hook.call))
+
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
+        """The model's metadata as read at start; BadMetadata if it does not fit the schema."""
+        if isinstance(self._metadata, BadMetadata):
+            raise BadMetadata(self._metadata.text, node=self.name)
+        return self._metadata
+
+    async def _read_metadata(self) -> dict[str, Any] | BadMetadata:
+        hook = hooks.single(self._user, "init_metadata")
+        try:
+            own = {} if hook is None else await self._call_beside(hook)
+            assembled = model_metadata.assemble(self._options.image, own, self._options.model_metadata)
+            model_metadata.check(assembled)
+        except BadMetadata as fault:
+            _log.error("the metadata of %s is not valid: %s", self.name, fault)
+            return BadMetadata("Model metadata unavailable")
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
+            if exceptions.is_not_implemented(error):
+                return model_metadata.assemble(self._options.image, {}, self._options.model_metadata)
+            _log.exception("init_metadata() of %s raised", self.name)
+            return BadMetadata("Model metadata unavailable")
+        return assembled
+
+    # ── the user's errors ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _raise_users(self, error: BaseException, context: Context) -> NoReturn:
+        status = exceptions.declared_status(error)
+        is_deliberate = status is not None
+        _log.error(
+            "%s raised %s (puid %s)",
+            self.name,
+            type(error).__name__,
+            context.puid or "-",
+            exc_info=None if is_deliberate else error,
+        )
+        answer = None
+        blueprint = getattr(self._user, "model_error_handler", None)
+        if blueprint is not None and self._error_handler is not None and isinstance(error, Exception):
+            answer = self._error_handler(blueprint, error)
+        if is_deliberate:
+            text = str(getattr(error, "message", "") or exceptions.text_of(error))
+            reason = getattr(error, "reason", None) or "MICROSERVICE_BAD_DATA"
+            raise ComponentError(text, reason=str(reason), node=self.name, status=status, answer=answer) from error
+        text = exceptions.text_of(error)
+        status = 400 if exceptions.is_not_implemented(error) else None
+        raise ComponentError(text, node=self.name, status=status, answer=answer) from error
+
+
+def _array_of(message: Message | None) -> tuple[Any, Any]:
+    """Features and names of a feedback's part; the protocol reads arrays alone there."""
+    if message is None or _is_bare(message):
+        return np.array([]), []
+    payload, encoding, names, _ = message.content
+    return (payload, names or []) if encoding.is_array else (np.array([]), [])
+
+
+def _encoding_of(message: Message | None) -> Encoding:
+    return Encoding.TENSOR if message is None or _is_bare(message) else message.encoding
+
+
+def _is_bare(message: Message) -> bool:
+    """Whether a part of a feedback says nothing but, perhaps, its meta."""
+    return isinstance(message, ProtoMessage) and message.is_bare

@@ -1,0 +1,1 @@
+"""Nodes that answer elsewhere, over REST or gRPC."""

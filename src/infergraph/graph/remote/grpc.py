@@ -1,0 +1,213 @@
+"""A node that is reached over gRPC.
+
+    Message ─▶ its own bytes, or encoded ─▶ unary call ─▶ OK: the bytes as a message ┊ else: RemoteError with the code
+
+Source: the orchestrator specification, sections 6, 13 and 20.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+import msgspec
+from grpc import aio
+
+from infergraph.errors import DeadlinePassed, MethodMissing, PayloadError, RemoteError
+from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
+from infergraph.net.http_client import connects
+from infergraph.wire import proto_codec
+from infergraph.wire.proto_codec import ProtoMessage
+
+_PATHS = {
+    Method.PREDICT: "/seldon.protos.Model/Predict",
+    Method.TRANSFORM_INPUT: "/seldon.protos.Transformer/TransformInput",
+    Method.TRANSFORM_OUTPUT: "/seldon.protos.OutputTransformer/TransformOutput",
+    Method.ROUTE: "/seldon.protos.Router/Route",
+    Method.AGGREGATE: "/seldon.protos.Combiner/Aggregate",
+    Method.SEND_FEEDBACK: "/seldon.protos.Model/SendFeedback",
+}
+_METADATA_PATH = "/seldon.protos.Model/Metadata"
+_HEALTH_PATH = "/grpc.health.v1.Health/Check"
+_SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
+
+# Headers of one hop, or that the library writes itself.
+_OWN_METADATA = frozenset(
+    {b"accept-encoding", b"connection", b"content-encoding", b"content-length", b"content-type", b"expect", b"host",
+     b"http2-settings", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
+     b"trailer", b"transfer-encoding", b"upgrade", b"user-agent"}
+)  # fmt: skip
+_KEY = re.compile(rb"[0-9a-z_.-]+")
+_VALUE = re.compile(rb"[\x20-\x7e]*")
+_PUID = b"seldon-puid"
+
+
+class GrpcOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a gRPC node is called.
+
+    Args:
+        timeout_s: longest time for one call (annotation `seldon.io/grpc-timeout`); None for no limit, 0 for none.
+        message_limit_bytes: largest message either way (annotation `seldon.io/grpc-max-message-size`).
+        full_health_checks: ask the standard health service, where the node has it.
+        ready_timeout_s: longest time for that.
+    """
+
+    timeout_s: float | None = None
+    message_limit_bytes: int = 64 * 1024 * 1024
+    full_health_checks: bool = False
+    ready_timeout_s: float = 5.0
+
+
+class GrpcUnit(PredictiveUnit):
+    """A predictive unit elsewhere, over gRPC.
+
+    Args:
+        name: the node's name.
+        host, port: where it listens.
+        options: how it is called.
+        probe_port: where readiness is probed; 0 for `port`.
+    Promises: a message that came as protobuf is sent as the bytes it came in; a cancelled call is cancelled there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        options: GrpcOptions = GrpcOptions(),  # noqa: B008  a frozen value
+        *,
+        probe_port: int = 0,
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.host = host
+        self.port = port
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._probe_port = probe_port or port
+        self._channel: aio.Channel | None = None
+        self._calls: dict[str, Any] = {}
+
+    async def stop(self) -> None:
+        """Close the channel."""
+        channel, self._channel = self._channel, None
+        self._calls = {}
+        if channel is not None:
+            await channel.close()
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """What the node answers.
+
+        Raises:
+            RemoteError: it is unreachable, or answered a code that is not OK: code and text pass through.
+            DeadlinePassed: no answer within the timeout or by the deadline.
+        """
+        if isinstance(request, Feedback):
+            raw = proto_codec.encode_feedback(request)
+        elif isinstance(request, Message):
+            raw = proto_codec.encode(request)
+        else:
+            raw = proto_codec.encode_messages(request)
+        return ProtoMessage(await self._ask(_PATHS[method], raw, _metadata(context), self._timeout_s(context)))
+
+    async def ready(self) -> bool:
+        """Whether the node takes a connection, or says that it serves where full checks are on."""
+        timeout_s = self.options.ready_timeout_s
+        if not await connects(self.host, self._probe_port, timeout_s):
+            return False
+        return not self.options.full_health_checks or await self._serves(timeout_s)
+
+    async def health(self, context: Context) -> Message:
+        """That the node takes calls; the protocol has no call for more.
+
+        Raises: RemoteError if it does not.
+        """
+        if await self.ready():
+            return Message.of("healthy", Encoding.STR)
+        raise RemoteError(f"node {self.name} at {self.address} cannot be reached", node=self.name)
+
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
+        """The node's metadata.
+
+        Raises: RemoteError if it has none.
+        """
+        context = context or Context()
+        raw = await self._ask(_METADATA_PATH, b"", _metadata(context), self._timeout_s(context))
+        try:
+            return proto_codec.decode_metadata(raw)
+        except PayloadError as fault:
+            raise RemoteError(f"the metadata of node {self.name} cannot be read: {fault}", node=self.name) from fault
+
+    async def _serves(self, timeout_s: float) -> bool:
+        try:
+            return await self._ask(_HEALTH_PATH, b"", (), timeout_s) == _SERVING
+        except MethodMissing:  # a node of the protocol has no such service
+            return True
+        except (RemoteError, DeadlinePassed):
+            return False
+
+    async def _ask(
+        self, path: str, raw: bytes, metadata: tuple[tuple[str, str | bytes], ...], timeout_s: float | None
+    ) -> bytes:
+        call = self._calls.get(path) or self._call(path)
+        try:
+            answer: bytes = await call(raw, metadata=metadata, timeout=timeout_s)
+        except aio.AioRpcError as error:
+            raise self._fault(path, error, timeout_s) from None
+        return answer
+
+    def _call(self, path: str) -> Any:
+        if self._channel is None:
+            limit = self.options.message_limit_bytes
+            self._channel = aio.insecure_channel(
+                self.address,
+                options=(
+                    ("grpc.max_send_message_length", limit),
+                    ("grpc.max_receive_message_length", limit),
+                    ("grpc.enable_http_proxy", 0),
+                ),
+            )
+        self._calls[path] = call = self._channel.unary_unary(path)
+        return call
+
+    def _fault(
+        self, path: str, error: aio.AioRpcError, timeout_s: float | None
+    ) -> RemoteError | DeadlinePassed | MethodMissing:
+        code, text = error.code(), error.details() or error.code().name
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            limit = "" if timeout_s is None else f" within {timeout_s:.3f} s"
+            # Where both sides end the call at once, grpcio may leave the text percent-encoded.
+            return DeadlinePassed(f"{self.address}{path}: no answer{limit}: {unquote(text)}", node=self.name)
+        if code is grpc.StatusCode.UNIMPLEMENTED and path == _HEALTH_PATH:
+            return MethodMissing(text, node=self.name)
+        if code is grpc.StatusCode.UNAVAILABLE:
+            text = f"{self.address}{path}: {text}"
+        return RemoteError(text, node=self.name, grpc_code=code.value[0])
+
+    def _timeout_s(self, context: Context) -> float | None:
+        if context.deadline is None:
+            return self.options.timeout_s
+        left_s = max(context.deadline - asyncio.get_running_loop().time(), 0.0)
+        return left_s if self.options.timeout_s is None else min(self.options.timeout_s, left_s)
+
+
+def _metadata(context: Context) -> tuple[tuple[str, str | bytes], ...]:
+    """The request's headers as metadata, without those of one hop and those that gRPC cannot carry."""
+    metadata: list[tuple[str, str | bytes]] = []
+    known = False
+    for name, value in context.headers:
+        if name in _OWN_METADATA or name.startswith(b"grpc-") or not _KEY.fullmatch(name):
+            continue
+        if name == _PUID and not value:
+            continue
+        if name.endswith(b"-bin"):
+            metadata.append((name.decode(), value))
+        elif _VALUE.fullmatch(value):
+            known = known or name == _PUID
+            metadata.append((name.decode(), value.decode()))
+    if context.puid and not known:
+        metadata.append((_PUID.decode(), context.puid))
+    return tuple(metadata)

@@ -1,0 +1,141 @@
+"""Nodes elsewhere: which unit calls a node, over REST, over gRPC, or over whichever its caller uses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from infergraph.errors import GraphError
+from infergraph.graph.remote.grpc import GrpcOptions, GrpcUnit
+from infergraph.graph.remote.protocols import Protocol
+from infergraph.graph.remote.rest import RestOptions, RestUnit
+from infergraph.graph.spec import Deployment, Endpoint, Node
+from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.net.http_client import HttpOptions
+
+__all__ = ["EitherUnit", "GrpcOptions", "GrpcUnit", "RemoteOptions", "RestOptions", "RestUnit", "build", "options_for"]
+
+REST_TIMEOUT = "seldon.io/rest-timeout"
+GRPC_TIMEOUT = "seldon.io/grpc-timeout"
+GRPC_MESSAGE_SIZE = "seldon.io/grpc-max-message-size"
+
+
+class RemoteOptions(msgspec.Struct, frozen=True):
+    """How the remote nodes of a deployment are called; `transport` is rest, grpc or empty: as the request came."""
+
+    rest: RestOptions = RestOptions()
+    grpc: GrpcOptions = GrpcOptions()
+    transport: str = ""
+
+
+def options_for(
+    deployment: Deployment,
+    annotations: Mapping[str, str],
+    *,
+    message_limit_bytes: int,
+    full_health_checks: bool = False,
+) -> RemoteOptions:
+    """The options that a deployment asks for.
+
+    Args:
+        annotations: those of the deployment and its predictor.
+    Raises: GraphError if one is no number that it can be.
+    """
+    rest_timeout_ms = _whole(annotations, REST_TIMEOUT, least=1)
+    grpc_timeout_ms = _whole(annotations, GRPC_TIMEOUT, least=0)
+    return RemoteOptions(
+        rest=RestOptions(
+            protocol=Protocol.named(deployment.protocol),
+            timeout_s=(rest_timeout_ms or 0) / 1000,
+            full_health_checks=full_health_checks,
+            http=HttpOptions(reply_limit_bytes=message_limit_bytes),
+        ),
+        grpc=GrpcOptions(
+            timeout_s=None if grpc_timeout_ms is None else grpc_timeout_ms / 1000,
+            message_limit_bytes=_whole(annotations, GRPC_MESSAGE_SIZE, least=1) or message_limit_bytes,
+            full_health_checks=full_health_checks,
+        ),
+        transport=deployment.transport,
+    )
+
+
+def build(node: Node, options: RemoteOptions) -> PredictiveUnit:
+    """The unit of a node with an endpoint.
+
+    Raises: GraphError if the endpoint lacks what is needed to call it.
+    """
+    endpoint = node.endpoint
+    if endpoint is None or not endpoint.service_host:
+        raise GraphError(f"node {node.name!r} has no endpoint.service_host to call", node=node.name)
+    kind = (endpoint.type or options.transport).lower()
+    if kind == "grpc":
+        return _grpc(node.name, endpoint, options)
+    if kind == "rest" or not endpoint.grpc_port or options.rest.protocol is not Protocol.SELDON:
+        return _rest(node.name, endpoint, options)
+    return EitherUnit(_rest(node.name, endpoint, options), _grpc(node.name, endpoint, options))
+
+
+class EitherUnit(PredictiveUnit):
+    """A node that speaks both: asked over gRPC for a request that came so, else over REST."""
+
+    def __init__(self, rest: RestUnit, grpc: GrpcUnit) -> None:
+        self.name = rest.name
+        self.rest = rest
+        self.grpc = grpc
+
+    async def stop(self) -> None:
+        """Close both ways."""
+        await asyncio.gather(self.rest.stop(), self.grpc.stop())
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """What the node answers."""
+        unit: PredictiveUnit = self.grpc if context.transport is Transport.GRPC else self.rest
+        return await unit.answer(method, request, context)
+
+    async def ready(self) -> bool:
+        """Whether the node can answer."""
+        return await self.rest.ready()
+
+    async def health(self, context: Context) -> Message:
+        """The node's own account, which only REST has a call for."""
+        return await self.rest.health(context)
+
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
+        """The node's metadata."""
+        return await self.rest.metadata(node, context)
+
+
+def _rest(name: str, endpoint: Endpoint, options: RemoteOptions) -> RestUnit:
+    port = endpoint.http_port or endpoint.service_port
+    # A full check is an HTTP request, which the service port may not understand.
+    probe_port = 0 if options.rest.full_health_checks else endpoint.service_port
+    return RestUnit(name, endpoint.service_host, _port(name, port), options.rest, probe_port=probe_port)
+
+
+def _grpc(name: str, endpoint: Endpoint, options: RemoteOptions) -> GrpcUnit:
+    port = endpoint.grpc_port or endpoint.service_port
+    return GrpcUnit(name, endpoint.service_host, _port(name, port), options.grpc, probe_port=endpoint.service_port)
+
+
+def _port(name: str, port: int) -> int:
+    if not 0 < port < 65536:
+        raise GraphError(
+            f"node {name!r} has no port to call: endpoint has httpPort, grpcPort or service_port", node=name
+        )
+    return port
+
+
+def _whole(annotations: Mapping[str, str], name: str, *, least: int) -> int | None:
+    text = annotations.get(name)
+    if text is None:
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise GraphError(f"the annotation {name} is {text!r}, not a whole number from {least}")
+    return number

@@ -1,0 +1,259 @@
+"""A node that is reached over REST.
+
+    Message ─▶ its own bytes, or encoded ─▶ POST ─▶ 2xx: the body as a message ┊ else: RemoteError with status and body
+
+Source: the orchestrator specification, sections 13, 17, 18 and 21.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
+from infergraph.graph.remote import protocols
+from infergraph.graph.remote.protocols import Protocol
+from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply, connects
+from infergraph.wire import json_codec
+from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
+
+# Hop-by-hop headers, and those that tell of the body or the bytes of this hop; each hop writes its own.
+_OWN_HEADERS = frozenset(
+    {
+        b"accept-encoding",
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_PUID = b"seldon-puid"
+_DEADLINE_EXCEEDED = 4  # of gRPC
+
+
+class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a REST node is called.
+
+    Args:
+        protocol: what is spoken.
+        timeout_s: longest time for one call (annotation `seldon.io/rest-timeout`); 0 for no limit.
+        full_health_checks: ask for the node's health, where else a connection is enough.
+        ready_timeout_s: longest time for that.
+        http: the connection's options.
+        json: how messages are written that have no JSON bytes of their own.
+    """
+
+    protocol: Protocol = Protocol.SELDON
+    timeout_s: float = 0.0
+    full_health_checks: bool = False
+    ready_timeout_s: float = 5.0
+    http: HttpOptions = HttpOptions()
+    json: JsonOptions = JsonOptions()
+
+
+class RestUnit(PredictiveUnit):
+    """A predictive unit elsewhere, over REST.
+
+    Args:
+        name: the node's name, which is the model's in the paths of some protocols.
+        host, port: where it listens.
+        options: how it is called.
+        probe_port: where readiness is probed; 0 for `port`.
+    Promises: a message that came as JSON is sent as the bytes it came in; a cancelled call closes its connection.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        options: RestOptions = RestOptions(),  # noqa: B008  a frozen value
+        *,
+        probe_port: int = 0,
+    ) -> None:
+        self.name = name
+        self.options = options
+        self._client = HttpClient(host, port, options.http)
+        self._probe_client = HttpClient(host, probe_port or port, options.http)
+
+    async def stop(self) -> None:
+        """Close the idle connections."""
+        self._client.close()
+        self._probe_client.close()
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """What the node answers.
+
+        Raises:
+            RemoteError: it is unreachable, or answered a status that is no success: status and body pass through,
+                save for a route, where the status alone does.
+            DeadlinePassed: no answer by the request's deadline. A passed timeout of its own is a RemoteError.
+        """
+        protocol = self.options.protocol
+        if isinstance(request, Feedback):
+            if protocol is not Protocol.SELDON:  # no such call there
+                return JsonMessage(json_codec.encode_feedback(request))
+            body, content_type, encoding = _feedback_body(request, self.options.json)
+        elif isinstance(request, Message):
+            message = protocols.chained(protocol, method, request, self.name)
+            body, content_type, encoding = _body(message, self.options.json)
+        else:
+            body, content_type, encoding = self._joined(request)
+        path = protocols.method_path(protocol, method, context.model or self.name)
+        head = _header_lines(context)
+        head += b"content-type: %s\r\n" % content_type.encode("latin-1", "replace")
+        if encoding:
+            head += b"content-encoding: %s\r\n" % encoding.encode("latin-1", "replace")
+        # A route may draw or count and a reward counts once: those are not sent a second time.
+        once = method is Method.SEND_FEEDBACK or method is Method.ROUTE
+        reply = await self._exchange(Call("POST", path, head, body, not once), context)
+        if not 200 <= reply.status < 300:
+            raise self._failure("POST", path, reply, body=method is not Method.ROUTE)
+        if method is Method.ROUTE:
+            return JsonMessage(reply.body)
+        return JsonMessage(reply.body, reply.content_type)
+
+    async def ready(self) -> bool:
+        """Whether the node takes a connection, or says that it is healthy where full checks are on."""
+        path = protocols.probe_path(self.options.protocol) if self.options.full_health_checks else ""
+        client = self._probe_client
+        try:
+            if path:
+                reply = await client.exchange(Call("GET", path, b"", None), self.options.ready_timeout_s)
+                return reply.status == 200
+            return await connects(client.host, client.port, self.options.ready_timeout_s)
+        except (RemoteError, TimeoutError):
+            return False
+
+    async def health(self, context: Context) -> Message:
+        """The node's own account, as it came.
+
+        Raises: RemoteError with its status and body if it is no success.
+        """
+        path = protocols.status_path(self.options.protocol, context.model or self.name)
+        return await self._get(path, context)
+
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
+        """The node's metadata.
+
+        Raises: RemoteError if it has none, or what it has is no JSON object.
+        """
+        path = protocols.metadata_path(self.options.protocol, self.name)
+        message = await self._get(path, context or Context(Transport.REST))
+        try:
+            document = JsonMessage(message.raw or b"").document
+        except PayloadError as fault:
+            raise RemoteError(f"the metadata of node {self.name} cannot be read: {fault}", node=self.name) from fault
+        if not isinstance(document, dict):
+            raise RemoteError(f"the metadata of node {self.name} is no JSON object", node=self.name)
+        return document
+
+    async def _get(self, path: str, context: Context) -> JsonMessage:
+        reply = await self._exchange(Call("GET", path, _header_lines(context), None), context)
+        if not 200 <= reply.status < 300:
+            raise self._failure("GET", path, reply, body=True)
+        return JsonMessage(reply.body, reply.content_type)
+
+    async def _exchange(self, call: Call, context: Context) -> Reply:
+        own_s = self.options.timeout_s or None
+        timeout_s = own_s
+        if context.deadline is not None:
+            left_s = context.deadline - asyncio.get_running_loop().time()
+            timeout_s = left_s if own_s is None else min(own_s, left_s)
+        try:
+            return await self._client.exchange(call, timeout_s)
+        except TimeoutError:
+            url = f"http://{self._client.address}{call.path}"
+            text = f'{call.method.capitalize()} "{url}": no answer within {timeout_s or 0:.3f} s: deadline exceeded'
+            if timeout_s == own_s:  # the protocol has 500 for it
+                reason, code = DeadlinePassed.reason, _DEADLINE_EXCEEDED
+                raise RemoteError(text, reason=reason, node=self.name, status=500, grpc_code=code) from None
+            raise DeadlinePassed(text, node=self.name) from None
+        except RemoteError as fault:
+            fault.node = self.name
+            raise
+
+    def _failure(self, verb: str, path: str, reply: Reply, *, body: bool) -> RemoteError:
+        url = f"http://{self._client.address}{path}"
+        return RemoteError(
+            f"Internal service call from executor failed calling {url} status code {reply.status}",
+            node=self.name,
+            status=reply.status,
+            body=reply.body if body else None,
+            content_type=reply.content_type if body else "",
+        )
+
+    def _joined(self, messages: Sequence[Message]) -> tuple[bytes, str, str]:
+        """The children's bodies as one JSON list, verbatim; its content type is the first one's."""
+        bodies = [_body(message, self.options.json) for message in messages]
+        parts: list[bytes] = []
+        for message, (body, _, encoding) in zip(messages, bodies, strict=True):
+            part = json_codec.encode(message, self.options.json) if encoding else body
+            try:
+                msgspec.json.decode(part, type=msgspec.Raw)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                raise RemoteError("Data is not JSON", node=self.name) from None
+            parts.append(part)
+        return b"[" + b",".join(parts) + b"]", bodies[0][1] if bodies else "application/json", ""
+
+
+def _body(message: Message, options: JsonOptions) -> tuple[bytes, str, str]:
+    """Body, content type and content encoding of a message: its own where it came in JSON."""
+    if isinstance(message, JsonMessage) and message.raw is not None and not message.query:
+        return message.raw, message.content_type, message.content_encoding
+    return json_codec.encode(message, options), "application/json", ""
+
+
+def _feedback_body(feedback: Feedback, options: JsonOptions) -> tuple[bytes, str, str]:
+    if isinstance(feedback, JsonFeedback) and feedback.raw is not None and not feedback.query:
+        return feedback.raw, feedback.content_type, feedback.content_encoding
+    return json_codec.encode_feedback(feedback, options), "application/json", ""
+
+
+def _header_lines(context: Context) -> bytes:
+    """The request's own headers as lines, without those that belong to one hop, and with the request's id."""
+    parts: list[bytes] = []
+    known = False
+    for name, value in context.headers:
+        if name in _OWN_HEADERS:
+            continue
+        if name == _PUID:
+            if not value:
+                continue
+            known = True
+        parts += (name, b": ", value, b"\r\n")
+    if context.puid and not known:
+        parts += (_PUID, b": ", context.puid.encode("latin-1", "replace"), b"\r\n")
+    lines = b"".join(parts)
+    if context.transport is not Transport.REST or lines.count(b"\n") != len(parts) // 4:
+        lines = _fit(parts)
+    return lines + b"accept-encoding: identity\r\n"
+
+
+def _fit(parts: list[bytes]) -> bytes:
+    """The lines that can be sent as headers: gRPC metadata may hold what HTTP/1.1 forbids."""
+    lines = []
+    for index in range(0, len(parts), 4):
+        name, value = parts[index], parts[index + 2]
+        if name.startswith((b":", b"grpc-")) or name.endswith(b"-bin") or _BREAKS.intersection(name + value):
+            continue
+        lines += parts[index : index + 4]
+    return b"".join(lines)
+
+
+_BREAKS = frozenset(b"\r\n\0")

@@ -1,0 +1,1 @@
+"""Built-in routers, bandits and combiners."""

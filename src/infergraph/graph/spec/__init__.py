@@ -1,0 +1,58 @@
+"""Inference graphs as they are written: the records, and what turns text into checked records.
+
+    text ──read──▶ Deployment ──default──▶ Deployment ──validate──▶ problems
+                       ▲  └──────advise──▶ hints
+                       └──to_yaml──▶ text
+
+This is the one name to import from; each step has a module of its own.
+"""
+
+from infergraph.graph.spec.advice import advise
+from infergraph.graph.spec.defaulting import FirstPorts, default, default_predictor
+from infergraph.graph.spec.documents import line_of
+from infergraph.graph.spec.reading import Reading, read, read_predictor, survey
+from infergraph.graph.spec.records import (
+    BUILT_IN_IMPLEMENTATIONS,
+    METHODS,
+    TYPES,
+    UNKNOWN_IMPLEMENTATION,
+    Deployment,
+    Endpoint,
+    Logger,
+    Node,
+    Parameter,
+    Predictor,
+    Problem,
+)
+from infergraph.graph.spec.validation import PACKAGED_SERVERS, addressed, validate
+from infergraph.graph.spec.writing import deployment_document, node_document, predictor_document, to_yaml
+
+__all__ = [
+    "BUILT_IN_IMPLEMENTATIONS",
+    "METHODS",
+    "PACKAGED_SERVERS",
+    "TYPES",
+    "UNKNOWN_IMPLEMENTATION",
+    "Deployment",
+    "Endpoint",
+    "FirstPorts",
+    "Logger",
+    "Node",
+    "Parameter",
+    "Predictor",
+    "Problem",
+    "Reading",
+    "addressed",
+    "advise",
+    "default",
+    "default_predictor",
+    "deployment_document",
+    "line_of",
+    "node_document",
+    "predictor_document",
+    "read",
+    "read_predictor",
+    "survey",
+    "to_yaml",
+    "validate",
+]

@@ -1,0 +1,188 @@
+"""Deployment files and predictors to records.
+
+    text ─documents─▶ plain values ─decoder─▶ Deployment of Predictors of Nodes
+                                        └───▶ problems, and advice on members that nobody reads
+
+Unknown members are passed over (and reported as advice), names are matched in any case, the later of two
+spellings wins, and a value of the wrong JSON type is a fault: as the reference decodes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, NamedTuple
+
+import msgspec
+
+from infergraph.errors import GraphError
+from infergraph.graph.spec.decoder import (
+    API_VERSIONS,
+    KIND,
+    ComponentSpec,
+    Container,
+    Metadata,
+    Path,
+    Reader,
+    Root,
+    Spec,
+    SvcOrchSpec,
+    Variable,
+    called,
+    spelt,
+)
+from infergraph.graph.spec.documents import line_of, parse
+from infergraph.graph.spec.records import Deployment, Predictor, Problem
+
+__all__ = ["Container", "Reading", "Variable", "containers", "read", "read_predictor", "survey", "variables"]
+
+
+class Reading(NamedTuple):
+    """What a text holds.
+
+    `problems` go with the number of their document; where there are any, the deployments are not complete.
+    """
+
+    deployments: list[Deployment]
+    problems: list[tuple[int, Problem]]
+
+
+def read(text: str, *, source: str) -> list[Deployment]:
+    """The deployments of a YAML or JSON text, in order; documents of another kind are passed over.
+
+    A document that is a bare predictor (`name` and `graph`, no `kind`) becomes a deployment of its name.
+
+    Args:
+        source: the name of the file, for messages.
+    Raises:
+        GraphError: not readable, or no deployment in it; one line for each fault, with file, line and path.
+    """
+    reading = survey(text, source=source)
+    _raise(reading.problems, text, source)
+    return reading.deployments
+
+
+def survey(text: str, *, source: str) -> Reading:
+    """Like `read`, with the values that do not fit listed instead of raised.
+
+    Raises: GraphError for a text that is neither YAML nor JSON, or has no deployment in it.
+    """
+    reading = Reading([], [])
+    others = []
+    for document in parse(text, source=source):
+        for number, value in enumerate(_items(document.value)):
+            kind = _kind(value)
+            if kind == KIND:
+                at: Path = ("items", number) if value is not document.value else ()
+                reader = Reader(integral_floats=not document.is_json)
+                deployment = _deployment(reader, value, at)
+                advice = tuple(reader.advice)
+                reading.deployments.append(
+                    msgspec.structs.replace(deployment, advice=advice, source=source, document=document.number)
+                )
+                reading.problems.extend((document.number, problem) for problem in reader.faults)
+            else:
+                others.append(kind)
+    if not reading.deployments:
+        found = f"; it holds: {', '.join(others)}" if others else ": it is empty"
+        raise GraphError(f"{source}: no document of kind {KIND}{found}")
+    return reading
+
+
+def read_predictor(text: str, *, source: str = "ENGINE_PREDICTOR") -> Predictor:
+    """The predictor in `text`, as the orchestrator is given it: base64 of its JSON, or the JSON or YAML itself.
+
+    Raises:
+        GraphError: not readable as a predictor.
+    """
+    if not text.strip():
+        raise GraphError(f"{source} is empty; it must hold a predictor, as JSON or as base64 of it")
+    plain = _unpacked(text)
+    documents = parse(plain, source=source)
+    if len(documents) != 1 or not isinstance(documents[0].value, dict):
+        raise GraphError(f"{source}: a predictor must be one object with name and graph")
+    document = documents[0]
+    reader = Reader(integral_floats=not document.is_json)
+    predictor: Predictor = reader.struct(Predictor, document.value, ())
+    _raise([(document.number, problem) for problem in reader.faults], plain, source)
+    return predictor
+
+
+def containers(predictor: Predictor) -> list[list[Container]]:
+    """The containers of each pod of `predictor`."""
+    reader = Reader()
+    pods: list[ComponentSpec] = [reader.struct(ComponentSpec, pod, ()) for pod in predictor.component_specs]
+    return [list(pod.spec.containers) for pod in pods]
+
+
+def variables(predictor: Predictor) -> list[Variable]:
+    """The environment that `svcOrchSpec` gives the orchestrator."""
+    spec: SvcOrchSpec = Reader().struct(SvcOrchSpec, predictor.svc_orch_spec, ())
+    return list(spec.env)
+
+
+def _unpacked(text: str) -> str:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return text
+
+
+def _items(value: Any) -> list[Any]:
+    """The documents in a document: those of a Kubernetes list, else itself."""
+    if isinstance(value, dict) and str(value.get("kind", "")).endswith("List") and isinstance(value.get("items"), list):
+        return list(value["items"])
+    return [value]
+
+
+def _kind(value: Any) -> str:
+    if not isinstance(value, dict):
+        return called(value)
+    members = {key.lower(): member for key, member in value.items()}
+    if "kind" in members:
+        return str(members["kind"])
+    return KIND if isinstance(members.get("spec"), dict) or "graph" in members else "a document without kind"
+
+
+def _deployment(reader: Reader, value: dict[str, Any], at: Path) -> Deployment:
+    members = {key.lower() for key in value}
+    bare = "graph" in members and "spec" not in members
+    if bare:
+        predictor = reader.struct(Predictor, value, at)
+        root = Root(metadata=Metadata(name=predictor.name), spec=Spec(predictors=(predictor,)))
+    else:
+        root = reader.struct(Root, value, at)
+    if root.api_version not in API_VERSIONS:
+        hint = f"use one of {', '.join(API_VERSIONS)}"
+        reader.faults.append(Problem(spelt((*at, "apiVersion")), f"{root.api_version!r} is not supported", hint))
+    spec, metadata = root.spec, root.metadata
+    return Deployment(
+        api_version=root.api_version,
+        name=metadata.name,
+        spec_name=spec.name,
+        namespace=metadata.namespace,
+        annotations=spec.annotations,
+        metadata_annotations=metadata.annotations,
+        labels=metadata.labels,
+        protocol=spec.protocol,
+        transport=spec.transport,
+        server_type=spec.server_type,
+        replicas=spec.replicas,
+        oauth_key=spec.oauth_key,
+        oauth_secret=spec.oauth_secret,
+        predictors=spec.predictors,
+        bare=bare,
+    )
+
+
+def _raise(problems: list[tuple[int, Problem]], text: str, source: str) -> None:
+    """Raise problems as one GraphError, a line for each."""
+    if not problems:
+        return
+    lines = []
+    for document, problem in problems:
+        line = line_of(text, document, problem.field)
+        where = f"{source}:{line}" if line else source
+        number = f" (document {document + 1})" if document else ""
+        lines.append(f"{where}{number}: {problem}" + (f"; {problem.hint}" if problem.hint else ""))
+    raise GraphError("\n".join(lines))

@@ -1,0 +1,244 @@
+"""A lean HTTP/1.1 client for calls to nodes: kept connections, one request at a time on each, whole bodies.
+
+    exchange ─▶ take an idle connection or dial ─▶ write head and body ─▶ llhttp reads the reply ─▶ give it back
+
+Measured against aiohttp in the decision record on the REST hop; parsing is llhttp's, by way of httptools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import NamedTuple
+
+import httptools
+import msgspec
+
+from infergraph.errors import RemoteError
+from infergraph.net.http_connection import Connection, Dropped, Reply
+
+__all__ = ["Call", "Dropped", "HttpClient", "HttpOptions", "Reply", "connects"]
+
+_REDIRECTS_LIMIT = 10
+_SEE_OTHER = frozenset({301, 302, 303})
+_SAME_AGAIN = frozenset({307, 308})
+# Never sent to another host than the one they were meant for.
+_PRIVATE = frozenset({b"authorization", b"cookie", b"www-authenticate"})
+
+
+class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node is called.
+
+    Args:
+        connect_timeout_s: longest time to reach it.
+        reply_limit_bytes: largest reply, also when unpacked.
+        idle_connections: connections kept at most; more may be open while busy.
+        idle_s: how long an unused connection is kept.
+        fresh_s: a request that must not be sent twice rides only on a connection used so recently.
+        tls: speak HTTPS, by these rules; None for plain HTTP.
+    """
+
+    connect_timeout_s: float = 30.0
+    reply_limit_bytes: int = 64 * 1024 * 1024
+    idle_connections: int = 32
+    idle_s: float = 60.0
+    fresh_s: float = 1.0
+    tls: ssl.SSLContext | None = None
+
+
+class Call(NamedTuple):
+    """One request.
+
+    Args:
+        method: POST or GET.
+        path: with its leading slash.
+        headers: lines ready to send, each with its line end, without host and content-length.
+        body: None for a request without one.
+        replayable: whether it may be sent again on a new connection when a kept one turns out dead.
+    """
+
+    method: str
+    path: str
+    headers: bytes
+    body: bytes | None
+    replayable: bool = True
+
+
+class HttpClient:
+    """Calls to one address and wherever it redirects to. Lives on one event loop."""
+
+    def __init__(self, host: str, port: int, options: HttpOptions) -> None:
+        self.host = host
+        self.port = port
+        self.options = options
+        shown = f"[{host}]" if ":" in host else host
+        self.address = f"{shown}:{port}"
+        self._host_line = f" HTTP/1.1\r\nhost: {self.address}\r\n".encode("ascii", "replace")
+        self._idle: list[Connection] = []
+        self._elsewhere: dict[tuple[str, int], HttpClient] = {}
+
+    async def exchange(self, call: Call, timeout_s: float | None = None) -> Reply:
+        """The reply to one request, redirects followed.
+
+        Raises:
+            TimeoutError: none within `timeout_s`.
+            RemoteError: the node cannot be reached, broke the protocol, or answered too much.
+        """
+        if timeout_s is None:
+            return await self._exchange(call)
+        async with asyncio.timeout(timeout_s):
+            return await self._exchange(call)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        for client in (self, *self._elsewhere.values()):
+            for connection in client._idle:
+                connection.close()
+            client._idle.clear()
+
+    async def _exchange(self, call: Call) -> Reply:
+        reply = await self._once(call)
+        if reply.status < 300 or not reply.location:
+            return reply
+        return await self._follow(call, reply)
+
+    async def _follow(self, call: Call, reply: Reply) -> Reply:
+        client = self
+        for _ in range(_REDIRECTS_LIMIT):
+            if reply.status in _SEE_OTHER:
+                call = call._replace(method="GET", body=None, headers=_without(call.headers, _ABOUT_BODY))
+            elif reply.status not in _SAME_AGAIN:
+                return reply
+            target = client._target(reply.location, call.path)
+            if target is None:
+                raise RemoteError(
+                    f'{_verb(call)} "http://{client.address}{call.path}": cannot go to {reply.location!r}'
+                )
+            host, port, path = target
+            if (host, port) != (client.host, client.port):
+                call = call._replace(headers=_without(call.headers, _PRIVATE))
+                client = self._client(host, port)
+            call = call._replace(path=path)
+            reply = await client._once(call)
+            if not reply.location:
+                return reply
+        raise RemoteError(
+            f'{_verb(call)} "http://{self.address}{call.path}": stopped after {_REDIRECTS_LIMIT} redirects'
+        )
+
+    def _client(self, host: str, port: int) -> HttpClient:
+        if (host, port) == (self.host, self.port):
+            return self
+        return self._elsewhere.setdefault((host, port), HttpClient(host, port, self.options))
+
+    def _target(self, location: str, path: str) -> tuple[str, int, str] | None:
+        try:
+            url = httptools.parse_url(location.encode("ascii"))
+        except (httptools.HttpParserInvalidURLError, UnicodeEncodeError):
+            return None
+        query = f"?{url.query.decode()}" if url.query else ""
+        if url.host is None:
+            return self.host, self.port, (url.path or path.encode()).decode() + query
+        if url.schema != (b"https" if self.options.tls else b"http"):
+            return None
+        port = url.port or (443 if self.options.tls else 80)
+        return url.host.decode(), port, (url.path or b"/").decode() + query
+
+    async def _once(self, call: Call) -> Reply:
+        connection = self._take(call.replayable)
+        if connection is not None:
+            try:
+                return await self._on(connection, call)
+            except Dropped:
+                if not call.replayable:
+                    raise
+        return await self._on(await self._dial(call), call)
+
+    async def _on(self, connection: Connection, call: Call) -> Reply:
+        try:
+            reply = await connection.send(self._head(call), call.body)
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, RemoteError):
+                text = f'{_verb(call)} "http://{self.address}{call.path}": {error.text}'
+                raise type(error)(text) from None
+            raise
+        if connection.reusable and len(self._idle) < self.options.idle_connections:
+            connection.used_at = connection.loop.time()
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return reply
+
+    def _head(self, call: Call) -> bytes:
+        length = b"" if call.body is None else b"content-length: %d\r\n" % len(call.body)
+        return b"".join(
+            (
+                call.method.encode(),
+                b" ",
+                call.path.encode("ascii", "replace"),
+                self._host_line,
+                call.headers,
+                length,
+                b"\r\n",
+            )
+        )
+
+    def _take(self, replayable: bool) -> Connection | None:
+        """The idle connection used last, if it is fit for the request."""
+        while self._idle:
+            connection = self._idle.pop()
+            idle_s = connection.loop.time() - connection.used_at
+            if not connection.reusable or idle_s > self.options.idle_s:
+                connection.close()
+            elif replayable or idle_s <= self.options.fresh_s:
+                return connection
+            else:
+                self._idle.append(connection)
+                return None
+        return None
+
+    async def _dial(self, call: Call) -> Connection:
+        loop = asyncio.get_running_loop()
+        limit = self.options.reply_limit_bytes
+        try:
+            async with asyncio.timeout(self.options.connect_timeout_s) as time:
+                _, connection = await loop.create_connection(
+                    lambda: Connection(loop, limit), self.host, self.port, ssl=self.options.tls
+                )
+        except OSError as error:  # a TimeoutError is one
+            if isinstance(error, TimeoutError) and not time.expired():
+                raise
+            reason = "no answer in time" if isinstance(error, TimeoutError) else _said(error)
+            text = f'{_verb(call)} "http://{self.address}{call.path}": cannot connect to {self.address}: {reason}'
+            raise RemoteError(text) from error
+        return connection
+
+
+_ABOUT_BODY = frozenset({b"content-type", b"content-encoding"})
+
+
+def _without(headers: bytes, names: frozenset[bytes]) -> bytes:
+    lines = headers.split(b"\r\n")[:-1]
+    return b"".join(line + b"\r\n" for line in lines if line.partition(b":")[0] not in names)
+
+
+def _verb(call: Call) -> str:
+    return call.method.capitalize()
+
+
+def _said(error: OSError) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return error.strerror or str(error) or type(error).__name__
+
+
+async def connects(host: str, port: int, timeout_s: float) -> bool:
+    """Whether somebody listens there."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, host, port)
+    except OSError:
+        return False
+    transport.close()
+    return True

@@ -1,0 +1,1 @@
+"""The process tree: the supervisor, its serving workers and the task driver."""

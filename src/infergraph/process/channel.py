@@ -1,0 +1,138 @@
+"""What the supervisor and a worker tell each other, one JSON line each, over a socket pair.
+
+supervisor ──Orders (stdin, once)──▶ worker
+supervisor ──StopOrder─────────────▶ worker
+supervisor ◀──Report─────────────── worker        the end of the stream: the other one is dead
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+TEXT_LIMIT = 64 * 1024
+READ_BYTES = 64 * 1024
+
+
+class State(Enum):
+    """What a worker reports."""
+
+    LISTENING = "listening"
+    READY = "ready"
+    LOAD_FAILED = "load_failed"
+    RECYCLE = "recycle"
+    ALIVE = "alive"
+    TASKS = "tasks"
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a worker is started with; it reads them from its standard input.
+
+    Args:
+        serve: the coroutine function to run, as "module:name".
+        slot: which of the workers it is, 0 to workers - 1.
+        seat: the name of its ledger of metrics; no two living processes share one.
+        settings: Settings as builtins.
+        source: the unit's source as builtins.
+        opens_early: whether to open the ports before the unit is loaded.
+        supervisor_pid: whose death ends the worker.
+        channel_fd, http_fd: inherited sockets.
+        metrics_fd: inherited socket, or None where metrics have no port of their own.
+        grpc_port: to be bound with SO_REUSEPORT; None without gRPC.
+        metrics_dir: folder of the ledgers of this run.
+    """
+
+    serve: str
+    slot: int
+    metrics_slot: str
+    settings: dict[str, Any]
+    source: dict[str, Any]
+    opens_early: bool
+    supervisor_pid: int
+    channel_fd: int
+    http_fd: int
+    metrics_fd: int | None
+    grpc_port: int | None
+    metrics_dir: str
+
+
+class StopOrder(msgspec.Struct, frozen=True):
+    """Stop: stay open but not ready for `delay_s`, stop accepting, then finish requests within `grace_s`."""
+
+    delay_s: float
+    grace_s: float
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One state of a worker.
+
+    Args:
+        state: what happened.
+        text: one line about it; for READY: a request to try, as JSON [path, body], where one is known.
+        exit_code: for LOAD_FAILED: what the program should end with.
+        traceback: for LOAD_FAILED: where it came from, if that helps.
+    """
+
+    state: State
+    text: str = ""
+    exit_code: int = 0
+    traceback: str = ""
+
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Channel(Generic[T]):
+    """One end of the pair; `T` is what it receives.
+
+    Promises: `send` may be called from any thread and never raises because the other end is gone.
+    """
+
+    def __init__(self, end: socket.socket, receives: type[T]) -> None:
+        self.socket = end
+        self._decoder = msgspec.json.Decoder(receives)
+        self._rest = b""
+        self._lock = threading.Lock()
+
+    def fileno(self) -> int:
+        """For selectors."""
+        return self.socket.fileno()
+
+    def send(self, item: msgspec.Struct) -> None:
+        """Send one item; it is lost if the other end is dead."""
+        line = msgspec.json.encode(item) + b"\n"
+        try:
+            with self._lock:
+                self.socket.sendall(line)
+        except (BrokenPipeError, ConnectionResetError, BlockingIOError, TimeoutError):
+            return
+
+    def receive(self) -> list[T] | None:
+        """What has come in since; None when the other end is closed. Call it when the socket is readable."""
+        try:
+            data = self.socket.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError, TimeoutError):
+            return []
+        except ConnectionResetError:
+            return None
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [item for line in lines for item in self._decode(line)]
+
+    def _decode(self, line: bytes) -> list[T]:
+        try:
+            return [self._decoder.decode(line)]
+        except msgspec.DecodeError:  # user code may have written to a descriptor that is not its own
+            log.warning("unreadable line on a channel", extra={"line": line[:200].decode(errors="replace")})
+            return []
+
+    def close(self) -> None:
+        """Let go of the socket. Idempotent."""
+        self.socket.close()

@@ -1,0 +1,411 @@
+"""The supervisor: takes the ports, keeps the workers and the task driver running, and ends them all.
+
+    signals · reports of workers · deaths · source changes · the time ──▶ Supervisor ──▶ Crew, DriverCare
+
+It imports no numpy, no gRPC, no web framework and no model, so that it is small, starts at once, and cannot be taken
+down by what it watches. `python -P -m infergraph.process.supervisor --plan-fd N` runs one in a process of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import shlex
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from infergraph.errors import SettingsError, StartupFault
+from infergraph.observe import logs
+from infergraph.observe.shared_metrics import Folder, SharedMetrics, shared_memory, vacate
+from infergraph.process import startup_gate
+from infergraph.process.channel import Channel, Orders, Report, State
+from infergraph.process.child import Child
+from infergraph.process.reload import SourceWatch
+from infergraph.process.sockets import Ports, open_ports, port_of
+from infergraph.process.task_driver import TaskDriver, has_traces
+from infergraph.process.worker_pool import Placement, Worker, WorkerPool, metrics_slot_name
+from infergraph.settings import LoadFailure, LogFormat, Settings, TaskEngine
+
+EXIT_STARTUP = 2
+EXIT_AS_ORIGINAL = 1
+"""What Seldon's wrapper ends with where a component cannot be found, imported or constructed as asked."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+log = logging.getLogger("infergraph.process.supervisor")
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to serve. Plain JSON, so that it crosses processes.
+
+    Args:
+        settings: Settings as builtins.
+        source: the unit's source as builtins; handed to the workers and the task driver unread.
+        command: the command it comes from, for the logs.
+        pidfile: a file that holds the process id while it serves; empty for none.
+        reload_paths: files and folders whose change replaces the workers; none for no watching.
+        banner: shown on a terminal once all workers are ready; `{host}`, `{http_port}`, `{grpc_port}` and
+            `{metrics_port}` are filled in, and `{path}` and `{body}` of a request that the unit can be tried with;
+            lines that ask for what is not known are left out.
+        serve: what a worker runs: "module:name" of a coroutine function that takes a WorkerContext.
+        driver: the module of the task driver.
+        task_factory: what makes the unit of a task worker from the source as JSON text: "module:function".
+    """
+
+    settings: dict[str, Any]
+    source: dict[str, Any]
+    command: str = "serve"
+    pidfile: str = ""
+    reload_paths: tuple[str, ...] = ()
+    banner: str = ""
+    serve: str = "infergraph.serving.server:serve"
+    driver: str = "infergraph.tasks.driver.driver"
+    task_factory: str = "infergraph.assembly:build_for_tasks"
+
+
+def run(plan: Plan) -> int:
+    """Serve until told to stop; the exit code.
+
+    0 after SIGTERM or Ctrl-C; 2 when a port, setting or target is not usable (one line says which; 1 for a target of
+    `infergraph microservice`); 3 when the unit could not be loaded.
+    """
+    settings = msgspec.convert(plan.settings, Settings)
+    logs.configure(settings)
+    try:
+        watch = SourceWatch(plan.reload_paths) if plan.reload_paths else None
+        ports = open_ports(settings)
+        _write_pid(plan.pidfile)
+    except StartupFault as fault:
+        print(f"infergraph: {fault}", file=sys.stderr)
+        return EXIT_STARTUP
+    folder = Folder(shared_memory())
+    try:
+        return Supervisor(plan, settings, ports, folder, watch).run()
+    finally:
+        if plan.pidfile:
+            Path(plan.pidfile).unlink(missing_ok=True)
+        folder.remove()
+        ports.close()
+        if watch is not None:
+            watch.close()
+
+
+def _write_pid(pidfile: str) -> None:
+    if not pidfile:
+        return
+    try:
+        Path(pidfile).write_text(f"{os.getpid()}\n")
+    except OSError as error:
+        raise SettingsError(f"the pidfile {pidfile} cannot be written: {error.strerror}") from error
+
+
+def replace_process(plan: Plan) -> NoReturn:
+    """Become a supervisor in this very process, without the memory of whatever was imported to make the plan."""
+    with tempfile.TemporaryFile() as file:
+        file.write(msgspec.json.encode(plan))
+        file.flush()
+        file.seek(0)
+        os.set_inheritable(file.fileno(), True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, "--plan-fd", str(file.fileno())])
+
+
+class Supervisor:
+    """One run: the loop and what it hands on."""
+
+    def __init__(self, plan: Plan, settings: Settings, ports: Ports, folder: Folder, watch: SourceWatch | None) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._ports = ports
+        self._folder = folder
+        self._watch = watch
+        self._selector = selectors.DefaultSelector()
+        self._channels: dict[int, Channel[Report]] = {}
+        self._shared_metrics = SharedMetrics(folder.path, "supervisor")
+        give_up = settings.load_failure is LoadFailure.EXIT and watch is None
+        self._crew = WorkerPool(settings, self._spawn, give_up=give_up, replaced=self._count_restart)
+        self._driver = TaskDriver(self._spawn_driver, settings.grace_s) if settings.tasks else None
+        self._terminal = Terminal()
+        self._started_at = time.monotonic()
+        self._request = ""
+        self._ports_close_at: float | None = None
+        self._rolls = 0
+        self._announced = False
+
+    def run(self) -> int:
+        """Until the last child is gone."""
+        wakeup, signalled = socket.socketpair()
+        for end in (wakeup, signalled):
+            end.setblocking(False)
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
+        self._selector.register(wakeup, selectors.EVENT_READ, self._signalled)
+        if self._watch is not None:
+            self._selector.register(self._watch, selectors.EVENT_READ, self._source_changed)
+        addresses = {"host": self._settings.host, **self._ports.numbers()}
+        log.info("listening", extra={"command": self._plan.command, **addresses})
+        if self._driver is not None:
+            meaning = self._settings.task_immediate_means.value
+            log.info("tasks are taken", extra={"data_dir": self._settings.data_dir, "immediate_true_means": meaning})
+        self._look_for_tasks(time.monotonic())
+        self._crew.start(time.monotonic())
+        while not self._finished():
+            self._tick()
+            for key, _ in self._selector.select(self._wait_s()):
+                key.data(key.fileobj)
+            self._reap()
+        self._shared_metrics.close()
+        signal.set_wakeup_fd(-1)
+        code = self._crew.exit_code
+        if code == EXIT_STARTUP and self._plan.command == "microservice":
+            code = EXIT_AS_ORIGINAL
+        log.info("stopped", extra={"exit_code": code})
+        return code
+
+    def _finished(self) -> bool:
+        driver_gone = self._driver is None or self._driver.child is None
+        return self._crew.stopping and not self._crew.alive and driver_gone
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._crew.tick(now)
+        if self._driver is not None:
+            if self._crew.exit_code:
+                self._driver.stop(now)
+            self._driver.tick(now)
+            if self._crew.restarts_finished > self._rolls:
+                self._rolls = self._crew.restarts_finished
+                self._driver.restart(now)
+        if self._ports_close_at is not None and self._ports_close_at <= now:
+            self._ports.close()  # with the workers' own, the last: from now on connections are refused
+            self._ports_close_at = None
+        if not self._announced and not self._crew.stopping and self._crew.ready_count == len(self._crew.slots):
+            self._announced = True
+            self._announce(now)
+
+    def _wait_s(self) -> float | None:
+        times = [self._crew.due_at(), self._ports_close_at]
+        if self._driver is not None:
+            times.append(self._driver.wake_at())
+        due_at = min((due for due in times if due is not None), default=None)
+        return None if due_at is None else max(due_at - time.monotonic(), 0.0)
+
+    # events
+
+    def _signalled(self, wakeup: Any) -> None:
+        numbers = wakeup.recv(4096)
+        now = time.monotonic()
+        for number in numbers:
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._stop(now, signal.Signals(number).name)
+            elif number == signal.SIGHUP and self._terminal.is_gone():
+                self._stop(now, "the terminal was closed")
+            elif number == signal.SIGHUP:
+                log.info("replacing all workers", extra={"why": "SIGHUP"})
+                self._crew.roll(now)
+
+    def _source_changed(self, watch: Any) -> None:
+        log.info("replacing all workers", extra={"why": "source changed", "files": watch.changed()})
+        self._crew.roll(time.monotonic())
+
+    def _stop(self, now: float, why: str) -> None:
+        log.info("stopping at once" if self._crew.stopping else "stopping", extra={"why": why})
+        if not self._crew.stopping:
+            drain = self._crew.ready_count > 0
+            self._ports_close_at = now + (self._settings.drain_delay_s if drain else 0.0)
+        self._crew.stop(now)
+        if self._driver is not None:
+            self._driver.stop(now)
+
+    def _reported(self, worker: Worker, channel: Channel[Report]) -> None:
+        reports = channel.receive()
+        if reports is None:
+            self._selector.unregister(channel)
+            return
+        for report in reports:
+            if report.state is State.READY:
+                self._request = report.text
+            elif report.state is State.TASKS:
+                self._want_driver(time.monotonic())
+            self._crew.reported(worker, report, time.monotonic())
+
+    def _want_driver(self, now: float) -> None:
+        if self._driver is not None:
+            self._driver.want(now)
+
+    def _look_for_tasks(self, now: float) -> None:
+        """Want the driver if a life before this one, or a worker that died before it could tell, left it work."""
+        is_ray = self._settings.task_engine is TaskEngine.RAY  # takes long to come up, and may not come up at all
+        if is_ray or has_traces(Path(self._settings.data_dir)):
+            self._want_driver(now)
+
+    def _reap(self) -> None:
+        adopted = reap_all() if os.getpid() == 1 else {}
+        now = time.monotonic()
+        for worker in list(self._crew.alive.values()):
+            child = worker.process
+            assert isinstance(child, Child)
+            if child.pid in adopted:
+                child.reaped(adopted[child.pid])
+            if child.poll():
+                self._clean_up_after(worker, now)
+        if self._driver is not None and (child_or_none := self._driver.child) is not None:
+            if child_or_none.pid in adopted:
+                child_or_none.reaped(adopted[child_or_none.pid])
+            if child_or_none.poll():
+                self._driver.died(now)
+
+    def _clean_up_after(self, worker: Worker, now: float) -> None:
+        channel = self._channels.pop(worker.process.pid)
+        if channel in self._selector.get_map():
+            self._reported(worker, channel)  # its last words
+        if channel in self._selector.get_map():
+            self._selector.unregister(channel)
+        channel.close()
+        vacate(self._folder.path, metrics_slot_name(worker.metrics_slot))
+        self._crew.died(worker, now)
+        self._look_for_tasks(now)
+
+    # processes
+
+    def _spawn(self, place: Placement) -> Worker:
+        ours, theirs = socket.socketpair()
+        ports = self._ports
+        orders = Orders(
+            serve=self._plan.serve,
+            slot=place.slot,
+            metrics_slot=metrics_slot_name(place.metrics_slot),
+            opens_early=place.opens_early,
+            settings=self._plan.settings,
+            source=self._plan.source,
+            supervisor_pid=os.getpid(),
+            channel_fd=theirs.fileno(),
+            http_fd=ports.http.fileno(),
+            metrics_fd=None if ports.metrics is None else ports.metrics.fileno(),
+            grpc_port=None if ports.grpc is None else port_of(ports.grpc),
+            metrics_dir=str(self._folder.path),
+        )
+        inherited = [theirs.fileno(), ports.http.fileno()]
+        if orders.metrics_fd is not None:
+            inherited.append(orders.metrics_fd)
+        with theirs:
+            try:
+                child = Child("infergraph.process.worker", msgspec.json.encode(orders), pass_fds=inherited)
+            except OSError:
+                ours.close()
+                raise
+        if place.opens_early:  # before the next is hired, which may be faster
+            startup_gate.LoadingMark(self._folder.path, child.pid).set()
+        ours.setblocking(False)
+        channel: Channel[Report] = Channel(ours, Report)
+        worker = Worker(place, child, channel.send)
+        self._channels[child.pid] = channel
+        self._selector.register(channel, selectors.EVENT_READ, lambda ready: self._reported(worker, ready))
+        log.debug("worker started", extra={"started_pid": child.pid, **place._asdict()})
+        return worker
+
+    def _spawn_driver(self) -> Child:
+        orders = {
+            "data_dir": self._settings.data_dir,
+            "settings": self._plan.settings,
+            "factory": self._plan.task_factory,
+            "source": msgspec.json.encode(self._plan.source).decode(),
+            "parent": os.getpid(),
+        }
+        return Child(self._plan.driver, msgspec.json.encode(orders) + b"\n", hold_stdin=True)
+
+    # what it says
+
+    def _count_restart(self, why: str) -> None:
+        self._shared_metrics.counter("infergraph_worker_restarts", "Workers replaced or started again.", {"why": why})[
+            0
+        ] += 1.0
+
+    def _announce(self, now: float) -> None:
+        numbers = {name: number for name, number in self._ports.numbers().items() if number is not None}
+        if self._plan.banner and self._terminal.shows_banners(self._settings):
+            text = fill(self._plan.banner, {"host": self._settings.host, **numbers}, self._request)
+            with suppress(OSError):  # the terminal may have been closed just now
+                print(text, file=sys.stderr, flush=True)
+            return
+        seconds = round(now - self._started_at, 3)
+        log.info(
+            "ready", extra={"host": self._settings.host, **numbers, "workers": len(self._crew.slots), "s": seconds}
+        )
+
+
+def fill(banner: str, values: Mapping[str, object], request: str) -> str:
+    """The banner with its values; without the lines that ask for a request where none is known.
+
+    Args:
+        request: JSON [path, body], or empty.
+    """
+    if request:
+        path, body = msgspec.json.decode(request)
+        values = {**values, "path": path, "body": shlex.quote(msgspec.json.encode(body).decode())}
+    else:
+        banner = "\n".join(line for line in banner.split("\n") if "{body}" not in line)
+    for name, value in values.items():
+        banner = banner.replace("{" + name + "}", str(value))
+    return banner
+
+
+class Terminal:
+    """The terminal we were started from, if any."""
+
+    def __init__(self) -> None:
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup
+        self._fd = next((fd for fd in (0, 1, 2) if not ignored and _is_terminal(fd)), None)
+
+    def is_gone(self) -> bool:
+        """Whether it has been closed: then SIGHUP means that, and not a reload."""
+        if self._fd is None:
+            return False
+        try:
+            os.tcgetpgrp(self._fd)
+        except OSError:
+            return True
+        return False
+
+    def shows_banners(self, settings: Settings) -> bool:
+        """Whether a person reads what we write."""
+        return _is_terminal(2) and settings.log_format is not LogFormat.JSON
+
+
+def _is_terminal(fd: int) -> bool:
+    with suppress(OSError):
+        return os.isatty(fd)
+    return False
+
+
+def reap_all() -> dict[int, int]:
+    """Wait for every child that has ended, also those of others that a first process inherits: pid and status."""
+    ended = {}
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            ended[pid] = status
+    return ended
+
+
+def main() -> int:
+    """Run the plan that is behind a file descriptor."""
+    with open(int(sys.argv[sys.argv.index("--plan-fd") + 1]), "rb") as file:
+        plan = msgspec.json.decode(file.read(), type=Plan)
+    return run(plan)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

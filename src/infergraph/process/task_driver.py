@@ -1,0 +1,109 @@
+"""The supervisor's care for the task driver: one process, started when it is wanted, and again when it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from infergraph.process.child import Backoff, Child
+
+EXIT_FOLDER_HELD = 78
+FOLDER_RETRY_S = 30.0
+STEADY_S = 30.0
+SPAWN_RETRY_S = 1.0
+MARGIN_S = 1.0
+log = logging.getLogger(__name__)
+
+
+def has_traces(data_dir: Path) -> bool:
+    """Whether a data folder holds anything of a task: one that is on its way in, is kept, or is on its way out."""
+    for name in ("incoming", "tasks", "trash"):
+        with suppress(OSError), os.scandir(data_dir / name) as entries:
+            if any(entries):
+                return True
+    return False
+
+
+class TaskDriver:
+    """Keeps one task driver running, from the moment it is wanted.
+
+    Args:
+        spawn: starts the process.
+        grace_s: how long it may take to end after SIGTERM.
+    """
+
+    def __init__(self, spawn: Callable[[], Child], grace_s: float) -> None:
+        self._spawn = spawn
+        self._grace_s = grace_s
+        self._backoff = Backoff()
+        self._started_at = 0.0
+        self._held = False
+        self.stopping = False
+        self.child: Child | None = None
+        self.is_wanted = False
+        self.due_at: float | None = None
+
+    def want(self, now: float) -> None:
+        """From now on it is kept running. Idempotent."""
+        if not self.is_wanted and not self.stopping:
+            self.is_wanted = True
+            self.due_at = now
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        child = self.child
+        if child is not None and child.kill_at is not None and child.kill_at <= now:
+            child.kill()
+        if child is None and self.due_at is not None and self.due_at <= now:
+            self.due_at = None
+            self._started_at = now
+            try:
+                self.child = self._spawn()
+            except OSError as error:  # no memory, descriptors or processes left: later perhaps
+                log.error("the task driver could not be started: %s", error)
+                self.due_at = now + max(self._backoff.failed(), SPAWN_RETRY_S)
+
+    def wake_at(self) -> float | None:
+        """When `tick` has to be called at the latest."""
+        return self.child.kill_at if self.child is not None else self.due_at
+
+    def died(self, now: float) -> None:
+        """Its process has ended."""
+        child, self.child = self.child, None
+        if child is not None:
+            child.close()
+        if child is None or self.stopping:
+            return
+        if child.exit_code == EXIT_FOLDER_HELD:
+            if not self._held:
+                log.error("tasks wait: another process works on the same data folder (data_dir)")
+            self._held = True
+            self.due_at = now + FOLDER_RETRY_S
+            return
+        self._held = False
+        asked = child.kill_at is not None
+        if asked or now - self._started_at > STEADY_S:
+            self._backoff.succeeded()
+        wait_s = 0.0 if asked else self._backoff.failed()
+        if not asked:
+            log.error("the task driver ended", extra={"how": child.how_it_ended(), "again_in_s": wait_s})
+        self.due_at = now + wait_s
+
+    def restart(self, now: float) -> None:
+        """End it so that a new one starts."""
+        if self.child is not None and self.child.kill_at is None:
+            self.child.kill_at = now + self._grace_s + MARGIN_S
+            self.child.signal(signal.SIGTERM)
+
+    def stop(self, now: float) -> None:
+        """End it for good; a second call at once."""
+        if self.stopping and self.child is not None:
+            self.child.kill_at = now
+            return
+        self.stopping = True
+        self.due_at = None
+        self.restart(now)

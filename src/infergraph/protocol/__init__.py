@@ -1,0 +1,1 @@
+"""The facts of the protocol that several parts share: one copy of each."""

@@ -1,0 +1,220 @@
+"""“Try it” and “Feedback”: the form to ask with, the form to reward with, what routers have learnt."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from infergraph.errors import Fault
+from infergraph.graph.routers.bandits import FILE_NAME
+from infergraph.serving import example_request
+from infergraph.serving.console import templates
+from infergraph.serving.console.arms import Arm, belief, read_arms
+from infergraph.serving.console.console import ConsoleParts
+from infergraph.serving.console.forms import Form, form_of
+from infergraph.serving.console.live_figures import View, Watch
+from infergraph.serving.console.picture import shares_of
+from infergraph.serving.console.render import Renderer
+from infergraph.topology import Topology, TopologyNode
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+TONES = 6
+PLOT_WIDTH, PLOT_HEIGHT, PLOT_TOP = 1000.0, 200.0, 6.0
+
+
+class Asking(NamedTuple):
+    """A way to ask: its path over REST, its service and method over gRPC, the client's method (empty for none)."""
+
+    path: str
+    grpc: str
+    client: str
+
+
+COMPONENT = (
+    Asking("/predict", "Model/Predict", "predict"),
+    Asking("/transform-input", "Generic/TransformInput", "transform_input"),
+    Asking("/transform-output", "Generic/TransformOutput", "transform_output"),
+    Asking("/route", "Generic/Route", "route"),
+    Asking("/aggregate", "Generic/Aggregate", ""),
+)
+GRAPH = Asking("/api/v1.0/predictions", "Seldon/Predict", "predict")
+FEEDBACK_PATH = "/api/v1.0/feedback"
+
+
+class ArmRow(NamedTuple):
+    """A branch as the page shows it; `tone` is its colour, `path` its curve."""
+
+    branch: int
+    name: str
+    tone: int
+    visits: float | None
+    share: float | None
+    tries: float | None
+    value: float | None
+    low: float
+    high: float
+    path: str
+
+
+class RouterRow(NamedTuple):
+    """A router as the page shows it; `plot` where it learns."""
+
+    name: str
+    target: str
+    plot: bool
+    arms: list[ArmRow]
+
+
+class AskPages:
+    """The pages that send messages, and the live part with the routers' arms."""
+
+    def __init__(self, parts: ConsoleParts, renderer: Renderer) -> None:
+        self._parts = parts
+        self._renderer = renderer
+        self._watch = Watch(parts.metrics_dir, time.monotonic)
+
+    def handlers(self) -> dict[str, Handler]:
+        """By name."""
+        return {"try": self.ask, "feedback": self.feedback, "arms": self.arms}
+
+    async def ask(self, request: Request) -> Response:
+        """The page to ask on."""
+        unit, trouble = await self._unit()
+        values = {
+            "unit": unit,
+            "methods": self._methods(),
+            "metadata_trouble": trouble,
+            "grpc_port": self._parts.grpc_port,
+        }
+        return self._renderer.page(request, "try", values)
+
+    async def feedback(self, request: Request) -> Response:
+        """The page to reward on."""
+        unit, _ = await self._unit()
+        return self._renderer.page(request, "feedback", {"unit": unit, **await self._arms()})
+
+    async def arms(self, request: Request) -> Response:
+        """What routers have learnt."""
+        return self._renderer.part(request, "_arms.html", await self._arms())
+
+    def _methods(self) -> tuple[Asking, ...]:
+        scene = self._parts.scene
+        if not scene.is_graph:
+            return COMPONENT
+        model = scene.root.name
+        if scene.protocol == "v2":
+            return (Asking(f"/v2/models/{model}/infer", "Seldon/Predict", ""),)
+        if scene.protocol == "tensorflow":
+            return (Asking(f"/v1/models/{model}:predict", "Seldon/Predict", ""),)
+        return (GRAPH,)
+
+    async def _unit(self) -> tuple[dict[str, Any], str]:
+        """What the scripts need to know, and why the metadata cannot be had."""
+        scene, trouble, metadata = self._parts.scene, "", None
+        try:
+            metadata = await self._parts.unit.metadata()
+        except Fault as fault:
+            trouble = fault.text
+        form = form_of(metadata, scene.protocol)
+        known = {
+            "name": scene.name,
+            "start": _first(form, metadata),
+            "pane": form.pane.value,
+            "textKey": form.text_key,
+            "scene": _tree(scene.root),
+            "grpcPort": self._parts.grpc_port,
+            "feedbackPath": "" if scene.protocol == "v2" else FEEDBACK_PATH,
+            "mode": self._parts.settings.console.value,
+        }
+        return known, trouble
+
+    async def _arms(self) -> dict[str, Any]:
+        view = await asyncio.to_thread(self._watch.look)
+        try:
+            known, trouble = await asyncio.to_thread(read_arms, self._parts.data_dir / FILE_NAME), ""
+        except OSError as error:
+            known, trouble = {}, str(error)
+        return {"routers": list(_routers(self._parts.scene, view, known)), "trouble": trouble}
+
+
+def _first(form: Form, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A request to begin with; records begin with a sentence in the language of the unit, ready to be sent."""
+    if "jsonData" not in form.start:
+        return form.start
+    known = example_request.message_for(metadata)
+    if not isinstance(known, dict) or "jsonData" not in known:
+        return form.start
+    return {"jsonData": [known["jsonData"]]} if form.text_key else known
+
+
+def _tree(node: TopologyNode) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "kind": node.kind,
+        "css": templates.kind_class(node.kind),
+        "role": node.role.value,
+        "routes": node.routes,
+        "children": [_tree(child) for child in node.children],
+    }
+
+
+def _routers(scene: Topology, view: View, known: dict[str, list[Arm]]) -> list[RouterRow]:
+    """The routers that are served, then those that the file knows beside them."""
+    rows, left = [], dict(known)
+    for node in scene.root.walk():
+        if not node.routes or node.kind == "SPLIT":
+            continue
+        key = next((key for key in left if key.startswith(f"{scene.name}/") and key.endswith(f"/{node.name}")), "")
+        rows.append(_served(node, view, left.pop(key, None)))
+    for key, arms in left.items():
+        names = {arm.branch: f"branch {arm.branch}" for arm in arms}
+        if not scene.is_graph or not rows:
+            rows.append(RouterRow(key, "", True, _arm_rows(arms, names, {}, {})))
+    return rows
+
+
+def _served(node: TopologyNode, view: View, arms: list[Arm] | None) -> RouterRow:
+    branches = node.branches()
+    shares = dict(zip((id(child) for child in node.children), shares_of(node, view), strict=True))
+    names = {place: child.name for place, child in enumerate(branches)}
+    visits = {place: view.visits(child.name) for place, child in enumerate(branches)}
+    parts = {place: shares[id(child)] for place, child in enumerate(branches)}
+    learnt = {arm.branch: arm for arm in arms or ()}
+    every = [learnt.get(place, Arm(place, 0.0, 0.0)) for place in names]
+    is_learning = arms is not None or ".bandit:" in node.target
+    return RouterRow(node.name, node.target, is_learning, _arm_rows(every, names, visits, parts))
+
+
+def _arm_rows(
+    arms: list[Arm], names: dict[int, str], visits: dict[int, float], shares: dict[int, float | None]
+) -> list[ArmRow]:
+    beliefs = [belief(arm) for arm in arms]
+    top = max((each.peak for each in beliefs), default=1.0)
+    rows = []
+    for arm, believed in zip(arms, beliefs, strict=True):
+        scale = (PLOT_HEIGHT - PLOT_TOP) / top
+        points = [f"{PLOT_WIDTH * place:.1f} {PLOT_HEIGHT - scale * height:.1f}" for place, height in believed.curve]
+        ends = [
+            f"{PLOT_WIDTH * place:.1f} {PLOT_HEIGHT:.1f}" for place in (believed.curve[0][0], believed.curve[-1][0])
+        ]
+        rows.append(
+            ArmRow(
+                branch=arm.branch,
+                name=names.get(arm.branch, str(arm.branch)),
+                tone=arm.branch % TONES,
+                visits=visits.get(arm.branch),
+                share=shares.get(arm.branch),
+                tries=arm.tries,
+                value=arm.value,
+                low=believed.low,
+                high=believed.high,
+                path="M" + "L".join([ends[0], *points, ends[1]]),
+            )
+        )
+    return rows

@@ -1,0 +1,129 @@
+"""The console: pages for people at /console, made here and shown by a browser.
+
+    GET /console/            what is served, live       GET /console/live            the part that changes
+    GET /console/try         ask it                     GET /console/nodes           what each node has counted, JSON
+    GET /console/tasks       tasks, a page of them      GET /console/task-list
+    GET /console/task?id=…   one task                   GET /console/task-live?id=…
+    GET /console/feedback    rewards                    GET /console/arms            what routers have learnt
+    POST /console/preferences                           language and colours, kept in cookies
+
+Nothing here changes what is served: the pages' scripts call the public API as everybody does. Links are relative, so
+that the console works behind any path of an ingress.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from infergraph.message import PredictiveUnit
+from infergraph.serving.http.cross_origin import HEADERS, may_look
+from infergraph.settings import ConsoleMode, Settings
+from infergraph.tasks.service import TaskService
+from infergraph.topology import Topology
+
+_log = logging.getLogger(__name__)
+
+_PAGES = "infergraph.serving.console.shell"
+_FORBIDDEN = "This belongs to the console's own pages; another site may link to it, and no more.\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleParts:
+    """What the console shows.
+
+    Args:
+        unit: what is served; asked for its metadata and its nodes' health.
+        settings: all of them.
+        scene: what is served, as plain data.
+        metrics_dir: the folder of the ledgers.
+        data_dir: where what routers have learnt is kept.
+        is_ready: what /ready would say.
+        tasks: None where tasks are not served.
+        grpc_port: None where gRPC is not served.
+    """
+
+    unit: PredictiveUnit
+    settings: Settings
+    scene: Topology
+    metrics_dir: Path
+    data_dir: Path
+    is_ready: Callable[[], Awaitable[bool]]
+    tasks: TaskService | None = None
+    grpc_port: int | None = None
+
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+def routes(parts: ConsoleParts) -> list[BaseRoute]:
+    """The console's routes; none where it is off.
+
+    Templates are loaded with the first page that is asked for, not before: a server that nobody looks at has no use
+    for them, and starts the sooner.
+    """
+    if parts.settings.console is ConsoleMode.OFF:
+        return []
+    console = _Lazy(parts)
+    found: list[BaseRoute] = [
+        Route("/console", _guarded(_to_folder), methods=["GET"]),
+        Route("/console/static/{name}", _guarded(console.asked("static")), methods=["GET"]),
+        Route("/console/preferences", _guarded(console.asked("preferences")), methods=["POST"]),
+    ]
+    names = ("live", "try", "nodes", "tasks", "task-list", "task", "task-live", "feedback", "arms")
+    for name in ("", *names):
+        handler = console.asked(name.replace("-", "_") or "overview")
+        found.append(Route(f"/console/{name}", _guarded(handler), methods=["GET"]))
+    return found
+
+
+class _Lazy:
+    """The pages, imported when the first of them is asked for."""
+
+    def __init__(self, parts: ConsoleParts) -> None:
+        self._parts = parts
+        self._making: asyncio.Task[Any] | None = None
+
+    def asked(self, name: str) -> Handler:
+        """The handler of this name."""
+
+        async def handle(request: Request) -> Response:
+            if self._making is None:
+                self._making = asyncio.create_task(asyncio.to_thread(self._make))
+            console = await asyncio.shield(self._making)
+            response: Response = await console.answer(name, request)
+            return response
+
+        return handle
+
+    def _make(self) -> Any:
+        return importlib.import_module(_PAGES).Console(self._parts)
+
+
+async def _to_folder(request: Request) -> Response:
+    return RedirectResponse("console/", 308)
+
+
+def _guarded(handler: Handler) -> Handler:
+    """The handler for our own pages and links alone, its answers with all that keeps a browser safe."""
+
+    async def guarded(request: Request) -> Response:
+        if may_look(request.headers):
+            response = await handler(request)
+        else:
+            response = Response(_FORBIDDEN, 403, media_type="text/plain")
+        for name, value in HEADERS.items():
+            response.headers[name] = value
+        response.headers.setdefault("cache-control", "no-store")
+        return response
+
+    return guarded

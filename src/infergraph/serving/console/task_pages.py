@@ -1,0 +1,154 @@
+"""The pages of tasks: a list that is as fast with 100,000 of them, and one task in detail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+from urllib.parse import quote, urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from infergraph.errors import PayloadError, UnknownTask
+from infergraph.serving.console.console import ConsoleParts
+from infergraph.serving.console.render import Renderer
+from infergraph.serving.console.texts import Texts
+from infergraph.serving.tasks.api import document
+from infergraph.tasks.service import ResultFile, TaskService, read_block
+from infergraph.tasks.store import Listing
+from infergraph.tasks.task import ENDED, State, Task
+from infergraph.wire.error_lines import read_error_line
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+PAGE_TASKS = 50
+RESULTS_SHOWN = 10
+FAILURES_SHOWN = 20
+PEEK_BYTES = 64 * 1024
+PLACES_LIMIT = 1000
+_SHOWN = (State.WAITING, State.RUNNING, State.FINISHED, State.FAILED)
+
+
+class TaskPages:
+    """The pages of tasks, and their live parts."""
+
+    def __init__(self, parts: ConsoleParts, renderer: Renderer) -> None:
+        self._tasks = parts.tasks
+        self._renderer = renderer
+
+    def handlers(self) -> dict[str, Handler]:
+        """By name."""
+        return {"tasks": self.tasks, "task_list": self.task_list, "task": self.task, "task_live": self.task_live}
+
+    def _service(self) -> TaskService:
+        if self._tasks is None:
+            raise UnknownTask("tasks are not served here (setting tasks=off)")
+        return self._tasks
+
+    async def tasks(self, request: Request) -> Response:
+        """The page with the list, and the form for a new one."""
+        return self._renderer.page(request, "tasks", await self._list(request))
+
+    async def task_list(self, request: Request) -> Response:
+        """The list."""
+        return self._renderer.part(request, "_task_list.html", await self._list(request))
+
+    async def task(self, request: Request) -> Response:
+        """The page of one task."""
+        values = await self._one(request)
+        return self._renderer.page(request, "tasks", values, template="task.html")
+
+    async def task_live(self, request: Request) -> Response:
+        """The part of it that changes."""
+        return self._renderer.part(request, "_task.html", await self._one(request))
+
+    async def _list(self, request: Request) -> dict[str, Any]:
+        service, t = self._service(), self._renderer.texts(request)
+        query = request.query_params
+        state, prefix, before = query.get("state", ""), query.get("prefix", ""), _number(query.get("before"))
+        if state not in {"", *(each.value for each in _SHOWN)}:
+            raise PayloadError(f"state: {state!r} is no state of a task")
+        states = (State(state),) if state else _SHOWN
+        wanted = Listing(states=states, prefix=prefix, before=before, limit=PAGE_TASKS)
+        found, counts, paused = await asyncio.gather(service.listing(wanted), service.counts(), service.paused())
+        # To find a place in the queue is to count who waits before: for a page of tasks only while few wait.
+        is_short = counts[State.WAITING] <= PLACES_LIMIT
+        positions = [await service.position(task) if is_short else None for task in found]
+        rows = [
+            document(task, position=position, paused=paused) for task, position in zip(found, positions, strict=True)
+        ]
+        kept = {"state": state, "prefix": prefix, "before": before}
+        return {
+            "tasks": rows,
+            "filters": [
+                ("", t("All"), sum(counts[each] for each in _SHOWN)),
+                *((each.value, t(each.value), counts[each]) for each in _SHOWN),
+            ],
+            "state": state,
+            "prefix": prefix,
+            "before": before,
+            "onward": found[-1].seq if len(found) == PAGE_TASKS else None,
+            "query": _query(kept),
+            "href": lambda **changed: _query({**kept, **changed}),
+            "trouble": paused,
+        }
+
+    async def _one(self, request: Request) -> dict[str, Any]:
+        service, t = self._service(), self._renderer.texts(request)
+        id = request.query_params.get("id", "")
+        task = await service.task(id)
+        paused = await service.paused() if task.state is State.RUNNING else ""
+        shown = document(task, position=await service.position(task), paused=paused)
+        return {
+            "task": shown,
+            "mean_rate": task.done / task.worked_s if task.worked_s else None,
+            "api": f"../api/v1.0/tasks/{quote(id, safe='')}",
+            "state_text": _state_text(task, t),
+            "results": await self._first_results(service, task),
+            "failures": await self._first_failures(service, task) if task.failed else [],
+        }
+
+    async def _first_results(self, service: TaskService, task: Task) -> list[str]:
+        file = await service.results(task.id, partial=True)
+        lines = await asyncio.to_thread(_first_lines, file, RESULTS_SHOWN)
+        return [line.decode("utf-8", "replace") for line in lines]
+
+    async def _first_failures(self, service: TaskService, task: Task) -> list[tuple[int, str, str]]:
+        file = await service.errors(task.id)
+        found = []
+        for line in await asyncio.to_thread(_first_lines, file, FAILURES_SHOWN):
+            try:
+                found.append(read_error_line(line))
+            except PayloadError:  # one that is longer than what was looked at
+                continue
+        return found
+
+
+def _first_lines(file: ResultFile, count: int) -> list[bytes]:
+    """The first lines of a file as far as PEEK_BYTES go; a long line alone is cut. Blocks."""
+    block = read_block(file, 0, PEEK_BYTES)
+    lines = block.split(b"\n")
+    whole = lines[:-1] or lines
+    return [line for line in whole[:count] if line]
+
+
+def _state_text(task: Task, t: Texts) -> str:
+    """What a screen reader is told when it changes: the state, and tenths of the way."""
+    if task.state in ENDED or not task.total:
+        return t(task.state.value)
+    return f"{t(task.state.value)}, {task.done * 10 // task.total * 10} %"
+
+
+def _query(given: dict[str, Any]) -> str:
+    found = urlencode({name: value for name, value in given.items() if value not in ("", None)})
+    return f"?{found}" if found else ""
+
+
+def _number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise PayloadError(f"before: {text!r} is not a whole number") from error

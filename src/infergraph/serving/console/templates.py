@@ -1,0 +1,153 @@
+"""Templates to HTML: the Jinja environment, and how numbers are written for people."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import unicodedata
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from infergraph.serving.console.texts import Texts
+
+_NOTHING = "–"
+_KINDS = {
+    "MODEL": "model",
+    "SIMPLE_MODEL": "model",
+    "ROUTER": "router",
+    "SPLIT": "router",
+    "SIMPLE_ROUTER": "router",
+    "RANDOM_ABTEST": "router",
+    "COMBINER": "combiner",
+    "AVERAGE_COMBINER": "combiner",
+    "TRANSFORMER": "transformer",
+    "OUTPUT_TRANSFORMER": "transformer",
+    "CHAIN": "chain",
+}
+_STATES = {"waiting": "warn", "running": "busy", "finished": "ok", "failed": "bad", "stopping": "warn"}
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+class Pages:
+    """Renders the templates of this package. Everything that is put in is escaped."""
+
+    def __init__(self) -> None:
+        self._environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("infergraph.serving.console"),
+            autoescape=True,
+            auto_reload=False,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters |= {
+            "number": number,
+            "rate": rate,
+            "seconds": seconds,
+            "span": span,
+            "percent": percent,
+            "bytes": size,
+            "moment": moment,
+            "clip": clip,
+            "fit": fit,
+            "ticks": ticks,
+            "kindclass": kind_class,
+            "stateclass": lambda state: _STATES.get(state, ""),
+        }
+        icons: Any = self._environment.get_template("_icons.html").module
+        self._environment.globals["icon"] = icons.icon
+
+    def render(self, template: str, t: Texts, values: Mapping[str, Any]) -> str:
+        """A page, or a part of one, in the language of `t`."""
+        return self._environment.get_template(template).render({**values, "t": t})
+
+
+def kind_class(kind: str) -> str:
+    """The style of a kind of node."""
+    return "k-" + _KINDS.get(kind, "other")
+
+
+def number(value: float | None) -> str:
+    """A count: 1 234 567 with thin spaces, so that it reads the same in every language."""
+    if value is None:
+        return _NOTHING
+    return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def rate(value: float | None) -> str:
+    """So many a second, with three digits that count."""
+    if value is None:
+        return _NOTHING
+    if value >= 100 or value == 0:
+        return number(value)
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def seconds(value: float | None) -> str:
+    """A time as a clock for machines shows it: µs, ms, s."""
+    if value is None:
+        return _NOTHING
+    for scale, unit in ((1e-3, "µs"), (1.0, "ms")):
+        if value < scale:
+            shown = value / scale * 1000
+            return f"{shown:.0f} {unit}" if shown >= 10 else f"{shown:.1f} {unit}"
+    return f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"
+
+
+def span(value: float | None) -> str:
+    """A length of time that people wait."""
+    if value is None:
+        return _NOTHING
+    if value < 60:
+        return f"{value:.0f} s" if value >= 10 or value == 0 else f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def percent(part: float | None) -> str:
+    """A part of one as percent."""
+    if part is None:
+        return _NOTHING
+    return f"{part * 100:.1f} %" if 0 < part < 0.1 or 0.99 < part < 1 else f"{part * 100:.0f} %"
+
+
+def size(value: int) -> str:
+    """Bytes."""
+    shown, place = float(value), 0
+    while shown >= 1000 and place < len(_UNITS) - 1:
+        shown, place = shown / 1000, place + 1
+    return f"{shown:.0f} {_UNITS[place]}" if place == 0 or shown >= 100 else f"{shown:.1f} {_UNITS[place]}"
+
+
+def moment(iso: str | None) -> str:
+    """A moment in UTC; scripts show it in the reader's own time."""
+    return _NOTHING if iso is None else datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def clip(text: str, limit: int) -> str:
+    """`text`, its end left out where it is longer than `limit` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def fit(text: str, cells: int) -> str:
+    """`text`, cut where it takes more than so many cells: Chinese, Japanese and Korean signs take two."""
+    wide = [2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text]
+    if sum(wide) <= cells:
+        return text
+    taken = list(itertools.accumulate(wide))
+    return text[: bisect.bisect_right(taken, cells - 1)] + "…"
+
+
+def ticks(text: str) -> Markup:
+    """`text` with what stands between backticks as code; all of it escaped."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+    )

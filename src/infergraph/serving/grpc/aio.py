@@ -1,0 +1,113 @@
+"""The grpcio engine: generic handlers over raw bytes on `grpc.aio`, health and reflection with it.
+
+It also stands behind the native engine on a Unix socket, for reflection and health streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from infergraph.serving.grpc.edge import Grpc, GrpcFault
+from infergraph.wire import prediction
+
+_STATUS = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class AioServer:
+    """Serves a `Grpc` edge with grpc.aio."""
+
+    def __init__(
+        self,
+        edge: Grpc,
+        address: str,
+        *,
+        is_serving: Callable[[], bool],
+        message_limit_bytes: int,
+        with_methods: bool = True,
+    ) -> None:
+        options = [
+            ("grpc.max_receive_message_length", message_limit_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 1),
+        ]
+        self._server = grpc.aio.server(options=options)
+        if with_methods:
+            self._server.add_generic_rpc_handlers((_Methods(edge),))
+        health_pb2_grpc.add_HealthServicer_to_server(_Health(is_serving), self._server)
+        names = [*prediction.SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, self._server, pool=_Pools())
+        self.port: int = self._server.add_insecure_port(address)
+
+    async def start(self) -> None:
+        """Begin to answer."""
+        await self._server.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls, wait for running ones up to `grace_s`, close."""
+        await self._server.stop(grace_s)
+
+
+class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio ships no types
+    """Every method of the edge as a generic handler over raw bytes."""
+
+    def __init__(self, edge: Grpc) -> None:
+        self._handlers = {path: grpc.unary_unary_rpc_method_handler(_calling(edge, path)) for path in edge.handlers}
+
+    def service(self, call: Any) -> Any:
+        return self._handlers.get(call.method)
+
+
+def _calling(edge: Grpc, path: str) -> Any:
+    async def handle(payload: bytes, context: Any) -> bytes:
+        try:
+            answered = await edge.answer(path, payload, context.invocation_metadata() or (), context.time_remaining())
+        except GrpcFault as fault:
+            context.set_trailing_metadata(fault.trailing)
+            await context.abort(_STATUS[fault.code], fault.text)
+            raise AssertionError("abort returns to nobody") from fault
+        if answered.initial:
+            await context.send_initial_metadata(answered.initial)
+        return answered.payload
+
+    return handle
+
+
+class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # grpcio ships no types
+    """grpc.health.v1 over one flag, the same for every service name."""
+
+    def __init__(self, is_serving: Callable[[], bool]) -> None:
+        self._is_serving = is_serving
+
+    def _now(self) -> Any:
+        kinds = health_pb2.HealthCheckResponse
+        return kinds(status=kinds.SERVING if self._is_serving() else kinds.NOT_SERVING)
+
+    async def Check(self, request: Any, context: Any) -> Any:
+        return self._now()
+
+    async def Watch(self, request: Any, context: Any) -> Any:
+        yield self._now()
+
+
+class _Pools:
+    """The descriptors of our private pool, then those of the default one, as reflection asks for them."""
+
+    def __init__(self) -> None:
+        self._pools = (prediction.POOL, descriptor_pool.Default())
+
+    def __getattr__(self, name: str) -> Any:
+        def find(*arguments: Any) -> Any:
+            for pool in self._pools:
+                try:
+                    return getattr(pool, name)(*arguments)
+                except KeyError:
+                    continue
+            raise KeyError(arguments)
+
+        return find

@@ -1,0 +1,99 @@
+"""From a fault to its REST answer: one table, one envelope."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from infergraph import errors
+from infergraph.errors import ComponentError, Fault, Overloaded, RemoteError
+from infergraph.protocol.status import http_of_grpc
+
+INTERNAL = "MICROSERVICE_INTERNAL_ERROR"
+BAD_DATA = "MICROSERVICE_BAD_DATA"
+
+STATUS: dict[type[Fault], int] = {
+    Fault: 500,
+    errors.PayloadError: 400,
+    errors.UnsupportedBody: 415,
+    errors.MethodMissing: 400,
+    errors.ComponentError: 500,
+    errors.RoutingError: 500,
+    errors.RemoteError: 500,
+    errors.DeadlinePassed: 504,
+    errors.Overloaded: 503,
+    errors.NotReady: 503,
+    errors.TaskFault: 500,
+    errors.UnknownTask: 404,
+    errors.TaskState: 409,
+    errors.TaskConflict: 409,
+    errors.UploadTooLarge: 413,
+    errors.StorageFull: 507,
+    errors.StartupFault: 500,
+}
+"""HTTP status by fault class; the nearest class of a fault's own counts."""
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Answer(NamedTuple):
+    """A whole REST answer."""
+
+    status: int
+    body: bytes
+    headers: Headers
+
+
+JSON_TYPE = (b"content-type", b"application/json")
+
+
+def status_of(fault: Fault) -> int:
+    """The HTTP status of a fault; a remote unit's own passes through, one of gRPC as its nearest."""
+    if isinstance(fault, ComponentError | RemoteError) and fault.status is not None:
+        return fault.status
+    if isinstance(fault, RemoteError) and fault.grpc_code is not None:
+        return http_of_grpc(fault.grpc_code)
+    return next(STATUS[kind] for kind in type(fault).__mro__ if kind in STATUS)
+
+
+def envelope(text: str, reason: str, *, node: str = "") -> bytes:
+    """The protocol's error body."""
+    status: dict[str, Any] = {"code": -1, "info": text, "reason": reason, "status": 1}
+    if node:
+        status["node"] = node
+    return orjson.dumps({"status": status})
+
+
+def of_fault(fault: Fault) -> Answer:
+    """The answer that tells a caller of a fault.
+
+    A remote unit's own error body and status pass through; so does what the user's error handler made.
+    """
+    status = status_of(fault)
+    if isinstance(fault, ComponentError) and fault.answer is not None:
+        status, body, given = fault.answer
+        return Answer(status, body, [(name.lower().encode(), value.encode()) for name, value in given.items()])
+    if isinstance(fault, RemoteError) and fault.status is not None and fault.body is not None:
+        kind = fault.content_type or "application/json"
+        return Answer(status, fault.body, [(b"content-type", kind.encode("latin-1"))])
+    headers = [JSON_TYPE]
+    if isinstance(fault, Overloaded | errors.NotReady):
+        headers.append((b"retry-after", b"1"))
+    return Answer(status, envelope(utf8(fault.text), fault.reason), headers)
+
+
+def of_bug(puid: str) -> Answer:
+    """The neutral answer to an error that is ours; its traceback is in the log."""
+    text = f"internal error; the log has the details under puid {puid or '-'}"
+    return Answer(500, envelope(text, INTERNAL), [JSON_TYPE])
+
+
+def refusal(status: int, text: str, reason: str, *more: tuple[bytes, bytes]) -> Answer:
+    """An answer of the HTTP layer itself: 404, 405, 413, 415, 503."""
+    return Answer(status, envelope(text, reason), [JSON_TYPE, *more])
+
+
+def utf8(text: str) -> str:
+    """`text` without lone surrogates, which no JSON body can carry."""
+    return text.encode("utf-8", "replace").decode()

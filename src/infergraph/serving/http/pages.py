@@ -1,0 +1,107 @@
+"""Everything that is not a hot path: one Starlette application with the protocol's error bodies."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import MutableMapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from infergraph.errors import Fault
+from infergraph.observe import logs
+from infergraph.serving.http import answers
+from infergraph.serving.http.answers import Answer
+from infergraph.serving.http.application import App, Receive, Scope, Send
+from infergraph.serving.http.cross_origin import ForeignWrites
+from infergraph.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def application(routes: Sequence[BaseRoute], settings: Settings, front: NotFound) -> Starlette:
+    """The application that serves `routes`; faults are told in the protocol's envelope, 404 as the front does."""
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    headers = [header.strip() for header in settings.cors_headers.split(",") if header.strip()]
+    cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=headers or ["*"])
+    app = Starlette(
+        routes=list(routes),
+        middleware=[cors, Middleware(ForeignWrites, origins=settings.cors_origins)],
+        exception_handlers={HTTPException: _refused, Fault: _faulted, Exception: _broken},
+    )
+    app.router.redirect_slashes = False
+    app.router.default = nothing(front)
+    return app
+
+
+def with_access_lines(app: App) -> App:
+    """The application with a line in the access log for each request, as the hot paths write it."""
+
+    async def accessed(scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        status = 499  # the client left before there was an answer
+
+        async def noted(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, noted)
+        finally:
+            client = scope.get("client")
+            puid = dict(scope["headers"]).get(b"seldon-puid", b"").decode("latin-1")
+            seconds, path = time.perf_counter() - began, quote(scope["path"])
+            logs.access(
+                "rest", scope["method"], path, str(status), seconds, client=client[0] if client else "", puid=puid
+            )
+
+    return accessed
+
+
+def response(answer: Answer) -> Response:
+    """An answer as Starlette sends it."""
+    headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers}
+    return Response(answer.body, answer.status, headers)
+
+
+class NotFound(Protocol):
+    """How a front says that nothing is at a path."""
+
+    def not_found(self, path: str) -> Answer:
+        """The answer for that path."""
+
+
+def nothing(front: NotFound) -> App:
+    """An application with nothing in it."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await response(front.not_found(scope["path"]))(scope, receive, send)
+
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    text = f"{error.status_code} {error.detail}: {request.method} {request.url.path}"
+    more = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
+    return response(answers.refusal(error.status_code, text, answers.INTERNAL, *more))
+
+
+async def _faulted(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Fault)
+    return response(answers.of_fault(error))
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    _log.error("a request to %s failed", request.url.path, exc_info=error)
+    return response(answers.of_bug(request.headers.get("seldon-puid", "")))

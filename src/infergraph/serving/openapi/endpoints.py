@@ -1,0 +1,58 @@
+"""The documents of what is served: `/openapi.json`, generated from the edge's own table, and the page `/docs`.
+
+openapi.document ─▶ /openapi.json ─▶ a page that needs no internet
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from infergraph.errors import Fault
+from infergraph.message import PredictiveUnit
+from infergraph.serving.openapi import description
+
+SELDON_INFO = {"title": "Seldon External API", "version": "0.1"}
+"""How the original's document calls itself; some clients look for it."""
+
+
+def routes(unit: PredictiveUnit, served: description.Served) -> list[BaseRoute]:
+    """`/openapi.json`, `/docs`, and the old names: `/seldon.json` of a component, `/api/v1.0/doc/` of a graph."""
+    page = resources.files("infergraph.serving.openapi").joinpath("docs.html").read_text("utf-8")
+
+    async def described() -> dict[str, Any]:
+        try:
+            metadata = await unit.metadata()
+        except Fault:  # not loaded yet, or metadata that is not valid: the document does without
+            metadata = None
+        return description.document(served, metadata)
+
+    async def document(request: Request) -> Response:
+        return JSONResponse(await described())
+
+    async def old_document(request: Request) -> Response:
+        found = await described()
+        return JSONResponse(found | {"info": found["info"] | SELDON_INFO})
+
+    async def show(request: Request) -> Response:
+        return HTMLResponse(page)
+
+    found: list[BaseRoute] = [
+        Route("/openapi.json", document, methods=["GET"]),
+        Route("/docs", show, methods=["GET"]),
+    ]
+    if not served.is_graph:
+        return [*found, Route("/seldon.json", old_document, methods=["GET"])]
+    if served.protocol == "seldon":
+        for version in ("v0.1", "v1.0"):
+            found.append(Route(f"/api/{version}/doc/", _to_page, methods=["GET"]))
+            found.append(Route(f"/api/{version}/doc/seldon.json", old_document, methods=["GET"]))
+    return found
+
+
+async def _to_page(request: Request) -> Response:
+    return RedirectResponse("../../../docs", 302)  # relative: an ingress may have cut off the front of our path

@@ -1,0 +1,170 @@
+"""The task endpoint in OpenAPI: gBuilder's five routes and the native API beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infergraph.serving.openapi.schemas import Schema, ref
+
+_JSON = "application/json"
+_LINES = "application/x-ndjson"
+_GBUILDER, _NATIVE = "Tasks (gBuilder)", "Tasks"
+_ID: Schema = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The task's name, percent-encoded.",
+    "schema": {"type": "string", "minLength": 1},
+}
+_KEY: Schema = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Makes a repeated POST harmless.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+_FORM = {"required": True, "content": {"multipart/form-data": {"schema": ref("TaskForm")}}}
+_WORDS = {
+    "400": "A field or parameter cannot be read; `info` names it",
+    "404": "There is no such task",
+    "409": "Not possible in the state that the task is in",
+    "413": "The file is over the limit",
+    "500": "The task failed, or the store cannot be used",
+    "503": "The queue is full; try again after Retry-After seconds",
+    "507": "The disk is full",
+}
+_UPLOAD = ("400", "409", "413", "500", "503", "507")
+
+
+def task_paths() -> dict[str, Any]:
+    """The paths of the task endpoint."""
+    return {**_gbuilder_paths(), **_native_paths()}
+
+
+def _gbuilder_paths() -> dict[str, Any]:
+    status = _answer("TaskStatus")
+    return {
+        "/status": {"get": _operation(_GBUILDER, "Whether a task would be taken: 1 yes, 2 full, 3 in error", status)},
+        "/tasks": {
+            "post": _operation(
+                _GBUILDER, "Submit a task; answered once it is accepted, or done (`immediate`)", status, *_UPLOAD,
+                form=True,
+            ),
+        },
+        "/tasks/{id}": {
+            "parameters": [_ID],
+            "get": _operation(
+                _GBUILDER, "0 running, 1 waiting, 2 finished, 3 failed, -1 no such task", status, "404"
+            ),
+            "delete": _operation(
+                _GBUILDER, "Stop a task; its work is dead when this is answered", status, "400", "404", "409"
+            ),
+        },
+        "/tasks/{id}/results": {
+            "parameters": [_ID],
+            "get": _operation(_GBUILDER, "The answers of a finished task", _file(), "404", "409"),
+        },
+    }  # fmt: skip
+
+
+def _native_paths() -> dict[str, Any]:
+    task, prefix = _answer("Task"), "/api/v1.0/tasks"
+    one = f"{prefix}/{{id}}"
+    return {
+        prefix: {
+            "get": {
+                **_operation(_NATIVE, "A page of tasks, newest first", _answer("TaskPage"), "400"),
+                "parameters": [
+                    _query("state", {"enum": ["waiting", "running", "finished", "failed", "stopping"]}),
+                    _query("prefix", {"type": "string"}, "Only those whose id begins so."),
+                    _query("before", {"type": "integer"}, "The `next` of the page before."),
+                    _query("limit", {"type": "integer"}, "100 without; at least 1 and at most 1000 are given."),
+                ],
+            },
+            "post": _operation(_NATIVE, "Submit a task", _answer("Task", "201"), *_UPLOAD, form=True),
+            "delete": {
+                **_operation(_NATIVE, "Forget tasks that ended long ago", _small("pruned", "integer"), "400"),
+                "parameters": [
+                    _query("older_than_s", {"type": "number", "minimum": 0}, "0 for all that ended.", required=True)
+                ],
+            },
+        },
+        one: {
+            "parameters": [_ID],
+            "get": _operation(_NATIVE, "A task", task, "404"),
+            "delete": _operation(
+                _NATIVE, "Forget a task in any state; a running one is stopped", _small("deleted", "string"),
+                "400", "404", "409",
+            ),
+        },
+        f"{one}/results": {
+            "parameters": [_ID],
+            "get": {
+                **_operation(_NATIVE, "The answers", _file(), "400", "404", "409"),
+                "parameters": [_query("partial", {"type": "boolean"}, "Those there are so far will do.")],
+            },
+        },
+        f"{one}/errors": {
+            "parameters": [_ID],
+            "get": _operation(_NATIVE, "The failed lines, with their reasons", _file(), "404"),
+        },
+        f"{one}/events": {
+            "parameters": [_ID],
+            "get": _operation(
+                _NATIVE,
+                "Progress as it is made: server-sent events `progress`, then one `end`",
+                {"200": {"description": "A stream of events", "content": {"text/event-stream": {}}}},
+                "404",
+            ),
+        },
+        f"{one}/cancel": {
+            "parameters": [_ID],
+            "post": _operation(
+                _NATIVE, "Stop a task; its work is dead when this is answered", _small("stopped", "string"),
+                "400", "404", "409",
+            ),
+        },
+        f"{one}/retry": {
+            "parameters": [_ID],
+            "post": _operation(_NATIVE, "Work the failed lines of an ended task again", task, "400", "404", "409"),
+        },
+        "/api/v1.0/task-engine": {
+            "get": _operation(_NATIVE, "How the engine does: availability, counts, workers", _answer("TaskEngine"))
+        },
+    }  # fmt: skip
+
+
+def _operation(tag: str, summary: str, answered: Schema, *refused: str, form: bool = False) -> Schema:
+    codes = {*refused, "500"}
+    operation: Schema = {
+        "tags": [tag],
+        "summary": summary,
+        "responses": answered
+        | {code: {"description": _WORDS[code], "content": {_JSON: {"schema": ref("Error")}}} for code in sorted(codes)},
+    }
+    return {**operation, "parameters": [_KEY], "requestBody": _FORM} if form else operation
+
+
+def _answer(schema: str, code: str = "200") -> Schema:
+    return {code: {"description": "The answer", "content": {_JSON: {"schema": ref(schema)}}}}
+
+
+def _small(name: str, kind: str) -> Schema:
+    schema = {"type": "object", "required": [name], "properties": {name: {"type": kind}}}
+    return {"200": {"description": "The answer", "content": {_JSON: {"schema": schema}}}}
+
+
+def _file() -> Schema:
+    """A file as a download; a finished one also in parts."""
+    lines = {_LINES: {"schema": {"type": "string", "description": "One JSON value a line."}}}
+    return {
+        "200": {"description": "The file", "content": lines},
+        "206": {"description": "The part of a finished file that `Range` asks for", "content": lines},
+        "416": {"description": "`Range` lies beyond the end of the file"},
+    }
+
+
+def _query(name: str, schema: Schema, description: str = "", *, required: bool = False) -> Schema:
+    parameter: Schema = {"name": name, "in": "query", "schema": schema}
+    if description:
+        parameter["description"] = description
+    return {**parameter, "required": True} if required else parameter

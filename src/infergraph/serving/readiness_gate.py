@@ -1,0 +1,79 @@
+"""The unit behind a door that opens when it is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from infergraph.errors import NotReady
+from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
+
+
+class ReadinessGate(Around):
+    """Lets requests through once the unit is loaded.
+
+    Args:
+        wait_s: how long a request waits for the door to open; 0 to refuse it at once. Probes never wait.
+    """
+
+    def __init__(self, unit: PredictiveUnit, wait_s: float = 0.0) -> None:
+        super().__init__(unit)
+        self._wait_s = wait_s
+        self._decided = asyncio.Event()
+        self.is_open = False
+
+    async def start(self) -> None:
+        """Start the unit, then open; whoever waits is let in, or told that it will not open."""
+        try:
+            await self.unit.start()
+            self.is_open = True
+        finally:
+            self._decided.set()
+
+    async def stop(self) -> None:
+        """Close, then stop the unit."""
+        self.is_open = False
+        await self.unit.stop()
+
+    def _enter(self) -> PredictiveUnit:
+        if not self.is_open:
+            raise NotReady(f"{self.name} is not loaded yet")
+        return self.unit
+
+    async def _opened(self) -> PredictiveUnit:
+        if not self.is_open and self._wait_s:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._wait_s):
+                    await self._decided.wait()
+        return self._enter()
+
+    def answer(self, method: Method, request: Request, context: Context) -> Coroutine[Any, Any, Message]:
+        """The unit's answer; NotReady if it is not loaded in time."""
+        if self.is_open:
+            return self.unit.answer(method, request, context)
+        return self._answer_late(method, request, context)
+
+    async def _answer_late(self, method: Method, request: Request, context: Context) -> Message:
+        return await (await self._opened()).answer(method, request, context)
+
+    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
+        """Whether the door is open and the unit answers at once."""
+        return self.is_open and self.unit.answers_at_once(method, size_bytes)
+
+    async def ready(self) -> bool:
+        """Whether the door is open and the unit ready."""
+        return self.is_open and await self.unit.ready()
+
+    async def health(self, context: Context) -> Message:
+        """The unit's own account; NotReady before it is loaded."""
+        return await self._enter().health(context)
+
+    async def status(self, node: str, context: Context) -> Message:
+        """The health of a node; NotReady before the unit is loaded."""
+        return await self._enter().status(node, context)
+
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
+        """The unit's metadata; NotReady if it is not loaded in time."""
+        return await (await self._opened()).metadata(node, context)

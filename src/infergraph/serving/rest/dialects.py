@@ -1,0 +1,175 @@
+"""The habits in which the two HTTP interfaces of the protocol differ: ids, fixed headers, error bodies.
+
+`MicroserviceFront` is a component's, as Seldon's wrapper shows itself; `ExternalFront` is a graph's, as the reference
+orchestrator does. Source: the microservice specification, section 5; the orchestrator's, sections 13 and 15 to 17.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from urllib.parse import quote
+
+import msgspec
+import orjson
+
+from infergraph.errors import Fault, RemoteError
+from infergraph.protocol.request_ids import new_id
+from infergraph.serving.http import answers
+from infergraph.serving.http.answers import JSON_TYPE, Answer, Headers
+from infergraph.serving.http.application import Endpoint, Exchange
+
+_ALL_METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+_DEFAULT_HEADERS = "Accept, Accept-Encoding, Authorization, Content-Length, Content-Type, X-CSRF-Token"
+_ANY_ORIGIN = (b"access-control-allow-origin", b"*")
+_NO_SNIFF = (b"x-content-type-options", b"nosniff")
+_PLAIN = (b"content-type", b"text/plain; charset=utf-8")
+_SLASHES = re.compile("/{2,}")
+
+
+class Cors(msgspec.Struct, frozen=True):
+    """Which pages may call: origins separated by commas or `*`, and the headers they may send (empty for any)."""
+
+    origins: str = "*"
+    headers: str = ""
+
+
+def origins_of(setting: str) -> frozenset[str]:
+    """The origins that `cors_origins` names, `*` among them where any may call."""
+    return frozenset(origin.strip() for origin in setting.split(",")) - {""}
+
+
+class MicroserviceFront:
+    """A component's front: errors with code -1 and a reason; open CORS with the origin echoed."""
+
+    def __init__(self, cors: Cors) -> None:
+        self._cors = cors
+        self._allowed = origins_of(cors.origins)
+        self._is_open = "*" in self._allowed
+
+    def identify(self, exchange: Exchange) -> bytes:
+        """The id that the caller gave."""
+        return exchange.headers.get(b"seldon-puid") or b""
+
+    def decorate(self, headers: Headers, endpoint: Endpoint, exchange: Exchange) -> None:
+        """The id that came, and the CORS headers."""
+        if exchange.puid:
+            headers.append((b"seldon-puid", exchange.puid))
+        origin = exchange.headers.get(b"origin")
+        if origin is None:
+            if self._is_open:
+                headers.append(_ANY_ORIGIN)
+            return
+        headers.append((b"vary", b"Origin"))
+        if self._is_open or origin.decode("latin-1") in self._allowed:
+            headers.append((b"access-control-allow-origin", origin))
+
+    def of_fault(self, fault: Fault) -> Answer:
+        """The protocol's envelope; the node goes in a header."""
+        answer = answers.of_fault(fault)
+        if fault.node:
+            answer.headers.append((b"infergraph-node", quote(fault.node).encode()))
+        return answer
+
+    def of_bug(self, puid: str) -> Answer:
+        """A neutral sentence in the same envelope."""
+        return answers.of_bug(puid)
+
+    def refuse_method(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
+        """405 in the envelope, or the answer to a pre-flight, which names the headers back that it asks for."""
+        method = exchange.method
+        allowed = ", ".join(sorted((endpoint.methods or frozenset()) | {"OPTIONS"})).encode()
+        if method != "OPTIONS":
+            text = f"405 Method Not Allowed: this path takes {allowed.decode()}, not {method}"
+            return answers.refusal(405, text, answers.INTERNAL, (b"allow", allowed))
+        asked = exchange.headers.get(b"access-control-request-headers") or b"*"
+        headers = self._cors.headers.encode("latin-1") or asked
+        return Answer(
+            200,
+            b"",
+            [
+                (b"allow", allowed),
+                (b"access-control-allow-methods", _ALL_METHODS),
+                (b"access-control-allow-headers", headers),
+            ],
+        )
+
+    def not_found(self, path: str) -> Answer:
+        """404 in the envelope."""
+        return answers.refusal(404, f"404 Not Found: nothing is served at {path}", answers.INTERNAL)
+
+
+class ExternalFront:
+    """A graph's front: every request has an id, errors have the orchestrator's body and their reason in a header.
+
+    Args:
+        origin: the deployment's name and its namespace, for callers that speak CloudEvents.
+    """
+
+    def __init__(self, cors: Cors, origin: tuple[str, str] = ("", "default")) -> None:
+        name, namespace = (part.encode("ascii", "replace") for part in origin)
+        self._event = [
+            (b"ce-specversion", b"0.3"),
+            (b"ce-type", b"seldon.%s.%s.response" % (name, namespace)),
+            (b"ce-source", b"seldon.%s" % name),
+        ]
+        self._origins = (b"access-control-allow-origin", cors.origins.encode("latin-1"))
+        self._headers = (b"access-control-allow-headers", (cors.headers or _DEFAULT_HEADERS).encode("latin-1"))
+
+    def identify(self, exchange: Exchange) -> bytes:
+        """The first id that the caller gave, or a new one."""
+        given = exchange.headers.get(b"seldon-puid")
+        if not given:
+            return new_id().encode()
+        return next(value for name, value in exchange.raw_headers if name == b"seldon-puid" and value)
+
+    def decorate(self, headers: Headers, endpoint: Endpoint, exchange: Exchange) -> None:
+        """The id and the fixed headers; an answer that refuses the method has none."""
+        method = exchange.method
+        if endpoint.methods is not None and method not in endpoint.methods and method != "OPTIONS":
+            return
+        headers += [self._origins, self._headers, _NO_SNIFF, (b"seldon-puid", exchange.puid)]
+        if endpoint.methods is not None:
+            headers.append(_allowing(endpoint.methods))
+        if b"ce-specversion" in exchange.headers:
+            path = quote(exchange.path, safe="/:@!$&'()*+,;=").encode()
+            headers += [*self._event, (b"ce-id", exchange.puid), (b"ce-path", path)]
+
+    def of_fault(self, fault: Fault) -> Answer:
+        """The orchestrator's body; a node's own answer passes through. Reason and node go in headers."""
+        if isinstance(fault, RemoteError):
+            if fault.status is not None and fault.body is not None:
+                return answers.of_fault(fault)
+            answer = _failure(answers.status_of(fault), 500, fault.text)
+        else:
+            told = answers.of_fault(fault)
+            answer = _failure(told.status, told.status, fault.text)
+            answer.headers.extend(header for header in told.headers if header[0] == b"retry-after")
+        answer.headers.append((b"infergraph-reason", fault.reason.encode("ascii", "replace")))
+        if fault.node:
+            answer.headers.append((b"infergraph-node", quote(fault.node).encode()))
+        return answer
+
+    def of_bug(self, puid: str) -> Answer:
+        """A neutral sentence in the same body."""
+        return _failure(500, 500, f"internal error; the log has the details under puid {puid}")
+
+    def refuse_method(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
+        """405 without a body, or the answer to a pre-flight."""
+        return Answer(200 if exchange.method == "OPTIONS" else 405, b"", [])
+
+    def not_found(self, path: str) -> Answer:
+        """404 in plain text; a path with doubled slashes is sent to the clean one."""
+        if "//" in path:
+            return Answer(301, b"", [(b"location", quote(_SLASHES.sub("/", path)).encode())])
+        return Answer(404, b"404 page not found\n", [_PLAIN, _NO_SNIFF])
+
+
+@functools.lru_cache(maxsize=64)
+def _allowing(methods: frozenset[str]) -> tuple[bytes, bytes]:
+    return b"access-control-allow-methods", ",".join(sorted(methods | {"OPTIONS"})).encode()
+
+
+def _failure(status: int, code: int, text: str) -> Answer:
+    body = {"status": {"code": code, "info": answers.utf8(text), "status": "FAILURE"}}
+    return Answer(status, orjson.dumps(body), [JSON_TYPE])

@@ -1,0 +1,281 @@
+"""The REST edge: paths to methods of a unit, bodies to messages, messages to bodies.
+
+A component is served at the paths of the microservice interface, a graph at those of the external one.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import orjson
+
+from infergraph.errors import ComponentError, PayloadError
+from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
+from infergraph.serving.http.answers import JSON_TYPE, Answer
+from infergraph.serving.http.application import Endpoint, Exchange, Handler, Paths
+from infergraph.wire import json_codec, npy_codec
+from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonMessages, JsonOptions, Outgoing
+from infergraph.wire.npy_codec import NPY_TYPE, NpyMessage
+
+JSON = "application/json"
+_NPY_TYPE = (b"content-type", NPY_TYPE.encode())
+_POST = frozenset({"POST"})
+_GET = frozenset({"GET"})
+_READ = frozenset({"GET", "HEAD"})
+_EITHER = frozenset({"GET", "HEAD", "POST"})
+
+EXTERNAL_PATHS: dict[str, tuple[Method, frozenset[str]]] = {
+    "/api/v1.0/predictions": (Method.PREDICT, _POST),
+    "/api/v0.1/predictions": (Method.PREDICT, _POST),
+    "/api/v1.0/feedback": (Method.SEND_FEEDBACK, _POST),
+    "/api/v0.1/feedback": (Method.SEND_FEEDBACK, _POST),
+}
+"""Paths that ask a graph, with their HTTP methods."""
+
+PATHS: dict[str, tuple[Method, frozenset[str]]] = {
+    "/predict": (Method.PREDICT, _EITHER),
+    **EXTERNAL_PATHS,
+    "/transform-input": (Method.TRANSFORM_INPUT, _EITHER),
+    "/transform-output": (Method.TRANSFORM_OUTPUT, _EITHER),
+    "/route": (Method.ROUTE, _EITHER),
+    "/aggregate": (Method.AGGREGATE, _EITHER),
+    "/combine": (Method.AGGREGATE, _EITHER),
+    "/send-feedback": (Method.SEND_FEEDBACK, _EITHER),
+}
+"""Paths that ask a component, with their HTTP methods."""
+
+_MODEL = "(?P<model>[^/]+)"
+
+
+class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Habits of the REST edge.
+
+    Args:
+        json: how answers are written.
+        limit_bytes: most bytes that a compressed body may unpack to.
+        opaque: what a node answered goes out as it came, whatever it is: a graph's front adds nothing.
+    """
+
+    json: JsonOptions = JsonOptions()
+    limit_bytes: int = 0
+    opaque: bool = False
+
+
+class Rest:
+    """The REST edge over one unit."""
+
+    def __init__(self, unit: PredictiveUnit, options: RestOptions, is_ready: Callable[[], Awaitable[bool]]) -> None:
+        self._unit = unit
+        self._options = options
+        self._is_ready = is_ready
+
+    def microservice_paths(self) -> Paths:
+        """Where a component is served."""
+        ready = Endpoint(_EITHER, self._ready, "ready", gated=False)
+        exact = {
+            **self._asking_all(PATHS),
+            "/live": Endpoint(_EITHER, _live, "live", gated=False),
+            "/ready": ready,
+            "/api/v1.0/status": ready,
+            "/health/ping": Endpoint(_READ, _pong, "ping", gated=False),
+        }
+        for path in ("/health/status", "/api/v1.0/health/status"):
+            exact[path] = Endpoint(_READ, self._health, "health")
+        for path in ("/metadata", "/api/v1.0/metadata"):
+            exact[path] = Endpoint(_READ, self._metadata, "metadata")
+        return Paths(exact)
+
+    def external_paths(self, protocol: str) -> Paths:
+        """Where a graph is served; `protocol` is seldon, tensorflow or v2."""
+        exact = {
+            "/live": Endpoint(None, _live, "live", gated=False),
+            "/ready": Endpoint(None, self._ready, "ready", gated=False),
+        }
+        if protocol == "v2":
+            return self._v2_paths(exact)
+        if protocol == "tensorflow":
+            return self._tensorflow_paths(exact)
+        exact |= self._asking_all(EXTERNAL_PATHS)
+        exact["/api/v1.0/metadata"] = Endpoint(_GET, self._metadata, "metadata")
+        for path in ("/api/v1.0/status", "/api/v1.0/health/status"):
+            exact[path] = Endpoint(_GET, self._ready, "status", gated=False)
+        version = "/api/v(?:1[.]0|0[.]1)"
+        return Paths(exact, self._model_paths(f"{version}/status/{_MODEL}", f"{version}/metadata/{_MODEL}"))
+
+    def _v2_paths(self, exact: dict[str, Endpoint]) -> Paths:
+        predict = Endpoint(_POST, self._asking(Method.PREDICT), "predict")
+        exact["/v2/models/infer"] = predict
+        exact["/v2/health/ready"] = Endpoint(_GET, self._ready, "status", gated=False)
+        models = self._model_paths(f"/v2/models/{_MODEL}/ready", f"/v2/models/{_MODEL}")
+        return Paths(exact, [(re.compile(f"/v2/models/{_MODEL}/infer"), predict), *models])
+
+    def _tensorflow_paths(self, exact: dict[str, Endpoint]) -> Paths:
+        predict = Endpoint(_POST, self._asking(Method.PREDICT), "predict")
+        exact["/v1/models/:predict"] = exact["/v1/models:predict"] = predict
+        exact["/api/v1.0/feedback"] = Endpoint(_POST, self._asking(Method.SEND_FEEDBACK), "send_feedback")
+        models = self._model_paths("/v1/models/(?P<model>[^/:]+)", f"/v1/models/{_MODEL}/metadata")
+        return Paths(exact, [(re.compile("/v1/models/(?P<model>[^/:]+)/?:predict"), predict), *models])
+
+    def _model_paths(self, status: str, metadata: str) -> list[tuple[re.Pattern[str], Endpoint]]:
+        return [
+            (re.compile(status), Endpoint(_GET, self._model_status, "status")),
+            (re.compile(metadata), Endpoint(_GET, self._model_metadata, "metadata")),
+        ]
+
+    def _asking_all(self, paths: dict[str, tuple[Method, frozenset[str]]]) -> dict[str, Endpoint]:
+        return {
+            path: Endpoint(
+                verbs,
+                self._asking(method),
+                method.value,
+                answers_at_once=functools.partial(self._unit.answers_at_once, method),
+            )
+            for path, (method, verbs) in paths.items()
+        }
+
+    def _asking(self, method: Method) -> Handler:
+        """The handler that asks the unit with `method`."""
+        read = _READERS.get(method, _read_message)
+        options = self._options
+        # Only an answer to predict may set the status of its HTTP answer.
+        status_from_payload = method is Method.PREDICT
+
+        async def handle(exchange: Exchange) -> Answer:
+            request = read(exchange, await exchange.body(), options)
+            message = await self._unit.answer(method, request, _context(exchange))
+            try:
+                wants_array = b"accept" in exchange.headers and npy_codec.is_npy(_header(exchange, b"accept"))
+                if wants_array and (array := npy_codec.encode(message)) is not None:
+                    return Answer(200, array, [_NPY_TYPE])
+                return self._answer(message, status_from_payload)
+            except PayloadError as error:  # of the answer, which is not the caller's
+                raise ComponentError(f"the answer cannot be read: {error}") from error
+
+        return handle
+
+    def _answer(self, message: Message, status_from_payload: bool = False) -> Answer:
+        options = self._options
+        if not isinstance(message, JsonMessage):
+            return Answer(200, json_codec.encode(message, options.json), [JSON_TYPE])
+        status = 200
+        if status_from_payload and message.raw is None:
+            status = _status_of(message.document)
+        if options.opaque and message.raw is not None:
+            outgoing = Outgoing(message.raw, message.content_type, message.content_encoding)
+        else:
+            outgoing = json_codec.outgoing(message, options.json)
+        kind = outgoing.content_type
+        headers = [JSON_TYPE if kind == JSON else (b"content-type", kind.encode("latin-1"))]
+        if outgoing.content_encoding:
+            headers.append((b"content-encoding", outgoing.content_encoding.encode("latin-1")))
+        return Answer(status, outgoing.body, headers)
+
+    async def _health(self, exchange: Exchange) -> Answer:
+        return self._answer(await self._unit.health(_context(exchange)))
+
+    async def _metadata(self, exchange: Exchange) -> Answer:
+        return Answer(200, orjson.dumps(dict(await self._unit.metadata(context=_context(exchange)))), [JSON_TYPE])
+
+    async def _ready(self, exchange: Exchange) -> Answer:
+        if await self._is_ready():
+            return Answer(200, b"", [])
+        return Answer(503, b"", [(b"retry-after", b"1")])
+
+    async def _model_metadata(self, exchange: Exchange) -> Answer:
+        metadata = await self._unit.metadata(exchange.parameters["model"], _context(exchange))
+        return Answer(200, orjson.dumps(dict(metadata)), [JSON_TYPE])
+
+    async def _model_status(self, exchange: Exchange) -> Answer:
+        return self._answer(await self._unit.status(exchange.parameters["model"], _context(exchange)))
+
+
+def _context(exchange: Exchange) -> Context:
+    """What the request carries beside its body."""
+    model = exchange.parameters.get("model", "") if exchange.parameters else ""
+    return Context(Transport.REST, exchange.raw_headers, exchange.puid.decode("latin-1"), model=model)
+
+
+def _status_of(document: object) -> int:
+    """The HTTP status that a raw answer asks for in its `status.code`; 200 where it asks for none, 500 for nonsense."""
+    status = document.get("status") if isinstance(document, dict) else None
+    code = status.get("code") if isinstance(status, dict) else None
+    if code is None:
+        return 200
+    try:
+        number = int(code)
+    except (TypeError, ValueError):
+        return 500
+    return number if 200 <= number <= 599 else 500
+
+
+def _header(exchange: Exchange, name: bytes) -> str:
+    return str(exchange.headers.get(name, b""), "latin-1")
+
+
+def _encoding(exchange: Exchange) -> str:
+    encoding = _header(exchange, b"content-encoding").strip().lower()
+    return "" if encoding == "identity" else encoding.removeprefix("x-")
+
+
+def _query(exchange: Exchange, options: RestOptions) -> bytes:
+    """A component reads `?json=`, as the wrapper does; a graph's bodies are opaque and its query is nobody's."""
+    return b"" if options.opaque else exchange.query
+
+
+def _read_message(exchange: Exchange, body: bytes, options: RestOptions) -> Message:
+    kind = JSON if exchange.headers.get(b"content-type") == JSON_TYPE[1] else _header(exchange, b"content-type")
+    if kind is not JSON and npy_codec.is_npy(kind):
+        return NpyMessage(body)
+    return JsonMessage(
+        body,
+        kind,
+        content_encoding=_encoding(exchange) if b"content-encoding" in exchange.headers else "",
+        query=_query(exchange, options),
+        limit_bytes=options.limit_bytes,
+    )
+
+
+def _read_feedback(exchange: Exchange, body: bytes, options: RestOptions) -> JsonFeedback:
+    return JsonFeedback(
+        body,
+        _header(exchange, b"content-type"),
+        content_encoding=_encoding(exchange),
+        query=_query(exchange, options),
+        limit_bytes=options.limit_bytes,
+    )
+
+
+def _read_messages(exchange: Exchange, body: bytes, options: RestOptions) -> JsonMessages:
+    return json_codec.decode_messages(
+        body,
+        _header(exchange, b"content-type"),
+        content_encoding=_encoding(exchange),
+        query=_query(exchange, options),
+        limit_bytes=options.limit_bytes,
+    )
+
+
+_READERS: dict[Method, Callable[[Exchange, bytes, RestOptions], Any]] = {
+    Method.AGGREGATE: _read_messages,
+    Method.SEND_FEEDBACK: _read_feedback,
+}
+
+
+async def _pong(exchange: Exchange) -> Answer:
+    return Answer(200, b"pong", [(b"content-type", b"text/html; charset=utf-8")])
+
+
+async def _live(exchange: Exchange) -> Answer:
+    return Answer(200, b"", [])
+
+
+def behind_gateway(paths: Paths, deployment: str) -> Paths:
+    """`paths`, also where an ingress shows them: `/seldon/<namespace>/<deployment>/…` and `/seldon/<deployment>/…`."""
+    prefix = f"/seldon/(?:[^/]+/)?{re.escape(deployment)}"
+    moved = [(re.compile(prefix + re.escape(path)), endpoint) for path, endpoint in paths.exact.items()]
+    moved += [(re.compile(prefix + pattern.pattern), endpoint) for pattern, endpoint in paths.patterns]
+    return paths._replace(patterns=[*paths.patterns, *moved])

@@ -1,0 +1,1 @@
+"""The task endpoint over HTTP: gBuilder's routes and the native API."""

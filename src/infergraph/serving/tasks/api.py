@@ -1,0 +1,262 @@
+"""The native task API: everything that people, the console and clients want beyond gBuilder's contract.
+
+/api/v1.0/tasks                  GET list · POST submit · DELETE prune
+/api/v1.0/tasks/<id>             GET · DELETE (in any state)
+/api/v1.0/tasks/<id>/results     GET; ?partial=true for what there is so far
+/api/v1.0/tasks/<id>/errors      GET
+/api/v1.0/tasks/<id>/events      GET, server-sent events
+/api/v1.0/tasks/<id>/cancel      POST
+/api/v1.0/tasks/<id>/retry       POST, the failed lines only
+/api/v1.0/task-engine            GET
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute
+
+from infergraph.errors import Fault, PayloadError
+from infergraph.serving.tasks.paths import TaskPaths
+from infergraph.serving.tasks.results import results_response
+from infergraph.serving.tasks.upload import FileSink, body_of, place, pump, receive_form, submission
+from infergraph.settings import Settings, read_bool
+from infergraph.tasks.service import TaskService
+from infergraph.tasks.store import Listing
+from infergraph.tasks.task import State, Task
+
+PREFIX = "/api/v1.0"
+_PAGE_LIMIT = 1000
+_WHOLE_LIMIT = (1 << 63) - 1  # what the store takes
+_REPEAT_S = 15.0
+
+
+def api_routes(service: TaskService, settings: Settings) -> list[BaseRoute]:
+    """The native API over a task service."""
+    api = _Api(service, settings)
+    table = {
+        ("", "GET"): api.list,
+        ("", "POST"): api.submit,
+        ("", "DELETE"): api.prune,
+        ("*", "GET"): api.show,
+        ("*", "DELETE"): api.delete,
+        ("results", "GET"): api.results,
+        ("errors", "GET"): api.errors,
+        ("events", "GET"): api.events,
+        ("cancel", "POST"): api.cancel,
+        ("retry", "POST"): api.retry,
+    }
+    return [
+        TaskPaths(f"{PREFIX}/tasks", table),
+        TaskPaths(f"{PREFIX}/task-engine", {("", "GET"): api.engine}),
+    ]
+
+
+def document(task: Task, *, position: int | None = None, paused: str = "") -> dict[str, Any]:
+    """A task as JSON shows it: times as RFC 3339 in UTC, sizes in bytes, durations in seconds."""
+    left = task.total - task.done
+    is_moving = task.state is State.RUNNING and task.rate > 0
+    return {
+        "id": task.id,
+        "seq": task.seq,
+        "state": task.state.value,
+        "priority": task.priority,
+        "rows": task.rows,
+        "done": task.done,
+        "failed": task.failed,
+        "total": task.total,
+        "progress": round(task.done / task.total, 6) if task.total else 1.0,
+        "rate": round(task.rate, 3) if task.state is State.RUNNING else None,
+        "eta_s": round(left / task.rate, 1) if is_moving else None,
+        "queue_position": None if position is None else position + 1,
+        "paused": paused if task.state is State.RUNNING and paused else None,
+        "attempts": task.attempts,
+        "retries": task.retries,
+        "kills": task.kills,
+        "round": task.round,
+        "worked_s": round(task.worked_s, 3),
+        "error": task.error or None,
+        "input_bytes": task.input_bytes,
+        "input_sha256": task.input_sha256,
+        "output_bytes": task.out_off,
+        "output_sha256": task.output_sha256 or None,
+        "created": _time(task.created),
+        "started": _time(task.started),
+        "finished": _time(task.finished),
+    }
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+class _Api:
+    """The handlers of the native API."""
+
+    def __init__(self, service: TaskService, settings: Settings) -> None:
+        self._service = service
+        self._settings = settings
+
+    async def _document(self, task: Task) -> dict[str, Any]:
+        paused = await self._service.paused() if task.state is State.RUNNING else ""
+        return document(task, position=await self._service.position(task), paused=paused)
+
+    async def list(self, request: Request, id: str) -> Response:
+        """A page of tasks, newest first: `state`, `prefix`, `limit`, and `before` from the page before."""
+        query = request.query_params
+        names = [name for part in query.getlist("state") for name in part.split(",") if name]
+        unknown = [name for name in names if name not in {state.value for state in State}]
+        if unknown:
+            raise PayloadError(f"state: {unknown[0]!r} is no state of a task")
+        limit = _whole(query.get("limit"), "limit", 100)
+        before = query.get("before")
+        wanted = Listing(
+            states=tuple(State(name) for name in names),
+            prefix=query.get("prefix", ""),
+            before=_whole(before, "before", 0) if before is not None else None,
+            limit=max(1, min(limit, _PAGE_LIMIT)),
+        )
+        tasks = await self._service.listing(wanted)
+        counts, paused = await self._service.counts(), await self._service.paused()
+        return _json(
+            {
+                "tasks": [document(task, paused=paused) for task in tasks],
+                "next": tasks[-1].seq if len(tasks) == wanted.limit else None,
+                "counts": {state.value: count for state, count in counts.items()},
+            }
+        )
+
+    async def submit(self, request: Request, id: str) -> Response:
+        """Take a task in: a form as at /tasks, or the lines themselves as the body with `?id=…`; 201 with the task."""
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            task, said = await receive_form(self._service, request)
+            immediate = said is not False
+        else:
+            immediate = _flag(request, "immediate", default=True)
+            task = await self._receive_lines(request)
+        if not immediate:
+            task = await self._service.ended(task, request.is_disconnected) or task
+        return _json(await self._document(task), 201)
+
+    async def _receive_lines(self, request: Request) -> Task:
+        fields = dict(request.query_params)
+        fields["task_id"] = fields.pop("id", "") or uuid.uuid4().hex
+        wanted = submission(fields, request)
+        self._service.check(wanted)
+        incoming = await place(self._service, request, wanted)
+        try:
+            sink = FileSink(incoming, self._settings.task_upload_limit_bytes)
+            charset = request.headers.get("content-type", "").partition("charset=")[2].strip('"; ')
+            if charset:
+                sink.set_charset(charset)
+            async with aclosing(body_of(request)) as body:
+                await pump(body, sink, sink, incoming, self._service)
+            return await self._service.accept(wanted, incoming)
+        finally:
+            await self._service.run(incoming.discard)
+
+    async def prune(self, request: Request, id: str) -> Response:
+        """Forget tasks that ended more than `older_than_s` ago (0 for all that ended)."""
+        given = request.query_params.get("older_than_s")
+        if given is None:
+            raise PayloadError("older_than_s: the parameter is missing")
+        try:
+            seconds = float(given)
+        except ValueError as error:
+            raise PayloadError(f"older_than_s: {given!r} is not a number") from error
+        if not 0 <= seconds < math.inf:
+            raise PayloadError(f"older_than_s: {given!r} is no time from 0 on")
+        return _json({"pruned": await self._service.prune(older_than_s=seconds)})
+
+    async def show(self, request: Request, id: str) -> Response:
+        """A task."""
+        return _json(await self._document(await self._service.task(id)))
+
+    async def delete(self, request: Request, id: str) -> Response:
+        """Forget a task in whatever state; a running one is stopped first."""
+        await self._service.delete(id)
+        return _json({"deleted": id})
+
+    async def cancel(self, request: Request, id: str) -> Response:
+        """Stop a waiting or running task; when this is answered its work is dead."""
+        await self._service.stop(id)
+        return _json({"stopped": id})
+
+    async def retry(self, request: Request, id: str) -> Response:
+        """Work the failed lines of an ended task again."""
+        return _json(await self._document(await self._service.retry(id)))
+
+    async def results(self, request: Request, id: str) -> Response:
+        """The answers; with `partial=true` those there are so far."""
+        file = await self._service.results(id, partial=_flag(request, "partial", default=False))
+        return results_response(file, id)
+
+    async def errors(self, request: Request, id: str) -> Response:
+        """The error lines alone, in order."""
+        return results_response(await self._service.errors(id), f"{id}.errors")
+
+    async def events(self, request: Request, id: str) -> Response:
+        """Progress as it is made: `progress` events with the task, then one `end`."""
+        await self._service.task(id)
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(self._stream(id), media_type="text/event-stream", headers=headers)
+
+    async def _stream(self, id: str) -> AsyncIterator[bytes]:
+        try:
+            async with aclosing(self._service.events(id, repeat_s=_REPEAT_S)) as events:
+                async for task in events:
+                    yield b"event: progress\ndata: " + orjson.dumps(await self._document(task)) + b"\n\n"
+        except Fault as fault:
+            yield b"event: fault\ndata: " + orjson.dumps({"reason": fault.reason, "info": fault.text}) + b"\n\n"
+            return
+        current = await self._service.find(id)
+        ending = orjson.dumps(await self._document(current)) if current is not None else b"null"
+        yield b"event: end\ndata: " + ending + b"\n\n"
+
+    async def engine(self, request: Request, id: str) -> Response:
+        """How the engine does: availability, counts, workers, disk."""
+        engine = await self._service.engine()
+        return _json(
+            {
+                "status": int(engine.availability),
+                "reason": engine.reason or None,
+                "counts": {state.value: count for state, count in engine.counts.items()},
+                "driver": msgspec.to_builtins(engine.note) if engine.note is not None else None,
+                "silent_s": engine.silent_s,
+                "used_bytes": engine.used_bytes,
+                "free_bytes": engine.free_bytes,
+            }
+        )
+
+
+def _whole(text: str | None, name: str, default: int) -> int:
+    if text is None:
+        return default
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise PayloadError(f"{name}: {text!r} is not a whole number") from error
+    if abs(number) > _WHOLE_LIMIT:
+        raise PayloadError(f"{name}: {text!r} is too large")
+    return number
+
+
+def _flag(request: Request, name: str, *, default: bool) -> bool:
+    given = request.query_params.get(name)
+    try:
+        return default if given is None else read_bool(given)
+    except ValueError as error:
+        raise PayloadError(f"{name}: {error}") from error

@@ -1,0 +1,108 @@
+"""Task ids in paths: routes that read the path as it came over the wire.
+
+An encoded slash is a character of an id and not of the path, and so is every other character.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
+
+from starlette.datastructures import URLPath
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, NoMatchFound
+from starlette.types import Receive, Scope, Send
+
+from infergraph.errors import Fault, Overloaded, UnknownTask
+from infergraph.serving.http import answers
+
+_log = logging.getLogger(__name__)
+
+_RETRY_AFTER_S = 5
+
+Handler: TypeAlias = Callable[[Request, str], Awaitable[Response]]
+
+
+class TaskPaths(BaseRoute):
+    """A collection of tasks at `prefix`: the collection itself, its members, and what belongs to a member.
+
+    Args:
+        table: handlers by what is addressed ("" the collection, "*" a member, else the name behind a member's id) and
+            HTTP method. Handlers get the request and the id.
+    """
+
+    def __init__(self, prefix: str, table: Mapping[tuple[str, str], Handler]) -> None:
+        self._prefix = prefix
+        self._table = table
+        self._names = {name for name, _ in table if name not in ("", "*")}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Everything at or below the prefix, whatever characters an id has."""
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        path = raw_path(scope)
+        if path != self._prefix and not path.startswith(self._prefix + "/"):
+            return Match.NONE, {}
+        return Match.FULL, {"endpoint": self._answer}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; every fault becomes its answer here."""
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except Fault as fault:
+            response = _faulty(fault)
+        except ClientDisconnect:
+            return
+        except Exception:  # noqa: BLE001 - the edge's last net: whatever it is, the caller gets an answer
+            _log.exception("a request to %s failed", scope["path"])
+            response = _response(answers.of_bug(""))
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        name, id = self._addressed(raw_path(request.scope).removeprefix(self._prefix))
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = self._table.get((name, method))
+        if handler is not None:
+            return await handler(request, id)
+        allowed = ", ".join(sorted(method for at, method in self._table if at == name))
+        text = f"405 Method Not Allowed: this path takes {allowed}, not {request.method}"
+        return _response(answers.refusal(405, text, answers.INTERNAL, (b"allow", allowed.encode())))
+
+    def _addressed(self, rest: str) -> tuple[str, str]:
+        """What of the table is addressed, and the id."""
+        if rest in ("", "/"):
+            return "", ""
+        parts = rest[1:].split("/")
+        name = parts.pop() if len(parts) > 1 and parts[-1] in self._names else "*"
+        raw = unquote_to_bytes("/".join(parts))
+        try:
+            return name, raw.decode()
+        except UnicodeDecodeError as error:
+            raise UnknownTask(f"there is no task {quote_from_bytes(raw)!r}: the id is not UTF-8") from error
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """These routes have no names."""
+        raise NoMatchFound(name, path_params)
+
+
+def raw_path(scope: Scope) -> str:
+    """The path as it came, percent-encoding and all, without what the application is mounted under."""
+    raw = scope.get("raw_path")
+    path: str = raw.partition(b"?")[0].decode("latin-1") if raw else quote(scope["path"])
+    return path.removeprefix(quote(scope.get("root_path", "")))
+
+
+def _faulty(fault: Fault) -> Response:
+    response = _response(answers.of_fault(fault))
+    if isinstance(fault, Overloaded):
+        response.headers["retry-after"] = str(_RETRY_AFTER_S)
+    return response
+
+
+def _response(answer: answers.Answer) -> Response:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
+    return Response(answer.body, answer.status, headers)

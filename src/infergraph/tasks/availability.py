@@ -1,0 +1,162 @@
+"""Whether tasks would be taken, and how the engine does: read from the store, the disk and the driver's last word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+
+import msgspec
+
+from infergraph.settings import Settings
+from infergraph.tasks.clocks import Clocks
+from infergraph.tasks.files import DataFolder
+from infergraph.tasks.heartbeat import Heartbeat
+from infergraph.tasks.metrics import EngineFigures, exposition
+from infergraph.tasks.store import Store
+from infergraph.tasks.task import State
+
+SILENCE_S = 15.0
+"""A driver that has work and says nothing for so long is in trouble."""
+
+
+class Availability(IntEnum):
+    """Whether a new task would be taken; the numbers are gBuilder's."""
+
+    AVAILABLE = 1
+    FULL = 2
+    BROKEN = 3
+
+
+class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How the engine does.
+
+    Args:
+        reason: why it is not available; empty if it is.
+        counts: tasks by state.
+        note: the driver's last word; None if there is none of late.
+        silent_s: how long ago it was; None while nothing is expected of a driver.
+    """
+
+    availability: Availability
+    reason: str
+    counts: dict[State, int]
+    note: Heartbeat | None
+    silent_s: float | None
+    used_bytes: int
+    free_bytes: int
+
+
+class AvailabilityCheck:
+    """Looks at the engine from outside. Every method blocks for some milliseconds at most.
+
+    Args:
+        unit_failed: whether the serving process's own unit failed to load.
+        call_driver: has the driver started where there is none yet.
+    Raises: TaskFault from every method, where the store cannot be used.
+    """
+
+    def __init__(
+        self,
+        data: DataFolder,
+        store: Store,
+        settings: Settings,
+        clocks: Clocks,
+        *,
+        unit_failed: Callable[[], bool],
+        call_driver: Callable[[], None],
+    ) -> None:
+        self._data = data
+        self._store = store
+        self._settings = settings
+        self._clocks = clocks
+        self._unit_failed = unit_failed
+        self._call_driver = call_driver
+        self._opened_at = clocks.steady()
+        self.write_trouble = ""
+        """Why the last write failed; empty if it did not."""
+
+    def paused(self) -> str:
+        """Why no work is handed out; empty if it is."""
+        full = self._full_disk()
+        if full:
+            return full  # the driver cannot tell: its word has no room either
+        note, _ = self._note()
+        return note.paused if note is not None else ""
+
+    def _full_disk(self) -> str:
+        free, reserve = self._data.free_bytes(), self._settings.task_disk_reserve_bytes
+        if free >= max(reserve, 1):
+            return ""
+        return f"the disk of the data folder has {free} bytes left; {reserve} are reserved"
+
+    def look(self) -> tuple[Availability, str]:
+        """Whether a new task would be taken, and why not."""
+        if self._unit_failed():
+            return Availability.BROKEN, "the component failed to load"
+        if self.write_trouble:
+            return Availability.BROKEN, self.write_trouble
+        full = self._full_disk()
+        if full:
+            return Availability.FULL, full
+        note, silent_s = self._note()
+        if note is not None and note.load_error:
+            return Availability.BROKEN, f"a task worker cannot load the unit: {note.load_error}"
+        alive = self._store.alive()
+        if alive and _is_silent(silent_s) and self._clocks.steady() - self._opened_at > SILENCE_S:
+            self._call_driver()
+            return Availability.BROKEN, "the task driver does not answer"
+        if alive >= self._settings.task_queue_limit:
+            return Availability.FULL, f"the queue is full: {alive} tasks are waiting or running"
+        return Availability.AVAILABLE, ""
+
+    def _note(self) -> tuple[Heartbeat | None, float | None]:
+        """The driver's last word, if it is one of late, and how long ago it was."""
+        driver = self._store.driver()
+        if driver is None:
+            return None, None
+        note, silent_s = msgspec.json.decode(driver.note, type=Heartbeat), self._clocks.wall() - driver.beat
+        return None if _is_silent(silent_s) or not note.pid else note, silent_s
+
+    def wake_driver(self) -> None:
+        """Work is coming: a driver that was never needed is started now, and its time to come up begins to count."""
+        self._call_driver()
+        if _is_silent(self._note()[1]) and not self._store.alive():
+            self._store.beat(now=self._clocks.wall(), note=msgspec.json.encode(Heartbeat(pid=0)).decode())
+
+    def describe(self) -> EngineStatus:
+        """How the engine does."""
+        availability, reason = self.look()
+        note, silent_s = self._note()
+        counts = self._store.counts()
+        is_expected = note is not None or counts[State.WAITING] or counts[State.RUNNING]
+        return EngineStatus(
+            availability=availability,
+            reason=reason,
+            counts=counts,
+            note=note,
+            silent_s=silent_s if is_expected else None,
+            used_bytes=self._store.used_bytes(),
+            free_bytes=self._data.free_bytes(),
+        )
+
+    def metrics(self) -> bytes:
+        """The engine's figures as text for Prometheus."""
+        engine = self.describe()
+        lines, failed_lines = self._store.lines_done()
+        return exposition(
+            EngineFigures(
+                availability=int(engine.availability),
+                states=engine.counts,
+                counters=self._store.counters(),
+                lines=lines,
+                failed_lines=failed_lines,
+                used_bytes=engine.used_bytes,
+                free_bytes=engine.free_bytes,
+                note=engine.note,
+                silent_s=engine.silent_s,
+            )
+        )
+
+
+def _is_silent(silent_s: float | None) -> bool:
+    return silent_s is None or silent_s > SILENCE_S

@@ -1,0 +1,1 @@
+"""The task driver: turns waiting tasks into finished ones."""

@@ -1,0 +1,331 @@
+"""A task in work: its input, its books, its output, and the watermark between them.
+
+    cut ─▶ ledger ─▶ orders ─▶ answers ─▶ ledger ─▶ append ─▶ sync ─▶ watermark
+
+The recovery rule, whole: cut the output back to the watermark, read on at the watermark. A file is never extended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from infergraph.tasks.driver.chunks import BLOCK_BYTES, LinePace, LineReader, Piece
+from infergraph.tasks.driver.reorder_buffer import ReorderBuffer
+from infergraph.tasks.driver.retry_round import SecondRound
+from infergraph.tasks.engines.messages import Answer, Key, Lines, Order
+from infergraph.tasks.failpoints import crash_point
+from infergraph.tasks.files import DataFolder, disk_faults, sync_folder, write_all
+from infergraph.tasks.task import Progress, Task, Watermark
+from infergraph.wire import error_lines
+
+STALLS_SOLO = 7
+STALLS_LIMIT = 12
+_RATE_MEMORY_S = 5.0
+
+
+class AttemptRules(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits that a run keeps; the settings of the same names."""
+
+    chunk_target_s: float
+    chunk_lines_limit: int
+    attempts_limit: int
+    row_timeout_s: float
+    window: int
+    """Pieces that may be out or waiting for an earlier one."""
+    carries_data: bool = False
+    """Whether orders carry the lines, since no disk is shared."""
+
+
+class Attempt:
+    """One task in work.
+
+    Args:
+        number: unique in the life of the driver; answers carry it.
+        line_s: seconds a line took lately, in other tasks; 0 for unknown.
+    Raises: OSError if the files are not as the watermark says.
+    """
+
+    def __init__(
+        self,
+        data: DataFolder,
+        task: Task,
+        number: int,
+        rules: AttemptRules,
+        *,
+        clock: Callable[[], float],
+        line_s: float,
+    ) -> None:
+        self.task = task
+        self.number = number
+        self.spent_s = 0.0
+        self.retries = task.retries
+        self.kills = task.kills
+        self.last_error = task.error
+        self.overdue: set[Key] = set()
+        self.began = False
+        self._last_lines = 0
+        self.moved = False
+        self._errors_dirty = False
+        self._rules = rules
+        self._clock = clock
+        self._began_at = 0.0
+        self._stalls = task.stalls
+        self._path = data.input(task.folder)
+        self._reader = LineReader(self._path, task.input_end)
+        self._second: SecondRound | None = None
+        if task.round:
+            self._second = SecondRound(data, task, self._reader)
+        self._ledger: ReorderBuffer[Lines] = ReorderBuffer(task.in_off, self._reader.split, rules.attempts_limit)
+        self._cut_to, self._cut_line = task.in_off, task.done + 1
+        self.mark = Watermark(
+            in_off=task.in_off, out_off=task.out_off, err_off=task.err_off, done=task.done, failed=task.failed
+        )
+        self._committed_mark = self.mark
+        self._output = _reopen(data.output(task.folder, task.round), task.out_off)
+        self._errors = _reopen(data.errors(task.folder, task.round), task.err_off)
+        sync_folder(self._path.parent)
+        self._sha = hashlib.sha256() if not task.out_off else None
+        self.pace = LinePace(rules.chunk_target_s, self._lines_limit(), line_s=line_s, alone=rules.row_timeout_s > 0)
+        self._rate = 0.0
+        self._rate_at = (0.0, task.done)
+        if task.stalls > STALLS_LIMIT:
+            self._condemn_head()
+
+    def _lines_limit(self) -> int:
+        """A run that led nowhere is tried again in ever smaller chunks, to find the line that ends the server."""
+        return max(1, self._rules.chunk_lines_limit >> (2 * self._stalls))
+
+    def _condemn_head(self) -> None:
+        piece, kept = self._next_piece(1)
+        reason = f"the server died {self.task.stalls} times while it worked on this line"
+        self._ledger.settle_piece(piece, kept or self._failed_line(piece, reason))
+
+    # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def weight(self) -> float:
+        """The share of the workers' time: twice as much for each step of priority."""
+        return float(2.0 ** max(-8, min(8, self.task.priority)))
+
+    @property
+    def order_s(self) -> float:
+        """About how long the next order takes; infinite where nothing is known yet."""
+        return self._last_lines * self.pace.line_s or float("inf")
+
+    @property
+    def can_give(self) -> bool:
+        """Whether there is an order to hand out."""
+        if self._ledger.has_queued:
+            return not self._is_solo or not self._ledger.out
+        window = 1 if self._is_solo else self._rules.window
+        return self._cut_to < self.task.input_end and self._ledger.unwritten < window
+
+    @property
+    def _is_solo(self) -> bool:
+        return self._stalls >= STALLS_SOLO
+
+    def give(self) -> Order | None:
+        """The next order; None if the lines that were cut needed no work."""
+        if not self._ledger.has_queued:
+            self._cut()
+            if not self._ledger.has_queued:
+                return None
+        serial, piece = self._ledger.take()
+        self._last_lines = piece.lines
+        self.spent_s += max(piece.lines * self.pace.line_s, 1e-3) / self.weight
+        return Order(
+            Key(self.number, serial),
+            os.fspath(self._path),
+            piece.offset,
+            piece.size,
+            piece.line,
+            piece.lines,
+            self.task.rows,
+            self._reader.read(piece) if self._rules.carries_data else None,
+        )
+
+    def _cut(self) -> None:
+        piece, kept = self._next_piece(self.pace.lines)
+        if kept is None:
+            self._ledger.add(piece)
+        else:
+            self._ledger.settle_piece(piece, kept)
+
+    def _next_piece(self, lines: int) -> tuple[Piece, Lines | None]:
+        """The next lines of the input, and their answers where they are known already."""
+        if self._second is None:
+            piece, kept = self._reader.cut(self._cut_to, self._cut_line, lines=lines, bytes=BLOCK_BYTES), None
+        else:
+            piece, kept = self._second.cut(self._cut_to, self._cut_line, lines=lines)
+        self._cut_to, self._cut_line = piece.end, piece.line + piece.lines
+        return piece, kept
+
+    # ── back ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def answered(self, answer: Answer) -> bool:
+        """Take an answer; False if nobody waits for it any more."""
+        piece = self._ledger.piece(answer.key.serial)
+        if piece is None:
+            return False
+        lines = Lines(answer.output, answer.errors, answer.failed, piece.lines)
+        self._ledger.settle(answer.key.serial, lines)
+        self.pace.seen(piece.lines, answer.seconds)
+        return True
+
+    def returned(self, key: Key) -> None:
+        """An order comes back through no fault of its own."""
+        self.retries += 1
+        self._ledger.give_back(key.serial)
+
+    def lost(self, key: Key, why: str) -> None:
+        """The worker died of an order, or was killed since the order took too long."""
+        self.retries += 1
+        self.kills += 1
+        is_late = key in self.overdue
+        self.overdue.discard(key)
+        if is_late:
+            why = f"took longer than {self._rules.row_timeout_s:g} s"
+        guilty = self._ledger.blame(key.serial, deadly=is_late)
+        if guilty is not None:
+            reason = why if is_late else f"the worker {why} on this line"
+            self._ledger.settle_piece(guilty, self._failed_line(guilty, reason))
+
+    def _failed_line(self, piece: Piece, reason: str) -> Lines:
+        raw = self._reader.read(piece).removesuffix(b"\n")
+        line = error_lines.error_line(piece.line, reason, raw) + b"\n"
+        return Lines(line, line, 1, 1)
+
+    def allowed_s(self, key: Key) -> float:
+        """How long an order may take; 0 for any time.
+
+        A line alone gets exactly its limit; lines together, their usual time four times over beside it, after which
+        they are tried in parts.
+        """
+        piece = self._ledger.piece(key.serial)
+        limit_s = self._rules.row_timeout_s
+        if piece is None or not limit_s:
+            return 0.0
+        return limit_s if piece.lines == 1 else limit_s + 4 * piece.lines * self.pace.line_s
+
+    # ── to the disk ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def append(self) -> None:
+        """Write what is next in order, behind what is written.
+
+        Raises: StorageFull; the run is then to be closed and opened again at its watermark.
+        """
+        output, errors, mark = [], [], self.mark
+        for piece, lines in self._ledger.drain():
+            output.append(lines.output)
+            errors.append(lines.errors)
+            mark = Watermark(
+                in_off=piece.end,
+                out_off=mark.out_off + len(lines.output),
+                err_off=mark.err_off + len(lines.errors),
+                done=mark.done + lines.lines,
+                failed=mark.failed + lines.failed,
+            )
+        if not output:
+            return
+        with disk_faults():
+            for part in output:
+                write_all(self._output, part)
+                if self._sha is not None:
+                    self._sha.update(part)
+            if mark.failed > self.mark.failed:
+                trouble = b"".join(errors)
+                write_all(self._errors, trouble)
+                self._errors_dirty = True
+                number, reason, _ = error_lines.read_error_line(trouble.rstrip(b"\n").rsplit(b"\n", 1)[-1])
+                self.last_error = f"line {number}: {reason}"[:2000]
+        crash_point("output-written")
+        self.mark = mark
+
+    def files_to_sync(self) -> list[int]:
+        """Descriptors of the files that hold what was appended; they are the caller's to close."""
+        files = [self._output] + [self._errors] * self._errors_dirty
+        self._errors_dirty = False
+        return [os.dup(fd) for fd in files]
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether something is appended beyond the committed watermark."""
+        return self.mark != self._committed_mark
+
+    def committed(self, mark: Watermark) -> None:
+        """The watermark has followed: whatever kept this task from moving is behind it."""
+        self._committed_mark = mark
+        self.moved = True
+        self._stalls = 0
+        self.pace.widen(self._rules.chunk_lines_limit)
+
+    def progress(self) -> Progress:
+        """The counts for people, and the rate of late."""
+        now = self._clock()
+        then, done = self._rate_at
+        if self.began and now > then:
+            rate = (self.mark.done - done) / (now - then)
+            share = min(1.0, (now - then) / _RATE_MEMORY_S)
+            self._rate = rate if not self._rate else self._rate + share * (rate - self._rate)
+            self._rate_at = (now, self.mark.done)
+        return Progress(
+            retries=self.retries, kills=self.kills, rate=self._rate, worked_s=self.worked_s, error=self.last_error
+        )
+
+    @property
+    def worked_s(self) -> float:
+        """Seconds of work on the task so far, earlier runs included; the loading of the unit is none."""
+        return self.task.worked_s + (self._clock() - self._began_at if self.began else 0.0)
+
+    def begin(self) -> None:
+        """The first order is about to go out."""
+        self.began = True
+        self._began_at = self._clock()
+        self._rate_at = (self._began_at, self.mark.done)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything is answered and appended."""
+        return self.mark.in_off >= self.task.input_end
+
+    @property
+    def is_queued_out(self) -> bool:
+        """Whether lines of it are cut and not yet appended."""
+        return self._ledger.unwritten > 0
+
+    def digest(self) -> str | None:
+        """The SHA-256 of the whole output if this run wrote all of it, else None: then the file must be read."""
+        return self._sha.hexdigest() if self._sha is not None else None
+
+    def close(self) -> None:
+        """Let go of the files; what is beyond the watermark is cut off by the next opening. Idempotent."""
+        self._reader.close()
+        if self._second is not None:
+            self._second.close()
+        for fd in (self._output, self._errors):
+            if fd >= 0:
+                os.close(fd)
+        self._output = self._errors = -1
+
+
+def _reopen(path: Path, size: int) -> int:
+    """A file for appending behind its first `size` bytes; what follows them is cut off."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    found = os.fstat(fd).st_size
+    if found < size:
+        os.close(fd)
+        raise OSError(f"{path.name} has {found} bytes, but {size} were committed")
+    os.ftruncate(fd, size)
+    os.lseek(fd, size, os.SEEK_SET)
+    return fd
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,343 @@
+"""The driver: one process for each data folder that turns waiting tasks into finished ones.
+
+    python -m infergraph.tasks.driver.driver < orders.json      (kept open: the end of its standard input ends it)
+
+    look around: stops, the disk, waiting tasks, lanes, retention, a beat
+    then round and round: feed ─▶ wait ─▶ events ─▶ settle
+
+Whatever ends this process, the next one goes on at each task's watermark.
+
+Exit codes: 0 it was asked to stop, and committed everything; 2 it cannot start as asked (one line says why; do not
+restart it); anything else, a signal included: restart it, with back-off.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from infergraph import allocator, lifetime
+from infergraph.errors import StartupFault, StorageFull
+from infergraph.observe import logs
+from infergraph.settings import Settings, TaskEngine
+from infergraph.tasks.clocks import Clocks
+from infergraph.tasks.driver.scheduler import Scheduler
+from infergraph.tasks.engines.engine import Answered, Engine, Event, LaneLost, LaneReady, LoadTrouble, Woken
+from infergraph.tasks.engines.in_server import InServerEngine
+from infergraph.tasks.engines.local import LocalEngine
+from infergraph.tasks.engines.messages import Plan
+from infergraph.tasks.failpoints import crash_point
+from infergraph.tasks.files import DataFolder
+from infergraph.tasks.heartbeat import Heartbeat
+from infergraph.tasks.store import Store
+from infergraph.tasks.task import State, Task
+from infergraph.tasks.webhooks import Postman
+
+_log = logging.getLogger("infergraph.tasks.driver.driver")  # the name it has here is __main__
+
+LOOK_S = 0.5
+BEAT_S = 1.0
+HOUSEKEEPING_S = 30.0
+LOAD_TROUBLE_LIMIT = 4.0
+"""After so many loads that failed in a row, the tasks in work fail."""
+KILLED_WEIGHT = 0.25
+"""A load that was killed from outside counts less: it may have been chance, or memory that is free again soon."""
+EXPRESS_BYTES = 8 << 20
+"""One task this small is taken up beside the active ones, so that huge tasks cannot shut it out."""
+ERASED_AT_ONCE = 8
+
+
+class Driver:
+    """Works on the tasks of one data folder.
+
+    Args:
+        engine: where the workers are; the driver is its only user.
+        pid: of this process, for the note.
+
+    Promises: used by one thread; `stop` alone may be called from others and from signal handlers.
+    """
+
+    def __init__(
+        self, data: DataFolder, store: Store, engine: Engine, settings: Settings, clocks: Clocks, *, pid: int
+    ) -> None:
+        self._data = data
+        self._store = store
+        self._engine = engine
+        self._settings = settings
+        self._clocks = clocks
+        self._pid = pid
+        self._bench = Scheduler(data, store, engine, settings, clocks)
+        self._is_stopping = False
+        self._look_at = self._keep_house_at = self._beat_at = 0.0
+        self._busy_at = clocks.steady()
+        self._load_error = ""
+        self._load_trouble_sum = 0.0
+        self._paused = ""
+        self._janitor = ThreadPoolExecutor(1, thread_name_prefix="janitor")
+
+    def stop(self) -> None:
+        """Ask `run` to return soon, everything committed."""
+        self._is_stopping = True
+        self._engine.wake()
+
+    def run(self, *, until: Callable[[], bool] = lambda: False) -> None:
+        """Work until `stop` is called, or until `until`, asked after each round, says so."""
+        self.recover()
+        try:
+            while not self._is_stopping:
+                self.turn()
+                if until():
+                    break
+        finally:
+            self._engine.stop()
+            self._bench.put_all_down()
+            self._janitor.shutdown()
+
+    def recover(self) -> None:
+        """Put right what the driver before this one left behind."""
+        found = self._store.recover()
+        if found:
+            _log.info("%d tasks go on where they were", found)
+        for task in self._store.in_state(State.STOPPING):
+            self._erase(task, "stopped")
+        self._data.sweep(self._store.has_folder)
+
+    def turn(self) -> None:
+        """One round: at most `LOOK_S` long, unless a sync takes longer."""
+        if self._clocks.steady() >= self._look_at:
+            self._look()
+        try:
+            if not self._paused:
+                self._bench.feed()
+        except StorageFull as fault:
+            self._pause(str(fault))
+        for event in self._engine.wait(self._bench.patience_s(self._look_at)):
+            self._on(event)
+        self._bench.settle()
+
+    def _on(self, event: Event) -> None:
+        if isinstance(event, Answered):
+            self._bench.answered(event)
+        elif isinstance(event, LaneLost):
+            self._bench.lane_lost(event)
+            self._look_at = 0.0
+        elif isinstance(event, LaneReady):
+            _log.info("a task worker has loaded the unit in %.2f s", event.load_s)
+            self._load_error, self._load_trouble_sum = "", 0.0
+            self._beat_at = 0.0
+        elif isinstance(event, LoadTrouble):
+            self._load_trouble(event)
+        elif isinstance(event, Woken):
+            self._look_at = 0.0
+
+    def _load_trouble(self, trouble: LoadTrouble) -> None:
+        _log.error("a task worker cannot load the unit: %s", trouble.text)
+        self._load_error = trouble.text
+        self._load_trouble_sum += KILLED_WEIGHT if trouble.was_killed else 1.0
+        self._beat_at = 0.0
+        if self._load_trouble_sum >= LOAD_TROUBLE_LIMIT and not self._engine.ready:
+            self._bench.fail_all(f"the unit cannot be loaded: {trouble.text}")
+
+    # ── looking around ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _look(self) -> None:
+        now = self._clocks.steady()
+        self._look_at = now + LOOK_S
+        try:
+            self._obey_stops()
+            self._check_disk()
+            if not self._paused:
+                self._bench.bring_back()
+                self._admit()
+            self._staff(now)
+            if now >= self._keep_house_at:
+                self._keep_house_at = now + HOUSEKEEPING_S
+                self._keep_house()
+            if now >= self._beat_at:
+                self._beat_at = now + BEAT_S
+                self._beat()
+        except StorageFull as fault:
+            self._pause(str(fault))
+
+    def _obey_stops(self) -> None:
+        erased = 0
+        for task in self._store.in_state(State.STOPPING):
+            self._bench.drop(task.seq)
+            if self._bench.is_halting(task.seq):
+                continue  # its lanes are dying; their loss brings us back here
+            if erased == ERASED_AT_ONCE:
+                self._look_at = 0.0
+                break
+            crash_point("stop-killed")
+            self._erase(task, "stopped")
+            erased += 1
+
+    def _erase(self, task: Task, why: str) -> None:
+        self._data.discard(task.folder)
+        crash_point("trashed")
+        self._store.erase(task.seq, why=why, now=self._clocks.wall())
+        crash_point("erased")
+        self._janitor.submit(self._data.empty_trash)
+
+    def _check_disk(self) -> None:
+        free, reserve = self._data.free_bytes(), self._settings.task_disk_reserve_bytes
+        if free < max(reserve, 1):
+            self._pause(f"the disk of the data folder has {free} bytes left; {reserve} are reserved")
+        elif self._paused:
+            _log.info("tasks go on: there is room on the disk again")
+            self._paused = ""
+
+    def _pause(self, why: str) -> None:
+        if not self._paused:
+            _log.warning("tasks pause: %s", why)
+        self._paused = why
+
+    def _admit(self) -> None:
+        room = self._settings.task_active_limit - self._bench.active
+        if room > 0:
+            chosen = self._store.waiting(room)
+        elif room == 0:
+            chosen = self._store.waiting(1, largest_bytes=EXPRESS_BYTES)
+        else:
+            return
+        for waiting in chosen:
+            task = self._store.claim(waiting.seq, now=self._clocks.wall())
+            if task is not None:
+                crash_point("claimed")
+                self._bench.take_up(task)
+
+    def _staff(self, now: float) -> None:
+        if self._bench.active:
+            self._busy_at = now
+            self._engine.staff(self._settings.task_workers)
+        elif self._settings.task_idle_s and not self._load_error and now - self._busy_at > self._settings.task_idle_s:
+            self._engine.staff(0)
+
+    def _keep_house(self) -> None:
+        self._data.load_ballast()
+        settings = self._settings
+        expired = self._store.expired(
+            older_than=self._clocks.wall() - settings.task_keep_s if settings.task_keep_s else None,
+            keep_count=settings.task_keep_count,
+            keep_bytes=settings.task_keep_bytes,
+            limit=ERASED_AT_ONCE,
+        )
+        for task in expired:
+            if self._store.stop(task.id, (task.state,)):
+                self._erase(task, "pruned")
+        if len(expired) == ERASED_AT_ONCE:
+            self._keep_house_at = 0.0
+
+    def _beat(self) -> None:
+        tally = self._bench.tally
+        note = Heartbeat(
+            pid=self._pid,
+            ready=self._engine.ready,
+            wanted=self._engine.wanted,
+            load_error=self._load_error,
+            paused=self._paused or self._bench.trouble,
+            chunks=tally.chunks,
+            chunk_s=tally.chunk_s,
+            retries=tally.retries,
+            kills=tally.kills,
+            active=self._bench.active,
+            lanes=tuple(self._engine.pids()),
+            can_kill=self._engine.can_kill,
+        )
+        self._store.beat(now=self._clocks.wall(), note=msgspec.json.encode(note).decode())
+
+
+class DriverOrders(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver process is told on its standard input, as one line of JSON.
+
+    Args:
+        data_dir: the data folder.
+        settings: `Settings` as builtins.
+        factory: "module:function" that makes the unit of a worker from `source`.
+        source: the unit's description, for the factory.
+        path: import path of the workers; empty for the driver's own.
+        parent: process id of whoever starts the driver, from its main thread.
+    """
+
+    data_dir: str
+    settings: dict[str, Any]
+    factory: str
+    source: str
+    parent: int
+    path: list[str] = []
+
+
+def make_engine(orders: DriverOrders, settings: Settings, data: DataFolder, clocks: Clocks) -> Engine:
+    """The engine that the settings ask for. Raises: StartupFault if it cannot be had."""
+    if not settings.task_workers:
+        _log.info("the serving workers answer tasks themselves; a stop takes effect at the end of a chunk")
+        return InServerEngine(data.root, clocks.steady, wake_fd=data.open_wake())
+    plan = Plan(orders.factory, orders.source, orders.path or sys.path, orders.settings, os.fspath(data.root))
+    if settings.task_engine is TaskEngine.RAY:
+        from infergraph.tasks.engines.ray import RayEngine  # what it loads belongs to the extra `ray`
+
+        return RayEngine(plan, clocks.steady, address=settings.task_ray_address, wake_fd=data.open_wake())
+    return LocalEngine(plan, clocks.steady, wake_fd=data.open_wake())
+
+
+def drive(orders: DriverOrders) -> None:
+    """Be the driver of a data folder until asked to stop, or until another process asks.
+
+    Raises: StartupFault if it cannot start as asked.
+    """
+    settings = msgspec.convert(orders.settings, Settings)
+    logs.configure(settings)
+    clocks = Clocks()
+    data = DataFolder(Path(orders.data_dir))
+    data.prepare()
+    store = Store(data.database)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    lock = data.try_lock()
+    if lock is None:
+        _log.warning("another process drives the tasks of %s; this one waits to take its place", data.root)
+    while lock is None:
+        if stop.wait(0.05):
+            return
+        lock = data.try_lock()
+    lifetime.end_orphans(os.fspath(data.root))
+    engine = make_engine(orders, settings, data, clocks)
+    driver = Driver(data, store, engine, settings, clocks, pid=os.getpid())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: driver.stop())
+    postman = Postman(store, settings.task_webhook_hosts, clocks)
+    postman.start()
+    try:
+        if not stop.is_set():
+            driver.run()
+    finally:
+        postman.stop()
+        store.close()
+        lock.release()
+
+
+def main() -> int:
+    """Read orders from standard input and drive; the exit code."""
+    try:
+        orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=DriverOrders)
+        lifetime.die_with_parent(orders.parent, sys.stdin.fileno())
+        allocator.keep_freed_memory()
+        drive(orders)
+    except (StartupFault, msgspec.DecodeError) as fault:
+        print(f"infergraph task driver: {fault}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

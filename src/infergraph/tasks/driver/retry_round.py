@@ -1,0 +1,77 @@
+"""A retry of the failed lines only: good answers are copied from the round before, failed lines are worked again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+from infergraph.tasks.driver.chunks import BLOCK_BYTES, LineReader, Piece
+from infergraph.tasks.engines.messages import Lines
+from infergraph.tasks.files import DataFolder
+from infergraph.tasks.task import Task
+from infergraph.wire import error_lines
+
+
+class SecondRound:
+    """Cuts the input into stretches that keep their old answers and stretches that are worked again.
+
+    Args:
+        input: the task's input.
+    """
+
+    def __init__(self, data: DataFolder, task: Task, input: LineReader) -> None:
+        self._input = input
+        before = task.round - 1
+        old = data.output(task.folder, before)
+        self._old = LineReader(old, old.stat().st_size)
+        self._failed = _failed_lines(data.errors(task.folder, before), task.done)
+        self._next = next(self._failed, None)
+        self._old_at = self._skip(task.done)
+
+    def _skip(self, lines: int) -> int:
+        offset = 0
+        while lines:
+            piece = self._old.cut(offset, 1, lines=lines)
+            offset, lines = piece.end, lines - piece.lines
+        return offset
+
+    def cut(self, offset: int, line: int, *, lines: int) -> tuple[Piece, Lines | None]:
+        """The next piece, and its old answers where it keeps them.
+
+        Args:
+            lines: most lines of a piece that is worked again.
+        """
+        if self._next is not None and self._next <= line:
+            return self._again(offset, line, lines), None
+        stretch = BLOCK_BYTES if self._next is None else self._next - line
+        piece = self._input.cut(offset, line, lines=stretch)
+        return piece, Lines(self._take_old(piece.lines), b"", 0, piece.lines)
+
+    def _again(self, offset: int, line: int, lines: int) -> Piece:
+        """Consecutive failed lines, at most `lines`."""
+        count = 0
+        while self._next == line + count and count < lines:
+            count += 1
+            self._next = next(self._failed, None)
+        piece = self._input.take(offset, line, count)
+        self._take_old(piece.lines)
+        return piece
+
+    def _take_old(self, lines: int) -> bytes:
+        piece = self._old.take(self._old_at, 1, lines)
+        self._old_at = piece.end
+        return self._old.read(piece)
+
+    def close(self) -> None:
+        """Let go of the files. Idempotent."""
+        self._old.close()
+        self._failed.close()
+
+
+def _failed_lines(errors: Path, done: int) -> Generator[int, None, None]:
+    """Numbers of the failed lines beyond the first `done`, in order."""
+    with errors.open("rb") as file:
+        for line in file:
+            number, _, _ = error_lines.read_error_line(line)
+            if number > done:
+                yield number

@@ -1,0 +1,395 @@
+"""The tasks in work: orders out by weight, answers in, appended in order, committed, finished.
+
+feed ─▶ engine ─▶ on(event) ─▶ append ─▶ sync ─▶ watermark ─▶ end
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import msgspec
+
+from infergraph.errors import StorageFull
+from infergraph.settings import Settings
+from infergraph.tasks.clocks import Clocks
+from infergraph.tasks.driver.attempt import Attempt, AttemptRules, sha256_of
+from infergraph.tasks.engines.engine import DEPTH, DEPTH_OF_SHORT, Answered, Engine, LaneLost
+from infergraph.tasks.engines.messages import Answer, Key
+from infergraph.tasks.failpoints import crash_point
+from infergraph.tasks.files import DataFolder, disk_faults
+from infergraph.tasks.store import Store
+from infergraph.tasks.task import Progress, State, Task, Watermark
+
+_log = logging.getLogger(__name__)
+
+COMMIT_S = 0.25
+SET_ASIDE_S = 1.0
+SHORT_S = 0.02
+
+
+class Tally(msgspec.Struct):
+    """Counts since the driver began."""
+
+    chunks: int = 0
+    chunk_s: float = 0.0
+    retries: int = 0
+    kills: int = 0
+
+
+class Scheduler:
+    """The runs of a driver. Used by its one thread."""
+
+    def __init__(self, data: DataFolder, store: Store, engine: Engine, settings: Settings, clocks: Clocks) -> None:
+        self._data = data
+        self._store = store
+        self._engine = engine
+        self._settings = settings
+        self._clocks = clocks
+        self._rules = AttemptRules(
+            chunk_target_s=settings.task_chunk_target_s,
+            chunk_lines_limit=settings.task_chunk_lines_limit,
+            attempts_limit=settings.task_attempts_limit,
+            row_timeout_s=settings.task_row_timeout_s,
+            window=2 * DEPTH_OF_SHORT * max(1, settings.task_workers or settings.workers),
+            carries_data=not engine.shares_disk,
+        )
+        self._runs: dict[int, Attempt] = {}
+        self._by_number: dict[int, Attempt] = {}
+        self._aside: dict[int, float] = {}
+        self._halting: dict[int, int] = {}
+        self._digesting: dict[int, Future[str]] = {}
+        self._digests = ThreadPoolExecutor(1, thread_name_prefix="digest")
+        self._committing: dict[int, tuple[Watermark, Future[bool]]] = {}
+        self._commits = ThreadPoolExecutor(2, thread_name_prefix="commit")
+        self._number = 0
+        self._line_s: dict[str, float] = {}
+        self._commit_at = 0.0
+        self.tally = Tally()
+        self.trouble = ""
+        """Why the last write failed; empty once one works again."""
+
+    # ── taking up and putting down ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def active(self) -> int:
+        """Tasks in work, those set aside for want of room included."""
+        return len(self._runs) + len(self._aside)
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether there is something to do that no event will announce."""
+        return any(
+            run.is_complete and seq not in self._digesting and run.number not in self._committing
+            for seq, run in self._runs.items()
+        )
+
+    def patience_s(self, until: float) -> float:
+        """How long nothing needs to be done, at most until this steady time."""
+        if self.is_hurried:
+            return 0.0
+        if any(run.is_dirty and run.number not in self._committing for run in self._runs.values()):
+            until = min(until, self._commit_at)
+        return max(0.0, until - self._clocks.steady())
+
+    def take_up(self, task: Task) -> None:
+        """Begin, or go on with, a claimed task."""
+        self._number += 1
+        try:
+            run = Attempt(
+                self._data,
+                task,
+                self._number,
+                self._rules,
+                clock=self._clocks.steady,
+                line_s=self._line_s.get(task.rows, 0.0),
+            )
+        except OSError as error:
+            _log.error("task %r cannot go on: %s", task.id, error)
+            self._end(task, State.FAILED, f"the files of the task are damaged: {error}", "")
+            return
+        run.spent_s = min((other.spent_s for other in self._runs.values()), default=0.0)
+        self._runs[task.seq] = self._by_number[run.number] = run
+
+    def drop(self, seq: int) -> None:
+        """Work no more on a task, now, in whatever code its workers are. Idempotent."""
+        self._aside.pop(seq, None)
+        run = self._put_down(seq)
+        if run is not None:
+            self._engine.abandon(run.number)
+            self._halting[seq] = run.number
+
+    def is_halting(self, seq: int) -> bool:
+        """Whether a process may still be working on a dropped task."""
+        number = self._halting.get(seq)
+        if number is None:
+            return False
+        if self._engine.is_in_work(number):
+            return True
+        del self._halting[seq]
+        return False
+
+    def put_all_down(self) -> None:
+        """An orderly end: commit what is appended, and let the next driver go on."""
+        for seq, run in list(self._runs.items()):
+            if seq in self._digesting:
+                self._digesting.pop(seq).cancel()
+            self._commit(run)
+            self._await_commit(run)
+            if seq in self._runs:
+                self._put_down(seq)
+                if run.began and not run.moved:
+                    self._store.unstall(seq)
+                self._store.release(seq)
+        for seq in self._aside:
+            self._store.release(seq)
+        self._digests.shutdown(wait=False, cancel_futures=True)
+        self._commits.shutdown()
+
+    def _put_down(self, seq: int) -> Attempt | None:
+        run = self._runs.pop(seq, None)
+        if run is None:
+            return None
+        del self._by_number[run.number]
+        self._committing.pop(run.number, None)
+        self._digesting.pop(seq, None)
+        if run.pace.line_s:
+            self._line_s[run.task.rows] = run.pace.line_s
+        run.close()
+        return run
+
+    def _set_aside(self, run: Attempt, fault: StorageFull) -> None:
+        """No room to write: let go of what is beyond the watermark, and go on from there when there is room."""
+        self.trouble = str(fault)
+        _committed, late = self._committing.get(run.number, (None, None))
+        if late is not None:
+            late.exception()  # it must not move the watermark once the output is cut back
+        self._put_down(run.task.seq)
+        self._aside[run.task.seq] = self._clocks.steady() + SET_ASIDE_S
+
+    def bring_back(self) -> None:
+        """Go on with tasks that were set aside, since there is room again."""
+        now = self._clocks.steady()
+        for seq in [seq for seq, at in self._aside.items() if at <= now]:
+            del self._aside[seq]
+            self.trouble = ""
+            task = self._store.find_seq(seq)
+            if task is not None and task.state is State.RUNNING:
+                self.take_up(task)
+
+    # ── work ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def feed(self) -> None:
+        """Fill the lanes with orders: the run with the least time for its weight first.
+
+        Raises: StorageFull.
+        """
+        while ready := [run for run in self._runs.values() if run.can_give]:
+            run = min(ready, key=lambda run: (run.spent_s, run.task.seq))
+            lanes = self._engine.idle(DEPTH_OF_SHORT if run.order_s < SHORT_S else DEPTH)
+            if not lanes:
+                return
+            if not run.began:
+                self._store.stall(run.task.seq)
+                run.begin()
+                crash_point("begun")
+            order = run.give()
+            if order is not None:
+                self._engine.send(lanes[0], order)
+
+    def answered(self, event: Answered) -> None:
+        """A lane answered an order."""
+        answer: Answer = event.answer
+        run = self._by_number.get(answer.key.run)
+        if run is not None and run.answered(answer):
+            self.tally.chunks += 1
+            self.tally.chunk_s += answer.seconds
+
+    def lane_lost(self, event: LaneLost) -> None:
+        """A lane died: blame the order in work, unless we killed the lane for another reason; the rest come back."""
+        if not event.killed:
+            _log.warning("a task worker %s; it is replaced", event.why)
+        for place, key in enumerate(event.held):
+            run = self._by_number.get(key.run)
+            if run is None:
+                continue
+            self.tally.retries += 1
+            if place == 0 and (not event.killed or key in run.overdue):
+                self.tally.kills += 1
+                run.lost(key, event.why)
+            else:
+                run.returned(key)
+
+    def fail_all(self, reason: str) -> None:
+        """The unit cannot be loaded: end the tasks in work, each saying so."""
+        for run in list(self._runs.values()):
+            self._fail(run, reason)
+
+    # ── after each round of events ──────────────────────────────────────────────────────────────────────────────
+
+    def settle(self) -> None:
+        """Append what came, watch the time, commit when it is due, end what is complete."""
+        for run in list(self._runs.values()):
+            try:
+                run.append()
+            except StorageFull as fault:
+                self._set_aside(run, fault)
+        for run in list(self._runs.values()):
+            self._committed(run)
+        self._check_times()
+        if self._clocks.steady() >= self._commit_at:
+            self._commit_at = self._clocks.steady() + COMMIT_S
+            for run in list(self._runs.values()):
+                self._commit(run)
+        for run in list(self._runs.values()):
+            if run.is_complete:
+                self._complete(run)
+
+    def _check_times(self) -> None:
+        now = self._clocks.steady()
+        if self._rules.row_timeout_s and self._engine.can_kill:
+            for lane, key, began in list(self._engine.in_work()):
+                self._check_order(lane, key, now - began)
+        limit_s = self._settings.task_timeout_s
+        for run in list(self._runs.values()):
+            if limit_s and run.worked_s > limit_s and not run.is_complete:
+                self._fail(run, f"the task took longer than {limit_s:g} s")
+
+    def _check_order(self, lane: int, key: Key, taken_s: float) -> None:
+        run = self._by_number.get(key.run)
+        allowed_s = run.allowed_s(key) if run is not None else 0.0
+        if run is not None and allowed_s and taken_s > allowed_s:
+            run.overdue.add(key)
+            self._engine.kill(lane)
+
+    def _commit(self, run: Attempt) -> None:
+        """Begin to commit what is appended. Results first, then the watermark: death in between costs work only.
+
+        A thread does it, so that the lanes are fed while the disk is busy.
+        """
+        if not run.is_dirty or run.number in self._committing:
+            return
+        files = run.files_to_sync()
+        future = self._commits.submit(_commit_files, files, self._store, run.task.seq, run.mark, run.progress())
+        self._committing[run.number] = (run.mark, future)
+        future.add_done_callback(lambda _: self._engine.wake())
+
+    def _committed(self, run: Attempt) -> None:
+        """Take note of a commit that is done."""
+        mark, future = self._committing.get(run.number, (run.mark, None))
+        if future is None or not future.done():
+            return
+        del self._committing[run.number]
+        try:
+            kept = future.result()
+        except StorageFull as fault:
+            self._set_aside(run, fault)
+            return
+        if not kept:
+            self.drop(run.task.seq)  # it is being stopped
+            return
+        run.committed(mark)
+        limit = self._settings.task_errors_limit
+        if 0 <= limit < mark.failed:
+            self._fail(run, f"{mark.failed} lines failed, more than the limit of {limit}; the last: {run.last_error}")
+
+    def _await_commit(self, run: Attempt) -> None:
+        """Wait for the commit under way, if there is one."""
+        if run.number in self._committing:
+            self._committing[run.number][1].exception()
+            self._committed(run)
+
+    def _complete(self, run: Attempt) -> None:
+        """End a run whose answers are all appended, as soon as they are committed and their checksum is known."""
+        self._commit(run)
+        if run.is_dirty:
+            return
+        task, mark = run.task, run.mark
+        digest = run.digest() or self._read_digest(run)
+        if digest is None:
+            return
+        crash_point("finish-synced")
+        if mark.done != task.total:
+            self._fail(run, f"the input has {mark.done} lines where {task.total} were counted")
+        elif mark.failed == mark.done:
+            self._fail(run, f"every line failed; the last: {run.last_error}")
+        else:
+            self._close(run, State.FINISHED, run.last_error, digest)
+
+    def _read_digest(self, run: Attempt) -> str | None:
+        """The checksum of an output that an earlier run began, read by a thread; None while it reads."""
+        seq = run.task.seq
+        if seq not in self._digesting:
+            path = self._data.output(run.task.folder, run.task.round)
+            self._digesting[seq] = self._digests.submit(sha256_of, path)
+            self._digesting[seq].add_done_callback(lambda _: self._engine.wake())
+        if not self._digesting[seq].done():
+            return None
+        return self._digesting[seq].result()
+
+    def _fail(self, run: Attempt, reason: str) -> None:
+        _log.warning("task %r failed: %s", run.task.id, reason)
+        self._close(run, State.FAILED, reason, "")
+
+    def _close(self, run: Attempt, state: State, error: str, digest: str) -> None:
+        self._commit(run)
+        self._await_commit(run)
+        if run.task.seq not in self._runs:
+            return
+        try:
+            self._end(run.task, state, error, digest, failed=run.mark.failed, done=run.mark.done)
+        except StorageFull as fault:
+            self._set_aside(run, fault)
+            return
+        self._put_down(run.task.seq)
+        self._engine.abandon(run.number)
+        if state is State.FINISHED:
+            _log.info("a task is finished", extra=_told(run))
+            if run.task.round:
+                self._data.forget_round(run.task.folder, run.task.round - 1)
+
+    def _end(self, task: Task, state: State, error: str, digest: str, *, done: int = 0, failed: int = 0) -> None:
+        word = None
+        if task.webhook:
+            document = {
+                "id": task.id,
+                "state": state.value,
+                "total": task.total,
+                "done": done,
+                "failed": failed,
+                "error": error,
+            }
+            word = msgspec.json.encode(document)
+        self._store.end(task.seq, state, now=self._clocks.wall(), error=error[:4000], sha256=digest, word=word)
+        crash_point("finished")
+
+
+def _told(run: Attempt) -> dict[str, object]:
+    """What the log says of a finished run."""
+    seconds = run.worked_s
+    return {
+        "task": run.task.id,
+        "lines": run.mark.done,
+        "failed": run.mark.failed,
+        "s": round(seconds, 3),
+        "lines_per_s": round(run.mark.done / seconds) if seconds else 0,
+        "retries": run.retries,
+        "kills": run.kills,
+    }
+
+
+def _commit_files(files: Sequence[int], store: Store, seq: int, mark: Watermark, progress: Progress) -> bool:
+    """Sync and close the files, then move the watermark; False if the task runs no more. Raises: StorageFull."""
+    try:
+        with disk_faults():
+            for fd in files:
+                os.fdatasync(fd)
+    finally:
+        for fd in files:
+            os.close(fd)
+    crash_point("output-synced")
+    kept = store.advance(seq, mark, progress)
+    crash_point("committed")
+    return kept

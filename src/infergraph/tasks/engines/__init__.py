@@ -1,0 +1,1 @@
+"""What runs task workers, behind one seam."""

@@ -1,0 +1,214 @@
+"""The seam between the driver and whatever runs its workers: lanes, each a process with the unit loaded.
+
+    engine.staff(n) · send(lane, order) · wait(timeout) ─▶ events · kill(lane) · stop()
+
+The driver is the same over every engine; an engine knows nothing of tasks, files or the store.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from infergraph.tasks.engines.messages import Answer, Key, Order
+
+DROP_GRACE_S = 0.05
+DEPTH = 2
+"""Orders in a lane's pipe: one being worked, one behind it so that the lane never waits for the driver."""
+DEPTH_OF_SHORT = 6
+"""The same where an order takes only milliseconds."""
+
+
+class LaneReady(msgspec.Struct, frozen=True):
+    """A lane has loaded the unit."""
+
+    lane: int
+    load_s: float
+
+
+class LaneLost(msgspec.Struct, frozen=True):
+    """A lane's process is gone, and reaped.
+
+    Args:
+        held: the orders it had, the one in work first.
+        why: its exit code or signal, in words.
+        killed: whether we killed it.
+    """
+
+    lane: int
+    held: tuple[Key, ...]
+    why: str
+    killed: bool
+
+
+class LoadTrouble(msgspec.Struct, frozen=True):
+    """A lane could not load the unit.
+
+    Args:
+        was_killed: it did not say so itself: somebody (want of memory, perhaps) killed it while it loaded.
+    """
+
+    text: str
+    was_killed: bool = False
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """An order is answered."""
+
+    lane: int
+    answer: Answer
+
+
+class Woken(msgspec.Struct, frozen=True):
+    """Somebody changed a task and wants the driver to look."""
+
+
+Event = LaneReady | LaneLost | LoadTrouble | Answered | Woken
+
+
+class Lane:
+    """What the engine's books say about one lane.
+
+    Args:
+        began: monotonic time at which the order in work began.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.ready = False
+        self.killed = False
+        self.leaving = False
+        self.held: deque[Key] = deque()
+        self.began = 0.0
+
+
+class Engine(ABC):
+    """Owns the lanes. Used by one thread, the driver's, except `wake`.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    shares_disk = True
+    """Whether workers can read the data folder; if not, orders carry the lines themselves."""
+
+    can_kill = True
+    """Whether a lane can be ended in the middle of an order; if not, a stop waits for the order's end."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.lanes: dict[int, Lane] = {}
+        self.wanted = 0
+        self._abandoned: set[int] = set()
+
+    # ── what the driver asks ────────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def staff(self, wanted: int) -> None:
+        """Have so many lanes from now on; a lane that dies is replaced, with back-off where loading fails."""
+
+    @abstractmethod
+    def wait(self, timeout_s: float) -> list[Event]:
+        """What happened; returns early when something does, or when somebody woke us."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Make a `wait` return. Safe from any thread and from signal handlers."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End all lanes, at once. Idempotent."""
+
+    def send(self, lane: int, order: Order) -> None:
+        """Give an order to a lane. Never blocks; if the lane has just died, `wait` will say so."""
+        entry = self.lanes[lane]
+        if not entry.held:
+            entry.began = self.clock()
+        entry.held.append(order.key)
+        self._deliver(lane, order)
+
+    def kill(self, lane: int) -> None:
+        """End a lane now, whatever it does; its loss is an event."""
+        entry = self.lanes.get(lane)
+        if entry is not None and not entry.killed:
+            entry.killed = True
+            self._end(lane)
+
+    def abandon(self, run: int) -> None:
+        """Nobody wants this run any more: lanes that work on it die, queued orders of it are never begun."""
+        self._abandoned.add(run)
+        for lane in self.holders(run):
+            in_work = self.lanes[lane].held[0].run == run
+            if (self.can_kill and in_work) or not self._drop(lane, run):
+                self.kill(lane)
+
+    def is_in_work(self, run: int) -> bool:
+        """Whether a process may still be working on this run."""
+        return any(lane.held and lane.held[0].run == run for lane in self.lanes.values())
+
+    # ── the books ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def idle(self, depth: int) -> list[int]:
+        """Lanes that hold fewer than `depth` orders, those with the fewest first."""
+        free = [lane for lane in self.lanes.values() if lane.ready and not lane.killed and len(lane.held) < depth]
+        return [lane.number for lane in sorted(free, key=lambda lane: len(lane.held))]
+
+    def holders(self, run: int) -> list[int]:
+        """Lanes that hold an order of this run."""
+        return [lane.number for lane in self.lanes.values() if any(key.run == run for key in lane.held)]
+
+    def in_work(self) -> Iterator[tuple[int, Key, float]]:
+        """Lane, order in work, and when it began, for each lane that works."""
+        for lane in self.lanes.values():
+            if lane.held and not lane.killed:
+                yield lane.number, lane.held[0], lane.began
+
+    @property
+    def ready(self) -> int:
+        """Lanes that have the unit loaded."""
+        return sum(lane.ready and not lane.killed for lane in self.lanes.values())
+
+    def _enforce(self) -> None:
+        """A lane that begins an order of an abandoned run, since the drop came too late, dies."""
+        for lane in list(self.lanes.values()) if self.can_kill else ():
+            begun = bool(lane.held) and lane.held[0].run in self._abandoned
+            if begun and not lane.killed and self.clock() - lane.began > DROP_GRACE_S:
+                self.kill(lane.number)
+        self._abandoned = {run for run in self._abandoned if self.holders(run)}
+
+    def _dropped(self, lane: int, keys: list[Key]) -> None:
+        """Enter a lane's word that it forgot these orders."""
+        held = self.lanes[lane].held
+        for key in keys:
+            if key in held:
+                held.remove(key)
+
+    def _answered(self, lane: int, answer: Answer) -> Answered | None:
+        """Enter an answer into the books; None for an answer that the lane does not owe."""
+        entry = self.lanes[lane]
+        if answer.key not in entry.held:
+            return None
+        entry.held.remove(answer.key)
+        entry.began = self.clock()
+        return Answered(lane, answer)
+
+    def pids(self) -> list[int]:
+        """Process ids of the lanes, where the engine has any."""
+        return []
+
+    # ── what an engine provides ─────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def _deliver(self, lane: int, order: Order) -> None:
+        """Bring an order to a lane."""
+
+    def _drop(self, lane: int, run: int) -> bool:
+        """Tell a lane to forget the queued orders of a run; False if this engine cannot."""
+        return False
+
+    @abstractmethod
+    def _end(self, lane: int) -> None:
+        """Kill a lane."""

@@ -1,0 +1,105 @@
+"""A serving worker's side of being a guest: it answers chunks with the unit it has loaded already.
+
+begin ─▶ connect ─▶ obey one driver until it goes away ─▶ connect …          leave ─▶ the chunk in work, then no more
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from infergraph.message import PredictiveUnit
+from infergraph.tasks.engines.in_server import lanes_address
+from infergraph.tasks.engines.inbox import Inbox
+from infergraph.tasks.engines.messages import Leaving, Ready, Reply, frame
+from infergraph.tasks.engines.worker import ChunkDesk
+
+_log = logging.getLogger(__name__)
+
+_AGAIN_S = 0.5
+
+
+class InServerWorker:
+    """Answers chunks with a loaded unit, for the driver of a data folder. Used on one event loop.
+
+    Promises: a driver that ends is waited for; what it had ordered is forgotten, as its successor orders it again.
+    """
+
+    def __init__(self, folder: Path, unit: PredictiveUnit) -> None:
+        self._folder = folder
+        self._desk = ChunkDesk(unit)
+        self._leaving = asyncio.Event()
+        self._busy = asyncio.Lock()
+        self._work: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Offer help, from now on."""
+        self._work = asyncio.create_task(self._obey_drivers())
+
+    async def leave(self, within_s: float) -> None:
+        """Finish the chunk in work, at most for so many seconds, and help no more. Idempotent.
+
+        Promises: the driver gives what is left to others, and blames no line for it.
+        """
+        self._leaving.set()
+        if self._work is None:
+            return
+        with suppress(TimeoutError, asyncio.CancelledError):
+            await asyncio.wait_for(self._work, within_s)
+
+    async def _obey_drivers(self) -> None:
+        while not self._leaving.is_set():
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.setblocking(False)
+            try:
+                with lanes_address(self._folder) as address:
+                    await asyncio.get_running_loop().sock_connect(connection, address)
+                await self._obey(connection)
+                _log.info("the task driver and this worker have parted")
+            except OSError:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._leaving.wait(), _AGAIN_S)
+            except Exception:  # noqa: BLE001 - the driver hears of it by our absence, and finds the line
+                _log.exception("a chunk of a task could not be answered")
+            finally:
+                connection.close()
+
+    async def _obey(self, connection: socket.socket) -> None:
+        """Obey one driver until it goes away, or we leave."""
+        loop = asyncio.get_running_loop()
+        gone = asyncio.Event()
+        replies: asyncio.Queue[Reply] = asyncio.Queue()
+        replies.put_nowait(Ready(0.0))
+        inbox = Inbox(connection.fileno(), replies.put_nowait, gone.set)
+
+        async def send() -> None:
+            while True:
+                await loop.sock_sendall(connection, frame(await replies.get()))
+                replies.task_done()
+
+        async def work() -> None:
+            while True:
+                order = await inbox.next()
+                async with self._busy:
+                    replies.put_nowait(await self._desk.answer(order))
+                    await replies.join()  # a driver that does not read gets no more
+
+        async def leave() -> None:
+            await self._leaving.wait()
+            replies.put_nowait(Leaving())
+            async with self._busy:
+                await replies.join()
+
+        tasks = {asyncio.create_task(part) for part in (gone.wait(), send(), work(), leave())}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            inbox.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

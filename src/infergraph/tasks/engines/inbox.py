@@ -1,0 +1,68 @@
+"""A worker's orders as they come in, read without blocking the unit's own background work.
+
+descriptor ─▶ commands ─▶ orders that wait ─▶ next()
+                     └─▶ Drop: orders that wait are forgotten, and that is said
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from infergraph.tasks.engines.messages import Command, Dropped, FrameReader, Order
+
+
+class Inbox:
+    """What a driver wants of one worker, in order. Used on the event loop that it is made on.
+
+    Args:
+        fd: where commands come in; reading it must not block.
+        reply: sends word to the driver.
+        gone: called when the driver is, perhaps more than once.
+    """
+
+    def __init__(self, fd: int, reply: Callable[[Dropped], None], gone: Callable[[], None]) -> None:
+        self._fd = fd
+        self._reply = reply
+        self._gone = gone
+        self._reader: FrameReader[Command] = FrameReader(fd, msgspec.msgpack.Decoder(Command))
+        self._waiting: deque[Order] = deque()
+        self._come = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(fd, self._read)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._loop.remove_reader(self._fd)
+
+    def _read(self) -> None:
+        try:
+            commands = self._reader.read()
+        except BlockingIOError:
+            return
+        except (EOFError, OSError, msgspec.DecodeError):
+            self._loop.remove_reader(self._fd)
+            self._gone()
+            return
+        for command in commands:
+            if isinstance(command, Order):
+                self._waiting.append(command)
+            else:
+                self._drop(command.run)
+        self._come.set()
+
+    def _drop(self, run: int) -> None:
+        dropped = [order.key for order in self._waiting if order.key.run == run]
+        self._waiting = deque(order for order in self._waiting if order.key.run != run)
+        self._reply(Dropped(dropped))
+
+    async def next(self) -> Order:
+        """The next order. A `Drop` that was sent before this call is obeyed, however busy the loop was."""
+        self._read()
+        while not self._waiting:
+            self._come.clear()
+            await self._come.wait()
+        return self._waiting.popleft()

@@ -1,0 +1,300 @@
+"""Lanes as processes of this machine: spawned, one pair of pipes each, in groups of their own, tied to our life.
+
+One pipe pair for each worker is what survives kills from outside: no queue, lock or channel is shared, so nothing that
+a dying worker held can hold up another.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from infergraph import lifetime
+from infergraph.tasks.engines.engine import DROP_GRACE_S, Engine, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
+from infergraph.tasks.engines.messages import (
+    Answer,
+    Command,
+    Drop,
+    Dropped,
+    FrameReader,
+    LoadFailed,
+    Order,
+    Plan,
+    Ready,
+    Reply,
+    frame,
+)
+
+_PIPE_BYTES = 1 << 20
+_BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_KILLED_PAUSE_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class _Process(Lane):
+    """A lane's process and our ends of its pipes."""
+
+    def __init__(self, number: int, plan: Plan, command: Sequence[str], siblings: int) -> None:
+        super().__init__(number)
+        orders, self.orders = os.pipe()
+        self.replies, replies = os.pipe()
+        life, self.life = os.pipe()
+        theirs = (orders, replies, life)
+        try:
+            self.process = subprocess.Popen(
+                [*command, *map(str, theirs), str(os.getpid())],
+                pass_fds=theirs,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **thread_limits(os.environ, siblings), lifetime.MARK: plan.mark},
+                process_group=0,
+            )
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        self.pid_fd = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else -1
+        for fd in (self.orders, self.replies):
+            os.set_blocking(fd, False)
+        _widen(self.replies)
+        self.reader: FrameReader[Reply] = FrameReader(self.replies, msgspec.msgpack.Decoder(Reply))
+        self.loaded = False
+        self.is_watched = False
+        self.unsent = bytearray(frame(plan))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what the pipe takes; the rest goes with the next flush."""
+        with suppress(BlockingIOError, BrokenPipeError):
+            while self.unsent:
+                del self.unsent[: os.write(self.orders, self.unsent)]
+
+    def kill(self) -> None:
+        """SIGKILL for the process and everything in its group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def close(self) -> int:
+        """Reap the process and close our ends; its exit code, negative for a signal."""
+        self.kill()
+        code = self.process.wait()
+        for fd in (self.orders, self.replies, self.life, self.pid_fd):
+            if fd >= 0:
+                os.close(fd)
+        return code
+
+
+def thread_limits(environment: Mapping[str, str], processes: int) -> dict[str, str]:
+    """What keeps several workers from starting more threads of linear algebra than there are processors.
+
+    Such threads wait for each other by spinning: two workers with two each are slower on two processors than one. A
+    single worker, and whoever sets one of these variables, keeps what there is.
+    """
+    if processes < 2 or any(name in environment for name in THREAD_VARIABLES):
+        return {}
+    share = max(1, _processors() // processes)
+    return dict.fromkeys(THREAD_VARIABLES, str(share))
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _widen(pipe: int) -> None:
+    """A whole answer should fit into the pipe where the system allows it."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+class LocalEngine(Engine):
+    """Lanes as processes of this machine.
+
+    Args:
+        plan: what each worker shall be.
+        wake_fd: a descriptor that becomes readable when somebody wants `wait` to return, or -1.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        clock: Callable[[], float],
+        *,
+        wake_fd: int = -1,
+        command: Sequence[str] = (sys.executable, "-P", "-m", "infergraph.tasks.engines.worker"),
+    ) -> None:
+        super().__init__(clock)
+        self._plan = plan
+        self._command = command
+        self._processes: dict[int, _Process] = {}
+        self._number = 0
+        self._failures = 0
+        self._not_before = 0.0
+        self._selector = selectors.DefaultSelector()
+        self._wake_reader, self._wake_writer = os.pipe()
+        for fd in (self._wake_reader, self._wake_writer):
+            os.set_blocking(fd, False)
+        for fd in (self._wake_reader, wake_fd):
+            if fd >= 0:
+                self._selector.register(fd, selectors.EVENT_READ, None)
+
+    def staff(self, wanted: int) -> None:
+        """See `Engine.staff`. Lanes without work leave first; new ones start in the background."""
+        self.wanted = wanted
+        for process in list(self._processes.values()):
+            if len(self._processes) > wanted and not process.held:
+                self._remove(process)
+        while len(self._processes) < wanted and self.clock() >= self._not_before:
+            self._start()
+
+    def _start(self) -> None:
+        self._number += 1
+        process = _Process(self._number, self._plan, self._command, self.wanted)
+        self._processes[process.number] = self.lanes[process.number] = process
+        self._selector.register(process.replies, selectors.EVENT_READ, process)
+        if process.pid_fd >= 0:
+            self._selector.register(process.pid_fd, selectors.EVENT_READ, process)
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """See `Engine.wait`."""
+        events: list[Event] = []
+        self.staff(self.wanted)  # here, and not at the end: whoever waits for a loss need not wait for its replacement
+        if len(self._processes) < self.wanted:
+            timeout_s = max(0.0, min(timeout_s, self._not_before - self.clock()))
+        if self._abandoned:
+            timeout_s = min(timeout_s, DROP_GRACE_S)
+        lost = set()
+        for key, _ in self._selector.select(timeout_s):
+            process = key.data
+            if process is None:
+                _drain(key.fd)
+                events.append(Woken())
+            elif key.fd == process.pid_fd or (key.fd == process.replies and not self._hear(process, events)):
+                lost.add(process)
+        for process in lost:
+            self._lose(process, events)
+        self._enforce()
+        for process in self._processes.values():
+            process.flush()
+            self._watch_room(process)
+        return events
+
+    def _watch_room(self, process: _Process) -> None:
+        """Have `wait` return when there is room in a pipe that we could not write all to."""
+        if bool(process.unsent) != process.is_watched:
+            process.is_watched = bool(process.unsent)
+            if process.is_watched:
+                self._selector.register(process.orders, selectors.EVENT_WRITE, process)
+            else:
+                self._selector.unregister(process.orders)
+
+    def _hear(self, process: _Process, events: list[Event]) -> bool:
+        """Read once what a lane says; False if it is gone."""
+        try:
+            self._enter(process, process.reader.read(), events)
+        except BlockingIOError:
+            pass
+        except (EOFError, OSError, msgspec.DecodeError):
+            return False
+        return True
+
+    def _enter(self, process: _Process, replies: list[Reply], events: list[Event]) -> None:
+        for reply in replies:
+            if isinstance(reply, Ready):
+                process.ready = process.loaded = True
+                self._failures = 0
+                events.append(LaneReady(process.number, reply.load_s))
+            elif isinstance(reply, LoadFailed):
+                events.append(LoadTrouble(reply.text))
+            elif isinstance(reply, Dropped):
+                self._dropped(process.number, reply.keys)
+            elif isinstance(reply, Answer) and (answered := self._answered(process.number, reply)) is not None:
+                events.append(answered)
+
+    def _lose(self, process: _Process, events: list[Event]) -> None:
+        with suppress(OSError, EOFError, msgspec.DecodeError):
+            while True:  # answers that it had written before it died count
+                self._enter(process, process.reader.read(), events)
+        code = self._remove(process)
+        if not process.loaded and not process.killed:
+            self._failures += 1
+            if code < 0:
+                events.append(LoadTrouble(f"the worker {_ending(code)} while it loaded the unit", was_killed=True))
+            pauses = _BACK_OFF_S if code >= 0 else _KILLED_PAUSE_S
+            self._not_before = self.clock() + pauses[min(self._failures, len(pauses)) - 1]
+        events.append(LaneLost(process.number, tuple(process.held), _ending(code), process.killed))
+
+    def _remove(self, process: _Process) -> int:
+        self._selector.unregister(process.replies)
+        if process.is_watched:
+            self._selector.unregister(process.orders)
+        if process.pid_fd >= 0:
+            self._selector.unregister(process.pid_fd)
+        del self._processes[process.number], self.lanes[process.number]
+        return process.close()
+
+    def wake(self) -> None:
+        """See `Engine.wake`."""
+        with suppress(OSError):  # it is full, and so will be read; or the engine has stopped
+            os.write(self._wake_writer, b"w")
+
+    def stop(self) -> None:
+        """See `Engine.stop`."""
+        self.wanted = 0
+        for process in list(self._processes.values()):
+            self._remove(process)
+        self._selector.close()
+        for fd in (self._wake_reader, self._wake_writer):
+            if fd >= 0:
+                os.close(fd)
+        self._wake_reader = self._wake_writer = -1
+
+    @property
+    def failures(self) -> int:
+        """Loads that failed one after the other."""
+        return self._failures
+
+    def pids(self) -> list[int]:
+        """Process ids of the lanes."""
+        return [process.process.pid for process in self._processes.values()]
+
+    def _deliver(self, lane: int, order: Order) -> None:
+        self._tell(lane, order)
+
+    def _drop(self, lane: int, run: int) -> bool:
+        self._tell(lane, Drop(run))
+        return True
+
+    def _tell(self, lane: int, command: Command) -> None:
+        process = self._processes[lane]
+        process.unsent += frame(command)
+        process.flush()
+        self._watch_room(process)
+
+    def _end(self, lane: int) -> None:
+        self._processes[lane].kill()
+
+
+def _drain(fd: int) -> None:
+    with suppress(BlockingIOError):
+        while os.read(fd, 4096):
+            pass
+
+
+def _ending(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}"

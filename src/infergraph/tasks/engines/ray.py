@@ -1,0 +1,248 @@
+"""Lanes as actors of a Ray cluster: the same driver and worker code, on other machines.
+
+driver ── order with its lines ──▶ actor ── answer ──▶ driver        kill is ray.kill
+
+A dead cluster says nothing by itself: a sentinel that stops answering is how we know. A queued order cannot be taken
+back alone (`ray.cancel` was seen to end the actor's next one too), so an abandoned run costs its lanes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from infergraph import allocator
+from infergraph.errors import MissingExtra
+from infergraph.tasks.engines.engine import Engine, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
+from infergraph.tasks.engines.messages import Answer, Key, Order, Plan
+from infergraph.tasks.engines.worker import ChunkDesk, make_unit
+
+LOCAL = "local"
+_SLICE_S = 0.05
+_SENTINEL_EVERY_S = 1.0
+_SENTINEL_LIMIT_S = 5.0
+_DEAD_LIMIT = 3
+_BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class LaneActor:
+    """What runs in an actor: the unit, loaded once, and its event loop."""
+
+    def __init__(self, plan: bytes) -> None:
+        told = msgspec.msgpack.decode(plan, type=Plan)
+        sys.path[:0] = [entry for entry in told.path if entry not in sys.path]
+        allocator.keep_freed_memory()
+        self._loop = asyncio.new_event_loop()
+        unit = make_unit(told)
+        self._loop.run_until_complete(unit.start())
+        self._desk = ChunkDesk(unit)
+
+    def ready(self) -> int:
+        """Process id, once the unit is loaded."""
+        return os.getpid()
+
+    def answer(self, order: bytes) -> bytes:
+        """The answer to an order."""
+        told = msgspec.msgpack.decode(order, type=Order)
+        return msgspec.msgpack.encode(self._loop.run_until_complete(self._desk.answer(told)))
+
+
+class Sentinel:
+    """An actor that does nothing but answer."""
+
+    def ping(self) -> int:
+        """Its process id."""
+        return os.getpid()
+
+
+class _RayLane(Lane):
+    """An actor and what we wait for from it."""
+
+    def __init__(self, number: int, actor: Any) -> None:
+        super().__init__(number)
+        self.actor = actor
+        self.pid = 0
+
+
+class RayEngine(Engine):
+    """Lanes on a Ray cluster.
+
+    Args:
+        plan: what each lane shall be.
+        address: of the cluster; "local" starts one of our own, on the loopback alone.
+        wake_fd: see `LocalEngine`.
+    Raises: MissingExtra where Ray is not installed.
+    """
+
+    shares_disk = False
+
+    def __init__(self, plan: Plan, clock: Callable[[], float], *, address: str = LOCAL, wake_fd: int = -1) -> None:
+        super().__init__(clock)
+        self._ray = _ray()
+        self._plan = msgspec.msgpack.encode(plan)
+        self._wake_fd = wake_fd
+        self._woken = False
+        self._number = 0
+        self._failures = 0
+        self._not_before = 0.0
+        self._waiting: dict[Any, tuple[int, Key | None]] = {}
+        self._rays: dict[int, _RayLane] = {}
+        options: dict[str, Any] = {"_node_ip_address": "127.0.0.1"} if address == LOCAL else {}
+        self._ray.init(
+            address=address,
+            include_dashboard=False if address == LOCAL else None,
+            log_to_driver=False,
+            configure_logging=False,
+            **options,
+        )
+        self._lane_class = self._ray.remote(LaneActor)
+        self._sentinel = self._ray.remote(Sentinel).options(num_cpus=0).remote()
+        self._ping: Any = None
+        self._pinged_at = self._answered_at = clock()
+        self._silences = 0
+
+    def staff(self, wanted: int) -> None:
+        """See `Engine.staff`."""
+        self.wanted = wanted
+        for lane in list(self._rays.values()):
+            if len(self._rays) > wanted and not lane.held:
+                self._forget(lane)
+        while len(self._rays) < wanted and self.clock() >= self._not_before:
+            self._number += 1
+            actor = self._lane_class.options(num_cpus=1, max_restarts=0, max_task_retries=0).remote(self._plan)
+            lane = _RayLane(self._number, actor)
+            self._rays[lane.number] = self.lanes[lane.number] = lane
+            self._waiting[actor.ready.remote()] = (lane.number, None)
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """See `Engine.wait`."""
+        events: list[Event] = []
+        deadline = self.clock() + timeout_s
+        while not events:
+            if self._rung():
+                events.append(Woken())
+                timeout_s = 0.0
+            left_s = max(0.0, min(_SLICE_S, deadline - self.clock()))
+            self._collect(left_s, events)
+            self._watch_sentinel(events)
+            if self.clock() >= deadline:
+                break
+        self._enforce()
+        self.staff(self.wanted)
+        return events
+
+    def _rung(self) -> bool:
+        rung, self._woken = self._woken, False
+        if self._wake_fd >= 0:
+            with suppress(BlockingIOError):
+                rung = bool(os.read(self._wake_fd, 4096)) or rung
+        return rung
+
+    def _collect(self, timeout_s: float, events: list[Event]) -> None:
+        if not self._waiting:
+            time.sleep(timeout_s)
+            return
+        refs = list(self._waiting)
+        done, _ = self._ray.wait(refs, num_returns=1, timeout=timeout_s)
+        if done:
+            done, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+        for ref in done:
+            number, key = self._waiting.pop(ref, (0, None))
+            lane = self._rays.get(number)
+            if lane is not None:
+                self._take(lane, key, ref, events)
+
+    def _take(self, lane: _RayLane, key: Key | None, ref: Any, events: list[Event]) -> None:
+        try:
+            value = self._ray.get(ref)
+        except self._ray.exceptions.RayError as error:
+            self._lose(lane, error, events)
+            return
+        if key is None:
+            lane.ready, lane.pid = True, value
+            self._failures = 0
+            events.append(LaneReady(lane.number, 0.0))
+        elif (answered := self._answered(lane.number, msgspec.msgpack.decode(value, type=Answer))) is not None:
+            events.append(answered)
+
+    def _lose(self, lane: _RayLane, error: Exception, events: list[Event]) -> None:
+        if not lane.ready and not lane.killed:
+            self._failures += 1
+            self._not_before = self.clock() + _BACK_OFF_S[min(self._failures, len(_BACK_OFF_S)) - 1]
+            cause = getattr(error, "cause", None) or error
+            events.append(LoadTrouble(str(cause).strip().splitlines()[-1]))
+        self._forget(lane)
+        events.append(LaneLost(lane.number, tuple(lane.held), "died", lane.killed))
+
+    def _forget(self, lane: _RayLane) -> None:
+        del self._rays[lane.number], self.lanes[lane.number]
+        self._waiting = {ref: told for ref, told in self._waiting.items() if told[0] != lane.number}
+        self._kill_actor(lane)
+
+    def _kill_actor(self, lane: _RayLane) -> None:
+        with suppress(self._ray.exceptions.RayError, ValueError):
+            self._ray.kill(lane.actor, no_restart=True)
+
+    def _watch_sentinel(self, events: list[Event]) -> None:
+        """A cluster whose head is dead neither fails nor answers: after seconds of silence it is lost.
+
+        Raises: RuntimeError when it stays silent; the driver's successor joins or starts a cluster anew.
+        """
+        now = self.clock()
+        if self._ping is None and now - self._pinged_at > _SENTINEL_EVERY_S:
+            self._ping, self._pinged_at = self._sentinel.ping.remote(), now
+        if self._ping is not None:
+            done, _ = self._ray.wait([self._ping], timeout=0)
+            if done and not self._is_error(self._ping):
+                self._ping, self._answered_at, self._silences = None, now, 0
+        if now - max(self._answered_at, self._pinged_at - _SENTINEL_EVERY_S) <= _SENTINEL_LIMIT_S:
+            return
+        self._silences += 1
+        self._answered_at = now
+        events.append(LoadTrouble("the Ray cluster does not answer"))
+        if self._silences >= _DEAD_LIMIT:
+            raise RuntimeError("the Ray cluster is lost")
+
+    def _is_error(self, ref: Any) -> bool:
+        try:
+            self._ray.get(ref)
+        except self._ray.exceptions.RayError:
+            return True
+        return False
+
+    def wake(self) -> None:
+        """See `Engine.wake`."""
+        self._woken = True
+
+    def stop(self) -> None:
+        """See `Engine.stop`. A cluster of our own ends with us; another's goes on."""
+        for lane in list(self._rays.values()):
+            self._forget(lane)
+        self._ray.shutdown()
+
+    def pids(self) -> list[int]:
+        """Process ids of the lanes, on whatever machine."""
+        return [lane.pid for lane in self._rays.values() if lane.pid]
+
+    def _deliver(self, lane: int, order: Order) -> None:
+        ref = self._rays[lane].actor.answer.remote(msgspec.msgpack.encode(order))
+        self._waiting[ref] = (lane, order.key)
+
+    def _end(self, lane: int) -> None:
+        self._kill_actor(self._rays[lane])
+
+
+def _ray() -> Any:
+    """The package, imported when it is asked for. Raises: MissingExtra where it is not installed."""
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtra.of("ray", "ray", "task_engine ray") from error
+    return ray

@@ -1,0 +1,239 @@
+"""A chunk's lines through a unit: every line gets one answer, or its own reason why not.
+
+block ─▶ rows ─▶ unit.answer ─▶ one answer a row ─▶ lines
+                    │ it raised, or answered another number of rows
+                    └─▶ asked again on both halves, down to the guilty rows
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from infergraph.errors import ComponentError, Fault, NotReady, Overloaded, PayloadError, RemoteError
+from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit
+from infergraph.settings import NanPolicy, RowMode
+from infergraph.tasks.engines.messages import Lines
+from infergraph.wire import error_lines, json_codec, jsonl
+from infergraph.wire.json_codec import JsonMessage
+from infergraph.wire.json_text import JsonOptions
+from infergraph.wire.jsonl import Bad
+
+_PATIENCE_S = (0.2, 1.0, 3.0)
+_MESSAGES_AT_ONCE = 16
+_STRICT = JsonOptions(nan=NanPolicy.ERROR)
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class RowReader(ABC):
+    """How lines reach a unit, and how its answers become lines again."""
+
+    def __init__(self, unit: PredictiveUnit, sleep: Sleep = asyncio.sleep) -> None:
+        self._unit = unit
+        self._sleep = sleep
+
+    async def answer(self, block: bytes, first: int) -> Lines:
+        """Answer a block of whole lines; `first` is the number of its first line."""
+        if first == 1:
+            block = block.removeprefix(jsonl.BOM)
+        raw, values = jsonl.read(block)
+        if self.are_good(values):
+            return _joined(raw, await self.ask(values), first)
+        rows = [value if isinstance(value, Bad) else self.check(value) for value in values]
+        good = [row for row in rows if not isinstance(row, Bad)]
+        answers = iter(await self.ask(good)) if good else iter(())
+        return _joined(raw, [row if isinstance(row, Bad) else next(answers) for row in rows], first)
+
+    @abstractmethod
+    def are_good(self, values: list[Any]) -> bool:
+        """Whether all these values are rows as they are; a quick look at a whole chunk."""
+
+    @abstractmethod
+    def check(self, value: Any) -> Any:
+        """The row of a line's JSON value, or `Bad`."""
+
+    @abstractmethod
+    async def ask(self, rows: list[Any]) -> list[Any]:
+        """For each row its answer as JSON bytes, or `Bad`."""
+
+
+class _BatchReader(RowReader):
+    """Rows that go to the unit together, in one message."""
+
+    async def ask(self, rows: list[Any]) -> list[Any]:
+        for pause_s in _PATIENCE_S:
+            try:
+                return jsonl.write(await self.once(rows))
+            except (Overloaded, NotReady, RemoteError) as fault:
+                if not _passing(fault):
+                    break
+                await self._sleep(pause_s)
+            except (Exception, SystemExit):  # noqa: BLE001 - the halves will say which row it was
+                break
+        return await self._halves(rows)
+
+    async def _halves(self, rows: list[Any]) -> list[Any]:
+        try:
+            return jsonl.write(await self.once(rows))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's reason
+            if len(rows) == 1:
+                return [Bad(_reason(error))]
+        middle = len(rows) // 2
+        return await self._halves(rows[:middle]) + await self._halves(rows[middle:])
+
+    async def once(self, rows: list[Any]) -> Any:
+        """Ask the unit once; a list or array with one answer for each row, or a fault."""
+        answer = await self._unit.answer(Method.PREDICT, self.message(rows), Context())
+        payload = answer.payload
+        if isinstance(payload, np.ndarray) and payload.ndim:
+            payload = payload if payload.dtype.kind in "fiubU" and payload.ndim <= 2 else list(payload)
+        elif not isinstance(payload, list | tuple):
+            raise ComponentError(
+                f"the unit answered {_kind(payload)} to {len(rows)} rows, expected a list of {len(rows)}"
+            )
+        if len(payload) != len(rows):
+            raise ComponentError(f"the unit answered {len(payload)} rows to {len(rows)}")
+        return list(payload) if isinstance(payload, tuple) else payload
+
+    @abstractmethod
+    def message(self, rows: list[Any]) -> Message:
+        """The rows as one message."""
+
+
+class ObjectRows(_BatchReader):
+    """Each line is an object; the unit gets them as a list of dicts, and answers a list of as many."""
+
+    def are_good(self, values: list[Any]) -> bool:
+        return set(map(type, values)) == {dict}
+
+    def check(self, value: Any) -> Any:
+        return value if isinstance(value, dict) else Bad(_unexpected(value, "an object", RowMode.INSTANCE))
+
+    def message(self, rows: list[Any]) -> Message:
+        return Message.of(rows, Encoding.JSON)
+
+
+class InstanceRows(_BatchReader):
+    """Each line is one feature row, a list of numbers; the unit gets them stacked, axes (row, feature, …)."""
+
+    def are_good(self, values: list[Any]) -> bool:
+        return set(map(type, values)) == {list} and all(values)
+
+    def check(self, value: Any) -> Any:
+        good = isinstance(value, list) and bool(value)
+        return value if good else Bad(_unexpected(value, "a list of numbers", RowMode.OBJECT))
+
+    def message(self, rows: list[Any]) -> Message:
+        try:
+            stacked = np.array(rows)
+        except ValueError as error:
+            raise PayloadError(f"the rows have different shapes: {error}") from error
+        if stacked.dtype.kind not in "iufb":
+            raise PayloadError("the line is not a list of numbers")
+        return Message.of(stacked, Encoding.NDARRAY)
+
+
+class MessageRows(RowReader):
+    """Each line is a whole message; each is asked on its own, several side by side."""
+
+    def are_good(self, values: list[Any]) -> bool:
+        return set(map(type, values)) == {dict}
+
+    def __init__(self, unit: PredictiveUnit, sleep: Sleep = asyncio.sleep) -> None:
+        super().__init__(unit, sleep)
+        self._room = asyncio.Semaphore(_MESSAGES_AT_ONCE)
+
+    def check(self, value: Any) -> Any:
+        return value if isinstance(value, dict) else Bad(_unexpected(value, "a message", RowMode.INSTANCE))
+
+    async def ask(self, rows: list[Any]) -> list[Any]:
+        return await asyncio.gather(*map(self._one, rows))
+
+    async def _one(self, row: Any) -> Any:
+        async with self._room:
+            for pause_s in (*_PATIENCE_S, 0.0):
+                try:
+                    answer = await self._unit.answer(Method.PREDICT, JsonMessage.of_document(row), Context())
+                    return json_codec.encode(answer, _STRICT).replace(b"\n", b" ")
+                except (Overloaded, NotReady, RemoteError) as fault:
+                    if not _passing(fault) or not pause_s:
+                        return Bad(_reason(fault))
+                    await self._sleep(pause_s)
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's reason
+                    return Bad(_reason(error))
+        raise AssertionError("the last pass returns")
+
+
+class NoRows(RowReader):
+    """Refuses every line, since the unit declares what nobody knows."""
+
+    def are_good(self, values: list[Any]) -> bool:
+        return False
+
+    def check(self, value: Any) -> Any:
+        modes = ", ".join(mode.value for mode in _READERS)
+        return Bad(f"task_rows of {self._unit.name} is {self._unit.task_rows!r}, expected one of {modes}")
+
+    async def ask(self, rows: list[Any]) -> list[Any]:
+        return []
+
+
+_READERS: dict[RowMode, type[RowReader]] = {
+    RowMode.OBJECT: ObjectRows,
+    RowMode.INSTANCE: InstanceRows,
+    RowMode.MESSAGE: MessageRows,
+}
+
+
+def row_reader(unit: PredictiveUnit, mode: RowMode, sleep: Sleep = asyncio.sleep) -> RowReader:
+    """The reader for `mode`; AUTO is what the started unit declares as `task_rows`, else OBJECT."""
+    if mode is RowMode.AUTO:
+        declared: dict[str | None, RowMode] = {known.value: known for known in _READERS}
+        declared[None] = RowMode.OBJECT
+        mode = declared.get(unit.task_rows, RowMode.AUTO)
+    return _READERS.get(mode, NoRows)(unit, sleep)
+
+
+def _joined(raw: Sequence[bytes], lines: list[Any], first: int) -> Lines:
+    errors = []
+    if Bad in set(map(type, lines)):
+        for place, line in enumerate(lines):
+            if isinstance(line, Bad):
+                lines[place] = error_lines.error_line(first + place, line.reason, raw[place])
+                errors.append(lines[place])
+    lines.append(b"")
+    failed = len(errors)
+    errors.append(b"")
+    return Lines(b"\n".join(lines), b"\n".join(errors), failed, len(raw))
+
+
+def _passing(fault: Fault) -> bool:
+    """Whether the same question may get an answer a little later."""
+    return not isinstance(fault, RemoteError) or fault.status is None or fault.status in (429, 502, 503, 504)
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    return text if isinstance(error, Fault) else f"{type(error).__name__}: {text}"
+
+
+def _unexpected(value: Any, expected: str, other: RowMode) -> str:
+    """What is wrong with a line, and the setting that might make it right."""
+    text = f"the line is {_kind(value)}, expected {expected}"
+    fits = isinstance(value, list if other is RowMode.INSTANCE else dict)
+    return f"{text} (task_rows={other.value} takes such lines)" if fits else text
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in words."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "a number"
+    if isinstance(value, list) and not value:
+        return "an empty list"
+    return names.get(type(value), f"a {type(value).__name__}")

@@ -1,0 +1,147 @@
+"""The engine's figures as text for Prometheus, read from the store: the same whichever serving worker is asked.
+
+They are no worker's own, and so they stand in no worker's ledger: each is in a scrape once, however many workers serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from infergraph.tasks.heartbeat import Heartbeat
+from infergraph.tasks.task import State
+
+
+class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What is counted.
+
+    Args:
+        availability: gBuilder's number.
+        states: tasks by state.
+        counters: of the store.
+        lines, failed_lines: answered since the data folder was made.
+        used_bytes, free_bytes: of the data folder and its disk.
+        note: the driver's last word; None if there is none.
+        silent_s: how long ago that was.
+    """
+
+    availability: int
+    states: Mapping[State, int]
+    counters: Mapping[str, int]
+    lines: int
+    failed_lines: int
+    used_bytes: int
+    free_bytes: int
+    note: Heartbeat | None
+    silent_s: float | None
+
+
+class EngineMetric(NamedTuple):
+    """One metric: its name, kind and help, the label that its samples differ by, if any, and where its values are."""
+
+    name: str
+    kind: str
+    help: str
+    label: str
+    values: Callable[[EngineFigures], Mapping[str, float]]
+
+
+def _one(value: Callable[[EngineFigures], float]) -> Callable[[EngineFigures], Mapping[str, float]]:
+    return lambda figures: {"": value(figures)}
+
+
+def _of_note(value: Callable[[Heartbeat], float]) -> Callable[[EngineFigures], Mapping[str, float]]:
+    return lambda figures: {} if figures.note is None else {"": value(figures.note)}
+
+
+def _counted(name: str) -> Callable[[EngineFigures], Mapping[str, float]]:
+    return lambda figures: {"": figures.counters.get(name, 0)}
+
+
+STATUS = EngineMetric(
+    "infergraph_task_endpoint_status", "gauge", "What /status answers: 1 available, 2 full, 3 broken.", "",
+    _one(lambda figures: figures.availability),
+)  # fmt: skip
+
+FIGURES: tuple[EngineMetric, ...] = (
+    STATUS,
+    EngineMetric(
+        "infergraph_tasks", "gauge", "Tasks by state; those that wait are the queue.", "state",
+        lambda figures: {state.value: count for state, count in figures.states.items()},
+    ),
+    EngineMetric(
+        "infergraph_tasks_ended_total", "counter", "Tasks that ended, by how.", "state",
+        lambda figures: {state: figures.counters.get(f"tasks_{state}", 0) for state in ("finished", "failed")},
+    ),
+    EngineMetric("infergraph_task_lines_total", "counter", "Lines answered.", "", _one(lambda figures: figures.lines)),
+    EngineMetric(
+        "infergraph_task_failed_lines_total", "counter", "Lines answered by an error line.", "",
+        _one(lambda figures: figures.failed_lines),
+    ),
+    EngineMetric("infergraph_task_uploads_total", "counter", "Task files accepted.", "", _counted("uploads")),
+    EngineMetric("infergraph_task_upload_bytes_total", "counter", "Their bytes.", "", _counted("upload_bytes")),
+    EngineMetric(
+        "infergraph_task_data_bytes", "gauge", "Bytes of all tasks' files.", "",
+        _one(lambda figures: figures.used_bytes),
+    ),
+    EngineMetric(
+        "infergraph_task_disk_free_bytes", "gauge", "Room on the disk of the data folder.", "",
+        _one(lambda figures: figures.free_bytes),
+    ),
+    EngineMetric(
+        "infergraph_task_workers", "gauge", "Task workers that have the unit loaded.", "",
+        _of_note(lambda note: note.ready),
+    ),
+    EngineMetric(
+        "infergraph_task_workers_wanted", "gauge", "Task workers that there should be.", "",
+        _of_note(lambda note: note.wanted),
+    ),
+    EngineMetric(
+        "infergraph_task_paused", "gauge", "1 while no work is handed out, for want of room on the disk.", "",
+        _of_note(lambda note: int(bool(note.paused))),
+    ),
+    EngineMetric(
+        "infergraph_task_chunks_total", "counter", "Chunks answered since the driver began.", "",
+        _of_note(lambda note: note.chunks),
+    ),
+    EngineMetric(
+        "infergraph_task_chunk_seconds_total", "counter", "Time that workers spent on them.", "",
+        _of_note(lambda note: note.chunk_s),
+    ),
+    EngineMetric(
+        "infergraph_task_retries_total", "counter", "Chunks handed out again since the driver began.", "",
+        _of_note(lambda note: note.retries),
+    ),
+    EngineMetric(
+        "infergraph_task_kills_total", "counter", "Chunks that ended their worker since the driver began.", "",
+        _of_note(lambda note: note.kills),
+    ),
+    EngineMetric(
+        "infergraph_task_driver_silent_seconds", "gauge", "Time since the driver's last word.", "",
+        lambda figures: {} if figures.silent_s is None else {"": figures.silent_s},
+    ),
+)  # fmt: skip
+"""Every metric of the task engine. Those of the driver are missing until there was one."""
+
+
+def exposition(figures: EngineFigures) -> bytes:
+    """The figures as text, one family after the other."""
+    return _text((figure, figure.values(figures)) for figure in FIGURES)
+
+
+def exposition_of_a_broken_store(status: int) -> bytes:
+    """What can be said when nothing can be read."""
+    return _text([(STATUS, {"": status})])
+
+
+def _text(found: Iterable[tuple[EngineMetric, Mapping[str, float]]]) -> bytes:
+    lines = []
+    for figure, values in found:
+        if values:
+            lines += [f"# HELP {figure.name} {figure.help}", f"# TYPE {figure.name} {figure.kind}"]
+        for label, value in values.items():
+            labels = f'{{{figure.label}="{label}"}}' if figure.label else ""
+            lines.append(f"{figure.name}{labels} {value}")
+    return "".join(f"{line}\n" for line in lines).encode()

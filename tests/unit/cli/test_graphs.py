@@ -1,0 +1,208 @@
+"""The commands check and show."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from infergraph.cli import graphs
+from infergraph.errors import GraphError
+
+HEAD = "apiVersion: machinelearning.seldon.io/v1\nkind: SeldonDeployment\nmetadata: {name: d}\n"
+GOOD = HEAD + "spec:\n  predictors:\n  - name: p\n    graph: {name: a, type: MODEL, component: m:A}\n"
+TWO = HEAD + (
+    "spec:\n  predictors:\n"
+    "  - {name: p, traffic: 60, graph: {name: a, component: m:A}}\n"
+    "  - {name: q, traffic: 40, graph: {name: b, component: m:B}}\n"
+)
+BAD = HEAD + (
+    "spec:\n  protocol: odd\n  predictors:\n  - name: p\n    graph:\n      name: a\n      type: ROUTR\n"
+    "      children:\n      - {name: b}\n"
+)
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples" / "graphs").glob("*/deployment.yaml"))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a command on a file of the given text; the fault, if it raises one, is in `exception`."""
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer()
+    graphs.add_to(app)
+
+    def invoke(command, text, *options):
+        if text is not None:
+            Path("graph.yaml").write_text(text, encoding="utf-8")
+        return CliRunner().invoke(app, [command, "graph.yaml", *options])
+
+    return invoke
+
+
+def test_a_good_file_is_ok(run):
+    """A graph without problems gives one line that says how large it is, and exit code 0."""
+    result = run("check", GOOD)
+    assert (result.exit_code, result.output) == (0, "graph.yaml: ok (1 predictor, 1 node)\n")
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
+def test_the_examples_are_ok(run, file):
+    """Every example graph is valid and brings no hints."""
+    result = run("check", file.read_text(encoding="utf-8"), "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.output)
+    assert (found["ok"], found["problems"], found["advice"]) == (True, [], [])
+
+
+def test_there_are_six_examples():
+    """The examples are where the test above looks for them."""
+    assert len(EXAMPLES) == 6
+
+
+def test_every_problem_is_printed_with_its_line_and_hint(run):
+    """Problems and hints come in the order of the file, plain in a pipe, and the exit code is 2."""
+    result = run("check", BAD)
+    assert result.exit_code == 2
+    assert result.output.splitlines() == [
+        'graph.yaml:4: error: spec: Invalid value: "odd": Invalid protocol',
+        "    one of seldon, tensorflow, kfserving, v2",
+        'graph.yaml:8: error: spec.predictors[0].graph: Invalid value: "a": Can\'t find container for Predictive Unit',
+        "    add `component: module:Class`, an endpoint with service_host, or a container of this name",
+        "graph.yaml:8: hint: spec.predictors[0].graph: unknown type 'ROUTR': nothing acts on it",
+        "    did you mean ROUTER?",
+        'graph.yaml:12: error: spec.predictors[0].graph[0]: Invalid value: "b": '
+        "Can't find container for Predictive Unit",
+        "    add `component: module:Class`, an endpoint with service_host, or a container of this name",
+        "graph.yaml: not valid (3 problems, 1 hint)",
+    ]
+
+
+def test_json_says_the_same(run):
+    """With --json the same comes as one JSON object, problems in the reference's order."""
+    result = run("check", BAD, "--json")
+    assert result.exit_code == 2
+    found = json.loads(result.output)
+    assert found["ok"] is False
+    assert found["deployments"] == [{"name": "d", "predictors": ["p"]}]
+    assert [(each["line"], each["field"]) for each in found["problems"]] == [
+        (4, "spec"),
+        (8, "spec.predictors[0].graph"),
+        (12, "spec.predictors[0].graph[0]"),
+    ]
+    assert found["advice"] == [
+        {
+            "line": 8,
+            "document": 0,
+            "field": "spec.predictors[0].graph",
+            "message": "spec.predictors[0].graph: unknown type 'ROUTR': nothing acts on it",
+            "hint": "did you mean ROUTER?",
+        }
+    ]
+
+
+def test_wrong_types_are_problems_too(run):
+    """Values of the wrong type are listed like any other problem, all of them, and unknown members as hints."""
+    result = run("check", HEAD + "spec:\n  predictors:\n  - name: 1\n    traffic: x\n    grpah: {}\n")
+    assert result.exit_code == 2
+    assert [line.split(":")[1:3] for line in result.output.splitlines() if line.startswith("graph.yaml:")][:3] == [
+        ["6", " error"],
+        ["7", " error"],
+        ["8", " hint"],
+    ]
+
+
+@pytest.mark.parametrize("text", ["a: [", "kind: Service"])
+def test_a_text_that_is_no_graph(run, text):
+    """A text without a graph is one fault; with --json it is told as JSON."""
+    result = run("check", text)
+    assert isinstance(result.exception, GraphError)
+    result = run("check", text, "--json")
+    assert result.exit_code == 2
+    assert "graph.yaml" in json.loads(result.output)["problems"][0]["message"]
+
+
+@pytest.mark.parametrize("command", ["check", "show"])
+def test_a_file_that_cannot_be_read(run, command):
+    """A file that is missing, or no text, is named with the reason."""
+    assert "graph.yaml cannot be read: No such file" in str(run(command, None).exception)
+    Path("graph.yaml").write_bytes(b"name: \xff")
+    assert "graph.yaml is not UTF-8 text (byte 6)" in str(run(command, None).exception)
+
+
+def test_a_byte_order_mark_is_no_problem(run):
+    """A file that begins with a byte order mark reads as one without."""
+    assert run("check", "\ufeff" + GOOD).exit_code == 0
+
+
+def test_nodes_told_on_the_command_line_need_no_container(run):
+    """--node makes a node valid; one of a node that is not there is refused."""
+    text = GOOD.replace(", component: m:A", "")
+    assert run("check", text).exit_code == 2
+    assert run("check", text, "--node", "a=m:A").exit_code == 0
+    assert "no node 'b'" in str(run("check", text, "--node", "b=m:A").exception)
+
+
+def test_addressed_nodes_are_for_laptops(run):
+    """A node with an address of its own is valid here, and with --cluster is what the operator says of it."""
+    text = GOOD.replace("component: m:A", "endpoint: {service_host: h, service_port: 1}")
+    assert run("check", text).exit_code == 0
+    result = run("check", text, "--cluster")
+    assert result.exit_code == 2
+    assert "Can't find container" in result.output
+
+
+def test_servers_of_other_processes_are_hinted_at(run):
+    """A packaged server that does not run in process is valid, and the hint says what to write to serve it here."""
+    text = GOOD.replace("component: m:A", "implementation: TRITON_SERVER, modelUri: u")
+    result = run("check", text)
+    assert result.exit_code == 0
+    assert "TRITON_SERVER runs in a process of its own" in result.output
+    assert "TRITON" not in run("check", text, "--node", "a=http://h:1").output
+
+
+def test_show_draws_all_predictors(run):
+    """Show draws each predictor with what answers at its nodes; --predictor draws one."""
+    result = run("show", TWO, "--node", "b=http://h:1")
+    assert result.exit_code == 0
+    assert [line.rstrip() for line in result.output.splitlines()] == [
+        "p  predictor  60 % of the traffic",
+        "└── a  MODEL  → m:A",
+        "q  predictor  40 % of the traffic",
+        "└── b  MODEL  → http://h:1",
+    ]
+    assert "m:A" not in run("show", TWO, "--predictor", "q").output
+
+
+def test_show_cuts_nothing_off_in_a_pipe(run, monkeypatch):
+    """However narrow the terminal that a script was started from, the whole target is there, on one line."""
+    monkeypatch.setenv("COLUMNS", "30")
+    target = "a_package.with_a_long_name.and_a_module:AndAComponent"
+    assert f"a  MODEL  → {target}\n" in run("show", GOOD.replace("m:A", target)).output
+
+
+def test_show_writes_a_picture(run):
+    """--svg writes the picture of one predictor; with several it has to be said which."""
+    assert run("show", TWO, "--svg", "graph.svg", "--predictor", "q").exit_code == 0
+    assert ElementTree.parse("graph.svg").getroot().get("aria-label") == "Inference graph q"
+    fault = run("show", TWO, "--svg", "other.svg").exception
+    assert "choose it with --predictor (it has p, q)" in str(fault)
+    assert not Path("other.svg").exists()
+    fault = run("show", GOOD, "--svg", "nowhere/other.svg").exception
+    assert "nowhere/other.svg cannot be written: No such file" in str(fault)
+
+
+def test_show_of_a_predictor_that_is_not_there(run):
+    """A predictor that the file does not have is refused, and those it has are named."""
+    assert "no predictor 'x'; it has p, q" in str(run("show", TWO, "--predictor", "x").exception)
+    assert str(run("show", HEAD + "spec: {predictors: []}").exception) == "graph.yaml has no predictor"
+
+
+def test_show_as_json(run):
+    """--json answers with the nodes of each predictor and what answers at them, and draws nothing."""
+    result = run("show", TWO, "--json", "--predictor", "p")
+    assert result.exit_code == 0
+    [shown] = json.loads(result.output)
+    assert shown["predictor"] == "p"
+    assert shown["graph"]["name"] == "a"
+    assert shown["answers"] == {"a": "m:A"}

@@ -1,0 +1,165 @@
+"""The books of a running task: every byte once and in order, under any order of answers, deaths and crashes."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from infergraph.tasks.driver.chunks import Piece
+from infergraph.tasks.driver.reorder_buffer import ReorderBuffer
+
+LIMIT = 2
+TOTAL = 60
+
+
+def split(piece: Piece, parts: int) -> list[Piece]:
+    """Lines of one byte each: a piece of n lines has n bytes."""
+    step = -(-piece.lines // parts)
+    return [
+        Piece(at, min(step, piece.end - at), at + 1, min(step, piece.end - at))
+        for at in range(piece.offset, piece.end, step)
+    ]
+
+
+class Books(RuleBasedStateMachine):
+    """A driver's life: cut, hand out, be answered, lose workers, die and come back at the watermark."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger: ReorderBuffer[str] = ReorderBuffer(0, split, LIMIT)
+        self.cut_to = 0
+        self.out: dict[int, Piece] = {}
+        self.stale: set[int] = set()
+        self.deaths: dict[int, int] = {}
+        self.written: list[tuple[int, str]] = []
+        self.committed = 0
+
+    def _collect(self) -> None:
+        for piece, answer in self.ledger.drain():
+            self.written += [(byte, answer) for byte in range(piece.offset, piece.end)]
+
+    @precondition(lambda self: self.cut_to < TOTAL)
+    @rule(lines=st.integers(1, 20))
+    def cut(self, lines: int) -> None:
+        """The next lines of the input enter the books."""
+        size = min(lines, TOTAL - self.cut_to)
+        self.ledger.add(Piece(self.cut_to, size, self.cut_to + 1, size))
+        self.cut_to += size
+
+    @precondition(lambda self: self.ledger.has_queued)
+    @rule()
+    def hand_out(self) -> None:
+        """A worker gets the earliest piece."""
+        serial, piece = self.ledger.take()
+        assert serial not in self.out
+        self.out[serial] = piece
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        """Any piece that is out is answered, in any order."""
+        serial = data.draw(st.sampled_from(sorted(self.out)))
+        assert self.ledger.settle(serial, "answer") == self.out.pop(serial)
+        self.stale.add(serial)
+        self._collect()
+
+    @precondition(lambda self: self.stale)
+    @rule(data=st.data())
+    def answer_late(self, data: st.DataObject) -> None:
+        """An answer under a number that is no longer out changes nothing."""
+        serial = data.draw(st.sampled_from(sorted(self.stale)))
+        before = self.ledger.unwritten
+        assert self.ledger.settle(serial, "late") is None
+        self.ledger.give_back(serial)
+        assert self.ledger.blame(serial) is None
+        assert self.ledger.unwritten == before
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data())
+    def lose_a_worker(self, data: st.DataObject) -> None:
+        """A worker dies: one piece is blamed, any others it held come back unblamed."""
+        held = data.draw(st.lists(st.sampled_from(sorted(self.out)), min_size=1, max_size=3, unique=True))
+        for serial in held[1:]:
+            self.ledger.give_back(serial)
+            self.out.pop(serial)
+        piece = self.out.pop(held[0])
+        self.stale.update(held)
+        guilty = self.ledger.blame(held[0])
+        if piece.lines > 1:
+            assert guilty is None
+            return
+        self.deaths[piece.offset] = self.deaths.get(piece.offset, 0) + 1
+        assert (guilty is not None) == (self.deaths[piece.offset] >= LIMIT)
+        if guilty is not None:
+            self.ledger.settle_piece(guilty, "guilty")
+            self._collect()
+
+    @rule()
+    def commit(self) -> None:
+        """What was written becomes durable."""
+        self.committed = len(self.written)
+
+    @rule()
+    def crash(self) -> None:
+        """The driver dies: what was not committed is cut off, and a new one reads on at the watermark."""
+        del self.written[self.committed :]
+        self.ledger = ReorderBuffer(self.committed, split, LIMIT)
+        self.cut_to = self.committed
+        self.out.clear()
+        self.stale.clear()
+        self.deaths.clear()
+
+    @invariant()
+    def every_byte_once_and_in_order(self) -> None:
+        """What is written is the input from its start, without gaps and doubles; only guilty lines are condemned."""
+        assert [byte for byte, _ in self.written] == list(range(len(self.written)))
+        assert all(answer in ("answer", "guilty") for _, answer in self.written)
+
+    def teardown(self) -> None:
+        """From any state, honest workers bring the task to its end."""
+        while len(self.written) < TOTAL:
+            if self.cut_to < TOTAL:
+                self.cut(7)
+            for serial in list(self.out):
+                self.ledger.settle(serial, "answer")
+            self.out.clear()
+            while self.ledger.has_queued:
+                self.hand_out()
+            self._collect()
+        self.every_byte_once_and_in_order()
+        assert self.ledger.unwritten == 0
+
+
+TestBooks = Books.TestCase
+TestBooks.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_a_single_guilty_line_is_found_in_few_deaths() -> None:
+    """A line that kills its worker is alone after log8 deaths, and only it is condemned."""
+    lines, poison = 8192, 5000
+    ledger: ReorderBuffer[str] = ReorderBuffer(0, split, LIMIT)
+    ledger.add(Piece(0, lines, 1, lines))
+    deaths = 0
+    condemned = []
+    while ledger.has_queued:
+        serial, piece = ledger.take()
+        if not piece.offset <= poison < piece.end:
+            ledger.settle(serial, "answer")
+            continue
+        deaths += 1
+        guilty = ledger.blame(serial)
+        if guilty is not None:
+            condemned.append(guilty)
+            ledger.settle_piece(guilty, "guilty")
+    assert condemned == [Piece(poison, 1, poison + 1, 1)]
+    assert deaths <= 7
+    assert sum(piece.lines for piece, _ in ledger.drain()) == lines
+
+
+def test_a_deadly_line_is_condemned_at_once() -> None:
+    """A line that ran into its time limit is not given a second one."""
+    ledger: ReorderBuffer[str] = ReorderBuffer(0, split, 5)
+    ledger.add(Piece(0, 1, 1, 1))
+    serial, piece = ledger.take()
+    assert ledger.blame(serial, deadly=True) == piece
