@@ -6,18 +6,16 @@ Source: the protocol's request body resolution, in its order.
 from __future__ import annotations
 
 import base64
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-
 from infergraph.errors import PayloadError, UnsupportedBody
-from infergraph.wire import json_text
+from infergraph.wire import charsets, json_text
+from infergraph.wire.multipart import MultipartReader, Part, is_multipart
 
 _UTF8_BOM = b"\xef\xbb\xbf"
 _FORM = "application/x-www-form-urlencoded"
-_MULTIPART = "multipart/form-data"
 _FORM_FIELDS_LIMIT = 1000
 
 
@@ -33,7 +31,7 @@ def read(raw: bytes, content_type: str = "application/json", query: bytes = b"")
         PayloadError: there is no JSON value, or it cannot be read.
     """
     text = json_bytes(raw, content_type, query)
-    return multipart_value(raw, content_type) if text is None else value_of(text)
+    return multipart_value(raw, content_type) if text is None else value_of(text, content_type)
 
 
 def undecoded(raw: bytes, content_type: str = "application/json", query: bytes = b"") -> Any:
@@ -43,21 +41,21 @@ def undecoded(raw: bytes, content_type: str = "application/json", query: bytes =
     Raises: PayloadError if a multipart body, a form or a query cannot be read.
     """
     kind = content_type.lower()
-    if _MULTIPART in kind:
+    if is_multipart(kind):
         return multipart_value(raw, content_type)
     text = _field(raw, "form") if kind.startswith(_FORM) else b""
     text = text or (_field(query, "query") if query else b"")
     return text.decode("utf-8", "replace") if text else raw
 
 
-def value_of(text: bytes, *, narrow: bool = False) -> Any:
+def value_of(text: bytes, content_type: str = "", *, narrow: bool = False) -> Any:
     """The JSON value of a text; never None.
 
     Args:
-        narrow: as `json_text.read` takes it.
+        content_type, narrow: as `json_text.read` takes them.
     Raises: PayloadError if it is null or cannot be read.
     """
-    value = json_text.read(text, narrow=narrow)
+    value = json_text.read(text, content_type, narrow=narrow)
     if value is None:
         raise PayloadError("Can't find JSON in data: the body is null")
     return value
@@ -71,7 +69,7 @@ def json_bytes(raw: bytes, content_type: str, query: bytes = b"") -> bytes | Non
     if content_type == "application/json" and not query:
         return raw
     kind = content_type.lower()
-    if _MULTIPART in kind:
+    if is_multipart(kind):
         return None
     looks_like_json = raw.lstrip()[:1] in (b"{", b"[")
     if kind.startswith(_FORM) and not looks_like_json and (text := _field(raw, "form")):
@@ -99,7 +97,7 @@ def is_json_type(content_type: str, raw: bytes) -> bool:
 def is_form(content_type: str) -> bool:
     """Whether `content_type` is one of the two kinds of form."""
     kind = content_type.lower()
-    return _MULTIPART in kind or kind.startswith(_FORM)
+    return is_multipart(kind) or kind.startswith(_FORM)
 
 
 def _is_json(kind: str) -> bool:
@@ -119,107 +117,33 @@ def _field(encoded: bytes, place: str) -> bytes:
     return next((value.encode("latin-1") for name, value in fields if name == "json"), b"")
 
 
-class _Part:
-    """One part of a multipart body while it is being read."""
-
-    def __init__(self) -> None:
-        self.headers: dict[bytes, bytes] = {}
-        self.header_name = b""
-        self.header_value = b""
-        self.data = bytearray()
-
-    def end_header(self) -> None:
-        self.headers[self.header_name.lower()] = self.header_value
-        self.header_name = self.header_value = b""
-
-
-class _Parts:
-    """Collects the parts that the parser announces."""
-
-    def __init__(self) -> None:
-        self.parts: list[_Part] = []
-        self.complete = False
-
-    def begin(self) -> None:
-        if len(self.parts) == _FORM_FIELDS_LIMIT:
-            raise FormParserError(f"it has more than {_FORM_FIELDS_LIMIT} parts")
-        self.parts.append(_Part())
-
-    def header_field(self, data: bytes, start: int, end: int) -> None:
-        self.parts[-1].header_name += data[start:end]
-
-    def header_value(self, data: bytes, start: int, end: int) -> None:
-        self.parts[-1].header_value += data[start:end]
-
-    def header_end(self) -> None:
-        self.parts[-1].end_header()
-
-    def data(self, data: bytes, start: int, end: int) -> None:
-        self.parts[-1].data += data[start:end]
-
-    def end(self) -> None:
-        self.complete = True
-
-
 def multipart_value(raw: bytes, content_type: str) -> dict[str, Any]:
     """The message whose members are the parts of a multipart body.
 
     Raises: PayloadError if the body or a part cannot be read.
     """
-    _, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary")
-    if not boundary:
-        raise PayloadError("the multipart body cannot be read: its content type names no boundary")
-    parts = _Parts()
-    try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": parts.begin,
-                "on_part_data": parts.data,
-                "on_header_field": parts.header_field,
-                "on_header_value": parts.header_value,
-                "on_header_end": parts.header_end,
-                "on_end": parts.end,
-            },
-        )
-        parser.write(raw)
-        parser.finalize()
-    except FormParserError as error:
-        raise PayloadError(f"the multipart body cannot be read: {error}") from error
-    if not parts.complete:
-        raise PayloadError("the multipart body cannot be read: it ends before its last boundary")
+    reader = MultipartReader(content_type)
+    parts: list[tuple[Part, list[bytes]]] = []
+    for event in chain(reader.feed(raw), reader.finish()):
+        if isinstance(event, Part):
+            parts.append((event, []))
+        else:
+            parts[-1][1].append(event)
     message: dict[str, Any] = {}
-    for part in parts.parts:
-        name, is_file = _disposition(part)
-        if name not in message:  # the first of that name counts
-            message[name] = _part_value(name, bytes(part.data), is_file)
+    for part, blocks in parts:
+        if part.name not in message:  # the first of that name counts
+            message[part.name] = _part_value(part, part.decoded(b"".join(blocks)))
     return message
 
 
-def _disposition(part: _Part) -> tuple[str, bool]:
-    """A part's field name, and whether it is a file."""
-    _, options = parse_options_header(part.headers.get(b"content-disposition"))
-    name = options.get(b"name")
-    if not name:
-        raise PayloadError("the multipart body cannot be read: a part has no name")
-    return name.decode("utf-8", "replace"), b"filename" in options
-
-
-def _part_value(name: str, data: bytes, is_file: bool) -> Any:
+def _part_value(part: Part, data: bytes) -> Any:
     """A part as the member of a JSON message that it stands for."""
-    if name == "binData":
-        return base64.b64encode(data).decode() if is_file else _text(name, data)
-    if name == "strData":
-        return _text(name, data)
+    field = f"the multipart part {part.name!r}"
+    if part.name == "binData" and part.is_file:
+        return base64.b64encode(data).decode()
+    if part.name in ("binData", "strData"):
+        return charsets.text_of(data, charsets.label_of(part.content_type), field)
     try:
-        return json_text.read(data)
+        return json_text.read(data, part.content_type)
     except PayloadError as error:
-        raise PayloadError(f"the multipart part {name!r}: {error.text}") from error
-
-
-def _text(name: str, data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise PayloadError(f"the multipart part {name!r} is not valid UTF-8 at byte {error.start}") from error
+        raise PayloadError(f"{field}: {error.text}") from error

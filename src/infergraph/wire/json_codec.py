@@ -117,7 +117,7 @@ class JsonMessage(WireMessage):
             found = json_scan.read_numbers(text) if text is not None and json_text.is_utf8_json(text) else None
             return found if found is not None else json_content.content_of(_document(self))
         narrow = len(text) < _SMALL_BYTES and json_text.is_narrow(text)
-        self._document = document = body.value_of(text, narrow=narrow)
+        self._document = document = body.value_of(text, self.content_type, narrow=narrow)
         return json_content.content_of(document, is_plain=narrow)
 
 
@@ -219,7 +219,7 @@ def _document(carrier: JsonMessage | JsonFeedback) -> Any:
         if text is None:
             carrier._document = body.multipart_value(carrier.raw or b"", carrier.content_type)
         else:
-            carrier._document = body.value_of(text)
+            carrier._document = body.value_of(text, carrier.content_type)
     return carrier._document
 
 

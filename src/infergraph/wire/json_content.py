@@ -9,7 +9,6 @@ Source: the protocol's decoding table for REST; each fault names the field.
 from __future__ import annotations
 
 import base64
-import binascii
 from itertools import islice
 from typing import Any
 
@@ -22,6 +21,7 @@ from infergraph.wire.arrays import array_of, check_empty, plain_array_of, shaped
 
 PAYLOAD_KEYS = ("data", "jsonData", "strData", "binData")
 _URL_SAFE = str.maketrans("-_", "+/")
+_BARE = str.maketrans("-_", "+/", " \t\r\n")
 _FEW = 64
 _NO_NAMES: tuple[str, ...] = ()
 
@@ -127,11 +127,17 @@ def _tensor_fault(value: Any) -> str:
 
 
 def _unbase64(text: Any) -> bytes:
+    """The bytes of base64: either alphabet, with or without padding and line breaks."""
     if not isinstance(text, str):
         raise PayloadError(f"binData must be base64 text, not {shown(text)}")
     try:
         return base64.b64decode(text.translate(_URL_SAFE), validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError:
+        whole = text.translate(_BARE)
+    bare = whole.removesuffix("=").removesuffix("=")
+    try:
+        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except ValueError as error:
         raise PayloadError(f"binData is not valid base64: {error}") from error
 
 

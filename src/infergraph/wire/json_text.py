@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ import orjson
 
 from infergraph.errors import PayloadError
 from infergraph.settings import NanPolicy
+from infergraph.wire import charsets
 from infergraph.wire.json_values import default, plain
 
 
@@ -43,6 +45,9 @@ class JsonOptions(msgspec.Struct, frozen=True):
 
 
 PLAIN = JsonOptions()
+
+UNREADABLE = "Can't find JSON in data: "
+"""How every fault of `read` begins."""
 
 READ_DEPTH_LIMIT = 1024
 """Levels of nesting that are read: orjson's limit, kept where the standard library would read more."""
@@ -84,13 +89,15 @@ def has_literal(raw: bytes) -> bool:
     return False
 
 
-def read(raw: bytes, *, narrow: bool = False) -> Any:
+def read(raw: bytes, content_type: str = "", *, narrow: bool = False) -> Any:
     """The JSON value of `raw`.
 
-    Accepts what the standard library does: a byte order mark, UTF-16 and UTF-32, NaN and Infinity literals, repeated
-    keys (the last wins), lone surrogates in escapes. Integers keep all their digits.
+    Accepts what the standard library does: a byte order mark, UTF-16 and UTF-32, NaN and Infinity literals, numbers
+    beyond a double (infinities), repeated keys (the last wins), lone surrogates in escapes. Integers keep all their
+    digits.
 
     Args:
+        content_type: where bytes that are no Unicode are in the charset that it names.
         narrow: `is_narrow(raw)` is known to hold.
     Raises:
         PayloadError: it is not JSON, is nested too deeply, or has text after its end; the position is in the text.
@@ -103,18 +110,26 @@ def read(raw: bytes, *, narrow: bool = False) -> Any:
     try:
         value = json.loads(raw)
     except json.JSONDecodeError as error:
-        raise PayloadError(f"Can't find JSON in data: {error}") from error
+        raise PayloadError(f"{UNREADABLE}{error}") from error
     except UnicodeDecodeError as error:
-        raise PayloadError(
-            f"Can't find JSON in data: it is not valid {error.encoding} at byte {error.start}"
-        ) from error
+        if label := charsets.label_of(content_type):
+            return read(charsets.text_of(raw, label, "the body").encode())
+        text = f"{UNREADABLE}it is not valid {error.encoding} at byte {error.start}"
+        raise PayloadError(text) from error
     except RecursionError as error:
-        raise PayloadError("Can't find JSON in data: it is nested too deeply") from error
+        raise PayloadError(f"{UNREADABLE}it is nested too deeply") from error
     except ValueError as error:  # an integer of more digits than Python converts
-        raise PayloadError(f"Can't find JSON in data: {error}") from error
+        raise PayloadError(f"{UNREADABLE}{_long_integer(raw) or error}") from error
     if _is_deeper(value, READ_DEPTH_LIMIT):
-        raise PayloadError("Can't find JSON in data: it is nested too deeply")
+        raise PayloadError(f"{UNREADABLE}it is nested too deeply")
     return value
+
+
+def _long_integer(raw: bytes) -> str:
+    """Where the first integer of too many digits stands; empty if there is none."""
+    limit = sys.get_int_max_str_digits()
+    found = re.search(rb"[0-9]{%d,}" % (limit + 1), raw) if limit else None
+    return f"an integer of {len(found[0])} digits at byte {found.start()}; {limit} are read" if found else ""
 
 
 def _is_deeper(value: Any, limit: int) -> bool:

@@ -162,7 +162,7 @@ def test_meta_is_the_object_sent(meta, value):
         ('{"strData":null}', "^strData must be a string"),
         ('{"strData":[1]}', "^strData must be a string"),
         ('{"binData":5}', "^binData must be base64 text"),
-        ('{"binData":"aGVsbG8"}', "^binData is not valid base64"),
+        ('{"binData":"aGVsb"}', "^binData is not valid base64"),
         ('{"binData":"!!!!"}', "^binData is not valid base64"),
         ('{"binData":"é"}', "^binData is not valid base64"),
         ('{"data":{"ndarray":' + "[" * 200 + "]" * 200 + "}}", "axes|regular"),
@@ -172,6 +172,21 @@ def test_what_cannot_be_read_names_the_field(text, fault):
     """Every unreadable payload is a PayloadError that names the field (Q3, Q4, Q32)."""
     with pytest.raises(PayloadError, match=fault):
         decoded(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["aGVsbG8/Pz8+", "aGVsbG8_Pz8-", "aGVs\nbG8/\r\nPz8+\n", " aGVs bG8_Pz8- ", "aGVsbG8/Pz8+\n"],
+)
+def test_base64_is_read_in_all_its_forms(text):
+    """Either alphabet, with line breaks as MIME encoders and `base64` write them (proto3's JSON mapping)."""
+    assert JsonMessage(json.dumps({"binData": text}).encode()).payload == b"hello???>"
+
+
+@pytest.mark.parametrize("text", ["aGVsbG8=", "aGVsbG8", "aGVsbG8=\n", "aGVs\nbG8\n"])
+def test_base64_needs_no_padding(text):
+    """Padding may be left out, before a last line break too."""
+    assert JsonMessage(json.dumps({"binData": text}).encode()).payload == b"hello"
 
 
 def test_long_values_are_cut_in_faults():

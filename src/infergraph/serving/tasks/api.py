@@ -33,6 +33,7 @@ from infergraph.settings import Settings, read_bool
 from infergraph.tasks.service import TaskService
 from infergraph.tasks.store import Listing
 from infergraph.tasks.task import State, Task
+from infergraph.wire import charsets
 
 PREFIX = "/api/v1.0"
 _PAGE_LIMIT = 1000
@@ -159,9 +160,7 @@ class _Api:
         incoming = await place(self._service, request, wanted)
         try:
             sink = FileSink(incoming, self._settings.task_upload_limit_bytes)
-            charset = request.headers.get("content-type", "").partition("charset=")[2].strip('"; ')
-            if charset:
-                sink.set_charset(charset)
+            sink.set_charset(charsets.label_of(request.headers.get("content-type", "")))
             async with aclosing(body_of(request)) as body:
                 await pump(body, sink, sink, incoming, self._service)
             return await self._service.accept(wanted, incoming)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, suppress
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from infergraph.errors import Fault, PayloadError, UploadTooLarge
@@ -20,6 +18,8 @@ from infergraph.settings import ImmediateMeans, RowMode, Settings, read_bool
 from infergraph.tasks.files import Incoming
 from infergraph.tasks.service import Submission, TaskService
 from infergraph.tasks.task import Task
+from infergraph.wire import charsets
+from infergraph.wire.multipart import MultipartReader, Part, is_multipart
 
 FILE_FIELDS = ("task_file", "file")
 _FIELD_LIMIT_BYTES = 64 * 1024
@@ -29,7 +29,6 @@ _PRIORITY_LIMIT = 1000
 _LOOK_EVERY_BYTES = 16 << 20
 _SYNC_EVERY_BYTES = 64 << 20
 _STORE_BYTES = 1 << 20
-_UNCHANGED = frozenset({"utf-8", "utf-8-sig", "ascii"})
 
 
 def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
@@ -54,16 +53,11 @@ class FileSink:
         self._blocks_bytes = 0
 
     def set_charset(self, charset: str) -> None:
-        """The charset that the part names. Raises: PayloadError if there is no such charset."""
-        try:
-            info = codecs.lookup(charset)
-        except LookupError as error:
-            raise PayloadError(f"task_file: the charset {charset!r} is not known") from error
-        if info.name not in _UNCHANGED:
-            if not getattr(info, "_is_text_encoding", True) or info.incrementaldecoder is None:
-                raise PayloadError(f"task_file: {charset!r} is not a charset of text")
+        """The charset that the part names. Raises: UnsupportedBody if it is no charset of text."""
+        codec = charsets.codec_of(charset, "task_file")
+        if codec is not None and codec.incrementaldecoder is not None and codec.name != "ascii":
             codecs.register_error("infergraph.tasks.undecodable", _mark_undecodable)
-            self._decoder = info.incrementaldecoder("infergraph.tasks.undecodable")
+            self._decoder = codec.incrementaldecoder("infergraph.tasks.undecodable")
 
     def feed(self, block: bytes) -> None:
         """The next block, as it came."""
@@ -98,102 +92,62 @@ class TaskForm:
     """A multipart form with a task's file in it, parsed as it comes; its fields may stand before or behind the file."""
 
     def __init__(self, content_type: str, sink: FileSink) -> None:
-        kind, options = parse_options_header(content_type)
-        boundary = options.get(b"boundary")
-        if kind != b"multipart/form-data" or not boundary:
+        if not is_multipart(content_type):
             raise PayloadError("a form of the type multipart/form-data is expected, with task_id and task_file")
         self.fields: dict[str, str] = {}
         self.has_file = False
         self._sink = sink
-        self._is_whole = False
-        self._header = [b"", b""]
-        self._name: str | None = None
+        self._reader = MultipartReader(content_type)
+        self._part: Part | None = None
         self._value = bytearray()
-        self._charset = ""
-        try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._part_begins,
-                    "on_header_field": self._header_name,
-                    "on_header_value": self._header_value,
-                    "on_header_end": self._header_ends,
-                    "on_headers_finished": self._headers_end,
-                    "on_part_data": self._data,
-                    "on_part_end": self._part_ends,
-                    "on_end": self._end,
-                },
-            )
-        except FormParserError as error:
-            raise PayloadError(f"the form cannot be read: {error}") from error
 
     def feed(self, block: bytes) -> None:
         """The next block of the body. Raises: PayloadError, and what the sink raises."""
-        try:
-            self._parser.write(block)
-        except FormParserError as error:
-            raise PayloadError(f"the form cannot be read: {error}") from error
+        self._take(self._reader.feed(block))
 
     def finish(self) -> None:
         """The body ends here. Raises: PayloadError naming what is missing."""
-        if not self._is_whole:
-            raise PayloadError("the form ends early: its last boundary is missing")
+        self._take(self._reader.finish())
+        self._end_field()
         if not self.fields.get("task_id"):
             raise PayloadError("task_id: the field is missing or empty")
         if not self.has_file:
             raise PayloadError("task_file: the field is missing")
 
-    def _part_begins(self) -> None:
-        self._name, self._charset = None, ""
+    def _take(self, events: Iterator[Part | bytes]) -> None:
+        for event in events:
+            if isinstance(event, Part):
+                self._end_field()
+                self._begin(event)
+            elif self._part is None:
+                self._sink.feed(event)
+            else:
+                self._value += event
+                if len(self._value) > _FIELD_LIMIT_BYTES:
+                    raise PayloadError(f"{self._part.name}: the field is longer than {_FIELD_LIMIT_BYTES} bytes")
+
+    def _begin(self, part: Part) -> None:
+        """Begin a field, or the file, of which there is one."""
+        if part.name not in FILE_FIELDS:
+            if len(self.fields) >= _FIELDS_LIMIT:
+                raise PayloadError(f"the form has more than {_FIELDS_LIMIT} fields")
+            self._part = part
+            return
+        if self.has_file:
+            raise PayloadError(f"{part.name}: the form has more than one file")
+        if part.transfer_encoding:
+            raise PayloadError(f"the form uses the transfer encoding {part.transfer_encoding!r}; send the bytes")
+        self.has_file = True
+        self._sink.set_charset(charsets.label_of(part.content_type))
+
+    def _end_field(self) -> None:
+        """Take what the field before holds."""
+        part, self._part = self._part, None
+        if part is None:
+            return
+        value = part.decoded(bytes(self._value))
         self._value.clear()
-
-    def _header_name(self, data: bytes, start: int, end: int) -> None:
-        self._header[0] += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header[1] += data[start:end]
-
-    def _header_ends(self) -> None:
-        name, value = self._header[0].lower(), self._header[1]
-        self._header = [b"", b""]
-        _, options = parse_options_header(value)
-        if name == b"content-disposition":
-            self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        elif name == b"content-type":
-            self._charset = options.get(b"charset", b"").decode("latin-1")
-        elif name == b"content-transfer-encoding" and value.lower() not in (b"binary", b"8bit", b"7bit"):
-            raise PayloadError(f"the form uses the transfer encoding {value.decode('latin-1')!r}; send the bytes")
-
-    def _headers_end(self) -> None:
-        if self._name is None:
-            raise PayloadError("a part of the form has no name")
-        if self._name in FILE_FIELDS:
-            if self.has_file:
-                raise PayloadError(f"{self._name}: the form has more than one file")
-            self.has_file = True
-            if self._charset:
-                self._sink.set_charset(self._charset)
-        elif len(self.fields) >= _FIELDS_LIMIT:
-            raise PayloadError(f"the form has more than {_FIELDS_LIMIT} fields")
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._name in FILE_FIELDS:
-            self._sink.feed(data[start:end])
-            return
-        self._value += data[start:end]
-        if len(self._value) > _FIELD_LIMIT_BYTES:
-            raise PayloadError(f"{self._name}: the field is longer than {_FIELD_LIMIT_BYTES} bytes")
-
-    def _part_ends(self) -> None:
-        if self._name in FILE_FIELDS:
-            return
-        try:
-            self.fields[self._name or ""] = self._value.decode(self._charset or "utf-8")
-        except (UnicodeDecodeError, LookupError) as error:
-            raise PayloadError(f"{self._name}: the field does not decode: {error}") from error
-
-    def _end(self) -> None:
-        self._is_whole = True
+        self.fields[part.name] = charsets.text_of(value, charsets.label_of(part.content_type), part.name)
 
 
 async def pump(
