@@ -29,8 +29,8 @@ from infergraph.cli import microservice, options
 from infergraph.cli.commands import MODULES
 from infergraph.errors import Fault
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request
-from infergraph.serving.grpc import edge
-from infergraph.serving.http import answers
+from infergraph.protocol import services
+from infergraph.protocol.status import codes_of
 from infergraph.serving.openapi import description
 from infergraph.serving.rest.edge import Rest, RestOptions
 from infergraph.settings import Settings
@@ -165,9 +165,9 @@ _ASKING = {
 
 
 def _calls() -> Rows:
-    for call, method in edge.ASKING.items():
+    for call, method in services.METHODS.items():
         yield f"`{call}`", _ASKING[method]
-    for call in ("Model/Metadata", "Seldon/ModelMetadata", "Seldon/GraphMetadata"):
+    for call in (services.NODE_METADATA, services.MODEL_METADATA, services.GRAPH_METADATA):
         yield f"`{call}`", "The metadata of a component, of a node, of a graph"
 
 
@@ -222,10 +222,9 @@ def _faults(kind: type[Fault]) -> Iterator[type[Fault]]:
 
 
 def _fault(kind: type[Fault]) -> tuple[object, ...]:
-    rest = next(answers.STATUS[each] for each in kind.__mro__ if each in answers.STATUS)
-    code = edge.NAMES[next(edge.CODES[each] for each in kind.__mro__ if each in edge.CODES)]
-    starts = issubclass(kind, errors.StartupFault)
-    return f"`{kind.__name__}`", first_line(kind), f"`{kind.reason}`", "" if starts else rest, "" if starts else code
+    codes = codes_of(kind)
+    rest, code = ("", "") if issubclass(kind, errors.StartupFault) else (codes.http, codes.grpc.name)
+    return f"`{kind.__name__}`", first_line(kind), f"`{kind.reason}`", rest, code
 
 
 # ── metrics ─────────────────────────────────────────────────────────────────────────────────────────────────────────

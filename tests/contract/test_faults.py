@@ -6,7 +6,7 @@ import pytest
 
 from infergraph import errors
 from infergraph.errors import Fault
-from infergraph.serving.grpc import edge
+from infergraph.protocol.status import GRPC_NAMES, GrpcStatus, grpc_status
 from infergraph.serving.http import answers
 
 EXPECTED = {
@@ -41,10 +41,10 @@ def test_every_fault_has_a_code_on_both_edges(kind: type[Fault]) -> None:
     assert b"what happened" in answer.body
     assert fault.reason.encode() in answer.body
     if kind in EXPECTED:
-        assert (answer.status, edge.NAMES[edge.code_of(fault)]) == EXPECTED[kind]
+        assert (answer.status, GRPC_NAMES[grpc_status(fault)]) == EXPECTED[kind]
     else:
         assert 400 <= answer.status < 600
-        assert edge.code_of(fault) != edge.OK
+        assert grpc_status(fault) != GrpcStatus.OK
 
 
 def test_a_users_status_and_a_nodes_answer_pass_through() -> None:
@@ -53,7 +53,7 @@ def test_a_users_status_and_a_nodes_answer_pass_through() -> None:
     fault = errors.RemoteError("no", status=418, body=b"<teapot/>", content_type="text/xml", grpc_code=7)
     answer = answers.of_fault(fault)
     assert (answer.status, answer.body, answer.headers) == (418, b"<teapot/>", [(b"content-type", b"text/xml")])
-    assert edge.code_of(fault) == 7
+    assert grpc_status(fault) == 7
 
 
 def test_texts_that_no_json_can_hold_are_mended() -> None:

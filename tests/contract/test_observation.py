@@ -30,7 +30,7 @@ from contract.test_faults import every
 from e2e.process_run import PORTS, Supervised, wait_for
 from infergraph.errors import Fault
 from infergraph.observe.orchestrator_metrics import code_of
-from infergraph.serving.grpc import edge as grpc_edge
+from infergraph.protocol.status import GRPC_NAMES, grpc_status
 from infergraph.serving.rest.dialects import Cors, ExternalFront
 from infergraph.wire import prediction
 from served import Served, served
@@ -188,7 +188,7 @@ def test_codes_are_those_of_the_edges(kind: type[Fault]) -> None:
     """For every class of fault, the code that is counted is the one that the edge answers."""
     fault = kind("what happened")
     assert code_of(fault, grpc=False) == str(ExternalFront(Cors()).of_fault(fault).status)
-    assert code_of(fault, grpc=True) == grpc_edge.NAMES[grpc_edge.code_of(fault)]
+    assert code_of(fault, grpc=True) == GRPC_NAMES[grpc_status(fault)]
 
 
 # ── access lines ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -25,10 +25,10 @@ from infergraph.graph import spec
 from infergraph.graph.executor import Graph, GraphOptions
 from infergraph.graph.meta import meta_mode
 from infergraph.graph.remote import remote
-from infergraph.graph.remote.protocols import Protocol, method_path
 from infergraph.graph.routers import builtin
 from infergraph.graph.taps import sink_url
 from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.protocol.paths import Protocol, method_path
 from infergraph.wire import json_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
 

@@ -22,13 +22,13 @@ from infergraph.graph import compose, resolution, servers, spec
 from infergraph.graph.executor import Graph, GraphOptions
 from infergraph.graph.meta import MetaMode, meta_mode
 from infergraph.graph.remote import remote
-from infergraph.graph.remote.protocols import Protocol
 from infergraph.graph.resolution import Means, Resolution
 from infergraph.graph.routers import builtin
 from infergraph.graph.split import Share, Split
 from infergraph.message import PredictiveUnit
 from infergraph.observe.shared_metrics import PrivateMetrics, SharedMetrics
 from infergraph.observe.tracing import Tracing, TracingOptions
+from infergraph.protocol.paths import Protocol
 from infergraph.settings import Settings
 from infergraph.source import UnitSource
 

@@ -15,7 +15,6 @@ from infergraph.errors import MethodMissing
 from infergraph.graph import spec
 from infergraph.graph.executor import Graph
 from infergraph.graph.remote import remote
-from infergraph.graph.remote.protocols import Protocol, metadata_path, method_path, status_path
 from infergraph.graph.taps import Tap, sink_url
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.observe.node_times import TimedNode, collect_node_times
@@ -24,6 +23,7 @@ from infergraph.observe.payload_events import Origin
 from infergraph.observe.payload_log import PayloadLog, PayloadLogOptions
 from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.observe.tracing import Tracing
+from infergraph.protocol.paths import Protocol, health_path, metadata_path, method_path
 from infergraph.settings import Settings
 from infergraph.wire.json_codec import JsonOptions
 
@@ -127,7 +127,7 @@ class Observation:
         """
         spot = Spot(self._deployment.name, self._predictor.name, self._version, node.name, *split_image(image))
         paths = {method: method_path(self._protocol, method, node.name) for method in Method}
-        gets = status_path(self._protocol, node.name), metadata_path(self._protocol, node.name)
+        gets = health_path(self._protocol, node.name), metadata_path(self._protocol, node.name)
         measured = MeasuredNode(unit, self._shared_metrics, spot, paths, _speaks(unit), gets)
         return self.followed(measured, is_remote=_is_remote(unit))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from infergraph.graph import resolution, spec
-from infergraph.graph.remote.protocols import Protocol
 from infergraph.graph.resolution import Means, Resolution
+from infergraph.protocol.paths import Protocol
 from infergraph.source import UnitSource
 from infergraph.topology import Role, Topology, TopologyNode, Where
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from infergraph.cli.wire_probe import Address, Probe, Reply
 from infergraph.errors import RemoteError
+from infergraph.protocol.paths import API, METADATA
 
 
 class Verdict(Enum):
@@ -74,7 +75,7 @@ def told(reply: Reply) -> str:
 
 def learn(address: Address) -> Mapping[str, Any] | None:
     """What a component or a graph says of itself; None where nothing is said that can be read."""
-    for path in ("/metadata", "/api/v1.0/metadata"):
+    for path in (METADATA, API + METADATA):
         try:
             reply = address.ask(address.get(path))
             document = reply.json() if reply.status == 200 else None

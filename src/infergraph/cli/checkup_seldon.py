@@ -11,6 +11,8 @@ from infergraph.cli import example_requests
 from infergraph.cli.checkup import Bad, Step, Verdict, learn, told
 from infergraph.cli.wire_probe import Address, Probe, Reply
 from infergraph.errors import RemoteError
+from infergraph.message import Method
+from infergraph.protocol.paths import API, EXTERNAL, HEALTH, INTERNAL, METADATA, PING, READY
 
 _PAYLOADS = {"data", "strData", "binData", "jsonData"}
 
@@ -30,13 +32,13 @@ class SeldonCheckup:
     def steps(self) -> list[Step]:
         """The steps in their order; a graph has fewer ways to be asked than a component."""
         is_graph = self._is_graph()
-        prefix = "/api/v1.0" if is_graph else ""
-        self._predictions = "/api/v1.0/predictions" if is_graph else "/predict"
-        self._feedbacks = "/api/v1.0/feedback" if is_graph else "/send-feedback"
+        prefix, paths = (API, EXTERNAL) if is_graph else ("", INTERNAL)
+        self._predictions = paths[Method.PREDICT]
+        self._feedbacks = paths[Method.SEND_FEEDBACK]
         first: list[Step] = [("reach", self._reach_graph if is_graph else self._reach, True)]
         if not is_graph:
             first.append(("health", self._health, False))
-        first += [("metadata", lambda: self._metadata(f"{prefix}/metadata"), False), ("predict", self._predict, True)]
+        first += [("metadata", lambda: self._metadata(prefix + METADATA), False), ("predict", self._predict, True)]
         if not is_graph:
             first += [("predict as a form", self._predict_as_form, False), ("external API", self._external, False)]
         return [*first, ("bad message", self._bad_message, False), ("feedback", self._feedback, False)]
@@ -44,9 +46,9 @@ class SeldonCheckup:
     def _is_graph(self) -> bool:
         """Whether the address is that of a graph (or its orchestrator): it is ready, but has no component's paths."""
         try:
-            if self._address.ask(self._address.get("/health/ping")).status == 200:
+            if self._address.ask(self._address.get(PING)).status == 200:
                 return False
-            return self._address.ask(self._address.get("/ready")).status in (200, 503)
+            return self._address.ask(self._address.get(READY)).status in (200, 503)
         except RemoteError:
             return False
 
@@ -68,20 +70,20 @@ class SeldonCheckup:
         return document
 
     def _reach(self) -> str:
-        probe = self._address.get("/health/ping")
+        probe = self._address.get(PING)
         reply = self._ask(probe)
         if reply.status != 200:
             raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe)
         return f"it answers in {reply.seconds * 1000:.0f} ms"
 
     def _reach_graph(self) -> str:
-        reply = self._ask(probe := self._address.get("/ready"))
+        reply = self._ask(probe := self._address.get(READY))
         if reply.status != 200:
             raise Bad(f"the graph is not ready: HTTP {reply.status}{told(reply)}", probe)
         return f"a graph, it answers in {reply.seconds * 1000:.0f} ms"
 
     def _health(self) -> str:
-        self._message_in(self._ask(probe := self._address.get("/health/status")), probe)
+        self._message_in(self._ask(probe := self._address.get(HEALTH)), probe)
         return "a health message"
 
     def _metadata(self, path: str) -> str:
@@ -116,14 +118,14 @@ class SeldonCheckup:
     def _predict_as_form(self) -> str:
         body = f"json={quote(json.dumps(self._message))}".encode()
         field = shlex.quote(f"json={json.dumps(self._message, ensure_ascii=False)}")
-        curl = f"curl -i --data-urlencode {field} {shlex.quote(self._address.base + '/predict')}"
+        curl = f"curl -i --data-urlencode {field} {shlex.quote(self._address.base + INTERNAL[Method.PREDICT])}"
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        self._message_in(self._ask(probe := Probe("POST", "/predict", body, headers, curl)), probe)
+        self._message_in(self._ask(probe := Probe("POST", INTERNAL[Method.PREDICT], body, headers, curl)), probe)
         return "the form that older orchestrators send is understood"
 
     def _external(self) -> str:
-        self._message_in(self._ask(probe := self._address.post_json("/api/v1.0/predictions", self._message)), probe)
-        return "answers at /api/v1.0/predictions"
+        self._message_in(self._ask(probe := self._address.post_json(EXTERNAL[Method.PREDICT], self._message)), probe)
+        return f"answers at {EXTERNAL[Method.PREDICT]}"
 
     def _bad_message(self) -> str:
         probe = self._address.post_json(self._predictions, {"nothing": "useful"})

@@ -14,6 +14,7 @@ from infergraph.cli.checkup import Bad, Step, Verdict, learn, told
 from infergraph.cli.example_requests import MARK, Rows
 from infergraph.cli.wire_probe import Address, Probe, Reply
 from infergraph.errors import RemoteError
+from infergraph.protocol.paths import TASKS
 
 STATUS_LIMIT_S = 3.0
 STOP_LIMIT_S = 1.0
@@ -203,7 +204,7 @@ class TaskCheckup:
     def _why_failed(self) -> str:
         """What the server tells of the task's end, if it has the native API."""
         with suppress(Bad, ValueError, AttributeError):
-            reply = self._ask(self._address.get(f"/api/v1.0/tasks/{self._first}"))
+            reply = self._ask(self._address.get(f"{TASKS}/{self._first}"))
             return str(reply.json().get("error") or "no reason given")
         return "no reason given"
 

@@ -21,6 +21,8 @@ import typer
 
 from infergraph import __version__
 from infergraph.errors import SettingsError
+from infergraph.message import Method
+from infergraph.protocol.paths import INTERNAL
 
 _TEMPLATES = resources.files("infergraph.cli") / "templates"
 
@@ -86,10 +88,10 @@ _OUTLINES = {
     ProjectKind.NER: _Outline("named entity recognition (NER)", "extract"),
     ProjectKind.RE: _Outline("relation extraction (RE)", "relate"),
     ProjectKind.JE: _Outline("joint extraction (JE)", "extract_relations"),
-    ProjectKind.MODEL: _Outline("model", "predict", "/predict", more=_TASK),
-    ProjectKind.ROUTER: _Outline("router", "route", "/route", more=_GRAPH),
-    ProjectKind.COMBINER: _Outline("combiner", "aggregate", "/aggregate", more=_GRAPH),
-    ProjectKind.TRANSFORMER: _Outline("transformer", "transform_input", "/transform-input", more=_GRAPH),
+    ProjectKind.MODEL: _Outline("model", "predict", INTERNAL[Method.PREDICT], more=_TASK),
+    ProjectKind.ROUTER: _Outline("router", "route", INTERNAL[Method.ROUTE], more=_GRAPH),
+    ProjectKind.COMBINER: _Outline("combiner", "aggregate", INTERNAL[Method.AGGREGATE], more=_GRAPH),
+    ProjectKind.TRANSFORMER: _Outline("transformer", "transform_input", INTERNAL[Method.TRANSFORM_INPUT], more=_GRAPH),
 }
 
 

@@ -6,38 +6,17 @@ status, reason, node ─▶ the fault of that reason (its cause is a RemoteError
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
 import orjson
 
-from infergraph.errors import Fault, MethodMissing, PayloadError, RemoteError, StartupFault, UnsupportedBody
+from infergraph.errors import Fault, MethodMissing, PayloadError, RemoteError, UnsupportedBody
 from infergraph.net.http_client import Reply
+from infergraph.protocol.headers import NODE, REASON
+from infergraph.protocol.status import BY_REASON, GrpcStatus
 
-_REASON = b"infergraph-reason"
-_NODE = b"infergraph-node"
 _TEXT_LIMIT = 300
-_INVALID_ARGUMENT, _UNIMPLEMENTED = 3, 12
-
-
-def _reasons(kind: type[Fault]) -> Iterator[tuple[str, type[Fault]]]:
-    for child in kind.__subclasses__():
-        if child is not StartupFault:
-            yield child.reason, child
-            yield from _reasons(child)
-
-
-def _table() -> dict[str, type[Fault]]:
-    table: dict[str, type[Fault]] = {}
-    for reason, kind in _reasons(Fault):
-        table.setdefault(reason, kind)
-    del table[Fault.reason]  # said of many things
-    return table
-
-
-BY_REASON: dict[str, type[Fault]] = _table()
-"""The fault of each reason that only one kind of fault has; the most general kind where a reason is inherited."""
 
 
 def of_reply(reply: Reply, asked: str) -> Fault:
@@ -49,11 +28,11 @@ def of_reply(reply: Reply, asked: str) -> Fault:
     status = _status(reply.body)
     info = status.get("info")
     told = f"{info}" if info else _shown(reply)
-    reason = reply.header(_REASON) or str(status.get("reason") or "")
+    reason = reply.header(REASON) or str(status.get("reason") or "")
     error = RemoteError(
         told or f"{asked}: HTTP status {reply.status}",
         reason=reason or None,
-        node=unquote(reply.header(_NODE)) or str(status.get("node") or ""),
+        node=unquote(reply.header(NODE)) or str(status.get("node") or ""),
         status=reply.status,
         body=reply.body,
         content_type=reply.content_type,
@@ -69,9 +48,9 @@ def of_code(code: int, text: str, reason: str, node: str) -> Fault:
     """The fault that a gRPC status tells of; `reason` and `node` are empty where the server says neither."""
     error = RemoteError(text, reason=reason or None, node=node, grpc_code=code)
     kind = BY_REASON.get(reason)
-    if code == _UNIMPLEMENTED:
+    if code == GrpcStatus.UNIMPLEMENTED:
         kind = MethodMissing
-    elif code == _INVALID_ARGUMENT and kind is None:
+    elif code == GrpcStatus.INVALID_ARGUMENT and kind is None:
         kind = PayloadError
     return _kin(kind, error, reason)
 

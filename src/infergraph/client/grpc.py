@@ -26,23 +26,16 @@ from infergraph.errors import (
     UploadTooLarge,
 )
 from infergraph.message import Encoding, Feedback, Message, Method, Request
+from infergraph.protocol import services
+from infergraph.protocol.headers import NODE_KEY, REASON_KEY
+from infergraph.protocol.services import HEALTH_PATH, SERVING
 from infergraph.wire import prediction, proto_codec
 from infergraph.wire.proto_codec import ProtoMessage
 
-_PACKAGE = f"/{prediction.PACKAGE}."
-_PATHS = {
-    Method.PREDICT: _PACKAGE + "Seldon/Predict",
-    Method.SEND_FEEDBACK: _PACKAGE + "Seldon/SendFeedback",
-    Method.TRANSFORM_INPUT: _PACKAGE + "Generic/TransformInput",
-    Method.TRANSFORM_OUTPUT: _PACKAGE + "Generic/TransformOutput",
-    Method.ROUTE: _PACKAGE + "Generic/Route",
-    Method.AGGREGATE: _PACKAGE + "Generic/Aggregate",
-}
-_MODEL_METADATA = _PACKAGE + "Seldon/ModelMetadata"
-_GRAPH_METADATA = _PACKAGE + "Seldon/GraphMetadata"
-_HEALTH = "/grpc.health.v1.Health/Check"
+_PATHS = {method: services.path(call) for method, call in services.CLIENT_CALLS.items()}
+_MODEL_METADATA = services.path(services.MODEL_METADATA)
+_GRAPH_METADATA = services.path(services.GRAPH_METADATA)
 _NEARLY = 0.9  # of a limit: the server counts from when the call reached it, and in coarser units
-_SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
 
 
 class GrpcWire:
@@ -104,7 +97,7 @@ class GrpcWire:
     async def ready(self, sending: Sending) -> bool:
         """Whether calls would be answered now. Raises: nothing; who cannot be reached is not ready."""
         try:
-            return await self._call(_HEALTH, b"", sending) == _SERVING
+            return await self._call(HEALTH_PATH, b"", sending) == SERVING
         except MethodMissing:  # Seldon's wrapper has no health service
             return True
         except Fault:
@@ -156,8 +149,8 @@ class GrpcWire:
     def _fault(self, path: str, error: aio.AioRpcError) -> Fault:
         code, text = error.code(), error.details() or error.code().name
         trailing = dict(tuple(error.trailing_metadata() or ()))  # older grpcio's mapping takes pairs for keys
-        reason = str(trailing.get("infergraph-reason", ""))
-        node = trailing.get("infergraph-node-bin", b"")
+        reason = str(trailing.get(REASON_KEY, ""))
+        node = trailing.get(NODE_KEY, b"")
         if not reason and _is_deadline(error):
             return DeadlinePassed(f"{self.address}{path}: {text}")
         if not reason and code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:

@@ -18,18 +18,14 @@ from infergraph.client.streams import StreamCall, StreamReply, stream
 from infergraph.errors import DeadlinePassed, MethodMissing, NotReady, PayloadError, RemoteError
 from infergraph.message import Encoding, Feedback, Message, Method, Request
 from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply
+from infergraph.protocol.paths import API, EXTERNAL, HEALTH, INTERNAL, METADATA, READY
 from infergraph.wire import json_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
 
 _JSON = "application/json"
-_PATHS = {
-    Method.PREDICT: "/api/v1.0/predictions",
-    Method.SEND_FEEDBACK: "/api/v1.0/feedback",
-    Method.TRANSFORM_INPUT: "/transform-input",
-    Method.TRANSFORM_OUTPUT: "/transform-output",
-    Method.ROUTE: "/route",
-    Method.AGGREGATE: "/aggregate",
-}
+_PATHS = {**INTERNAL, **EXTERNAL}
+_METADATA = API + METADATA
+_HEALTH = API + HEALTH
 _ONCE = frozenset({Method.SEND_FEEDBACK, Method.ROUTE})
 _BASE = b"accept: */*\r\naccept-encoding: identity\r\nuser-agent: infergraph-client\r\n"
 
@@ -83,7 +79,7 @@ class RestWire:
 
     async def metadata(self, node: str, sending: Sending) -> Mapping[str, Any]:
         """The metadata of what is served, or of one of its nodes. Raises: as `ask` does."""
-        path = f"/api/v1.0/metadata/{quote(node, safe='')}" if node else "/api/v1.0/metadata"
+        path = f"{_METADATA}/{quote(node, safe='')}" if node else _METADATA
         reply = await self.fetch("GET", path, sending)
         try:
             document = JsonMessage(reply.body, reply.content_type).document
@@ -95,20 +91,19 @@ class RestWire:
 
     async def health(self, sending: Sending) -> Message:
         """The component's own account of its health; a graph says no more than that it is ready."""
-        path = "/api/v1.0/health/status"
-        reply = await self._exchange("GET", path, sending)
+        reply = await self._exchange("GET", _HEALTH, sending)
         if 200 <= reply.status < 300 and not reply.body:
             return Message.of("ready", Encoding.STR)
         if reply.status == 503 and not reply.body:
             raise NotReady(f"{self.address} is not ready")
-        return self._message(reply, "GET", path)
+        return self._message(reply, "GET", _HEALTH)
 
     async def ready(self, sending: Sending) -> bool:
         """Whether requests would be answered now. Raises: nothing; who cannot be reached is not ready."""
         try:
-            reply = await self._exchange("GET", "/ready", sending)
+            reply = await self._exchange("GET", READY, sending)
             if reply.status in (404, 405):  # Seldon's wrapper has none, and an ingress hides it
-                reply = await self._exchange("GET", "/api/v1.0/health/status", sending)
+                reply = await self._exchange("GET", _HEALTH, sending)
         except (RemoteError, DeadlinePassed):
             return False
         return 200 <= reply.status < 300

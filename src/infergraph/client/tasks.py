@@ -24,10 +24,10 @@ from infergraph.client.task import SubmitOptions, Task
 from infergraph.client.upload import Source, Upload
 from infergraph.errors import Fault, RemoteError, TaskFault, UnknownTask
 from infergraph.net.http_client import Reply
+from infergraph.protocol.paths import TASK_ENGINE, TASKS
 
 T = TypeVar("T")
 
-_TASKS = "/api/v1.0/tasks"
 _PAGE_LIMIT = 500
 _ALWAYS = 1 << 30
 
@@ -83,10 +83,10 @@ class AsyncTasks:
         body = upload.blocks() if on_sent is None else _counted(upload.blocks(), on_sent)
         head = f"content-type: {upload.content_type}\r\naccept: application/json\r\n"
         silence_s = self._caller.timeout_s or None
-        async with wire.stream("POST", _TASKS, head.encode(), silence_s, body, upload.length) as reply:
+        async with wire.stream("POST", TASKS, head.encode(), silence_s, body, upload.length) as reply:
             whole = await reply.whole()
         if not 200 <= whole.status < 300:
-            raise faults.of_reply(whole, f"POST {wire.address}{_TASKS}")
+            raise faults.of_reply(whole, f"POST {wire.address}{TASKS}")
         return _task(whole)
 
     async def show(self, task: str | Task, **call: Unpack[CallOptions]) -> Task:
@@ -210,7 +210,7 @@ class AsyncTasks:
         while left > 0:
             page = asked | {"limit": str(min(left, _PAGE_LIMIT))} | ({} if before is None else {"before": str(before)})
             query = urlencode({name: value for name, value in page.items() if value})
-            document = _document(await self._fetch("GET", f"{_TASKS}?{query}", {}))
+            document = _document(await self._fetch("GET", f"{TASKS}?{query}", {}))
             for each in document["tasks"]:
                 yield Task.of(each)
             left -= len(document["tasks"])
@@ -232,12 +232,12 @@ class AsyncTasks:
 
     async def prune(self, *, older_than_s: float, **call: Unpack[CallOptions]) -> int:
         """Forget tasks that ended longer ago than this; how many."""
-        reply = await self._fetch("DELETE", f"{_TASKS}?older_than_s={older_than_s}", call)
+        reply = await self._fetch("DELETE", f"{TASKS}?older_than_s={older_than_s}", call)
         return int(_document(reply)["pruned"])
 
     async def engine(self, **call: Unpack[CallOptions]) -> dict[str, Any]:
         """How the server's task engine does: availability, counts, workers, disk."""
-        return _document(await self._fetch("GET", "/api/v1.0/task-engine", call))
+        return _document(await self._fetch("GET", TASK_ENGINE, call))
 
     async def _fetch(self, verb: str, path: str, call: CallOptions, *, once: bool = False) -> Reply:
         body = b"" if verb == "POST" else None
@@ -268,7 +268,7 @@ def _id(task: str | Task) -> str:
 
 
 def _path(task: str | Task) -> str:
-    return f"{_TASKS}/{quote(_id(task), safe='')}"
+    return f"{TASKS}/{quote(_id(task), safe='')}"
 
 
 def _document(reply: Reply) -> dict[str, Any]:

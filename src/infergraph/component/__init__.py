@@ -4,9 +4,8 @@ target ──targets──▶ object ──hooks──▶ table of methods ─�
                                                          └─answers: what came back ─▶ Message
 """
 
-from infergraph.component.annotations import read_annotations
 from infergraph.component.component import Component, ComponentOptions, Recorder
 from infergraph.component.parameters import parse_parameters
 from infergraph.component.targets import construct, find
 
-__all__ = ["Component", "ComponentOptions", "Recorder", "construct", "find", "parse_parameters", "read_annotations"]
+__all__ = ["Component", "ComponentOptions", "Recorder", "construct", "find", "parse_parameters"]

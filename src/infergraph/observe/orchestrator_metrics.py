@@ -15,54 +15,20 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from infergraph import errors
-from infergraph.errors import ComponentError, DeadlinePassed, Fault, RemoteError
+from infergraph.errors import DeadlinePassed, Fault, RemoteError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.observe.measured import Measured
 from infergraph.observe.shared_metrics import Bounds, Histogram, SharedMetrics
-from infergraph.protocol.status import grpc_of_http, http_of_grpc
+from infergraph.protocol import services
+from infergraph.protocol.paths import HEALTH, METADATA
+from infergraph.protocol.status import GRPC_NAMES, GrpcStatus, grpc_status, http_status
 
 T = TypeVar("T")
 
-CODES: dict[type[Fault], tuple[str, str]] = {
-    Fault: ("500", "INTERNAL"),
-    errors.PayloadError: ("400", "INVALID_ARGUMENT"),
-    errors.UnsupportedBody: ("415", "INVALID_ARGUMENT"),
-    errors.MethodMissing: ("400", "UNIMPLEMENTED"),
-    errors.RemoteError: ("500", "UNAVAILABLE"),
-    errors.DeadlinePassed: ("504", "DEADLINE_EXCEEDED"),
-    errors.Overloaded: ("503", "RESOURCE_EXHAUSTED"),
-    errors.NotReady: ("503", "UNAVAILABLE"),
-    errors.TaskFault: ("500", "INTERNAL"),
-    errors.UnknownTask: ("404", "NOT_FOUND"),
-    errors.TaskState: ("409", "FAILED_PRECONDITION"),
-    errors.TaskConflict: ("409", "FAILED_PRECONDITION"),
-    errors.UploadTooLarge: ("413", "RESOURCE_EXHAUSTED"),
-    errors.StorageFull: ("507", "RESOURCE_EXHAUSTED"),
-}
-"""What the edges, which stand above this layer, answer to a fault: HTTP status and gRPC code. A test compares."""
-
-GRPC_CODES = (
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-)  # fmt: skip
-"""Names of the gRPC status numbers from 0."""
-
 _SERVER_SERVICES = {Method.PREDICT: "predictions", Method.SEND_FEEDBACK: "feedback"}
-_SERVER_CALLS = {
-    Method.PREDICT: "/seldon.protos.Seldon/Predict",
-    Method.SEND_FEEDBACK: "/seldon.protos.Seldon/SendFeedback",
-}
-_NODE_METADATA = "/seldon.protos.Model/Metadata"
-_NODE_CALLS = {
-    Method.PREDICT: "/seldon.protos.Model/Predict",
-    Method.TRANSFORM_INPUT: "/seldon.protos.Transformer/TransformInput",
-    Method.TRANSFORM_OUTPUT: "/seldon.protos.OutputTransformer/TransformOutput",
-    Method.ROUTE: "/seldon.protos.Router/Route",
-    Method.AGGREGATE: "/seldon.protos.Combiner/Aggregate",
-    Method.SEND_FEEDBACK: "/seldon.protos.Model/SendFeedback",
-}
+_SERVER_CALLS = {method: services.path(call) for method, call in services.CLIENT_CALLS.items()}
+_NODE_CALLS = {method: services.path(call) for method, call in services.NODE_CALLS.items()}
+_NODE_METADATA = services.path(services.NODE_METADATA)
 
 
 class Spot(msgspec.Struct, frozen=True):
@@ -91,29 +57,10 @@ def split_image(image: str) -> tuple[str, str]:
 
 def code_of(error: Exception, *, grpc: bool) -> str:
     """What the edge answers to an error of a graph: HTTP status, or name of the gRPC status."""
-    if isinstance(error, RemoteError | ComponentError):
-        own = _own_code(error, grpc)
-        if own:
-            return own
-    if not isinstance(error, Fault):
-        return "INTERNAL" if grpc else "500"
-    return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)[grpc]
-
-
-def _own_code(fault: RemoteError | ComponentError, grpc: bool) -> str:
-    if isinstance(fault, RemoteError):
-        if not grpc:
-            mapped = None if fault.grpc_code is None else http_of_grpc(fault.grpc_code)
-            return str(fault.status or mapped or "")
-        code = fault.grpc_code
-        if code is None and fault.status is not None:
-            code = grpc_of_http(fault.status)
-        if code is None:
-            return ""
-        return GRPC_CODES[code] if 0 <= code < len(GRPC_CODES) else str(code)
     if grpc:
-        return ""
-    return str(fault.answer[0] if fault.answer is not None else fault.status or "")
+        code = grpc_status(error) if isinstance(error, Fault) else GrpcStatus.INTERNAL
+        return GRPC_NAMES.get(code, str(code))
+    return str(http_status(error) if isinstance(error, Fault) else 500)
 
 
 def _was_answered(error: Exception) -> bool:
@@ -160,7 +107,7 @@ class ServerMetrics:
 
     def _asked(self, method: Method, grpc: bool, code: str) -> Histogram:
         if grpc:
-            return self._histogram(_SERVER_CALLS.get(method, method.value), "unary", code)
+            return self._histogram(_SERVER_CALLS[method], "unary", code)
         return self._histogram(_SERVER_SERVICES.get(method, method.value), "post", code)
 
     def _histogram(self, service: str, verb: str, code: str) -> Histogram:
@@ -201,7 +148,7 @@ class MeasuredNode(Measured):
         spot: Spot,
         paths: Mapping[Method, str],
         speaks: Transport | None = None,
-        gets: tuple[str, str] = ("/health/status", "/metadata"),
+        gets: tuple[str, str] = (HEALTH, METADATA),
     ) -> None:
         super().__init__(unit, shared_metrics)
         self._gets = gets

@@ -15,6 +15,7 @@ import msgspec
 
 from infergraph.component import hooks
 from infergraph.message import Method, PredictiveUnit
+from infergraph.protocol.paths import EXTERNAL, INTERNAL
 from infergraph.serving.console.forms import example_of
 from infergraph.serving.openapi.schemas import Described
 
@@ -26,13 +27,7 @@ ENGLISH = {
 }
 NUMBERS: dict[str, Any] = {"data": {"ndarray": [[1.0, 2.0]]}}
 _METADATA_TIMEOUT_S = 1.0
-_PATHS = {
-    Method.PREDICT: "/predict",
-    Method.TRANSFORM_INPUT: "/transform-input",
-    Method.ROUTE: "/route",
-    Method.AGGREGATE: "/aggregate",
-    Method.TRANSFORM_OUTPUT: "/transform-output",
-}
+_TRIED = (Method.PREDICT, Method.TRANSFORM_INPUT, Method.ROUTE, Method.AGGREGATE, Method.TRANSFORM_OUTPUT)
 
 
 def inputs_of(metadata: Mapping[str, Any] | None) -> Described:
@@ -98,12 +93,12 @@ async def announced(unit: PredictiveUnit, built: PredictiveUnit, *, is_graph: bo
 def component_request(user_object: object, metadata: Mapping[str, Any] | None) -> tuple[str, Any]:
     """Path and body of a first request to a component: the first of its methods, and a message that fits."""
     message = message_for(metadata) or NUMBERS
-    for method, path in _PATHS.items():
+    for method in _TRIED:
         if hooks.own(user_object, method.value) or hooks.own(user_object, f"{method.value}_raw"):
-            return path, {"seldonMessages": [message, message]} if method is Method.AGGREGATE else message
-    return _PATHS[Method.PREDICT], message
+            return INTERNAL[method], {"seldonMessages": [message, message]} if method is Method.AGGREGATE else message
+    return INTERNAL[Method.PREDICT], message
 
 
 def graph_request(metadata: Mapping[str, Any] | None) -> tuple[str, Any]:
     """Path and body of a first request to a graph that speaks the Seldon protocol."""
-    return "/api/v1.0/predictions", message_for(metadata) or NUMBERS
+    return EXTERNAL[Method.PREDICT], message_for(metadata) or NUMBERS

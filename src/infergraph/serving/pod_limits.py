@@ -9,13 +9,10 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from infergraph.component import read_annotations
+from infergraph.protocol.annotations import GRPC_MESSAGE_SIZE, REST_TIMEOUT, read_annotations
 from infergraph.settings import Settings
 
 _log = logging.getLogger(__name__)
-
-REST_TIMEOUT = "seldon.io/rest-timeout"
-GRPC_MESSAGE_SIZE = "seldon.io/grpc-max-message-size"
 
 
 class Limits(NamedTuple):

@@ -11,7 +11,9 @@ from typing import Any, TypeAlias
 
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, empty_pb2, message_factory, struct_pb2
 
-PACKAGE = "seldon.protos"
+from infergraph.protocol import services
+
+PACKAGE = services.PACKAGE
 
 MessageClass: TypeAlias = Any
 """A class built from a descriptor at run time: a type checker cannot know its fields."""

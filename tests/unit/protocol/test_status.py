@@ -1,11 +1,23 @@
-"""Statuses that cross between HTTP and gRPC."""
+"""Status codes: gRPC's own, those that cross between HTTP and gRPC, and reasons."""
 
 from __future__ import annotations
 
 import grpc
 import pytest
 
-from infergraph.protocol.status import HTTP_OF_GRPC, grpc_of_http, http_of_grpc
+from infergraph.errors import Fault
+from infergraph.protocol.status import BY_REASON, HTTP_OF_GRPC, GrpcStatus, grpc_of_http, http_of_grpc
+
+
+def test_the_numbers_are_those_of_grpc() -> None:
+    """Every status of grpcio stands in our enumeration, with its name and number."""
+    assert {code.name: code.value[0] for code in grpc.StatusCode} == {each.name: each.value for each in GrpcStatus}
+
+
+def test_a_reason_leads_back_to_its_fault() -> None:
+    """Each reason names a fault class that gives it, and the reason that many things share names none."""
+    assert all(kind.reason == reason for reason, kind in BY_REASON.items())
+    assert Fault.reason not in BY_REASON
 
 
 def test_every_grpc_status_but_ok_is_an_error_over_http() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infergraph.component import read_annotations
+from infergraph.protocol.annotations import read_annotations
 from infergraph.serving import pod_limits
 from infergraph.settings import Settings
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from infergraph import component
 from infergraph.errors import SettingsError
+from infergraph.protocol.annotations import read_annotations
 
 from .flask_utils import (
     ANNOTATION_REST_TIMEOUT,
@@ -77,4 +78,4 @@ def parse_parameters(parameters: Sequence[Any]) -> dict[str, Any]:
 
 def load_annotations() -> dict[str, str]:
     """The pod's annotations as the platform's file has them, one `key="value"` a line; empty without the file."""
-    return component.read_annotations(Path(ANNOTATIONS_FILE))
+    return read_annotations(Path(ANNOTATIONS_FILE))

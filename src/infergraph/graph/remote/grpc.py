@@ -20,30 +20,18 @@ from grpc import aio
 from infergraph.errors import DeadlinePassed, MethodMissing, PayloadError, RemoteError
 from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
 from infergraph.net.http_client import connects
+from infergraph.protocol import services
+from infergraph.protocol.headers import HOP_BY_HOP, PUID, PUID_KEY
+from infergraph.protocol.services import HEALTH_PATH, SERVING
 from infergraph.wire import proto_codec
 from infergraph.wire.proto_codec import ProtoMessage
 
-_PATHS = {
-    Method.PREDICT: "/seldon.protos.Model/Predict",
-    Method.TRANSFORM_INPUT: "/seldon.protos.Transformer/TransformInput",
-    Method.TRANSFORM_OUTPUT: "/seldon.protos.OutputTransformer/TransformOutput",
-    Method.ROUTE: "/seldon.protos.Router/Route",
-    Method.AGGREGATE: "/seldon.protos.Combiner/Aggregate",
-    Method.SEND_FEEDBACK: "/seldon.protos.Model/SendFeedback",
-}
-_METADATA_PATH = "/seldon.protos.Model/Metadata"
-_HEALTH_PATH = "/grpc.health.v1.Health/Check"
-_SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
+_PATHS = {method: services.path(call) for method, call in services.NODE_CALLS.items()}
+_METADATA_PATH = services.path(services.NODE_METADATA)
 
-# Headers of one hop, or that the library writes itself.
-_OWN_METADATA = frozenset(
-    {b"accept-encoding", b"connection", b"content-encoding", b"content-length", b"content-type", b"expect", b"host",
-     b"http2-settings", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
-     b"trailer", b"transfer-encoding", b"upgrade", b"user-agent"}
-)  # fmt: skip
+_OWN_METADATA = HOP_BY_HOP | {b"user-agent"}  # which the library writes itself
 _KEY = re.compile(rb"[0-9a-z_.-]+")
 _VALUE = re.compile(rb"[\x20-\x7e]*")
-_PUID = b"seldon-puid"
 
 
 class GrpcOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +131,7 @@ class GrpcUnit(PredictiveUnit):
 
     async def _serves(self, timeout_s: float) -> bool:
         try:
-            return await self._ask(_HEALTH_PATH, b"", (), timeout_s) == _SERVING
+            return await self._ask(HEALTH_PATH, b"", (), timeout_s) == SERVING
         except MethodMissing:  # a node of the protocol has no such service
             return True
         except (RemoteError, DeadlinePassed):
@@ -181,7 +169,7 @@ class GrpcUnit(PredictiveUnit):
             limit = "" if timeout_s is None else f" within {timeout_s:.3f} s"
             # Where both sides end the call at once, grpcio may leave the text percent-encoded.
             return DeadlinePassed(f"{self.address}{path}: no answer{limit}: {unquote(text)}", node=self.name)
-        if code is grpc.StatusCode.UNIMPLEMENTED and path == _HEALTH_PATH:
+        if code is grpc.StatusCode.UNIMPLEMENTED and path == HEALTH_PATH:
             return MethodMissing(text, node=self.name)
         if code is grpc.StatusCode.UNAVAILABLE:
             text = f"{self.address}{path}: {text}"
@@ -201,13 +189,13 @@ def _metadata(context: Context) -> tuple[tuple[str, str | bytes], ...]:
     for name, value in context.headers:
         if name in _OWN_METADATA or name.startswith(b"grpc-") or not _KEY.fullmatch(name):
             continue
-        if name == _PUID and not value:
+        if name == PUID and not value:
             continue
         if name.endswith(b"-bin"):
             metadata.append((name.decode(), value))
         elif _VALUE.fullmatch(value):
-            known = known or name == _PUID
+            known = known or name == PUID
             metadata.append((name.decode(), value.decode()))
     if context.puid and not known:
-        metadata.append((_PUID.decode(), context.puid))
+        metadata.append((PUID_KEY, context.puid))
     return tuple(metadata)

@@ -10,17 +10,14 @@ import msgspec
 
 from infergraph.errors import GraphError
 from infergraph.graph.remote.grpc import GrpcOptions, GrpcUnit
-from infergraph.graph.remote.protocols import Protocol
 from infergraph.graph.remote.rest import RestOptions, RestUnit
 from infergraph.graph.spec import Deployment, Endpoint, Node
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.net.http_client import HttpOptions
+from infergraph.protocol.annotations import GRPC_MESSAGE_SIZE, GRPC_TIMEOUT, REST_TIMEOUT
+from infergraph.protocol.paths import Protocol
 
 __all__ = ["EitherUnit", "GrpcOptions", "GrpcUnit", "RemoteOptions", "RestOptions", "RestUnit", "build", "options_for"]
-
-REST_TIMEOUT = "seldon.io/rest-timeout"
-GRPC_TIMEOUT = "seldon.io/grpc-timeout"
-GRPC_MESSAGE_SIZE = "seldon.io/grpc-max-message-size"
 
 
 class RemoteOptions(msgspec.Struct, frozen=True):

@@ -14,36 +14,16 @@ from typing import Any
 import msgspec
 
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
-from infergraph.graph.remote import protocols
-from infergraph.graph.remote.protocols import Protocol
 from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply, connects
+from infergraph.protocol import paths
+from infergraph.protocol.headers import HOP_BY_HOP, PUID
+from infergraph.protocol.paths import Protocol
+from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import json_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
 
-# Hop-by-hop headers, and those that tell of the body or the bytes of this hop; each hop writes its own.
-_OWN_HEADERS = frozenset(
-    {
-        b"accept-encoding",
-        b"connection",
-        b"content-encoding",
-        b"content-length",
-        b"content-type",
-        b"expect",
-        b"host",
-        b"http2-settings",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-_PUID = b"seldon-puid"
-_DEADLINE_EXCEEDED = 4  # of gRPC
+_CHAINED = frozenset({Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPUT})
 
 
 class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,11 +90,11 @@ class RestUnit(PredictiveUnit):
                 return JsonMessage(json_codec.encode_feedback(request))
             body, content_type, encoding = _feedback_body(request, self.options.json)
         elif isinstance(request, Message):
-            message = protocols.chained(protocol, method, request, self.name)
+            message = _chained(protocol, method, request, self.name)
             body, content_type, encoding = _body(message, self.options.json)
         else:
             body, content_type, encoding = self._joined(request)
-        path = protocols.method_path(protocol, method, context.model or self.name)
+        path = paths.method_path(protocol, method, context.model or self.name)
         head = _header_lines(context)
         head += b"content-type: %s\r\n" % content_type.encode("latin-1", "replace")
         if encoding:
@@ -130,7 +110,7 @@ class RestUnit(PredictiveUnit):
 
     async def ready(self) -> bool:
         """Whether the node takes a connection, or says that it is healthy where full checks are on."""
-        path = protocols.probe_path(self.options.protocol) if self.options.full_health_checks else ""
+        path = paths.probe_path(self.options.protocol) if self.options.full_health_checks else ""
         client = self._probe_client
         try:
             if path:
@@ -145,7 +125,7 @@ class RestUnit(PredictiveUnit):
 
         Raises: RemoteError with its status and body if it is no success.
         """
-        path = protocols.status_path(self.options.protocol, context.model or self.name)
+        path = paths.health_path(self.options.protocol, context.model or self.name)
         return await self._get(path, context)
 
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
@@ -153,7 +133,7 @@ class RestUnit(PredictiveUnit):
 
         Raises: RemoteError if it has none, or what it has is no JSON object.
         """
-        path = protocols.metadata_path(self.options.protocol, self.name)
+        path = paths.metadata_path(self.options.protocol, self.name)
         message = await self._get(path, context or Context(Transport.REST))
         try:
             document = JsonMessage(message.raw or b"").document
@@ -181,7 +161,7 @@ class RestUnit(PredictiveUnit):
             url = f"http://{self._client.address}{call.path}"
             text = f'{call.method.capitalize()} "{url}": no answer within {timeout_s or 0:.3f} s: deadline exceeded'
             if timeout_s == own_s:  # the protocol has 500 for it
-                reason, code = DeadlinePassed.reason, _DEADLINE_EXCEEDED
+                reason, code = DeadlinePassed.reason, GrpcStatus.DEADLINE_EXCEEDED
                 raise RemoteError(text, reason=reason, node=self.name, status=500, grpc_code=code) from None
             raise DeadlinePassed(text, node=self.name) from None
         except RemoteError as fault:
@@ -212,6 +192,36 @@ class RestUnit(PredictiveUnit):
         return b"[" + b",".join(parts) + b"]", bodies[0][1] if bodies else "application/json", ""
 
 
+def _chained(protocol: Protocol, method: Method, message: Message, node: str) -> Message:
+    """The message as a request of the protocol: an answer's `predictions` or `outputs` become the next inputs.
+
+    Returns: the message itself, bytes and all, where it is a request already.
+    Raises: RemoteError where it is neither.
+    """
+    if protocol is Protocol.SELDON or method not in _CHAINED:
+        return message
+    document = _document(message, node)
+    accepted: tuple[str, ...]
+    if protocol is Protocol.TENSORFLOW:
+        accepted, given, wanted, name = ("instances", "inputs"), "predictions", "instances", "tensorflow"
+    else:
+        accepted, given, wanted, name = ("inputs",), "outputs", "inputs", "kfserving"
+    if isinstance(document, dict):
+        if any(key in document for key in accepted):
+            return message
+        if given in document:
+            renamed = {wanted if key == given else key: value for key, value in document.items()}
+            return json_codec.JsonMessage.of_document(renamed)
+    raise RemoteError(f"Failed to convert {name} response so it could be chained to new input", node=node)
+
+
+def _document(message: Message, node: str) -> Any:
+    try:
+        return json_codec.document_of(message)
+    except PayloadError as fault:
+        raise RemoteError(str(fault), node=node) from fault
+
+
 def _body(message: Message, options: JsonOptions) -> tuple[bytes, str, str]:
     """Body, content type and content encoding of a message: its own where it came in JSON."""
     if isinstance(message, JsonMessage) and message.raw is not None and not message.query:
@@ -230,15 +240,15 @@ def _header_lines(context: Context) -> bytes:
     parts: list[bytes] = []
     known = False
     for name, value in context.headers:
-        if name in _OWN_HEADERS:
+        if name in HOP_BY_HOP:
             continue
-        if name == _PUID:
+        if name == PUID:
             if not value:
                 continue
             known = True
         parts += (name, b": ", value, b"\r\n")
     if context.puid and not known:
-        parts += (_PUID, b": ", context.puid.encode("latin-1", "replace"), b"\r\n")
+        parts += (PUID, b": ", context.puid.encode("latin-1", "replace"), b"\r\n")
     lines = b"".join(parts)
     if context.transport is not Transport.REST or lines.count(b"\n") != len(parts) // 4:
         lines = _fit(parts)

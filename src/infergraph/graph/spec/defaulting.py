@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from infergraph.graph.spec.reading import Container, containers
 from infergraph.graph.spec.records import UNKNOWN_IMPLEMENTATION, Deployment, Endpoint, Node, Predictor
+from infergraph.protocol.annotations import SEPARATE_ENGINE
 
-SEPARATE_ENGINE = "seldon.io/engine-separate-pod"
 LOCALHOST = "localhost"
 _NAME_LIMIT = 63  # of a Kubernetes service
 

@@ -17,9 +17,8 @@ from infergraph.graph.spec.records import (
     Node,
     Problem,
 )
+from infergraph.protocol.annotations import NO_ENGINE, SERVICE_NAME
 
-NO_ENGINE = "seldon.io/no-engine"
-SERVICE_NAME = "seldon.io/svc-name"
 KAFKA_VARIABLES = ("KAFKA_BROKER", "KAFKA_INPUT_TOPIC", "KAFKA_OUTPUT_TOPIC")
 PROTOCOLS = ("seldon", "tensorflow", "kfserving", "v2")
 PACKAGED_SERVERS = frozenset(

@@ -12,6 +12,10 @@ from starlette.responses import Response
 
 from infergraph.errors import Fault
 from infergraph.graph.routers.bandits import FILE_NAME
+from infergraph.message import Method
+from infergraph.protocol import paths
+from infergraph.protocol.paths import Protocol
+from infergraph.protocol.services import CLIENT_CALLS
 from infergraph.serving import example_request
 from infergraph.serving.console import templates
 from infergraph.serving.console.arms import Arm, belief, read_arms
@@ -36,15 +40,12 @@ class Asking(NamedTuple):
     client: str
 
 
+_HOOKS = (Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPUT, Method.ROUTE)
 COMPONENT = (
-    Asking("/predict", "Model/Predict", "predict"),
-    Asking("/transform-input", "Generic/TransformInput", "transform_input"),
-    Asking("/transform-output", "Generic/TransformOutput", "transform_output"),
-    Asking("/route", "Generic/Route", "route"),
-    Asking("/aggregate", "Generic/Aggregate", ""),
+    *(Asking(paths.INTERNAL[method], CLIENT_CALLS[method], method.value) for method in _HOOKS),
+    Asking(paths.INTERNAL[Method.AGGREGATE], CLIENT_CALLS[Method.AGGREGATE], ""),
 )
-GRAPH = Asking("/api/v1.0/predictions", "Seldon/Predict", "predict")
-FEEDBACK_PATH = "/api/v1.0/feedback"
+_PREDICT = CLIENT_CALLS[Method.PREDICT]
 
 
 class ArmRow(NamedTuple):
@@ -107,12 +108,10 @@ class AskPages:
         scene = self._parts.scene
         if not scene.is_graph:
             return COMPONENT
-        model = scene.root.name
-        if scene.protocol == "v2":
-            return (Asking(f"/v2/models/{model}/infer", "Seldon/Predict", ""),)
-        if scene.protocol == "tensorflow":
-            return (Asking(f"/v1/models/{model}:predict", "Seldon/Predict", ""),)
-        return (GRAPH,)
+        protocol = Protocol.named(scene.protocol)
+        if protocol is Protocol.SELDON:
+            return (Asking(paths.EXTERNAL[Method.PREDICT], _PREDICT, Method.PREDICT.value),)
+        return (Asking(paths.method_path(protocol, Method.PREDICT, scene.root.name), _PREDICT, ""),)
 
     async def _unit(self) -> tuple[dict[str, Any], str]:
         """What the scripts need to know, and why the metadata cannot be had."""
@@ -129,7 +128,7 @@ class AskPages:
             "textKey": form.text_key,
             "scene": _tree(scene.root),
             "grpcPort": self._parts.grpc_port,
-            "feedbackPath": "" if scene.protocol == "v2" else FEEDBACK_PATH,
+            "feedbackPath": "" if scene.protocol == "v2" else paths.EXTERNAL[Method.SEND_FEEDBACK],
             "mode": self._parts.settings.console.value,
         }
         return known, trouble

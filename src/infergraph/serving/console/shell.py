@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from infergraph.errors import Fault, NotReady, UnknownTask, UploadTooLarge
+from infergraph.protocol.status import http_status
 from infergraph.serving.console.ask import AskPages
 from infergraph.serving.console.console import ConsoleParts
 from infergraph.serving.console.overview import OverviewPages
 from infergraph.serving.console.render import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Renderer
 from infergraph.serving.console.task_pages import TaskPages
 from infergraph.serving.console.texts import LANGUAGES, Texts
-from infergraph.serving.http import answers
 from infergraph.serving.http.cross_origin import is_foreign
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -57,7 +57,7 @@ class Console:
 
     def _of_fault(self, fault: Fault, name: str, request: Request) -> Response:
         t = self._renderer.texts(request)
-        status = answers.status_of(fault)
+        status = http_status(fault)
         values = {"text": fault.text, "advice": _advice(fault, t)}
         if request.headers.get("hx-request"):
             return self._renderer.part(request, "_fault.html", values, status=status)

@@ -15,84 +15,20 @@ from typing import Any, NamedTuple, TypeAlias, overload
 from urllib.parse import quote
 
 from infergraph import errors
-from infergraph.errors import (
-    ComponentError,
-    DeadlinePassed,
-    Fault,
-    MethodMissing,
-    Overloaded,
-    PayloadError,
-    RemoteError,
-)
+from infergraph.errors import ComponentError, DeadlinePassed, Fault, MethodMissing, Overloaded, PayloadError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
 from infergraph.observe import logs
 from infergraph.observe.node_times import node_times
-from infergraph.protocol.request_ids import new_id
-from infergraph.protocol.status import grpc_of_http
+from infergraph.protocol import services
+from infergraph.protocol.headers import NODE_KEY, PUID_KEY, REASON_KEY, STATUS_KEY, new_puid
+from infergraph.protocol.status import GRPC_NAMES, GrpcStatus, grpc_status
 from infergraph.serving.http.application import Accounting
-from infergraph.wire import prediction, proto_codec
+from infergraph.wire import proto_codec
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
 
 _log = logging.getLogger(__name__)
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
-
-# The status numbers of gRPC, so that the native engine does without grpcio.
-OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 0, 1, 2, 3, 4, 5
-RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 9, 10, 12, 13, 14
-
-CODES: dict[type[Fault], int] = {
-    Fault: INTERNAL,
-    errors.PayloadError: INVALID_ARGUMENT,
-    errors.MethodMissing: UNIMPLEMENTED,
-    errors.ComponentError: INTERNAL,
-    errors.RoutingError: INTERNAL,
-    errors.RemoteError: UNAVAILABLE,
-    errors.DeadlinePassed: DEADLINE_EXCEEDED,
-    errors.Overloaded: RESOURCE_EXHAUSTED,
-    errors.NotReady: UNAVAILABLE,
-    errors.TaskFault: INTERNAL,
-    errors.UnknownTask: NOT_FOUND,
-    errors.TaskState: FAILED_PRECONDITION,
-    errors.TaskConflict: FAILED_PRECONDITION,
-    errors.UploadTooLarge: RESOURCE_EXHAUSTED,
-    errors.StorageFull: RESOURCE_EXHAUSTED,
-    errors.StartupFault: INTERNAL,
-}
-"""gRPC status by fault class; the nearest class of a fault's own counts."""
-
-NAMES = {
-    INVALID_ARGUMENT: "INVALID_ARGUMENT",
-    DEADLINE_EXCEEDED: "DEADLINE_EXCEEDED",
-    NOT_FOUND: "NOT_FOUND",
-    RESOURCE_EXHAUSTED: "RESOURCE_EXHAUSTED",
-    FAILED_PRECONDITION: "FAILED_PRECONDITION",
-    UNIMPLEMENTED: "UNIMPLEMENTED",
-    INTERNAL: "INTERNAL",
-    UNAVAILABLE: "UNAVAILABLE",
-    CANCELLED: "CANCELLED",
-    UNKNOWN: "UNKNOWN",
-    OK: "OK",
-}
-
-ASKING: dict[str, Method] = {
-    "Generic/TransformInput": Method.TRANSFORM_INPUT,
-    "Generic/TransformOutput": Method.TRANSFORM_OUTPUT,
-    "Generic/Route": Method.ROUTE,
-    "Generic/Aggregate": Method.AGGREGATE,
-    "Generic/SendFeedback": Method.SEND_FEEDBACK,
-    "Model/Predict": Method.PREDICT,
-    "Model/SendFeedback": Method.SEND_FEEDBACK,
-    "Router/Route": Method.ROUTE,
-    "Router/SendFeedback": Method.SEND_FEEDBACK,
-    "Transformer/TransformInput": Method.TRANSFORM_INPUT,
-    "OutputTransformer/TransformOutput": Method.TRANSFORM_OUTPUT,
-    "Combiner/Aggregate": Method.AGGREGATE,
-    "Seldon/Predict": Method.PREDICT,
-    "Seldon/SendFeedback": Method.SEND_FEEDBACK,
-}
-"""Methods of the services (package `seldon.protos`) that ask the unit."""
-
 
 TEXT_LIMIT_BYTES = 4096
 """Longest text of a fault, as it is encoded on the wire; many clients take 8 KiB of metadata in all."""
@@ -139,18 +75,17 @@ class Grpc:
         self._request_timeout_s = request_timeout_s
         self._access = logs.access_on()
         self.in_flight = 0
-        self._asks = {f"/{prediction.PACKAGE}.{path}": method for path, method in ASKING.items()}
+        self._asks = {services.path(call): method for call, method in services.METHODS.items()}
         self.handlers: dict[str, tuple[str, Handler]] = self._table()
 
     def _table(self) -> dict[str, tuple[str, Handler]]:
         """By path: the name a call is counted under, and its handler."""
-        package = prediction.PACKAGE
         table: dict[str, tuple[str, Handler]] = {
             path: (method.value, self._asking(method)) for path, method in self._asks.items()
         }
-        table[f"/{package}.Model/Metadata"] = ("metadata", self._metadata)
-        table[f"/{package}.Seldon/ModelMetadata"] = ("metadata", self._metadata)
-        table[f"/{package}.Seldon/GraphMetadata"] = ("metadata", self._graph_metadata)
+        for call in (services.NODE_METADATA, services.MODEL_METADATA):
+            table[services.path(call)] = ("metadata", self._metadata)
+        table[services.path(services.GRAPH_METADATA)] = ("metadata", self._graph_metadata)
         return table
 
     def _asking(self, method: Method) -> Handler:
@@ -196,16 +131,16 @@ class Grpc:
         started = time.perf_counter()
         self.in_flight += 1
         self._accounting.started()
-        code, sent = OK, 0
+        code, sent = 0, 0
         puid = ""
         try:
             self._admit(payload)
             for key, value in metadata:
-                if key == "seldon-puid":
+                if key == PUID_KEY:
                     puid = str(value)
                     break
             if not puid and self._is_graph and name != "metadata":
-                puid = new_id()
+                puid = new_puid()
             limited = not at_once and (remaining_s is not None or self._request_timeout_s > 0)
             context = _context(metadata, puid, remaining_s if limited else None)
             if limited:
@@ -213,23 +148,24 @@ class Grpc:
             else:
                 answered = await handler(payload, context)
             sent = len(answered)
-            return Answered(answered, (("seldon-puid", puid),) if puid else ())
+            return Answered(answered, ((PUID_KEY, puid),) if puid else ())
         except Fault as fault:
-            code = code_of(fault)
+            code = grpc_status(fault)
             raise GrpcFault(code, _brief(fault.text), _trailing(fault)) from fault
         except asyncio.CancelledError:
-            code = CANCELLED
+            code = GrpcStatus.CANCELLED
             raise
         except Exception as error:
-            code = INTERNAL
+            code = GrpcStatus.INTERNAL
             _log.exception("a call of %s failed (puid %s)", path, puid or "-")
             raise GrpcFault(code, f"internal error; the log has the details under puid {puid or '-'}") from error
         finally:
             self.in_flight -= 1
             seconds = time.perf_counter() - started
-            self._accounting.finished(name, NAMES.get(code, str(code)), "grpc", seconds, len(payload), sent)
+            status = GRPC_NAMES.get(code, str(code))
+            self._accounting.finished(name, status, "grpc", seconds, len(payload), sent)
             if self._access:
-                logs.access("grpc", "unary", path, NAMES.get(code, str(code)), seconds, puid=puid, nodes=node_times())
+                logs.access("grpc", "unary", path, status, seconds, puid=puid, nodes=node_times())
 
     def _admit(self, payload: bytes) -> None:
         if len(payload) > self._message_limit_bytes:
@@ -300,20 +236,10 @@ def _brief(text: str) -> str:
     return cut if len(cut) == len(text) else f"{cut}…"
 
 
-def code_of(fault: Fault) -> int:
-    """The gRPC status number of a fault; a remote unit's own passes through."""
-    if isinstance(fault, RemoteError):
-        if fault.grpc_code is not None:
-            return fault.grpc_code
-        if fault.status is not None:
-            return grpc_of_http(fault.status)
-    return next(CODES[kind] for kind in type(fault).__mro__ if kind in CODES)
-
-
 def _trailing(fault: Fault) -> Metadata:
-    trailing: list[tuple[str, str | bytes]] = [("infergraph-reason", fault.reason)]
+    trailing: list[tuple[str, str | bytes]] = [(REASON_KEY, fault.reason)]
     if fault.node:
-        trailing.append(("infergraph-node-bin", fault.node.encode()))
+        trailing.append((NODE_KEY, fault.node.encode()))
     if isinstance(fault, errors.ComponentError) and fault.status is not None:
-        trailing.append(("infergraph-status", str(fault.status)))
+        trailing.append((STATUS_KEY, str(fault.status)))
     return trailing

@@ -21,7 +21,8 @@ from typing import Any
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from infergraph.at_once import drive
-from infergraph.serving.grpc.edge import INTERNAL, UNAVAILABLE, Grpc, GrpcFault
+from infergraph.protocol.status import GrpcStatus
+from infergraph.serving.grpc.edge import Grpc, GrpcFault
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class NativeServer:
             elif method_id == len(self._paths):
                 self._front.respond(call_id, b"\x08\x01" if self._is_serving() else b"\x08\x02")
             elif self._closing:
-                self._front.fail(call_id, UNAVAILABLE, "the server is shutting down")
+                self._front.fail(call_id, GrpcStatus.UNAVAILABLE, "the server is shutting down")
             else:
                 path = self._paths[method_id]
                 at_once = self._edge.answers_at_once(path, len(payload))
@@ -106,7 +107,7 @@ class NativeServer:
         except GrpcFault as fault:
             self._front.fail(call_id, fault.code, fault.text, fault.trailing or None)
         except BaseException:
-            self._front.fail(call_id, INTERNAL, "internal error")  # no effect where the caller has gone
+            self._front.fail(call_id, GrpcStatus.INTERNAL, "internal error")  # no effect where the caller has gone
             raise
         finally:
             self._tasks.pop(call_id, None)

@@ -8,31 +8,10 @@ import orjson
 
 from infergraph import errors
 from infergraph.errors import ComponentError, Fault, Overloaded, RemoteError
-from infergraph.protocol.status import http_of_grpc
+from infergraph.protocol.status import http_status
 
 INTERNAL = "MICROSERVICE_INTERNAL_ERROR"
 BAD_DATA = "MICROSERVICE_BAD_DATA"
-
-STATUS: dict[type[Fault], int] = {
-    Fault: 500,
-    errors.PayloadError: 400,
-    errors.UnsupportedBody: 415,
-    errors.MethodMissing: 400,
-    errors.ComponentError: 500,
-    errors.RoutingError: 500,
-    errors.RemoteError: 500,
-    errors.DeadlinePassed: 504,
-    errors.Overloaded: 503,
-    errors.NotReady: 503,
-    errors.TaskFault: 500,
-    errors.UnknownTask: 404,
-    errors.TaskState: 409,
-    errors.TaskConflict: 409,
-    errors.UploadTooLarge: 413,
-    errors.StorageFull: 507,
-    errors.StartupFault: 500,
-}
-"""HTTP status by fault class; the nearest class of a fault's own counts."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -48,15 +27,6 @@ class Answer(NamedTuple):
 JSON_TYPE = (b"content-type", b"application/json")
 
 
-def status_of(fault: Fault) -> int:
-    """The HTTP status of a fault; a remote unit's own passes through, one of gRPC as its nearest."""
-    if isinstance(fault, ComponentError | RemoteError) and fault.status is not None:
-        return fault.status
-    if isinstance(fault, RemoteError) and fault.grpc_code is not None:
-        return http_of_grpc(fault.grpc_code)
-    return next(STATUS[kind] for kind in type(fault).__mro__ if kind in STATUS)
-
-
 def envelope(text: str, reason: str, *, node: str = "") -> bytes:
     """The protocol's error body."""
     status: dict[str, Any] = {"code": -1, "info": text, "reason": reason, "status": 1}
@@ -70,7 +40,7 @@ def of_fault(fault: Fault) -> Answer:
 
     A remote unit's own error body and status pass through; so does what the user's error handler made.
     """
-    status = status_of(fault)
+    status = http_status(fault)
     if isinstance(fault, ComponentError) and fault.answer is not None:
         status, body, given = fault.answer
         return Answer(status, body, [(name.lower().encode(), value.encode()) for name, value in given.items()])

@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute
 
 from infergraph.errors import Fault
 from infergraph.observe import logs
+from infergraph.protocol.headers import PUID, PUID_KEY
 from infergraph.serving.http import answers
 from infergraph.serving.http.answers import Answer
 from infergraph.serving.http.application import App, Receive, Scope, Send
@@ -59,7 +60,7 @@ def with_access_lines(app: App) -> App:
             await app(scope, receive, noted)
         finally:
             client = scope.get("client")
-            puid = dict(scope["headers"]).get(b"seldon-puid", b"").decode("latin-1")
+            puid = dict(scope["headers"]).get(PUID, b"").decode("latin-1")
             seconds, path = time.perf_counter() - began, quote(scope["path"])
             logs.access(
                 "rest", scope["method"], path, str(status), seconds, client=client[0] if client else "", puid=puid
@@ -104,4 +105,4 @@ async def _faulted(request: Request, error: Exception) -> Response:
 
 async def _broken(request: Request, error: Exception) -> Response:
     _log.error("a request to %s failed", request.url.path, exc_info=error)
-    return response(answers.of_bug(request.headers.get("seldon-puid", "")))
+    return response(answers.of_bug(request.headers.get(PUID_KEY, "")))

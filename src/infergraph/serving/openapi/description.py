@@ -13,6 +13,7 @@ import msgspec
 
 from infergraph import __version__
 from infergraph.message import Method
+from infergraph.protocol.paths import OLD_EXTERNAL, OLD_INTERNAL
 from infergraph.serving.http.application import Endpoint, Paths
 from infergraph.serving.openapi.schemas import SCHEMAS, TASK_SCHEMAS, Described, Schema, ref
 from infergraph.serving.openapi.tasks import task_paths
@@ -233,7 +234,7 @@ _EXAMPLE: Schema = {"data": {"ndarray": [[1.0, 2.0]]}}
 
 def _older(path: str) -> Schema:
     """The mark of a path that is there for old clients alone."""
-    return {"deprecated": True} if path.startswith("/api/v0.1/") or path == "/combine" else {}
+    return {"deprecated": True} if path in OLD_INTERNAL or path in OLD_EXTERNAL else {}
 
 
 def templates(pattern: re.Pattern[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from infergraph.protocol.paths import TASK_ENGINE, TASKS
 from infergraph.serving.openapi.schemas import Schema, ref
 
 _JSON = "application/json"
@@ -67,7 +68,7 @@ def _gbuilder_paths() -> dict[str, Any]:
 
 
 def _native_paths() -> dict[str, Any]:
-    task, prefix = _answer("Task"), "/api/v1.0/tasks"
+    task, prefix = _answer("Task"), TASKS
     one = f"{prefix}/{{id}}"
     return {
         prefix: {
@@ -127,7 +128,7 @@ def _native_paths() -> dict[str, Any]:
             "parameters": [_ID],
             "post": _operation(_NATIVE, "Work the failed lines of an ended task again", task, "400", "404", "409"),
         },
-        "/api/v1.0/task-engine": {
+        TASK_ENGINE: {
             "get": _operation(_NATIVE, "How the engine does: availability, counts, workers", _answer("TaskEngine"))
         },
     }  # fmt: skip

@@ -14,7 +14,8 @@ import msgspec
 import orjson
 
 from infergraph.errors import Fault, RemoteError
-from infergraph.protocol.request_ids import new_id
+from infergraph.protocol.headers import NODE, PUID, REASON, new_puid
+from infergraph.protocol.status import http_status
 from infergraph.serving.http import answers
 from infergraph.serving.http.answers import JSON_TYPE, Answer, Headers
 from infergraph.serving.http.application import Endpoint, Exchange
@@ -49,12 +50,12 @@ class MicroserviceFront:
 
     def identify(self, exchange: Exchange) -> bytes:
         """The id that the caller gave."""
-        return exchange.headers.get(b"seldon-puid") or b""
+        return exchange.headers.get(PUID) or b""
 
     def decorate(self, headers: Headers, endpoint: Endpoint, exchange: Exchange) -> None:
         """The id that came, and the CORS headers."""
         if exchange.puid:
-            headers.append((b"seldon-puid", exchange.puid))
+            headers.append((PUID, exchange.puid))
         origin = exchange.headers.get(b"origin")
         if origin is None:
             if self._is_open:
@@ -68,7 +69,7 @@ class MicroserviceFront:
         """The protocol's envelope; the node goes in a header."""
         answer = answers.of_fault(fault)
         if fault.node:
-            answer.headers.append((b"infergraph-node", quote(fault.node).encode()))
+            answer.headers.append((NODE, quote(fault.node).encode()))
         return answer
 
     def of_bug(self, puid: str) -> Answer:
@@ -118,17 +119,17 @@ class ExternalFront:
 
     def identify(self, exchange: Exchange) -> bytes:
         """The first id that the caller gave, or a new one."""
-        given = exchange.headers.get(b"seldon-puid")
+        given = exchange.headers.get(PUID)
         if not given:
-            return new_id().encode()
-        return next(value for name, value in exchange.raw_headers if name == b"seldon-puid" and value)
+            return new_puid().encode()
+        return next(value for name, value in exchange.raw_headers if name == PUID and value)
 
     def decorate(self, headers: Headers, endpoint: Endpoint, exchange: Exchange) -> None:
         """The id and the fixed headers; an answer that refuses the method has none."""
         method = exchange.method
         if endpoint.methods is not None and method not in endpoint.methods and method != "OPTIONS":
             return
-        headers += [self._origins, self._headers, _NO_SNIFF, (b"seldon-puid", exchange.puid)]
+        headers += [self._origins, self._headers, _NO_SNIFF, (PUID, exchange.puid)]
         if endpoint.methods is not None:
             headers.append(_allowing(endpoint.methods))
         if b"ce-specversion" in exchange.headers:
@@ -140,14 +141,14 @@ class ExternalFront:
         if isinstance(fault, RemoteError):
             if fault.status is not None and fault.body is not None:
                 return answers.of_fault(fault)
-            answer = _failure(answers.status_of(fault), 500, fault.text)
+            answer = _failure(http_status(fault), 500, fault.text)
         else:
             told = answers.of_fault(fault)
             answer = _failure(told.status, told.status, fault.text)
             answer.headers.extend(header for header in told.headers if header[0] == b"retry-after")
-        answer.headers.append((b"infergraph-reason", fault.reason.encode("ascii", "replace")))
+        answer.headers.append((REASON, fault.reason.encode("ascii", "replace")))
         if fault.node:
-            answer.headers.append((b"infergraph-node", quote(fault.node).encode()))
+            answer.headers.append((NODE, quote(fault.node).encode()))
         return answer
 
     def of_bug(self, puid: str) -> Answer:

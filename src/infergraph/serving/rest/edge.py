@@ -15,6 +15,19 @@ import orjson
 
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
+from infergraph.protocol.paths import (
+    API,
+    EXTERNAL,
+    HEALTH,
+    INTERNAL,
+    LIVE,
+    METADATA,
+    OLD_EXTERNAL,
+    OLD_INTERNAL,
+    PING,
+    READY,
+    STATUS,
+)
 from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.application import Endpoint, Exchange, Handler, Paths
 from infergraph.wire import json_codec, npy_codec
@@ -29,22 +42,15 @@ _READ = frozenset({"GET", "HEAD"})
 _EITHER = frozenset({"GET", "HEAD", "POST"})
 
 EXTERNAL_PATHS: dict[str, tuple[Method, frozenset[str]]] = {
-    "/api/v1.0/predictions": (Method.PREDICT, _POST),
-    "/api/v0.1/predictions": (Method.PREDICT, _POST),
-    "/api/v1.0/feedback": (Method.SEND_FEEDBACK, _POST),
-    "/api/v0.1/feedback": (Method.SEND_FEEDBACK, _POST),
+    **{path: (method, _POST) for method, path in EXTERNAL.items()},
+    **{path: (method, _POST) for path, method in OLD_EXTERNAL.items()},
 }
 """Paths that ask a graph, with their HTTP methods."""
 
 PATHS: dict[str, tuple[Method, frozenset[str]]] = {
-    "/predict": (Method.PREDICT, _EITHER),
+    **{path: (method, _EITHER) for method, path in INTERNAL.items()},
+    **{path: (method, _EITHER) for path, method in OLD_INTERNAL.items()},
     **EXTERNAL_PATHS,
-    "/transform-input": (Method.TRANSFORM_INPUT, _EITHER),
-    "/transform-output": (Method.TRANSFORM_OUTPUT, _EITHER),
-    "/route": (Method.ROUTE, _EITHER),
-    "/aggregate": (Method.AGGREGATE, _EITHER),
-    "/combine": (Method.AGGREGATE, _EITHER),
-    "/send-feedback": (Method.SEND_FEEDBACK, _EITHER),
 }
 """Paths that ask a component, with their HTTP methods."""
 
@@ -78,30 +84,30 @@ class Rest:
         ready = Endpoint(_EITHER, self._ready, "ready", gated=False)
         exact = {
             **self._asking_all(PATHS),
-            "/live": Endpoint(_EITHER, _live, "live", gated=False),
-            "/ready": ready,
-            "/api/v1.0/status": ready,
-            "/health/ping": Endpoint(_READ, _pong, "ping", gated=False),
+            LIVE: Endpoint(_EITHER, _live, "live", gated=False),
+            READY: ready,
+            STATUS: ready,
+            PING: Endpoint(_READ, _pong, "ping", gated=False),
         }
-        for path in ("/health/status", "/api/v1.0/health/status"):
+        for path in (HEALTH, API + HEALTH):
             exact[path] = Endpoint(_READ, self._health, "health")
-        for path in ("/metadata", "/api/v1.0/metadata"):
+        for path in (METADATA, API + METADATA):
             exact[path] = Endpoint(_READ, self._metadata, "metadata")
         return Paths(exact)
 
     def external_paths(self, protocol: str) -> Paths:
         """Where a graph is served; `protocol` is seldon, tensorflow or v2."""
         exact = {
-            "/live": Endpoint(None, _live, "live", gated=False),
-            "/ready": Endpoint(None, self._ready, "ready", gated=False),
+            LIVE: Endpoint(None, _live, "live", gated=False),
+            READY: Endpoint(None, self._ready, "ready", gated=False),
         }
         if protocol == "v2":
             return self._v2_paths(exact)
         if protocol == "tensorflow":
             return self._tensorflow_paths(exact)
         exact |= self._asking_all(EXTERNAL_PATHS)
-        exact["/api/v1.0/metadata"] = Endpoint(_GET, self._metadata, "metadata")
-        for path in ("/api/v1.0/status", "/api/v1.0/health/status"):
+        exact[API + METADATA] = Endpoint(_GET, self._metadata, "metadata")
+        for path in (STATUS, API + HEALTH):
             exact[path] = Endpoint(_GET, self._ready, "status", gated=False)
         version = "/api/v(?:1[.]0|0[.]1)"
         return Paths(exact, self._model_paths(f"{version}/status/{_MODEL}", f"{version}/metadata/{_MODEL}"))
@@ -116,7 +122,7 @@ class Rest:
     def _tensorflow_paths(self, exact: dict[str, Endpoint]) -> Paths:
         predict = Endpoint(_POST, self._asking(Method.PREDICT), "predict")
         exact["/v1/models/:predict"] = exact["/v1/models:predict"] = predict
-        exact["/api/v1.0/feedback"] = Endpoint(_POST, self._asking(Method.SEND_FEEDBACK), "send_feedback")
+        exact[EXTERNAL[Method.SEND_FEEDBACK]] = Endpoint(_POST, self._asking(Method.SEND_FEEDBACK), "send_feedback")
         models = self._model_paths("/v1/models/(?P<model>[^/:]+)", f"/v1/models/{_MODEL}/metadata")
         return Paths(exact, [(re.compile("/v1/models/(?P<model>[^/:]+)/?:predict"), predict), *models])
 

@@ -26,6 +26,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
 from infergraph.errors import Fault, PayloadError
+from infergraph.protocol.paths import TASK_ENGINE, TASKS
 from infergraph.serving.tasks.paths import TaskPaths
 from infergraph.serving.tasks.results import results_response
 from infergraph.serving.tasks.upload import FileSink, body_of, place, pump, receive_form, submission
@@ -35,7 +36,6 @@ from infergraph.tasks.store import Listing
 from infergraph.tasks.task import State, Task
 from infergraph.wire import charsets
 
-PREFIX = "/api/v1.0"
 _PAGE_LIMIT = 1000
 _WHOLE_LIMIT = (1 << 63) - 1  # what the store takes
 _REPEAT_S = 15.0
@@ -57,8 +57,8 @@ def api_routes(service: TaskService, settings: Settings) -> list[BaseRoute]:
         ("retry", "POST"): api.retry,
     }
     return [
-        TaskPaths(f"{PREFIX}/tasks", table),
-        TaskPaths(f"{PREFIX}/task-engine", {("", "GET"): api.engine}),
+        TaskPaths(TASKS, table),
+        TaskPaths(TASK_ENGINE, {("", "GET"): api.engine}),
     ]
 
 

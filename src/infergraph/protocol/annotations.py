@@ -1,4 +1,4 @@
-"""The pod's annotations, which the platform leaves in a file.
+"""The annotations of a deployment and of its pod, which finds them in a file.
 
 Source: the microservice specification, section 2.2: the file is read once, and what is wrong with it is logged.
 """
@@ -9,6 +9,13 @@ import logging
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
+
+REST_TIMEOUT = "seldon.io/rest-timeout"
+GRPC_TIMEOUT = "seldon.io/grpc-timeout"
+GRPC_MESSAGE_SIZE = "seldon.io/grpc-max-message-size"
+NO_ENGINE = "seldon.io/no-engine"
+SERVICE_NAME = "seldon.io/svc-name"
+SEPARATE_ENGINE = "seldon.io/engine-separate-pod"
 
 
 def read_annotations(path: Path) -> dict[str, str]:

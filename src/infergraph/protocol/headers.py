@@ -1,0 +1,29 @@
+"""Headers, which gRPC calls metadata: the request id, a fault's reason and node, and those that belong to one hop."""
+
+from __future__ import annotations
+
+import random
+
+PUID = b"seldon-puid"
+REASON = b"infergraph-reason"
+NODE = b"infergraph-node"
+
+PUID_KEY = "seldon-puid"
+REASON_KEY = "infergraph-reason"
+NODE_KEY = "infergraph-node-bin"
+STATUS_KEY = "infergraph-status"
+"""The same in metadata, where the node's name is bytes and a component's own HTTP status has a place."""
+
+HOP_BY_HOP = frozenset(
+    {b"accept-encoding", b"connection", b"content-encoding", b"content-length", b"content-type", b"expect", b"host",
+     b"http2-settings", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
+     b"trailer", b"transfer-encoding", b"upgrade"}
+)  # fmt: skip
+"""Headers of one hop, and those that tell of the body or the bytes of this hop: each hop writes its own."""
+
+
+def new_puid() -> str:
+    """An id for a request that came without one: a random UUID (version 4), at a fifth of the uuid module's time."""
+    digits = f"{random.getrandbits(128):032x}"
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
