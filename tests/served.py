@@ -18,7 +18,7 @@ import grpc
 import msgspec
 
 from infergraph.observe.shared_metrics import SharedMetrics
-from infergraph.process.channel import Report, State, StopOrder
+from infergraph.process.channel import Report, StopOrder, WorkerState
 from infergraph.process.worker import Stopping, WorkerContext
 from infergraph.serving.server import serve
 from infergraph.settings import Settings
@@ -157,14 +157,14 @@ def served(
         finally:
             shared_metrics.close()
 
-    wanted = {State.READY, State.LOAD_FAILED} if wait else {State.LISTENING}
+    wanted = {WorkerState.READY, WorkerState.LOAD_FAILED} if wait else {WorkerState.LISTENING}
     with tempfile.TemporaryDirectory() as metrics_dir:
         thread = threading.Thread(target=lambda: asyncio.run(run(Path(metrics_dir))), daemon=True)
         thread.start()
         try:
             with told:
                 assert told.wait_for(lambda: any(report.state in wanted for report in there.reports), timeout=30)
-            failed = [report for report in there.reports if report.state is State.LOAD_FAILED]
+            failed = [report for report in there.reports if report.state is WorkerState.LOAD_FAILED]
             assert not (wait and failed), failed[0].traceback or failed[0].text
             yield there
         finally:

@@ -15,7 +15,7 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
-from infergraph.process.channel import State
+from infergraph.process.channel import WorkerState
 from infergraph.wire import prediction
 from served import Served, served
 
@@ -232,7 +232,7 @@ def test_a_load_that_ends_in_any_exception_is_reported(kind: str, text: str) -> 
     told = []
     with served("odd_components.py:Unloadable", folder=HERE, wait=False, parameters=parameters) as there:
         while not told:
-            told = [report for report in there.reports if report.state is State.LOAD_FAILED]
+            told = [report for report in there.reports if report.state is WorkerState.LOAD_FAILED]
             time.sleep(0.01)
         assert there.get("/live").status == 200
         assert there.get("/ready").status == 503

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from infergraph.process.supervisor import Plan
+from infergraph.process.supervisor import ServePlan
 
 TESTS = Path(__file__).parent.parent
 WAIT_S = 60.0
@@ -26,9 +26,9 @@ T = TypeVar("T")
 PORTS = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
 
 
-def plan_of(settings: dict[str, Any] | None = None, source: dict[str, Any] | None = None, **more: Any) -> Plan:
+def plan_of(settings: dict[str, Any] | None = None, source: dict[str, Any] | None = None, **more: Any) -> ServePlan:
     """A plan over the small test server, on free ports, without tasks."""
-    return Plan(
+    return ServePlan(
         settings={**PORTS, "tasks": False, "watchdog_s": 0.0, "log_format": "json", **(settings or {})},
         source=source or {},
         serve=more.pop("serve", "e2e.process_target:serve"),
@@ -136,7 +136,7 @@ def environment(*first: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
-def start(plan: Plan, folder: Path, *import_first: Path) -> Supervised:
+def start(plan: ServePlan, folder: Path, *import_first: Path) -> Supervised:
     """Start a supervisor and return at once."""
     errors = Path(tempfile.mkstemp(suffix=".log", dir=folder)[1])
     with tempfile.TemporaryFile() as file, errors.open("wb") as log:
@@ -154,7 +154,7 @@ def start(plan: Plan, folder: Path, *import_first: Path) -> Supervised:
 
 
 @contextmanager
-def supervised(plan: Plan, folder: Path, *, ready: bool = True) -> Iterator[Supervised]:
+def supervised(plan: ServePlan, folder: Path, *, ready: bool = True) -> Iterator[Supervised]:
     """A supervisor that listens, and is ready; killed at the end with all its workers."""
     running = start(plan, folder)
     try:

@@ -202,7 +202,7 @@ def test_a_driver_that_finds_its_folder_held_waits_quietly(tmp_path: Path) -> No
     """Exit code 78 is one clear line, no quick retries, and no reason to end."""
     source = {"driver_folder": str(tmp_path), "driver_exits": 78}
     with supervised(plan_of(with_a_task(tmp_path), source, driver="e2e.process_driver"), tmp_path) as running:
-        running.wait_event("tasks wait: another process works on the same data folder (data_dir)")
+        running.wait_event("tasks wait: another process is working on the same data folder (data_dir)")
         assert running.get("/pid")[0] == 200
         assert len(list(tmp_path.glob("*.started"))) == 1
 

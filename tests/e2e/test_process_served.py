@@ -89,7 +89,7 @@ def test_predictions_go_on_while_the_service_is_reloaded(tmp_path: Path) -> None
         try:
             wait_for("first answers", lambda: len(statuses) > 20)
             running.process.send_signal(signal.SIGHUP)
-            running.wait_event("all workers are replaced")
+            running.wait_event("all workers have been replaced")
         finally:
             stop.set()
             for client in clients:

@@ -105,7 +105,7 @@ def test_reload_under_load_loses_no_request(tmp_path: Path) -> None:
         before = running.worker_pids()
         with load_on(running) as load:
             running.process.send_signal(signal.SIGHUP)
-            running.wait_event("all workers are replaced")
+            running.wait_event("all workers have been replaced")
             after = running.worker_pids()
             wait_for("answers of new workers", lambda: load.pids >= {str(pid) for pid in after} or load.losses)
         assert load.losses == []
@@ -148,7 +148,7 @@ def test_a_hanging_worker_is_replaced_and_shows_where_it_hung(tmp_path: Path) ->
         connection.close()
         wait_for("an answer", lambda: running.get("/pid")[0] == 200)
         assert "process_target.py" in running.errors.read_text()
-        assert running.events("a worker hangs: its event loop has stood still")
+        assert running.events("a worker hangs: its event loop is blocked")
 
 
 def test_a_worker_told_to_stop_by_somebody_else_is_drained_and_replaced(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_changed_source_file_replaces_the_workers(tmp_path: Path) -> None:
         (watched / "model.py").write_text("x = 1")
         event = running.wait_event("replacing all workers")
         assert event["files"] == [str(watched / "model.py")]
-        running.wait_event("all workers are replaced")
+        running.wait_event("all workers have been replaced")
         assert not running.worker_pids() & before
         assert len(running.events("replacing all workers")) == 1
 
@@ -189,6 +189,6 @@ def test_a_broken_reload_keeps_the_old_workers(tmp_path: Path) -> None:
         before = running.worker_pids()
         flag.write_text("raise")
         running.process.send_signal(signal.SIGHUP)
-        running.wait_event("reload given up: the workers that were there go on serving")
+        running.wait_event("reload failed: the previous workers keep serving")
         assert running.get("/ready")[0] == 200
         wait_for("the old worker alone", lambda: running.worker_pids() == before)

@@ -35,7 +35,7 @@ def serve_target(
     if settings.tasks:
         _check_data_dir(settings.data_dir)
     source = source_of(target, settings, nodes=read_overrides(nodes), predictor=predictor)
-    plan = supervisor.Plan(
+    plan = supervisor.ServePlan(
         settings=msgspec.to_builtins(settings),
         source=msgspec.to_builtins(source),
         command=command,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from infergraph.observe.shared_metrics import Bounds, Cells, Histogram, Reading, Shape, SharedMetrics, read
+from infergraph.observe.shared_metrics import Bounds, Cells, Histogram, SeriesReading, Shape, SharedMetrics, read
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -82,14 +82,14 @@ class RequestMetrics:
 class Family:
     """All series of one name and shape, joined over the seats."""
 
-    def __init__(self, first: Reading) -> None:
+    def __init__(self, first: SeriesReading) -> None:
         self.shape = first.series.shape
         self.name = first.series.name
         self.help = first.series.help
         self.bounds = Bounds[first.series.bounds].value
         self.rows: dict[tuple[tuple[str, str], ...], list[float]] = {}
 
-    def join(self, reading: Reading) -> None:
+    def join(self, reading: SeriesReading) -> None:
         """Add what one seat has."""
         values = reading.values
         if self.shape is Shape.LIVE and not reading.taken:

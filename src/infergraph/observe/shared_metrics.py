@@ -271,7 +271,7 @@ def read_index(raw: bytes) -> list[Series]:
     return [_index_line.decode(line) for line in raw.split(b"\n")[:-1]]
 
 
-class Reading(msgspec.Struct, frozen=True):
+class SeriesReading(msgspec.Struct, frozen=True):
     """One series as one seat has it now.
 
     Args:
@@ -285,7 +285,7 @@ class Reading(msgspec.Struct, frozen=True):
     taken: bool
 
 
-def read(folder: Path) -> Iterator[Reading]:
+def read(folder: Path) -> Iterator[SeriesReading]:
     """All series of all seats of a folder, seat by seat in the order of their names."""
     for path in sorted(folder.glob("*.index")):
         index = read_index(path.read_bytes())
@@ -297,7 +297,7 @@ def read(folder: Path) -> Iterator[Reading]:
         try:
             taken = cells[0] != 0.0
             for series in index:
-                yield Reading(series, list(cells[series.at : series.at + series.cells]), taken)
+                yield SeriesReading(series, list(cells[series.at : series.at + series.cells]), taken)
         finally:
             cells.release()
 

@@ -1,8 +1,8 @@
-"""What the supervisor and a worker tell each other, one JSON line each, over a socket pair.
+"""Messages between the supervisor and a worker: one JSON line each, over a socket pair.
 
-supervisor ──Orders (stdin, once)──▶ worker
+supervisor ──WorkerOrders (stdin)──▶ worker
 supervisor ──StopOrder─────────────▶ worker
-supervisor ◀──Report─────────────── worker        the end of the stream: the other one is dead
+supervisor ◀──Report─────────────── worker        end of stream: the other side is dead
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ TEXT_LIMIT = 64 * 1024
 READ_BYTES = 64 * 1024
 
 
-class State(Enum):
-    """What a worker reports."""
+class WorkerState(Enum):
+    """What a worker reports to the supervisor."""
 
     LISTENING = "listening"
     READY = "ready"
@@ -30,21 +30,21 @@ class State(Enum):
     TASKS = "tasks"
 
 
-class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a worker is started with; it reads them from its standard input.
+class WorkerOrders(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a worker is started with; it reads this from its standard input.
 
     Args:
         serve: the coroutine function to run, as "module:name".
         slot: which of the workers it is, 0 to workers - 1.
-        seat: the name of its ledger of metrics; no two living processes share one.
+        metrics_slot: the name of its shared metrics file; no two living processes share one.
         settings: Settings as builtins.
         source: the unit's source as builtins.
         opens_early: whether to open the ports before the unit is loaded.
-        supervisor_pid: whose death ends the worker.
+        supervisor_pid: the worker exits when this process dies.
         channel_fd, http_fd: inherited sockets.
-        metrics_fd: inherited socket, or None where metrics have no port of their own.
-        grpc_port: to be bound with SO_REUSEPORT; None without gRPC.
-        metrics_dir: folder of the ledgers of this run.
+        metrics_fd: inherited socket, or None without a separate metrics port.
+        grpc_port: bound with SO_REUSEPORT; None without gRPC.
+        metrics_dir: folder of the shared metrics of this run.
     """
 
     serve: str
@@ -69,16 +69,16 @@ class StopOrder(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One state of a worker.
+    """A state change of a worker.
 
     Args:
         state: what happened.
         text: one line about it; for READY: a request to try, as JSON [path, body], where one is known.
-        exit_code: for LOAD_FAILED: what the program should end with.
-        traceback: for LOAD_FAILED: where it came from, if that helps.
+        exit_code: for LOAD_FAILED: the exit code of the program.
+        traceback: for LOAD_FAILED: of the exception, unless the text says it all.
     """
 
-    state: State
+    state: WorkerState
     text: str = ""
     exit_code: int = 0
     traceback: str = ""
@@ -89,9 +89,9 @@ log = logging.getLogger(__name__)
 
 
 class Channel(Generic[T]):
-    """One end of the pair; `T` is what it receives.
+    """One end of the socket pair; `T` is the type of the messages it receives.
 
-    Promises: `send` may be called from any thread and never raises because the other end is gone.
+    Promises: `send` may be called from any thread and does not raise when the other end is closed.
     """
 
     def __init__(self, end: socket.socket, receives: type[T]) -> None:
@@ -105,7 +105,7 @@ class Channel(Generic[T]):
         return self.socket.fileno()
 
     def send(self, item: msgspec.Struct) -> None:
-        """Send one item; it is lost if the other end is dead."""
+        """Send one message; it is lost if the other end is closed."""
         line = msgspec.json.encode(item) + b"\n"
         try:
             with self._lock:
@@ -114,7 +114,7 @@ class Channel(Generic[T]):
             return
 
     def receive(self) -> list[T] | None:
-        """What has come in since; None when the other end is closed. Call it when the socket is readable."""
+        """The messages that have arrived; None once the other end is closed. Call it when the socket is readable."""
         try:
             data = self.socket.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError, TimeoutError):
@@ -129,10 +129,10 @@ class Channel(Generic[T]):
     def _decode(self, line: bytes) -> list[T]:
         try:
             return [self._decoder.decode(line)]
-        except msgspec.DecodeError:  # user code may have written to a descriptor that is not its own
+        except msgspec.DecodeError:  # user code may have written to this descriptor
             log.warning("unreadable line on a channel", extra={"line": line[:200].decode(errors="replace")})
             return []
 
     def close(self) -> None:
-        """Let go of the socket. Idempotent."""
+        """Close the socket. Idempotent."""
         self.socket.close()

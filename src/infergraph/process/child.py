@@ -1,4 +1,4 @@
-"""Child processes: started by spawning, watched, and ended with everything they started themselves."""
+"""Child processes: spawned, watched, and killed together with everything they started."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from contextlib import suppress
 
 
 class Child:
-    """A process of ours, running a Python module, in a process group of its own.
+    """A child process that runs a Python module, in a process group of its own.
 
-    The group keeps Ctrl-C away from it (the supervisor decides what that means) and lets us end what it started.
+    The group keeps Ctrl-C away from it (the supervisor handles that) and lets `kill` reach what it started.
 
     Args:
         module: run with `python -P -m`, so that files of the working directory shadow nothing.
-        stdin: what it finds on its standard input.
+        stdin: the contents of its standard input.
         pass_fds: descriptors it inherits under the same numbers.
-        hold_stdin: keep its standard input open after that, so that its end tells the child of our death.
+        hold_stdin: keep its standard input open, so that the child sees its end when this process dies.
     """
 
     def __init__(self, module: str, stdin: bytes, *, pass_fds: Sequence[int] = (), hold_stdin: bool = False) -> None:
@@ -29,7 +29,7 @@ class Child:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)
             self._write(stdin)
         else:
-            with tempfile.TemporaryFile() as file:  # not a pipe: a child that never reads cannot hold us up
+            with tempfile.TemporaryFile() as file:  # not a pipe: a child that never reads cannot block us
                 file.write(stdin)
                 file.seek(0)
                 self._process = subprocess.Popen(command, stdin=file, pass_fds=tuple(pass_fds), process_group=0)
@@ -39,23 +39,23 @@ class Child:
     def _write(self, stdin: bytes) -> None:
         pipe = self._process.stdin
         assert pipe is not None
-        with suppress(BrokenPipeError):  # it is dead already, as its exit code will tell
+        with suppress(BrokenPipeError):  # it has exited already; its exit code says why
             pipe.write(stdin)
             pipe.flush()
 
     def close(self) -> None:
-        """Let go of what is left of an ended process. Idempotent."""
+        """Release the pipes of an exited process. Idempotent."""
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; minus the number of the signal that ended it."""
+        """None while it runs; negative for the number of the signal that killed it."""
         return self._process.returncode
 
     def poll(self) -> bool:
-        """Whether it has ended; then what is left of its group is ended too."""
+        """Whether it has exited; then the rest of its process group is killed too."""
         if self._process.returncode is not None:
             return True
         if self._process.poll() is None:
@@ -64,7 +64,7 @@ class Child:
         return True
 
     def reaped(self, status: int) -> None:
-        """Note an end that somebody else has waited for."""
+        """Record an exit status that `reap_all` collected."""
         self._process.returncode = os.waitstatus_to_exitcode(status)
         self._signal_group(signal.SIGKILL)
 
@@ -75,7 +75,7 @@ class Child:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it and its group at once."""
+        """Kill it and its process group."""
         if self._process.returncode is None:
             self._signal_group(signal.SIGKILL)
             self.signal(signal.SIGKILL)
@@ -85,7 +85,7 @@ class Child:
             os.killpg(self.pid, number)
 
     def how_it_ended(self) -> str:
-        """The end in words."""
+        """Its exit status in words."""
         code = self.exit_code
         if code is None:
             return "still running"

@@ -1,9 +1,9 @@
-"""The extra process of a component that has a `custom_service()`: that method is its body.
+"""The extra process of a component with a `custom_service()`: it runs that method.
 
-    worker, its unit loaded ──fork──▶ child: our ports let go, signals as usual ──▶ user_object.custom_service()
+    worker, its unit loaded ──fork──▶ child: ports closed, default signal handlers ──▶ user_object.custom_service()
 
-A fork, as Seldon's wrapper made it: what the component shares by `multiprocessing` (a counter, a lock, an array) is
-seen by both sides. The child touches nothing of ours but the user's object, and leaves without our clean-up.
+It is forked, as by Seldon's wrapper, so that both sides share what the component holds of `multiprocessing` (a counter,
+a lock, an array). The child uses nothing but the user's object, and exits without running our clean-up.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from infergraph.process.worker import die_with
 _log = logging.getLogger(__name__)
 
 _HANDOVER_S = 15.0
-"""How long the ports of the service may still be those of the worker that this one replaces."""
+"""How long the predecessor of this worker may still hold the service's ports."""
 _AGAIN_S = 0.5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGABRT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class CustomService:
-    """The process of one worker's component. One that returns or raises is not started again.
+    """The process of one worker's component. It is not restarted when the method returns or raises.
 
     Args:
-        ports: those that the worker serves on; the child keeps none of their sockets.
+        ports: of the worker; the child closes its copies of their sockets.
     """
 
     def __init__(self, user_object: Any, ports: Collection[int]) -> None:
@@ -47,12 +47,12 @@ class CustomService:
         self._pid: int | None = None
 
     def start(self) -> None:
-        """Start it; it ends with this process."""
+        """Start it; it is killed with this process."""
         parent = os.getpid()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         with warnings.catch_warnings():
-            # Python warns of a fork beside threads: the child may find locks held. It takes only those of the user.
+            # Python warns about forking with threads, as locks may be held; the child takes none of ours.
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if not pid:
@@ -61,7 +61,7 @@ class CustomService:
         threading.Thread(target=self._await_end, args=(pid,), name="custom-service", daemon=True).start()
 
     def stop(self) -> None:
-        """Ask it to end, so that the worker that replaces this one finds its ports free."""
+        """Send SIGTERM, so that the successor of this worker finds the service's ports free."""
         if self._pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGTERM)
@@ -69,7 +69,7 @@ class CustomService:
     def _await_end(self, pid: int) -> None:
         _, status = os.waitpid(pid, 0)
         self._pid = None
-        _log.info("custom_service() has ended", extra={"code": os.waitstatus_to_exitcode(status)})
+        _log.info("custom_service() has returned", extra={"code": os.waitstatus_to_exitcode(status)})
 
     def _run(self, parent: int) -> NoReturn:
         code = 1
@@ -78,13 +78,13 @@ class CustomService:
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             die_with(parent)
-            _let_go(self._ports)
+            _close_ports(self._ports)
             asyncio._set_running_loop(None)
             self._serve()
             code = 0
         except SystemExit as ending:
             code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
-        except BaseException:  # noqa: BLE001 - user code may raise anything, and nothing is left to go back to
+        except BaseException:  # noqa: BLE001 - user code may raise anything, and there is no caller
             _log.exception("custom_service() raised")
         finally:
             for stream in (sys.stdout, sys.stderr):
@@ -111,8 +111,8 @@ def _may_be_taken(ending: OSError | SystemExit) -> bool:
     return ending.code == 1 if isinstance(ending, SystemExit) else ending.errno == errno.EADDRINUSE
 
 
-def _let_go(ports: Collection[int]) -> None:
-    """Replace the sockets on `ports`, listening or connected, so that they end when the worker closes its own."""
+def _close_ports(ports: Collection[int]) -> None:
+    """Replace the sockets on `ports`, so that connections end when the worker closes its own copies."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for name in os.listdir("/dev/fd"):
         descriptor = int(name)

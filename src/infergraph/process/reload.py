@@ -1,4 +1,4 @@
-"""Watching source files in development: a change wakes the supervisor, which replaces its workers."""
+"""Watch source files during development: a change wakes the supervisor, which restarts its workers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SUFFIXES = frozenset({".py", ".yaml", ".yml", ".json", ".toml"})
 
 
 class SourceWatch:
-    """Watches files and folders in a thread of its own, from the moment it is made.
+    """Watches files and folders in its own thread, which the constructor starts.
 
     Args:
-        paths: files, and folders with all below them.
+        paths: files, and folders with everything below them.
     Raises:
         MissingExtra: without the package watchfiles.
         SettingsError: a path that does not exist.
@@ -62,6 +62,6 @@ class SourceWatch:
 
 
 def is_source(_change: object, path: str) -> bool:
-    """Whether a changed path is one that a served unit may be made of."""
+    """Whether a changed path may be a source file of a served unit."""
     changed = Path(path)
     return changed.suffix in SUFFIXES and not changed.name.startswith(".") and IGNORED.isdisjoint(changed.parts)

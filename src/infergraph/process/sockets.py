@@ -1,4 +1,4 @@
-"""The ports: taken once by the supervisor, before anything is loaded, and inherited by the workers."""
+"""The listening sockets: opened once by the supervisor, before anything is loaded, and inherited by the workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Ports:
 
     Args:
         http: listening.
-        metrics: listening; None where metrics are asked for on the HTTP port alone.
+        metrics: listening; None where metrics are served on the HTTP port alone.
         grpc: reserved, not listening; None without gRPC.
     """
 
@@ -27,19 +27,19 @@ class Ports:
     grpc: socket.socket | None
 
     def numbers(self) -> dict[str, int | None]:
-        """The actual port of each setting; None where there is none of its own."""
+        """The actual port number by setting; None where there is no such socket."""
         named = {"http_port": self.http, "grpc_port": self.grpc, "metrics_port": self.metrics}
         return {name: None if bound is None else port_of(bound) for name, bound in named.items()}
 
     def close(self) -> None:
-        """Let go of all ports. Idempotent."""
+        """Close all sockets. Idempotent."""
         for bound in (self.http, self.metrics, self.grpc):
             if bound is not None:
                 bound.close()
 
 
 def open_ports(settings: Settings) -> Ports:
-    """Take all ports that the settings ask for, or none. A metrics port equal to the HTTP port needs no socket.
+    """Open all ports that the settings name, or none. A metrics port equal to the HTTP port needs no socket.
 
     Raises: as `listen`.
     """
@@ -66,8 +66,8 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
         port: 0 for any free one.
         setting: the name of the setting that gave the port.
     Raises:
-        PortInUse: somebody has it, or we may not have it.
-        SettingsError: there is no such host here.
+        PortInUse: it is taken, or not permitted.
+        SettingsError: the host is not an address of this machine.
     """
     ours = _bind(host, port, setting, shared=False)
     ours.listen(BACKLOG)
@@ -78,20 +78,19 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
 def reserve(host: str, port: int, setting: str) -> socket.socket:
     """A TCP socket that holds a port without listening, so that workers can listen on it with SO_REUSEPORT.
 
-    SO_REUSEPORT alone would let a foreign service of the same user share the port; so it is first taken for
-    ourselves alone.
+    SO_REUSEPORT alone would let another service of the same user share the port, so it is first bound exclusively.
 
     Raises: as `listen`.
     """
     alone = _bind(host, port, setting, shared=False)
     try:
-        alone.listen(1)  # a port that somebody holds in the same way as we do shows only here
+        alone.listen(1)  # a port that another process reserves in this way fails only here
     except OSError as error:
         alone.close()
         raise _fault(error, host, port, setting) from error
     actual = port_of(alone)
     alone.close()
-    try:  # without SO_REUSEADDR nobody else's check passes before the workers listen
+    try:  # without SO_REUSEADDR no other process's check passes before the workers listen
         return _bind(host, actual, setting, shared=True, reuse_address=False)
     except PortInUse:  # connections of an earlier service linger on the port
         return _bind(host, actual, setting, shared=True)
@@ -108,7 +107,7 @@ def _bind(host: str, port: int, setting: str, *, shared: bool, reuse_address: bo
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
-        raise SettingsError(f"host {host!r}: there is no such address here ({error.strerror})") from error
+        raise SettingsError(f"host {host!r}: this machine has no such address ({error.strerror})") from error
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(reuse_address))
@@ -128,5 +127,7 @@ def _fault(error: OSError, host: str, port: int, setting: str) -> PortInUse | Se
             f"port {port} ({setting}) on {host} is in use; choose another with {option} (0 for any free one)"
         )
     if error.errno == errno.EACCES:
-        return PortInUse(f"port {port} ({setting}) on {host} is not ours to take; choose one above 1023 with {option}")
+        return PortInUse(
+            f"port {port} ({setting}) on {host} may not be used by this user; choose one above 1023 with {option}"
+        )
     return SettingsError(f"host {host!r}, port {port} ({setting}): {error.strerror}")

@@ -1,10 +1,10 @@
-"""The worker that answers before anybody has loaded, and those that wait until it has.
+"""The startup gate: one worker answers while it loads, the others open their ports only when it is done.
 
-supervisor: mark the first worker ─▶ it opens its ports ─▶ loads ─▶ removes the mark
-            the others: load ─▶ wait while there is a mark ─▶ open their ports
+first worker: marked by the supervisor ─▶ opens its ports ─▶ loads ─▶ removes the mark
+the others:   load ─▶ wait while there is a mark ─▶ open their ports
 
-All share their ports. Were another one ready before the first, callers would be told "ready" by the one and "not yet"
-by the other, as chance has it. So the service is ready when the first worker is, and each that opens later is loaded.
+Workers share their ports. If another one became ready first, a readiness probe would be answered "ready" or "not ready"
+depending on which worker accepted it. So the service becomes ready when its first worker does.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ class LoadingMark:
     """The mark of a worker that answers while it loads.
 
     Args:
-        folder: which the workers of a run share.
-        pid: the worker's.
+        folder: shared by the workers of a run.
+        pid: of the worker.
     """
 
     def __init__(self, folder: Path, pid: int) -> None:
         self._path = folder / f"{_PREFIX}{pid}"
 
     def set(self) -> None:
-        """Let workers that load behind closed ports wait for that one."""
+        """Make workers that load behind closed ports wait for this one."""
         self._path.touch()
 
     def remove(self) -> None:
-        """It has loaded, or failed to. Idempotent."""
+        """Open the gate: the worker has loaded, or failed to. Idempotent."""
         self._path.unlink(missing_ok=True)
 
 
 def is_any_loading(folder: Path) -> bool:
-    """Whether a worker that lives answers and has not loaded."""
+    """Whether a living worker answers and has not loaded yet."""
     return any(_lives(mark.name.removeprefix(_PREFIX)) for mark in folder.glob(f"{_PREFIX}*"))
 
 

@@ -1,9 +1,9 @@
-"""The supervisor: takes the ports, keeps the workers and the task driver running, and ends them all.
+"""The supervisor: opens the ports, keeps the workers and the task driver running, and stops them.
 
-    signals · reports of workers · deaths · source changes · the time ──▶ Supervisor ──▶ Crew, DriverCare
+    signals · worker reports · exits · source changes · timers ──▶ Supervisor ──▶ WorkerPool, TaskDriver
 
-It imports no numpy, no gRPC, no web framework and no model, so that it is small, starts at once, and cannot be taken
-down by what it watches. `python -P -m infergraph.process.supervisor --plan-fd N` runs one in a process of its own.
+It imports no numpy, gRPC, web framework or model, so that it is small, starts quickly, and cannot be taken down by what
+it watches. `python -P -m infergraph.process.supervisor --plan-fd N` runs one in a process of its own.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from infergraph.errors import SettingsError, StartupFault
 from infergraph.observe import logs
 from infergraph.observe.shared_metrics import Folder, SharedMetrics, shared_memory, vacate
 from infergraph.process import startup_gate
-from infergraph.process.channel import Channel, Orders, Report, State
+from infergraph.process.channel import Channel, Report, WorkerOrders, WorkerState
 from infergraph.process.child import Child
 from infergraph.process.reload import SourceWatch
 from infergraph.process.sockets import Ports, open_ports, port_of
 from infergraph.process.task_driver import TaskDriver, has_traces
-from infergraph.process.worker_pool import Placement, Worker, WorkerPool, metrics_slot_name
+from infergraph.process.worker_pool import Placement, WorkerHandle, WorkerPool, metrics_slot_name
 from infergraph.settings import LoadFailure, LogFormat, Settings, TaskEngine
 
 EXIT_STARTUP = 2
 EXIT_AS_ORIGINAL = 1
-"""What Seldon's wrapper ends with where a component cannot be found, imported or constructed as asked."""
+"""Exit code of Seldon's wrapper for a component that cannot be found, imported or constructed."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 log = logging.getLogger("infergraph.process.supervisor")
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to serve. Plain JSON, so that it crosses processes.
 
     Args:
         settings: Settings as builtins.
-        source: the unit's source as builtins; handed to the workers and the task driver unread.
-        command: the command it comes from, for the logs.
-        pidfile: a file that holds the process id while it serves; empty for none.
-        reload_paths: files and folders whose change replaces the workers; none for no watching.
+        source: the unit's source as builtins; passed to the workers and the task driver unread.
+        command: the command that made it, for the logs.
+        pidfile: file that holds the process id while serving; empty for none.
+        reload_paths: files and folders whose change triggers a rolling restart; empty for no watching.
         banner: shown on a terminal once all workers are ready; `{host}`, `{http_port}`, `{grpc_port}` and
-            `{metrics_port}` are filled in, and `{path}` and `{body}` of a request that the unit can be tried with;
-            lines that ask for what is not known are left out.
+            `{metrics_port}` are filled in, and `{path}` and `{body}` of an example request;
+            lines whose values are unknown are left out.
         serve: what a worker runs: "module:name" of a coroutine function that takes a WorkerContext.
         driver: the module of the task driver.
         task_factory: what makes the unit of a task worker from the source as JSON text: "module:function".
@@ -71,8 +71,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     task_factory: str = "infergraph.assembly:build_for_tasks"
 
 
-def run(plan: Plan) -> int:
-    """Serve until told to stop; the exit code.
+def run(plan: ServePlan) -> int:
+    """Serve until stopped; returns the exit code.
 
     0 after SIGTERM or Ctrl-C; 2 when a port, setting or target is not usable (one line says which; 1 for a target of
     `infergraph microservice`); 3 when the unit could not be loaded.
@@ -107,8 +107,8 @@ def _write_pid(pidfile: str) -> None:
         raise SettingsError(f"the pidfile {pidfile} cannot be written: {error.strerror}") from error
 
 
-def replace_process(plan: Plan) -> NoReturn:
-    """Become a supervisor in this very process, without the memory of whatever was imported to make the plan."""
+def replace_process(plan: ServePlan) -> NoReturn:
+    """Replace this process with a supervisor, which drops the memory of whatever was imported to make the plan."""
     with tempfile.TemporaryFile() as file:
         file.write(msgspec.json.encode(plan))
         file.flush()
@@ -120,9 +120,11 @@ def replace_process(plan: Plan) -> NoReturn:
 
 
 class Supervisor:
-    """One run: the loop and what it hands on."""
+    """The event loop of one run; decisions are in the worker pool and the task driver."""
 
-    def __init__(self, plan: Plan, settings: Settings, ports: Ports, folder: Folder, watch: SourceWatch | None) -> None:
+    def __init__(
+        self, plan: ServePlan, settings: Settings, ports: Ports, folder: Folder, watch: SourceWatch | None
+    ) -> None:
         self._plan = plan
         self._settings = settings
         self._ports = ports
@@ -132,17 +134,17 @@ class Supervisor:
         self._channels: dict[int, Channel[Report]] = {}
         self._shared_metrics = SharedMetrics(folder.path, "supervisor")
         give_up = settings.load_failure is LoadFailure.EXIT and watch is None
-        self._crew = WorkerPool(settings, self._spawn, give_up=give_up, replaced=self._count_restart)
+        self._pool = WorkerPool(settings, self._spawn, give_up=give_up, replaced=self._count_restart)
         self._driver = TaskDriver(self._spawn_driver, settings.grace_s) if settings.tasks else None
         self._terminal = Terminal()
         self._started_at = time.monotonic()
         self._request = ""
         self._ports_close_at: float | None = None
-        self._rolls = 0
+        self._restarts = 0
         self._announced = False
 
     def run(self) -> int:
-        """Until the last child is gone."""
+        """Run until the last child process has exited."""
         wakeup, signalled = socket.socketpair()
         for end in (wakeup, signalled):
             end.setblocking(False)
@@ -156,9 +158,9 @@ class Supervisor:
         log.info("listening", extra={"command": self._plan.command, **addresses})
         if self._driver is not None:
             meaning = self._settings.task_immediate_means.value
-            log.info("tasks are taken", extra={"data_dir": self._settings.data_dir, "immediate_true_means": meaning})
+            log.info("tasks are accepted", extra={"data_dir": self._settings.data_dir, "immediate_true_means": meaning})
         self._look_for_tasks(time.monotonic())
-        self._crew.start(time.monotonic())
+        self._pool.start(time.monotonic())
         while not self._finished():
             self._tick()
             for key, _ in self._selector.select(self._wait_s()):
@@ -166,7 +168,7 @@ class Supervisor:
             self._reap()
         self._shared_metrics.close()
         signal.set_wakeup_fd(-1)
-        code = self._crew.exit_code
+        code = self._pool.exit_code
         if code == EXIT_STARTUP and self._plan.command == "microservice":
             code = EXIT_AS_ORIGINAL
         log.info("stopped", extra={"exit_code": code})
@@ -174,27 +176,27 @@ class Supervisor:
 
     def _finished(self) -> bool:
         driver_gone = self._driver is None or self._driver.child is None
-        return self._crew.stopping and not self._crew.alive and driver_gone
+        return self._pool.stopping and not self._pool.alive and driver_gone
 
     def _tick(self) -> None:
         now = time.monotonic()
-        self._crew.tick(now)
+        self._pool.tick(now)
         if self._driver is not None:
-            if self._crew.exit_code:
+            if self._pool.exit_code:
                 self._driver.stop(now)
             self._driver.tick(now)
-            if self._crew.restarts_finished > self._rolls:
-                self._rolls = self._crew.restarts_finished
+            if self._pool.restarts_finished > self._restarts:
+                self._restarts = self._pool.restarts_finished
                 self._driver.restart(now)
         if self._ports_close_at is not None and self._ports_close_at <= now:
-            self._ports.close()  # with the workers' own, the last: from now on connections are refused
+            self._ports.close()  # the workers close their copies too: from now on connections are refused
             self._ports_close_at = None
-        if not self._announced and not self._crew.stopping and self._crew.ready_count == len(self._crew.slots):
+        if not self._announced and not self._pool.stopping and self._pool.ready_count == len(self._pool.slots):
             self._announced = True
             self._announce(now)
 
     def _wait_s(self) -> float | None:
-        times = [self._crew.due_at(), self._ports_close_at]
+        times = [self._pool.due_at(), self._ports_close_at]
         if self._driver is not None:
             times.append(self._driver.wake_at())
         due_at = min((due for due in times if due is not None), default=None)
@@ -212,47 +214,47 @@ class Supervisor:
                 self._stop(now, "the terminal was closed")
             elif number == signal.SIGHUP:
                 log.info("replacing all workers", extra={"why": "SIGHUP"})
-                self._crew.roll(now)
+                self._pool.restart_all(now)
 
     def _source_changed(self, watch: Any) -> None:
         log.info("replacing all workers", extra={"why": "source changed", "files": watch.changed()})
-        self._crew.roll(time.monotonic())
+        self._pool.restart_all(time.monotonic())
 
     def _stop(self, now: float, why: str) -> None:
-        log.info("stopping at once" if self._crew.stopping else "stopping", extra={"why": why})
-        if not self._crew.stopping:
-            drain = self._crew.ready_count > 0
+        log.info("stopping at once" if self._pool.stopping else "stopping", extra={"why": why})
+        if not self._pool.stopping:
+            drain = self._pool.ready_count > 0
             self._ports_close_at = now + (self._settings.drain_delay_s if drain else 0.0)
-        self._crew.stop(now)
+        self._pool.stop(now)
         if self._driver is not None:
             self._driver.stop(now)
 
-    def _reported(self, worker: Worker, channel: Channel[Report]) -> None:
+    def _reported(self, worker: WorkerHandle, channel: Channel[Report]) -> None:
         reports = channel.receive()
         if reports is None:
             self._selector.unregister(channel)
             return
         for report in reports:
-            if report.state is State.READY:
+            if report.state is WorkerState.READY:
                 self._request = report.text
-            elif report.state is State.TASKS:
+            elif report.state is WorkerState.TASKS:
                 self._want_driver(time.monotonic())
-            self._crew.reported(worker, report, time.monotonic())
+            self._pool.reported(worker, report, time.monotonic())
 
     def _want_driver(self, now: float) -> None:
         if self._driver is not None:
             self._driver.want(now)
 
     def _look_for_tasks(self, now: float) -> None:
-        """Want the driver if a life before this one, or a worker that died before it could tell, left it work."""
-        is_ray = self._settings.task_engine is TaskEngine.RAY  # takes long to come up, and may not come up at all
+        """Start the driver if an earlier run, or a worker that died before it could report, left work."""
+        is_ray = self._settings.task_engine is TaskEngine.RAY  # takes long to start, and may not start at all
         if is_ray or has_traces(Path(self._settings.data_dir)):
             self._want_driver(now)
 
     def _reap(self) -> None:
         adopted = reap_all() if os.getpid() == 1 else {}
         now = time.monotonic()
-        for worker in list(self._crew.alive.values()):
+        for worker in list(self._pool.alive.values()):
             child = worker.process
             assert isinstance(child, Child)
             if child.pid in adopted:
@@ -265,23 +267,23 @@ class Supervisor:
             if child_or_none.poll():
                 self._driver.died(now)
 
-    def _clean_up_after(self, worker: Worker, now: float) -> None:
+    def _clean_up_after(self, worker: WorkerHandle, now: float) -> None:
         channel = self._channels.pop(worker.process.pid)
         if channel in self._selector.get_map():
-            self._reported(worker, channel)  # its last words
+            self._reported(worker, channel)  # what it sent before it died
         if channel in self._selector.get_map():
             self._selector.unregister(channel)
         channel.close()
         vacate(self._folder.path, metrics_slot_name(worker.metrics_slot))
-        self._crew.died(worker, now)
+        self._pool.died(worker, now)
         self._look_for_tasks(now)
 
     # processes
 
-    def _spawn(self, place: Placement) -> Worker:
+    def _spawn(self, place: Placement) -> WorkerHandle:
         ours, theirs = socket.socketpair()
         ports = self._ports
-        orders = Orders(
+        orders = WorkerOrders(
             serve=self._plan.serve,
             slot=place.slot,
             metrics_slot=metrics_slot_name(place.metrics_slot),
@@ -304,11 +306,11 @@ class Supervisor:
             except OSError:
                 ours.close()
                 raise
-        if place.opens_early:  # before the next is hired, which may be faster
+        if place.opens_early:  # before the next one is spawned, which may load faster
             startup_gate.LoadingMark(self._folder.path, child.pid).set()
         ours.setblocking(False)
         channel: Channel[Report] = Channel(ours, Report)
-        worker = Worker(place, child, channel.send)
+        worker = WorkerHandle(place, child, channel.send)
         self._channels[child.pid] = channel
         self._selector.register(channel, selectors.EVENT_READ, lambda ready: self._reported(worker, ready))
         log.debug("worker started", extra={"started_pid": child.pid, **place._asdict()})
@@ -324,7 +326,7 @@ class Supervisor:
         }
         return Child(self._plan.driver, msgspec.json.encode(orders) + b"\n", hold_stdin=True)
 
-    # what it says
+    # output
 
     def _count_restart(self, why: str) -> None:
         self._shared_metrics.counter("infergraph_worker_restarts", "Workers replaced or started again.", {"why": why})[
@@ -340,12 +342,12 @@ class Supervisor:
             return
         seconds = round(now - self._started_at, 3)
         log.info(
-            "ready", extra={"host": self._settings.host, **numbers, "workers": len(self._crew.slots), "s": seconds}
+            "ready", extra={"host": self._settings.host, **numbers, "workers": len(self._pool.slots), "s": seconds}
         )
 
 
 def fill(banner: str, values: Mapping[str, object], request: str) -> str:
-    """The banner with its values; without the lines that ask for a request where none is known.
+    """The banner with its values filled in; lines with a request are left out where none is known.
 
     Args:
         request: JSON [path, body], or empty.
@@ -361,14 +363,14 @@ def fill(banner: str, values: Mapping[str, object], request: str) -> str:
 
 
 class Terminal:
-    """The terminal we were started from, if any."""
+    """The terminal that the program was started from, if any."""
 
     def __init__(self) -> None:
         ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup
         self._fd = next((fd for fd in (0, 1, 2) if not ignored and _is_terminal(fd)), None)
 
     def is_gone(self) -> bool:
-        """Whether it has been closed: then SIGHUP means that, and not a reload."""
+        """Whether it has been closed: then SIGHUP means that rather than a reload."""
         if self._fd is None:
             return False
         try:
@@ -378,7 +380,7 @@ class Terminal:
         return False
 
     def shows_banners(self, settings: Settings) -> bool:
-        """Whether a person reads what we write."""
+        """Whether a person reads standard error."""
         return _is_terminal(2) and settings.log_format is not LogFormat.JSON
 
 
@@ -389,7 +391,7 @@ def _is_terminal(fd: int) -> bool:
 
 
 def reap_all() -> dict[int, int]:
-    """Wait for every child that has ended, also those of others that a first process inherits: pid and status."""
+    """Reap every exited child, including orphans that PID 1 inherits; returns status by pid."""
     ended = {}
     with suppress(ChildProcessError):
         while True:
@@ -401,9 +403,9 @@ def reap_all() -> dict[int, int]:
 
 
 def main() -> int:
-    """Run the plan that is behind a file descriptor."""
+    """Read the plan from the file descriptor given by `--plan-fd`, and run it."""
     with open(int(sys.argv[sys.argv.index("--plan-fd") + 1]), "rb") as file:
-        plan = msgspec.json.decode(file.read(), type=Plan)
+        plan = msgspec.json.decode(file.read(), type=ServePlan)
     return run(plan)
 
 

@@ -1,4 +1,4 @@
-"""The supervisor's care for the task driver: one process, started when it is wanted, and again when it ends."""
+"""Keeps the task driver process running: started when it is first needed, restarted with back-off when it exits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def has_traces(data_dir: Path) -> bool:
-    """Whether a data folder holds anything of a task: one that is on its way in, is kept, or is on its way out."""
+    """Whether a data folder holds files of a task: uploading, stored, or being deleted."""
     for name in ("incoming", "tasks", "trash"):
         with suppress(OSError), os.scandir(data_dir / name) as entries:
             if any(entries):
@@ -29,11 +29,11 @@ def has_traces(data_dir: Path) -> bool:
 
 
 class TaskDriver:
-    """Keeps one task driver running, from the moment it is wanted.
+    """Keeps one task driver running, from the first time it is needed.
 
     Args:
         spawn: starts the process.
-        grace_s: how long it may take to end after SIGTERM.
+        grace_s: how long it may take to exit after SIGTERM.
     """
 
     def __init__(self, spawn: Callable[[], Child], grace_s: float) -> None:
@@ -48,13 +48,13 @@ class TaskDriver:
         self.due_at: float | None = None
 
     def want(self, now: float) -> None:
-        """From now on it is kept running. Idempotent."""
+        """Keep it running from now on. Idempotent."""
         if not self.is_wanted and not self.stopping:
             self.is_wanted = True
             self.due_at = now
 
     def tick(self, now: float) -> None:
-        """Do what is due."""
+        """Do whatever is due at `now`."""
         child = self.child
         if child is not None and child.kill_at is not None and child.kill_at <= now:
             child.kill()
@@ -63,16 +63,16 @@ class TaskDriver:
             self._started_at = now
             try:
                 self.child = self._spawn()
-            except OSError as error:  # no memory, descriptors or processes left: later perhaps
+            except OSError as error:  # out of memory, descriptors or processes: try again later
                 log.error("the task driver could not be started: %s", error)
                 self.due_at = now + max(self._backoff.failed(), SPAWN_RETRY_S)
 
     def wake_at(self) -> float | None:
-        """When `tick` has to be called at the latest."""
+        """The latest time at which `tick` must be called."""
         return self.child.kill_at if self.child is not None else self.due_at
 
     def died(self, now: float) -> None:
-        """Its process has ended."""
+        """Handle the exit of its process."""
         child, self.child = self.child, None
         if child is not None:
             child.close()
@@ -80,7 +80,7 @@ class TaskDriver:
             return
         if child.exit_code == EXIT_FOLDER_HELD:
             if not self._held:
-                log.error("tasks wait: another process works on the same data folder (data_dir)")
+                log.error("tasks wait: another process is working on the same data folder (data_dir)")
             self._held = True
             self.due_at = now + FOLDER_RETRY_S
             return
@@ -94,13 +94,13 @@ class TaskDriver:
         self.due_at = now + wait_s
 
     def restart(self, now: float) -> None:
-        """End it so that a new one starts."""
+        """Stop it so that a new one starts."""
         if self.child is not None and self.child.kill_at is None:
             self.child.kill_at = now + self._grace_s + MARGIN_S
             self.child.signal(signal.SIGTERM)
 
     def stop(self, now: float) -> None:
-        """End it for good; a second call at once."""
+        """Stop it for good; a second call kills it."""
         if self.stopping and self.child is not None:
             self.child.kill_at = now
             return

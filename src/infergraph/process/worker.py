@@ -1,7 +1,7 @@
-"""One serving worker: a process that takes its orders from the supervisor and runs the server under them.
+"""A serving worker: the process that the supervisor spawns to run the server.
 
     python -P -m infergraph.process.worker < orders.json
-        die with the parent ▶ logs ▶ sockets ▶ event loop: serve(context) · orders in · heartbeat · memory watch
+        die with the parent ▶ logs ▶ sockets ▶ event loop: serve(context) · stop orders · heartbeat · memory watch
 
 The server is named in the orders and imported by name, so that this module stays below it.
 """
@@ -29,7 +29,7 @@ import msgspec
 from infergraph.errors import StartupFault
 from infergraph.observe import logs
 from infergraph.observe.shared_metrics import SharedMetrics
-from infergraph.process.channel import TEXT_LIMIT, Channel, Orders, Report, State, StopOrder
+from infergraph.process.channel import TEXT_LIMIT, Channel, Report, StopOrder, WorkerOrders, WorkerState
 from infergraph.settings import Settings
 
 EXIT_STARTUP = 2
@@ -42,14 +42,14 @@ log = logging.getLogger("infergraph.process.worker")
 
 
 class Stopping:
-    """The order to stop, once it has come."""
+    """The order to stop, once it has arrived."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self.order = StopOrder(0.0, 0.0)
 
     def begin(self, order: StopOrder) -> None:
-        """Start to stop. The first order counts."""
+        """Begin to stop. The first order counts."""
         if not self._event.is_set():
             self.order = order
             self._event.set()
@@ -66,22 +66,22 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What the server of one worker is given.
+    """What a worker's server is given.
 
     Args:
         slot: which of the workers it is, 0 to workers - 1.
         settings: all of them.
         source: the unit's source as builtins.
-        opens_early: nobody else answers yet: open the ports first and load behind them. Otherwise load first and open
-            the ports when ready, so that no request meets a worker that is still loading.
+        opens_early: open the ports before loading, as no other worker answers yet. Otherwise load first and open the
+            ports when ready, so that no request reaches a worker that is still loading.
         http_socket: bound and listening, shared with the other workers.
-        metrics_socket: likewise; None where metrics have no port of their own.
+        metrics_socket: likewise; None without a separate metrics port.
         grpc_port: bind it with SO_REUSEPORT; None without gRPC.
-        metrics_dir: folder of the ledgers of this run, for `metrics.exposition`.
-        ledger: this worker's own ledger, for `RequestMetrics`, `UserMetrics` and `Measured`.
-        requests_limit: ask to be recycled after so many requests; 0 for never.
-        stopping: is set when the worker has to drain and return from `serve`.
-        tell: report a state to the supervisor; callable from any thread.
+        metrics_dir: folder of the shared metrics of this run, for `metrics.exposition`.
+        shared_metrics: where this worker counts.
+        requests_limit: ask to be recycled after this many requests; 0 for never.
+        stopping: set when the worker must drain and return from `serve`.
+        tell: sends a report to the supervisor; callable from any thread.
     """
 
     slot: int
@@ -98,25 +98,25 @@ class WorkerContext:
     tell: Callable[[Report], None]
 
     def listening(self) -> None:
-        """Tell that both protocols are open."""
-        self.tell(Report(State.LISTENING))
+        """Report that both ports are open."""
+        self.tell(Report(WorkerState.LISTENING))
 
     def ready(self, request: str = "") -> None:
-        """Tell that the unit is loaded, and a request to try it with (JSON, [path, body])."""
-        self.tell(Report(State.READY, request))
+        """Report that the unit is loaded, with an example request (JSON, [path, body])."""
+        self.tell(Report(WorkerState.READY, request))
 
     def recycle(self, why: str) -> None:
-        """Ask to be replaced; go on serving until the order to stop comes."""
-        self.tell(Report(State.RECYCLE, why))
+        """Ask to be replaced; keep serving until the order to stop arrives."""
+        self.tell(Report(WorkerState.RECYCLE, why))
 
     def tasks_wait(self) -> None:
-        """Tell that there is, or will soon be, work for the task driver. Callable from any thread."""
-        self.tell(Report(State.TASKS))
+        """Report that there is, or will soon be, work for the task driver. Callable from any thread."""
+        self.tell(Report(WorkerState.TASKS))
 
     def load_failed(self, error: BaseException) -> None:
-        """Tell that the unit could not be loaded; go on answering as not ready until the order to stop comes.
+        """Report that the unit could not be loaded; keep answering as not ready until the order to stop arrives.
 
-        The supervisor logs the traceback, once for all workers, and decides what happens.
+        The supervisor logs the traceback, once for all workers, and decides what follows.
         """
         self.tell(failure(error))
 
@@ -130,7 +130,7 @@ def failure(error: BaseException) -> Report:
     says_it_all = startup and error.__cause__ is None
     text = "".join(traceback.format_exception_only(error)).strip() if not startup else str(error)
     return Report(
-        State.LOAD_FAILED,
+        WorkerState.LOAD_FAILED,
         text[:TEXT_LIMIT],
         EXIT_STARTUP if startup else EXIT_LOAD,
         "" if says_it_all else "".join(traceback.format_exception(error.__cause__ if startup else error))[-TEXT_LIMIT:],
@@ -138,7 +138,7 @@ def failure(error: BaseException) -> Report:
 
 
 def die_with(parent_pid: int) -> None:
-    """Tie the life of this process to its parent's: killed when the parent dies (Linux; elsewhere by the channel)."""
+    """Have this process killed when its parent dies (on Linux; elsewhere the closed channel ends it)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
@@ -146,7 +146,7 @@ def die_with(parent_pid: int) -> None:
 
 
 def resident_bytes() -> int:
-    """The resident memory of this process; 0 where the system does not say."""
+    """The resident memory of this process; 0 where the system does not report it."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -155,9 +155,9 @@ def resident_bytes() -> int:
 
 
 class Worker:
-    """The event loop's side of a worker: the channel, the signals, the watches, and the server."""
+    """Runs the server on the event loop, beside the supervisor's channel, the heartbeat and the memory watch."""
 
-    def __init__(self, orders: Orders, settings: Settings) -> None:
+    def __init__(self, orders: WorkerOrders, settings: Settings) -> None:
         self._orders = orders
         self._settings = settings
         self._channel: Channel[StopOrder] = Channel(socket.socket(fileno=orders.channel_fd), StopOrder)
@@ -166,7 +166,7 @@ class Worker:
         self._loaded_bytes = 0
 
     async def run(self) -> None:
-        """Serve until ordered to stop."""
+        """Serve until the supervisor orders a stop."""
         loop = asyncio.get_running_loop()
         context = self._context(Stopping())
         loop.add_reader(self._channel.fileno(), self._take_orders, context.stopping)
@@ -209,7 +209,7 @@ class Worker:
         )
 
     def _tell(self, report: Report) -> None:
-        if report.state is State.READY:
+        if report.state is WorkerState.READY:
             self._loaded_bytes = resident_bytes()
             self._ready = True
         self._channel.send(report)
@@ -220,19 +220,19 @@ class Worker:
     def _take_orders(self, stopping: Stopping) -> None:
         orders = self._channel.receive()
         if orders is None:
-            os._exit(1)  # the supervisor is dead, and nobody would stop or replace us
+            os._exit(1)  # the supervisor is dead: nobody would stop or replace this worker
         for order in orders:
             stopping.begin(order)
 
     async def _beat(self) -> None:
-        """Show the supervisor that the event loop turns."""
+        """Send the heartbeat: the event loop is not blocked."""
         every_s = self._settings.watchdog_s / 4
         while every_s:
-            self._channel.send(Report(State.ALIVE))
+            self._channel.send(Report(WorkerState.ALIVE))
             await asyncio.sleep(every_s)
 
     async def _watch_memory(self, context: WorkerContext) -> None:
-        """Ask for a successor when the memory passes its limit, unless the loaded unit alone is above it."""
+        """Ask to be recycled when resident memory passes its limit, unless the loaded unit alone exceeds it."""
         limit = self._settings.rss_limit_bytes
         resident = 0
         while not self._ready or resident <= limit:
@@ -265,7 +265,7 @@ def keep_large_blocks() -> None:
 
 
 def run_loop(worker: Worker) -> None:
-    """Run the worker on the fastest event loop there is."""
+    """Run the worker on uvloop where it is installed, else on asyncio's own loop."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None
     try:
         from uvloop import new_event_loop as factory
@@ -277,7 +277,7 @@ def run_loop(worker: Worker) -> None:
 
 def main() -> int:
     """Read the orders, serve under them, and return the exit code."""
-    orders = msgspec.json.decode(sys.stdin.buffer.read(), type=Orders)
+    orders = msgspec.json.decode(sys.stdin.buffer.read(), type=WorkerOrders)
     die_with(orders.supervisor_pid)
     settings = msgspec.convert(orders.settings, Settings)
     faulthandler.enable()
@@ -286,7 +286,7 @@ def main() -> int:
     try:
         run_loop(Worker(orders, settings))
     except Exception:
-        log.exception("the worker ended by an error")
+        log.exception("the worker failed")
         return 1
     return 0
 

@@ -1,10 +1,10 @@
-"""The serving workers of one run: who is at work, who comes next, and what follows when one fails, hangs or dies.
+"""The worker pool: starts, promotes, restarts and stops the serving workers of one supervisor.
 
-    slot 0..N-1 ── current ◀─ready─ successor          current ──StopOrder──▶ leaving ──▶ reaped, its seat free
+    slot 0..N-1 ── current ◀─ready─ successor          current ──StopOrder──▶ leaving ──▶ reaped, its metrics slot free
                       └─ died ▶ a new one after a back-off
 
-One successor at a time is started, and its predecessor has to be gone before the next: a roll through all workers needs
-the memory of one more. Everything here is decided from reports, deaths and the time; processes are made by `spawn`.
+A rolling restart starts one successor at a time and waits until its predecessor has exited, so it needs the memory of
+one extra worker. The pool decides from reports, exits and the clock alone; `spawn` creates the processes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from infergraph.process.channel import Report, State, StopOrder
+from infergraph.process.channel import Report, StopOrder, WorkerState
 from infergraph.process.child import Backoff
 
 EXIT_LOAD = 3
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Process(Protocol):
-    """What the crew does with a process (`children.Child`)."""
+    """What the pool does with a process (`child.Child`)."""
 
     pid: int
 
@@ -41,7 +41,7 @@ class Process(Protocol):
 
 
 class Phase(IntEnum):
-    """How far a worker has come."""
+    """Where a worker is in its life."""
 
     STARTING = 0
     LISTENING = 1
@@ -50,12 +50,12 @@ class Phase(IntEnum):
 
 
 class Placement(NamedTuple):
-    """Where a worker is put.
+    """The slot of a new worker.
 
     Args:
         slot: which of the workers it is.
-        seat: the number of its metrics ledger (see `metrics_slot_name`).
-        opens_early: whether it answers, as not ready, while it loads.
+        metrics_slot: the number of its shared metrics file (see `metrics_slot_name`).
+        opens_early: whether it answers (as not ready) while its unit loads.
     """
 
     slot: int
@@ -63,7 +63,7 @@ class Placement(NamedTuple):
     opens_early: bool
 
 
-class Worker:
+class WorkerHandle:
     """One worker process as the supervisor sees it."""
 
     def __init__(self, place: Placement, process: Process, send: Callable[[StopOrder], None]) -> None:
@@ -80,24 +80,24 @@ class Worker:
 
     @property
     def answers_early(self) -> bool:
-        """Whether it answers, though it is not ready."""
+        """Whether it answers requests although it is not ready."""
         return self.opens_early and not self.failed and self.phase < Phase.READY
 
 
 class Slot:
-    """One of the places that must be filled."""
+    """One position in the pool: the worker that fills it, and its successor during a restart."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.current: Worker | None = None
-        self.successor: Worker | None = None
+        self.current: WorkerHandle | None = None
+        self.successor: WorkerHandle | None = None
         self.backoff = Backoff()
         self.due_at: float | None = None
         self.early_deaths = 0
 
 
 class Policy(Protocol):
-    """What of the settings the crew goes by."""
+    """The settings that the pool reads."""
 
     @property
     def workers(self) -> int: ...
@@ -110,19 +110,19 @@ class Policy(Protocol):
 
 
 class WorkerPool:
-    """All slots.
+    """All slots of the pool.
 
     Args:
         policy: the settings.
-        hire: starts the process of a worker.
+        spawn: starts the process of a worker.
         give_up: whether a unit that cannot be loaded at the first start ends the program.
-        replaced: is told why a worker was replaced or started again, for the metrics.
+        replaced: called with the reason whenever a worker is replaced or restarted, for the metrics.
     """
 
     def __init__(
         self,
         policy: Policy,
-        spawn: Callable[[Placement], Worker],
+        spawn: Callable[[Placement], WorkerHandle],
         *,
         give_up: bool,
         replaced: Callable[[str], None],
@@ -132,7 +132,7 @@ class WorkerPool:
         self._give_up = give_up
         self._replaced = replaced
         self.slots = [Slot(number) for number in range(policy.workers)]
-        self.alive: dict[int, Worker] = {}
+        self.alive: dict[int, WorkerHandle] = {}
         self.stopping = False
         self.exit_code = 0
         self.was_ready = False
@@ -140,38 +140,38 @@ class WorkerPool:
         self._queue: deque[tuple[Slot, str]] = deque()
         self._replacing: tuple[Slot, str] | None = None
         self._restarting = False
-        self._told: set[str] = set()
+        self._logged_failures: set[str] = set()
         self._ticked_at: float | None = None
 
-    # what happens
+    # events
 
     def start(self, now: float) -> None:
         """Fill all slots."""
         for slot in self.slots:
             self._fill(slot, now)
 
-    def reported(self, worker: Worker, report: Report, now: float) -> None:
-        """A worker has told something."""
+    def reported(self, worker: WorkerHandle, report: Report, now: float) -> None:
+        """Handle a report of a worker."""
         worker.heartbeat_at = now
         if worker.phase is Phase.STOPPING:
             return
         slot = self.slots[worker.slot]
-        if report.state is State.LISTENING:
+        if report.state is WorkerState.LISTENING:
             worker.phase = max(worker.phase, Phase.LISTENING)
-        elif report.state is State.READY:
+        elif report.state is WorkerState.READY:
             worker.phase, worker.ready_at = Phase.READY, now
             self.was_ready = True
             slot.early_deaths = 0
-            self._told.clear()
-        elif report.state is State.LOAD_FAILED:
+            self._logged_failures.clear()
+        elif report.state is WorkerState.LOAD_FAILED:
             self._load_failed(worker, report, now)
-        elif report.state is State.RECYCLE and worker is slot.current:
+        elif report.state is WorkerState.RECYCLE and worker is slot.current:
             log.info("a worker will be replaced", extra={"slot": slot.number, "why": report.text})
             self._ask(slot, "recycle")
         self._promote(slot, now)
 
-    def died(self, worker: Worker, now: float) -> None:
-        """A worker's process has ended."""
+    def died(self, worker: WorkerHandle, now: float) -> None:
+        """Handle the exit of a worker's process."""
         del self.alive[worker.process.pid]
         if worker.phase is Phase.STOPPING or self.stopping:
             return
@@ -195,15 +195,15 @@ class WorkerPool:
             slot.due_at = now + slot.backoff.failed()
             self._queue = deque(asked for asked in self._queue if asked[0] is not slot)
 
-    def roll(self, now: float) -> None:
-        """Replace all workers, one after the other, each when its successor is ready."""
+    def restart_all(self, now: float) -> None:
+        """Begin a rolling restart: replace the workers one by one, each when its successor is ready."""
         if self.stopping:
             return
         self._queue.clear()
         self._restarting = True
         for slot in self.slots:
             slot.backoff.succeeded()
-            if slot.successor is not None:  # it may have loaded what is old by now
+            if slot.successor is not None:  # it may have loaded code that has changed since
                 self._retire(slot.successor, now, StopOrder(0.0, 0.0))
                 slot.successor = None
             if slot.current is None:
@@ -225,23 +225,23 @@ class WorkerPool:
                 self._retire(worker, now, full)
 
     def give_up(self, exit_code: int, now: float) -> None:
-        """End at once with an exit code."""
+        """Stop at once with this exit code."""
         self.exit_code = exit_code
         self.stopping = True
         self._queue.clear()
         for worker in self.alive.values():
             worker.phase, worker.kill_at = Phase.STOPPING, now
 
-    # time
+    # timers
 
     def tick(self, now: float) -> None:
-        """Do everything that is due."""
+        """Do whatever is due at `now`."""
         for worker in list(self.alive.values()):
             if worker.kill_at is not None and worker.kill_at <= now:
                 worker.process.kill()
         if self.stopping:
             return
-        self._watch_beats(now)
+        self._check_heartbeats(now)
         for slot in self.slots:
             if slot.due_at is not None and slot.due_at <= now:
                 slot.due_at = None
@@ -252,7 +252,7 @@ class WorkerPool:
         self._replace_next(now)
 
     def due_at(self) -> float | None:
-        """When `tick` has to be called at the latest."""
+        """The latest time at which `tick` must be called."""
         times = [worker.kill_at for worker in self.alive.values()] + [slot.due_at for slot in self.slots]
         if self._policy.watchdog_s and self._ticked_at is not None:
             times.append(self._ticked_at + self._policy.watchdog_s / 4)
@@ -270,13 +270,13 @@ class WorkerPool:
         if slot.current is None:
             slot.due_at = now + max(slot.backoff.failed(), LOAD_RETRY_S)
 
-    def _start(self, slot: Slot) -> Worker | None:
+    def _start(self, slot: Slot) -> WorkerHandle | None:
         taken = {worker.metrics_slot for worker in self.alive.values()}
         metrics_slot = next(number for number in range(len(taken) + 1) if number not in taken)
         alone = not any(worker.phase is Phase.READY or worker.answers_early for worker in self.alive.values())
         try:
             worker = self._spawn(Placement(slot.number, metrics_slot, alone))
-        except OSError as error:  # no memory, descriptors or processes left: later perhaps
+        except OSError as error:  # out of memory, descriptors or processes: try again later
             log.error("a worker could not be started: %s", error)
             return None
         self.alive[worker.process.pid] = worker
@@ -302,10 +302,10 @@ class WorkerPool:
         elif self._restarting and all(slot.current is not None for slot in self.slots):
             self._restarting = False
             self.restarts_finished += 1
-            log.info("all workers are replaced")
+            log.info("all workers have been replaced")
 
     def _promote(self, slot: Slot, now: float) -> None:
-        """Let the successor take over once it is ready, or as far as a predecessor that never became so."""
+        """Let the successor take over once it is ready, or once it listens if its predecessor never became ready."""
         successor, current = slot.successor, slot.current
         if successor is None or current is None or successor.failed:
             return
@@ -317,18 +317,18 @@ class WorkerPool:
             self._replaced(self._replacing[1])
         self._retire(current, now, StopOrder(0.0, self._policy.grace_s))
 
-    def _retire(self, worker: Worker, now: float, order: StopOrder) -> None:
-        if worker.phase is not Phase.READY:  # nobody waits for its answers
+    def _retire(self, worker: WorkerHandle, now: float, order: StopOrder) -> None:
+        if worker.phase is not Phase.READY:  # it has no requests in work
             order = StopOrder(0.0, 0.0)
         worker.phase = Phase.STOPPING
         worker.kill_at = now + order.delay_s + order.grace_s + MARGIN_S
         worker.send(order)
 
-    def _load_failed(self, worker: Worker, report: Report, now: float) -> None:
+    def _load_failed(self, worker: WorkerHandle, report: Report, now: float) -> None:
         worker.failed = True
         slot = self.slots[worker.slot]
-        if report.text not in self._told:  # once, not once for each worker
-            self._told.add(report.text)
+        if report.text not in self._logged_failures:  # once, not once per worker
+            self._logged_failures.add(report.text)
             trace = {"exception": report.traceback} if report.traceback else {}
             log.error("the unit could not be loaded: %s", report.text, extra=trace)
         if worker is slot.successor:
@@ -346,27 +346,27 @@ class WorkerPool:
             self._replacing = None
             self._restarting = False
             self._queue.clear()
-            log.error("reload given up: the workers that were there go on serving")
+            log.error("reload failed: the previous workers keep serving")
             return
         slot.due_at = now + max(slot.backoff.failed(), LOAD_RETRY_S)
 
-    def _watch_beats(self, now: float) -> None:
+    def _check_heartbeats(self, now: float) -> None:
         limit_s = self._policy.watchdog_s
         if not limit_s:
             return
-        asleep = self._ticked_at is not None and now - self._ticked_at > limit_s / 2
+        stalled = self._ticked_at is not None and now - self._ticked_at > limit_s / 2
         self._ticked_at = now
         for worker in self.alive.values():
             if worker.phase is not Phase.READY or worker.heartbeat_at is None or worker.kill_at is not None:
                 continue
-            if asleep:  # it was us who stood still, and they perhaps with us
+            if stalled:  # this process was suspended, and the workers may have been too
                 worker.heartbeat_at = now
             elif now - worker.heartbeat_at > limit_s:
-                log.error("a worker hangs: its event loop has stood still", extra={"slot": worker.slot, "s": limit_s})
+                log.error("a worker hangs: its event loop is blocked", extra={"slot": worker.slot, "s": limit_s})
                 worker.kill_at = now + ABORT_S
-                worker.process.signal(signal.SIGABRT)  # faulthandler writes where it stands
+                worker.process.signal(signal.SIGABRT)  # faulthandler writes its stack
 
 
 def metrics_slot_name(metrics_slot: int) -> str:
-    """The name of a worker's ledger."""
+    """The name of a worker's shared metrics file."""
     return f"worker-{metrics_slot}"

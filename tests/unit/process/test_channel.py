@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import socket
 
-from infergraph.process.channel import Channel, Report, State, StopOrder
+from infergraph.process.channel import Channel, Report, StopOrder, WorkerState
 
 
 def pair() -> tuple[Channel[Report], Channel[StopOrder]]:
@@ -14,7 +14,11 @@ def pair() -> tuple[Channel[Report], Channel[StopOrder]]:
 def test_items_arrive_whole_and_in_order() -> None:
     """Several items sent at once, one of them longer than a read, come out as they went in."""
     ours, theirs = pair()
-    sent = [Report(State.READY), Report(State.LOAD_FAILED, "x" * 100_000, 3, "trace"), Report(State.ALIVE)]
+    sent = [
+        Report(WorkerState.READY),
+        Report(WorkerState.LOAD_FAILED, "x" * 100_000, 3, "trace"),
+        Report(WorkerState.ALIVE),
+    ]
     for report in sent:
         theirs.send(report)
     received: list[Report] = []
@@ -41,7 +45,7 @@ def test_garbage_on_a_channel_is_skipped() -> None:
     """Lines that are no report do not hide those that are."""
     ours, theirs = pair()
     theirs.socket.sendall(b'hello\n{"state":"nonsense"}\n')
-    theirs.send(Report(State.READY))
-    assert ours.receive() == [Report(State.READY)]
+    theirs.send(Report(WorkerState.READY))
+    assert ours.receive() == [Report(WorkerState.READY)]
     for end in (ours, theirs):
         end.close()
