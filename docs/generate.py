@@ -9,24 +9,23 @@ What the code declares is printed; nothing is described here twice.
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import json
 import re
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args, get_origin
+from typing import Any, cast
 
-import typer
-from typer.models import ArgumentInfo
+import click
 
 import infergraph
 from infergraph import errors, settings
 from infergraph.cli import microservice, options
-from infergraph.cli.commands import MODULES
+from infergraph.cli.command import Argument
+from infergraph.cli.main import infergraph as program
+from infergraph.cli.options import SettingOption
 from infergraph.errors import Fault
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request
 from infergraph.protocol import services
@@ -73,11 +72,11 @@ def settings_page() -> str:
     """Every setting, by group."""
     groups: dict[str, list[settings.Described]] = {}
     for row in settings.describe():
-        groups.setdefault(options._panel(row.name), []).append(row)
+        groups.setdefault(row.group, []).append(row)
     parts = [_SETTINGS]
-    for panel, rows in groups.items():
+    for group, rows in groups.items():
         heads = ("setting", "type", "default", "meaning")
-        parts.append(f"\n## {panel}\n\n{table(heads, map(_setting, rows))}")
+        parts.append(f"\n## {group}\n\n{table(heads, map(_setting, rows))}")
     also = [(f"`{name}`", f"`{row.name}`") for row in settings.describe() for name in row.env[1:]]
     parts.append(
         "\n## Variables of existing deployments\n\nThese are read where the `INFERGRAPH_` variable is not set.\n\n"
@@ -309,54 +308,45 @@ error, so that a pipe holds data alone. `NO_COLOR` turns colours off.
 
 ## Shell completion
 
-`infergraph --install-completion` adds completion of commands and options to the shell that runs it (bash, zsh, fish),
-for new terminals. `infergraph --show-completion` prints the lines instead.
+`infergraph completion bash` (or `zsh`, `fish`) prints what makes a shell complete commands, options and their values;
+`eval "$(infergraph completion bash)"` in its start-up file turns it on.
 """
 
 
 def cli_page() -> str:
     """Every command with its arguments, options and examples."""
-    parts = [_CLI]
-    for name, module in MODULES.items():
-        program = typer.Typer()
-        importlib.import_module(module).add_to(program)
-        parts += _commands("infergraph", program, name)
-    return "".join(parts)
+    return _CLI + "".join(_commands(click.Context(program, info_name="infergraph")))
 
 
-def _commands(before: str, program: typer.Typer, wanted: str = "") -> Iterator[str]:
-    """The commands of a program, or of one of its groups."""
-    for command in program.registered_commands:
-        function = command.callback
-        assert function is not None
-        name = command.name or function.__name__
-        if wanted in ("", name):
-            yield from _command(f"{before} {name}", function)
-            yield f"\n{command.epilog}\n" if command.epilog else ""
-    for group in program.registered_groups:
-        if wanted in ("", group.name) and group.typer_instance is not None:
-            yield f"\n## {before} {group.name}\n\n{group.typer_instance.info.help}\n"
-            yield from _commands(f"{before} {group.name}", group.typer_instance)
+def _commands(context: click.Context) -> Iterator[str]:
+    """The commands of a group, and theirs."""
+    group = context.command
+    assert isinstance(group, click.Group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        inner = click.Context(command, info_name=name, parent=context)
+        yield f"\n## {inner.command_path}\n\n{_prose(command.help or '')}\n"
+        yield from _options(inner)
+        if isinstance(command, click.Group):
+            yield from _commands(inner)
+        elif command.epilog:
+            yield f"\n{command.epilog}\n"
 
 
-def _command(name: str, function: Callable[..., Any]) -> Iterator[str]:
-    yield f"\n## {name}\n\n{_prose(inspect.getdoc(function) or '')}\n"
-    if function is microservice.microservice:
+def _options(context: click.Context) -> Iterator[str]:
+    """The arguments and options of a command."""
+    command = context.command
+    if command is microservice.microservice:
         yield "\n" + table(("argument or option", "meaning"), _originals_options())
         return
-    parameters = inspect.signature(function, eval_str=True).parameters
-    every = [row.name for row in settings.describe()]
-    # `options.with_settings` makes them, keyword-only; another command may use a setting's name for something else.
-    of_settings = [
-        name for name in every if name in parameters and parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    if of_settings == every:
+    of_settings = [param for param in command.params if isinstance(param, SettingOption)]
+    if len(of_settings) == len(Settings.__struct_fields__):
         yield "\nEvery [setting](settings.md) is an option as well.\n"
     elif of_settings:
-        named = ", ".join(f"`{name}`" for name in of_settings)
+        named = ", ".join(f"`{param.name}`" for param in of_settings)
         yield f"\nThese [settings](settings.md) are options as well: {named}.\n"
-    shown = [parameter for each, parameter in parameters.items() if each not in of_settings]
-    rows = [_parameter(parameter) for parameter in shown if get_origin(parameter.annotation) is Annotated]
+    rows = [_parameter(param, context) for param in command.params if not isinstance(param, SettingOption)]
     if rows:
         yield "\n" + table(("argument or option", "meaning"), rows)
 
@@ -369,26 +359,14 @@ def _prose(help: str) -> str:
     return "\n\n".join(paragraphs + ([f"Example: `{' '.join(lines)}`"] if lines else []))
 
 
-def _parameter(parameter: inspect.Parameter) -> tuple[object, ...]:
-    """An argument or option as it is declared: its spelling, and its help with choices and default."""
-    kind, declared, *_ = get_args(parameter.annotation)
-    kinds = [each for each in get_args(kind) if each is not type(None)] or [kind]
-    choices = list(kinds[0]) if inspect.isclass(kinds[0]) and issubclass(kinds[0], Enum) else []
-    is_required = parameter.default is inspect.Parameter.empty
-    word = declared.metavar or parameter.name.upper()
-    if isinstance(declared, ArgumentInfo):
-        shown = word if is_required else f"[{word}]"
-    else:
-        # In an annotation, typer keeps the first spelling as the default.
-        names = [declared.default] if isinstance(declared.default, str) else []
-        names = [*names, *(declared.param_decls or ())] or ["--" + parameter.name.replace("_", "-")]
-        opposite = [f"--no-{name[2:]}" for name in names if parameter.default is True]
-        shown = ", ".join([*names, *opposite]) + ("" if kinds[0] is bool else f" {word}")
-    default = parameter.default if isinstance(declared.show_default, bool) else declared.show_default
-    is_told = not is_required and default not in (None, "", False, True)
-    parts = [declared.help or "", "One of " + ", ".join(f"`{each.value}`" for each in choices) + "." if choices else ""]
-    parts.append(f"Default: `{getattr(default, 'value', default)}`." if is_told else "")
-    return f"`{shown}`", " ".join(filter(None, parts))
+def _parameter(param: click.Parameter, context: click.Context) -> tuple[object, ...]:
+    """An argument or option: its spelling, and its help with choices and default."""
+    if isinstance(param, Argument):
+        return f"`{param.make_metavar(context)}`", param.about
+    assert isinstance(param, click.Option)
+    spelled = ", ".join([*param.opts, *param.secondary_opts]) + ("" if param.is_flag else f" {param.metavar}")
+    default = f"Default: `{param.default}`." if param.show_default else ""
+    return f"`{spelled}`", " ".join(filter(None, (param.help, default)))
 
 
 def _originals_options() -> Rows:

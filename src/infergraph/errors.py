@@ -30,7 +30,11 @@ Wire codes are chosen at the edges, from one table each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+import traceback
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -227,3 +231,32 @@ class MissingExtra(StartupFault):
     def of(cls, package: str, extra: str, purpose: str) -> MissingExtra:
         """The standard sentence for a missing optional `package` of the extra `extra`."""
         return cls(f"{purpose} needs the package {package!r}: pip install 'infergraph[{extra}]'")
+
+
+def did_you_mean(given: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """`; did you mean 'serve'?`, for the end of a fault's text, where a known word is near; else nothing.
+
+    Args:
+        cutoff: how alike two words must be, 0 to 1.
+    """
+    near = get_close_matches(given, list(known), n=3, cutoff=cutoff)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+_OURS = (str(Path(__file__).parent), "<frozen importlib", str(Path(importlib.__file__).parent))
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback of an error for a log; empty where its text says it all.
+
+    The text of a StartupFault does. Only a TargetError may have an exception of the user's code behind it: its
+    traceback begins at the user's code.
+    """
+    if not isinstance(error, StartupFault):
+        return "".join(traceback.format_exception(error))
+    if not isinstance(error, TargetError) or error.__cause__ is None:
+        return ""
+    shown = traceback.TracebackException.from_exception(error.__cause__)
+    while shown.stack and shown.stack[0].filename.startswith(_OURS):
+        del shown.stack[0]
+    return "".join(shown.format() if shown.stack else shown.format_exception_only())

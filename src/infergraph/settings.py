@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
-from infergraph.errors import SettingsError
+from infergraph.errors import SettingsError, did_you_mean
 from infergraph.members import direct
 
 ENV_PREFIX = "INFERGRAPH_"
@@ -126,7 +126,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 6000
     metrics_path: Annotated[
         str,
-        setting("Path of the metrics on both ports.", env=("PREDICTIVE_UNIT_METRICS_ENDPOINT",), pattern="^/"),
+        setting(
+            "Path of the metrics on both ports; it begins with `/`.",
+            env=("PREDICTIVE_UNIT_METRICS_ENDPOINT",),
+            pattern="^/",
+        ),
     ] = "/metrics"
 
     # the process
@@ -391,10 +395,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
 
 
+GROUPS = {
+    "host": "Listening",
+    "workers": "Workers",
+    "message_limit_bytes": "Limits",
+    "nan": "Answers",
+    "parameters": "Component",
+    "gateway_paths": "Graphs",
+    "tracing": "Tracing",
+    "console": "Console",
+    "log_level": "Logs and metrics",
+    "data_dir": "Data",
+    "tasks": "Tasks",
+}
+"""The groups that documents and `--help` show the settings in, each by the first setting of it."""
+
+
 class Described(NamedTuple):
     """One setting as documents and `infergraph settings` show it."""
 
     name: str
+    group: str
     type: str
     default: Any
     unit: str
@@ -414,7 +435,9 @@ def describe() -> list[Described]:
     hints = get_type_hints(Settings, include_extras=True)
     defaults = Settings()
     rows = []
+    group = ""
     for name in Settings.__struct_fields__:
+        group = GROUPS.get(name, group)
         kind, meta = get_args(hints[name])
         choices = [member.value for member in kind] if isinstance(kind, type) and issubclass(kind, Enum) else []
         extra = meta.extra or {}
@@ -422,6 +445,7 @@ def describe() -> list[Described]:
         rows.append(
             Described(
                 name=name,
+                group=group,
                 type="|".join(choices) or kind.__name__,
                 default=default.value if isinstance(default, Enum) else default,
                 unit=extra.get("unit", ""),
@@ -448,8 +472,9 @@ def load(
     known = {name for row in described for name in row.env}
     for name in environment:
         if name.startswith(ENV_PREFIX) and name not in known:
+            near = did_you_mean(name, (row.env[0] for row in described), cutoff=0.88)  # they all begin alike
             raise SettingsError(
-                f"the environment variable {name} is no setting of infergraph (see `infergraph settings`)"
+                f"the environment variable {name} is no setting of infergraph{near or ' (see `infergraph settings`)'}"
             )
     values: dict[str, Any] = dict(defaults or {})
     origins = {row.name: "default" for row in described}
@@ -483,13 +508,33 @@ def read_bool(text: str) -> bool:
 
 
 _HINTS = get_type_hints(Settings, include_extras=True)
+_NOUNS = {"int": "a whole number", "float": "a number", "str": "text"}
+_LIMITS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"))
 
 
 def _convert(row: Described, value: Any, source: str) -> Any:
-    hint = _HINTS[row.name]
     try:
         if row.type == "bool" and isinstance(value, str):
             return read_bool(value)
-        return msgspec.convert(value, hint, strict=False)
+        return msgspec.convert(value, _HINTS[row.name], strict=False)
     except (ValueError, msgspec.ValidationError) as error:
-        raise SettingsError(f"{source}: {value!r} is not a valid {row.name} ({row.type}): {error}") from error
+        is_alias = source in row.env[1:]
+        named = f"{source} (the setting {row.name})" if is_alias else source
+        raise SettingsError(f"{named} takes {_wanted(row)}, not {value!r}{_meant(row, value)}") from error
+
+
+def _wanted(row: Described) -> str:
+    """What a setting takes, in words: `a whole number, at least 1, at most 512`."""
+    if row.type == "bool":
+        return "on or off"
+    if "|" in row.type:
+        return "one of " + ", ".join(row.type.split("|"))
+    meta = get_args(_HINTS[row.name])[1]
+    if meta.pattern is not None:
+        return f"{_NOUNS[row.type]} ({row.help.rstrip('.')})"
+    limits = [f"{words} {limit}" for name, words in _LIMITS if (limit := getattr(meta, name)) is not None]
+    return ", ".join([f"{_NOUNS[row.type]}{f' ({row.unit})' if row.unit else ''}", *limits])
+
+
+def _meant(row: Described, value: Any) -> str:
+    return did_you_mean(str(value), row.type.split("|")) if "|" in row.type else ""

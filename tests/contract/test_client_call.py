@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from contract.client_servers import reply, scripted
 from infergraph.cli import call
@@ -34,10 +33,7 @@ def run(request: pytest.FixtureRequest, urls: dict[str, str]) -> Run:
 
 
 def invoke(*arguments: str, **more: Any) -> Any:
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    call.add_to(app)
-    return CliRunner().invoke(app, ["call", *arguments], **more)
+    return CliRunner().invoke(call.call, list(arguments), **more)
 
 
 @pytest.mark.parametrize(

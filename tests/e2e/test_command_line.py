@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -13,14 +14,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infergraph.cli import main
-from infergraph.cli.commands import MODULES
+from infergraph.cli.commands import COMMANDS as NAMES
 from infergraph.cli.init import Names, ProjectKind, write_project
 from page_runner import clean_environment
 
@@ -29,7 +31,7 @@ GROUPS = {
     "tasks": ("list", "show", "watch", "results", "errors", "cancel", "retry", "delete", "prune"),
     "knowledge": ("fetch", "pins"),
 }
-COMMANDS = [(name,) for name in MODULES] + [(name, each) for name, group in GROUPS.items() for each in group]
+COMMANDS = [(name,) for name in NAMES] + [(name, each) for name, group in GROUPS.items() for each in group]
 TIMEOUT_S = 60
 
 
@@ -43,6 +45,20 @@ def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [COMMAND, *arguments], env=environment(**more), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
+
+
+@contextmanager
+def started(*arguments: str, **more: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """The command in a session of its own; whatever becomes of the test, nothing of it is left."""
+    process = subprocess.Popen(
+        [COMMAND, *arguments], env=environment(), stderr=subprocess.PIPE, start_new_session=True, **more
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def on_terminal(*arguments: str, **more: str) -> tuple[int, str]:
@@ -94,16 +110,15 @@ def test_no_command_shows_all_of_them() -> None:
     """Without a command there is the list, each with a whole sentence; a script is told by the exit code."""
     shown = run()
     assert shown.returncode == 2
-    assert all(name in shown.stdout for name in MODULES)
+    assert all(name in shown.stdout for name in NAMES)
     assert "..." not in shown.stdout.partition("Commands:")[2]
 
 
 def test_help_on_a_terminal_is_in_colour_unless_it_is_not_wanted() -> None:
-    """A terminal gets panels and colours; NO_COLOR takes the colours away; a narrow one is written to its width."""
+    """A terminal gets colours; NO_COLOR takes them away; a narrow one is written to its width."""
     code, seen = on_terminal("doctor", "--help")
     assert code == 0
-    assert "╭" in seen
-    assert "\x1b[1;36m" in seen
+    assert "\x1b[36m\x1b[1m--timeout SECONDS" in seen
     _, plain = on_terminal("doctor", "--help", NO_COLOR="1", COLUMNS="44")
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain)
     widths = [len(re.sub(r"\x1b\[[0-9;?]*[a-z]", "", line)) for line in plain.splitlines()]
@@ -120,8 +135,9 @@ def test_help_on_a_terminal_is_in_colour_unless_it_is_not_wanted() -> None:
         (["tasks", "lst"], ["infergraph tasks:", "'lst'", "'list'", "infergraph tasks --help"]),
         (["serve"], ["infergraph serve:", "'TARGET'"]),
         (["serve", "x:Y", "--wrokers", "2"], ["--wrokers", "--workers", "infergraph serve --help"]),
-        (["serve", "x:Y", "--workers", "two"], ["--workers", "'two'", "int"]),
-        (["serve", "x:Y", "--console", "maybe"], ["--console", "'maybe'", "on|read-only|off"]),
+        (["serve", "x:Y", "--workers", "two"], ["--workers takes a whole number, at least 1, at most 512, not 'two'"]),
+        (["serve", "x:Y", "--console", "maybe"], ["--console takes one of on, read-only, off, not 'maybe'"]),
+        (["serve", "x:Y", "--console", "readonly"], ["not 'readonly'; did you mean 'read-only'?"]),
         (["serve", "x:Y", "--http-port", "70000"], ["--http-port", "70000", "65535"]),
         (["call", "http://127.0.0.1:9", "1", "--method", "predikt"], ["--method", "'predikt'", "'predict'"]),
         (["call", "http://127.0.0.1:9"], ["DATA is missing"]),
@@ -232,8 +248,7 @@ def silent() -> Iterator[tuple[str, threading.Event]]:
 
 def test_ctrl_c_ends_a_call_without_a_traceback() -> None:
     """An interrupt while waiting for an answer is exit code 130 and no traceback."""
-    with silent() as (url, came):
-        process = subprocess.Popen([COMMAND, "call", url, "[[1]]"], env=environment(), stderr=subprocess.PIPE)
+    with silent() as (url, came), started("call", url, "[[1]]") as process:
         assert came.wait(TIMEOUT_S)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=TIMEOUT_S)
@@ -288,7 +303,7 @@ def test_bash_completes(line: str, offered: list[str]) -> None:
     """Bash itself, with the printed script, offers commands, options and the values of those that have some."""
     words = line.split(" ")
     script = (
-        'eval "$(_INFERGRAPH_COMPLETE=source_bash infergraph)"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+        'eval "$(infergraph completion bash)"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
         'COMPREPLY=(); _infergraph_completion infergraph; printf "%s\\n" "${COMPREPLY[@]}"'
     )
     done = subprocess.run(
@@ -301,12 +316,13 @@ def test_bash_completes(line: str, offered: list[str]) -> None:
 @pytest.mark.parametrize(("line", "offered"), COMPLETIONS[1:3])
 def test_zsh_and_fish_are_answered(line: str, offered: list[str]) -> None:
     """What the scripts for zsh and fish ask is answered with the same words."""
-    zsh = run(_INFERGRAPH_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS=line)
-    assert sorted(re.findall(r'"([\w-]+)(?:"|":)', zsh.stdout)) == offered
-    fish = run(_INFERGRAPH_COMPLETE="complete_fish", _TYPER_COMPLETE_FISH_ACTION="get-args", _TYPER_COMPLETE_ARGS=line)
-    assert sorted(answer.partition("\t")[0] for answer in fish.stdout.splitlines()) == offered
+    last = line.rpartition(" ")[2]
+    zsh = run(_INFERGRAPH_COMPLETE="zsh_complete", COMP_WORDS=line, COMP_CWORD=str(len(line.split(" ")) - 1))
+    assert sorted(zsh.stdout.splitlines()[1::3]) == offered
+    fish = run(_INFERGRAPH_COMPLETE="fish_complete", COMP_WORDS=line, COMP_CWORD=last)
+    assert sorted(re.findall(r"(?m)^plain[,\n]([\w-]+)", fish.stdout)) == offered
     for shell in ("zsh", "fish"):
-        assert "infergraph" in run(_INFERGRAPH_COMPLETE=f"source_{shell}").stdout
+        assert "_INFERGRAPH_COMPLETE" in run("completion", shell).stdout
 
 
 def test_ctrl_c_while_serving_begins_ends_with_no_traceback(tmp_path: Path) -> None:
@@ -316,18 +332,36 @@ def test_ctrl_c_while_serving_begins_ends_with_no_traceback(tmp_path: Path) -> N
         "        time.sleep(60)\n\n    def predict(self, X, names=None):\n        return X\n"
     )
     ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", "--tasks", "off"]
-    process = subprocess.Popen(
-        [COMMAND, "serve", "slow.py:Slow", *ports],
-        cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + TIMEOUT_S
-    while not (tmp_path / "loading").exists():
-        assert time.monotonic() < deadline
-        select.select([], [], [], 0.02)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=TIMEOUT_S)
+    with started("serve", "slow.py:Slow", *ports, cwd=tmp_path) as process:
+        deadline = time.monotonic() + TIMEOUT_S
+        while not (tmp_path / "loading").exists():
+            assert time.monotonic() < deadline
+            select.select([], [], [], 0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, errors
     assert b"Traceback" not in errors
+
+
+def test_a_server_in_the_background_ends_by_sigterm_alone(tmp_path: Path) -> None:
+    """A shell that starts a server with & or nohup lets it ignore SIGINT and SIGHUP: it does, and SIGTERM ends it."""
+    (tmp_path / "echo.py").write_text("class Echo:\n    def predict(self, X, names=None):\n        return X\n")
+    ports = "--http-port 0 --grpc-port 0 --metrics-port 0 --tasks off --log-format json"
+    script = f"trap '' INT HUP; exec infergraph serve echo.py:Echo {ports}"
+    process = subprocess.Popen(
+        ["bash", "-c", script], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stderr is not None
+    try:
+        events = (json.loads(line) for line in process.stderr)
+        assert next(event for event in events if event["event"] == "ready")["serving"] == "echo.py:Echo"
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert [event["why"] for event in events if event["event"].startswith("stopping")] == ["SIGTERM"]
+        assert process.wait(TIMEOUT_S) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize(("kind", "answer"), [("ner", '"entity":["鲁迅","绍兴"]'), ("router", '"ndarray":[[0]]')])

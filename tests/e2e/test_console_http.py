@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from html import escape
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urljoin
 
 import pytest
 
@@ -257,6 +257,46 @@ def test_read_only_shows_and_sends_nothing(tmp_path: Path) -> None:
             assert 'type="file"' not in html
             for button in re.findall(r'<button[^>]*id="send"[^>]*>', html):
                 assert "disabled" in button
+
+
+def test_the_root_and_guessed_addresses_lead_to_pages(component: Served) -> None:
+    """`/` and `/console` lead to the overview, and a guessed address of a task, slashes and all, leads to the task."""
+    assert submit(component, "guessed/中 ?").status in (200, 201)
+    for path in ("/", "/console", f"/console/tasks/{quote('guessed/中 ?')}", f"/console/task/{quote('guessed/中 ?')}"):
+        moved = component.get(path)
+        assert moved.status in (307, 308)
+        arrived = component.get(urljoin(path, moved.headers["location"]))
+        assert arrived.status == 200
+        assert ("guessed/中 ?" in arrived.body.decode()) == ("task" in path)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/predcit", "did you mean /predict?"),
+        ("/v1/predict", "this server answers at /predict"),
+        ("/nothing", "this server answers at /predict, and at all that /docs lists"),
+    ],
+)
+def test_a_404_of_a_component_names_what_is_served(component: Served, path: str, words: str) -> None:
+    """The envelope of a 404 names the path that was probably meant, or where the paths are listed."""
+    reply = component.get(path)
+    assert reply.status == 404
+    assert reply.json["status"]["info"].endswith(f"{path}; {words}")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/seldon/default/offers/api/v1.0/predictions", "this server answers at /api/v1.0/predictions"),
+        ("/api/v1/predictions", "did you mean /api/v1.0/predictions?"),
+        ("/nothing", "this server answers at /api/v1.0/predictions, and at all that /docs lists"),
+    ],
+)
+def test_a_404_of_a_graph_names_the_right_path(graph: Served, path: str, words: str) -> None:
+    """Below the orchestrator's own line, a 404 names the path without the prefix of an ingress, or the nearest one."""
+    reply = graph.post(path, {})
+    assert (reply.status, reply.body.decode()) == (404, f"404 page not found\n{words}\n")
 
 
 def test_off_is_off(tmp_path: Path) -> None:

@@ -17,13 +17,7 @@ from infergraph.client.task import Task
 from task_harness import TaskServer, jsonl, wait_for
 
 ROWS = [{"n": number} for number in range(500)]
-APP = (
-    "import sys, typer; from infergraph.cli import batch, tasks; from infergraph.errors import StartupFault\n"
-    "app = typer.Typer(pretty_exceptions_enable=False)\n"
-    "app.callback()(lambda: None); tasks.add_to(app); batch.add_to(app)\n"
-    "try:\n    app()\n"
-    "except StartupFault as fault:\n    print(fault, file=sys.stderr); sys.exit(2)\n"
-)
+COMMAND = str(Path(sys.executable).with_name("infergraph"))
 COMPONENT = """
 import time
 from pathlib import Path
@@ -42,7 +36,7 @@ class Slow:
 def start(*arguments: str, folder: Path | None = None) -> subprocess.Popen[str]:
     """A command as a process in a session of its own, so that an interrupt reaches it alone."""
     return subprocess.Popen(
-        [sys.executable, "-c", APP, *arguments],
+        [COMMAND, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -82,9 +76,7 @@ def test_submit_in_a_script_prints_the_id(server: TaskServer, tmp_path: Path) ->
     (tmp_path / "in.jsonl").write_bytes(jsonl(ROWS))
     out, _ = run("submit", "in.jsonl", "-u", server.url, "--id", "quick", folder=tmp_path)
     assert out == "quick\n"
-    piped = subprocess.run(
-        [sys.executable, "-c", APP, "submit", "-", "-u", server.url, "--wait"], input=jsonl(ROWS), capture_output=True
-    )
+    piped = subprocess.run([COMMAND, "submit", "-", "-u", server.url, "--wait"], input=jsonl(ROWS), capture_output=True)
     assert piped.returncode == 0
     assert server.show(piped.stdout.decode().strip())["state"] == "finished"
 

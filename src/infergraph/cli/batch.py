@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
 
+import click
 import msgspec
-import typer
 from rich.progress import BarColumn, TextColumn
 
 from infergraph import settings
 from infergraph.cli import options
+from infergraph.cli.command import Command, argument, option
 from infergraph.cli.launch import check_file
 from infergraph.cli.tasks import EXIT_FAILED, EXIT_INTERRUPTED, bars_of, duration_text
 from infergraph.errors import Fault, StartupFault
@@ -31,20 +31,15 @@ _DEFAULTS = {"log_level": "WARNING"}
 _EPILOG = "Exit codes: 0 finished; 1 it failed; 2 wrong usage; 130 interrupted (run the same command to go on)."
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the program's."""
-    app.command("batch", epilog=_EPILOG)(options.with_settings(batch, _SETTINGS))
-
-
+@click.command("batch", cls=Command, epilog=_EPILOG)
+@argument("target", about="What answers the lines: anything that `serve` takes.")
+@argument("file", type=click.Path(path_type=Path), about="A JSONL file.")
+@option("--output", "-o", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where the answers go.")
+@options.nodes_option
+@options.predictor_option
+@options.settings_options(_SETTINGS)
 def batch(
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="What answers the lines: anything that `serve` takes.")
-    ],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A JSONL file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the answers go.")],
-    given: options.Given,
-    node: options.Nodes = None,
-    predictor: options.Predictor = "",
+    target: str, file: Path, *, output: Path, given: options.Given, nodes: tuple[str, ...], predictor: str
 ) -> None:
     """Answer a JSONL file without a server; run the same command again after a crash, and it goes on.
 
@@ -53,7 +48,7 @@ def batch(
     loaded = settings.load(os.environ, given, defaults=_DEFAULTS).settings
     logs.configure(loaded)
     check_file(target)
-    source = source_of(target, loaded, nodes=read_overrides(node or []), predictor=predictor)
+    source = source_of(target, loaded, nodes=read_overrides(nodes), predictor=predictor)
     orders = BatchOrders(
         input=file, output=output, factory=_FACTORY, source=msgspec.json.encode(source).decode(), settings=loaded
     )
@@ -62,8 +57,8 @@ def batch(
     except StartupFault:
         raise
     except Fault as fault:
-        typer.echo(f"infergraph: {fault.text} [{fault.reason}]", err=True)
-        raise typer.Exit(EXIT_FAILED) from fault
+        click.echo(f"infergraph: {fault.text} [{fault.reason}]", err=True)
+        raise click.exceptions.Exit(EXIT_FAILED) from fault
     _tell(task, output)
 
 
@@ -86,10 +81,10 @@ def _run(orders: BatchOrders) -> Task:
 
 def _tell(task: Task, output: Path) -> None:
     if task.state is State.FAILED:
-        typer.echo(f"failed after {task.done} of {task.total} lines: {task.error}", err=True)
-        raise typer.Exit(EXIT_FAILED)
+        click.echo(f"failed after {task.done} of {task.total} lines: {task.error}", err=True)
+        raise click.exceptions.Exit(EXIT_FAILED)
     if task.state is not State.FINISHED:
-        typer.echo(f"stopped after {task.done} of {task.total} lines; run the same command to go on", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED)
+        click.echo(f"stopped after {task.done} of {task.total} lines; run the same command to go on", err=True)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
     failed = f", {task.failed} of them failed (error lines in their places)" if task.failed else ""
-    typer.echo(f"{output}: {task.total} lines in {duration_text(task.worked_s)}{failed}", err=True)
+    click.echo(f"{output}: {task.total} lines in {duration_text(task.worked_s)}{failed}", err=True)

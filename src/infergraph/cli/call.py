@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import click
 import numpy as np
 import orjson
-import typer
 from rich.console import Console
 
+from infergraph.cli.command import Command, Member, argument, option
 from infergraph.cli.exit_codes import ended, exit_code, text_of
 from infergraph.client import CallOptions, Client
 from infergraph.client.calls import told_by
@@ -63,47 +64,43 @@ class _Request(NamedTuple):
     options: CallOptions
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the program's."""
-    app.command("call", epilog=_EPILOG)(call)
-
-
+@click.command("call", cls=Command, epilog=_EPILOG)
+@argument("url", about="http://host:port, grpc://host:port, or http://gateway/seldon/namespace/deployment.")
+@argument(
+    "data",
+    required=False,
+    metavar="[DATA|@FILE|-]",
+    about="JSON (a whole message, rows, or any value) or text; a file of it, a .csv table or a .npy array; - for "
+    "standard input.",
+)
+@option("--method", "-m", type=Member(Asked), default=Asked.PREDICT.value, help="Which method to call.")
+@option("--grpc", is_flag=True, help="Over gRPC, whatever the address says.")
+@option("--names", default="", metavar="A,B", help="Column names.")
+@option("--text", is_flag=True, help="DATA is text, also where it could be JSON.")
+@option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON, with names and meta.")
+@option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="Send a header too. May be repeated.")
+@option("--timeout", type=float, default=60.0, metavar="SECONDS", help="Longest time for the call.")
+@option("--wait", type=float, default=0.0, metavar="SECONDS", help="How long to wait until the server is ready.")
+@option("--retries", type=int, default=2, metavar="N", help="Attempts after one that failed without an answer.")
 def call(
-    url: Annotated[
-        str,
-        typer.Argument(
-            metavar="URL",
-            help="http://host:port, grpc://host:port, or http://gateway/seldon/namespace/deployment.",
-            show_default=False,
-        ),
-    ],
-    data: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DATA|@file|-",
-            help="JSON (a whole message, rows, or any value) or text; a file of it, or a .npy array; - for standard "
-            "input.",
-            show_default=False,
-        ),
-    ] = None,
-    method: Annotated[Asked, typer.Option("--method", "-m", help="What to ask for.")] = Asked.PREDICT,
-    grpc: Annotated[bool, typer.Option("--grpc", help="Over gRPC, whatever the address says.")] = False,
-    names: Annotated[str, typer.Option(metavar="A,B", help="Column names.", show_default=False)] = "",
-    text: Annotated[bool, typer.Option("--text", help="DATA is text, also where it could be JSON.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The whole answer as JSON, with names and meta.")] = False,
-    header: Annotated[
-        list[str] | None,
-        typer.Option("--header", "-H", metavar="NAME:VALUE", help="Send a header too.", show_default=False),
-    ] = None,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest time for the call.")] = 60.0,
-    wait: Annotated[float, typer.Option(metavar="SECONDS", help="Wait so long until the server is ready.")] = 0.0,
-    retries: Annotated[int, typer.Option(metavar="N", help="Attempts after one that failed without an answer.")] = 2,
+    url: str,
+    data: str | None,
+    *,
+    method: Asked,
+    grpc: bool,
+    names: str,
+    text: bool,
+    as_json: bool,
+    headers: tuple[str, ...],
+    timeout: float,
+    wait: float,
+    retries: int,
 ) -> None:
     """Ask a component, a graph or a deployment, and print the answer.
 
     Example: infergraph call http://127.0.0.1:9000 '[[1.0, 2.0]]'
     """
-    options = CallOptions(headers=_headers(header or []))
+    options = CallOptions(headers=_headers(headers))
     if names:
         options["names"] = [name.strip() for name in names.split(",")]
     try:
@@ -200,12 +197,12 @@ def _value(raw: bytes, *, is_text: bool) -> Any:
         return raw
 
 
-def _headers(given: list[str]) -> dict[str, str]:
+def _headers(given: tuple[str, ...]) -> dict[str, str]:
     headers = {}
     for each in given:
         name, colon, value = each.partition(":")
         if not colon:
-            raise typer.BadParameter(f"{each!r} is not NAME:VALUE", param_hint="--header")
+            raise click.BadParameter(f"{each!r} is not NAME:VALUE", param_hint="--header")
         headers[name.strip()] = value.strip()
     return headers
 
@@ -215,19 +212,19 @@ def _print(value: Any) -> None:
         sys.stdout.buffer.write(value)
         sys.stdout.buffer.flush()
     elif isinstance(value, str):
-        typer.echo(value)
+        click.echo(value)
     elif isinstance(value, dict) and sys.stdout.isatty():
         Console().print_json(json_text.write(value).decode())
     else:
-        typer.echo(json_text.write(value).decode())
+        click.echo(json_text.write(value).decode())
 
 
-def _ended_as_json(fault: Fault, url: str) -> typer.Exit:
+def _ended_as_json(fault: Fault, url: str) -> click.exceptions.Exit:
     told: dict[str, Any] = {"info": text_of(fault, url), "reason": fault.reason}
     if fault.node:
         told["node"] = fault.node
     error = told_by(fault)
     if isinstance(error, RemoteError) and error.status is not None:
         told["info"], told["status"] = fault.text, error.status
-    typer.echo(orjson.dumps({"error": told}).decode(), err=True)
-    return typer.Exit(exit_code(fault))
+    click.echo(orjson.dumps({"error": told}).decode(), err=True)
+    return click.exceptions.Exit(exit_code(fault))

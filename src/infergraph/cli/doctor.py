@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
+import click
 import orjson
-import typer
 from rich.console import Console
 
 from infergraph.cli import example_requests
 from infergraph.cli.checkup import Step, Verdict, run_steps
 from infergraph.cli.checkup_seldon import SeldonCheckup
 from infergraph.cli.checkup_tasks import TaskCheckup
+from infergraph.cli.command import Command, argument, option
 from infergraph.cli.wire_probe import Address
 from infergraph.errors import SettingsError
 
@@ -21,27 +22,25 @@ _SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.DOUBTFUL: ("?", "yellow"), Ver
 _EPILOG = "Exit codes: 0 nothing bad; 1 a step failed (its name and a curl line that repeats it are printed); 2 usage."
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the program's."""
-    app.command("doctor", epilog=_EPILOG)(doctor)
-
-
+@click.command("doctor", cls=Command, epilog=_EPILOG)
+@argument("url", about="The address as gBuilder would be given it.")
+@option("--seldon", is_flag=True, help="Play the orchestrator's part instead.")
+@option("--rows", type=click.Path(path_type=Path), metavar="FILE", help="JSONL rows to send instead of our own.")
+@option("--row", multiple=True, metavar="JSON", help='A row to send: [1, 2], "text" or {…}. May be repeated.')
+@option("--data", default="", metavar="JSON", help="A whole message to send with --seldon.")
+@option("--timeout", type=float, default=30.0, metavar="SECONDS", help="Longest time for one answer.")
+@option("--patience", type=float, default=60.0, metavar="SECONDS", help="How long a small task may take.")
+@option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The address as gBuilder would be given it.")],
-    seldon: Annotated[bool, typer.Option("--seldon", help="Play the orchestrator's part instead.")] = False,
-    rows: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSONL rows to send instead of our own.", show_default=False)
-    ] = None,
-    row: Annotated[
-        list[str] | None,
-        typer.Option(metavar="JSON", help='A row to send: [1, 2], "text" or {…}. May be repeated.', show_default=False),
-    ] = None,
-    data: Annotated[
-        str, typer.Option(metavar="JSON", help="A whole message to send with --seldon.", show_default=False)
-    ] = "",
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest time for one answer.")] = 30.0,
-    patience: Annotated[float, typer.Option(metavar="SECONDS", help="How long a small task may take.")] = 60.0,
-    as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON.")] = False,
+    url: str,
+    *,
+    seldon: bool,
+    rows: Path | None,
+    row: tuple[str, ...],
+    data: str,
+    timeout: float,
+    patience: float,
+    as_json: bool,
 ) -> None:
     """Play gBuilder's part against an endpoint: register, submit, poll, fetch, stop; name what fails.
 
@@ -50,7 +49,7 @@ def doctor(
     Example: infergraph doctor http://myhost:9000 --row '[5.1, 3.5, 1.4, 0.2]'
     """
     address = Address(url, timeout)
-    given = [example_requests.read_json(each, "--row") for each in row or ()] + _rows(rows)
+    given = [example_requests.read_json(each, "--row") for each in row] + _rows(rows)
     if seldon:
         steps = SeldonCheckup(address, _message(data, given)).steps()
     elif data:
@@ -59,7 +58,7 @@ def doctor(
         chosen = example_requests.given_rows(given * (5 if len(given) == 1 else 1)) if given else None
         steps = TaskCheckup(address, rows=chosen, patience_s=patience).steps()
     if not _tell(steps, as_json):
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _tell(steps: list[Step], as_json: bool) -> bool:
@@ -77,7 +76,7 @@ def _tell(steps: list[Step], as_json: bool) -> bool:
     missing = [name for name, _, _ in steps[len(findings) :]]
     if as_json:
         told = [{"step": f.step, "verdict": f.verdict.value, "text": f.text, "curl": f.curl} for f in findings]
-        typer.echo(orjson.dumps({"findings": told, "not_tried": missing}).decode())
+        click.echo(orjson.dumps({"findings": told, "not_tried": missing}).decode())
     elif missing:
         console.print(f"  not tried: {', '.join(missing)}", markup=False)
     return all(finding.verdict is not Verdict.BAD for finding in findings)

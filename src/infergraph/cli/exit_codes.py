@@ -1,4 +1,4 @@
-"""How a question to a server ended: the exit code of each fault, and a sentence that says what to do.
+"""Exit codes of commands that ask a server: one for each fault, with a sentence that says what to do.
 
 0 answered ┊ 1 refused ┊ 2 wrong usage, or data that cannot be sent ┊ 3 nobody there, or not ready ┊ 4 too late
 """
@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-import typer
+import click
 
 from infergraph.client.calls import told_by
 from infergraph.errors import DeadlinePassed, Fault, NotReady, Overloaded, RemoteError, UnknownTask
@@ -33,14 +33,14 @@ def exit_code(fault: Fault) -> int:
     return EXIT_UNREACHABLE if _is_lost(error) else EXIT_REFUSED
 
 
-def ended(fault: Fault, url: str) -> typer.Exit:
-    """Say what went wrong with a question to `url` as one line; what ends the command."""
-    typer.echo(f"infergraph: {text_of(fault, url)}", err=True)
-    return typer.Exit(exit_code(fault))
+def ended(fault: Fault, url: str) -> click.exceptions.Exit:
+    """Print one line about a fault of a request to `url`; the exception that ends the command."""
+    click.echo(f"infergraph: {text_of(fault, url)}", err=True)
+    return click.exceptions.Exit(exit_code(fault))
 
 
 def text_of(fault: Fault, url: str) -> str:
-    """A fault for a person at a shell: what happened, where, and what to do about it."""
+    """A fault as a sentence for a terminal: what happened, where, and what to do about it."""
     error = told_by(fault)
     if error is not None and _is_lost(error) and not isinstance(fault, DeadlinePassed | NotReady | Overloaded):
         return _unreachable(error, url)
@@ -59,7 +59,7 @@ def _is_lost(error: RemoteError) -> bool:
 
 
 def _unreachable(error: RemoteError, url: str) -> str:
-    """Why nobody answered, in words; the client's own text where we know no better."""
+    """Why there was no answer, in words; the client's own text where the cause is not known."""
     causes = list(_causes(error))
     text = error.text.lower()
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "connection refused" in text:

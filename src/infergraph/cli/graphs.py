@@ -6,23 +6,22 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import click
 import msgspec
-import typer
 from rich.console import Console
 from rich.text import Text
 
-from infergraph.cli.options import Nodes, Predictor
+from infergraph.cli.command import Command, argument, option
+from infergraph.cli.options import nodes_option, predictor_option
 from infergraph.errors import GraphError
 from infergraph.graph import resolution, servers, spec
 from infergraph.graph.resolution import Means
 from infergraph.graph.spec import drawing
 from infergraph.source import read_overrides
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A SeldonDeployment, YAML or JSON.", show_default=False)]
-
-
+_file_argument = argument("file", type=click.Path(path_type=Path), about="A SeldonDeployment, YAML or JSON.")
 _WIDEST_COLUMNS = 10_000
 
 
@@ -40,27 +39,19 @@ class _Checked(NamedTuple):
     advice: list[_Found]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands of this module to `app`."""
-    app.command("check", epilog="Exit codes: 0 it can be served; 2 it cannot.")(check)
-    app.command("show", epilog="Exit codes: 0 drawn; 2 the file cannot be read or drawn.")(show)
-
-
-def check(
-    file: File,
-    node: Nodes = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
-    cluster: Annotated[
-        bool, typer.Option("--cluster", help="Check as the operator of a cluster does: every node needs a container.")
-    ] = False,
-) -> None:
+@click.command("check", cls=Command, epilog="Exit codes: 0 it can be served; 2 it cannot.")
+@_file_argument
+@nodes_option
+@option("--json", "as_json", is_flag=True, help="Print JSON.")
+@option("--cluster", is_flag=True, help="Check as the operator of a cluster does: every node needs a container.")
+def check(file: Path, nodes: tuple[str, ...], as_json: bool, cluster: bool) -> None:
     """Check a graph file: every problem at once, with its line and a hint.
 
     Hints alone do not make it bad.
 
     Example: infergraph check deployment.yaml
     """
-    overrides = read_overrides(node or [])
+    overrides = read_overrides(nodes)
     try:
         checked = _check(_read(file), str(file), overrides, cluster=cluster)
     except GraphError as fault:
@@ -68,27 +59,25 @@ def check(
             raise
         checked = _Checked([], [_Found(0, 0, spec.Problem("the document", str(fault)))], [])
     if as_json:
-        typer.echo(json.dumps(_as_document(checked, str(file)), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(_as_document(checked, str(file)), ensure_ascii=False, indent=2))
     else:
         _print(checked, str(file))
     if checked.problems:
-        raise typer.Exit(2)
+        raise click.exceptions.Exit(2)
 
 
-def show(
-    file: File,
-    predictor: Predictor = "",
-    node: Nodes = None,
-    svg: Annotated[
-        Path | None, typer.Option("--svg", metavar="FILE", help="Write a picture too.", show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
-) -> None:
+@click.command("show", cls=Command, epilog="Exit codes: 0 drawn; 2 the file cannot be read or drawn.")
+@_file_argument
+@predictor_option
+@nodes_option
+@option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Write a picture too.")
+@option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(file: Path, predictor: str, nodes: tuple[str, ...], svg: Path | None, as_json: bool) -> None:
     """Draw a graph as a tree, with what answers at each node.
 
     Example: infergraph show deployment.yaml --svg graph.svg
     """
-    overrides = read_overrides(node or [])
+    overrides = read_overrides(nodes)
     deployments = [spec.default(deployment) for deployment in spec.read(_read(file), source=str(file))]
     resolution.check_overrides(deployments, overrides)
     found = [(deployment, each) for deployment in deployments for each in deployment.predictors]
@@ -107,7 +96,7 @@ def show(
         if svg is not None:
             _write(svg, drawing.svg(each, resolved))
     if as_json:
-        typer.echo(json.dumps(msgspec.to_builtins(drawn), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(msgspec.to_builtins(drawn), ensure_ascii=False, indent=2))
 
 
 def _read(file: Path) -> str:

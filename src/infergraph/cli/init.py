@@ -5,21 +5,27 @@ kind, name ──▶ templates with the names put in ──▶ a folder: compone
 
 from __future__ import annotations
 
+import json
 import keyword
+import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from enum import Enum
 from importlib import resources
-from importlib.metadata import packages_distributions
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 from string import Template
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
-import typer
+import click
 
 from infergraph import __version__
+from infergraph.cli.command import Command, Member, argument, option
+from infergraph.cli.project_texts import in_chinese
 from infergraph.errors import SettingsError
 from infergraph.message import Method
 from infergraph.protocol.paths import INTERNAL
@@ -39,6 +45,13 @@ class ProjectKind(Enum):
     TRANSFORMER = "transformer"
 
 
+class Language(Enum):
+    """The language of a new project's comments and README."""
+
+    ENGLISH = "en"
+    CHINESE = "zh"
+
+
 class _Outline(NamedTuple):
     """What distinguishes the README of a kind: its name, the method to edit, the REST path to try, more text."""
 
@@ -49,14 +62,14 @@ class _Outline(NamedTuple):
 
 
 _TASK = """
-Hand it a file as a task, one feature row a line:
+Submit a file as a task, one feature row a line:
 
 ```bash
 curl -s http://127.0.0.1:9000/tasks -F task_id=first -F task_file=@rows.jsonl -F immediate=false
 curl -s http://127.0.0.1:9000/tasks/first/results
 ```
 
-See whether it does all that is asked of such an endpoint:
+Check whether it does all that is asked of such an endpoint:
 
 ```bash
 infergraph doctor http://127.0.0.1:9000
@@ -64,7 +77,7 @@ infergraph doctor http://127.0.0.1:9000
 """
 
 _GRAPH = """
-In a graph, over models:
+Serve it in a graph, over models:
 
 ```bash
 infergraph serve graph.yaml
@@ -76,7 +89,7 @@ Ask the graph:
 curl -s http://127.0.0.1:9000/api/v1.0/predictions -d '{"data": {"ndarray": [[1, 2]]}}'
 ```
 
-See whether it does all that is asked of an endpoint for tasks, and whether it answers as a Seldon deployment does:
+Check whether it does all that tasks need, and whether it answers as a Seldon deployment does:
 
 ```bash
 infergraph doctor http://127.0.0.1:9000
@@ -109,9 +122,13 @@ class Names(NamedTuple):
 
         Raises: SettingsError where no module or class can be called so.
         """
+        name = re.sub(" +", " ", name.strip(" "))
         words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_ -]*", name) or not words:
-            raise SettingsError(f"{name!r} is no name for a project: it takes letters, digits, - and _, a letter first")
+            raise SettingsError(
+                f"{name!r} is no name for a project: it takes letters, digits, -, _ and spaces, a letter first, as its "
+                "module is named after it; its folder may have any name: --folder FOLDER"
+            )
         module = "_".join(word.lower() for word in words)
         if keyword.iskeyword(module) or module in sys.stdlib_module_names or module == "infergraph":
             raise SettingsError(f"{name!r} is no name for a project: {module}.py would hide Python's own {module}")
@@ -120,25 +137,35 @@ class Names(NamedTuple):
         return cls(name, module, "".join(word[:1].upper() + word[1:] for word in words), module.replace("_", "-"))
 
 
-def write_project(kind: ProjectKind, name: str, folder: Path) -> list[Path]:
-    """Write a project of `kind` into `folder`, and tell its files.
+def write_project(kind: ProjectKind, name: str, folder: Path, language: Language = Language.ENGLISH) -> list[Path]:
+    """Write a project of `kind` into `folder`; its files.
 
     Raises: SettingsError for a name that is none, or a folder that has something in it; nothing is written then.
     """
     names = Names.of(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(f"{folder} is there already and not empty")
-    files = _files(kind, names)
+    files = _files(kind, names, language)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file_name, text in files.items():
             (folder / file_name).write_text(text, encoding="utf-8")
+        wheels = [shutil.copy(wheel, folder) for wheel in _installed_wheels()]
     except OSError as error:
         raise SettingsError(f"{folder} cannot be written: {error.strerror or error}") from error
-    return [folder / file_name for file_name in files]
+    return [*(folder / file_name for file_name in files), *map(Path, wheels)]
 
 
-def _files(kind: ProjectKind, names: Names) -> Mapping[str, str]:
+def _installed_wheels() -> list[Path]:
+    """The wheel that this package was installed from, where it is a file of this machine: no index may have it."""
+    origin = json.loads(distribution("infergraph").read_text("direct_url.json") or "{}")
+    url = urlsplit(origin.get("url", ""))
+    wheel = Path(unquote(url.path))
+    return [wheel] if url.scheme == "file" and wheel.suffix == ".whl" and wheel.is_file() else []
+
+
+def _files(kind: ProjectKind, names: Names, language: Language) -> Mapping[str, str]:
+    translated = in_chinese if language is Language.CHINESE else str
     outline = _OUTLINES[kind]
     sources = {file.name.removesuffix(".template"): file for file in (_TEMPLATES / kind.value).iterdir()}
     values = {
@@ -147,10 +174,10 @@ def _files(kind: ProjectKind, names: Names) -> Mapping[str, str]:
         "Class": names.class_,
         "slug": names.slug,
         "version": __version__,
-        "task": outline.task,
+        "task": translated(outline.task),
         "method": outline.method,
         "path": outline.path,
-        "more": outline.more,
+        "more": translated(outline.more),
     }
     values["sample"] = sources["rows.jsonl"].read_text("utf-8").splitlines()[0] if not outline.path else ""
     readme = "README.unit" if outline.path else "README.records"
@@ -163,30 +190,40 @@ def _files(kind: ProjectKind, names: Names) -> Mapping[str, str]:
         sources[file_name] = _TEMPLATES / "common" / f"{template}.template"
     renamed = {"component.py": f"{names.module}.py", "test_component.py": f"test_{names.module}.py"}
     return {
-        renamed.get(file_name, file_name): Template(source.read_text("utf-8")).substitute(values)
+        renamed.get(file_name, file_name): Template(translated(source.read_text("utf-8"))).substitute(values)
         for file_name, source in sorted(sources.items())
     }
 
 
-def init(
-    kind: Annotated[ProjectKind, typer.Argument(metavar="KIND", help="What it is.", show_default=False)],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, and that of its folder.", show_default=False)],
-    folder: Annotated[
-        Path | None, typer.Option("--folder", metavar="FOLDER", help="Write it here.", show_default="./NAME")
-    ] = None,
-) -> None:
+@click.command(
+    "init", cls=Command, epilog="Exit codes: 0 written; 2 the name or the folder cannot be used; nothing is written."
+)
+@argument(
+    "kind",
+    type=Member(ProjectKind),
+    metavar="KIND",
+    about=f"What the project is: {', '.join(kind.value for kind in ProjectKind)}.",
+)
+@argument("name", about="The name of the project and of its folder.")
+@option("--folder", type=click.Path(path_type=Path), metavar="FOLDER", help="Write it here. [default: ./NAME]")
+@option("--lang", type=Member(Language), help="Language of comments and README; by default that of the locale.")
+def init(kind: ProjectKind, name: str, folder: Path | None, lang: Language | None) -> None:
     """Write a small working project: a component, sample rows, a test, a README and a Dockerfile.
 
     Example: infergraph init ner town-finder
     """
-    target = folder or Path(name)
-    for path in write_project(kind, name, target):
-        typer.echo(f"  {path}")
     names = Names.of(name)
+    target = folder or Path(names.name.replace(" ", "-"))
+    language = lang or locale_language(os.environ)
+    for path in write_project(kind, name, target, language):
+        click.echo(f"  {path}")
     served = "graph.yaml" if (target / "graph.yaml").exists() else f"{names.module}.py:{names.class_}"
-    typer.echo(f"Now: cd {shlex.quote(str(target))} && infergraph serve {served}")
+    following = "Now: {command}"
+    told = in_chinese(following) if language is Language.CHINESE else following
+    click.echo(told.format(command=f"cd {shlex.quote(str(target))} && infergraph serve {served}"))
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the program's."""
-    app.command("init", epilog="Exit codes: 0 written; 2 the name or the folder will not do; nothing is written.")(init)
+def locale_language(environment: Mapping[str, str]) -> Language:
+    """The language that the locale's variables ask for, as POSIX ranks them; English for any but Chinese."""
+    locale = next((environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), "")
+    return Language.CHINESE if locale.lower().startswith("zh") else Language.ENGLISH

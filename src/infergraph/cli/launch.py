@@ -1,11 +1,10 @@
-"""From a target and settings to a running supervisor."""
+"""What `serve` and `microservice` check and decide before the supervisor starts: target and settings to its plan."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import msgspec
 
@@ -17,7 +16,7 @@ from infergraph.source import is_graph, read_overrides, source_of
 _CURL = "curl -s http://ADDRESS{path} -H 'Content-Type: application/json' -d {body}"
 
 
-def serve_target(
+def plan_of(
     target: str,
     settings: Settings,
     *,
@@ -26,8 +25,8 @@ def serve_target(
     reload: bool = False,
     command: str = "serve",
     pidfile: str = "",
-) -> NoReturn:
-    """Become the supervisor of `target`; the process ends with its exit code.
+) -> supervisor.ServePlan:
+    """The plan of a supervisor that serves `target`.
 
     Raises: StartupFault for what can be known before anything starts.
     """
@@ -35,26 +34,26 @@ def serve_target(
     if settings.tasks:
         _check_data_dir(settings.data_dir)
     source = source_of(target, settings, nodes=read_overrides(nodes), predictor=predictor)
-    plan = supervisor.ServePlan(
+    return supervisor.ServePlan(
         settings=msgspec.to_builtins(settings),
         source=msgspec.to_builtins(source),
         command=command,
         pidfile=pidfile and str(Path(pidfile).absolute()),
         reload_paths=_watched(target) if reload else (),
         banner=_banner(target, settings),
+        addresses=_addresses(target, settings),
     )
-    supervisor.replace_process(plan)
 
 
 def check_file(target: str) -> None:
-    """A file that is not there is told at once, not after the workers have started. Raises: TargetError."""
+    """A missing file is an error at once, not after the workers have started. Raises: TargetError."""
     file = target.partition("#")[0] if is_graph(target) else target.partition(":")[0]
     if (is_graph(target) or file.endswith(".py")) and not Path(file).is_file():
         raise TargetError(f"there is no file {file}")
 
 
 def _check_data_dir(data_dir: str) -> None:
-    """Tasks need a folder to write to; without one it is told at once how to go on."""
+    """Tasks need a folder to write to; without one the error says at once how to go on."""
     folder = Path(data_dir).absolute()
     way_out = "choose another with --data-dir, or serve without tasks with --tasks off"
     try:
@@ -83,3 +82,17 @@ def _banner(target: str, settings: Settings) -> str:
         lines.append(f"  tasks    POST http://{host}:{{http_port}}/tasks   (immediate=true means {meaning})")
     lines.append(f"  try      {_CURL.replace('ADDRESS', host + ':{http_port}')}")
     return "\n".join(lines)
+
+
+def _addresses(target: str, settings: Settings) -> dict[str, str]:
+    """What is served where, for one log line."""
+    http = "http://{host}:{http_port}"
+    found = {"serving": target, "rest": http}
+    if settings.grpc:
+        found["grpc"] = "{host}:{grpc_port}"
+    found["metrics"] = f"http://{{host}}:{{metrics_port}}{settings.metrics_path}"
+    if settings.console is not ConsoleMode.OFF:
+        found["console"] = f"{http}/console"
+    if settings.tasks:
+        found |= {"tasks": f"{http}/tasks", "data_dir": settings.data_dir}
+    return found

@@ -12,11 +12,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-import typer
+import click
 
 from infergraph import settings
-from infergraph.cli.launch import serve_target
+from infergraph.cli.command import Command
+from infergraph.cli.launch import plan_of
 from infergraph.errors import SettingsError
+from infergraph.process import supervisor
 from infergraph.settings import ConsoleMode, read_bool
 
 EXIT_UNKNOWN_ARGUMENT = 255
@@ -39,18 +41,14 @@ DEFAULTS: dict[str, Any] = {"host": "0.0.0.0", "tasks": False, "console": Consol
 """Settings whose defaults differ from those of `serve`."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the program's; its arguments are read by a parser of its own, as the original reads them."""
-    own = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-    app.command("microservice", context_settings=own, add_help_option=False)(microservice)
-
-
-def microservice(context: typer.Context) -> None:
+@click.command("microservice", cls=Command, context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)  # `_parser` reads them as the original reads them
+def microservice(arguments: tuple[str, ...]) -> None:
     """Serve with the flags and environment of seldon-core-microservice, for existing images and manifests.
 
     Example: infergraph microservice MyModel --service-type MODEL
     """
-    run(context.args, os.environ)
+    run(arguments, os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -134,4 +132,5 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
         print(f"infergraph microservice: unknown arguments: {' '.join(unknown)}", file=sys.stderr)
         sys.exit(EXIT_UNKNOWN_ARGUMENT)
     loaded = settings.load(environment, given_settings(parsed, environment), defaults=DEFAULTS)
-    serve_target(parsed.interface_name, loaded.settings, command="microservice", pidfile=parsed.pidfile)
+    plan = plan_of(parsed.interface_name, loaded.settings, command="microservice", pidfile=parsed.pidfile)
+    supervisor.replace_process(plan)

@@ -4,47 +4,43 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from infergraph import settings
-from infergraph.cli import options
+from infergraph.cli.command import Command, option
+from infergraph.cli.options import shown
+from infergraph.settings import Described, Loaded, describe, load
 
 _TABLE_COLUMNS = 100
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the program's."""
-    app.command("settings", epilog="Exit codes: 0 shown; 2 the environment sets something that is no setting.")(
-        show_settings
-    )
-
-
-def show_settings(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-) -> None:
+@click.command(
+    "settings", cls=Command, epilog="Exit codes: 0 shown; 2 the environment sets something that is no setting."
+)
+@option("--json", "as_json", is_flag=True, help="Print JSON.")
+def settings(as_json: bool) -> None:
     """Every setting, its value, where it came from, and what it means.
 
     Example: infergraph settings --json
     """
-    loaded = settings.load(os.environ, {})
-    rows = settings.describe()
-    values = {row.name: options.shown(getattr(loaded.settings, row.name)) for row in rows}
+    loaded = load(os.environ, {})
+    rows = describe()
+    values = {row.name: shown(getattr(loaded.settings, row.name)) for row in rows}
     if as_json:
         Console(soft_wrap=True).print_json(data=[_as_json(row, values, loaded) for row in rows])
     elif not sys.stdout.isatty():
         for row in rows:
-            typer.echo(f"{row.name}={values[row.name]}\t{loaded.origins[row.name]}\t{row.help}")
+            click.echo(f"{row.name}={values[row.name]}\t{loaded.origins[row.name]}\t{row.help}")
     else:
         _print_table(rows, values, loaded)
 
 
-def _as_json(row: settings.Described, values: dict[str, Any], loaded: settings.Loaded) -> dict[str, Any]:
+def _as_json(row: Described, values: dict[str, Any], loaded: Loaded) -> dict[str, Any]:
     return {
         "name": row.name,
         "value": values[row.name],
@@ -56,7 +52,7 @@ def _as_json(row: settings.Described, values: dict[str, Any], loaded: settings.L
     }
 
 
-def _print_table(rows: list[settings.Described], values: dict[str, Any], loaded: settings.Loaded) -> None:
+def _print_table(rows: list[Described], values: dict[str, Any], loaded: Loaded) -> None:
     console = Console()
     if console.width < _TABLE_COLUMNS:
         _print_list(console, rows, values, loaded)
@@ -69,9 +65,7 @@ def _print_table(rows: list[settings.Described], values: dict[str, Any], loaded:
     console.print(table)
 
 
-def _print_list(
-    console: Console, rows: list[settings.Described], values: dict[str, Any], loaded: settings.Loaded
-) -> None:
+def _print_list(console: Console, rows: list[Described], values: dict[str, Any], loaded: Loaded) -> None:
     """The same for a narrow terminal: what a setting means stands below it."""
     for row in rows:
         origin = loaded.origins[row.name]

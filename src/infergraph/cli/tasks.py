@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
+import click
 import msgspec
 import orjson
-import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,8 +25,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from infergraph.cli.command import Command, Group, Member, argument, option
 from infergraph.cli.exit_codes import ended
-from infergraph.cli.program import Program
 from infergraph.client import AsyncClient, Client
 from infergraph.client.task import SubmitOptions, Task
 from infergraph.errors import Fault, PayloadError, StartupFault
@@ -41,23 +41,13 @@ _EPILOG = (
 )
 _EPILOG_SHORT = "Exit codes: 0 done; 1 refused; 2 wrong usage; 3 nobody can be reached; 4 no answer in time."
 
-_Url = Annotated[str, typer.Option("--url", "-u", metavar="URL", help="The server.")]
-_Id = Annotated[str, typer.Argument(metavar="ID", help="The task.", show_default=False)]
-_Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the answers there.", show_default=False)
-]
-_AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 _HERE = "http://127.0.0.1:9000"
-
-tasks = Program(
-    help="Look at the tasks of a server, and steer them.", epilog="Example: infergraph tasks --url http://myhost:9000"
+_url = option("--url", "-u", default=_HERE, metavar="URL", help="The server.")
+_id = argument("id", about="The task.")
+_output = option(
+    "--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Write the answers to this file."
 )
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the program's."""
-    app.command("submit", epilog=_EPILOG)(submit)
-    app.add_typer(tasks, name="tasks")
+_as_json = option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @contextmanager
@@ -72,18 +62,25 @@ def _asking(url: str) -> Iterator[Client]:
         raise ended(fault, url) from fault
 
 
+@click.command("submit", cls=Command, epilog=_EPILOG)
+@argument("file", about="A JSONL file; - for standard input.")
+@_url
+@_output
+@option("--id", default="", metavar="ID", help="The id of the task; made up if not given.")
+@option("--priority", type=int, default=0, metavar="N", help="Tasks of a higher priority come first.")
+@option("--rows", type=Member(RowMode), default=RowMode.AUTO.value, help="How a line reaches the component.")
+@option("--webhook", default="", metavar="URL", help="An address to notify when the task has ended.")
+@option("--wait/--no-wait", default=None, help="Watch it to its end (default: on a terminal, or with --output).")
 def submit(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A JSONL file; - for standard input.")],
-    url: _Url = _HERE,
-    output: _Output = None,
-    id: Annotated[str, typer.Option("--id", metavar="ID", help="Its name; made up if not given.")] = "",
-    priority: Annotated[int, typer.Option(metavar="N", help="Higher ones come first.")] = 0,
-    rows: Annotated[RowMode, typer.Option(help="How a line reaches the component.")] = RowMode.AUTO,
-    webhook: Annotated[str, typer.Option(metavar="URL", help="Where to send word of its end.")] = "",
-    wait: Annotated[
-        bool | None,
-        typer.Option("--wait/--no-wait", help="Watch it to its end (default: on a terminal, or with --output)."),
-    ] = None,
+    file: str,
+    *,
+    url: str,
+    output: Path | None,
+    id: str,
+    priority: int,
+    rows: RowMode,
+    webhook: str,
+    wait: bool | None,
 ) -> None:
     """Submit a JSONL file as a task.
 
@@ -99,7 +96,7 @@ def submit(
         if wait or output is not None or (wait is None and sys.stderr.isatty()):
             _follow(client, task.id, url, output)
         else:
-            typer.echo(task.id)
+            click.echo(task.id)
 
 
 def _upload(client: Client, file: str, said: SubmitOptions) -> Task:
@@ -111,8 +108,8 @@ def _upload(client: Client, file: str, said: SubmitOptions) -> Task:
             bar = bars.add_task("", total=size)
             return client.tasks.submit(source, on_sent=lambda sent: bars.update(bar, completed=sent), **said)
     except KeyboardInterrupt:
-        typer.echo("interrupted while sending; nothing was accepted", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        click.echo("interrupted while sending; nothing was accepted", err=True)
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
 
 
 def bars_of(*columns: ProgressColumn) -> Progress:
@@ -128,18 +125,18 @@ def _follow(client: Client, id: str, url: str, output: Path | None) -> None:
         last = asyncio.run(_watch(url, id))
     except KeyboardInterrupt:
         more = f" -o {output}" if output is not None else ""
-        typer.echo(
+        click.echo(
             f"\ntask {id} goes on; come back with: infergraph tasks watch {_quoted(id)} --url {url}{more}", err=True
         )
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     _tell_end(last)
     if last.state == "failed":
-        raise typer.Exit(EXIT_FAILED)
+        raise click.exceptions.Exit(EXIT_FAILED)
     if output is not None:
         size = client.tasks.download(id, output)
-        typer.echo(f"wrote {output} ({size} bytes)", err=True)
+        click.echo(f"wrote {output} ({size} bytes)", err=True)
     else:
-        typer.echo(id)
+        click.echo(id)
 
 
 async def _watch(url: str, id: str) -> Task:
@@ -192,12 +189,12 @@ def read_duration(text: str) -> float:
 
 def _tell_end(task: Task) -> None:
     if task.state == "failed":
-        typer.echo(f"task {task.id} failed: {task.error}", err=True)
+        click.echo(f"task {task.id} failed: {task.error}", err=True)
         return
     told = f"task {task.id} is finished: {task.total} lines in {duration_text(task.worked_s)}"
     if task.failed:
         told += f", {task.failed} of them failed (infergraph tasks errors {_quoted(task.id)})"
-    typer.echo(told, err=True)
+    click.echo(told, err=True)
 
 
 def _quoted(id: str) -> str:
@@ -207,31 +204,35 @@ def _quoted(id: str) -> str:
 # ── tasks … ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-_State = Annotated[str, typer.Option(metavar="STATE", help="Only these, separated by commas.", show_default=False)]
-_Prefix = Annotated[str, typer.Option(metavar="TEXT", help="Only ids that begin so.", show_default=False)]
-_Limit = Annotated[int, typer.Option(metavar="N", help="At most so many.")]
+_state = option("--state", default="", metavar="STATE", help="Only tasks in these states, separated by commas.")
+_prefix = option("--prefix", default="", metavar="TEXT", help="Only tasks whose id begins with this text.")
+_limit = option("--limit", type=int, default=50, metavar="N", help="The most tasks to list.")
 
 
-@tasks.callback(invoke_without_command=True)
-def _default(
-    context: typer.Context,
-    url: _Url = _HERE,
-    state: _State = "",
-    prefix: _Prefix = "",
-    limit: _Limit = 50,
-    as_json: _AsJson = False,
-) -> None:
-    """Without a command: list. With one, what is said before it holds for it, too."""
+@click.group(
+    "tasks", cls=Group, invoke_without_command=True, epilog="Example: infergraph tasks --url http://myhost:9000"
+)
+@_url
+@_state
+@_prefix
+@_limit
+@_as_json
+@click.pass_context
+def tasks(context: click.Context, /, **listing: Any) -> None:
+    """List the tasks of a server; with a command, look at one of them or steer it."""
     if context.invoked_subcommand is None:
-        show_list(url, state, prefix, limit, as_json)
-    else:
-        context.default_map = {context.invoked_subcommand: {"url": url, "as_json": as_json}}
+        context.invoke(show_list, **listing)
+    else:  # an option before the command holds for the command too
+        context.default_map = {context.invoked_subcommand: listing}
 
 
 @tasks.command("list", epilog=_EPILOG_SHORT)
-def show_list(
-    url: _Url = _HERE, state: _State = "", prefix: _Prefix = "", limit: _Limit = 50, as_json: _AsJson = False
-) -> None:
+@_url
+@_state
+@_prefix
+@_limit
+@_as_json
+def show_list(*, url: str, state: str, prefix: str, limit: int, as_json: bool) -> None:
     """List tasks, newest first.
 
     Example: infergraph tasks list --state running,waiting
@@ -239,12 +240,12 @@ def show_list(
     with _asking(url) as client:
         found = list(client.tasks.list(state=state, prefix=prefix, limit=limit))
     if as_json:
-        typer.echo(orjson.dumps([msgspec.to_builtins(task) for task in found]).decode())
+        click.echo(orjson.dumps([msgspec.to_builtins(task) for task in found]).decode())
         return
     rows = [(task.id, task.state, progress_text(task), _created(task)) for task in found]
     if not sys.stdout.isatty():
         for row in rows:
-            typer.echo("\t".join(row))
+            click.echo("\t".join(row))
         return
     table = Table("id", "state", "progress", "created", box=None, pad_edge=False)
     for row in rows:
@@ -257,7 +258,10 @@ def _created(task: Task) -> str:
 
 
 @tasks.command(epilog=_EPILOG_SHORT)
-def show(id: _Id, url: _Url = _HERE, as_json: _AsJson = False) -> None:
+@_id
+@_url
+@_as_json
+def show(id: str, *, url: str, as_json: bool) -> None:
     """Show everything about a task.
 
     Example: infergraph tasks show corpus-1 --json
@@ -266,15 +270,18 @@ def show(id: _Id, url: _Url = _HERE, as_json: _AsJson = False) -> None:
         task = client.tasks.show(id)
     document = msgspec.to_builtins(task)
     if as_json:
-        typer.echo(orjson.dumps(document).decode())
+        click.echo(orjson.dumps(document).decode())
         return
     for name, value in document.items():
         if value not in (None, "", 0) or name in ("done", "failed"):
-            typer.echo(f"{name:15} {value}")
+            click.echo(f"{name:15} {value}")
 
 
 @tasks.command(epilog=_EPILOG)
-def watch(id: _Id, url: _Url = _HERE, output: _Output = None) -> None:
+@_id
+@_url
+@_output
+def watch(id: str, *, url: str, output: Path | None) -> None:
     """Watch a task to its end; with --output, fetch its answers then.
 
     Example: infergraph tasks watch corpus-1 -o answers.jsonl
@@ -285,12 +292,11 @@ def watch(id: _Id, url: _Url = _HERE, output: _Output = None) -> None:
 
 
 @tasks.command(epilog=_EPILOG_SHORT)
-def results(
-    id: _Id,
-    url: _Url = _HERE,
-    output: _Output = None,
-    partial: Annotated[bool, typer.Option("--partial", help="What there is so far will do.")] = False,
-) -> None:
+@_id
+@_url
+@_output
+@option("--partial", is_flag=True, help="Also while the task is running: the answers so far.")
+def results(id: str, *, url: str, output: Path | None, partial: bool) -> None:
     """Fetch the answers of a task.
 
     Example: infergraph tasks results corpus-1 -o answers.jsonl
@@ -300,57 +306,62 @@ def results(
 
 
 @tasks.command(epilog=_EPILOG_SHORT)
-def errors(id: _Id, url: _Url = _HERE) -> None:
+@_id
+@_url
+def errors(id: str, *, url: str) -> None:
     """Print the failed lines of a task, each with its number, its reason and the line.
 
     Example: infergraph tasks errors corpus-1
     """
     with _asking(url) as client:
         for row in client.tasks.errors(id):
-            typer.echo(orjson.dumps(row).decode())
+            click.echo(orjson.dumps(row).decode())
 
 
 @tasks.command(epilog=_EPILOG_SHORT)
-def cancel(id: _Id, url: _Url = _HERE) -> None:
-    """Stop a task; when this returns its work is dead.
+@_id
+@_url
+def cancel(id: str, *, url: str) -> None:
+    """Stop a task; when this returns nothing works on it any more.
 
     Example: infergraph tasks cancel corpus-1
     """
     with _asking(url) as client:
         client.tasks.cancel(id)
-    typer.echo(f"task {id} is stopped", err=True)
+    click.echo(f"task {id} is stopped", err=True)
 
 
 @tasks.command(epilog=_EPILOG_SHORT)
-def retry(id: _Id, url: _Url = _HERE) -> None:
-    """Work the failed lines of a task again.
+@_id
+@_url
+def retry(id: str, *, url: str) -> None:
+    """Retry the failed lines of a task.
 
     Example: infergraph tasks retry corpus-1
     """
     with _asking(url) as client:
         client.tasks.retry(id)
-    typer.echo(f"the failed lines of task {id} are worked again", err=True)
+    click.echo(f"the failed lines of task {id} are retried", err=True)
 
 
 @tasks.command(epilog=_EPILOG_SHORT)
-def delete(id: _Id, url: _Url = _HERE) -> None:
-    """Forget a task, whatever its state.
+@_id
+@_url
+def delete(id: str, *, url: str) -> None:
+    """Delete a task, whatever its state.
 
     Example: infergraph tasks delete corpus-1
     """
     with _asking(url) as client:
         client.tasks.delete(id)
-    typer.echo(f"task {id} is deleted", err=True)
+    click.echo(f"task {id} is deleted", err=True)
 
 
 @tasks.command(epilog=_EPILOG_SHORT)
-def prune(
-    older_than: Annotated[
-        str, typer.Option("--older-than", metavar="AGE", help="Such as 90s, 15m, 12h, 7d; 0 for all that ended.")
-    ],
-    url: _Url = _HERE,
-) -> None:
-    """Forget tasks that ended long ago.
+@option("--older-than", required=True, metavar="AGE", help="Such as 90s, 15m, 12h, 7d; 0 for all that ended.")
+@_url
+def prune(older_than: str, *, url: str) -> None:
+    """Delete tasks that ended long ago.
 
     Example: infergraph tasks prune --older-than 7d
     """
@@ -359,4 +370,4 @@ def prune(
             seconds = read_duration(older_than)
         except ValueError as error:
             raise PayloadError(f"--older-than: {error}") from error
-        typer.echo(f"{client.tasks.prune(older_than_s=seconds)} tasks pruned", err=True)
+        click.echo(f"{client.tasks.prune(older_than_s=seconds)} tasks pruned", err=True)

@@ -55,6 +55,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         banner: shown on a terminal once all workers are ready; `{host}`, `{http_port}`, `{grpc_port}` and
             `{metrics_port}` are filled in, and `{path}` and `{body}` of an example request;
             lines whose values are unknown are left out.
+        addresses: what is served where, for the log line where there is no terminal; filled in as the banner is.
         serve: what a worker runs: "module:name" of a coroutine function that takes a WorkerContext.
         driver: the module of the task driver.
         task_factory: what makes the unit of a task worker from the source as JSON text: "module:function".
@@ -66,6 +67,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     pidfile: str = ""
     reload_paths: tuple[str, ...] = ()
     banner: str = ""
+    addresses: dict[str, str] = {}
     serve: str = "infergraph.serving.server:serve"
     driver: str = "infergraph.tasks.driver.driver"
     task_factory: str = "infergraph.assembly:build_for_tasks"
@@ -149,7 +151,8 @@ class Supervisor:
         for end in (wakeup, signalled):
             end.setblocking(False)
         for number in SIGNALS:
-            signal.signal(number, lambda *_: None)
+            if number != signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:  # a shell's background job
+                signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
         self._selector.register(wakeup, selectors.EVENT_READ, self._signalled)
         if self._watch is not None:
@@ -158,7 +161,9 @@ class Supervisor:
         log.info("listening", extra={"command": self._plan.command, **addresses})
         if self._driver is not None:
             meaning = self._settings.task_immediate_means.value
-            log.info("tasks are accepted", extra={"data_dir": self._settings.data_dir, "immediate_true_means": meaning})
+            log.debug(
+                "tasks are accepted", extra={"data_dir": self._settings.data_dir, "immediate_true_means": meaning}
+            )
         self._look_for_tasks(time.monotonic())
         self._pool.start(time.monotonic())
         while not self._finished():
@@ -340,10 +345,10 @@ class Supervisor:
             with suppress(OSError):  # the terminal may have been closed just now
                 print(text, file=sys.stderr, flush=True)
             return
+        values = {"host": self._settings.host, **numbers}
+        addresses = {name: fill(address, values, "") for name, address in self._plan.addresses.items()}
         seconds = round(now - self._started_at, 3)
-        log.info(
-            "ready", extra={"host": self._settings.host, **numbers, "workers": len(self._pool.slots), "s": seconds}
-        )
+        log.info("ready", extra={**addresses, "workers": len(self._pool.slots), "s": seconds})
 
 
 def fill(banner: str, values: Mapping[str, object], request: str) -> str:

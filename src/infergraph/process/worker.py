@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from infergraph.errors import StartupFault
+from infergraph.errors import StartupFault, traceback_text
 from infergraph.observe import logs
 from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.process.channel import TEXT_LIMIT, Channel, Report, StopOrder, WorkerOrders, WorkerState
@@ -127,13 +127,12 @@ Serve: TypeAlias = Callable[[WorkerContext], Awaitable[None]]
 def failure(error: BaseException) -> Report:
     """The report of a failed load: one line, an exit code, and a traceback unless the text says it all."""
     startup = isinstance(error, StartupFault)
-    says_it_all = startup and error.__cause__ is None
     text = "".join(traceback.format_exception_only(error)).strip() if not startup else str(error)
     return Report(
         WorkerState.LOAD_FAILED,
         text[:TEXT_LIMIT],
         EXIT_STARTUP if startup else EXIT_LOAD,
-        "" if says_it_all else "".join(traceback.format_exception(error.__cause__ if startup else error))[-TEXT_LIMIT:],
+        traceback_text(error)[-TEXT_LIMIT:],
     )
 
 

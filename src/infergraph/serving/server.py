@@ -151,7 +151,7 @@ class Server:
     async def _open_others(self) -> list[Stop]:
         stops: list[Stop] = []
         if self._context.metrics_socket is not None:
-            nothing = pages.nothing(self._front)
+            nothing = pages.nothing(self._front, [self._settings.metrics_path])
             metrics = Http(Paths(self._metrics_paths()), self._front, nothing, self._http_options(), _Uncounted())
             stops.append(await self._open_http(metrics, self._context.metrics_socket))
         if self._context.grpc_port is not None:
@@ -210,7 +210,7 @@ class Server:
         else:
             paths = rest.microservice_paths()
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})
-        other: App = pages.application(self._more_routes(paths), settings, self._front)
+        other: App = pages.application(self._more_routes(paths), settings, self._front, _predictions_first(paths))
         if settings.access_log:
             other = pages.with_access_lines(other)
         refuse = foreign_calls(settings.cors_origins)
@@ -393,8 +393,12 @@ def _uses_native(settings: Settings) -> bool:
     return True
 
 
+def _predictions_first(paths: Paths) -> list[str]:
+    return sorted(paths.exact, key=lambda path: paths.exact[path].name != "predict")
+
+
 async def serve(context: WorkerContext) -> None:
     """Serve one worker (see `infergraph.process.worker`)."""
     if compat.install():
-        _log.info("components that import seldon_core get infergraph's own version of it")
+        _log.debug("components that import seldon_core get infergraph's own version of it")
     await Server(context).run()

@@ -8,12 +8,12 @@ import subprocess
 import sys
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from infergraph import component
 from infergraph.cli import init
-from infergraph.cli.init import Names, ProjectKind, write_project
+from infergraph.cli.init import Language, Names, ProjectKind, locale_language, write_project
+from infergraph.cli.project_texts import CHINESE
 from infergraph.errors import SettingsError
 from infergraph.graph import spec
 
@@ -55,12 +55,12 @@ def test_it_is_served_by_the_name_that_it_tells(project):
     assert callable(getattr(made, method))
 
 
-@pytest.fixture(scope="module")
-def all_projects(tmp_path_factory):
-    """A folder with a project of every kind, each of another name."""
+@pytest.fixture(scope="module", params=Language)
+def all_projects(request, tmp_path_factory):
+    """A folder with a project of every kind, each of another name, in each language."""
     folder = tmp_path_factory.mktemp("projects")
     for kind in ProjectKind:
-        write_project(kind, f"town-{kind.value}", folder / kind.value)
+        write_project(kind, f"town-{kind.value}", folder / kind.value, request.param)
     return folder
 
 
@@ -108,6 +108,7 @@ def test_the_readmes_sample_is_json(kind, tmp_path):
         ("my_NER2", "my_ner_2", "MyNER2"),
         ("x", "x", "X"),
         ("HTTPModel", "http_model", "HTTPModel"),
+        ("My  first model ", "my_first_model", "MyFirstModel"),
     ],
 )
 def test_names(name, module, class_):
@@ -150,7 +151,7 @@ def test_its_dockerfile_is_careful(kind, tmp_path):
     assert words.index("USER") < words.index("CMD")
     assert "USER root" not in lines
     copies = [place for place, line in enumerate(lines) if line.startswith("COPY")]
-    installed = next(place for place, line in enumerate(lines) if "pip install --no-cache-dir -r" in line)
+    installed = next(place for place, line in enumerate(lines) if "pip install --no-cache-dir" in line)
     assert copies[0] < installed < copies[1], "packages are installed again only when they change"
     command = next(line for line in lines if line.startswith("CMD"))
     assert json.loads(command.removeprefix("CMD ")) == ["infergraph", "serve", "mine.py:Mine"]
@@ -162,9 +163,59 @@ def test_its_dockerfile_is_careful(kind, tmp_path):
 def test_the_command_says_what_comes_next(tmp_path, monkeypatch):
     """The command lists the files and the command that serves them."""
     monkeypatch.chdir(tmp_path)
-    app = typer.Typer()
-    init.add_to(app)
-    done = CliRunner().invoke(app, ["ner", "town-finder"])
+    done = CliRunner().invoke(init.init, ["ner", "town finder", "--lang", "en"])
     assert done.exit_code == 0
     assert done.output.endswith("Now: cd town-finder && infergraph serve town_finder.py:TownFinder\n")
     assert (tmp_path / "town-finder" / "town_finder.py").is_file()
+
+
+def test_a_chinese_locale_gets_chinese_text(tmp_path, monkeypatch):
+    """Under a Chinese locale comments, README and the command's last line are Chinese; --lang overrides it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    done = CliRunner().invoke(init.init, ["ner", "town"])
+    assert "接下来：cd town && infergraph serve town.py:Town" in done.output
+    assert "## 运行" in (tmp_path / "town" / "README.md").read_text(encoding="utf-8")
+    assert "Now:" in CliRunner().invoke(init.init, ["ner", "other", "--lang", "en"]).output
+
+
+@pytest.mark.parametrize(
+    ("environment", "language"),
+    [
+        ({}, Language.ENGLISH),
+        ({"LANG": "C.UTF-8"}, Language.ENGLISH),
+        ({"LANG": "zh_TW.UTF-8"}, Language.CHINESE),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "en_US.UTF-8"}, Language.ENGLISH),
+        ({"LANG": "en_US.UTF-8", "LC_MESSAGES": "zh_CN", "LC_ALL": ""}, Language.CHINESE),
+    ],
+)
+def test_the_locale_decides_as_posix_says(environment, language):
+    """LC_ALL is asked before LC_MESSAGES, and that before LANG; an empty one is as none."""
+    assert locale_language(environment) is language
+
+
+def test_a_chinese_project_has_no_english_sentence_left(tmp_path):
+    """Every docstring, comment and line of prose of a Chinese project is Chinese, and no translation is unused."""
+    written = []
+    for kind in ProjectKind:
+        for path in write_project(kind, f"town-{kind.value}", tmp_path / kind.value, Language.CHINESE):
+            text = path.read_text(encoding="utf-8")
+            written.append(text)
+            for line in prose(path, text):
+                assert re.search("[\u4e00-\u9fff]", line), f"{kind.value}/{path.name}: {line}"
+    for sentence, chinese in CHINESE.items():
+        spelled = re.escape(chinese.partition("\n")[0]).replace(r"\$\{", "${")
+        pattern = re.sub(r"\$\{\w+\\\}", ".*", spelled)
+        assert "{command}" in chinese or any(re.search(pattern, text) for text in written), sentence
+
+
+def prose(path, text):
+    """What a person reads in a file: headings and sentences of Markdown, comments, docstrings."""
+    if path.suffix == ".md":
+        plain = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        return [line for line in plain.splitlines() if line.strip() and not line.startswith("# ")]
+    if path.suffix == ".py":
+        docstrings = re.findall(r'"""(.*?)"""', text, flags=re.DOTALL)
+        lines = [line for docstring in docstrings for line in docstring.splitlines() if line.strip(" :Args")]
+        return lines + re.findall(r"(?<=  )#.*", text)
+    return [line for line in text.splitlines() if line.startswith("#")]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from infergraph.cli import knowledge
 from infergraph.errors import TargetError
@@ -13,9 +12,7 @@ from infergraph.knowledge import fetch, pins
 
 def run(*arguments: object):
     """The command with these arguments."""
-    app = typer.Typer()
-    knowledge.add_to(app)
-    return CliRunner().invoke(app, ["knowledge", *map(str, arguments)])
+    return CliRunner().invoke(knowledge.knowledge, [str(argument) for argument in arguments])
 
 
 def test_weights_that_are_there_are_told(tmp_path):

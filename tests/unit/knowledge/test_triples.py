@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import rdflib
-import typer
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdflib import RDF, RDFS, Literal, URIRef
-from typer.testing import CliRunner
 
 from infergraph.cli import triples as command
 from infergraph.errors import PayloadError
@@ -151,9 +150,7 @@ def test_a_line_that_is_no_result_is_named_and_nothing_is_written(tmp_path, line
 
 
 def _run(*arguments: object):
-    app = typer.Typer()
-    command.add_to(app)
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(command.export_triples, [str(argument) for argument in arguments])
 
 
 def test_the_command_tells_what_it_wrote(results, tmp_path):

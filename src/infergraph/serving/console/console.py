@@ -1,9 +1,11 @@
 """The console: pages for people at /console, made here and shown by a browser.
 
+    GET /                    to the overview
     GET /console/            what is served, live       GET /console/live            the part that changes
     GET /console/try         ask it                     GET /console/nodes           what each node has counted, JSON
     GET /console/tasks       tasks, a page of them      GET /console/task-list
     GET /console/task?id=…   one task                   GET /console/task-live?id=…
+    GET /console/tasks/ID    to that page
     GET /console/feedback    rewards                    GET /console/arms            what routers have learnt
     POST /console/preferences                           language and colours, kept in cookies
 
@@ -20,6 +22,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -75,7 +78,10 @@ def routes(parts: ConsoleParts) -> list[BaseRoute]:
         return []
     console = _Lazy(parts)
     found: list[BaseRoute] = [
+        Route("/", _guarded(_to_console), methods=["GET"]),
         Route("/console", _guarded(_to_folder), methods=["GET"]),
+        Route("/console/tasks/{id:path}", _guarded(_to_task), methods=["GET"]),
+        Route("/console/task/{id:path}", _guarded(_to_task), methods=["GET"]),
         Route("/console/static/{name}", _guarded(console.asked("static")), methods=["GET"]),
         Route("/console/preferences", _guarded(console.asked("preferences")), methods=["POST"]),
     ]
@@ -109,8 +115,18 @@ class _Lazy:
         return importlib.import_module(_PAGES).Console(self._parts)
 
 
+async def _to_console(request: Request) -> Response:
+    return RedirectResponse("console/", 307)  # not for good: with console=off there is nothing here
+
+
 async def _to_folder(request: Request) -> Response:
     return RedirectResponse("console/", 308)
+
+
+async def _to_task(request: Request) -> Response:
+    id: str = request.path_params["id"]
+    up = "../" * (id.count("/") + 1)
+    return RedirectResponse(f"{up}task?{urlencode({'id': id})}", 307)
 
 
 def _guarded(handler: Handler) -> Handler:

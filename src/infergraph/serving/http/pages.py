@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from infergraph.errors import Fault
 from infergraph.observe import logs
@@ -28,8 +29,14 @@ from infergraph.settings import Settings
 _log = logging.getLogger(__name__)
 
 
-def application(routes: Sequence[BaseRoute], settings: Settings, front: NotFound) -> Starlette:
-    """The application that serves `routes`; faults are told in the protocol's envelope, 404 as the front does."""
+def application(
+    routes: Sequence[BaseRoute], settings: Settings, front: NotFound, paths: Iterable[str] = ()
+) -> Starlette:
+    """The application that serves `routes`; faults get the protocol's envelope, 404 as the front writes it.
+
+    Args:
+        paths: further ones that the server answers at, for the hint of a 404.
+    """
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     headers = [header.strip() for header in settings.cors_headers.split(",") if header.strip()]
     cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=headers or ["*"])
@@ -39,7 +46,7 @@ def application(routes: Sequence[BaseRoute], settings: Settings, front: NotFound
         exception_handlers={HTTPException: _refused, Fault: _faulted, Exception: _broken},
     )
     app.router.redirect_slashes = False
-    app.router.default = nothing(front)
+    app.router.default = nothing(front, [*paths, *(route.path for route in routes if isinstance(route, Route))])
     return app
 
 
@@ -78,17 +85,33 @@ def response(answer: Answer) -> Response:
 class NotFound(Protocol):
     """How a front says that nothing is at a path."""
 
-    def not_found(self, path: str) -> Answer:
+    def not_found(self, path: str, hint: str) -> Answer:
         """The answer for that path."""
 
 
-def nothing(front: NotFound) -> App:
-    """An application with nothing in it."""
+def nothing(front: NotFound, served: Iterable[str]) -> App:
+    """An application with nothing in it.
+
+    Args:
+        served: the paths that others answer at, those for predictions first.
+    """
+    known = [path for path in served if "{" not in path]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await response(front.not_found(scope["path"]))(scope, receive, send)
+        path = scope["path"]
+        await response(front.not_found(path, hint(path, known)))(scope, receive, send)
 
     return app
+
+
+def hint(path: str, served: Sequence[str]) -> str:
+    """What to say beside 404: the path that was meant, or where to look."""
+    meant = max((each for each in served if len(each) > 1 and path.endswith(each)), key=len, default="")
+    if meant:
+        return f"this server answers at {meant}"
+    if near := get_close_matches(path, served, n=1, cutoff=0.8):
+        return f"did you mean {near[0]}?"
+    return f"this server answers at {served[0]}" + (", and at all that /docs lists" if "/docs" in served else "")
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -95,9 +95,9 @@ class MicroserviceFront:
             ],
         )
 
-    def not_found(self, path: str) -> Answer:
+    def not_found(self, path: str, hint: str) -> Answer:
         """404 in the envelope."""
-        return answers.refusal(404, f"404 Not Found: nothing is served at {path}", answers.INTERNAL)
+        return answers.refusal(404, f"404 Not Found: nothing is served at {path}; {hint}", answers.INTERNAL)
 
 
 class ExternalFront:
@@ -159,11 +159,11 @@ class ExternalFront:
         """405 without a body, or the answer to a pre-flight."""
         return Answer(200 if exchange.method == "OPTIONS" else 405, b"", [])
 
-    def not_found(self, path: str) -> Answer:
-        """404 in plain text; a path with doubled slashes is sent to the clean one."""
+    def not_found(self, path: str, hint: str) -> Answer:
+        """404 in plain text, a hint below the orchestrator's own line; doubled slashes redirect to the clean path."""
         if "//" in path:
             return Answer(301, b"", [(b"location", quote(_SLASHES.sub("/", path)).encode())])
-        return Answer(404, b"404 page not found\n", [_PLAIN, _NO_SNIFF])
+        return Answer(404, f"404 page not found\n{hint}\n".encode(), [_PLAIN, _NO_SNIFF])
 
 
 @functools.lru_cache(maxsize=64)

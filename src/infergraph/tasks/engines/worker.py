@@ -17,7 +17,7 @@ import time
 import msgspec
 
 from infergraph import allocator, lifetime
-from infergraph.errors import Fault
+from infergraph.errors import Fault, traceback_text
 from infergraph.message import PredictiveUnit
 from infergraph.observe import logs
 from infergraph.settings import RowMode, Settings
@@ -77,7 +77,8 @@ async def work(plan: Plan, orders_fd: int, replies_fd: int) -> None:
         unit = make_unit(plan)
         await unit.start()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it belongs to the unit
-        _log.exception("a task worker cannot load the unit")
+        if trace := traceback_text(error):
+            _log.error("a task worker cannot load the unit", extra={"exception": trace})
         text = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
         write_all(replies_fd, frame(LoadFailed(text)))
         os._exit(LOAD_FAILED)

@@ -1,0 +1,143 @@
+"""The Chinese text of new projects: each sentence of the templates, as it stands there, with its translation."""
+
+from __future__ import annotations
+
+CHINESE = {
+    # every README
+    "## Run": "## 运行",
+    "## Test": "## 测试",
+    "## Ship": "## 发布",
+    "A ${task} endpoint. The method to edit is `${method}` in `${module}.py`; the class around it does the rest.": (
+        "一个${task}服务。需要修改的是 `${module}.py` 中的方法 `${method}`，其余由基类完成。"
+    ),
+    "A ${task}. Edit `${method}` in `${module}.py`.": "一个${task}。请修改 `${module}.py` 中的 `${method}`。",
+    "Ask it one record, over REST:": "通过 REST 发送一条记录：",
+    "Ask it:": "发送请求：",
+    "Submit a file as a task, as gBuilder does, and fetch the results:": "像 gBuilder 那样提交任务文件，并取回结果：",
+    "Check it as gBuilder would use it, before you register it in the model centre:": (
+        "在模型中心注册之前，按 gBuilder 的用法检查一遍："
+    ),
+    "Submit a file as a task, one feature row a line:": "提交任务文件，每行一条特征：",
+    "Check whether it does all that is asked of such an endpoint:": "检查它是否满足任务服务的全部要求：",
+    "Serve it in a graph, over models:": "在推理图中运行，下接模型：",
+    "Ask the graph:": "向推理图发送请求：",
+    "Check whether it does all that tasks need, and whether it answers as a Seldon deployment does:": (
+        "检查它是否满足任务服务的全部要求，以及是否像 Seldon 部署那样应答："
+    ),
+    "Where infergraph is on no package index, put its wheel into this folder; the commands find it there.": (
+        "如果软件源中没有 infergraph，请把它的 wheel 文件放进本目录，下面的命令会找到它。"
+    ),
+    # what a project is
+    "named entity recognition (NER)": "命名实体识别（NER）",
+    "relation extraction (RE)": "关系抽取（RE）",
+    "joint extraction (JE)": "联合抽取（JE）",
+    # the Dockerfile
+    "# Tasks and their results live here: keep it on a volume and they survive the container.": (
+        "# 任务及其结果存放在这里：放在卷上，容器删除后仍然保留。"
+    ),
+    "# The wheel of infergraph, if it lies here, is found before the package index is asked.": (
+        "# 如果本目录有 infergraph 的 wheel 文件，则优先使用它。"
+    ),
+    # graphs
+    "# ${name} over two models: infergraph serve graph.yaml": "# ${name}，下接两个模型：infergraph serve graph.yaml",
+    "# ${name} before a model: infergraph serve graph.yaml": "# ${name}，后接一个模型：infergraph serve graph.yaml",
+    # components
+    "# each line of a task is one feature row": "# 任务的每一行是一条特征",
+    "Read your model here: this runs once in every worker, before the first request.": (
+        "在这里读取模型：每个工作进程在第一个请求之前执行一次。"
+    ),
+    "Read what you need here: this runs once in every worker, before the first request.": (
+        "在这里读取所需的数据：每个工作进程在第一个请求之前执行一次。"
+    ),
+    "${name}: a model. Edit `load` and `predict`.": "${name}：一个模型。请修改 `load` 和 `predict`。",
+    "A linear model: put your own in its place.": "一个线性模型：请换成您的模型。",
+    "A score for each row; X has the axes (row, feature).": "每行一个分数；X 的轴为（行，特征）。",
+    "The names of the answer's columns.": "应答各列的名称。",
+    "What /metadata says of the model.": "/metadata 给出的模型信息。",
+    "${name}: makes one answer of the answers of several models. Edit `aggregate`.": (
+        "${name}：把多个模型的应答合并为一个。请修改 `aggregate`。"
+    ),
+    "The mean of all answers: put your own combination in its place.": "所有应答的平均值：请换成您的合并方式。",
+    "One answer for the answers of all children, which come in the order of the graph.": (
+        "把所有子节点的应答合并为一个；其顺序与推理图一致。"
+    ),
+    "${name}: sends each request to one of its children. Edit `route`.": (
+        "${name}：把每个请求交给一个子节点。请修改 `route`。"
+    ),
+    "Sends requests with large values to the second child: put your own choice in its place.": (
+        "把数值较大的请求交给第二个子节点：请换成您的选择规则。"
+    ),
+    "limit: a request whose mean is above it goes to the second child.": "limit: 平均值大于它的请求交给第二个子节点。",
+    "The number of the child that answers: 0 for the first; -1 for all of them.": (
+        "负责应答的子节点编号：0 为第一个，-1 为全部。"
+    ),
+    "A reward for an answer of child `routing`: learn from it here.": "子节点 `routing` 的应答得到的奖励：在这里学习。",
+    "${name}: changes what goes into a model and what comes out. Edit the two methods.": (
+        "${name}：处理模型的输入和输出。请修改这两个方法。"
+    ),
+    "Scales features on their way in and scores on their way out: put your own steps in their place.": (
+        "缩放输入的特征和输出的分数：请换成您的步骤。"
+    ),
+    "What the model below is asked with.": "交给下级模型的内容。",
+    "What is answered for what the model answered; used where the graph says OUTPUT_TRANSFORMER.": (
+        "由模型的应答得到的最终应答；用于图中的 OUTPUT_TRANSFORMER。"
+    ),
+    "${name}: named entities. Edit `extract`: it is the one method that this endpoint needs.": (
+        "${name}：命名实体。请修改 `extract`，这是唯一需要的方法。"
+    ),
+    "Finds the names of a list: put your model in its place.": "查找列表中的名称：请换成您的模型。",
+    "knows three names": "只认识三个名称",
+    "The entities of each text as (text, type), in the order in which they stand.": (
+        "每段文本中的实体，形如（文本，类型），按出现的顺序。"
+    ),
+    "${name}: the relation of given pairs. Edit `relate`: it is the one method that this endpoint needs.": (
+        "${name}：给定实体对的关系。请修改 `relate`，这是唯一需要的方法。"
+    ),
+    "Looks for a word between the two entities: put your model in its place.": "查找两个实体之间的词：请换成您的模型。",
+    "knows three words": "只认识三个词",
+    "The relation of each pair (`pair.head`, `pair.tail`, and their types where they were given).": (
+        "每个实体对的关系（`pair.head`、`pair.tail`，以及给出的类型）。"
+    ),
+    "The relation of one pair, or `unknown`.": "一个实体对的关系；没有则为 `unknown`。",
+    "${name}: triples. Edit `extract_relations`: it is the one method that this endpoint needs.": (
+        "${name}：三元组。请修改 `extract_relations`，这是唯一需要的方法。"
+    ),
+    "Reads sentences like `法国的首都是巴黎`: put your model in its place.": (
+        "识别“法国的首都是巴黎”这样的句子：请换成您的模型。"
+    ),
+    "knows one way to say three relations": "只认识三种关系的一种说法",
+    "The triples of each text as (head, relation, tail), or with the types of head and tail behind them.": (
+        "每段文本的三元组（头，关系，尾），其后可以附上头尾的类型。"
+    ),
+    # tests
+    "${name} on its sample request.": "用示例请求测试 ${name}。",
+    "${name} on its sample rows.": "用示例数据测试 ${name}。",
+    "${name}: its choices, and what it learns.": "测试 ${name} 的选择和学习。",
+    "The sample rows of tasks and the sample request get the same scores.": "任务的示例数据与示例请求得到相同的分数。",
+    "The answer to the sample request is the mean of its messages.": "示例请求的应答是各消息的平均值。",
+    "The sample request goes to the second child, a smaller one to the first.": (
+        "示例请求交给第二个子节点，较小的请求交给第一个。"
+    ),
+    "A reward is added to the child that the request was sent to, and to no other.": (
+        "奖励只记在收到该请求的子节点上。"
+    ),
+    "The sample request is scaled on its way in, and back on its way out.": "示例请求在输入时缩小，在输出时复原。",
+    "The sample rows are answered in their order, with their own keys and the entities of their texts.": (
+        "示例数据按顺序得到应答，保留自己的字段，并附上文本中的实体。"
+    ),
+    "The sample rows are answered in their order, with their own keys and a relation for each pair.": (
+        "示例数据按顺序得到应答，保留自己的字段，并附上每对的关系。"
+    ),
+    "The sample rows are answered in their order, with their own keys and the triples of their texts.": (
+        "示例数据按顺序得到应答，保留自己的字段，并附上文本的三元组。"
+    ),
+    # what the command says
+    "Now: {command}": "接下来：{command}",
+}
+
+
+def in_chinese(text: str) -> str:
+    """The text of a template with its sentences in Chinese, the longest first, since some begin like others."""
+    for sentence in sorted(CHINESE, key=len, reverse=True):
+        text = text.replace(sentence, CHINESE[sentence])
+    return text
