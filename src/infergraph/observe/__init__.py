@@ -1,1 +1,1 @@
-"""What the runtime says about itself: logs, metrics, and the units around units that count."""
+"""Observability: logs, metrics, traces and the payload log, and the units around units that record them."""

@@ -1,4 +1,4 @@
-"""How log lines are written: one event a line, for people on a terminal and as JSON otherwise.
+"""Logging: one event per line, readable on a terminal, JSON otherwise.
 
 logging (ours, the user's components', libraries') ─▶ root handler ─▶ HumanLines | JsonLines ─▶ stderr
 """
@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def configure(settings: Settings, *, worker: int | None = None, stream: TextIO | None = None) -> None:
-    """Send all logging of this process to `stream` (stderr), as the settings say.
+    """Configure all logging of this process: to `stream` (stderr), as the settings say.
 
     Args:
         settings: `log_level`, `log_format` and `access_log`.
@@ -50,12 +50,12 @@ def configure(settings: Settings, *, worker: int | None = None, stream: TextIO |
 
 
 class Sparing(logging.Filter):
-    """Lets the first records of a kind through, then ever fewer: every one whose number is a power of two.
+    """Rate limit: passes the first records of a kind, then only those whose number is a power of two.
 
     For work that meets the same error a hundred thousand times, each of which is told elsewhere.
 
     Args:
-        whole: so many of each kind pass.
+        whole: how many records of each kind pass unthinned.
     """
 
     def __init__(self, whole: int = 16) -> None:
@@ -87,7 +87,7 @@ def exception_text(record: logging.LogRecord) -> str:
 
 
 def timestamp(record: logging.LogRecord, *, zone: bool) -> str:
-    """When it happened, in milliseconds: UTC with a Z, or local time."""
+    """The time of a record to the millisecond: UTC with a Z, or local time."""
     parts = time.gmtime(record.created) if zone else time.localtime(record.created)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', parts)}.{int(record.msecs):03d}{'Z' if zone else ''}"
 
@@ -118,14 +118,14 @@ class JsonLines(logging.Formatter):
 def _json(line: Mapping[str, Any]) -> str:
     try:
         return _encode(line).decode()
-    except (TypeError, ValueError, UnicodeEncodeError):  # keys that JSON has no place for, lone surrogates
+    except (TypeError, ValueError, UnicodeEncodeError):  # keys that JSON cannot hold, lone surrogates
         safe = {str(key): repr(value) for key, value in line.items()}
         return _encode(safe).decode()
 
 
 class HumanLines(logging.Formatter):
-    """`time level logger message key=value`; further lines of a message or traceback are indented, so that no line
-    of foreign text looks like a line of ours."""
+    """`time level logger message key=value`; further lines of a message or traceback are indented, so that text
+    from elsewhere cannot imitate a log line."""
 
     def __init__(self, worker: int | None, *, colours: bool) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ def access(
     puid: str = "",
     nodes: Mapping[str, float] | None = None,
 ) -> None:
-    """One line about one request, where `access_log` is on (ask `access_on()` once and spare the call).
+    """Write the access line of one request. Call it only where `access_on()`.
 
     Args:
         nodes: milliseconds by node of a graph.

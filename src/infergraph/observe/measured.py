@@ -11,11 +11,11 @@ from infergraph.observe.shared_metrics import Bounds, Cells, Histogram, SharedMe
 class Measured(Around):
     """`unit`, with the seconds of each answer in `infergraph_unit_seconds` and its state in `infergraph_unit_loaded`.
 
-    What it could not answer is counted in `infergraph_unit_faults`.
+    Requests it could not answer are counted in `infergraph_unit_faults`.
 
     Args:
         unit: answers; its name is the label `unit`.
-        ledger: where it is counted.
+        shared_metrics: where it is counted.
     """
 
     def __init__(self, unit: PredictiveUnit, shared_metrics: SharedMetrics) -> None:

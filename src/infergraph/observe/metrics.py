@@ -1,7 +1,7 @@
 """The runtime's own metrics, and the text in which all metrics of all processes are scraped.
 
-request ─▶ RequestMetrics ─▶ this worker's ledger ─┐
-                              the others' ledgers ─┴▶ exposition(folder) ─▶ text for Prometheus
+request ─▶ RequestMetrics ─▶ this worker's shared metrics ─┐
+                         the other workers' shared metrics ─┴▶ exposition(folder) ─▶ text for Prometheus
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class RequestMetrics:
-    """The account of requests that one worker keeps. One per worker; to be used on its event loop only.
+    """Counts the requests of one worker. One per worker, used on its event loop only.
 
     Args:
-        ledger: where it is kept.
-        requests_limit: after so many requests `on_limit` is called, once; 0 for never.
+        shared_metrics: where they are counted.
+        requests_limit: `on_limit` is called once, after this many requests; 0 for never.
         on_limit: what to do then.
     """
 
@@ -80,7 +80,7 @@ class RequestMetrics:
 
 
 class Family:
-    """All series of one name and shape, joined over the seats."""
+    """All series of one name and shape, merged over all metrics slots."""
 
     def __init__(self, first: SeriesReading) -> None:
         self.shape = first.series.shape
@@ -90,7 +90,7 @@ class Family:
         self.rows: dict[tuple[tuple[str, str], ...], list[float]] = {}
 
     def join(self, reading: SeriesReading) -> None:
-        """Add what one seat has."""
+        """Add the values of one metrics slot."""
         values = reading.values
         if self.shape is Shape.LIVE and not reading.taken:
             values = [0.0]

@@ -23,7 +23,7 @@ def node_times() -> Mapping[str, float]:
 
 
 def collect_node_times() -> None:
-    """From now on this task's requests, and the tasks that it starts, add up the times of their nodes."""
+    """Start adding up node times for the requests of this task and of the tasks it starts."""
     _seconds.set({})
 
 

@@ -1,4 +1,4 @@
-"""The payload log: what nodes are asked and answer, posted to a collector without holding up a request.
+"""The payload log: what nodes are asked and answer, posted to a collector without delaying a request.
 
     executor ─▶ NodeLog ─▶ share of the requests ─▶ bounded queue ─▶ senders ─▶ post(url, CloudEvent)
 
@@ -144,7 +144,7 @@ class PayloadLog:
             self._waiting_bytes -= size
             arrived = await self._send(record)
             self._queue.task_done()
-            if not arrived:  # a collector that is down is not asked as fast as requests come
+            if not arrived:  # do not ask a collector that is down at the rate of requests
                 await asyncio.sleep(self._options.pause_s)
 
     def _give_up(self) -> None:
@@ -178,7 +178,7 @@ class PayloadLog:
 
 
 class _Losses:
-    """Losses of one kind: the first is told at once, later ones together, at most one line a minute."""
+    """Counts losses of one kind: the first is logged at once, later ones together, at most one line a minute."""
 
     def __init__(self, what: str) -> None:
         self._what = what

@@ -1,11 +1,11 @@
-"""Numbers that processes share: each process writes its own ledger, anyone reads them all.
+"""Metrics in shared memory: each process writes its own file, any process reads them all.
 
     <folder>/lock             held by the supervisor; a folder whose lock is free is left over, and swept
-    <folder>/<seat>.index     one JSON line for each series: where its cells are and what they mean
-    <folder>/<seat>.cells     doubles in memory-mapped segments of 64 KiB; cell 0 is 1.0 while the seat is taken
+    <folder>/<slot>.index     one JSON line for each series: where its cells are and what they mean
+    <folder>/<slot>.cells     doubles in memory-mapped segments of 64 KiB; cell 0 is 1.0 while the slot is taken
 
 Counting is an addition in shared memory (about 0.1 µs), there is nothing to flush, and what a killed process had
-counted is still there. A seat is written by one process at a time; its next owner goes on from the same numbers, so
+counted is still there. A slot is written by one process at a time; its next owner goes on from the same numbers, so
 that there are never more files than seats. This is why we do not use the multi-process mode of prometheus-client,
 whose additions cost 1.1 to 3.2 µs each and whose files are named by process id.
 """
@@ -47,12 +47,12 @@ class Cells(Protocol):
 
 
 class Shape(Enum):
-    """What the cells of a series mean, and how seats are joined."""
+    """What the cells of a series mean, and how the values of several metrics slots are merged."""
 
-    COUNTER = "counter"  # [sum]; the sum over all seats
-    GAUGE = "gauge"  # [value, time it was set]; the latest over all seats
-    LIVE = "live"  # [value]; the sum over the seats that are taken
-    HISTOGRAM = "histogram"  # [count of each bucket, +Inf last, then the sum]; the sum over all seats
+    COUNTER = "counter"  # [sum]; the sum over all slots
+    GAUGE = "gauge"  # [value, time it was set]; the latest over all slots
+    LIVE = "live"  # [value]; the sum over the slots in use
+    HISTOGRAM = "histogram"  # [count of each bucket, +Inf last, then the sum]; the sum over all slots
 
 
 class Bounds(Enum):
@@ -132,10 +132,11 @@ class Histogram:
 
 
 class SharedMetrics:
-    """The writer of one seat.
+    """The writer of one metrics slot.
 
-    Promises: what was counted survives the death of the process; a seat taken over goes on where it stood, with its
-    LIVE series at zero. A series that finds no room is counted in vain, with one warning; nothing is raised.
+    Promises: what was counted survives the death of the process; a slot that is taken over
+    continues with its numbers, its LIVE series at zero. When no room is left, a new series is not recorded and one
+    warning is logged; nothing is raised.
     """
 
     def __init__(self, folder: Path, metrics_slot: str) -> None:
@@ -219,7 +220,7 @@ class SharedMetrics:
 
     def _map(self, number: int) -> memoryview[float]:
         if number >= SEGMENTS_LIMIT:
-            raise OSError(f"the ledger {self._cells_path.name} has its {SEGMENTS_LIMIT} segments in use")
+            raise OSError(f"the metrics file {self._cells_path.name} has its {SEGMENTS_LIMIT} segments in use")
         start = number * SEGMENT_BYTES
         missing = start + SEGMENT_BYTES - os.fstat(self._file).st_size
         if missing > 0:  # written, not only extended: a full disk shows here and not as SIGBUS while counting
@@ -233,7 +234,7 @@ class SharedMetrics:
         return array("d", bytes(CELL_BYTES * cells))
 
     def close(self) -> None:
-        """Leave the seat. Numbers stay; cells handed out may still be added to."""
+        """Release the slot. Its numbers stay; cells handed out may still be written to."""
         if self._file < 0:
             return
         self._header[0] = 0.0
@@ -243,7 +244,7 @@ class SharedMetrics:
 
 
 class PrivateMetrics(SharedMetrics):
-    """A ledger of this process alone, which no exposition reads: for task workers and for graphs run from Python."""
+    """Metrics of this process alone, which are not exposed: for task workers and for graphs run from Python."""
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[Shape, str, tuple[tuple[str, str], ...]], Cells] = {}
@@ -255,7 +256,7 @@ class PrivateMetrics(SharedMetrics):
         return self._arrays.setdefault(key_of(wanted), array("d", bytes(CELL_BYTES * wanted.cells)))
 
     def close(self) -> None:
-        """Nothing to leave."""
+        """Do nothing: there is no slot."""
 
 
 def key_of(series: Series) -> tuple[Shape, str, tuple[tuple[str, str], ...]]:
@@ -272,12 +273,12 @@ def read_index(raw: bytes) -> list[Series]:
 
 
 class SeriesReading(msgspec.Struct, frozen=True):
-    """One series as one seat has it now.
+    """The current values of one series in one slot.
 
     Args:
         series: what it is.
         values: its cells.
-        taken: whether a living process holds the seat.
+        taken: whether a living process holds the slot.
     """
 
     series: Series
@@ -286,7 +287,7 @@ class SeriesReading(msgspec.Struct, frozen=True):
 
 
 def read(folder: Path) -> Iterator[SeriesReading]:
-    """All series of all seats of a folder, seat by seat in the order of their names."""
+    """All series of all slots of a folder, slot by slot in the order of their names."""
     for path in sorted(folder.glob("*.index")):
         index = read_index(path.read_bytes())
         if not index:
@@ -303,7 +304,7 @@ def read(folder: Path) -> Iterator[SeriesReading]:
 
 
 def vacate(folder: Path, metrics_slot: str) -> None:
-    """Note that the process on a seat is dead, for one that could not say so itself."""
+    """Mark the slot of a process that died without releasing it."""
     with suppress(FileNotFoundError):
         file = os.open(folder / f"{metrics_slot}.cells", os.O_WRONLY | os.O_CLOEXEC)
         os.pwrite(file, bytes(CELL_BYTES), 0)
@@ -317,9 +318,9 @@ def shared_memory() -> Path:
 
 
 class Folder:
-    """The folder of one run's ledgers, made below `parent`.
+    """The folder of one run's shared metrics, created below `parent`.
 
-    Promises: it goes when `remove` is called; if the process is killed before, the next run sweeps it.
+    Promises: `remove` deletes it; if the process is killed before, the next run does.
     """
 
     def __init__(self, parent: Path) -> None:

@@ -42,7 +42,7 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Where spans go.
 
     Args:
-        service: the name that they go by, unless OTEL_SERVICE_NAME is set.
+        service: their service name, unless OTEL_SERVICE_NAME is set.
         endpoint: the collector's whole address; empty: see `jaeger_host`.
         jaeger_host: takes OTLP at port 4318; used where neither `endpoint` nor OTEL_EXPORTER_OTLP_ENDPOINT says more.
             With neither, the SDK's own variables and defaults count.

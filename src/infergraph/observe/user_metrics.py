@@ -1,6 +1,6 @@
-"""A component's own metrics: checked, counted in the worker's ledger, bounded in number.
+"""A component's own metrics: checked, counted in the worker's shared metrics, bounded in number.
 
-    component.metrics() ─▶ validate ─▶ [{"type", "key", "value", "tags"}] ─▶ record(…, method) ─▶ ledger
+    component.metrics() ─▶ validate ─▶ [{"type", "key", "value", "tags"}] ─▶ record(…, method) ─▶ shared metrics
 
 Label names, metric names and buckets are those of Seldon's wrapper, without its `worker_id`. A counter never falls: an
 increment that is negative or no number is dropped, and the sum of negative rewards has a counter of its own.
@@ -65,7 +65,7 @@ class UserMetrics:
     """The metrics of one component in one worker. Safe across threads.
 
     Args:
-        ledger: where they are counted.
+        shared_metrics: where they are counted.
         environment: the protocol's variables (see `labels_of`).
         series_limit: most combinations of type, key, tags and method; further ones are dropped with one warning.
     """
