@@ -373,6 +373,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "How lines reach the unit: `object`, `instance`, `message`, or `auto`: as the component says, else object."
         ),
     ] = RowMode.AUTO
+    task_nan: Annotated[
+        NanPolicy,
+        setting(
+            "NaN and infinities in results of tasks: `error` (the line fails), `null`, or `literal` (not valid JSON)."
+        ),
+    ] = NanPolicy.ERROR
     task_chunk_target_s: Annotated[float, setting("Rows a chunk adapt to take about this long.", unit="s", gt=0)] = 0.25
     task_chunk_lines_limit: Annotated[int, setting("Most rows of a chunk.", ge=1)] = 8192
     task_attempts_limit: Annotated[int, setting("Deaths a single line may cause before it fails alone.", ge=1)] = 2

@@ -51,7 +51,7 @@ def ended(store: Store, id: str, *, at: float = NOW, state: State = State.FINISH
     task = running(store, id)
     mark = Watermark(in_off=99, out_off=50, err_off=failed, done=10, failed=failed)
     store.advance(task.seq, mark, Progress(retries=0, kills=0, rate=1.0, worked_s=1.0))
-    assert store.end(task.seq, state, now=at, error="", sha256="", word=None)
+    assert store.end(task.seq, state, now=at, error="", sha256="")
     found = store.find(id)
     assert found is not None
     return found
@@ -160,7 +160,7 @@ def test_states_change_by_compare_and_set_alone(store: Store) -> None:
     progress = Progress(retries=0, kills=0, rate=0.0, worked_s=0.0)
     assert not store.release(task.seq)
     assert not store.advance(task.seq, mark, progress)
-    assert not store.end(task.seq, State.FINISHED, now=NOW, error="", sha256="", word=None)
+    assert not store.end(task.seq, State.FINISHED, now=NOW, error="", sha256="")
     assert not store.erase(task.seq, why="stopped", now=NOW)
     assert not store.retry("t")
     assert not store.stop("t", ENDED)
@@ -171,7 +171,7 @@ def test_states_change_by_compare_and_set_alone(store: Store) -> None:
     assert store.stop("t", {State.RUNNING})
     assert not store.stop("t", {State.RUNNING})
     assert not store.advance(task.seq, mark, progress)
-    assert not store.end(task.seq, State.FINISHED, now=NOW, error="", sha256="", word=b"never")
+    assert not store.end(task.seq, State.FINISHED, now=NOW, error="", sha256="", webhook=b"never")
     assert store.erase(task.seq, why="stopped", now=NOW)
     assert not store.erase(task.seq, why="stopped", now=NOW)
     assert store.find("t") is None
@@ -267,7 +267,7 @@ def test_retry_goes_round_again_or_goes_on(store: Store) -> None:
     half = running(store, "half")
     mark = Watermark(in_off=40, out_off=70, err_off=0, done=4, failed=0)
     store.advance(half.seq, mark, Progress(retries=0, kills=0, rate=0.0, worked_s=0.0))
-    store.end(half.seq, State.FAILED, now=NOW, error="the unit cannot be loaded", sha256="", word=None)
+    store.end(half.seq, State.FAILED, now=NOW, error="the unit cannot be loaded", sha256="")
     assert store.retry("half")
     task = store.find("half")
     assert task is not None
@@ -296,7 +296,7 @@ def test_word_of_an_end_is_kept_until_it_arrives(store: Store) -> None:
     """The outbox gets its entry with the end itself, and gives it out again until it is delivered."""
     task = store.claim(accept(store, "t", webhook="http://hook/").seq, now=NOW)
     assert task is not None
-    store.end(task.seq, State.FAILED, now=NOW, error="no", sha256="", word=b"{}")
+    store.end(task.seq, State.FAILED, now=NOW, error="no", sha256="", webhook=b"{}")
     (delivery,) = store.due(now=NOW, limit=10)
     assert (delivery.url, delivery.body, delivery.attempts) == ("http://hook/", b"{}", 0)
     store.postpone(delivery.number, next_at=NOW + 60, error="it answered 500")
@@ -305,6 +305,24 @@ def test_word_of_an_end_is_kept_until_it_arrives(store: Store) -> None:
     assert delivery.attempts == 1
     store.delivered(delivery.number)
     assert store.due(now=NOW + 1000, limit=10) == []
+
+
+def test_each_receiver_has_one_delivery_due(store: Store) -> None:
+    """What waits for one receiver hides nothing of another, and what is under way is not given out again."""
+    for number in range(100):
+        task = running(store, f"dead-{number}")
+        store.end(task.seq, State.FINISHED, now=NOW, error="", sha256="", webhook=b"{}", receiver="dead")
+    task = running(store, "good")
+    store.end(task.seq, State.FINISHED, now=NOW + 1, error="", sha256="", webhook=b"{}", receiver="good")
+    first, second = store.due(now=NOW + 2, limit=10)
+    assert (first.receiver, second.receiver) == ("dead", "good")
+    assert store.due(now=NOW + 2, limit=10, busy=("dead",)) == [second]
+    assert store.outbox() == 101
+    store.delivered(second.number)
+    store.give_up(first.number)
+    store.give_up(first.number)
+    assert store.outbox() == 99
+    assert (store.counters()["webhooks_delivered"], store.counters()["webhooks_given_up"]) == (1, 1)
 
 
 def test_the_driver_s_last_word_is_kept(store: Store) -> None:

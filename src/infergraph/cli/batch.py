@@ -23,9 +23,9 @@ from infergraph.tasks.task import State, Task
 
 _FACTORY = "infergraph.assembly:build_for_tasks"
 _SETTINGS = (
-    "task_workers", "task_rows", "task_chunk_target_s", "task_chunk_lines_limit", "task_attempts_limit",
+    "task_workers", "task_rows", "task_nan", "task_chunk_target_s", "task_chunk_lines_limit", "task_attempts_limit",
     "task_row_timeout_s", "task_timeout_s", "task_errors_limit", "task_disk_reserve_bytes", "task_engine",
-    "parameters", "threads", "execution", "model_metadata", "log_level", "log_format",
+    "task_ray_address", "parameters", "threads", "execution", "model_metadata", "log_level", "log_format",
 )  # fmt: skip
 _DEFAULTS = {"log_level": "WARNING"}
 _EPILOG = "Exit codes: 0 finished; 1 it failed; 2 wrong usage; 130 interrupted (run the same command to go on)."

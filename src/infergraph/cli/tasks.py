@@ -68,7 +68,9 @@ def _asking(url: str) -> Iterator[Client]:
 @_output
 @option("--id", default="", metavar="ID", help="The id of the task; made up if not given.")
 @option("--priority", type=int, default=0, metavar="N", help="Tasks of a higher priority come first.")
-@option("--rows", type=Member(RowMode), default=RowMode.AUTO.value, help="How a line reaches the component.")
+@option(
+    "--rows", type=Member(RowMode), default=None, help="How a line reaches the component; as the server has it without."
+)
 @option("--webhook", default="", metavar="URL", help="An address to notify when the task has ended.")
 @option("--wait/--no-wait", default=None, help="Watch it to its end (default: on a terminal, or with --output).")
 def submit(
@@ -78,7 +80,7 @@ def submit(
     output: Path | None,
     id: str,
     priority: int,
-    rows: RowMode,
+    rows: RowMode | None,
     webhook: str,
     wait: bool | None,
 ) -> None:
@@ -86,7 +88,11 @@ def submit(
 
     Example: infergraph submit corpus.jsonl -o answers.jsonl
     """
-    said = SubmitOptions(priority=priority, rows=rows.value)
+    said = SubmitOptions()
+    if rows is not None:
+        said["rows"] = rows.value
+    if priority:
+        said["priority"] = priority
     if id:
         said["id"] = id
     if webhook:

@@ -79,6 +79,6 @@ class SubmitOptions(TypedDict, total=False):
     priority: int
     """Higher ones come first; 0 without."""
     rows: str
-    """How a line reaches the unit: object, instance or message; auto without."""
+    """How a line reaches the unit: object, instance, message or auto; as the server's settings say without."""
     webhook: str
-    """Where to send word of its end."""
+    """Where a POST is sent when it ends."""

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ import orjson
 from infergraph.component.execution import is_large
 from infergraph.errors import Fault
 from infergraph.message import Around, Content, Context, Message, Method, PredictiveUnit, Request
+from infergraph.wire.arrays import is_square
 from infergraph.wire.proto_codec import ProtoMessage
 
 _log = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Batching(Around):
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._joins = True
+        self._is_row_first = False
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The unit's answer, or this request's part of a joined one."""
@@ -89,7 +92,9 @@ class Batching(Around):
     async def _alone(self, request: Message, context: Context) -> Message:
         self._running += 1
         try:
-            return await self.unit.answer(Method.PREDICT, request, context)
+            answer = await self.unit.answer(Method.PREDICT, request, context)
+            self._learn(answer, len(request.payload))
+            return answer
         finally:
             self._running -= 1
             self._go_on()
@@ -156,8 +161,21 @@ class Batching(Around):
             if not entry.answer.done():
                 entry.answer.set_exception(error)
         else:
+            self._learn(answer, entry.rows)
             if not entry.answer.done():
                 entry.answer.set_result(answer)
+
+    def _learn(self, answer: Message, rows: int) -> None:
+        """See what the answer to one request shows."""
+        if not self._is_row_first:
+            with suppress(Fault):
+                if _has_rows(answer.content, rows):
+                    self._shows_rows(answer.content)
+
+    def _shows_rows(self, content: Content) -> bool:
+        """Whether this answer, or one before it, has shown that its first axis is the row and not a class or target."""
+        self._is_row_first = self._is_row_first or not is_square(content.payload)
+        return self._is_row_first
 
     async def _answer_joined(self, batch: Sequence[_Waiting]) -> bool:
         """Answer all with one call; False if each has to be asked alone."""
@@ -176,6 +194,8 @@ class Batching(Around):
                 self.name,
             )
             self._joins = False
+            return False
+        if not self._shows_rows(content):
             return False
         at = 0
         for entry in batch:

@@ -94,7 +94,7 @@ class Server:
             self._tasks = TaskService.open(self._settings, call_driver=context.tasks_wait, renew=renew)
         self._in_server: InServerWorker | None = None
         if self._tasks is not None and self._settings.task_workers == 0:
-            self._in_server = InServerWorker(Path(self._settings.data_dir), self._built)
+            self._in_server = InServerWorker(Path(self._settings.data_dir), self._built, self._settings.task_nan)
         self._is_open = False
         self._custom: CustomService | None = None
         self._limits = pod_limits.Limits(self._settings.request_timeout_s, self._settings.message_limit_bytes)

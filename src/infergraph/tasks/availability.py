@@ -148,6 +148,7 @@ class AvailabilityCheck:
                 availability=int(engine.availability),
                 states=engine.counts,
                 counters=self._store.counters(),
+                outbox=self._store.outbox(),
                 lines=lines,
                 failed_lines=failed_lines,
                 used_bytes=engine.used_bytes,

@@ -1,41 +1,64 @@
 """A task without a server: the same engine over one file, in this process, resumable.
 
-input ─▶ <output>.infergraph/ (store, output so far) ─▶ output, at the very end, by one rename
+input ─▶ <output>.infergraph/ (store, output so far) ─▶ output, whole, at the very end
+
+A file is read where it lies; a pipe, and a file of another charset, is copied first, since resuming reads it again.
 """
 
 from __future__ import annotations
 
+import codecs
+import hashlib
 import os
 import shutil
 import signal
+import stat
+import sys
+import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from infergraph import allocator
-from infergraph.errors import PayloadError, TaskConflict, TaskState
+from infergraph.errors import PayloadError, StorageFull, TaskConflict, TaskState
+from infergraph.output import OutputPlace
 from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.driver.driver import Driver, DriverOrders, make_engine
-from infergraph.tasks.files import INPUT, DataFolder, LineCount, sync_folder
+from infergraph.tasks.files import INPUT, DataFolder, LineCount, disk_faults, sync_folder
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import ENDED, NewTask, State, Task
+from infergraph.wire.file_format import whole_fault
+from infergraph.wire.transcoding import Transcoder
 
 ENDING = ".infergraph"
+STANDARD_INPUT = Path("-")
 _ID = "batch"
 _BLOCK_BYTES = 1 << 20
+_LOOK_EVERY_BYTES = 64 << 20
 
 
 class BatchOrders(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be done; factory, source and path as in `DriverOrders`."""
+    """What is to be done; factory, source and path as in `DriverOrders`.
+
+    Args:
+        input: `-` for standard input.
+        output: `-` for standard output.
+        owner: tag of what answers: work that another target has begun is not gone on with.
+        charset: a codec's name; empty for UTF-8, or what the file's first bytes say.
+    """
 
     input: Path
     output: Path
     factory: str
     source: str
     settings: Settings
+    owner: str = ""
+    charset: str = ""
 
 
 def run_batch(
@@ -50,78 +73,201 @@ def run_batch(
     Args:
         counting: told how many bytes are looked through before the work begins.
         working: told of the task now and then.
-    Raises: PayloadError if the input cannot be read, or has no lines; TaskConflict if it changed since it was begun;
-        TaskState if another process works on the same output.
-    Promises: the output is there whole or not at all; run again after any death it goes on where it was.
+    Raises: PayloadError if the input cannot be read, is no JSONL or has no lines, or if nothing can be put at the
+        output; TaskConflict if the work was begun with another input or target; TaskState if another process works
+        on the same output.
+    Promises: the output is there whole or not at all; run again after any death it goes on where it was. What is
+        refused leaves nothing behind.
     """
-    data = DataFolder(orders.output.with_name(orders.output.name + ENDING))
-    data.prepare()
-    lock = data.try_lock()
-    if lock is None:
-        raise TaskState(f"another process works on {orders.output}")
-    allocator.keep_freed_memory()
-    store = Store(data.database)
+    place = OutputPlace.at(orders.output, source=orders.input)
+    _check_input(orders.input)
+    with _folder_of(place) as root:
+        data = DataFolder(root)
+        data.prepare()
+        lock = data.try_lock()
+        if lock is None:
+            raise TaskState(f"another process works on {orders.output}")
+        allocator.keep_freed_memory()
+        store = Store(data.database)
+        task = None
+        try:
+            task = _begin(data, store, orders, clocks, counting)
+            if task.state is not State.FINISHED:
+                task = _work(data, store, orders, clocks, working)
+            if task.state is State.FINISHED:
+                _deliver(data, task, place)
+        finally:
+            is_needless = store.find(_ID) is None or (task is not None and _is_needless(task))
+            store.close()
+            lock.release()
+            if is_needless:
+                shutil.rmtree(data.root)
+        return task
+
+
+def _check_input(input: Path) -> None:
+    """Raises: PayloadError if it is nothing that can be read."""
     try:
-        task = _begin(data, store, orders, clocks, counting)
-        if task.state is not State.FINISHED:
-            task = _work(data, store, orders, clocks, working)
-        if task.state is State.FINISHED:
-            _deliver(data, task, orders.output)
+        if input != STANDARD_INPUT and stat.S_ISDIR(input.stat().st_mode):
+            raise PayloadError(f"{input}: it is a folder; name a file in it")
+    except OSError as error:
+        raise PayloadError(f"{input}: {error.strerror}") from error
+
+
+@contextmanager
+def _folder_of(place: OutputPlace) -> Iterator[Path]:
+    """The folder for the work: beside the output; for a stream, to which nobody comes back, a temporary one."""
+    if not place.is_stream:
+        yield place.path.with_name(place.path.name + ENDING)
+        return
+    root = Path(tempfile.mkdtemp(prefix="infergraph-batch-"))
+    try:
+        yield root
     finally:
-        store.close()
-        lock.release()
-    if task.state is State.FINISHED:
-        shutil.rmtree(data.root)
-    return task
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _is_needless(task: Task) -> bool:
+    """Whether nothing of a task is worth coming back to."""
+    return task.state is State.FINISHED or (task.state is State.FAILED and not task.done)
 
 
 def _begin(
     data: DataFolder, store: Store, orders: BatchOrders, clocks: Clocks, counting: Callable[[int], None]
 ) -> Task:
-    fingerprint = _fingerprint(orders)
     task = store.find(_ID)
-    if task is not None and task.input_sha256 != fingerprint:
-        raise TaskConflict(
-            f"the input is not what {data.root} was begun with; remove that folder to begin anew, "
-            "or name another output"
-        )
+    wanted = NewTask(
+        id=_ID,
+        folder="",
+        input_bytes=0,
+        input_end=0,
+        input_sha256=_fingerprint(orders),
+        total=0,
+        rows=orders.settings.task_rows.value,
+        owner=orders.owner,
+    )
+    if task is None or not wanted.input_sha256:  # what cannot be read twice is read to know whether it is the same
+        wanted = _received(data, wanted, orders, counting)
     if task is None:
-        task = store.accept(_new(data, orders.input, fingerprint, counting), now=clocks.wall(), queue_limit=1).task
-    elif task.state is State.FAILED:
+        return store.accept(wanted, now=clocks.wall(), queue_limit=1).task
+    differs = _differences(task, wanted)
+    if differs and task.done > task.failed:
+        raise TaskConflict(
+            f"{' and '.join(differs)} is not what {data.root} was begun with; remove that folder to begin anew, or "
+            "name another output"
+        )
+    if differs:
+        _erase(data, store, task, clocks)
+        return _begin(data, store, orders, clocks, counting)
+    if task.state is State.FAILED:
         store.retry(_ID)
     return task
 
 
+def _differences(task: Task, wanted: NewTask) -> list[str]:
+    """What is not as it was when a task was begun, in the words of the command."""
+    return [
+        name
+        for name, before, now in (
+            ("the input", task.input_sha256, wanted.input_sha256),
+            ("the target", task.owner or wanted.owner, wanted.owner),
+            ("--task-rows", task.rows, wanted.rows),
+        )
+        if before != now
+    ]
+
+
+def _erase(data: DataFolder, store: Store, task: Task, clocks: Clocks) -> None:
+    """Begin anew: nothing good of the task is lost."""
+    store.stop(_ID, tuple(State))
+    store.erase(task.seq, why="begun anew", now=clocks.wall())
+    data.discard(task.folder)
+    data.empty_trash()
+
+
 def _fingerprint(orders: BatchOrders) -> str:
-    """What must be the same for work to go on: the file, and when it was last changed."""
-    try:
-        stat = orders.input.stat()
-    except OSError as error:
-        raise PayloadError(f"{orders.input}: {error.strerror}") from error
-    return f"{orders.input.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    """What must be the same for work to go on: the file, and when it was last changed; empty for a stream."""
+    if orders.input == STANDARD_INPUT:
+        return ""
+    found = orders.input.stat()
+    if not stat.S_ISREG(found.st_mode):
+        return ""
+    return f"{orders.input.resolve()} {found.st_size} {found.st_mtime_ns} {orders.charset}".rstrip()
 
 
-def _new(data: DataFolder, input: Path, fingerprint: str, counting: Callable[[int], None]) -> NewTask:
-    lines = LineCount()
-    seen = 0
-    try:
-        with input.open("rb", buffering=0) as file:
-            while block := file.read(_BLOCK_BYTES):
-                lines.feed(block)
-                seen += len(block)
-                counting(seen)
-    except OSError as error:
-        raise PayloadError(f"{input}: {error.strerror}") from error
-    lines.finish()
-    if not lines.lines:
-        raise PayloadError(f"{input}: the file is empty")
+def _received(data: DataFolder, new: NewTask, orders: BatchOrders, counting: Callable[[int], None]) -> NewTask:
+    """The task with its input looked through, in a folder of its own."""
     folder = uuid.uuid4().hex
-    (data.tasks / folder).mkdir()
-    (data.tasks / folder / INPUT).symlink_to(input.resolve())
-    sync_folder(data.tasks / folder)
+    home = data.tasks / folder
+    home.mkdir()
+    name = "standard input" if orders.input == STANDARD_INPUT else str(orders.input)
+    try:
+        with _opened(orders.input) as file:
+            new = _looked_through(data, new, orders, file, home / INPUT, counting)
+    except OSError as error:
+        shutil.rmtree(home)
+        raise PayloadError(f"{name}: {error.strerror}") from error
+    except PayloadError as fault:
+        shutil.rmtree(home)
+        raise PayloadError(f"{name}: {fault.text}") from fault
+    except BaseException:
+        shutil.rmtree(home)
+        raise
+    sync_folder(home)
     sync_folder(data.tasks)
-    return NewTask(
-        id=_ID, folder=folder, input_bytes=seen, input_end=lines.end, input_sha256=fingerprint, total=lines.lines
+    return msgspec.structs.replace(new, folder=folder)
+
+
+@contextmanager
+def _opened(input: Path) -> Iterator[BinaryIO]:
+    if input == STANDARD_INPUT:
+        yield sys.stdin.buffer
+        return
+    with input.open("rb") as file:
+        yield file
+
+
+def _looked_through(
+    data: DataFolder,
+    new: NewTask,
+    orders: BatchOrders,
+    file: BinaryIO,
+    target: Path,
+    counting: Callable[[int], None],
+) -> NewTask:
+    """Read the input once: its lines are counted, and copied to `target` where they cannot be read again as they are.
+
+    Raises: PayloadError if there are no lines; OSError; StorageFull.
+    """
+    transcoder = Transcoder(codecs.lookup(orders.charset) if orders.charset else None)
+    lines, digest, seen = LineCount(), hashlib.sha256(), 0
+    block = file.read(_BLOCK_BYTES)
+    text = transcoder.feed(block, is_last=len(block) < _BLOCK_BYTES)
+    copy = _Copy(data, target, orders.settings) if transcoder.charset or not new.input_sha256 else None
+    while block or text:
+        seen += len(block)
+        counting(seen)
+        digest.update(block)
+        lines.feed(text)
+        if copy is not None:
+            copy.write(text)
+        block = file.read(_BLOCK_BYTES)
+        text = transcoder.feed(block, is_last=not block)
+    lines.finish()
+    fault = "the file is empty" if not lines.lines else whole_fault(lines.head, lines.lines)
+    if fault:
+        raise PayloadError(fault)
+    if copy is None:
+        target.symlink_to(orders.input.resolve())
+    else:
+        copy.close()
+    return msgspec.structs.replace(
+        new,
+        input_bytes=seen,
+        input_end=lines.end,
+        input_sha256=new.input_sha256 or digest.hexdigest(),
+        total=lines.lines,
+        charset=transcoder.charset,
     )
 
 
@@ -157,9 +303,39 @@ def _found(store: Store) -> Task:
     return task
 
 
-def _deliver(data: DataFolder, task: Task, output: Path) -> None:
+def _deliver(data: DataFolder, task: Task, place: OutputPlace) -> None:
     """The finished output takes its place, durably; done before, it stays done."""
     finished = data.output(task.folder, task.round)
-    if finished.exists():
-        os.replace(finished, output)
-        sync_folder(output.absolute().parent)
+    if not finished.exists():
+        return
+    try:
+        place.put(finished)
+        if not place.is_stream:
+            sync_folder(place.path.parent)
+    except OSError as error:
+        raise PayloadError(f"{place.path}: {error.strerror}") from error
+
+
+class _Copy:
+    """A copy of an input that cannot be read again. Raises: StorageFull from every method."""
+
+    def __init__(self, data: DataFolder, path: Path, settings: Settings) -> None:
+        self._data = data
+        self._reserve_bytes = settings.task_disk_reserve_bytes
+        self._path = path
+        self._looked_bytes = self._bytes = 0
+
+    def write(self, text: bytes) -> None:
+        """Append."""
+        if self._bytes - self._looked_bytes >= _LOOK_EVERY_BYTES:
+            self._looked_bytes = self._bytes
+            if self._data.free_bytes() < self._reserve_bytes:
+                raise StorageFull(f"the disk of {self._data.root} has less than {self._reserve_bytes} bytes left")
+        self._bytes += len(text)
+        with disk_faults(), self._path.open("ab") as file:
+            file.write(text)
+
+    def close(self) -> None:
+        """Bring it to the disk."""
+        with disk_faults(), self._path.open("rb") as file:
+            os.fdatasync(file.fileno())

@@ -24,6 +24,7 @@ import msgspec
 
 from infergraph.errors import StorageFull, TaskFault
 from infergraph.tasks.failpoints import crash_point
+from infergraph.wire.file_format import HEAD_BYTES
 
 INPUT = "input.jsonl"
 BOM = b"\xef\xbb\xbf"
@@ -49,6 +50,8 @@ class LineCount:
     """
 
     def __init__(self) -> None:
+        self.head = b""
+        """The first bytes of the file, as many as `whole_fault` looks at."""
         self.lines = 0
         self.end = 0
         self._bytes = 0
@@ -57,6 +60,8 @@ class LineCount:
 
     def feed(self, block: bytes) -> None:
         """The next block, of any size."""
+        if len(self.head) < HEAD_BYTES:
+            self.head += block[: HEAD_BYTES - len(self.head)]
         if self._head is not None:
             self._head += block
             if len(self._head) < len(BOM) and BOM.startswith(self._head):

@@ -21,6 +21,7 @@ class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):
         availability: gBuilder's number.
         states: tasks by state.
         counters: of the store.
+        outbox: webhooks that wait to be delivered.
         lines, failed_lines: answered since the data folder was made.
         used_bytes, free_bytes: of the data folder and its disk.
         note: the driver's last word; None if there is none.
@@ -30,6 +31,7 @@ class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):
     availability: int
     states: Mapping[State, int]
     counters: Mapping[str, int]
+    outbox: int
     lines: int
     failed_lines: int
     used_bytes: int
@@ -79,6 +81,16 @@ FIGURES: tuple[EngineMetric, ...] = (
     EngineMetric(
         "infergraph_task_failed_lines_total", "counter", "Lines answered by an error line.", "",
         _one(lambda figures: figures.failed_lines),
+    ),
+    EngineMetric(
+        "infergraph_task_webhooks_waiting", "gauge", "Webhooks that are not delivered yet.", "",
+        _one(lambda figures: figures.outbox),
+    ),
+    EngineMetric(
+        "infergraph_task_webhooks_total", "counter", "Webhooks by what became of them.", "outcome",
+        lambda figures: {
+            outcome: figures.counters.get(f"webhooks_{outcome}", 0) for outcome in ("delivered", "given_up")
+        },
     ),
     EngineMetric("infergraph_task_uploads_total", "counter", "Task files accepted.", "", _counted("uploads")),
     EngineMetric("infergraph_task_upload_bytes_total", "counter", "Their bytes.", "", _counted("upload_bytes")),

@@ -57,6 +57,14 @@ MIGRATIONS: tuple[str, ...] = (
     create table counter(name text primary key, value integer not null);
     """,
     "create index task_finished on task(finished, seq)",
+    """
+    alter table task add column charset text not null default '';
+    alter table task add column owner text not null default '';
+    alter table outbox add column receiver text not null default '';
+    update outbox set receiver = url;
+    drop index outbox_next;
+    create index outbox_due on outbox(receiver, next_at)
+    """,
 )
 """Entry n brings a store of version n to version n + 1."""
 

@@ -35,12 +35,13 @@ class Accepted(NamedTuple):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A webhook call that is due."""
+    """A webhook call that is due; `receiver` is who waits with others of its own."""
 
     number: int
     url: str
     body: bytes
     attempts: int
+    receiver: str = ""
 
 
 class DriverState(msgspec.Struct, frozen=True):
@@ -232,8 +233,8 @@ class Store:
             run("delete from gone where id = ?", new.id)
             run(
                 """insert into task(id, folder, state, priority, rows, input_bytes, input_end, input_sha256, total,
-                                    webhook, idempotency_key, created)
-                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                                    webhook, idempotency_key, charset, owner, created)
+                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 new.id,
                 new.folder,
                 new.priority,
@@ -244,6 +245,8 @@ class Store:
                 new.total,
                 new.webhook,
                 new.idempotency_key,
+                new.charset,
+                new.owner,
                 now,
             )
             _count(run, uploads=1, upload_bytes=new.input_bytes)
@@ -351,12 +354,23 @@ class Store:
         )
         return changed == 1
 
-    def end(self, seq: int, state: State, *, now: float, error: str, sha256: str, word: bytes | None) -> bool:
+    def end(
+        self,
+        seq: int,
+        state: State,
+        *,
+        now: float,
+        error: str,
+        sha256: str,
+        webhook: bytes | None = None,
+        receiver: str = "",
+    ) -> bool:
         """RUNNING to FINISHED or FAILED; False if it runs no more.
 
         Args:
             sha256: of the output, for a finished task.
-            word: what to send to the task's webhook; it enters the outbox with the change itself.
+            webhook: the body to send to the task's webhook; it enters the outbox with the change itself.
+            receiver: see `Delivery`.
         """
         with self._transaction() as run:
             changed = run(
@@ -368,11 +382,13 @@ class Store:
                 now,
                 seq,
             ).rowcount
-            if changed and word is not None:
+            if changed and webhook is not None:
                 run(
-                    "insert into outbox(url, body, next_at) select webhook, ?, ? from task where seq = ?",
-                    word,
+                    """insert into outbox(url, body, next_at, receiver)
+                       select webhook, ?, ?, coalesce(nullif(?, ''), webhook) from task where seq = ?""",
+                    webhook,
                     now,
+                    receiver,
                     seq,
                 )
             if changed:
@@ -402,16 +418,34 @@ class Store:
 
     # ── the outbox ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def due(self, *, now: float, limit: int) -> list[Delivery]:
-        """Webhook calls whose time has come, the longest due first."""
+    def due(self, *, now: float, limit: int, busy: Sequence[str] = ()) -> list[Delivery]:
+        """Webhook calls whose time has come: for each receiver that is not `busy` the longest due, those first."""
         rows = self._read(
-            "select number, url, body, attempts from outbox where next_at <= ? order by next_at limit ?", now, limit
+            f"""select number, url, body, attempts, receiver, min(next_at) from outbox
+                where next_at <= ? and receiver not in ({", ".join("?" * len(busy))})
+                group by receiver order by 6 limit ?""",
+            now,
+            *busy,
+            limit,
         )
-        return [Delivery(*row) for row in rows]
+        return [Delivery(*row[:-1]) for row in rows]
+
+    def outbox(self) -> int:
+        """How many webhook calls wait to be delivered."""
+        return int(self._read("select count(*) from outbox")[0][0])
 
     def delivered(self, number: int) -> None:
-        """Forget a webhook call: it arrived, or is given up."""
-        self._write("delete from outbox where number = ?", number)
+        """Forget a webhook call that was delivered."""
+        self._forget_delivery(number, "webhooks_delivered")
+
+    def give_up(self, number: int) -> None:
+        """Forget a webhook call that will not be delivered."""
+        self._forget_delivery(number, "webhooks_given_up")
+
+    def _forget_delivery(self, number: int, counted_as: str) -> None:
+        with self._transaction() as run:
+            if run("delete from outbox where number = ?", number).rowcount:
+                _count(run, **{counted_as: 1})
 
     def postpone(self, number: int, *, next_at: float, error: str) -> None:
         """Try a webhook call again at `next_at`."""

@@ -53,7 +53,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         worked_s: seconds of work so far.
         error: why it failed, or its last trouble; empty for none.
         output_sha256: of the finished output; empty before.
-        webhook: where to send word of its end; empty for nowhere.
+        webhook: where a POST is sent when it ends; empty for nowhere.
+        charset: of the file as it came; empty for UTF-8.
+        owner: tag of what was served when it was accepted; empty for not known.
     """
 
     seq: int
@@ -85,6 +87,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     started: float | None
     finished: float | None
+    charset: str
+    owner: str
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +104,8 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     rows: str = "auto"
     webhook: str = ""
     idempotency_key: str | None = None
+    charset: str = ""
+    owner: str = ""
 
 
 class Watermark(msgspec.Struct, frozen=True, kw_only=True):

@@ -163,3 +163,18 @@ def _wide_integers(value: Any) -> np.ndarray:
     if values.size and min(values.flat) >= 0 and max(values.flat) < 2**64:
         return values.astype(np.uint64)
     return values
+
+
+def is_square(values: np.ndarray | Sequence[Any]) -> bool:
+    """Whether each item has as many items as there are items: then counting cannot tell which axis is the row."""
+    count = len(values)
+    if isinstance(values, np.ndarray) and values.dtype.kind != "O":
+        return values.ndim > 1 and values.shape[1] == count
+    return count > 0 and all(_length(item) == count for item in values)
+
+
+def _length(item: Any) -> int:
+    """Items of a list or array; -1 for anything else."""
+    if isinstance(item, list | tuple) or (isinstance(item, np.ndarray) and item.ndim):
+        return len(item)
+    return -1

@@ -3,26 +3,27 @@
     block of whole lines ──split──▶ lines ──read──▶ rows (or the reason why one is bad)
     rows ──write──▶ lines (or the reason why an answer cannot be one)
 
-Lines end at `\\n` alone: the other line separators of Unicode are data. Integers of any size stay integers. What is
-not JSON (NaN, half a character) is refused, in both directions.
+Lines end at `\\n` alone: the other line separators of Unicode are data. A line is read as the body of a request is
+(`json_text.read`): integers of any size stay integers, NaN, the infinities and lone surrogates are taken. Whether NaN
+may be written is the caller's choice.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from typing import Any, NamedTuple, NoReturn
+from json import JSONDecodeError
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
-from infergraph.errors import ComponentError
+from infergraph.errors import ComponentError, PayloadError
 from infergraph.settings import NanPolicy
 from infergraph.wire import json_text
 from infergraph.wire.json_text import JsonOptions
 
 BOM = b"\xef\xbb\xbf"
-_STRICT = JsonOptions(nan=NanPolicy.ERROR)
+_POLICIES = {policy: JsonOptions(nan=policy) for policy in NanPolicy}
 _DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 _WIDE = b"0" * 19
 _WRITE = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -55,51 +56,44 @@ def read(block: bytes) -> tuple[list[bytes], list[Any]]:
 
 def read_line(line: bytes) -> Any:
     """The JSON value of one line, or `Bad` with the reason and the place."""
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        return Bad(_why(line, error))
-    return _read_wide(line) if json_text.has_wide_integer(line) else value
-
-
-def _why(line: bytes, error: orjson.JSONDecodeError) -> str:
     if not line.strip():
-        return "the line is blank"
+        return Bad("the line is blank")
+    if line.startswith(BOM):
+        return Bad("not JSON at column 1: a byte order mark inside the file")
     try:
         line.decode()
-    except UnicodeDecodeError as fault:
-        return f"not UTF-8 at byte {fault.start + 1} of the line"
-    return f"not JSON at column {error.colno}: {error.msg}"
-
-
-def _read_wide(line: bytes) -> Any:
-    """A line that orjson can read, but not without rounding an integer beyond 64 bits."""
+    except UnicodeDecodeError as error:
+        return Bad(f"not UTF-8 at byte {error.start + 1} of the line")
     try:
-        return json.loads(line, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        return Bad(f"not JSON: {error}")
+        return json_text.read(line)
+    except PayloadError as fault:
+        return Bad(_why(fault))
 
 
-def _refuse(literal: str) -> NoReturn:
-    raise ValueError(f"{literal} is not JSON")
+def _why(fault: PayloadError) -> str:
+    """The reader's fault as the reason of a line."""
+    if isinstance(fault.__cause__, JSONDecodeError):
+        return f"not JSON at column {fault.__cause__.colno}: {fault.__cause__.msg}"
+    return f"not JSON: {fault.text.removeprefix(json_text.UNREADABLE)}"
 
 
-def write(rows: list[Any] | np.ndarray[Any, Any]) -> list[Any]:
+def write(rows: list[Any] | np.ndarray[Any, Any], nan: NanPolicy = NanPolicy.ERROR) -> list[Any]:
     """Each row as JSON without a line end, or `Bad` with the reason why it cannot be written.
 
     Args:
         rows: a list, or an array, axes (row, …).
+        nan: what NaN and the infinities become.
     """
     if isinstance(rows, np.ndarray):
-        return _write_table(rows) if _is_plain(rows) else write(rows.tolist())
+        return _write_table(rows) if _is_plain(rows) else write(rows.tolist(), nan)
     try:
         lines = [orjson.dumps(row, None, _WRITE) for row in rows]
     except TypeError:
-        return [write_line(row) for row in rows]
-    if b"null" in b"".join(lines):
+        return [write_line(row, nan) for row in rows]
+    if nan is not NanPolicy.NULL and b"null" in b"".join(lines):
         for place, line in enumerate(lines):
             if b"null" in line and _has_nan(rows[place]):
-                lines[place] = write_line(rows[place])
+                lines[place] = write_line(rows[place], nan)
     return lines
 
 
@@ -117,13 +111,13 @@ def _write_table(rows: np.ndarray[Any, Any]) -> list[bytes]:
     return [b"[" + row + b"]" for row in text[2:-2].split(b"],[")]
 
 
-def write_line(row: Any) -> Any:
+def write_line(row: Any, nan: NanPolicy = NanPolicy.ERROR) -> Any:
     """One row as JSON without a line end, or `Bad`."""
     try:
         line = json_text.write(row)
-        return json_text.write(row, _STRICT) if b"null" in line and _has_nan(row) else line
+        return json_text.write(row, _POLICIES[nan]) if b"null" in line and _has_nan(row) else line
     except ComponentError as error:
-        return Bad(str(error))
+        return Bad(error.text)
     except (ValueError, RecursionError) as error:  # more digits than Python writes; a value that holds itself
         return Bad(f"the answer cannot be written as JSON: {error}")
 

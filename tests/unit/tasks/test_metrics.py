@@ -13,6 +13,7 @@ def test_the_text_is_read_by_the_official_parser() -> None:
     """Every figure comes out under its name, with its kind, once."""
     figures = EngineFigures(
         availability=2,
+        outbox=4,
         states=dict.fromkeys(State, 3),
         counters={"uploads": 7, "upload_bytes": 1 << 40, "tasks_failed": 1},
         lines=10**9,
@@ -41,7 +42,7 @@ def test_the_text_is_read_by_the_official_parser() -> None:
 def test_without_a_driver_there_is_less_to_say() -> None:
     """Before the first beat the store's own figures are there."""
     figures = EngineFigures(
-        availability=1, states=dict.fromkeys(State, 0), counters={}, lines=0, failed_lines=0, used_bytes=0,
+        availability=1, outbox=0, states=dict.fromkeys(State, 0), counters={}, lines=0, failed_lines=0, used_bytes=0,
         free_bytes=0, note=None, silent_s=None,
     )  # fmt: skip
     names = {family.name for family in text_string_to_metric_families(exposition(figures).decode())}

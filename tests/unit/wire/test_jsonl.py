@@ -1,4 +1,4 @@
-"""Lines of JSON: nothing is lost, nothing is invented, and what is not JSON is refused with its place."""
+"""Lines of JSON: nothing is lost, nothing is invented, and what cannot be read is refused with its place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from infergraph.errors import PayloadError
-from infergraph.wire import error_lines, jsonl
+from infergraph.settings import NanPolicy
+from infergraph.wire import error_lines, json_text, jsonl
 from infergraph.wire.jsonl import Bad
 
 VALUES = st.recursive(
@@ -43,6 +44,16 @@ def test_a_line_reads_as_the_standard_library_reads_it(value: object) -> None:
     assert type(jsonl.read_line(line)) is type(value)
 
 
+LITERALS = st.sampled_from(["NaN", "Infinity", "-Infinity", "1e999", '"cut \\ud83d"', "123456789012345678901234567890"])
+
+
+@given(st.lists(VALUES.map(json.dumps) | LITERALS, max_size=6))
+def test_a_line_is_read_as_a_request_is(values: list[str]) -> None:
+    """A line has the value that the same JSON has as the body of a request: NaN, infinities, surrogates, all of it."""
+    line = ('{"a": [' + ", ".join(values) + "]}").encode()
+    assert repr(jsonl.read_line(line)) == repr(json_text.read(line))
+
+
 @given(st.binary(max_size=200))
 def test_splitting_loses_no_byte(block: bytes) -> None:
     """Lines and their ends are exactly the block, for any bytes."""
@@ -56,14 +67,14 @@ def test_splitting_loses_no_byte(block: bytes) -> None:
     [
         (b"", "the line is blank"),
         (b"  \t\r", "the line is blank"),
-        (b'{"a": NaN}', "not JSON at column 7"),
-        (b'{"a": Infinity}', "not JSON at column 7"),
+        (b'{"a": nan}', "not JSON at column 7"),
         (b'{"a": 1} x', "not JSON at column 10"),
+        (b'\xef\xbb\xbf{"a": 1}', "not JSON at column 1: a byte order mark inside the file"),
         (b'{"a": 1', "not JSON"),
         (b'{"a": "\xff"}', "not UTF-8 at byte 8"),
-        (b'{"a": "\\ud800"}', "not JSON"),
-        (b'{"n": 99999999999999999999999, "a": NaN}', "not JSON"),
-        (b"[" * 5000, "not JSON"),
+        (b'{"n": 99999999999999999999999, "a": nan}', "not JSON at column 37"),
+        (b'{"n": ' + b"9" * 5000 + b"}", "not JSON: an integer of 5000 digits"),
+        (b"[" * 5000, "not JSON: it is nested too deeply"),
     ],
 )
 def test_a_bad_line_says_why_and_where(line: bytes, reason: str) -> None:
@@ -101,6 +112,14 @@ def test_what_json_cannot_express_is_no_answer(value: object) -> None:
     assert (good, null) == (b'{"a":1}', b'{"a":null}')
     assert isinstance(bad, Bad)
     assert "a[0].b" in bad.reason
+
+
+@pytest.mark.parametrize(("nan", "written"), [(NanPolicy.NULL, b"null"), (NanPolicy.LITERAL, b"NaN")])
+def test_nan_is_written_as_it_is_asked_for(nan: NanPolicy, written: bytes) -> None:
+    """A policy other than the refusal writes null or the literal, in lists of values and in arrays."""
+    expected = [b"[1.0," + written + b"]", b"[2.0,3.0]"]
+    assert jsonl.write([[1.0, math.nan], [2.0, 3.0]], nan) == expected
+    assert jsonl.write(np.array([[1.0, math.nan], [2.0, 3.0]]), nan) == expected
 
 
 def test_what_cannot_be_written_names_its_type() -> None:

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from infergraph.errors import MissingExtra, TargetError
 from infergraph.graph.servers.files import fetch, model_file, read_metadata
 from infergraph.graph.servers.inputs import input_faults, reading
@@ -55,13 +57,25 @@ class SKLearnServer:
             raise TargetError(f"{type(model).__name__} has no {self.method}; set the parameter method (it has {has})")
 
     def predict(self, X: Any, names: Any = (), meta: Any = None) -> Any:
-        """The model's answer for rows `X`.
+        """The model's answer for rows `X`, axes (row, class), or (row, target, class) from a model of several targets.
 
         Raises: PayloadError with the model's own words for input that it does not take.
         """
         with input_faults("model"):
-            return self._predict(X)
+            return _rows_first(self._predict(X))
 
     def init_metadata(self) -> dict[str, Any]:
         """What `metadata.yaml` beside the model says."""
         return read_metadata(self._place)
+
+
+def _rows_first(answer: Any) -> Any:
+    """A model of several targets gives one array for each target, axes (row, class); here they are stacked.
+
+    A class that a target does not have has the probability 0.
+    """
+    if not isinstance(answer, list):
+        return answer
+    arrays = [np.asarray(part) for part in answer]
+    classes = max(array.shape[1] for array in arrays)
+    return np.stack([np.pad(array, ((0, 0), (0, classes - array.shape[1]))) for array in arrays], axis=1)

@@ -40,7 +40,7 @@ from infergraph.tasks.files import DataFolder
 from infergraph.tasks.heartbeat import Heartbeat
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import State, Task
-from infergraph.tasks.webhooks import Postman
+from infergraph.tasks.webhooks import WebhookSender
 
 _log = logging.getLogger("infergraph.tasks.driver.driver")  # the name it has here is __main__
 
@@ -315,13 +315,13 @@ def drive(orders: DriverOrders) -> None:
     driver = Driver(data, store, engine, settings, clocks, pid=os.getpid())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: driver.stop())
-    postman = Postman(store, settings.task_webhook_hosts, clocks)
-    postman.start()
+    sender = WebhookSender(store, settings.task_webhook_hosts, clocks)
+    sender.start()
     try:
         if not stop.is_set():
             driver.run()
     finally:
-        postman.stop()
+        sender.stop()
         store.close()
         lock.release()
 

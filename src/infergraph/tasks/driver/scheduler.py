@@ -22,6 +22,7 @@ from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder, disk_faults
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import Progress, State, Task, Watermark
+from infergraph.tasks.webhooks import receiver_of
 
 _log = logging.getLogger(__name__)
 
@@ -351,7 +352,7 @@ class Scheduler:
                 self._data.forget_round(run.task.folder, run.task.round - 1)
 
     def _end(self, task: Task, state: State, error: str, digest: str, *, done: int = 0, failed: int = 0) -> None:
-        word = None
+        webhook = None
         if task.webhook:
             document = {
                 "id": task.id,
@@ -361,8 +362,16 @@ class Scheduler:
                 "failed": failed,
                 "error": error,
             }
-            word = msgspec.json.encode(document)
-        self._store.end(task.seq, state, now=self._clocks.wall(), error=error[:4000], sha256=digest, word=word)
+            webhook = msgspec.json.encode(document)
+        self._store.end(
+            task.seq,
+            state,
+            now=self._clocks.wall(),
+            error=error[:4000],
+            sha256=digest,
+            webhook=webhook,
+            receiver=receiver_of(task.webhook),
+        )
         crash_point("finished")
 
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from infergraph.message import PredictiveUnit
+from infergraph.settings import NanPolicy
 from infergraph.tasks.engines.in_server import lanes_address
 from infergraph.tasks.engines.inbox import Inbox
 from infergraph.tasks.engines.messages import Leaving, Ready, Reply, frame
@@ -28,9 +29,9 @@ class InServerWorker:
     Promises: a driver that ends is waited for; what it had ordered is forgotten, as its successor orders it again.
     """
 
-    def __init__(self, folder: Path, unit: PredictiveUnit) -> None:
+    def __init__(self, folder: Path, unit: PredictiveUnit, nan: NanPolicy = NanPolicy.ERROR) -> None:
         self._folder = folder
-        self._desk = ChunkDesk(unit)
+        self._desk = ChunkDesk(unit, nan)
         self._leaving = asyncio.Event()
         self._busy = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None

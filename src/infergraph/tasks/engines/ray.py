@@ -20,6 +20,7 @@ import msgspec
 
 from infergraph import allocator
 from infergraph.errors import MissingExtra
+from infergraph.settings import Settings
 from infergraph.tasks.engines.engine import Engine, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
 from infergraph.tasks.engines.messages import Answer, Key, Order, Plan
 from infergraph.tasks.engines.worker import ChunkDesk, make_unit
@@ -42,7 +43,7 @@ class LaneActor:
         self._loop = asyncio.new_event_loop()
         unit = make_unit(told)
         self._loop.run_until_complete(unit.start())
-        self._desk = ChunkDesk(unit)
+        self._desk = ChunkDesk(unit, msgspec.convert(told.settings, Settings).task_nan)
 
     def ready(self) -> int:
         """Process id, once the unit is loaded."""

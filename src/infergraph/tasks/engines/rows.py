@@ -1,8 +1,10 @@
 """A chunk's lines through a unit: every line gets one answer, or its own reason why not.
 
 block ─▶ rows ─▶ unit.answer ─▶ one answer a row ─▶ lines
-                    │ it raised, or answered another number of rows
+                    │ it raised, or its answer does not belong to the rows one by one
                     └─▶ asked again on both halves, down to the guilty rows
+
+Whoever is asked again gets rows read anew from the lines: a unit may change what it is given.
 """
 
 from __future__ import annotations
@@ -19,23 +21,28 @@ from infergraph.message import Context, Encoding, Message, Method, PredictiveUni
 from infergraph.settings import NanPolicy, RowMode
 from infergraph.tasks.engines.messages import Lines
 from infergraph.wire import error_lines, json_codec, jsonl
+from infergraph.wire.arrays import is_square
 from infergraph.wire.json_codec import JsonMessage
 from infergraph.wire.json_text import JsonOptions
 from infergraph.wire.jsonl import Bad
 
 _PATIENCE_S = (0.2, 1.0, 3.0)
 _MESSAGES_AT_ONCE = 16
-_STRICT = JsonOptions(nan=NanPolicy.ERROR)
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 class RowReader(ABC):
-    """How lines reach a unit, and how its answers become lines again."""
+    """How lines reach a unit, and how its answers become lines again.
 
-    def __init__(self, unit: PredictiveUnit, sleep: Sleep = asyncio.sleep) -> None:
+    Args:
+        nan: what NaN and the infinities in an answer become.
+    """
+
+    def __init__(self, unit: PredictiveUnit, sleep: Sleep = asyncio.sleep, nan: NanPolicy = NanPolicy.ERROR) -> None:
         self._unit = unit
         self._sleep = sleep
+        self._nan = nan
 
     async def answer(self, block: bytes, first: int) -> Lines:
         """Answer a block of whole lines; `first` is the number of its first line."""
@@ -43,11 +50,13 @@ class RowReader(ABC):
             block = block.removeprefix(jsonl.BOM)
         raw, values = jsonl.read(block)
         if self.are_good(values):
-            return _joined(raw, await self.ask(values), first)
+            return _joined(raw, await self.ask(values, raw), first)
         rows = [value if isinstance(value, Bad) else self.check(value) for value in values]
-        good = [row for row in rows if not isinstance(row, Bad)]
-        answers = iter(await self.ask(good)) if good else iter(())
-        return _joined(raw, [row if isinstance(row, Bad) else next(answers) for row in rows], first)
+        good = [place for place, row in enumerate(rows) if not isinstance(row, Bad)]
+        answers = await self.ask([rows[place] for place in good], [raw[place] for place in good]) if good else []
+        for place, answer in zip(good, answers, strict=True):
+            rows[place] = answer
+        return _joined(raw, rows, first)
 
     @abstractmethod
     def are_good(self, values: list[Any]) -> bool:
@@ -58,47 +67,63 @@ class RowReader(ABC):
         """The row of a line's JSON value, or `Bad`."""
 
     @abstractmethod
-    async def ask(self, rows: list[Any]) -> list[Any]:
-        """For each row its answer as JSON bytes, or `Bad`."""
+    async def ask(self, rows: list[Any], raw: Sequence[bytes]) -> list[Any]:
+        """For each row its answer as JSON bytes, or `Bad`.
+
+        Args:
+            rows: the unit's own from now on.
+            raw: the line of each row.
+        """
 
 
 class _BatchReader(RowReader):
     """Rows that go to the unit together, in one message."""
 
-    async def ask(self, rows: list[Any]) -> list[Any]:
+    _is_row_first = False
+    """Whether an answer has shown that its first axis is the row: one that could not have had any other there."""
+
+    async def ask(self, rows: list[Any], raw: Sequence[bytes]) -> list[Any]:
         for pause_s in _PATIENCE_S:
             try:
-                return jsonl.write(await self.once(rows))
+                return self._written(await self.once(rows))
             except (Overloaded, NotReady, RemoteError) as fault:
                 if not _passing(fault):
                     break
                 await self._sleep(pause_s)
+                rows = _read_again(raw)
             except (Exception, SystemExit):  # noqa: BLE001 - the halves will say which row it was
                 break
-        return await self._halves(rows)
+        return await self._halves(raw)
 
-    async def _halves(self, rows: list[Any]) -> list[Any]:
+    async def _halves(self, raw: Sequence[bytes]) -> list[Any]:
         try:
-            return jsonl.write(await self.once(rows))
+            return self._written(await self.once(_read_again(raw)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's reason
-            if len(rows) == 1:
+            if len(raw) == 1:
                 return [Bad(_reason(error))]
-        middle = len(rows) // 2
-        return await self._halves(rows[:middle]) + await self._halves(rows[middle:])
+        middle = len(raw) // 2
+        return await self._halves(raw[:middle]) + await self._halves(raw[middle:])
+
+    def _written(self, answers: Any) -> list[Any]:
+        return jsonl.write(answers, self._nan)
 
     async def once(self, rows: list[Any]) -> Any:
         """Ask the unit once; a list or array with one answer for each row, or a fault."""
+        count = len(rows)
         answer = await self._unit.answer(Method.PREDICT, self.message(rows), Context())
         payload = answer.payload
-        if isinstance(payload, np.ndarray) and payload.ndim:
-            payload = payload if payload.dtype.kind in "fiubU" and payload.ndim <= 2 else list(payload)
-        elif not isinstance(payload, list | tuple):
-            raise ComponentError(
-                f"the unit answered {_kind(payload)} to {len(rows)} rows, expected a list of {len(rows)}"
-            )
-        if len(payload) != len(rows):
-            raise ComponentError(f"the unit answered {len(payload)} rows to {len(rows)}")
-        return list(payload) if isinstance(payload, tuple) else payload
+        if not isinstance(payload, list | tuple) and not (isinstance(payload, np.ndarray) and payload.ndim):
+            raise ComponentError(f"the unit answered {_kind(payload)} to {count} rows, expected a list of {count}")
+        if len(payload) != count:
+            hint = "; the first axis of an answer must be the row" if len(payload) > count else ""
+            raise ComponentError(f"the unit answered {len(payload)} rows to {count}{hint}")
+        if not self._is_row_first:
+            self._is_row_first = not is_square(payload)
+            if not self._is_row_first and count > 1:
+                raise ComponentError("the unit's answer may have its rows in another axis than the first")
+        if isinstance(payload, np.ndarray) and payload.dtype.kind in "fiubU" and payload.ndim <= 2:
+            return payload
+        return list(payload)
 
     @abstractmethod
     def message(self, rows: list[Any]) -> Message:
@@ -144,26 +169,28 @@ class MessageRows(RowReader):
     def are_good(self, values: list[Any]) -> bool:
         return set(map(type, values)) == {dict}
 
-    def __init__(self, unit: PredictiveUnit, sleep: Sleep = asyncio.sleep) -> None:
-        super().__init__(unit, sleep)
+    def __init__(self, unit: PredictiveUnit, sleep: Sleep = asyncio.sleep, nan: NanPolicy = NanPolicy.ERROR) -> None:
+        super().__init__(unit, sleep, nan)
         self._room = asyncio.Semaphore(_MESSAGES_AT_ONCE)
+        self._options = JsonOptions(nan=nan)
 
     def check(self, value: Any) -> Any:
         return value if isinstance(value, dict) else Bad(_unexpected(value, "a message", RowMode.INSTANCE))
 
-    async def ask(self, rows: list[Any]) -> list[Any]:
-        return await asyncio.gather(*map(self._one, rows))
+    async def ask(self, rows: list[Any], raw: Sequence[bytes]) -> list[Any]:
+        return await asyncio.gather(*map(self._one, rows, raw))
 
-    async def _one(self, row: Any) -> Any:
+    async def _one(self, row: Any, raw: bytes) -> Any:
         async with self._room:
             for pause_s in (*_PATIENCE_S, 0.0):
                 try:
                     answer = await self._unit.answer(Method.PREDICT, JsonMessage.of_document(row), Context())
-                    return json_codec.encode(answer, _STRICT).replace(b"\n", b" ")
+                    return json_codec.encode(answer, self._options).replace(b"\n", b" ")
                 except (Overloaded, NotReady, RemoteError) as fault:
                     if not _passing(fault) or not pause_s:
                         return Bad(_reason(fault))
                     await self._sleep(pause_s)
+                    row = jsonl.read_line(raw)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's reason
                     return Bad(_reason(error))
         raise AssertionError("the last pass returns")
@@ -179,7 +206,7 @@ class NoRows(RowReader):
         modes = ", ".join(mode.value for mode in _READERS)
         return Bad(f"task_rows of {self._unit.name} is {self._unit.task_rows!r}, expected one of {modes}")
 
-    async def ask(self, rows: list[Any]) -> list[Any]:
+    async def ask(self, rows: list[Any], raw: Sequence[bytes]) -> list[Any]:
         return []
 
 
@@ -190,13 +217,20 @@ _READERS: dict[RowMode, type[RowReader]] = {
 }
 
 
-def row_reader(unit: PredictiveUnit, mode: RowMode, sleep: Sleep = asyncio.sleep) -> RowReader:
+def row_reader(
+    unit: PredictiveUnit, mode: RowMode, sleep: Sleep = asyncio.sleep, *, nan: NanPolicy = NanPolicy.ERROR
+) -> RowReader:
     """The reader for `mode`; AUTO is what the started unit declares as `task_rows`, else OBJECT."""
     if mode is RowMode.AUTO:
         declared: dict[str | None, RowMode] = {known.value: known for known in _READERS}
         declared[None] = RowMode.OBJECT
         mode = declared.get(unit.task_rows, RowMode.AUTO)
-    return _READERS.get(mode, NoRows)(unit, sleep)
+    return _READERS.get(mode, NoRows)(unit, sleep, nan)
+
+
+def _read_again(raw: Sequence[bytes]) -> list[Any]:
+    """The rows of lines that were read as good rows before."""
+    return jsonl.read(b"\n".join(raw))[1]
 
 
 def _joined(raw: Sequence[bytes], lines: list[Any], first: int) -> Lines:
@@ -218,7 +252,11 @@ def _passing(fault: Fault) -> bool:
 
 
 def _reason(error: BaseException) -> str:
+    """What an error says; its class before it where the text alone, as a KeyError's, does not tell what is wrong."""
     text = str(error) or type(error).__name__
+    cause = error.__cause__ if isinstance(error, ComponentError) else None
+    if isinstance(cause, KeyError):
+        return f"{type(cause).__name__}: {text}"
     return text if isinstance(error, Fault) else f"{type(error).__name__}: {text}"
 
 

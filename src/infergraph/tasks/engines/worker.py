@@ -20,7 +20,7 @@ from infergraph import allocator, lifetime
 from infergraph.errors import Fault, traceback_text
 from infergraph.message import PredictiveUnit
 from infergraph.observe import logs
-from infergraph.settings import RowMode, Settings
+from infergraph.settings import NanPolicy, RowMode, Settings
 from infergraph.tasks.engines.inbox import Inbox
 from infergraph.tasks.engines.messages import Answer, LoadFailed, Order, Plan, Ready, frame
 from infergraph.tasks.engines.rows import RowReader, row_reader
@@ -40,10 +40,15 @@ def make_unit(plan: Plan) -> PredictiveUnit:
 
 
 class ChunkDesk:
-    """Answers orders with a unit, one after the other."""
+    """Answers orders with a unit, one after the other.
 
-    def __init__(self, unit: PredictiveUnit) -> None:
+    Args:
+        nan: what NaN and the infinities in an answer become.
+    """
+
+    def __init__(self, unit: PredictiveUnit, nan: NanPolicy) -> None:
         self._unit = unit
+        self._nan = nan
         self._readers: dict[str, RowReader] = {}
 
     async def answer(self, order: Order) -> Answer:
@@ -51,7 +56,7 @@ class ChunkDesk:
         began = time.perf_counter()
         reader = self._readers.get(order.rows)
         if reader is None:
-            reader = self._readers[order.rows] = row_reader(self._unit, RowMode(order.rows))
+            reader = self._readers[order.rows] = row_reader(self._unit, RowMode(order.rows), nan=self._nan)
         block = _lines(order) if order.data is None else order.data
         lines = await reader.answer(block, order.line)
         if lines.lines != order.lines:
@@ -70,7 +75,7 @@ def _lines(order: Order) -> bytes:
     return block
 
 
-async def work(plan: Plan, orders_fd: int, replies_fd: int) -> None:
+async def work(plan: Plan, settings: Settings, orders_fd: int, replies_fd: int) -> None:
     """Load the unit, say so, and answer orders until the driver is gone."""
     began = time.perf_counter()
     try:
@@ -82,7 +87,7 @@ async def work(plan: Plan, orders_fd: int, replies_fd: int) -> None:
         text = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
         write_all(replies_fd, frame(LoadFailed(text)))
         os._exit(LOAD_FAILED)
-    desk = ChunkDesk(unit)
+    desk = ChunkDesk(unit, settings.task_nan)
     # Where the driver is gone there is nobody to answer to.
     inbox = Inbox(orders_fd, lambda word: write_all(replies_fd, frame(word)), gone=lambda: os._exit(0))
     gc.collect()
@@ -116,12 +121,13 @@ def main(arguments: list[str]) -> None:
     lifetime.die_with_parent(parent, life_fd)
     allocator.keep_freed_memory()
     plan = read_plan(orders_fd)
-    logs.configure(msgspec.convert(plan.settings, Settings))
+    settings = msgspec.convert(plan.settings, Settings)
+    logs.configure(settings)
     # Each failed row has its reason in the results: a million of them need not be a million tracebacks, too.
     logging.getLogger("infergraph.component.component").addFilter(logs.Sparing())
     sys.path[:] = plan.path
     os.set_blocking(orders_fd, False)
-    asyncio.run(work(plan, orders_fd, replies_fd))
+    asyncio.run(work(plan, settings, orders_fd, replies_fd))
 
 
 if __name__ == "__main__":

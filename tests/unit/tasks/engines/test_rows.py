@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from infergraph.assembly import build_for_tasks
 from infergraph.errors import ComponentError, RemoteError
-from infergraph.message import PredictiveUnit
+from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit, Request
 from infergraph.settings import RowMode
 from infergraph.source import UnitSource
 from infergraph.tasks.engines.messages import Lines
@@ -57,6 +58,18 @@ def answer_started(unit: PredictiveUnit, block: bytes) -> list[Any]:
 def reasons(answers: list[Any]) -> dict[int, str]:
     """Line numbers and reasons of the error lines."""
     return {row["error"]["line"]: row["error"]["reason"] for row in answers if "error" in row}
+
+
+def test_a_passing_trouble_starts_again_from_the_line() -> None:
+    """A row that is asked again since the unit was busy is what its line says, in every mode."""
+
+    class BusyScribbler(Busy):
+        def rows(self, rows: list[dict[str, Any]]) -> Any:
+            for row in rows:
+                row["n"] += 1
+            return super().rows(rows)
+
+    assert answer(BusyScribbler({}), b'{"n": 1}\n{"n": 2}\n') == [{"n": 2, "seen": True}, {"n": 3, "seen": True}]
 
 
 def test_rows_come_back_in_their_places() -> None:
@@ -104,6 +117,50 @@ class Odd(RowUnit):
         if any(row["n"] % 2 for row in rows):
             raise ComponentError("odd")
         return super().rows(rows)
+
+
+class Scribbling(RowUnit):
+    """Changes every row that it is given, then refuses those with an odd number."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        odd = [row.pop("n") % 2 for row in rows]
+        for row in rows:
+            row["list"].append("touched")
+        if any(odd):
+            raise KeyError("odd")
+        return super().rows(rows)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30))
+def test_each_asking_starts_from_the_line(numbers: list[int]) -> None:
+    """What a unit did to a row that it refused is not seen when the row is asked again, whatever stands beside it."""
+    answers = answer(Scribbling({}), b"\n".join(b'{"n": %d, "list": []}' % number for number in numbers))
+    good = [row for row in answers if "error" not in row]
+    assert good == [{"list": ["touched"], "seen": True}] * sum(number % 2 == 0 for number in numbers)
+    assert set(reasons(answers).values()) <= {"KeyError: 'odd'"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+@pytest.mark.parametrize("as_list", [True, False])
+def test_an_answer_whose_first_axis_is_not_the_row_is_refused(count: int, width: int, as_list: bool) -> None:
+    """Columns are never dealt out as rows, however many of each there are; rows always are."""
+
+    class Columns(RowUnit):
+        task_rows = "instance"
+
+        async def answer(self, method: Method, request: Request, context: Context) -> Message:
+            table = np.asarray(request.payload) + np.arange(width)
+            answered = table.T if self.options["turned"] else table
+            return Message.of(list(answered) if as_list else answered, Encoding.NDARRAY)
+
+    block = b"\n".join(b"[%d]" % (10 * number) for number in range(count))
+    rows = [[10 * number + column for column in range(width)] for number in range(count)]
+    assert answer(Columns({"turned": False}), block) == rows
+    turned = answer(Columns({"turned": True}), block)
+    assert turned == rows or len(reasons(turned)) == count
+    assert width == 1 or len(reasons(turned)) == count
 
 
 @settings(deadline=None)

@@ -1,0 +1,101 @@
+"""What a file is that is not lines of JSON: told once for the file, before the work, and not line by line.
+
+    head of the file, its number of lines ──whole_fault──▶ one sentence with the way out, or nothing
+
+Only what cannot be lines of JSON is told; a file with bad lines among good ones is answered line by line.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+
+HEAD_BYTES = 64 * 1024
+"""As much of a file's beginning is looked at."""
+
+_MAGIC = (
+    (b"\x1f\x8b", "gzip: unpack it first (gunzip)"),
+    (b"PK\x03\x04", "a zip archive, which a spreadsheet is too: unpack it, or save it as JSON lines"),
+    (b"BZh", "bzip2: unpack it first (bunzip2)"),
+    (b"\xfd7zXZ\x00", "xz: unpack it first (unxz)"),
+    (b"\x28\xb5\x2f\xfd", "zstd: unpack it first (unzstd)"),
+    (b"PAR1", "Parquet: write it as JSON lines first (pandas: to_json(…, orient='records', lines=True))"),
+    (b"\x93NUMPY", "a NumPy array: write each row as a line of JSON first"),
+    (b"SQLite format 3\x00", "an SQLite database: write its rows as lines of JSON first"),
+    (b"%PDF-", "a PDF document"),
+)
+_CSV = "CSV: write it as JSON lines first (pandas: read_csv(…).to_json(…, orient='records', lines=True))"
+_DELIMITERS = (",", "\t", ";")
+
+
+def whole_fault(head: bytes, lines: int) -> str:
+    """What the file is, in one sentence with the way out; empty for what may be lines of JSON.
+
+    Args:
+        head: its first `HEAD_BYTES` bytes, or all of it, in UTF-8.
+        lines: how many lines it has.
+    """
+    for magic, what in _MAGIC:
+        if head.startswith(magic):
+            return f"the file is {what}"
+    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").lstrip(" \t\r\n")
+    if not text:
+        return ""
+    is_cut = len(head) >= HEAD_BYTES
+    if lines == 1 or ("\n" not in text.rstrip() and not is_cut):
+        return _one_line_fault(text)
+    rows = text.split("\n")
+    return _spread_fault("\n".join(rows[:-1]) + "\n" if is_cut else text, is_cut=is_cut) or _table_fault(
+        rows[:-1] if is_cut else rows
+    )
+
+
+def _one_line_fault(text: str) -> str:
+    """What is wrong with a file of one line."""
+    if text[0] == "[" and text[1:].lstrip()[:1] == "{":
+        return "the file is one JSON array; a line for each item is expected (jq -c '.[]')"
+    end = _value_end(text)
+    if end is not None and text[end : end + 1] == "\r" and text[end:].strip():
+        return "the file's lines end in CR alone; LF or CRLF is expected (tr '\\r' '\\n')"
+    return ""
+
+
+def _spread_fault(text: str, *, is_cut: bool) -> str:
+    """What is wrong with a file whose first value goes over several lines.
+
+    Args:
+        is_cut: the text is the whole lines of a beginning, and the value may end beyond it.
+    """
+    if text[0] not in "[{" or _value_end(text.partition("\n")[0]) is not None:
+        return ""
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError as error:
+        if not is_cut or error.pos < len(text.rstrip()):
+            return ""
+    except (ValueError, RecursionError):
+        return ""
+    else:
+        if "\n" not in text[:end]:
+            return ""
+    if text[0] == "[":
+        return "the file is one JSON array over several lines; a line for each item is expected (jq -c '.[]')"
+    return "the file has JSON objects over several lines; each in one line is expected (jq -c .)"
+
+
+def _table_fault(rows: Sequence[str]) -> str:
+    """What is wrong with a file whose first rows are no JSON and have the same number of columns."""
+    first = [row.rstrip("\r") for row in rows[:5] if row.strip()]
+    if len(first) < 2 or any(_value_end(row) == len(row) or row[0] in "[{" for row in first):
+        return ""
+    widths = (set(map(len, csv.reader(first, delimiter=delimiter))) for delimiter in _DELIMITERS)
+    return f"the file looks like {_CSV}" if any(len(width) == 1 and min(width) > 1 for width in widths) else ""
+
+
+def _value_end(text: str) -> int | None:
+    """Where the JSON value at the beginning of a text ends; None if there is none."""
+    try:
+        return json.JSONDecoder().raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return None
