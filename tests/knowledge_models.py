@@ -6,10 +6,10 @@ import functools
 import warnings
 from pathlib import Path
 
-from infergraph.knowledge import fetch
-from infergraph.knowledge.chinese import ChineseJe, ChineseNer, ChineseRe, MsraNer
-from infergraph.knowledge.english import EnglishJe, EnglishNer, EnglishRe
-from infergraph.knowledge.lac import Lexer
+from infergraph_knowledge import fetch
+from infergraph_knowledge.chinese import ChineseJe, ChineseNer, ChineseRe, MsraNer
+from infergraph_knowledge.english import EnglishJe, EnglishNer, EnglishRe
+from infergraph_knowledge.lac import Lexer
 
 
 @functools.cache

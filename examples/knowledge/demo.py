@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from infergraph.knowledge import RelationRecord, triples
 from infergraph.wire import prediction
+from infergraph_knowledge import RelationRecord, triples
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus_zh.jsonl"

@@ -205,9 +205,11 @@ class Context:
         puid: the request's id; empty where nobody gave one.
         deadline: the loop time (`asyncio` clock, seconds) by which an answer is wanted; None for no limit.
         model: the model that the request's address names (open inference protocol, TensorFlow); empty for none.
+        path: of its address, or `/package.Service/Method`; empty where it came by no network.
+        query: of its address.
     """
 
-    __slots__ = ("deadline", "headers", "model", "puid", "transport")
+    __slots__ = ("deadline", "headers", "model", "path", "puid", "query", "transport")
 
     def __init__(
         self,
@@ -216,12 +218,24 @@ class Context:
         puid: str = "",
         deadline: float | None = None,
         model: str = "",
+        path: str = "",
+        query: bytes = b"",
     ) -> None:
         self.transport = transport
         self.headers = headers
         self.puid = puid
         self.deadline = deadline
         self.model = model
+        self.path = path
+        self.query = query
+
+    def due(self, deadline: float | None) -> Context:
+        """The same with another deadline."""
+        return Context(self.transport, self.headers, self.puid, deadline, self.model, self.path, self.query)
+
+    def carrying(self, headers: Sequence[tuple[bytes, bytes]]) -> Context:
+        """The same with other headers."""
+        return Context(self.transport, headers, self.puid, self.deadline, self.model, self.path, self.query)
 
 
 class PredictiveUnit(ABC):

@@ -11,12 +11,12 @@ import pytest
 import knowledge_models as models
 from infergraph.component import Component, ComponentOptions, metadata
 from infergraph.errors import MissingExtra, NotReady, SettingsError
-from infergraph.knowledge import EntityRecord, RelationRecord
-from infergraph.knowledge.candidates import CandidatePairs, RelatedPairs
-from infergraph.knowledge.chinese import ChineseJe, ChineseNer, ChineseRe, MsraNer
-from infergraph.knowledge.english import EnglishNer
 from infergraph.message import Context, Encoding, Message, Method
 from infergraph.wire import json_codec
+from infergraph_knowledge import EntityRecord, RelationRecord
+from infergraph_knowledge.candidates import CandidatePairs, RelatedPairs
+from infergraph_knowledge.chinese import ChineseJe, ChineseNer, ChineseRe, MsraNer
+from infergraph_knowledge.english import EnglishNer
 
 LU_XUN = "鲁迅，原名周树人，1881年9月25日出生于浙江绍兴。"
 EARTH = "《流浪地球》由郭帆执导，吴京主演。"

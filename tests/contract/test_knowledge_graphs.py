@@ -92,8 +92,8 @@ def test_split_over_the_network_by_configuration_alone(flow, tmp_path):
     """With its models behind the network, one over REST and one over gRPC, the graph answers the same."""
     split = (EXAMPLES / "flow-split.yaml").read_text(encoding="utf-8")
     with (
-        served("infergraph.knowledge.chinese:ChineseNer") as ner,
-        served("infergraph.knowledge.chinese:ChineseRe") as relations,
+        served("infergraph_knowledge.chinese:ChineseNer") as ner,
+        served("infergraph_knowledge.chinese:ChineseRe") as relations,
     ):
         for text, port in (
             ("httpPort: 9001", f"httpPort: {ner.http_port}"),

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError, SettingsError
-from infergraph.knowledge.remote_endpoint import RemoteEndpoint
+from infergraph_knowledge.remote_endpoint import RemoteEndpoint
 
 ROWS = [{"id": 1, "data": "北京\u2028a"}, {"id": 2, "data": "b"}]
 

@@ -52,11 +52,11 @@ def test_the_names_are_ours() -> None:
     """The components of this suite get their names from infergraph and not from an installed seldon_core."""
     import seldon_core
 
-    assert Path(str(seldon_core.__file__)).is_relative_to(compat.FOLDER)
+    assert Path(str(seldon_core.__file__)).is_relative_to(compat.SHIM)
     spec = importlib.util.find_spec("seldon_core.user_model")
     assert spec is not None
     assert spec.origin is not None
-    assert Path(spec.origin).is_relative_to(compat.FOLDER)
+    assert Path(spec.origin).is_relative_to(compat.SHIM)
 
 
 @cases

@@ -71,7 +71,7 @@ def test_a_flowline_of_endpoints_is_a_graph(tmp_path):
     models.weights()
     flowline = (EXAMPLES / "flowline.yaml").read_text(encoding="utf-8")
     rows = [{"id": 1, "data": "《流浪地球》由郭帆执导，吴京主演。"}, {"id": 2, "data": TEXTS[1]}]
-    ner = ("serve", "infergraph.knowledge.chinese:ChineseNer", "--data-dir", str(tmp_path / "ner"))
+    ner = ("serve", "infergraph_knowledge.chinese:ChineseNer", "--data-dir", str(tmp_path / "ner"))
     with running(tmp_path, *ner) as (_, ner_port):
         assert flowline.count("http://127.0.0.1:9001") == 1
         graph = tmp_path / "flowline.yaml"

@@ -28,6 +28,7 @@ def build(source: UnitSource, shared_metrics: SharedMetrics) -> PredictiveUnit:
 
     Raises: StartupFault for what is wrong before that.
     """
+    compat.install()
     settings = msgspec.convert(source.settings, Settings)
     tracing = Tracing(TracingOptions.of(settings, _service(source))) if settings.tracing else None
     unit: PredictiveUnit
@@ -54,7 +55,6 @@ def build_for_tasks(source: str) -> PredictiveUnit:
         source: a UnitSource as JSON text.
     Raises: StartupFault for what is wrong before the unit starts.
     """
-    compat.install()
     decoded = msgspec.json.decode(source, type=UnitSource)
     # A span for each line of a task would drown all others, and its lines come joined.
     quiet = {**decoded.settings, "tracing": False, "batch_rows_limit": 0}

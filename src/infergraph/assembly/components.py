@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infergraph import component
-from infergraph.compat import error_handler
+from infergraph.compat import error_handler, flask_requests
 from infergraph.component import Component, ComponentOptions
 from infergraph.message import PredictiveUnit
 from infergraph.observe.shared_metrics import Bounds, SharedMetrics
@@ -33,7 +33,9 @@ def construct(source: UnitSource, settings: Settings) -> Any:
 
 def construct_target(target: str, arguments: Mapping[str, Any], folder: Path) -> Any:
     """The object that `target`, looked for in `folder`, makes of `arguments`."""
-    return component.construct(component.find(target, folder), arguments, target)
+    made = component.construct(component.find(target, folder), arguments, target)
+    flask_requests.expect(made)
+    return made
 
 
 def wrap(
@@ -65,7 +67,14 @@ def wrap(
         model_metadata=settings.model_metadata,
     )
     recorder = UserMetrics(shared_metrics, environment, settings.user_metrics_series_limit)
-    unit = Component(make, options, recorder, name=name, error_handler=error_handler.answer)
+    unit = Component(
+        make,
+        options,
+        recorder,
+        name=name,
+        error_handler=error_handler.answer,
+        request_scope=flask_requests.scope,
+    )
     return batched(unit, settings, shared_metrics) if settings.batch_rows_limit else unit
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from infergraph.errors import SettingsError
-from infergraph.serving.example_request import CHINESE, NUMBERS, message_for
+from infergraph.serving.example_request import NUMBERS, message_for
 
 MARK = "doctor_id"
 _TEXT = "北京大学是中国的一所综合性大学，位于北京市海淀区。"
@@ -64,7 +64,7 @@ def messages_to_try(metadata: Mapping[str, Any] | None) -> list[Any]:
     message = message_for(metadata)
     if message is not None:
         return [message]
-    return [{"data": {"ndarray": [[1.0, 2.0, 3.0, 4.0]]}}, NUMBERS, {"jsonData": CHINESE}, {"strData": _TEXT}]
+    return [{"data": {"ndarray": [[1.0, 2.0, 3.0, 4.0]]}}, NUMBERS, {"jsonData": _RECORD}, {"strData": _TEXT}]
 
 
 def message_of(row: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from infergraph.cli.command import Group, argument, option
-from infergraph.knowledge import fetch, pins
+from infergraph_knowledge import fetch, pins
 
 
 @click.group("knowledge", cls=Group, epilog="Example: infergraph knowledge fetch jiagu")

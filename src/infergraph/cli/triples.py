@@ -8,7 +8,7 @@ import click
 
 from infergraph.cli.command import Command, argument, option
 from infergraph.errors import PayloadError
-from infergraph.knowledge import triples
+from infergraph_knowledge import triples
 
 
 @click.command(

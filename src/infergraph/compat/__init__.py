@@ -1,59 +1,50 @@
 """Components written for Seldon's wrapper import from `seldon_core`; where that is not installed, these names are ours.
 
-    install() ─▶ sys.meta_path[-1] ─▶ `import seldon_core…` ─▶ infergraph/compat/seldon_core/…
+    install() ─▶ sys.path ends with compat/shim ─▶ `import seldon_core.user_model` ─▶ shim/seldon_core/user_model.py
 
-The modules under `seldon_core/` are imported under that name and no other, so that a class has one identity. Names and
-behaviour follow the published interface; nothing of the original's code is used.
+The modules in `shim/seldon_core/` are imported under that name and no other, so that a class has one identity. Names
+and behaviour follow the published interface; nothing of the original's code is used.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+
+_log = logging.getLogger(__name__)
 
 PACKAGE = "seldon_core"
-FOLDER = Path(__file__).parent / PACKAGE
+SHIM = Path(__file__).parent / "shim"
+"""The folder that makes `import seldon_core` work where it is on the module search path."""
 
-
-class SeldonCoreFinder(MetaPathFinder):
-    """Finds `seldon_core` in this package; its submodules are then found by the package's own path.
-
-    Promises: stands last on `sys.meta_path`, so an installed package always wins.
-    """
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """The spec of `seldon_core`; None for every other name."""
-        if fullname != PACKAGE:
-            return None
-        return importlib.util.spec_from_file_location(
-            PACKAGE, FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
-        )
+_ORIGIN = str(SHIM / PACKAGE / "__init__.py")
 
 
 def install() -> bool:
-    """Provide `seldon_core` to the components of this process.
+    """Provide `seldon_core` in this process, and in the Python processes that `multiprocessing` starts from it.
 
     Returns: True if the names are ours from now on; False, and nothing was done, if a real `seldon_core` is there.
-    Promises: idempotent.
+    Promises: idempotent; last on the module search path, so that a package installed later wins.
     """
-    if any(isinstance(finder, SeldonCoreFinder) for finder in sys.meta_path):
-        return not _is_foreign()
-    if _is_foreign():
+    if is_installed_elsewhere():
         return False
-    sys.meta_path.append(SeldonCoreFinder())
+    if str(SHIM) not in sys.path:
+        sys.path.append(str(SHIM))
+        _log.debug("components that import %s get infergraph's own version of it", PACKAGE)
     return True
 
 
-def _is_foreign() -> bool:
+def is_installed_elsewhere() -> bool:
+    """Whether `import seldon_core` gives, or has given, another package than ours."""
     module = sys.modules.get(PACKAGE)
     if module is not None:
-        return getattr(module, "__file__", None) != str(FOLDER / "__init__.py")
+        return getattr(module, "__file__", None) != _ORIGIN
     spec = importlib.util.find_spec(PACKAGE)
-    return spec is not None and spec.origin != str(FOLDER / "__init__.py")
+    return spec is not None and spec.origin not in (None, _ORIGIN)  # a folder without __init__.py gives way to ours
+
+
+def load_ipython_extension(shell: object) -> None:
+    """What `%load_ext infergraph.compat` does in a notebook."""
+    install()

@@ -8,9 +8,14 @@ The blueprint is registered once on a Flask application that serves nothing; Fla
 from __future__ import annotations
 
 from functools import lru_cache
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from infergraph.errors import MissingExtra
+
+
+def _serves_nothing(path: str = "") -> str:
+    return ""
 
 
 class HandledError(NamedTuple):
@@ -37,8 +42,9 @@ def answer(blueprint: Any, exception: BaseException) -> HandledError | None:
     """
     if not isinstance(exception, Exception):
         return None
-    app = _application(blueprint)
-    with app.test_request_context("/"):
+    flask, app = _flask(), _application(blueprint)
+    asked = app.request_context(flask.request.environ) if flask.has_request_context() else app.test_request_context("/")
+    with asked:
         returned = app.handle_user_exception(exception)
         if returned is _UNHANDLED:
             return None
@@ -46,16 +52,21 @@ def answer(blueprint: Any, exception: BaseException) -> HandledError | None:
         return HandledError(response.status_code, response.get_data(), dict(response.headers))
 
 
-@lru_cache(maxsize=32)
-def _application(blueprint: Any) -> Any:
+def _flask() -> ModuleType:
     try:
-        from flask import Flask
+        import flask
     except ImportError as error:
         raise MissingExtra.of("flask", "flask", "a component's model_error_handler") from error
-    app = Flask("infergraph.compat")
+    return flask
+
+
+@lru_cache(maxsize=32)
+def _application(blueprint: Any) -> Any:
+    app = _flask().Flask("infergraph.compat", static_folder=None)
     # Before the blueprint, whose own handler of Exception then takes this one's place.
     app.register_error_handler(Exception, lambda _: _UNHANDLED)
     app.register_blueprint(blueprint)
     # An endpoint of the blueprint's name is what makes its `errorhandler`s apply beside its `app_errorhandler`s.
-    app.add_url_rule("/", endpoint=f"{blueprint.name}.infergraph", view_func=lambda: "")
+    for path in ("/", "/<path:path>"):
+        app.add_url_rule(path, f"{blueprint.name}.infergraph", _serves_nothing, methods=["GET", "POST"])
     return app

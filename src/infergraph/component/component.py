@@ -14,6 +14,7 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn, Protocol
 
 import msgspec
@@ -38,6 +39,7 @@ from infergraph.message import (
     Request,
     Transport,
 )
+from infergraph.request import Answering
 from infergraph.settings import Execution
 from infergraph.wire import body, json_codec, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
@@ -68,6 +70,9 @@ class Recorder(Protocol):
     def record_feedback(self, reward: float) -> None:
         """Count one reward."""
 
+
+RequestScope = Callable[[Context, Any], "AbstractContextManager[Any] | None"]
+"""What a component's hooks are called in, beside the current request of `infergraph.request`; None for nothing."""
 
 ErrorHandler = Callable[[object, Exception], "tuple[int, bytes, Mapping[str, str]] | None"]
 """The user's own error handlers: (blueprint, exception) to status, body and headers, or None if none fits."""
@@ -111,12 +116,14 @@ class Component(PredictiveUnit):
         *,
         name: str = "",
         error_handler: ErrorHandler | None = None,
+        request_scope: RequestScope = lambda context, request: None,
     ) -> None:
         self.name = name or options.unit_id or "component"
         self._make = make
         self._options = options
         self._recorder = recorder
         self._error_handler = error_handler
+        self._request_scope = request_scope
         self._open_threads()
         self._table: dict[Method, MethodHooks] = {}
         self._at_once: frozenset[Method] = frozenset()
@@ -203,25 +210,29 @@ class Component(PredictiveUnit):
         return self._pace.run(work, large=is_large(request))
 
     async def _answer(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
-        try:
-            if found.is_raw or self._options.payload_passthrough:
-                answered = await self._answer_raw(found, request, method)
-                if answered is not None:
-                    return answered
-            if isinstance(request, Feedback):
-                return await self._feedback(found.plain, request, context)
-            if isinstance(request, Message):
-                if method is Method.ROUTE:
-                    return await self._route(found.plain, request)
-                return await self._predict(method, found.plain, request)
-            return await self._aggregate(found.plain, request)
-        except Fault as fault:
-            fault.node = fault.node or self.name
-            raise
-        except BaseException as error:  # user code may raise anything
-            if found.is_async and exceptions.ends_request(error):
+        with Answering(context, self._request_scope(context, request)):
+            try:
+                return await self._call_hook(method, found, request, context)
+            except Fault as fault:
+                fault.node = fault.node or self.name
                 raise
-            self._raise_users(error, context)
+            except BaseException as error:  # user code may raise anything
+                if found.is_async and exceptions.ends_request(error):
+                    raise
+                self._raise_users(error, context)
+
+    async def _call_hook(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
+        if found.is_raw or self._options.payload_passthrough:
+            answered = await self._answer_raw(found, request, method)
+            if answered is not None:
+                return answered
+        if isinstance(request, Feedback):
+            return await self._feedback(found.plain, request, context)
+        if isinstance(request, Message):
+            if method is Method.ROUTE:
+                return await self._route(found.plain, request)
+            return await self._predict(method, found.plain, request)
+        return await self._aggregate(found.plain, request)
 
     async def _predict(self, method: Method, hook: Hook | None, message: Message) -> Message:
         payload, encoding, names, meta = message.content
@@ -443,13 +454,13 @@ class Component(PredictiveUnit):
         try:
             whole = hooks.single(self._user, "health_status_raw")
             if whole is not None:
-                return raw.message_of(await self._call_beside(whole))
+                return raw.message_of(await self._call_beside(whole, context))
             hook = hooks.single(self._user, "health_status")
             if hook is None:
                 inherited = hasattr(self._user, "health_status")
                 result: Any = "not implemented - assuming healthy" if inherited else "healthy"
             else:
-                result = await self._call_beside(hook)
+                result = await self._call_beside(hook, context)
             return await self._health_message(result)
         except Fault as fault:
             fault.node = fault.node or self.name
@@ -470,10 +481,15 @@ class Component(PredictiveUnit):
         own = Own(tags, (), self._no_own.request_path)
         return self._message(response, Encoding.STR, results.meta_of((), own, response, carries=False))
 
-    async def _call_beside(self, hook: Hook) -> Any:
+    async def _call_beside(self, hook: Hook, context: Context) -> Any:
+        def call() -> Any:
+            with Answering(context, self._request_scope(context, None)):
+                return hook.call()
+
         if hook.is_async:
-            return await hook.call()
-        return await asyncio.wrap_future(self._health_thread.submit(hook.call))
+            with Answering(context, self._request_scope(context, None)):
+                return await hook.call()
+        return await asyncio.wrap_future(self._health_thread.submit(call))
 
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The model's metadata as read at start; BadMetadata if it does not fit the schema."""
@@ -484,7 +500,7 @@ class Component(PredictiveUnit):
     async def _read_metadata(self) -> dict[str, Any] | BadMetadata:
         hook = hooks.single(self._user, "init_metadata")
         try:
-            own = {} if hook is None else await self._call_beside(hook)
+            own = {} if hook is None else await self._call_beside(hook, Context())
             assembled = model_metadata.assemble(self._options.image, own, self._options.model_metadata)
             model_metadata.check(assembled)
         except BadMetadata as fault:

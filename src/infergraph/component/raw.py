@@ -5,9 +5,9 @@ Request ─▶ JSON document | protobuf object of the user's own class ─▶ ho
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
-import sys
 from typing import Any
 
 import orjson
@@ -40,7 +40,7 @@ def document_of(request: Request) -> Any:
 
 
 def proto_of(request: Request) -> Any:
-    """The request as a protobuf object of the class that the user's own code imports."""
+    """The request as a protobuf object of the class that the user's own code imports, now or later."""
     if isinstance(request, Feedback):
         return _user_class("Feedback").FromString(proto_codec.encode_feedback(request))
     if isinstance(request, Message):
@@ -49,8 +49,11 @@ def proto_of(request: Request) -> Any:
 
 
 def _user_class(name: str) -> Any:
-    module = sys.modules.get("seldon_core.proto.prediction_pb2", prediction)
-    return getattr(module, name)
+    try:
+        messages = importlib.import_module("seldon_core.proto.prediction_pb2")
+    except Exception:  # noqa: BLE001 - generated code of an installed seldon_core may not suit this protobuf
+        messages = prediction
+    return getattr(messages, name)
 
 
 def as_it_is(body: bytes) -> JsonMessage:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import numbers
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -92,8 +93,10 @@ def shape(result: Any, asked: Encoding, *, as_array: bool = False) -> Shaped:
 
 
 def _shape_other(result: Any, asked: Encoding) -> Shaped:
-    if isinstance(result, np.generic):
+    if isinstance(result, np.generic | int | float):
         return _shape_array(np.asarray(result), np.asarray(result), asked)
+    if isinstance(result, numbers.Real | Decimal):
+        return _shape_other(float(result), asked)
     if hasattr(result, "DESCRIPTOR") and result.DESCRIPTOR.full_name == "google.protobuf.Any":
         return Shaped(result, Encoding.CUSTOM, None)
     if hasattr(result, "__array__"):  # DataFrame, Series, a CPU tensor

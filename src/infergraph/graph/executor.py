@@ -198,7 +198,7 @@ class Graph(LocalCalls, PredictiveUnit):
         if self.options.deadline_s:
             limits.append(now + self.options.deadline_s)
         deadline = min(limits)
-        timed = Context(context.transport, context.headers, context.puid, deadline, context.model)
+        timed = context.due(deadline)
         try:
             async with asyncio.timeout_at(deadline) as limit:
                 return await work(request, timed)

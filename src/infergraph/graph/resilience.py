@@ -52,7 +52,7 @@ class Timed(Around):
         deadline = asyncio.get_running_loop().time() + self.timeout_s
         if context.deadline is not None and context.deadline <= deadline:
             return await self.unit.answer(method, request, context)
-        timed = Context(context.transport, context.headers, context.puid, deadline, context.model)
+        timed = context.due(deadline)
         try:
             async with asyncio.timeout_at(deadline) as limit:
                 return await self.unit.answer(method, request, timed)

@@ -146,7 +146,7 @@ class Tracing:
         replaced = {name.lower().encode() for name in propagator.fields}
         headers = [header for header in context.headers if header[0] not in replaced]
         headers += [(name.lower().encode(), value.encode()) for name, value in carrier.items()]
-        return Context(context.transport, headers, context.puid, context.deadline, context.model)
+        return context.carrying(headers)
 
     @property
     def _started(self) -> _Api:

@@ -19,12 +19,6 @@ from infergraph.protocol.paths import EXTERNAL, INTERNAL
 from infergraph.serving.console.forms import example_of
 from infergraph.serving.openapi.schemas import Described
 
-CHINESE = {"data": "鲁迅出生于浙江绍兴。", "entity_pair": [["鲁迅", "绍兴"]], "entity_type_pair": [["人物", "地点"]]}
-ENGLISH = {
-    "data": "Ada Lovelace was born in London.",
-    "entity_pair": [["Ada Lovelace", "London"]],
-    "entity_type_pair": [["PERSON", "GPE"]],
-}
 NUMBERS: dict[str, Any] = {"data": {"ndarray": [[1.0, 2.0]]}}
 _METADATA_TIMEOUT_S = 1.0
 _TRIED = (Method.PREDICT, Method.TRANSFORM_INPUT, Method.ROUTE, Method.AGGREGATE, Method.TRANSFORM_OUTPUT)
@@ -37,37 +31,12 @@ def inputs_of(metadata: Mapping[str, Any] | None) -> Described:
 
 
 def message_for(metadata: Mapping[str, Any] | None) -> Any:
-    """A message that a unit can be asked with; None where its metadata does not tell enough.
-
-    Records of knowledge units get a sentence in the language of the unit's labels.
-    """
+    """A message that a unit can be asked with; None where its metadata does not tell enough."""
     inputs = inputs_of(metadata)
     if not inputs.items or inputs.items[0].get("messagetype") != "jsonData":
         return inputs.example()
     schema = inputs.items[0].get("schema")
-    if not isinstance(schema, Mapping) or not schema:
-        return None
-    return {"jsonData": _record(schema, CHINESE if _is_chinese(metadata or {}) else ENGLISH)}
-
-
-def _record(schema: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
-    example = example_of(schema)
-    if not isinstance(example, dict):
-        return example
-    return {key: known.get(key, value) for key, value in example.items()}
-
-
-def _is_chinese(metadata: Mapping[str, Any]) -> bool:
-    """Whether the labels of a unit (of any node, for a graph) are written in Chinese, as are most of its texts."""
-    nodes = metadata.get("models")
-    told = [metadata, *(nodes.values() if isinstance(nodes, Mapping) else ())]
-    labels = [str(custom.get("labels", "")) for each in told if isinstance(custom := _custom(each), Mapping)]
-    text = "".join(labels)
-    return not text.isascii() or not text
-
-
-def _custom(metadata: Any) -> Any:
-    return metadata.get("custom") if isinstance(metadata, Mapping) else None
+    return {"jsonData": example_of(schema)} if isinstance(schema, Mapping) and schema else None
 
 
 async def announced(unit: PredictiveUnit, built: PredictiveUnit, *, is_graph: bool) -> str:

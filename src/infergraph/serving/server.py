@@ -21,7 +21,7 @@ import msgspec
 import uvicorn
 from starlette.routing import BaseRoute
 
-from infergraph import assembly, compat
+from infergraph import assembly
 from infergraph.errors import MissingExtra
 from infergraph.message import innermost
 from infergraph.observe.measured import Measured
@@ -399,6 +399,4 @@ def _predictions_first(paths: Paths) -> list[str]:
 
 async def serve(context: WorkerContext) -> None:
     """Serve one worker (see `infergraph.process.worker`)."""
-    if compat.install():
-        _log.debug("components that import seldon_core get infergraph's own version of it")
     await Server(context).run()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 
 from infergraph.errors import PayloadError
@@ -66,7 +67,8 @@ def content_of(proto: Any) -> Content:
         return Content(proto.binData, Encoding.BIN, (), meta)
     if which == "jsonData":
         return Content(decode_value(proto.jsonData), Encoding.JSON, (), meta)
-    return Content(proto.customData, Encoding.CUSTOM, (), meta)
+    # As the class that user code knows: that of our own pool looks alike and fits into no message of the user's.
+    return Content(any_pb2.Any.FromString(proto.customData.SerializeToString()), Encoding.CUSTOM, (), meta)
 
 
 def tensor_of(proto: Any) -> np.ndarray:

@@ -108,14 +108,14 @@ RESULTS = {
     "bytes": ({"binData": "AAFoaQ==", "meta": {}},) * 2,
     "bytearray": ({"binData": "AAFoaQ==", "meta": {}},) * 2,
     "float32": (tensor([1], [0.10000000149011612]), data("ndarray", [0.10000000149011612])),
+    "int": (tensor([], [5]), data("ndarray", 5)),
     "numpy-float": (tensor([], [2.5]), data("ndarray", 2.5)),
     "big-int": ({"jsonData": {"n": 123456789012345678901234567890}, "meta": {}},) * 2,
     "chinese": ({"strData": "北京大学", "meta": {}},) * 2,
 }
-"""What each result of `Returns` becomes (section 6.2); tuples and numpy scalars are Q11, NaN is Q14."""
+"""What each result of `Returns` becomes (section 6.2); numbers and tuples are Q11, NaN is Q14."""
 
 UNSENDABLE = {
-    "int": "int",
     "none": "NoneType",
     "set": "set",
     "ragged": "ragged",

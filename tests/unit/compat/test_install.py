@@ -71,6 +71,15 @@ SURFACE = {
     "seldon_core.serving_test_gen": "create_seldon_api_testing_file",
     "seldon_core.storage": "Storage",
 }
+BORROWED = [
+    "api_tester",
+    "batch_processor",
+    "microservice_tester",
+    "seldon_client",
+    "seldon_methods",
+    "serving_test_gen",
+    "wrapper",
+]
 
 
 def _run(program: str, *folders: Path) -> str:
@@ -84,11 +93,24 @@ def _run(program: str, *folders: Path) -> str:
     ("module", "name"), [(module, name) for module, names in SURFACE.items() for name in names.split()]
 )
 def test_every_name_that_user_code_relies_on_is_there(module: str, name: str) -> None:
-    """Each name of the compatibility surface can be imported from its module, which bears the original's name."""
+    """Each name of the compatibility surface can be imported from its module."""
     assert compat.install()
-    imported = importlib.import_module(module)
-    assert imported.__name__ == module
-    assert getattr(imported, name) is not None
+    assert getattr(importlib.import_module(module), name) is not None
+
+
+@pytest.mark.parametrize("module", [module for module in SURFACE if module.rpartition(".")[2] not in BORROWED])
+def test_what_components_import_bears_the_originals_name(module: str) -> None:
+    """Classes of the shim have the identity that pickles and tracebacks of the original know."""
+    assert compat.install()
+    assert importlib.import_module(module).__name__ == module
+
+
+def test_a_borrowed_module_is_the_very_module_that_was_named() -> None:
+    """A module that another package provides is one module under two names, so that its classes have one identity."""
+    assert compat.install()
+    borrowed = importlib.import_module("seldon_core.seldon_client")
+    assert borrowed is importlib.import_module("infergraph_seldon_tools.seldon_client")
+    assert borrowed.__spec__.name == borrowed.__name__ == "infergraph_seldon_tools.seldon_client"
 
 
 def test_nothing_happens_before_install() -> None:
@@ -114,15 +136,33 @@ print(sorted({"flask", "grpc", "google.protobuf", "aiohttp"} & set(sys.modules))
     assert _run(program) == "[]"
 
 
-def test_install_twice_adds_one_finder_at_the_end() -> None:
-    """Installing again changes nothing, and the finder stands behind all others."""
+def test_install_twice_adds_one_folder_at_the_end() -> None:
+    """Installing again changes nothing, and the shim stands behind all others on the module search path."""
     program = """
 from infergraph import compat
 print(compat.install(), compat.install(), compat.install())
-finders = [isinstance(finder, compat.SeldonCoreFinder) for finder in sys.meta_path]
-print(finders.count(True), finders[-1])
+print(sys.path.count(str(compat.SHIM)), sys.path[-1] == str(compat.SHIM))
 """
     assert _run(program).split("\n") == ["True True True", "1 True"]
+
+
+def test_processes_started_from_here_have_it_too() -> None:
+    """A component's own worker processes import its module anew, with what that imports."""
+    program = """
+import importlib.util, multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from infergraph import compat
+compat.install()
+with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    print(pool.submit(importlib.util.find_spec, "seldon_core.user_model").result().name)
+"""
+    assert _run(program) == "seldon_core.user_model"
+
+
+def test_a_folder_of_that_name_is_no_package(tmp_path: Path) -> None:
+    """A checkout that lies beside the component, without an __init__.py, does not stand in the way."""
+    (tmp_path / "seldon_core").mkdir()
+    assert _run("from infergraph import compat; print(compat.install())", tmp_path) == "True"
 
 
 @pytest.fixture
@@ -137,8 +177,8 @@ def test_an_installed_package_wins(real: Path) -> None:
     """Where a real seldon_core is importable, installing does nothing and says so."""
     program = """
 from infergraph import compat
-before = list(sys.meta_path)
-print(compat.install(), sys.meta_path == before)
+before = list(sys.path)
+print(compat.install(), sys.path == before)
 import seldon_core
 print(seldon_core.__version__, compat.install())
 """

@@ -219,8 +219,8 @@ def test_a_request_passed_on_keeps_its_feature_names() -> None:
 def test_a_result_that_cannot_be_sent_is_named(construct: str) -> None:
     """An unsupported type is a 500 that names it, in both forms."""
     request: Any = REQUEST if construct.endswith("json") else utils.json_to_seldon_message(REQUEST)
-    with pytest.raises(SeldonMicroserviceException, match="int 5") as caught:
-        getattr(utils, construct)(Named(), False, request, 5)
+    with pytest.raises(SeldonMicroserviceException, match="complex 5j") as caught:
+        getattr(utils, construct)(Named(), False, request, 5j)
     assert caught.value.status_code == 500
 
 

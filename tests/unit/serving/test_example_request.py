@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from infergraph.knowledge import About, EntityExtractor, RelationClassifier
 from infergraph.process.supervisor import fill
 from infergraph.serving.example_request import component_request, graph_request, message_for
+from infergraph_knowledge import About, EntityExtractor, RelationClassifier
 
 
 class Chinese(RelationClassifier):

@@ -142,7 +142,7 @@ class Grpc:
             if not puid and self._is_graph and name != "metadata":
                 puid = new_puid()
             limited = not at_once and (remaining_s is not None or self._request_timeout_s > 0)
-            context = _context(metadata, puid, remaining_s if limited else None)
+            context = _context(path, metadata, puid, remaining_s if limited else None)
             if limited:
                 answered = await self._within(handler, payload, context, remaining_s)
             else:
@@ -216,9 +216,9 @@ def _pair(key: str, value: str | bytes) -> tuple[bytes, bytes]:
     return key.encode(), value if isinstance(value, bytes) else value.encode()
 
 
-def _context(metadata: Metadata, puid: str, remaining_s: float | None) -> Context:
+def _context(path: str, metadata: Metadata, puid: str, remaining_s: float | None) -> Context:
     deadline = None if remaining_s is None else asyncio.get_running_loop().time() + remaining_s
-    return Context(Transport.GRPC, _Headers(metadata), puid, deadline)
+    return Context(Transport.GRPC, _Headers(metadata), puid, deadline, path=path)
 
 
 def _over(limit_s: float, remaining_s: float | None) -> str:

@@ -202,7 +202,8 @@ class Rest:
 def _context(exchange: Exchange) -> Context:
     """What the request carries beside its body."""
     model = exchange.parameters.get("model", "") if exchange.parameters else ""
-    return Context(Transport.REST, exchange.raw_headers, exchange.puid.decode("latin-1"), model=model)
+    puid = exchange.puid.decode("latin-1")
+    return Context(Transport.REST, exchange.raw_headers, puid, None, model, exchange.path, exchange.query)
 
 
 def _status_of(document: object) -> int:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infergraph.knowledge.authoring import EntityExtractor, RelationClassifier
 from infergraph.serving.console.forms import CELLS_LIMIT, Pane, example_of, form_of
 from infergraph.wire import json_codec
+from infergraph_knowledge.authoring import EntityExtractor, RelationClassifier
 
 
 def one(messagetype: str, **schema: Any) -> dict[str, Any]:

@@ -1,0 +1,15 @@
+"""The import surface of Seldon's Python wrapper, provided by infergraph.
+
+Its modules are those that components import from; each says what it offers. Programs around components (the client, the
+batch processor, the testers) come from another package, when they are first imported. Only what needs Flask or
+prometheus_client asks for it, and only when it is called.
+"""
+
+from infergraph.compat import borrowed
+
+from .storage import Storage
+from .version import __version__
+
+__all__ = ["Storage", "__version__"]
+
+borrowed.lend(__name__)

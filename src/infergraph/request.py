@@ -1,0 +1,91 @@
+"""The request that a component is answering, for code in its hooks.
+
+from infergraph.request import current_request
+
+tenant = current_request().headers.get("X-Tenant", "nobody")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from infergraph.message import Context, Transport
+
+_CONTEXT: ContextVar[Context | None] = ContextVar("infergraph_request", default=None)
+
+
+class Headers(Mapping[str, str]):
+    """The headers of a REST request or the metadata of a gRPC call.
+
+    Names are found in any case; of a name that comes more than once the first value counts.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self._pairs = pairs
+
+    def __getitem__(self, name: str) -> str:
+        values = self.all(name)
+        if not values:
+            raise KeyError(name)
+        return values[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name.decode("latin-1") for name, _ in self._pairs))
+
+    def __len__(self) -> int:
+        return len({name for name, _ in self._pairs})
+
+    def all(self, name: str) -> list[str]:
+        """Every value of `name`, in the order in which they came."""
+        wanted = name.lower().encode("latin-1", "replace")
+        return [value.decode("latin-1") for key, value in self._pairs if key == wanted]
+
+
+class CurrentRequest(NamedTuple):
+    """What a request carries beside its message.
+
+    Args:
+        transport: REST, GRPC, or LOCAL for a line of a task, a call from Python, and where there is no request.
+        path: `/predict`, `/seldon.protos.Model/Predict`; empty where the transport is LOCAL.
+        query: what stood behind `?` in its address.
+        puid: its id; empty where nobody gave one.
+    """
+
+    transport: Transport
+    headers: Headers
+    path: str
+    query: str
+    puid: str
+
+
+def current_request() -> CurrentRequest:
+    """The request that is being answered here; an empty one in `load()`, in plain tests and in threads of one's own."""
+    context = _CONTEXT.get() or Context()
+    query = context.query.decode("latin-1")
+    return CurrentRequest(context.transport, Headers(context.headers), context.path, query, context.puid)
+
+
+class Answering:
+    """What makes `context` the current request of the code within; `scope` is entered and left with it.
+
+    Promises: contexts may lie within each other, as when a component asks a graph of its own.
+    """
+
+    __slots__ = ("_context", "_scope", "_token")
+
+    def __init__(self, context: Context, scope: AbstractContextManager[Any] | None = None) -> None:
+        self._context = context
+        self._scope = scope
+
+    def __enter__(self) -> None:
+        self._token = _CONTEXT.set(self._context)
+        if self._scope is not None:
+            self._scope.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        if self._scope is not None:
+            self._scope.__exit__(*error)
+        _CONTEXT.reset(self._token)
