@@ -22,8 +22,6 @@ COMMANDS = {
     "check": "infergraph.cli.graphs:check",
     "show": "infergraph.cli.graphs:show",
     "init": "infergraph.cli.init:init",
-    "export-triples": "infergraph.cli.triples:export_triples",
-    "knowledge": "infergraph.cli.knowledge:knowledge",
     "settings": "infergraph.cli.show_settings:settings",
     "completion": "infergraph.cli.completion:completion",
     "microservice": "infergraph.cli.microservice:microservice",

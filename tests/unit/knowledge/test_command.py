@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from infergraph.cli import knowledge
 from infergraph.errors import TargetError
-from infergraph_knowledge import fetch, pins
+from infergraph_knowledge import fetch, pins, weights_command
 
 
 def run(*arguments: object):
     """The command with these arguments."""
-    return CliRunner().invoke(knowledge.knowledge, [str(argument) for argument in arguments])
+    return CliRunner().invoke(weights_command.knowledge, [str(argument) for argument in arguments])
 
 
 def test_weights_that_are_there_are_told(tmp_path):

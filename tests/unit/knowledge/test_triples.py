@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdflib import RDF, RDFS, Literal, URIRef
 
-from infergraph.cli import triples as command
 from infergraph.errors import PayloadError
+from infergraph_knowledge import triples_command as command
 from infergraph_knowledge.triples import Names, export
 
 BASE = "https://example.org/kg/"
