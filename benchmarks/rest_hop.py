@@ -21,6 +21,7 @@ import uvloop
 
 from infergraph.graph.remote.rest import RestUnit
 from infergraph.message import Context, Method, Transport
+from infergraph.net.address import Address
 from infergraph.net.http_client import Call, HttpClient, HttpOptions
 from infergraph.wire.json_codec import JsonMessage
 
@@ -80,7 +81,7 @@ async def measure(call: Callable[[], Awaitable[object]], width: int) -> float:
 
 
 async def compare(port: int) -> None:
-    client = HttpClient("127.0.0.1", port, HttpOptions())
+    client = HttpClient(Address("127.0.0.1", port), HttpOptions())
     lines = b"content-type: application/json\r\naccept-encoding: identity\r\n"
     unit = RestUnit("node", "127.0.0.1", port)
     context = Context(Transport.REST, HEADERS, "5f0b6c4e-6f43-4b43-8d8f-0d6f0c8a7b11")

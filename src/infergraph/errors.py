@@ -145,6 +145,13 @@ class RemoteError(Fault):
         self.retry_after_s = retry_after_s
 
 
+def remote_error_of(fault: Fault) -> RemoteError | None:
+    """The status, code and body behind a fault that a server answered with; None for a fault of our own."""
+    if isinstance(fault, RemoteError):
+        return fault
+    return fault.__cause__ if isinstance(fault.__cause__, RemoteError) else None
+
+
 class DeadlinePassed(Fault):
     """The time given ran out."""
 

@@ -31,6 +31,10 @@ class Method(Enum):
     SEND_FEEDBACK = "send_feedback"
 
 
+ONCE_ONLY = frozenset({Method.ROUTE, Method.SEND_FEEDBACK})
+"""Never asked a second time: a router may draw or count, and a reward must count once."""
+
+
 @direct
 class Kind(Enum):
     """What a node of an inference graph is; the value is the protocol's name for it."""

@@ -21,7 +21,6 @@ import pytest
 
 from contract.client_servers import CERTIFICATE, MESSAGE, recording_grpc, reply, scripted, server_tls
 from infergraph.client import AsyncClient, AsyncTasks, Client, Connection
-from infergraph.client.calls import told_by
 from infergraph.errors import (
     DeadlinePassed,
     Fault,
@@ -32,6 +31,7 @@ from infergraph.errors import (
     RemoteError,
     SettingsError,
     UploadTooLarge,
+    remote_error_of,
 )
 from infergraph.message import Encoding
 from infergraph.wire import proto_codec
@@ -175,7 +175,7 @@ def test_methods_that_a_graph_has_not(graph: dict[str, str]) -> None:
 def test_metadata(client: Client, graph: dict[str, str]) -> None:
     """Metadata is that of the component, or of the graph with its nodes, of which one can be asked for."""
     metadata = client.metadata()
-    if str(client.address) in graph.values():
+    if str(client.server) in graph.values():
         assert metadata["models"]["café"]["name"] == "worker"
         metadata = client.metadata("café")
     assert metadata["name"] == "worker"
@@ -200,7 +200,7 @@ def test_a_component_that_raises(client: Client, graph: dict[str, str]) -> None:
     with pytest.raises(RemoteError, match="told to fail") as raised:
         client.predict("fail")
     assert raised.value.reason == "MICROSERVICE_INTERNAL_ERROR"
-    assert raised.value.node == ("café" if str(client.address) in graph.values() else "Worker")
+    assert raised.value.node == ("café" if str(client.server) in graph.values() else "Worker")
     assert raised.value.status == 500 or raised.value.grpc_code == 13
 
 
@@ -216,7 +216,7 @@ def test_a_message_that_cannot_be_read(component: dict[str, str]) -> None:
     with Client(component["rest"]) as client:
         with pytest.raises(PayloadError, match="none of tensor") as raised:
             client.predict(JsonMessage(b'{"data":{"oddly":1}}'))
-        error = told_by(raised.value)
+        error = remote_error_of(raised.value)
         assert error is not None
         assert error.status == 400
         assert json.loads(error.body or b"")["status"]["reason"] == "MICROSERVICE_BAD_DATA"

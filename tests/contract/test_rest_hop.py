@@ -15,6 +15,7 @@ import uvloop
 from infergraph.errors import RemoteError
 from infergraph.graph.remote.remote import RestOptions, RestUnit
 from infergraph.message import Context, Encoding, Feedback, FeedbackContent, Message, Method, Transport
+from infergraph.net.address import Address
 from infergraph.net.http_client import Call, HttpClient, HttpOptions
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
 
@@ -82,7 +83,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Callable[[], Awaitable[Any]
 
 
 def client_of(node: Node, **options: Any) -> HttpClient:
-    return HttpClient("127.0.0.1", node.port, HttpOptions(**options))
+    return HttpClient(Address("127.0.0.1", node.port), HttpOptions(**options))
 
 
 def post(body: bytes = b"{}", *, replayable: bool = True) -> Call:

@@ -19,7 +19,7 @@ from infergraph.errors import DeadlinePassed, Fault
 from infergraph.graph.executor import Graph, GraphOptions
 from infergraph.graph.meta import MetaMode
 from infergraph.graph.remote.remote import EitherUnit, GrpcUnit, RestUnit
-from infergraph.graph.resilience import Around, Retried, Timed, failed
+from infergraph.graph.resilience import Around, Retried, Timed
 from infergraph.graph.split import Share, Split
 from infergraph.message import (
     Context,
@@ -32,6 +32,7 @@ from infergraph.message import (
     Request,
     Transport,
 )
+from infergraph.net.retry import is_refused
 from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.settings import Settings
 from infergraph.source import source_of
@@ -206,7 +207,7 @@ def test_methods_that_are_missing(kind: Kind, tmp_path: Path) -> None:
         of = "Worker"
     (fault,) = ask(kind, tmp_path, (missing[0], tensor([1.0])), of=of)
     assert isinstance(fault, Fault)
-    assert not failed(fault)
+    assert is_refused(fault)
 
 
 def test_meta(kind: Kind, tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_failures(kind: Kind, tmp_path: Path) -> None:
         kind, tmp_path, (Method.PREDICT, Message.of("fail", Encoding.STR)), (Method.PREDICT, tensor([1.0]))
     )
     assert isinstance(fault, Fault)
-    assert failed(fault)
+    assert not is_refused(fault)
     told = str(fault) + (getattr(fault, "body", None) or b"").decode() if kind.is_remote else str(fault)
     assert "told to fail" in told
     assert listed(answer) == [[2.0]]
@@ -233,7 +234,7 @@ def test_requests_that_cannot_be_read(kind: Kind, tmp_path: Path) -> None:
     """A request that is no message is the caller's mistake, not the unit's failure."""
     (fault,) = ask(kind, tmp_path, (Method.PREDICT, JsonMessage(b'{"data":{"tensor":{"shape":[2],"values":[1]}}}')))
     assert isinstance(fault, Fault)
-    assert not failed(fault)
+    assert is_refused(fault)
 
 
 @pytest.mark.parametrize("transport", list(Transport))

@@ -18,9 +18,8 @@ from rich.console import Console
 from infergraph.cli.command import Command, Member, argument, option
 from infergraph.cli.exit_codes import ended, exit_code, text_of
 from infergraph.client import CallOptions, Client
-from infergraph.client.calls import told_by
 from infergraph.client.values import branch_of, value_of
-from infergraph.errors import Fault, NotReady, PayloadError, RemoteError, StartupFault
+from infergraph.errors import Fault, NotReady, PayloadError, RemoteError, StartupFault, remote_error_of
 from infergraph.message import Message, Method
 from infergraph.wire import json_codec, json_text
 from infergraph.wire.json_codec import JsonMessage
@@ -125,7 +124,7 @@ def _ask(client: Client, asked: _Request) -> Any:
             return client.health(**options)
         case Asked.READY:
             if not client.ready(**options):
-                raise NotReady(f"{client.address} is not ready")
+                raise NotReady(f"{client.server} is not ready")
             return "ready"
         case Asked.FEEDBACK:
             answer = _feedback(client, asked)
@@ -223,7 +222,7 @@ def _ended_as_json(fault: Fault, url: str) -> click.exceptions.Exit:
     told: dict[str, Any] = {"info": text_of(fault, url), "reason": fault.reason}
     if fault.node:
         told["node"] = fault.node
-    error = told_by(fault)
+    error = remote_error_of(fault)
     if isinstance(error, RemoteError) and error.status is not None:
         told["info"], told["status"] = fault.text, error.status
     click.echo(orjson.dumps({"error": told}).decode(), err=True)

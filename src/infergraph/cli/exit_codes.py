@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 import click
 
-from infergraph.client.calls import told_by
-from infergraph.errors import DeadlinePassed, Fault, NotReady, Overloaded, RemoteError, UnknownTask
+from infergraph.errors import DeadlinePassed, Fault, NotReady, Overloaded, RemoteError, UnknownTask, remote_error_of
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -27,7 +26,7 @@ def exit_code(fault: Fault) -> int:
         return EXIT_LATE
     if isinstance(fault, NotReady | Overloaded):
         return EXIT_UNREACHABLE
-    error = told_by(fault)
+    error = remote_error_of(fault)
     if error is None:
         return EXIT_USAGE
     return EXIT_UNREACHABLE if _is_lost(error) else EXIT_REFUSED
@@ -41,7 +40,7 @@ def ended(fault: Fault, url: str) -> click.exceptions.Exit:
 
 def text_of(fault: Fault, url: str) -> str:
     """A fault as a sentence for a terminal: what happened, where, and what to do about it."""
-    error = told_by(fault)
+    error = remote_error_of(fault)
     if error is not None and _is_lost(error) and not isinstance(fault, DeadlinePassed | NotReady | Overloaded):
         return _unreachable(error, url)
     where = f" (node {fault.node})" if fault.node else ""

@@ -11,19 +11,18 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Self, TypeVar, Unpack
 
-from infergraph.client.calls import CallOptions, Headers, Patience, Sending, header_lines, told_by
-from infergraph.client.connection import Address, Connection
+from infergraph.client.calls import CallOptions, Headers, Sending, attempted, header_lines
+from infergraph.client.connection import Connection, Server
 from infergraph.client.grpc import GrpcWire
 from infergraph.client.rest import RestWire
 from infergraph.client.tasks import AsyncTasks
 from infergraph.client.values import branch_of, frame_of, value_of
-from infergraph.errors import ComponentError, NotReady, PayloadError, SettingsError
+from infergraph.errors import ComponentError, NotReady, PayloadError, SettingsError, remote_error_of
 from infergraph.local import message_of
-from infergraph.message import Feedback, FeedbackContent, Message, Method, Request, Transport
+from infergraph.message import ONCE_ONLY, Feedback, FeedbackContent, Message, Method, Request, Transport
 
 T = TypeVar("T")
 
-_ONCE = frozenset({Method.SEND_FEEDBACK, Method.ROUTE})
 _ALWAYS = 1 << 30
 _LOOK_S = 1.0
 
@@ -56,7 +55,7 @@ class AsyncClient:
         retries: int = 2,
         connection: Connection | None = None,
     ) -> None:
-        self.address = Address.of(url, transport)
+        self.server = Server.of(url, transport)
         self.given: dict[str, Any] = {
             "url": url,
             "transport": transport,
@@ -160,9 +159,9 @@ class AsyncClient:
 
         async def look(left_s: float | None) -> None:
             if not await self.ready(timeout_s=min(left_s or _LOOK_S, _LOOK_S)):
-                raise NotReady(f"{self.address} is not ready after {timeout_s:g} s")
+                raise NotReady(f"{self.server} is not ready after {timeout_s:g} s")
 
-        await Patience(_ALWAYS, timeout_s, longest_wait_s=_LOOK_S).call(look, is_repeatable=True)
+        await attempted(look, retries=_ALWAYS, timeout_s=timeout_s, longest_wait_s=_LOOK_S)
 
     async def close(self) -> None:
         """Close the connections. Idempotent; a later call opens new ones."""
@@ -180,24 +179,26 @@ class AsyncClient:
         return functools.partial(type(self), **self.given), ()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.address)!r})"
+        return f"{type(self).__name__}({str(self.server)!r})"
 
     async def attempt(
         self, once: Callable[[Sending], Awaitable[T]], call: CallOptions, *, is_repeatable: bool = True
     ) -> T:
         """The result of an attempt, made again as the client's retries and the call's time allow."""
         headers: Headers = header_lines(call["headers"].items()) if call.get("headers") else ()
-        patience = Patience(self.retries, call.get("timeout_s", self.timeout_s) or None)
-        return await patience.call(
-            lambda left_s: once(Sending(headers, left_s, patience.timeout_s)), is_repeatable=is_repeatable
+        timeout_s = call.get("timeout_s", self.timeout_s) or None
+        return await attempted(
+            lambda left_s: once(Sending(headers, left_s, timeout_s)),
+            retries=self.retries if is_repeatable else 0,
+            timeout_s=timeout_s,
         )
 
     async def _ask(self, method: Method, request: Request, call: CallOptions) -> Message:
         once = functools.partial(self._here().ask, method, request)
         try:
-            return await self.attempt(once, call, is_repeatable=method not in _ONCE)
+            return await self.attempt(once, call, is_repeatable=method not in ONCE_ONLY)
         except ComponentError as fault:
-            if told_by(fault) is not None:
+            if remote_error_of(fault) is not None:
                 raise
             # The codec's word for what it cannot write; here that is the caller's data.
             raise PayloadError(str(fault).replace("the answer", "the data", 1)) from fault
@@ -206,13 +207,13 @@ class AsyncClient:
         """The connections of the running loop."""
         loop = asyncio.get_running_loop()
         if self._wire is None or self._loop is not loop:
-            kind = RestWire if self.address.transport is Transport.REST else GrpcWire
-            self._wire, self._loop = kind(self.address, self.connection, self._headers), loop
+            kind = RestWire if self.server.transport is Transport.REST else GrpcWire
+            self._wire, self._loop = kind(self.server, self.connection, self._headers), loop
         return self._wire
 
     def rest(self) -> RestWire:
         """The REST connections of the running loop. Raises: SettingsError for an address of gRPC."""
         wire = self._here()
         if not isinstance(wire, RestWire):
-            raise SettingsError(f"tasks are served over HTTP: use an http:// address instead of {self.address}")
+            raise SettingsError(f"tasks are served over HTTP: use an http:// address instead of {self.server}")
         return wire

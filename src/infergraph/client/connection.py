@@ -1,6 +1,6 @@
 """Where a client calls, and how it holds its connections.
 
-"https://gateway/seldon/ns/deployment" ──Address.of──▶ host, port, TLS, path prefix, deployment
+"https://gateway/seldon/ns/deployment" ──Server.of──▶ transport, address, path prefix, deployment
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import msgspec
 
 from infergraph.errors import SettingsError
 from infergraph.message import Transport
+from infergraph.net.address import Address
+from infergraph.net.grpc_client import GrpcTls
+from infergraph.net.http_client import HttpOptions
 from infergraph.settings import Settings
 
 _SCHEMES = {
@@ -50,25 +53,38 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: bytes | None = None
     tls_chain: bytes | None = None
 
+    def http_options(self, address: Address) -> HttpOptions:
+        """How an address is reached over HTTP."""
+        return HttpOptions(
+            connect_timeout_s=self.connect_timeout_s,
+            reply_limit_bytes=self.message_limit_bytes,
+            idle_connections=self.kept,
+            idle_s=self.kept_s,
+            tls=(self.tls or ssl.create_default_context()) if address.is_secure else None,
+        )
 
-class Address(msgspec.Struct, frozen=True, kw_only=True):
+    def grpc_tls(self) -> GrpcTls:
+        """The rules of TLS over gRPC."""
+        return GrpcTls(roots=self.tls_roots, key=self.tls_key, chain=self.tls_chain)
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
     """One server.
 
     Args:
+        transport: rest or grpc.
         prefix: path before the API's own paths, without a slash at its end.
         headers: what the address itself asks to send: credentials, and over gRPC the deployment's name.
     """
 
     transport: Transport
-    host: str
-    port: int
-    is_secure: bool = False
+    address: Address
     prefix: str = ""
     headers: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, url: str, transport: Transport | str | None = None) -> Address:
-        """The address that `url` names.
+    def of(cls, url: str, transport: Transport | str | None = None) -> Server:
+        """The server that `url` names.
 
         Args:
             url: http, https, grpc or grpcs, a host and a port; perhaps the path of a deployment behind an ingress,
@@ -97,22 +113,14 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
             headers += _deployment(prefix)
         return cls(
             transport=kind,
-            host=parts.hostname,
-            port=port or _PORTS[is_secure],
-            is_secure=is_secure,
+            address=Address(parts.hostname, port or _PORTS[is_secure], is_secure),
             prefix=prefix,
             headers=tuple(headers),
         )
 
-    @property
-    def authority(self) -> str:
-        """Host and port as one text."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
     def __str__(self) -> str:
         scheme = {Transport.REST: "http", Transport.GRPC: "grpc"}[self.transport]
-        return f"{scheme}{'s' if self.is_secure else ''}://{self.authority}{self.prefix}"
+        return f"{scheme}{'s' if self.address.is_secure else ''}://{self.address.authority}{self.prefix}"
 
 
 def _transport(given: Transport | str) -> Transport:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from infergraph.client import faults
-from infergraph.client.calls import is_passing
-from infergraph.client.streams import StreamReply
 from infergraph.errors import Fault, RemoteError
+from infergraph.net.http_stream import StreamReply
+from infergraph.net.retry import Backoff, is_transient
 from infergraph.wire import jsonl
 
-_WAIT_S = 0.2
+_BACKOFF = Backoff(first_s=0.2, limit_s=10.0)
 
 Fetch = Callable[[bytes], AbstractAsyncContextManager[StreamReply]]
 """Begins the exchange anew, with these header lines."""
@@ -59,9 +59,9 @@ class Download:
                 return
             except Fault as fault:
                 failed = 1 if self._received > before else failed + 1
-                if failed > self._retries or not is_passing(fault):
+                if failed > self._retries or not is_transient(fault):
                     raise
-            await asyncio.sleep(_WAIT_S * 2**failed)
+            await asyncio.sleep(_BACKOFF.wait_s(failed))
 
     def _range(self) -> bytes:
         if not self._received:

@@ -41,24 +41,23 @@ def of_reply(reply: Reply, asked: str) -> Fault:
     kind = BY_REASON.get(reason)
     if kind is PayloadError and reply.status == 415:
         kind = UnsupportedBody
-    return _kin(kind, error, reason)
+    return _kin(kind, error)
 
 
-def of_code(code: int, text: str, reason: str, node: str) -> Fault:
-    """The fault that a gRPC status tells of; `reason` and `node` are empty where the server says neither."""
-    error = RemoteError(text, reason=reason or None, node=node, grpc_code=code)
-    kind = BY_REASON.get(reason)
-    if code == GrpcStatus.UNIMPLEMENTED:
+def of_status(error: RemoteError) -> Fault:
+    """The fault that a gRPC status tells of."""
+    kind = BY_REASON.get(error.reason)
+    if error.grpc_code == GrpcStatus.UNIMPLEMENTED:
         kind = MethodMissing
-    elif code == GrpcStatus.INVALID_ARGUMENT and kind is None:
+    elif error.grpc_code == GrpcStatus.INVALID_ARGUMENT and kind is None:
         kind = PayloadError
-    return _kin(kind, error, reason)
+    return _kin(kind, error)
 
 
-def _kin(kind: type[Fault] | None, error: RemoteError, reason: str) -> Fault:
+def _kin(kind: type[Fault] | None, error: RemoteError) -> Fault:
     if kind is None:
         return error
-    fault = kind(error.text, reason=reason or None, node=error.node)
+    fault = kind(error.text, reason=error.reason, node=error.node)
     fault.__cause__ = error
     return fault
 

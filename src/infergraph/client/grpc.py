@@ -8,14 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
-
-import grpc
-from grpc import aio
 
 from infergraph.client import faults
 from infergraph.client.calls import Headers, Sending
-from infergraph.client.connection import Address, Connection
+from infergraph.client.connection import Connection, Server
 from infergraph.errors import (
     DeadlinePassed,
     Fault,
@@ -26,9 +22,9 @@ from infergraph.errors import (
     UploadTooLarge,
 )
 from infergraph.message import Encoding, Feedback, Message, Method, Request
+from infergraph.net.grpc_client import GrpcClient
 from infergraph.protocol import services
-from infergraph.protocol.headers import NODE_KEY, REASON_KEY
-from infergraph.protocol.services import HEALTH_PATH, SERVING
+from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import prediction, proto_codec
 from infergraph.wire.proto_codec import ProtoMessage
 
@@ -45,20 +41,18 @@ class GrpcWire:
         headers: metadata sent with every call.
     """
 
-    def __init__(self, address: Address, connection: Connection, headers: Headers) -> None:
-        self.address = address
-        self._connection = connection
+    def __init__(self, server: Server, connection: Connection, headers: Headers) -> None:
+        self.server = server
         for name, value in headers:
             _check_metadata(name, value)
-        self._headers = (*address.headers, *headers)
-        self._channel: aio.Channel | None = None
-        self._calls: dict[str, Any] = {}
+        self._headers = (*server.headers, *headers)
+        self._client = GrpcClient(
+            server.address, message_limit_bytes=connection.message_limit_bytes, tls=connection.grpc_tls()
+        )
 
     async def close(self) -> None:
         """Close the channel."""
-        channel, self._channel, self._calls = self._channel, None, {}
-        if channel is not None:
-            await channel.close()
+        await self._client.close()
 
     async def ask(self, method: Method, request: Request, sending: Sending) -> Message:
         """What the server answers.
@@ -82,90 +76,50 @@ class GrpcWire:
             try:
                 return proto_codec.decode_graph_metadata(await self._call(_GRAPH_METADATA, b"", sending))
             except (MethodMissing, RemoteError) as fault:  # a component is no graph
-                if isinstance(fault, RemoteError) and fault.grpc_code != grpc.StatusCode.UNKNOWN.value[0]:
+                if isinstance(fault, RemoteError) and fault.grpc_code != GrpcStatus.UNKNOWN:
                     raise
             return proto_codec.decode_metadata(await self._call(_MODEL_METADATA, b"", sending))
         except PayloadError as fault:
-            raise RemoteError(f"{self.address}: the metadata cannot be read: {fault}") from fault
+            raise RemoteError(f"{self.server}: the metadata cannot be read: {fault}") from fault
 
     async def health(self, sending: Sending) -> Message:
         """That the server serves; the protocol has no call for more over gRPC. Raises: NotReady."""
         if await self.ready(sending):
             return Message.of("ready", Encoding.STR)
-        raise NotReady(f"{self.address} is not ready")
+        raise NotReady(f"{self.server} is not ready")
 
     async def ready(self, sending: Sending) -> bool:
-        """Whether calls would be answered now. Raises: nothing; who cannot be reached is not ready."""
-        try:
-            return await self._call(HEALTH_PATH, b"", sending) == SERVING
-        except MethodMissing:  # Seldon's wrapper has no health service
-            return True
-        except Fault:
-            return False
+        """Whether calls would be answered now; who cannot be reached is not ready."""
+        return await self._client.serves(metadata=self._metadata(sending), timeout_s=sending.timeout_s)
 
     async def _call(self, path: str, raw: bytes, sending: Sending) -> bytes:
-        for name, value in sending.headers:
-            _check_metadata(name, value)
-        call = self._calls.get(path) or self._open(path)
         started = time.monotonic()
         try:
-            answer: bytes = await call(raw, metadata=self._headers + sending.headers, timeout=sending.timeout_s)
-            return answer
-        except aio.AioRpcError as error:
-            is_over = sending.timeout_s is not None and time.monotonic() - started >= sending.timeout_s * _NEARLY
-            fault = self._deadline(path, sending) if is_over and _is_deadline(error) else self._fault(path, error)
+            return await self._client.call(path, raw, metadata=self._metadata(sending), timeout_s=sending.timeout_s)
+        except RemoteError as error:
+            waited_s = time.monotonic() - started
+            fault = self._fault(path, error, sending, waited_s)
         raise fault
 
-    def _open(self, path: str) -> Any:
-        if self._channel is None:
-            limit = self._connection.message_limit_bytes
-            options = (
-                ("grpc.max_send_message_length", limit),
-                ("grpc.max_receive_message_length", limit),
-                ("grpc.enable_http_proxy", 0),
-                ("grpc.enable_retries", 0),
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 2000),
-            )
-            self._channel = self._dial(options)
-        self._calls[path] = call = self._channel.unary_unary(path)
-        return call
+    def _metadata(self, sending: Sending) -> Headers:
+        for name, value in sending.headers:
+            _check_metadata(name, value)
+        return self._headers + sending.headers
 
-    def _dial(self, options: tuple[tuple[str, int], ...]) -> aio.Channel:
-        if not self.address.is_secure:
-            return aio.insecure_channel(self.address.authority, options=options)
-        given = self._connection
-        credentials = grpc.ssl_channel_credentials(given.tls_roots, given.tls_key, given.tls_chain)
-        return aio.secure_channel(self.address.authority, credentials, options=options)
-
-    def _deadline(self, path: str, sending: Sending) -> Fault:
-        """Our own limit has passed, whichever side saw it first.
-
-        The server's text is not shown: it tells what was left when the call reached it, and where both sides end the
-        call at once grpcio may leave it percent-encoded.
-        """
-        return DeadlinePassed(f"{self.address}{path}: no answer{sending.told_limit}")
-
-    def _fault(self, path: str, error: aio.AioRpcError) -> Fault:
-        code, text = error.code(), error.details() or error.code().name
-        trailing = dict(tuple(error.trailing_metadata() or ()))  # older grpcio's mapping takes pairs for keys
-        reason = str(trailing.get(REASON_KEY, ""))
-        node = trailing.get(NODE_KEY, b"")
-        if not reason and _is_deadline(error):
-            return DeadlinePassed(f"{self.address}{path}: {text}")
-        if not reason and code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
-            return UploadTooLarge(f"{self.address}{path}: {text} (message_limit_bytes here or there)")
-        if code is grpc.StatusCode.UNAVAILABLE and not reason:
-            text = f"{self.address}{path}: {text}"
-        shown = node.decode("utf-8", "replace") if isinstance(node, bytes) else unquote(str(node))
-        return faults.of_code(code.value[0], text, reason, shown)
+    def _fault(self, path: str, error: RemoteError, sending: Sending, waited_s: float) -> Fault:
+        is_unexplained = error.reason == RemoteError.reason
+        if error.grpc_code == GrpcStatus.DEADLINE_EXCEEDED:
+            if sending.timeout_s is not None and waited_s >= sending.timeout_s * _NEARLY:
+                # Our own limit, whichever side saw it first: the server's text tells what was left when the call came.
+                return DeadlinePassed(f"{self.server}{path}: no answer{sending.told_limit}")
+            if is_unexplained:
+                return DeadlinePassed(f"{self.server}{path}: {error}")
+        if error.grpc_code == GrpcStatus.RESOURCE_EXHAUSTED and is_unexplained and "larger than max" in error.text:
+            return UploadTooLarge(f"{self.server}{path}: {error} (message_limit_bytes here or there)")
+        return faults.of_status(error)
 
 
 def _check_metadata(name: str, value: str) -> None:
     """Raise PayloadError for what gRPC cannot carry: it would say so in words of its own."""
     if not (value.isascii() and value.isprintable()):
         raise PayloadError(f"the header {name!r} cannot be sent over gRPC, which takes ASCII alone: {value!r}")
-
-
-def _is_deadline(error: aio.AioRpcError) -> bool:
-    return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -5,7 +5,6 @@ Message ─▶ its own bytes, or encoded ─▶ POST ─▶ 2xx: the body as a m
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -13,11 +12,11 @@ from urllib.parse import quote
 
 from infergraph.client import faults
 from infergraph.client.calls import Headers, Sending
-from infergraph.client.connection import Address, Connection
-from infergraph.client.streams import StreamCall, StreamReply, stream
+from infergraph.client.connection import Connection, Server
 from infergraph.errors import DeadlinePassed, MethodMissing, NotReady, PayloadError, RemoteError
-from infergraph.message import Encoding, Feedback, Message, Method, Request
-from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply
+from infergraph.message import ONCE_ONLY, Encoding, Feedback, Message, Method, Request
+from infergraph.net.http_client import Call, HttpClient, Reply
+from infergraph.net.http_stream import StreamCall, StreamReply, stream
 from infergraph.protocol.paths import API, EXTERNAL, HEALTH, INTERNAL, METADATA, READY
 from infergraph.wire import json_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
@@ -26,7 +25,6 @@ _JSON = "application/json"
 _PATHS = {**INTERNAL, **EXTERNAL}
 _METADATA = API + METADATA
 _HEALTH = API + HEALTH
-_ONCE = frozenset({Method.SEND_FEEDBACK, Method.ROUTE})
 _BASE = b"accept: */*\r\naccept-encoding: identity\r\nuser-agent: infergraph-client\r\n"
 
 
@@ -37,12 +35,12 @@ class RestWire:
         headers: sent with every request.
     """
 
-    def __init__(self, address: Address, connection: Connection, headers: Headers) -> None:
-        self.address = address
-        self._options = http_options(address, connection)
-        self._client = HttpClient(address.host, address.port, self._options)
+    def __init__(self, server: Server, connection: Connection, headers: Headers) -> None:
+        self.server = server
+        self._options = connection.http_options(server.address)
+        self._client = HttpClient(server.address, self._options)
         self._limit_bytes = connection.message_limit_bytes
-        self._head = _BASE + lines((*address.headers, *headers))
+        self._head = _BASE + lines((*server.headers, *headers))
 
     async def close(self) -> None:
         """Close the idle connections."""
@@ -60,10 +58,10 @@ class RestWire:
             )
         extra = f"content-type: {content_type}\r\n" + (f"content-encoding: {encoding}\r\n" if encoding else "")
         path = _PATHS[method]
-        reply = await self._exchange("POST", path, sending, body, extra.encode("latin-1"), once=method in _ONCE)
+        reply = await self._exchange("POST", path, sending, body, extra.encode("latin-1"), once=method in ONCE_ONLY)
         if reply.status == 404 and not reply.content_type.startswith(_JSON):
             fault = faults.of_reply(reply, self._asked("POST", path))
-            text = f"{self.address} has no {path}: a graph takes predictions and feedback alone ({fault})"
+            text = f"{self.server} has no {path}: a graph takes predictions and feedback alone ({fault})"
             raise MethodMissing(text) from fault
         return self._message(reply, "POST", path)
 
@@ -84,9 +82,9 @@ class RestWire:
         try:
             document = JsonMessage(reply.body, reply.content_type).document
         except PayloadError as fault:
-            raise RemoteError(f"{self.address}{path}: the metadata cannot be read: {fault}") from fault
+            raise RemoteError(f"{self.server}{path}: the metadata cannot be read: {fault}") from fault
         if not isinstance(document, dict):
-            raise RemoteError(f"{self.address}{path}: the metadata is no JSON object")
+            raise RemoteError(f"{self.server}{path}: the metadata is no JSON object")
         return document
 
     async def health(self, sending: Sending) -> Message:
@@ -95,7 +93,7 @@ class RestWire:
         if 200 <= reply.status < 300 and not reply.body:
             return Message.of("ready", Encoding.STR)
         if reply.status == 503 and not reply.body:
-            raise NotReady(f"{self.address} is not ready")
+            raise NotReady(f"{self.server} is not ready")
         return self._message(reply, "GET", _HEALTH)
 
     async def ready(self, sending: Sending) -> bool:
@@ -119,9 +117,9 @@ class RestWire:
     ) -> AbstractAsyncContextManager[StreamReply]:
         """One exchange whose body or reply is streamed, on a connection of its own; see `StreamCall`."""
         call = StreamCall(
-            verb, self.address.prefix + path, self._head + head, silence_s=silence_s, body=body, length=length
+            verb, self.server.prefix + path, self._head + head, silence_s=silence_s, body=body, length=length
         )
-        return stream(self.address, self._options, call)
+        return stream(self.server.address, self._options, call)
 
     async def _exchange(
         self,
@@ -134,7 +132,7 @@ class RestWire:
         once: bool = False,
     ) -> Reply:
         head = self._head + lines(sending.headers) + extra if sending.headers else self._head + extra
-        call = Call(verb, self.address.prefix + path, head, body, not once)
+        call = Call(verb, self.server.prefix + path, head, body, not once)
         try:
             return await self._client.exchange(call, sending.timeout_s)
         except TimeoutError:
@@ -146,19 +144,7 @@ class RestWire:
         return JsonMessage(reply.body, reply.content_type or _JSON)
 
     def _asked(self, verb: str, path: str) -> str:
-        return f"{verb} {self.address}{path}"
-
-
-def http_options(address: Address, connection: Connection) -> HttpOptions:
-    """How the HTTP client reaches an address."""
-    tls = (connection.tls or ssl.create_default_context()) if address.is_secure else None
-    return HttpOptions(
-        connect_timeout_s=connection.connect_timeout_s,
-        reply_limit_bytes=connection.message_limit_bytes,
-        idle_connections=connection.kept,
-        idle_s=connection.kept_s,
-        tls=tls,
-    )
+        return f"{verb} {self.server}{path}"
 
 
 def lines(headers: Headers) -> bytes:

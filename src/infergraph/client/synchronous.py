@@ -174,8 +174,8 @@ class Client(_Waited[AsyncClient]):
         inner = AsyncClient(
             url, transport=transport, headers=headers, timeout_s=timeout_s, retries=retries, connection=connection
         )
-        super().__init__(inner, _Loop(f"infergraph client {inner.address}"))
-        self.address = inner.address
+        super().__init__(inner, _Loop(f"infergraph client {inner.server}"))
+        self.server = inner.server
         self.tasks = Tasks(inner.tasks, self._loop)
 
     predict = _waited(AsyncClient.predict)
@@ -205,4 +205,4 @@ class Client(_Waited[AsyncClient]):
         self.close()
 
     def __repr__(self) -> str:
-        return f"Client({str(self.address)!r})"
+        return f"Client({str(self.server)!r})"

@@ -16,14 +16,14 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from infergraph.client import faults
-from infergraph.client.calls import CallOptions, Patience, Sending
+from infergraph.client.calls import CallOptions, Sending, attempted
 from infergraph.client.download import Download
-from infergraph.client.events import Event, events_of
 from infergraph.client.rest import RestWire
 from infergraph.client.task import SubmitOptions, Task
 from infergraph.client.upload import Source, Upload
 from infergraph.errors import Fault, RemoteError, TaskFault, UnknownTask
 from infergraph.net.http_client import Reply
+from infergraph.net.http_stream import Event
 from infergraph.protocol.paths import TASK_ENGINE, TASKS
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class AsyncTasks:
         async with wire.stream("POST", TASKS, head.encode(), silence_s, body, upload.length) as reply:
             whole = await reply.whole()
         if not 200 <= whole.status < 300:
-            raise faults.of_reply(whole, f"POST {wire.address}{TASKS}")
+            raise faults.of_reply(whole, f"POST {wire.server}{TASKS}")
         return _task(whole)
 
     async def show(self, task: str | Task, **call: Unpack[CallOptions]) -> Task:
@@ -107,9 +107,8 @@ class AsyncTasks:
                     yield seen
                     if event.name == "end":
                         return
-            patience = Patience(_ALWAYS, self._caller.timeout_s or None)
             once = functools.partial(self._shown, task)
-            yield (seen := await patience.call(once, is_repeatable=True))
+            yield (seen := await attempted(once, retries=_ALWAYS, timeout_s=self._caller.timeout_s or None))
             if seen.has_ended:
                 return
 
@@ -121,8 +120,8 @@ class AsyncTasks:
                 "GET", path, b"accept: text/event-stream\r\n", self._caller.timeout_s or None
             ) as reply:
                 if reply.status != 200:
-                    raise faults.of_reply(await reply.whole(), f"GET {wire.address}{path}")
-                async with aclosing(reply.blocks()) as blocks, aclosing(events_of(blocks)) as events:
+                    raise faults.of_reply(await reply.whole(), f"GET {wire.server}{path}")
+                async with aclosing(reply.events()) as events:
                     async for event in events:
                         yield event
         except Fault as fault:
@@ -190,7 +189,7 @@ class AsyncTasks:
         path = f"{_path(task)}/{name}{'?partial=true' if partial else ''}"
         silence_s = self._caller.timeout_s or None
         return Download(
-            lambda head: wire.stream("GET", path, head, silence_s), f"GET {wire.address}{path}", self._caller.retries
+            lambda head: wire.stream("GET", path, head, silence_s), f"GET {wire.server}{path}", self._caller.retries
         )
 
     async def list(

@@ -21,12 +21,12 @@ from infergraph.graph import description, routing
 from infergraph.graph.meta import Flight, MetaMode, carry, finish, inject, join, meta_of
 from infergraph.graph.parallel import side_by_side
 from infergraph.graph.plan import Parts, PlannedNode, calls_in_turn, plan
-from infergraph.graph.resilience import failed
 from infergraph.graph.shadows import Comparison, Shadows
 from infergraph.graph.spec import Node
 from infergraph.graph.taps import Tap
 from infergraph.local import LocalCalls
 from infergraph.message import Context, Encoding, Feedback, Message, Meta, Method, PredictiveUnit, Request
+from infergraph.net.retry import is_refused
 from infergraph.wire import json_codec
 
 
@@ -270,7 +270,7 @@ class Graph(LocalCalls, PredictiveUnit):
         except Fault as fault:
             if not fault.node:
                 fault.node = place.name
-            if place.stand_in is None or flight is None or not failed(fault):
+            if place.stand_in is None or flight is None or is_refused(fault):
                 raise
             answer = await self._stand_in(place, method, request, context, flight, fault)
         else:
@@ -298,7 +298,7 @@ class Graph(LocalCalls, PredictiveUnit):
         try:
             return await self._visit(place, message, context, flight)
         except Fault as fault:
-            if not failed(fault):
+            if is_refused(fault):
                 raise
             return await self._stand_in(guard, Method.PREDICT, message, context, flight, fault)
 

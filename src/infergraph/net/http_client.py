@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 client for calls to nodes: kept connections, one request at a time on each, whole bodies.
+"""A lean HTTP/1.1 client: kept connections, one request at a time on each, whole bodies.
 
     exchange ─▶ take an idle connection or dial ─▶ write head and body ─▶ llhttp reads the reply ─▶ give it back
 
@@ -11,13 +11,13 @@ import asyncio
 import ssl
 from typing import NamedTuple
 
-import httptools
 import msgspec
 
 from infergraph.errors import RemoteError
+from infergraph.net.address import Address, Location, dial
 from infergraph.net.http_connection import Connection, Dropped, Reply
 
-__all__ = ["Call", "Dropped", "HttpClient", "HttpOptions", "Reply", "connects"]
+__all__ = ["Call", "Dropped", "HttpClient", "HttpOptions", "Reply"]
 
 _REDIRECTS_LIMIT = 10
 _SEE_OTHER = frozenset({301, 302, 303})
@@ -27,15 +27,15 @@ _PRIVATE = frozenset({b"authorization", b"cookie", b"www-authenticate"})
 
 
 class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a node is called.
+    """How connections are made and kept.
 
     Args:
-        connect_timeout_s: longest time to reach it.
+        connect_timeout_s: longest time to reach a server.
         reply_limit_bytes: largest reply, also when unpacked.
         idle_connections: connections kept at most; more may be open while busy.
         idle_s: how long an unused connection is kept.
         fresh_s: a request that must not be sent twice rides only on a connection used so recently.
-        tls: speak HTTPS, by these rules; None for plain HTTP.
+        tls: the rules of a secure address; the system's certificate authorities where None.
     """
 
     connect_timeout_s: float = 30.0
@@ -67,22 +67,20 @@ class Call(NamedTuple):
 class HttpClient:
     """Calls to one address and wherever it redirects to. Lives on one event loop."""
 
-    def __init__(self, host: str, port: int, options: HttpOptions) -> None:
-        self.host = host
-        self.port = port
+    def __init__(self, address: Address, options: HttpOptions) -> None:
+        self.address = address
         self.options = options
-        shown = f"[{host}]" if ":" in host else host
-        self.address = f"{shown}:{port}"
-        self._host_line = f" HTTP/1.1\r\nhost: {self.address}\r\n".encode("ascii", "replace")
+        self._tls = options.tls
+        self._host_line = f" HTTP/1.1\r\nhost: {address.authority}\r\n".encode("ascii", "replace")
         self._idle: list[Connection] = []
-        self._elsewhere: dict[tuple[str, int], HttpClient] = {}
+        self._elsewhere: dict[Address, HttpClient] = {}
 
     async def exchange(self, call: Call, timeout_s: float | None = None) -> Reply:
         """The reply to one request, redirects followed.
 
         Raises:
             TimeoutError: none within `timeout_s`.
-            RemoteError: the node cannot be reached, broke the protocol, or answered too much.
+            RemoteError: the server cannot be reached, broke the protocol, or answered too much.
         """
         if timeout_s is None:
             return await self._exchange(call)
@@ -109,40 +107,30 @@ class HttpClient:
                 call = call._replace(method="GET", body=None, headers=_without(call.headers, _ABOUT_BODY))
             elif reply.status not in _SAME_AGAIN:
                 return reply
-            target = client._target(reply.location, call.path)
+            target = client._redirected(call.path, reply.location)
             if target is None:
-                raise RemoteError(
-                    f'{_verb(call)} "http://{client.address}{call.path}": cannot go to {reply.location!r}'
-                )
-            host, port, path = target
-            if (host, port) != (client.host, client.port):
+                raise RemoteError(f"{client._asked(call)}: cannot go to {reply.location!r}")
+            if target.address != client.address:
                 call = call._replace(headers=_without(call.headers, _PRIVATE))
-                client = self._client(host, port)
-            call = call._replace(path=path)
+                client = self._client(target.address)
+            call = call._replace(path=target.path)
             reply = await client._once(call)
             if not reply.location:
                 return reply
-        raise RemoteError(
-            f'{_verb(call)} "http://{self.address}{call.path}": stopped after {_REDIRECTS_LIMIT} redirects'
-        )
+        raise RemoteError(f"{self._asked(call)}: stopped after {_REDIRECTS_LIMIT} redirects")
 
-    def _client(self, host: str, port: int) -> HttpClient:
-        if (host, port) == (self.host, self.port):
+    def _client(self, address: Address) -> HttpClient:
+        if address == self.address:
             return self
-        return self._elsewhere.setdefault((host, port), HttpClient(host, port, self.options))
+        return self._elsewhere.setdefault(address, HttpClient(address, self.options))
 
-    def _target(self, location: str, path: str) -> tuple[str, int, str] | None:
+    def _redirected(self, path: str, location: str) -> Location | None:
+        """Where an answer sends on to; None where that is nowhere, or not as safe or unsafe as here."""
         try:
-            url = httptools.parse_url(location.encode("ascii"))
-        except (httptools.HttpParserInvalidURLError, UnicodeEncodeError):
+            target = Location(self.address, path).at(location)
+        except ValueError:
             return None
-        query = f"?{url.query.decode()}" if url.query else ""
-        if url.host is None:
-            return self.host, self.port, (url.path or path.encode()).decode() + query
-        if url.schema != (b"https" if self.options.tls else b"http"):
-            return None
-        port = url.port or (443 if self.options.tls else 80)
-        return url.host.decode(), port, (url.path or b"/").decode() + query
+        return target if target.address.is_secure == self.address.is_secure else None
 
     async def _once(self, call: Call) -> Reply:
         connection = self._take(call.replayable)
@@ -160,8 +148,7 @@ class HttpClient:
         except BaseException as error:
             connection.close()
             if isinstance(error, RemoteError):
-                text = f'{_verb(call)} "http://{self.address}{call.path}": {error.text}'
-                raise type(error)(text) from None
+                raise type(error)(f"{self._asked(call)}: {error.text}") from None
             raise
         if connection.reusable and len(self._idle) < self.options.idle_connections:
             connection.used_at = connection.loop.time()
@@ -199,20 +186,22 @@ class HttpClient:
         return None
 
     async def _dial(self, call: Call) -> Connection:
-        loop = asyncio.get_running_loop()
-        limit = self.options.reply_limit_bytes
+        loop, limit_bytes = asyncio.get_running_loop(), self.options.reply_limit_bytes
+        if self.address.is_secure and self._tls is None:
+            self._tls = ssl.create_default_context()
         try:
-            async with asyncio.timeout(self.options.connect_timeout_s) as time:
-                _, connection = await loop.create_connection(
-                    lambda: Connection(loop, limit), self.host, self.port, ssl=self.options.tls
-                )
-        except OSError as error:  # a TimeoutError is one
-            if isinstance(error, TimeoutError) and not time.expired():
-                raise
-            reason = "no answer in time" if isinstance(error, TimeoutError) else _said(error)
-            text = f'{_verb(call)} "http://{self.address}{call.path}": cannot connect to {self.address}: {reason}'
-            raise RemoteError(text) from error
+            _, connection = await dial(
+                self.address,
+                lambda: Connection(loop, limit_bytes),
+                timeout_s=self.options.connect_timeout_s,
+                tls=self._tls,
+            )
+        except RemoteError as fault:
+            raise RemoteError(f"{self._asked(call)}: {fault.text}") from fault.__cause__
         return connection
+
+    def _asked(self, call: Call) -> str:
+        return f'{call.method.capitalize()} "{self.address.url(call.path)}"'
 
 
 _ABOUT_BODY = frozenset({b"content-type", b"content-encoding"})
@@ -221,24 +210,3 @@ _ABOUT_BODY = frozenset({b"content-type", b"content-encoding"})
 def _without(headers: bytes, names: frozenset[bytes]) -> bytes:
     lines = headers.split(b"\r\n")[:-1]
     return b"".join(line + b"\r\n" for line in lines if line.partition(b":")[0] not in names)
-
-
-def _verb(call: Call) -> str:
-    return call.method.capitalize()
-
-
-def _said(error: OSError) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    return error.strerror or str(error) or type(error).__name__
-
-
-async def connects(host: str, port: int, timeout_s: float) -> bool:
-    """Whether somebody listens there."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, host, port)
-    except OSError:
-        return False
-    transport.close()
-    return True

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to a node: a request is written, its reply is read, then the next.
+"""One HTTP/1.1 connection: a request is written, its reply is read, then the next.
 
 Bytes come in pieces; llhttp, by way of httptools, finds headers and body in them.
 """
@@ -18,7 +18,7 @@ _SMALL_BYTES = 16 * 1024
 
 
 class Reply(NamedTuple):
-    """What a node answered: its status, the headers that matter here, the unpacked body, the other headers."""
+    """What a server answered: its status, the headers that matter here, the unpacked body, the other headers."""
 
     status: int
     content_type: str

@@ -1,4 +1,4 @@
-"""Patience: which faults are tried again, how often, and what time is left."""
+"""One call of a client: its attempts, its headers, and the faults that answers tell of."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from infergraph.client.calls import Patience, header_lines, told_by
-from infergraph.client.faults import BY_REASON, of_code, of_reply
+from infergraph.client.calls import attempted, header_lines
+from infergraph.client.faults import of_reply, of_status
 from infergraph.errors import (
     BadMetadata,
     DeadlinePassed,
@@ -18,31 +18,15 @@ from infergraph.errors import (
     PayloadError,
     RemoteError,
     StartupFault,
-    UnknownTask,
     UnsupportedBody,
+    remote_error_of,
 )
 from infergraph.net.http_client import Reply
-
-PASSING = [
-    RemoteError("refused"),
-    RemoteError("bad gateway", status=502),
-    RemoteError("unavailable", status=503),
-    RemoteError("too many", status=429),
-    RemoteError("unavailable", grpc_code=14),
-    NotReady("loading"),
-    Overloaded("full"),
-]
-LASTING = [
-    RemoteError("broken", status=500),
-    RemoteError("internal", grpc_code=13),
-    PayloadError("bad"),
-    DeadlinePassed("late"),
-    UnknownTask("none"),
-]
+from infergraph.protocol.status import BY_REASON
 
 
 class Attempts:
-    """Fails with each of the faults in turn, then answers."""
+    """Fails with each of the faults in turn, then answers; keeps the time that was left."""
 
     def __init__(self, *faults: Fault) -> None:
         self.faults = list(faults)
@@ -55,60 +39,22 @@ class Attempts:
         return "answer"
 
 
-def patience(retries: int, timeout_s: float | None = None) -> Patience:
-    return Patience(retries, timeout_s, draw=lambda: 0.0)
-
-
-@pytest.mark.parametrize("fault", PASSING, ids=str)
-def test_passing_faults_are_tried_again(fault: Fault) -> None:
-    """A call that was lost or refused before any work is made again, and its answer is the result."""
-    attempts = Attempts(fault, fault)
-    assert asyncio.run(patience(2).call(attempts, is_repeatable=True)) == "answer"
-    assert len(attempts.left) == 3
-
-
-@pytest.mark.parametrize("fault", LASTING, ids=str)
-def test_lasting_faults_are_not(fault: Fault) -> None:
-    """A fault that another attempt would meet again is raised at once."""
-    attempts = Attempts(fault)
-    with pytest.raises(type(fault)):
-        asyncio.run(patience(5).call(attempts, is_repeatable=True))
-    assert len(attempts.left) == 1
-
-
-def test_what_may_not_be_asked_twice() -> None:
-    """A call that is not repeatable has one attempt, whatever the fault."""
-    attempts = Attempts(RemoteError("refused"))
-    with pytest.raises(RemoteError):
-        asyncio.run(patience(5).call(attempts, is_repeatable=False))
-    assert len(attempts.left) == 1
-
-
-def test_retries_run_out() -> None:
-    """After as many retries as were given, the last fault is raised."""
-    attempts = Attempts(*(NotReady(f"{number}") for number in range(5)))
-    with pytest.raises(NotReady, match="2"):
-        asyncio.run(patience(2).call(attempts, is_repeatable=True))
-    assert len(attempts.left) == 3
-
-
-def test_time_runs_out() -> None:
-    """No further attempt begins when its wait would go beyond the call's time, and each is told what is left."""
+def test_each_attempt_is_told_the_time_that_is_left() -> None:
+    """No further attempt begins when its wait would go beyond the call's time, and what is left becomes less."""
     attempts = Attempts(*(NotReady("no") for _ in range(100)))
     with pytest.raises(NotReady):
-        asyncio.run(patience(100, 0.3).call(attempts, is_repeatable=True))
+        asyncio.run(attempted(attempts, retries=100, timeout_s=0.3))
     assert 2 <= len(attempts.left) < 5
     left = [left_s or 0.0 for left_s in attempts.left]
     assert left == sorted(left, reverse=True)
     assert max(left) <= 0.3
 
 
-def test_a_server_that_names_a_time_is_waited_for() -> None:
-    """A Retry-After that goes beyond the call's time ends the attempts at once."""
-    attempts = Attempts(RemoteError("full", status=503, retry_after_s=5))
-    with pytest.raises(RemoteError):
-        asyncio.run(patience(9, 1.0).call(attempts, is_repeatable=True))
-    assert len(attempts.left) == 1
+def test_a_call_without_a_limit() -> None:
+    """Without a limit an attempt has as long as it takes."""
+    attempts = Attempts(NotReady("no"))
+    assert asyncio.run(attempted(attempts, retries=1, timeout_s=None)) == "answer"
+    assert attempts.left == [None, None]
 
 
 def test_headers_are_checked() -> None:
@@ -196,7 +142,7 @@ def test_faults_of_replies(answer: Reply, kind: type[Fault], text: str, reason: 
     assert text in str(fault)
     assert fault.node == node
     assert reason is None or fault.reason == reason
-    error = told_by(fault)
+    error = remote_error_of(fault)
     assert error is not None
     assert (error.status, error.body) == (answer.status, answer.body)
 
@@ -204,7 +150,7 @@ def test_faults_of_replies(answer: Reply, kind: type[Fault], text: str, reason: 
 def test_a_time_to_try_again_is_read() -> None:
     """Retry-After in seconds is kept with the error; a date is not understood and left out."""
     for text, seconds in (("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None)):
-        error = told_by(of_reply(reply(503, b"", retry_after=text), "x"))
+        error = remote_error_of(of_reply(reply(503, b"", retry_after=text), "x"))
         assert error is not None
         assert error.retry_after_s == seconds
 
@@ -223,9 +169,9 @@ def test_a_time_to_try_again_is_read() -> None:
 )
 def test_faults_of_codes(code: int, reason: str, kind: type[Fault]) -> None:
     """A gRPC status becomes the fault of its reason, or of its code where it names none."""
-    fault = of_code(code, "what happened", reason, "n")
+    fault = of_status(RemoteError("what happened", reason=reason or None, node="n", grpc_code=code))
     assert type(fault) is kind
     assert (str(fault), fault.node) == ("what happened", "n")
-    error = told_by(fault)
+    error = remote_error_of(fault)
     assert error is not None
     assert error.grpc_code == code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infergraph.client.connection import Address
+from infergraph.client.connection import Server
 from infergraph.errors import SettingsError
 from infergraph.message import Transport
 
@@ -31,20 +31,20 @@ REST, GRPC = Transport.REST, Transport.GRPC
 )
 def test_addresses(url: str, transport: Transport, authority: str, prefix: str) -> None:
     """Scheme, host, port and prefix are read; the path of an operation that was pasted along is left out."""
-    address = Address.of(url)
-    assert (address.transport, address.authority, address.prefix) == (transport, authority, prefix)
+    server = Server.of(url)
+    assert (server.transport, server.address.authority, server.prefix) == (transport, authority, prefix)
 
 
 def test_tls_is_asked_for_by_the_scheme() -> None:
     """https and grpcs mean TLS, http and grpc do not."""
-    secure = {scheme: Address.of(f"{scheme}://h:1").is_secure for scheme in ("http", "https", "grpc", "grpcs")}
+    secure = {scheme: Server.of(f"{scheme}://h:1").address.is_secure for scheme in ("http", "https", "grpc", "grpcs")}
     assert secure == {"http": False, "https": True, "grpc": False, "grpcs": True}
 
 
 @pytest.mark.parametrize("given", ["grpc", "GRPC", Transport.GRPC])
 def test_the_transport_may_be_given(given: str | Transport) -> None:
     """A transport that is given goes before the one that the scheme means."""
-    assert Address.of("http://h:9000", given).transport is GRPC
+    assert Server.of("http://h:9000", given).transport is GRPC
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_transport_may_be_given(given: str | Transport) -> None:
 )
 def test_headers_of_an_address(url: str, headers: tuple[tuple[str, str], ...]) -> None:
     """Over gRPC a deployment behind an ingress is named in the metadata; credentials become a header."""
-    assert Address.of(url).headers == headers
+    assert Server.of(url).headers == headers
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_headers_of_an_address(url: str, headers: tuple[tuple[str, str], ...]) -
 def test_what_is_no_address(url: str) -> None:
     """A text that is no address of a server is refused, and the text is in the fault."""
     with pytest.raises(SettingsError) as raised:
-        Address.of(url)
+        Server.of(url)
     assert repr(url) in str(raised.value)
 
 
@@ -76,4 +76,4 @@ def test_an_unknown_transport() -> None:
     """A transport that is neither REST nor gRPC is refused."""
     for given in ("local", "soap", Transport.LOCAL):
         with pytest.raises(SettingsError, match="'rest' or 'grpc'"):
-            Address.of("http://h:1", given)
+            Server.of("http://h:1", given)

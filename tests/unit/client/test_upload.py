@@ -1,4 +1,4 @@
-"""Uploads of tasks: any source becomes the same form; event streams and rows out of blocks."""
+"""Uploads of tasks: any source becomes the same form; and rows out of a download's blocks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ import pytest
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from infergraph.client.download import Download
-from infergraph.client.events import Event, events_of
-from infergraph.client.streams import StreamReply
 from infergraph.client.upload import Upload
 from infergraph.errors import PayloadError, RemoteError
+from infergraph.net.http_stream import StreamReply
 
 LINES = b'{"data":"a"}\n{"data":"\xe4\xb8\xad"}\n'
 ROWS: list[Any] = [{"data": "a"}, {"data": "中"}]
@@ -142,17 +141,6 @@ def test_sources_that_are_none(source: Any, text: str) -> None:
 async def blocks_of(data: bytes, size: int) -> AsyncGenerator[bytes, None]:
     for start in range(0, len(data), size):
         yield data[start : start + size]
-
-
-@pytest.mark.parametrize("size", [1, 7, 1000])
-def test_events(size: int) -> None:
-    """Events come out whole however the stream is cut; comments and what the end cuts off are left out."""
-    stream = b': hello\n\nevent: progress\ndata: {"a": 1}\n\ndata: x\ndata: y\n\nevent: end\ndata: null\n\ndata: cut'
-
-    async def run() -> list[Event]:
-        return [event async for event in events_of(blocks_of(stream, size))]
-
-    assert asyncio.run(run()) == [Event("progress", b'{"a": 1}'), Event("message", b"x\ny"), Event("end", b"null")]
 
 
 class Server:

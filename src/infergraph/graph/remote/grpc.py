@@ -11,18 +11,16 @@ import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
 
-import grpc
 import msgspec
-from grpc import aio
 
-from infergraph.errors import DeadlinePassed, MethodMissing, PayloadError, RemoteError
+from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
 from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
-from infergraph.net.http_client import connects
+from infergraph.net.address import Address, connects
+from infergraph.net.grpc_client import GrpcClient, Metadata
 from infergraph.protocol import services
 from infergraph.protocol.headers import HOP_BY_HOP, PUID, PUID_KEY
-from infergraph.protocol.services import HEALTH_PATH, SERVING
+from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import proto_codec
 from infergraph.wire.proto_codec import ProtoMessage
 
@@ -72,19 +70,13 @@ class GrpcUnit(PredictiveUnit):
     ) -> None:
         self.name = name
         self.options = options
-        self.host = host
-        self.port = port
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._probe_port = probe_port or port
-        self._channel: aio.Channel | None = None
-        self._calls: dict[str, Any] = {}
+        self.address = Address(host, port)
+        self._probe_address = Address(host, probe_port or port)
+        self._client = GrpcClient(self.address, message_limit_bytes=options.message_limit_bytes)
 
     async def stop(self) -> None:
         """Close the channel."""
-        channel, self._channel = self._channel, None
-        self._calls = {}
-        if channel is not None:
-            await channel.close()
+        await self._client.close()
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """What the node answers.
@@ -104,9 +96,9 @@ class GrpcUnit(PredictiveUnit):
     async def ready(self) -> bool:
         """Whether the node takes a connection, or says that it serves where full checks are on."""
         timeout_s = self.options.ready_timeout_s
-        if not await connects(self.host, self._probe_port, timeout_s):
+        if not await connects(self._probe_address, timeout_s):
             return False
-        return not self.options.full_health_checks or await self._serves(timeout_s)
+        return not self.options.full_health_checks or await self._client.serves(timeout_s=timeout_s)
 
     async def health(self, context: Context) -> Message:
         """That the node takes calls; the protocol has no call for more.
@@ -115,7 +107,7 @@ class GrpcUnit(PredictiveUnit):
         """
         if await self.ready():
             return Message.of("healthy", Encoding.STR)
-        raise RemoteError(f"node {self.name} at {self.address} cannot be reached", node=self.name)
+        raise RemoteError(f"node {self.name} at {self.address.authority} cannot be reached", node=self.name)
 
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The node's metadata.
@@ -129,51 +121,16 @@ class GrpcUnit(PredictiveUnit):
         except PayloadError as fault:
             raise RemoteError(f"the metadata of node {self.name} cannot be read: {fault}", node=self.name) from fault
 
-    async def _serves(self, timeout_s: float) -> bool:
+    async def _ask(self, path: str, raw: bytes, metadata: Metadata, timeout_s: float | None) -> bytes:
         try:
-            return await self._ask(HEALTH_PATH, b"", (), timeout_s) == SERVING
-        except MethodMissing:  # a node of the protocol has no such service
-            return True
-        except (RemoteError, DeadlinePassed):
-            return False
-
-    async def _ask(
-        self, path: str, raw: bytes, metadata: tuple[tuple[str, str | bytes], ...], timeout_s: float | None
-    ) -> bytes:
-        call = self._calls.get(path) or self._call(path)
-        try:
-            answer: bytes = await call(raw, metadata=metadata, timeout=timeout_s)
-        except aio.AioRpcError as error:
-            raise self._fault(path, error, timeout_s) from None
-        return answer
-
-    def _call(self, path: str) -> Any:
-        if self._channel is None:
-            limit = self.options.message_limit_bytes
-            self._channel = aio.insecure_channel(
-                self.address,
-                options=(
-                    ("grpc.max_send_message_length", limit),
-                    ("grpc.max_receive_message_length", limit),
-                    ("grpc.enable_http_proxy", 0),
-                ),
-            )
-        self._calls[path] = call = self._channel.unary_unary(path)
-        return call
-
-    def _fault(
-        self, path: str, error: aio.AioRpcError, timeout_s: float | None
-    ) -> RemoteError | DeadlinePassed | MethodMissing:
-        code, text = error.code(), error.details() or error.code().name
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return await self._client.call(path, raw, metadata=metadata, timeout_s=timeout_s)
+        except RemoteError as fault:
+            fault.node = self.name
+            if fault.grpc_code != GrpcStatus.DEADLINE_EXCEEDED:
+                raise
             limit = "" if timeout_s is None else f" within {timeout_s:.3f} s"
-            # Where both sides end the call at once, grpcio may leave the text percent-encoded.
-            return DeadlinePassed(f"{self.address}{path}: no answer{limit}: {unquote(text)}", node=self.name)
-        if code is grpc.StatusCode.UNIMPLEMENTED and path == HEALTH_PATH:
-            return MethodMissing(text, node=self.name)
-        if code is grpc.StatusCode.UNAVAILABLE:
-            text = f"{self.address}{path}: {text}"
-        return RemoteError(text, node=self.name, grpc_code=code.value[0])
+            text = f"{self.address.authority}{path}: no answer{limit}: {fault.text}"
+            raise DeadlinePassed(text, node=self.name) from None
 
     def _timeout_s(self, context: Context) -> float | None:
         if context.deadline is None:
@@ -182,7 +139,7 @@ class GrpcUnit(PredictiveUnit):
         return left_s if self.options.timeout_s is None else min(self.options.timeout_s, left_s)
 
 
-def _metadata(context: Context) -> tuple[tuple[str, str | bytes], ...]:
+def _metadata(context: Context) -> Metadata:
     """The request's headers as metadata, without those of one hop and those that gRPC cannot carry."""
     metadata: list[tuple[str, str | bytes]] = []
     known = False

@@ -15,7 +15,8 @@ import msgspec
 
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
 from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, Transport
-from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply, connects
+from infergraph.net.address import Address, connects
+from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply
 from infergraph.protocol import paths
 from infergraph.protocol.headers import HOP_BY_HOP, PUID
 from infergraph.protocol.paths import Protocol
@@ -68,8 +69,8 @@ class RestUnit(PredictiveUnit):
     ) -> None:
         self.name = name
         self.options = options
-        self._client = HttpClient(host, port, options.http)
-        self._probe_client = HttpClient(host, probe_port or port, options.http)
+        self._client = HttpClient(Address(host, port), options.http)
+        self._probe_client = HttpClient(Address(host, probe_port or port), options.http)
 
     async def stop(self) -> None:
         """Close the idle connections."""
@@ -116,7 +117,7 @@ class RestUnit(PredictiveUnit):
             if path:
                 reply = await client.exchange(Call("GET", path, b"", None), self.options.ready_timeout_s)
                 return reply.status == 200
-            return await connects(client.host, client.port, self.options.ready_timeout_s)
+            return await connects(client.address, self.options.ready_timeout_s)
         except (RemoteError, TimeoutError):
             return False
 
@@ -158,7 +159,7 @@ class RestUnit(PredictiveUnit):
         try:
             return await self._client.exchange(call, timeout_s)
         except TimeoutError:
-            url = f"http://{self._client.address}{call.path}"
+            url = self._client.address.url(call.path)
             text = f'{call.method.capitalize()} "{url}": no answer within {timeout_s or 0:.3f} s: deadline exceeded'
             if timeout_s == own_s:  # the protocol has 500 for it
                 reason, code = DeadlinePassed.reason, GrpcStatus.DEADLINE_EXCEEDED
@@ -169,7 +170,7 @@ class RestUnit(PredictiveUnit):
             raise
 
     def _failure(self, verb: str, path: str, reply: Reply, *, body: bool) -> RemoteError:
-        url = f"http://{self._client.address}{path}"
+        url = self._client.address.url(path)
         return RemoteError(
             f"Internal service call from executor failed calling {url} status code {reply.status}",
             node=self.name,

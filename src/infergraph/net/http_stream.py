@@ -1,8 +1,8 @@
-"""HTTP exchanges whose bodies are too large or too long for memory: uploads, downloads, event streams.
+"""HTTP exchanges whose bodies are too large or too long for memory: uploads, downloads, server-sent events.
 
 blocks ─▶ POST, as they come ┊ reply ─▶ head at once, then blocks as they come
 
-Beside `graph.http_client`, which holds whole bodies: one connection for each exchange here, and closed behind it.
+Beside `http_client`, which holds whole bodies: one connection for each exchange here, and closed behind it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,25 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
+from typing import NamedTuple
 
 import httptools
 
-from infergraph.client.connection import Address
 from infergraph.errors import DeadlinePassed, RemoteError
+from infergraph.net.address import Address, dial
 from infergraph.net.http_client import HttpOptions, Reply
 
 _BLOCK_BYTES = 256 * 1024
 _REFUSAL_BYTES = 1024 * 1024
 _LAST_WORD_S = 1.0
+_EVENT_LIMIT_BYTES = 1024 * 1024
+
+
+class Event(NamedTuple):
+    """One server-sent event: its name and its data."""
+
+    name: str
+    data: bytes
 
 
 class StreamCall:
@@ -101,6 +110,22 @@ class StreamReply:
                 return
             await self._more(self._silence_s)
 
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """The body as server-sent events; one that the stream's end cuts off is dropped, and so is one over a megabyte.
+
+        Raises: as `blocks` does.
+        """
+        pending = b""
+        async with aclosing(self.blocks()) as blocks:
+            async for block in blocks:
+                *whole, pending = (pending + block).replace(b"\r\n", b"\n").split(b"\n\n")
+                for text in whole:
+                    event = _event(text)
+                    if event.data:
+                        yield event
+                if len(pending) > _EVENT_LIMIT_BYTES:
+                    pending = b""
+
     async def whole(self, limit_bytes: int = _REFUSAL_BYTES) -> Reply:
         """The reply in one piece, for one that is short; a longer body is cut."""
         body = bytearray()
@@ -156,7 +181,7 @@ async def stream(address: Address, options: HttpOptions, call: StreamCall) -> As
 
     Raises: RemoteError if the server cannot be reached or breaks the protocol; DeadlinePassed after a silence.
     """
-    asked = f"{call.verb} {address}{call.path.removeprefix(address.prefix)}"
+    asked = f"{call.verb} {address.url(call.path)}"
     reader, writer = await _dial(address, options, asked)
     reply = StreamReply(reader, call.silence_s, asked)
     sending: asyncio.Task[None] | None = None
@@ -182,13 +207,18 @@ async def stream(address: Address, options: HttpOptions, call: StreamCall) -> As
 async def _dial(
     address: Address, options: HttpOptions, asked: str
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=_BLOCK_BYTES, loop=loop)
     try:
-        async with asyncio.timeout(options.connect_timeout_s):
-            return await asyncio.open_connection(address.host, address.port, ssl=options.tls, limit=_BLOCK_BYTES)
-    except TimeoutError as error:
-        raise RemoteError(f"{asked}: no connection within {options.connect_timeout_s:g} s") from error
-    except OSError as error:
-        raise RemoteError(f"{asked}: {error.strerror or error}") from error
+        transport, protocol = await dial(
+            address,
+            lambda: asyncio.StreamReaderProtocol(reader, loop=loop),
+            timeout_s=options.connect_timeout_s,
+            tls=options.tls,
+        )
+    except RemoteError as fault:
+        raise RemoteError(f"{asked}: {fault}") from fault.__cause__
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 async def _begin(reply: StreamReply, sending: asyncio.Task[None], silence_s: float | None, asked: str) -> None:
@@ -231,3 +261,15 @@ async def _put(writer: asyncio.StreamWriter, block: bytes, silence_s: float | No
         raise DeadlinePassed(f"{asked}: the server took nothing for {silence_s:g} s") from None
     except OSError as error:
         raise RemoteError(f"{asked}: {error}") from error
+
+
+def _event(text: bytes) -> Event:
+    name, data = "message", []
+    for line in text.split(b"\n"):
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"event":
+            name = value.decode("utf-8", "replace")
+        elif field == b"data":
+            data.append(value)
+    return Event(name, b"\n".join(data))

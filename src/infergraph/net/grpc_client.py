@@ -1,0 +1,102 @@
+"""Unary gRPC calls of raw bytes to one address.
+
+bytes ─▶ kept channel ─▶ OK: bytes ┊ else: RemoteError with the status, and the reason and node of our trailers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+import grpc
+import msgspec
+from grpc import aio
+
+from infergraph.errors import RemoteError
+from infergraph.net.address import Address
+from infergraph.protocol.headers import NODE_KEY, REASON_KEY
+from infergraph.protocol.services import HEALTH_PATH, SERVING
+from infergraph.protocol.status import GrpcStatus
+
+Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+
+
+class GrpcTls(msgspec.Struct, frozen=True, kw_only=True):
+    """PEM for calls over TLS; the library's own where None."""
+
+    roots: bytes | None = None
+    key: bytes | None = None
+    chain: bytes | None = None
+
+
+class GrpcClient:
+    """Calls to one address. Lives on one event loop.
+
+    Args:
+        message_limit_bytes: largest message either way.
+        tls: the rules of a secure address.
+    Promises: a cancelled call is cancelled there; a channel that broke is dialled again within two seconds.
+    """
+
+    def __init__(self, address: Address, *, message_limit_bytes: int, tls: GrpcTls = GrpcTls()) -> None:  # noqa: B008
+        self.address = address
+        self._tls = tls
+        self._options = (
+            ("grpc.max_send_message_length", message_limit_bytes),
+            ("grpc.max_receive_message_length", message_limit_bytes),
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        )
+        self._channel: aio.Channel | None = None
+        self._calls: dict[str, Any] = {}
+
+    async def call(self, path: str, raw: bytes, *, metadata: Metadata = (), timeout_s: float | None = None) -> bytes:
+        """The answer to one call.
+
+        Raises: RemoteError with the status: the server's, or that of a call that did not reach it, or took too long.
+        """
+        call = self._calls.get(path) or self._open(path)
+        try:
+            answer: bytes = await call(raw, metadata=metadata, timeout=timeout_s)
+        except aio.AioRpcError as error:
+            raise _fault(f"{self.address.authority}{path}", error) from None
+        return answer
+
+    async def serves(self, *, metadata: Metadata = (), timeout_s: float | None = None) -> bool:
+        """Whether the standard health service says that the server serves, or there is none, as in Seldon's wrapper."""
+        try:
+            return await self.call(HEALTH_PATH, b"", metadata=metadata, timeout_s=timeout_s) == SERVING
+        except RemoteError as fault:
+            return fault.grpc_code == GrpcStatus.UNIMPLEMENTED
+
+    async def close(self) -> None:
+        """Close the channel; a later call opens a new one."""
+        channel, self._channel, self._calls = self._channel, None, {}
+        if channel is not None:
+            await channel.close()
+
+    def _open(self, path: str) -> Any:
+        if self._channel is None:
+            self._channel = self._dial()
+        self._calls[path] = call = self._channel.unary_unary(path)
+        return call
+
+    def _dial(self) -> aio.Channel:
+        if not self.address.is_secure:
+            return aio.insecure_channel(self.address.authority, options=self._options)
+        credentials = grpc.ssl_channel_credentials(self._tls.roots, self._tls.key, self._tls.chain)
+        return aio.secure_channel(self.address.authority, credentials, options=self._options)
+
+
+def _fault(asked: str, error: aio.AioRpcError) -> RemoteError:
+    code, text = error.code().value[0], error.details() or error.code().name
+    trailing = dict(tuple(error.trailing_metadata() or ()))  # older grpcio's mapping takes pairs for keys
+    reason, node = str(trailing.get(REASON_KEY, "")), trailing.get(NODE_KEY, b"")
+    if code == GrpcStatus.UNAVAILABLE and not reason:
+        text = f"{asked}: {text}"
+    if code == GrpcStatus.DEADLINE_EXCEEDED:
+        text = unquote(text)  # where both sides end the call at once, grpcio may leave it percent-encoded
+    shown = node.decode("utf-8", "replace") if isinstance(node, bytes) else unquote(str(node))
+    return RemoteError(text, reason=reason or None, node=shown, grpc_code=code)
