@@ -80,6 +80,7 @@ class LocalCalls:
         """The whole answer to `data`, with names and meta; `feedback` takes it back to the routers that chose."""
         message = message_of(data, names=names, meta=meta)
         answer: Message = await self._at_home(self.answer, Method.PREDICT, message, Context())
+        answer.share()
         return answer
 
     async def feedback(

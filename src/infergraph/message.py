@@ -132,6 +132,16 @@ class Message:
     def _decode(self) -> Content:
         raise NotImplementedError("a message without content comes from a codec that can decode it")
 
+    def decode_again(self) -> Content | None:
+        """The content made anew, for a reader that may change it; None where there are no bytes to make it from.
+
+        Raises: PayloadError as `content` does.
+        """
+        return None
+
+    def share(self) -> None:
+        """Keep the content for more than one reader; called before the first of them is given the message."""
+
     @property
     def payload(self) -> Any:
         """The data (see `Content`)."""
@@ -152,6 +162,40 @@ class Message:
         """The protocol's meta; None where the message had none."""
         content = self._content
         return content.meta if content is not None else self.content.meta
+
+
+class SoleMessage(Message):
+    """A message made here whose objects nobody else holds, so that the one unit that reads it may have them.
+
+    Args:
+        content: its payload, names and meta belong to the message alone.
+    """
+
+    __slots__ = ("_is_shared",)
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._is_shared = False
+
+    def share(self) -> None:
+        """Keep the content for more than one reader."""
+        self._is_shared = True
+
+    def take(self) -> Content | None:
+        """The content itself, which the message then no longer has; None where it is shared."""
+        if self._is_shared:
+            return None
+        content, self._content = self.content, None
+        return content
+
+    def with_meta(self, meta: Meta) -> SoleMessage:
+        """The same message with another meta, in place of this one, which is read no more."""
+        changed = SoleMessage(self.content._replace(meta=meta))
+        changed._is_shared = self._is_shared
+        return changed
+
+    def _decode(self) -> Content:
+        raise RuntimeError("this message was given to a unit whole: share() it before it is read a second time")
 
 
 class FeedbackContent(NamedTuple):
@@ -198,6 +242,15 @@ class Feedback:
 
 Request: TypeAlias = Message | Sequence[Message] | Feedback
 """What a unit is asked with: a list of messages for AGGREGATE, a feedback for SEND_FEEDBACK, else a message."""
+
+
+def share(request: Request) -> None:
+    """Keep what is asked with for more than one reader (see `Message.share`)."""
+    if isinstance(request, Message):
+        request.share()
+    elif not isinstance(request, Feedback):
+        for message in request:
+            message.share()
 
 
 class Context:

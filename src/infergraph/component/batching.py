@@ -21,8 +21,9 @@ import orjson
 
 from infergraph.component.execution import is_large
 from infergraph.errors import Fault
-from infergraph.message import Around, Content, Context, Message, Method, PredictiveUnit, Request
+from infergraph.message import Around, Content, Context, Message, Method, PredictiveUnit, Request, SoleMessage
 from infergraph.wire.arrays import is_square
+from infergraph.wire.own_content import own_json, own_names
 from infergraph.wire.proto_codec import ProtoMessage
 
 _log = logging.getLogger(__name__)
@@ -182,7 +183,7 @@ class Batching(Around):
         first = batch[0].message.content
         joined = np.concatenate([entry.message.content.payload for entry in batch])
         meta = None if first.meta is None else _without_puid(first.meta)
-        message = Message.of(joined, first.encoding, names=first.names, meta=meta)
+        message = SoleMessage(Content(joined, first.encoding, own_names(first.names), own_json(meta)))
         self._observe(float(len(joined)))
         try:
             content = (await self.unit.answer(Method.PREDICT, message, Context(batch[0].context.transport))).content

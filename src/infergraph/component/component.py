@@ -37,12 +37,14 @@ from infergraph.message import (
     Method,
     PredictiveUnit,
     Request,
+    SoleMessage,
     Transport,
 )
 from infergraph.request import Answering
 from infergraph.settings import Execution
 from infergraph.wire import body, json_codec, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
+from infergraph.wire.own_content import own_content, own_names
 from infergraph.wire.proto_codec import ProtoMessage
 
 _log = logging.getLogger(__name__)
@@ -235,7 +237,7 @@ class Component(PredictiveUnit):
         return await self._aggregate(found.plain, request)
 
     async def _predict(self, method: Method, hook: Hook | None, message: Message) -> Message:
-        payload, encoding, names, meta = message.content
+        payload, encoding, names, meta = own_content(message)
         result: Any = Returned
         if hook is not None:
             try:
@@ -246,11 +248,15 @@ class Component(PredictiveUnit):
                 if not exceptions.is_not_implemented(error):
                     raise
         is_default = result is Returned
-        response = results.unwrap(self._default(method, payload) if is_default else result)
+        if is_default:
+            result = self._default(method, payload)
+        response = results.unwrap(result, payload)
         own = await self._own(method, response) if self._adds or response.metrics is not None else self._no_own
         meta = results.meta_of((meta,), own, response, carries=True)
         if is_default and method is not Method.PREDICT and (payload is None or isinstance(payload, int | float)):
-            return Message.of(payload, encoding, meta=meta)  # a bare JSON value, which no result of a hook may be
+            return SoleMessage(
+                Content(payload, encoding, (), meta)
+            )  # a bare JSON value, which no result of a hook may be
         transforms_input = method is Method.TRANSFORM_INPUT
         return self._message(response, encoding, meta, transforms_input, as_array=isinstance(message, ProtoMessage))
 
@@ -262,9 +268,11 @@ class Component(PredictiveUnit):
     async def _route(self, hook: Hook | None, message: Message) -> Message:
         if hook is None:
             raise MethodMissing("Route not defined", node=self.name)
-        payload, encoding, names, meta = message.content
+        payload, encoding, names, meta = own_content(message)
         result = hook.call(payload, names if names or names is None else [], meta)
-        response = results.unwrap(await result if hook.is_async else result)
+        if hook.is_async:
+            result = await result
+        response = results.unwrap(result)
         response = replace(response, data=np.array([[results.branch(response.data)]]))
         own = await self._own(Method.ROUTE, response)
         return self._message(response, encoding, results.meta_of((meta,), own, response, carries=False))
@@ -274,9 +282,11 @@ class Component(PredictiveUnit):
             raise MethodMissing("Aggregate not defined", node=self.name)
         if not messages:
             raise PayloadError("an aggregate request needs at least one message in seldonMessages")
-        contents = [message.content for message in messages]
+        contents = [own_content(message) for message in messages]
         result = hook.call([content.payload for content in contents], [content.names or [] for content in contents])
-        response = results.unwrap(await result if hook.is_async else result)
+        if hook.is_async:
+            result = await result
+        response = results.unwrap(result)
         own = await self._own(Method.AGGREGATE, response)
         meta = results.meta_of([content.meta for content in contents], own, response, carries=True)
         as_array = isinstance(messages[0], ProtoMessage)
@@ -339,7 +349,7 @@ class Component(PredictiveUnit):
     ) -> Message:
         shaped = results.shape(response.data, asked, as_array=as_array)
         names: Any = [] if shaped.columns is None else self._column_names(shaped, for_input)
-        return Message(Content(shaped.payload, shaped.encoding, names, meta))
+        return SoleMessage(Content(shaped.payload, shaped.encoding, names, meta))
 
     def _column_names(self, shaped: results.Shaped, for_input: bool) -> Any:
         hook = "feature_names" if for_input and self._options.feature_names else "class_names"
@@ -356,7 +366,7 @@ class Component(PredictiveUnit):
                 named = results.default_names(shaped.columns)
         elif named is None:
             return shaped.names
-        return named.tolist() if isinstance(named, np.ndarray) else named
+        return own_names(named)
 
     async def _side(self, hook: Hook | None, missing: Any = None) -> Any:
         """What a hook beside the answer gives; `missing` where it is not implemented."""
@@ -542,7 +552,7 @@ def _array_of(message: Message | None) -> tuple[Any, Any]:
     """Features and names of a feedback's part; the protocol reads arrays alone there."""
     if message is None or _is_bare(message):
         return np.array([]), []
-    payload, encoding, names, _ = message.content
+    payload, encoding, names, _ = own_content(message)
     return (payload, names or []) if encoding.is_array else (np.array([]), [])
 
 

@@ -16,6 +16,7 @@ from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Feedback, Message, Request
 from infergraph.wire import json_codec, prediction, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonMessages
+from infergraph.wire.own_content import own_json
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
 
 
@@ -27,16 +28,16 @@ def is_proto(request: Request) -> bool:
 
 
 def document_of(request: Request) -> Any:
-    """The request as a JSON value; feedback as JSON text."""
+    """The request as a JSON value that the hook may change; feedback as JSON text."""
     if isinstance(request, Message):
-        return json_codec.document_of(request)
+        return json_codec.own_document(request)
     if isinstance(request, Feedback):
         # The deprecated REST hook was always given text.
         document = request.document if isinstance(request, JsonFeedback) else None
         return json.dumps(document) if document is not None else json_codec.encode_feedback(request).decode()
     if isinstance(request, JsonMessages):
         return request.document
-    return [json_codec.document_of(message) for message in request]
+    return [json_codec.own_document(message) for message in request]
 
 
 def proto_of(request: Request) -> Any:
@@ -86,4 +87,4 @@ def message_of(result: Any) -> Message:
         return result
     if isinstance(result, bytes | bytearray) or inspect.iscoroutine(result):
         raise ComponentError(f"a raw hook must return a JSON value or a protobuf message, not {type(result).__name__}")
-    return JsonMessage.of_document(result)
+    return JsonMessage.of_document(own_json(result))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import numbers
+import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -19,6 +20,8 @@ from msgspec.structs import replace
 
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Encoding, Meta
+from infergraph.wire.json_values import text_of
+from infergraph.wire.own_content import copy_any, own_json
 
 
 class Returned(msgspec.Struct, frozen=True):
@@ -40,20 +43,68 @@ class Own(msgspec.Struct, frozen=True):
 NOTHING = Own(None, (), None)
 """A component that adds nothing."""
 
+_ROWS = "data.ndarray"
 
-def unwrap(result: Any) -> Returned:
-    """The parts of a SeldonResponse; any other result is data alone."""
+
+def unwrap(result: Any, given: Any = None) -> Returned:
+    """The parts of a SeldonResponse; any other result is data alone.
+
+    Args:
+        result: in a local variable of the caller, which counts as one that holds it.
+        given: the payload that the hook was handed, which it may have answered.
+    Promises: an array is nobody else's: one that the component keeps, or a view of one, is copied.
+    """
     kind = type(result)
+    if kind is np.ndarray:
+        return Returned(result if _is_sole(result, given) else result.copy())
     is_response = _RESPONSES.get(kind)
     if is_response is None:
         # By name: the class may be ours, or that of an installed seldon_core.
         is_response = _RESPONSES[kind] = any(base.__name__ == "SeldonResponse" for base in kind.__mro__)
     if is_response:
-        return Returned(result.data, getattr(result, "tags", None), getattr(result, "metrics", None))
+        data = result.data.copy() if isinstance(result.data, np.ndarray) else result.data
+        return Returned(data, getattr(result, "tags", None), getattr(result, "metrics", None))
     return Returned(result)
 
 
+def _is_sole(values: np.ndarray[Any, Any], given: Any) -> bool:
+    """Whether only the frames of this request hold an array and what it is a view of."""
+    if sys.getrefcount(values) > (_ANSWERED_REFERENCES if values is given else _REFERENCES):
+        return False
+    base = values.base
+    if base is None:
+        return True
+    if type(base) is not np.ndarray:
+        return False
+    return sys.getrefcount(base) <= (_ANSWERED_BASE_REFERENCES if base is given else _BASE_REFERENCES)
+
+
+def _counted(values: np.ndarray[Any, Any], given: Any) -> int:
+    base = values.base
+    return sys.getrefcount(values if base is None else base)
+
+
+def _references(*, is_view: bool, is_given: bool) -> int:
+    """The count of references to an array, or to what it is a view of, that only the frames of a request hold.
+
+    Measured, since interpreters differ in what they count. The names are those of the frames that ask.
+    """
+    payload = np.empty(1) if is_given else None
+    result = np.empty(1) if payload is None else payload
+    if is_view:
+        result = result[:]
+
+    def unwrapped(result: np.ndarray[Any, Any], given: Any) -> int:
+        return _counted(result, given)
+
+    return unwrapped(result, payload)
+
+
 _RESPONSES: dict[type, bool] = {}
+_REFERENCES = _references(is_view=False, is_given=False)
+_ANSWERED_REFERENCES = _references(is_view=False, is_given=True)
+_BASE_REFERENCES = _references(is_view=True, is_given=False)
+_ANSWERED_BASE_REFERENCES = _references(is_view=True, is_given=True)
 
 
 class Shaped(msgspec.Struct, frozen=True):
@@ -69,24 +120,20 @@ def shape(result: Any, asked: Encoding, *, as_array: bool = False) -> Shaped:
     """The payload and encoding of a result.
 
     Args:
-        result: what user code returned.
+        result: what user code returned; an array is nobody else's (see `unwrap`).
         asked: the encoding of the request, which array answers mirror.
         as_array: a list becomes the array that NumPy makes of it (numbers beside text are text); else it stays.
-    Raises:
-        ComponentError: an unsupported type (it is named), or a list that makes no rectangular array.
+    Returns: arrays of numbers, booleans or text as they are, all else in JSON's own types, and nobody else's.
+    Raises: ComponentError for what no message can carry; the text names the type and its place.
     """
-    if type(result) is np.ndarray:
-        return _shape_array(result, result, asked)
     if isinstance(result, np.ndarray):
-        if isinstance(result, np.ma.MaskedArray):
-            result = _unmasked(result)
-        return _shape_array(result, result, asked)
+        return _shape_array(result if type(result) is np.ndarray else _plain_array(result), asked)
     if isinstance(result, dict):
-        return Shaped(result, Encoding.JSON, None)
+        return Shaped(own_json(result, Encoding.JSON.value), Encoding.JSON, None)
     if isinstance(result, list | tuple):
         return _shape_list(list(result), asked, as_array=as_array)
     if isinstance(result, str):
-        return Shaped(result, Encoding.STR, None)
+        return Shaped(text_of(result), Encoding.STR, None)
     if isinstance(result, bytes | bytearray | memoryview):
         return Shaped(bytes(result), Encoding.BIN, None)
     return _shape_other(result, asked)
@@ -94,14 +141,13 @@ def shape(result: Any, asked: Encoding, *, as_array: bool = False) -> Shaped:
 
 def _shape_other(result: Any, asked: Encoding) -> Shaped:
     if isinstance(result, np.generic | int | float):
-        return _shape_array(np.asarray(result), np.asarray(result), asked)
+        return _shape_array(np.asarray(result), asked)
     if isinstance(result, numbers.Real | Decimal):
         return _shape_other(float(result), asked)
     if hasattr(result, "DESCRIPTOR") and result.DESCRIPTOR.full_name == "google.protobuf.Any":
-        return Shaped(result, Encoding.CUSTOM, None)
+        return Shaped(copy_any(result), Encoding.CUSTOM, None)
     if hasattr(result, "__array__"):  # DataFrame, Series, a CPU tensor
-        array = np.asarray(result)
-        shaped = _shape_array(array, array, asked)
+        shaped = _shape_array(np.array(result), asked)
         columns = getattr(result, "columns", None)
         return shaped if columns is None else replace(shaped, names=[str(column) for column in columns])
     raise ComponentError(
@@ -109,32 +155,43 @@ def _shape_other(result: Any, asked: Encoding) -> Shaped:
     )
 
 
-def _shape_array(array: np.ndarray[Any, Any], original: Any, asked: Encoding) -> Shaped:
-    sizes = array.shape
+def _shape_array(array: np.ndarray[Any, Any], asked: Encoding) -> Shaped:
+    sizes, kind = array.shape, array.dtype.kind
     columns = sizes[1] if len(sizes) > 1 else None
-    if array.dtype.kind not in "iufc" or asked is Encoding.NDARRAY:
-        return Shaped(original, Encoding.NDARRAY, columns)
-    return Shaped(array, asked if asked is Encoding.TFTENSOR else Encoding.TENSOR, columns)
+    if kind in "iuf" and asked is not Encoding.NDARRAY:
+        return Shaped(array, asked if asked is Encoding.TFTENSOR else Encoding.TENSOR, columns)
+    if kind in "biufU":
+        return Shaped(array, Encoding.NDARRAY, columns)
+    listed = own_json(array, _ROWS)
+    return Shaped(listed if sizes else np.array(listed, dtype=object), Encoding.NDARRAY, columns)
 
 
-def _unmasked(array: Any) -> Any:
-    """The array with NaN, or None beside text, in place of what is masked: a message has no mask."""
+def _plain_array(array: Any) -> np.ndarray[Any, Any]:
+    """An array of a subclass as one of its own, with NaN, or None beside text, in place of what is masked."""
     if not np.ma.is_masked(array):
-        return array.data
+        return np.array(array)
     if array.dtype.kind in "iuf":
-        return array.astype(np.float64).filled(np.nan)
+        return np.asarray(array.astype(np.float64).filled(np.nan))
     return np.array(array.tolist(), dtype=object)
 
 
 def _shape_list(rows: list[Any], asked: Encoding, *, as_array: bool) -> Shaped:
     # Rows of a task, labels: no array is needed to know.
     if rows and not as_array and isinstance(rows[0], dict | str):
-        return Shaped(rows, Encoding.NDARRAY, None)
+        return Shaped(own_json(rows, _ROWS), Encoding.NDARRAY, None)
     try:
         array = np.array(rows)
-    except ValueError as error:
-        raise ComponentError(f"the list returned is ragged and makes no array: {error}") from error
-    return _shape_array(array, array if as_array and array.dtype.kind != "O" else rows, asked)
+    except ValueError:  # rows of different lengths
+        return Shaped(own_json(rows, _ROWS), Encoding.NDARRAY, None)
+    kind = array.dtype.kind
+    if (as_array and kind in "biufU") or (kind in "iuf" and asked is not Encoding.NDARRAY) or any(map(_is_frame, rows)):
+        return _shape_array(array, asked)
+    return Shaped(own_json(rows, _ROWS), Encoding.NDARRAY, array.shape[1] if array.ndim > 1 else None)
+
+
+def _is_frame(row: Any) -> bool:
+    """Whether a row is a table or a tensor of another library, which JSON knows nothing of but NumPy does."""
+    return type(row) is not list and hasattr(row, "__array__") and not isinstance(row, np.ndarray | np.generic)
 
 
 @functools.lru_cache(maxsize=16)
@@ -184,7 +241,8 @@ def meta_of(asked: Sequence[Meta | None], own: Own, response: Returned, *, carri
         path.update(_mapping("requestPath", entry.get("requestPath") or {}))
     if path:
         meta["requestPath"] = path
-    return meta
+    own_meta: Meta = own_json(meta, "meta")
+    return own_meta
 
 
 def _union(member: str, given: Sequence[Any], *own: Any) -> Any:

@@ -25,7 +25,7 @@ from infergraph.graph.shadows import Comparison, Shadows
 from infergraph.graph.spec import Node
 from infergraph.graph.taps import Tap
 from infergraph.local import LocalCalls
-from infergraph.message import Context, Encoding, Feedback, Message, Meta, Method, PredictiveUnit, Request
+from infergraph.message import Context, Encoding, Feedback, Message, Meta, Method, PredictiveUnit, Request, share
 from infergraph.net.retry import is_refused
 from infergraph.wire import json_codec
 
@@ -244,8 +244,10 @@ class Graph(LocalCalls, PredictiveUnit):
     async def _tapped(
         self, tap: Tap, asked: Coroutine[Any, Any, Message], message: Message, context: Context
     ) -> Message:
+        message.share()
         tap.request(message, context)
         answer = await asked
+        answer.share()
         tap.response(answer, context)
         return answer
 
@@ -265,6 +267,8 @@ class Graph(LocalCalls, PredictiveUnit):
         """
         unit = place.unit
         assert unit is not None
+        if place.stand_in is not None:
+            share(request)
         try:
             answer = await unit.answer(method, request, context)
         except Fault as fault:
@@ -295,6 +299,7 @@ class Graph(LocalCalls, PredictiveUnit):
     async def _visit_guarded(
         self, guard: PlannedNode, place: PlannedNode, message: Message, context: Context, flight: Flight
     ) -> Message:
+        message.share()
         try:
             return await self._visit(place, message, context, flight)
         except Fault as fault:
@@ -308,6 +313,8 @@ class Graph(LocalCalls, PredictiveUnit):
             for child in place.children:
                 message = await self._visit(child, message, context, flight)
             return message
+        if place.is_read_twice:
+            message.share()
         tap = place.group_tap
         if tap is not None:
             tap.request(message, context)
@@ -324,6 +331,7 @@ class Graph(LocalCalls, PredictiveUnit):
             flight.routing[place.name] = route
         answer = answers[0] if not place.combines else await self._combine(place, answers, context, flight)
         if tap is not None:
+            answer.share()
             tap.response(answer, context)
         return answer
 
@@ -344,6 +352,7 @@ class Graph(LocalCalls, PredictiveUnit):
         except BaseException:
             watched.give_up()
             raise
+        answers[0].share()
         watched.compare(answers[0])
         return answers
 

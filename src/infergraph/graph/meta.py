@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from infergraph.errors import PayloadError
-from infergraph.message import Content, Message, Meta
+from infergraph.message import Message, Meta, SoleMessage
 from infergraph.settings import FALSE, GraphMeta
 from infergraph.wire import json_codec, proto_codec
 
@@ -81,8 +81,9 @@ def with_meta(message: Message, meta: Meta) -> Message:
         return _json_with_meta(message, meta)
     if isinstance(message, proto_codec.ProtoMessage):
         return proto_codec.with_meta(message, meta)
-    payload, encoding, names, _ = message.content
-    return Message(Content(payload, encoding, names, meta))
+    if isinstance(message, SoleMessage):
+        return message.with_meta(meta)
+    return Message(message.content._replace(meta=meta))
 
 
 def _json_with_meta(message: json_codec.JsonMessage, meta: Meta) -> json_codec.JsonMessage:

@@ -66,6 +66,11 @@ class PlannedNode(msgspec.Struct, kw_only=True, eq=False):
         """Whether the node asks a unit anything."""
         return self.input is not None or self.routes or self.combines or self.output or self.feedback
 
+    @property
+    def is_read_twice(self) -> bool:
+        """Whether more than one reads what goes to its children: several of them, its router, a shadow, a tap."""
+        return self.routes or len(self.children) > 1 or bool(self.shadows) or self.group_tap is not None
+
     def walk(self) -> list[PlannedNode]:
         """This place and all below it, parents first; shadows and stand-ins are left out."""
         inner = self.guarded or self

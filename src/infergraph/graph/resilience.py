@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 
 from infergraph.errors import DeadlinePassed, Fault
 from infergraph.graph.spec import Node
-from infergraph.message import ONCE_ONLY, Around, Context, Message, Method, PredictiveUnit, Request
+from infergraph.message import ONCE_ONLY, Around, Context, Message, Method, PredictiveUnit, Request, share
 from infergraph.net.retry import Backoff, Retry, is_refused
 
 _log = logging.getLogger("infergraph.graph")
@@ -84,6 +84,7 @@ class Retried(Around):
         """
         if method in ONCE_ONLY:
             return await self.unit.answer(method, request, context)
+        share(request)
         attempt = functools.partial(self.unit.answer, method, request, context)
         return await self._retry.call(attempt, deadline=context.deadline, on_failure=self._failed)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from infergraph.errors import Fault
 from infergraph.message import Message
+from infergraph.wire.arrays import rows_of
 
 _log = logging.getLogger("infergraph.shadow")
 
@@ -115,7 +116,7 @@ def compare(node: str, live: Message, shadow: Message) -> Comparison:
     left, right = live.payload, shadow.payload
     if not (live.encoding.is_array and shadow.encoding.is_array):
         return Comparison(node, same=live.encoding is shadow.encoding and left == right)
-    left, right = np.asarray(left), np.asarray(right)
+    left, right = (rows if isinstance(rows, np.ndarray) else rows_of(rows, "data") for rows in (left, right))
     if left.shape != right.shape or left.dtype.kind not in "biuf" or right.dtype.kind not in "biuf":
         return Comparison(node, same=left.shape == right.shape and bool(np.array_equal(left, right)))
     difference = float(np.max(np.abs(left.astype(float) - right.astype(float)), initial=0.0))

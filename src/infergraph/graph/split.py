@@ -22,7 +22,7 @@ from infergraph.graph.meta import meta_of, with_meta
 from infergraph.graph.parallel import side_by_side
 from infergraph.graph.shadows import Comparison, Shadows
 from infergraph.local import LocalCalls
-from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request
+from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, share
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -163,6 +163,7 @@ class Split(LocalCalls, PredictiveUnit):
     ) -> Message:
         if not self._copies:
             return await live.answer(method, request, context)
+        share(request)
         watched = self._shadows.begin(
             {unit.name: partial(_coroutine, unit, method, request, context) for unit in self._copies}
         )
@@ -171,6 +172,7 @@ class Split(LocalCalls, PredictiveUnit):
         except BaseException:
             watched.give_up()
             raise
+        answer.share()
         watched.compare(answer)
         return answer
 

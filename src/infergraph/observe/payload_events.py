@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from infergraph.errors import PayloadError
-from infergraph.message import Feedback, Message, Transport
+from infergraph.message import Feedback, Message, SoleMessage, Transport
 from infergraph.wire import json_codec, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
 
@@ -76,7 +76,7 @@ class Record(NamedTuple):
     def size(self) -> int:
         """About how many bytes of memory it holds."""
         raw = getattr(self.carrier, "raw", None)
-        if raw is None and type(self.carrier) is Message:  # made here, so that its content is at hand
+        if raw is None and type(self.carrier) in (Message, SoleMessage):  # made here, so that its content is at hand
             payload = self.carrier.payload
             raw_size = getattr(payload, "nbytes", None)
             size = raw_size if raw_size is not None else len(payload) if isinstance(payload, str | bytes) else 0

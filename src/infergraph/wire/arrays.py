@@ -36,6 +36,31 @@ def array_of(value: Any, field: str) -> np.ndarray:
         NumPy makes it; integers that no 64-bit type holds together stay Python's in an object array.
     Raises: PayloadError if its rows have different lengths, or there are too many axes.
     """
+    try:
+        return _array_of(value, field)
+    except _Uneven as uneven:
+        raise PayloadError(f"{field} is not a regular array: {uneven}") from uneven
+
+
+def rows_of(value: Any, field: str) -> np.ndarray:
+    """The array of a JSON value that a node answered, where rows of different lengths make an array of lists.
+
+    Raises: PayloadError if there are too many axes.
+    """
+    try:
+        return _array_of(value, field)
+    except _Uneven:
+        rows = np.empty(len(value), dtype=object)
+        for place, row in enumerate(value):
+            rows[place] = row
+        return rows
+
+
+class _Uneven(Exception):
+    """Rows of different lengths, or values beside rows."""
+
+
+def _array_of(value: Any, field: str) -> np.ndarray:
     found = _Leaves()
     if isinstance(value, list):
         found.visit(value, field, 1)
@@ -55,7 +80,7 @@ def numbers_of(value: list[Any]) -> np.ndarray | None:
     try:
         found.visit(value, "", 1)
         values = np.array(value, dtype=np.float64) if found.count and found.kinds <= {int, float} else None
-    except (PayloadError, ValueError, OverflowError):
+    except (PayloadError, _Uneven, ValueError, OverflowError):
         return None
     return values if values is not None and np.isfinite(values).all() else None
 
@@ -121,7 +146,7 @@ class _Leaves:
             if axis >= AXES_LIMIT:
                 raise PayloadError(f"{field} has more than {AXES_LIMIT} axes")
             if len(kinds) > 1:
-                raise PayloadError(f"{field} is not a regular array: lists beside single values")
+                raise _Uneven("lists beside single values")
             for row in values:
                 self.visit(row, field, axis + 1)
             return
@@ -146,14 +171,16 @@ class _Leaves:
 def _convert(value: Any, field: str) -> np.ndarray:
     try:
         return np.array(value)
-    except (ValueError, OverflowError, TypeError, RecursionError, MemoryError) as error:
+    except ValueError as error:
+        raise _Uneven(str(error)) from error
+    except (OverflowError, TypeError, RecursionError, MemoryError) as error:
         raise PayloadError(f"{field} is not a regular array: {error}") from error
 
 
 def _objects(value: Any, field: str) -> np.ndarray:
     values = np.array(value, dtype=object)
     if any(type(item) is list for item in values.flat):
-        raise PayloadError(f"{field} is not a regular array: its rows have different lengths")
+        raise _Uneven("its rows have different lengths")
     return values
 
 

@@ -20,6 +20,7 @@ from infergraph.message import Content, Encoding, Feedback, FeedbackContent, Mes
 from infergraph.settings import NanPolicy
 from infergraph.wire import body, json_content, json_feedback, json_scan, json_text, json_values
 from infergraph.wire.json_text import PLAIN, JsonOptions
+from infergraph.wire.own_content import own_json, own_names
 from infergraph.wire.wire_message import WireMessage
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "encode_feedback",
     "encode_messages",
     "outgoing",
+    "own_document",
     "with_meta",
 ]
 
@@ -112,13 +114,36 @@ class JsonMessage(WireMessage):
     def _decode(self) -> Content:
         if self._document is not _UNREAD:
             return json_content.content_of(self._document)
+        content, self._document = self._read()
+        return content
+
+    def decode_again(self) -> Content | None:
+        """The content made anew, for a reader that may change it; None where only the array is known.
+
+        Raises: PayloadError as `content` does.
+        """
+        if self._document is _UNREAD:
+            return self._read()[0] if self._content is None else None
+        content = json_content.content_of(self._document)
+        if content.encoding is Encoding.JSON or (content.encoding.is_array and content.payload.dtype.kind == "O"):
+            if self.raw is not None:
+                return self._read()[0]
+            return json_content.content_of(json_text.copied(self._document, ""))
+        return content._replace(names=own_names(content.names), meta=own_json(content.meta))
+
+    def _read(self) -> tuple[Content, Any]:
+        """Content and document of the bytes, neither of them kept; the document is unread where numbers are all."""
         text = _text(self)
-        if text is None or len(text) >= json_scan.LARGE_BYTES:
-            found = json_scan.read_numbers(text) if text is not None and json_text.is_utf8_json(text) else None
-            return found if found is not None else json_content.content_of(_document(self))
+        if text is None:
+            document = body.multipart_value(self.raw or b"", self.content_type)
+            return json_content.content_of(document), document
+        if len(text) >= json_scan.LARGE_BYTES:
+            found = json_scan.read_numbers(text) if json_text.is_utf8_json(text) else None
+            if found is not None:
+                return found, _UNREAD
         narrow = len(text) < _SMALL_BYTES and json_text.is_narrow(text)
-        self._document = document = body.value_of(text, self.content_type, narrow=narrow)
-        return json_content.content_of(document, is_plain=narrow)
+        document = body.value_of(text, self.content_type, narrow=narrow)
+        return json_content.content_of(document, is_plain=narrow), document
 
 
 class JsonMessages(Sequence[Message]):
@@ -327,6 +352,14 @@ def document_of(message: Message) -> Any:
         return message.document
     written = message.written if isinstance(message, WireMessage) else json_content.document_of(message.content)
     return json_values.plain(written)
+
+
+def own_document(message: Message) -> Any:
+    """The JSON value of any message, for a reader that may change it.
+
+    Raises: as `encode` does.
+    """
+    return own_json(message.document) if isinstance(message, JsonMessage) else document_of(message)
 
 
 def with_meta(message: JsonMessage, meta: Meta) -> Message:

@@ -151,12 +151,14 @@ def _is_deeper(value: Any, limit: int) -> bool:
 _FAST = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
-def write(value: Any, options: JsonOptions = PLAIN) -> bytes:
+def write(value: Any, options: JsonOptions = PLAIN, path: str = "") -> bytes:
     """`value` as JSON in UTF-8.
 
     NumPy scalars and arrays, tuples, dates (as RFC 1123), decimals, UUIDs, enums and dataclasses are written too;
     float32 is widened exactly; keys that are numbers become text as the standard library makes it.
 
+    Args:
+        path: where the value stands, for the fault.
     Raises:
         ComponentError: something in it cannot be written; the text names its type and place.
     """
@@ -167,7 +169,7 @@ def write(value: Any, options: JsonOptions = PLAIN) -> bytes:
     else:
         if options.nan is NanPolicy.NULL or b"null" not in written:  # orjson writes NaN as null
             return _finish(written, options)
-    values = plain(value, options.nan)
+    values = plain(value, options.nan, path)
     text = json.dumps(
         values,
         ensure_ascii=options.ascii,
@@ -176,6 +178,20 @@ def write(value: Any, options: JsonOptions = PLAIN) -> bytes:
         separators=(",", ": ") if options.pretty else (",", ":"),
     )
     return text.encode()
+
+
+def copied(value: Any, path: str) -> Any:
+    """A copy of `value` in JSON's own types, numbers with all their digits, NaN and the infinities kept.
+
+    Args:
+        path: where the value stands, for the fault.
+    Raises:
+        ComponentError: something in it cannot be written; the text names its type and place.
+    """
+    return read(write(value, _LITERAL, path))
+
+
+_LITERAL = JsonOptions(nan=NanPolicy.LITERAL)
 
 
 def fragment(value: Any, options: JsonOptions) -> orjson.Fragment:

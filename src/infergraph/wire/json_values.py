@@ -30,16 +30,17 @@ _FIRST_DATE, _LAST_DATE = np.datetime64("0001-01-01", "s"), np.datetime64("9999-
 _SMALL_ARRAY = 64
 
 
-def plain(value: Any, nan: NanPolicy = NanPolicy.LITERAL) -> Any:
+def plain(value: Any, nan: NanPolicy = NanPolicy.LITERAL, path: str = "") -> Any:
     """`value` in JSON's own types only: dicts with text keys, lists, str, int, float, bool and None.
 
     Args:
         nan: LITERAL keeps NaN and the infinities, NULL makes them None, ERROR refuses them.
+        path: where the value stands, for the fault.
     Raises:
         ComponentError: something in it cannot be written; the text names its type and place.
     """
     try:
-        return _Walk(nan).plain(value, "", 0)
+        return _Walk(nan).plain(value, path, 0)
     except RecursionError as error:  # the caller's own stack was deep already
         raise ComponentError("the answer is nested too deeply") from error
 
@@ -53,9 +54,19 @@ def default(value: Any) -> Any:
             return value.item() if value.dtype.itemsize <= 8 else float(value)
         if value.dtype.kind == "M":
             return _dated(value)
+    if is_missing(value):
+        return None
     if isinstance(value, datetime):
         return _http_date(value)
     raise TypeError(type(value).__name__)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is pandas' mark of a missing one: NA, or NaT, which is a datetime that no date can be made of."""
+    return type(value).__name__ in _MISSING and type(value).__module__.startswith("pandas")
+
+
+_MISSING = frozenset({"NAType", "NaTType"})
 
 
 def array_value(values: np.ndarray) -> Any:
@@ -111,9 +122,15 @@ def _dated(values: Any) -> Any:
 
 
 def _http_date(value: date) -> str:
-    """A date as RFC 1123 text; one without a zone is taken as UTC."""
+    """A date as RFC 1123 text; one without a zone is taken as UTC.
+
+    Where its zone leads out of the years 1 to 9999, in ISO 8601 with its zone.
+    """
     moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        return value.isoformat()
     return format_datetime(moment, usegmt=True)
 
 
@@ -179,6 +196,8 @@ class _Walk:
                 return value.item() if value.dtype.itemsize <= 8 else float(value)
             if value.dtype.kind == "M":
                 return _dated(value)
+        if is_missing(value):
+            return None
         if isinstance(value, date):
             return _http_date(value)
         if isinstance(value, Decimal | UUID):

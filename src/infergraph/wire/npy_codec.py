@@ -41,6 +41,13 @@ class NpyMessage(Message):
     def _decode(self) -> Content:
         return Content(decode(self.raw), Encoding.TENSOR)
 
+    def decode_again(self) -> Content | None:
+        """The content made anew, for a reader that may change it.
+
+        Raises: PayloadError as `content` does.
+        """
+        return self._decode()
+
 
 def is_npy(content_type: str) -> bool:
     """Whether a Content-Type or Accept header names the format."""

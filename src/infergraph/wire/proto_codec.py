@@ -15,10 +15,11 @@ from typing import Any
 from google.protobuf import json_format
 
 from infergraph.errors import ComponentError, PayloadError
-from infergraph.message import Content, Feedback, FeedbackContent, Message, Meta
+from infergraph.message import Content, Encoding, Feedback, FeedbackContent, Message, Meta
 from infergraph.wire import json_content, number_lists, prediction, proto_content, tensor
 from infergraph.wire.fields import DELIMITED, delimited, split
 from infergraph.wire.json_values import plain
+from infergraph.wire.own_content import copy_any
 from infergraph.wire.proto_metadata import (
     decode_graph_metadata,
     decode_metadata,
@@ -119,6 +120,14 @@ class ProtoMessage(WireMessage):
             if content is not None:
                 return content
         return proto_content.content_of(self.proto)
+
+    def decode_again(self) -> Content | None:
+        """The content made anew, for a reader that may change it.
+
+        Raises: PayloadError as `content` does.
+        """
+        content = self._decode()
+        return content._replace(payload=copy_any(content.payload)) if content.encoding is Encoding.CUSTOM else content
 
 
 class ProtoFeedback(Feedback):

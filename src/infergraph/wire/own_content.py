@@ -1,0 +1,93 @@
+"""What a unit's user code is handed of a message: objects of its own, the same ones that came off a wire.
+
+    message with bytes ──decode again──▶ Content
+    message made here ──as JSON would carry it──▶ Content      copied, unless the message gives its objects away
+
+So a component may change what it was handed, and cannot tell whether the node before it runs in its process.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from infergraph.message import Content, Encoding, Message, SoleMessage
+from infergraph.wire import json_text
+from infergraph.wire.arrays import rows_of
+from infergraph.wire.json_values import text_of
+
+
+def own_content(message: Message) -> Content:
+    """The content of `message` for one reader, who may change all of it.
+
+    Returns: arrays of 64-bit numbers, booleans, text or objects; JSON's own types; names in a list.
+    Raises: PayloadError if the message cannot be read; ComponentError if it holds what no message can carry.
+    """
+    content = message.decode_again()
+    if content is not None:
+        return content
+    taken = message.take() if isinstance(message, SoleMessage) else None
+    payload, encoding, names, meta = taken or message.content
+    return Content(_payload(payload, encoding, taken is not None), encoding, own_names(names), own_json(meta))
+
+
+def own_names(names: Any) -> Any:
+    """Column names in a list of their own."""
+    if type(names) in (list, tuple):
+        return list(names)
+    return names.tolist() if isinstance(names, np.ndarray) else own_json(names)
+
+
+def own_json(value: Any, path: str = "") -> Any:
+    """A copy of `value` in JSON's own types, which a JSON body would give back.
+
+    Args:
+        path: where the value stands, for the fault.
+    Raises: ComponentError for what JSON cannot express; the text names the type and the place.
+    """
+    if value is None:
+        return None
+    return {} if type(value) is dict and not value else json_text.copied(value, path)
+
+
+def copy_any(custom: Any) -> Any:
+    """A copy of a protobuf `Any`, in the class that it came in."""
+    return type(custom).FromString(custom.SerializeToString())
+
+
+def _payload(payload: Any, encoding: Encoding, is_own: bool) -> Any:
+    if encoding.is_array:
+        return _array(payload, encoding, is_own)
+    if encoding is Encoding.JSON:
+        return payload if is_own else own_json(payload, encoding.value)
+    if encoding is Encoding.CUSTOM:
+        return copy_any(payload)
+    return text_of(payload) if isinstance(payload, str) else payload
+
+
+def _array(payload: Any, encoding: Encoding, is_own: bool) -> np.ndarray:
+    if isinstance(payload, np.ndarray) and payload.dtype.kind in "biufU":
+        return _values(np.asarray(payload), encoding, is_own)
+    rows = payload if is_own and type(payload) is list else own_json(payload, "data.ndarray")
+    return rows_of(rows, "data.ndarray")
+
+
+def _values(values: np.ndarray, encoding: Encoding, is_own: bool) -> np.ndarray:
+    """The array as it is decoded: numbers of a tensor or of rows have 64 bits, those of TensorFlow's keep their type."""
+    if not values.size and encoding is not Encoding.TFTENSOR:
+        return np.empty(values.shape) if encoding is Encoding.TENSOR else np.array(values.tolist())
+    dtype = values.dtype if encoding is Encoding.TFTENSOR else _decoded(values)
+    dtype = dtype.newbyteorder("=")
+    if is_own and values.dtype == dtype and values.flags.writeable:
+        return values
+    return np.array(values, dtype=dtype, order="C")
+
+
+def _decoded(values: np.ndarray) -> np.dtype[Any]:
+    kind = values.dtype.kind
+    if kind == "f":
+        return np.dtype(np.float64)
+    if kind == "u" and values.dtype.itemsize == 8 and values.max() > np.iinfo(np.int64).max:
+        return values.dtype
+    return np.dtype(np.int64) if kind in "iu" else values.dtype
