@@ -111,10 +111,15 @@ def served(
     *,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    nodes: Mapping[str, str] | None = None,
     wait: bool = True,
     **given: Any,
 ) -> Iterator[Served]:
-    """A worker that serves `target` under the settings `given`, ready unless told not to wait."""
+    """A worker that serves `target` under the settings `given`, ready unless told not to wait.
+
+    Args:
+        nodes: as `--node` says it: a target or an address by node name.
+    """
     given.setdefault("tasks", False)
     settings = msgspec.convert(given, Settings, strict=False)
     source = UnitSource(
@@ -122,6 +127,7 @@ def served(
         settings=msgspec.to_builtins(settings),
         environment=dict(environment or {}),
         folder=str(folder or Path.cwd()),
+        nodes=dict(nodes or {}),
     )
     http_listener, metrics_listener = _listener(), _listener()
     there = Served(http_listener.getsockname()[1], _free_port(), metrics_listener.getsockname()[1])

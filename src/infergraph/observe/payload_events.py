@@ -75,9 +75,10 @@ class Record(NamedTuple):
 
     def size(self) -> int:
         """About how many bytes of memory it holds."""
-        raw = getattr(self.carrier, "raw", None)
-        if raw is None and type(self.carrier) in (Message, SoleMessage):  # made here, so that its content is at hand
-            payload = self.carrier.payload
+        carrier = self.carrier
+        raw = getattr(carrier, "raw", None)
+        if type(carrier) is Message or isinstance(carrier, SoleMessage):  # made here, so that its content is at hand
+            payload = carrier.payload
             raw_size = getattr(payload, "nbytes", None)
             size = raw_size if raw_size is not None else len(payload) if isinstance(payload, str | bytes) else 0
         else:

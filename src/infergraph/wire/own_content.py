@@ -74,7 +74,7 @@ def _array(payload: Any, encoding: Encoding, is_own: bool) -> np.ndarray:
 
 
 def _values(values: np.ndarray, encoding: Encoding, is_own: bool) -> np.ndarray:
-    """The array as it is decoded: numbers of a tensor or of rows have 64 bits, those of TensorFlow's keep their type."""
+    """The array as it is decoded: numbers have 64 bits, save for those of TensorFlow's tensors, which have a type."""
     if not values.size and encoding is not Encoding.TFTENSOR:
         return np.empty(values.shape) if encoding is Encoding.TENSOR else np.array(values.tolist())
     dtype = values.dtype if encoding is Encoding.TFTENSOR else _decoded(values)
