@@ -112,7 +112,6 @@ RESULTS = {
     "numpy-float": (tensor([], [2.5]), data("ndarray", 2.5)),
     "big-int": ({"jsonData": {"n": 123456789012345678901234567890}, "meta": {}},) * 2,
     "chinese": ({"strData": "北京大学", "meta": {}},) * 2,
-    "int": (tensor([], [5]), data("ndarray", 5)),
     "ragged": (data("ndarray", [[1], [2, 3]]),) * 2,
 }
 """What each result of `Returns` becomes (section 6.2); numbers and tuples are Q11, NaN is Q14."""
