@@ -192,6 +192,26 @@ def test_the_nodes_of_a_graph_see_the_graphs_request(execution: str, tmp_path: P
         assert reply.json["data"]["ndarray"] == ["acme", "acme"]
 
 
+RAW_NODE = """
+class Node:
+    def transform_input(self, X, names=None):
+        return X
+
+    def predict_raw(self, message):
+        return {"strData": type(message).__module__}
+"""
+
+
+def test_a_raw_hook_gets_the_messages_of_the_transport(tmp_path: Path) -> None:
+    """Behind another node of the process a raw hook gets what it would get alone: a dict over REST, protobuf over gRPC."""
+    (tmp_path / "node.py").write_text(RAW_NODE)
+    (tmp_path / "graph.yaml").write_text(GRAPH)
+    with served("graph.yaml", folder=tmp_path, data_dir=str(tmp_path)) as there:
+        assert there.post("/api/v1.0/predictions", ROWS).json["strData"] == "builtins"
+        answer = there.call("Seldon/Predict", ParseDict(ROWS, prediction.SeldonMessage()))
+        assert answer.strData == "seldon_core.proto.prediction_pb2"
+
+
 @pytest.mark.usefixtures("forgotten")
 def test_messages_have_the_users_class_from_the_first_call_on(execution: str, tmp_path: Path) -> None:
     """A raw hook over gRPC gets the class that it imports, though it imports it only when it is called."""

@@ -225,7 +225,7 @@ class Component(PredictiveUnit):
 
     async def _call_hook(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
         if found.is_raw or self._options.payload_passthrough:
-            answered = await self._answer_raw(found, request, method)
+            answered = await self._answer_raw(found, request, method, context)
             if answered is not None:
                 return answered
         if isinstance(request, Feedback):
@@ -392,12 +392,15 @@ class Component(PredictiveUnit):
 
     # ── raw and deprecated hooks ────────────────────────────────────────────────────────────────────────────────
 
-    async def _answer_raw(self, found: MethodHooks, request: Request, method: Method) -> Message | None:
+    async def _answer_raw(
+        self, found: MethodHooks, request: Request, method: Method, context: Context
+    ) -> Message | None:
         if not found.is_raw:
             if method is Method.PREDICT and found.plain is not None:
                 return await self._pass_through(found.plain, request, bare=False)
             return None
-        is_proto = raw.is_proto(request)
+        # Not what the message is: after a node of the same process it is neither.
+        is_proto = context.transport is Transport.GRPC or raw.is_proto(request)
         passes = self._options.payload_passthrough and method is Method.PREDICT and not is_proto
         deprecated = (found.grpc or found.rest) if is_proto else (found.rest or found.grpc)
         if deprecated is not None:
