@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from infergraph.net.retry import Backoff
+from infergraph.protocol.headers import PUID_KEY
 from infergraph_seldon_tools.seldon_client import (
     SeldonCallCredentials,
     SeldonChannelCredentials,
@@ -32,7 +34,7 @@ from infergraph_seldon_tools.seldon_client import (
 
 _log = logging.getLogger(__name__)
 
-SELDON_PUID_HEADER = "seldon-puid"
+SELDON_PUID_HEADER = PUID_KEY
 CHOICES_GATEWAY_TYPE = ["ambassador", "seldon", "istio"]
 CHOICES_TRANSPORT = ["rest", "grpc"]
 CHOICES_DATA_TYPE = ["data", "json", "str", "raw"]
@@ -41,8 +43,7 @@ CHOICES_METHOD = ["predict", "feedback"]
 CHOICES_LOG_LEVEL = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 _ENV = "SELDON_BATCH_"
-_BACK_OFF_FIRST_S = 0.1
-_BACK_OFF_MOST_S = 5.0
+_BACKOFF = Backoff(first_s=0.1, limit_s=5.0)
 
 
 class Line(NamedTuple):
@@ -268,8 +269,7 @@ def _ask(payload: Mapping[str, Any], instance_id: str, asking: Asking) -> dict[s
     headers = {SELDON_PUID_HEADER: instance_id}
     reason = ""
     for attempt in range(asking.attempts):
-        if attempt:
-            time.sleep(min(_BACK_OFF_FIRST_S * 2 ** (attempt - 1), _BACK_OFF_MOST_S))
+        time.sleep(_BACKOFF.wait_s(attempt))
         try:
             result: Any
             if asking.method == "feedback":

@@ -10,6 +10,9 @@ import numpy as np
 from seldon_core.proto import prediction_pb2
 from seldon_core.utils import array_to_grpc_datadef, array_to_rest_datadef, json_to_seldon_message
 
+from infergraph.message import Method
+from infergraph.protocol.paths import API, EXTERNAL
+
 
 class SeldonClientException(Exception):
     """A call that cannot be made, or that got no answer."""
@@ -84,13 +87,13 @@ class Payload(NamedTuple):
         return all(value is None for value in self[:position])
 
 
-def prediction_url(options: Mapping[str, Any], tail: str, scheme: str) -> str:
-    """The address of `tail` (`predictions`, `feedback`) behind the gateway.
+def external_url(options: Mapping[str, Any], method: Method, scheme: str) -> str:
+    """The address that asks a deployment behind the gateway.
 
     A gateway of the kind `seldon` is the deployment itself; the others find it by namespace and name.
     """
     server = f"{scheme}://{options['gateway_endpoint']}"
-    path = options.get("http_path") or f"/api/v1.0/{tail}"
+    path = options.get("http_path") or EXTERNAL[method]
     if options["gateway"] == "seldon":
         return server + path
     return server + (options.get("gateway_prefix") or _prefix(options, options["deployment_name"])) + path
@@ -99,7 +102,7 @@ def prediction_url(options: Mapping[str, Any], tail: str, scheme: str) -> str:
 def explanation_url(options: Mapping[str, Any], predictor: str, scheme: str) -> str:
     """The address of the explainer of `predictor` behind the gateway."""
     explainer = _prefix(options, f"{options['deployment_name']}-explainer")
-    path = options.get("http_path") or "/api/v1.0/explain"
+    path = options.get("http_path") or f"{API}/explain"
     return f"{scheme}://{options['gateway_endpoint']}{options.get('gateway_prefix') or explainer}/{predictor}{path}"
 
 

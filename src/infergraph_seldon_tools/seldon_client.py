@@ -20,7 +20,10 @@ from seldon_core.flask_utils import SeldonMicroserviceException
 from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 from seldon_core.utils import json_to_seldon_message, seldon_message_to_json
 
-from infergraph_seldon_tools.client_requests import Payload, SeldonClientException, explanation_url, prediction_url
+from infergraph.message import Method
+from infergraph.protocol.paths import INTERNAL
+from infergraph.protocol.services import CLIENT_CALLS, NODE_CALLS
+from infergraph_seldon_tools.client_requests import Payload, SeldonClientException, explanation_url, external_url
 from infergraph_seldon_tools.client_results import (
     Result,
     SeldonCallCredentials,
@@ -45,13 +48,7 @@ __all__ = [
 
 R = TypeVar("R", bound=Result)
 
-_METHODS = {
-    "predict": "Predict",
-    "transform-input": "TransformInput",
-    "transform-output": "TransformOutput",
-    "route": "Route",
-    "aggregate": "Aggregate",
-}
+_METHODS = {path.removeprefix("/"): method for method, path in INTERNAL.items() if method is not Method.SEND_FEEDBACK}
 _CHOICES = {
     "gateway": ("ambassador", "istio", "seldon"),
     "transport": ("rest", "grpc"),
@@ -161,8 +158,10 @@ class SeldonClient:
         )
         if chosen["transport"] == "grpc":
             request = payload.proto()
-            return self._call(SeldonClientPrediction, "Seldon", "Predict", request, chosen, chosen["gateway_endpoint"])
-        url = prediction_url(chosen, "predictions", self._scheme(chosen))
+            return self._call(
+                SeldonClientPrediction, CLIENT_CALLS[Method.PREDICT], request, chosen, chosen["gateway_endpoint"]
+            )
+        url = external_url(chosen, Method.PREDICT, self._scheme(chosen))
         return self._post(SeldonClientPrediction, url, payload.document(), chosen)
 
     def feedback(
@@ -191,9 +190,9 @@ class SeldonClient:
         if chosen["transport"] == "grpc":
             request = _feedback(document)
             return self._call(
-                SeldonClientFeedback, "Seldon", "SendFeedback", request, chosen, chosen["gateway_endpoint"]
+                SeldonClientFeedback, CLIENT_CALLS[Method.SEND_FEEDBACK], request, chosen, chosen["gateway_endpoint"]
             )
-        url = prediction_url(chosen, "feedback", self._scheme(chosen))
+        url = external_url(chosen, Method.SEND_FEEDBACK, self._scheme(chosen))
         return self._post(SeldonClientFeedback, url, dict(document), chosen)
 
     def explain(
@@ -256,10 +255,10 @@ class SeldonClient:
             if not messages:
                 raise SeldonClientException("aggregate needs datas, or ndatas and a shape")
             request = prediction_pb2.SeldonMessageList(seldonMessages=messages)
-            return self._ask_component(SeldonClientCombine, method, request, chosen)
+            return self._ask_component(SeldonClientCombine, Method.AGGREGATE, request, chosen)
         _check_array(data)
         request = Payload(None, bin_data, str_data, json_data, custom_data, data, shape, names, None, kind).proto()
-        return self._ask_component(SeldonClientPrediction, method, request, chosen)
+        return self._ask_component(SeldonClientPrediction, _METHODS[method], request, chosen)
 
     def microservice_feedback(
         self, prediction_request: Any = None, prediction_response: Any = None, reward: float = 0, **options: Any
@@ -271,17 +270,17 @@ class SeldonClient:
         chosen = self._options(options)
         parts = {"request": prediction_request, "response": prediction_response}
         document = {name: _document(part) for name, part in parts.items() if part is not None} | {"reward": reward}
-        return self._ask_component(SeldonClientFeedback, "send-feedback", _feedback(document), chosen)
+        return self._ask_component(SeldonClientFeedback, Method.SEND_FEEDBACK, _feedback(document), chosen)
 
     # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _ask_component(self, result: type[R], method: str, request: Any, options: dict[str, Any]) -> R:
+    def _ask_component(self, result: type[R], method: Method, request: Any, options: dict[str, Any]) -> R:
         endpoint = options["microservice_endpoint"]
         options = options | {"client_return_type": "proto"}
         if options["transport"] == "grpc":
-            service = "Model" if method == "predict" else "Generic"
-            return self._call(result, service, _METHODS.get(method, "SendFeedback"), request, options, endpoint)
-        reply = self._send(f"{self._scheme(options)}://{endpoint}/{method}", seldon_message_to_json(request), options)
+            return self._call(result, NODE_CALLS[method], request, options, endpoint)
+        url = f"{self._scheme(options)}://{endpoint}{INTERNAL[method]}"
+        reply = self._send(url, seldon_message_to_json(request), options)
         return result(request, _proto(reply.body), reply.status == 200, reply.reason)
 
     def _post(self, result: type[R], url: str, document: dict[str, Any], options: dict[str, Any]) -> R:
@@ -306,12 +305,12 @@ class SeldonClient:
     def _call(
         self,
         result: type[R],
-        service: str,
-        method: str,
+        call: str,
         request: Any,
         options: Mapping[str, Any],
         endpoint: str,
     ) -> R:
+        service, _, method = call.partition("/")
         stub = getattr(prediction_pb2_grpc, f"{service}Stub")(self._channel(endpoint, options["ssl"]))
         given = request if options["client_return_type"] == "proto" else seldon_message_to_json(request)
         try:

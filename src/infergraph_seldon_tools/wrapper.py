@@ -19,16 +19,15 @@ from seldon_core.proto import prediction_pb2_grpc
 from seldon_core.utils import json_to_feedback, json_to_seldon_model_metadata, seldon_message_to_json
 
 from infergraph.errors import MissingExtra
+from infergraph.message import Method
+from infergraph.protocol.paths import API, EXTERNAL, HEALTH, INTERNAL, METADATA, OLD_EXTERNAL, OLD_INTERNAL, PING
 from infergraph_seldon_tools import seldon_methods
 
-_PATHS: dict[str, tuple[str, ...]] = {
-    "predict": ("/predict", "/api/v1.0/predictions", "/api/v0.1/predictions"),
-    "transform_input": ("/transform-input",),
-    "transform_output": ("/transform-output",),
-    "route": ("/route",),
-    "aggregate": ("/aggregate", "/combine"),
+_METHOD_OF_PATH: Mapping[str, Method] = {
+    **{path: method for paths in (INTERNAL, EXTERNAL) for method, path in paths.items()},
+    **OLD_INTERNAL,
+    **OLD_EXTERNAL,
 }
-_FEEDBACK_PATHS = ("/send-feedback", "/api/v1.0/feedback", "/api/v0.1/feedback")
 
 
 def get_rest_microservice(user_model: Any, seldon_metrics: SeldonMetrics) -> Any:
@@ -41,18 +40,8 @@ def get_rest_microservice(user_model: Any, seldon_metrics: SeldonMetrics) -> Any
     _handle_errors(app)
     if hasattr(user_model, "model_error_handler"):
         app.register_blueprint(user_model.model_error_handler)
-    for method, paths in _PATHS.items():
-        view = _view(getattr(seldon_methods, method), user_model, seldon_metrics)
-        for path in paths:
-            app.add_url_rule(path, f"{method} {path}", view, methods=["GET", "POST"])
-
-    def feedback() -> Any:
-        request = json_to_feedback(get_request())
-        answer = seldon_methods.send_feedback(user_model, request, _unit_id(), seldon_metrics)
-        return jsonify(seldon_message_to_json(answer))
-
-    for path in _FEEDBACK_PATHS:
-        app.add_url_rule(path, f"feedback {path}", feedback, methods=["GET", "POST"])
+    for path, method in _METHOD_OF_PATH.items():
+        app.add_url_rule(path, path, _view(method, user_model, seldon_metrics), methods=["GET", "POST"])
     _add_state_paths(app, user_model, seldon_metrics)
     return app
 
@@ -145,8 +134,16 @@ def get_grpc_server(
     return server
 
 
-def _view(method: Callable[..., Any], user_model: Any, seldon_metrics: SeldonMetrics) -> Callable[[], Any]:
-    return lambda: jsonify(method(user_model, get_request(), seldon_metrics))
+def _view(method: Method, user_model: Any, seldon_metrics: SeldonMetrics) -> Callable[[], Any]:
+    def feedback() -> Any:
+        request = json_to_feedback(get_request())
+        answer = seldon_methods.send_feedback(user_model, request, _unit_id(), seldon_metrics)
+        return jsonify(seldon_message_to_json(answer))
+
+    if method is Method.SEND_FEEDBACK:
+        return feedback
+    ask = getattr(seldon_methods, method.value)
+    return lambda: jsonify(ask(user_model, get_request(), seldon_metrics))
 
 
 def _add_state_paths(app: Any, user_model: Any, seldon_metrics: SeldonMetrics) -> None:
@@ -155,10 +152,10 @@ def _add_state_paths(app: Any, user_model: Any, seldon_metrics: SeldonMetrics) -
     def status() -> Any:
         return jsonify(seldon_methods.health_status(user_model, seldon_metrics))
 
-    for prefix in ("", "/api/v1.0"):
-        app.add_url_rule(f"{prefix}/health/status", f"{prefix} status", status)
-        app.add_url_rule(f"{prefix}/metadata", f"{prefix} metadata", lambda: jsonify(_metadata(metadata)))
-    app.add_url_rule("/health/ping", "ping", lambda: "pong")
+    for prefix in ("", API):
+        app.add_url_rule(prefix + HEALTH, f"{prefix} status", status)
+        app.add_url_rule(prefix + METADATA, f"{prefix} metadata", lambda: jsonify(_metadata(metadata)))
+    app.add_url_rule(PING, "ping", lambda: "pong")
 
 
 def _handle_errors(app: Any) -> None:

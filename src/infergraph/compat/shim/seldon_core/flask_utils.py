@@ -7,13 +7,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from infergraph.errors import MissingExtra
+from infergraph.protocol.annotations import GRPC_MESSAGE_SIZE, REST_TIMEOUT
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 ANNOTATIONS_FILE = "/etc/podinfo/annotations"
-ANNOTATION_REST_TIMEOUT = "seldon.io/rest-timeout"
-ANNOTATION_GRPC_MAX_MSG_SIZE = "seldon.io/grpc-max-message-size"
+ANNOTATION_REST_TIMEOUT = REST_TIMEOUT
+ANNOTATION_GRPC_MAX_MSG_SIZE = GRPC_MESSAGE_SIZE
 DEFAULT_ANNOTATION_REST_TIMEOUT = 5000
 
 
