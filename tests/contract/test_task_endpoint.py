@@ -14,9 +14,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+import requests
 
 from task_harness import TaskServer, jsonl, wait_for
 
+BUGS = Path(__file__).parent / "cases" / "bugs"
 ROWS = [{"data": f"第{number}句", "id": number} for number in range(30)]
 
 
@@ -297,6 +299,57 @@ def test_a_part_in_another_charset_is_read_by_it(server: TaskServer, charset: st
     files = {"task_file": ("f", text.encode(charset), f"text/plain; charset={charset}")}
     assert server.ask("POST", "/tasks", data={"task_id": f"cs-{charset}"}, files=files).json() == {"status": 200}
     assert [row["data"] for row in server.results(f"cs-{charset}")] == [f"中文{number}" for number in range(2000)]
+
+
+def upload(server: TaskServer, id: str, file: bytes, kind: str = "text/plain") -> requests.Response:
+    """Submit a file as a part of this content type."""
+    return server.ask("POST", "/tasks", data={"task_id": id}, files={"task_file": ("f", file, kind)})
+
+
+@pytest.mark.parametrize("label", ["ISO-8859-1", "US-ASCII", "windows-1252", "gbk"])
+def test_a_wrong_label_is_not_believed_over_the_bytes(server: TaskServer, label: str) -> None:
+    """A client library's default label does not turn UTF-8 into something else."""
+    rows = (BUGS / "b06-declared-latin1" / "rows.jsonl").read_bytes()
+    if label == "gbk":
+        rows *= 10  # so many characters are valid UTF-8 by no chance
+    assert upload(server, f"label-{label}", rows, f"text/plain; charset={label}").json() == {"status": 200}
+    assert [row["text"] for row in server.results(f"label-{label}")][:2] == ["绍兴在浙江", "Zürich"]
+
+
+def test_a_byte_of_no_character_is_told_by_the_file_s_own(server: TaskServer) -> None:
+    """The reason names the charset that was declared and the byte's place; the input shows the byte."""
+    rows = (BUGS / "c4-bad-byte-declared" / "rows.jsonl").read_bytes()
+    upload(server, "bad-byte", rows, "text/plain; charset=gb18030")
+    first, second, third = server.results("bad-byte")
+    assert (first["text"], third["text"]) == ("绍兴", "浙江")
+    assert second["error"] == {"line": 2, "reason": "not gb18030 at byte 13 of the line"}
+    assert second["input"] == '{"text": "绍\\xff兴"}'
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16-be", "utf-32"])
+def test_unicode_in_another_form_needs_no_label(server: TaskServer, charset: str) -> None:
+    """UTF-16 and UTF-32 are known by their first bytes."""
+    upload(server, f"unlabelled-{charset}", '{"text": "绍兴"}\n{"text": "浙江"}\n'.encode(charset))
+    assert [row["text"] for row in server.results(f"unlabelled-{charset}")] == ["绍兴", "浙江"]
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("array.json", "one JSON array over several lines"),
+        ("array-one-line.json", "one JSON array; a line"),
+        ("pretty.jsonl", "objects over several lines"),
+        ("old-mac.jsonl", "end in CR"),
+        ("rows.jsonl.gz", "gzip"),
+    ],
+)
+def test_a_file_that_is_no_jsonl_is_refused_once(server: TaskServer, file: str, told: str) -> None:
+    """The fault of a file is the upload's: 400 with the field's name, and no task."""
+    answer = upload(server, f"whole-{file}", (BUGS / "c3-whole-file" / file).read_bytes())
+    assert answer.status_code == 400
+    assert answer.json()["status"]["info"].startswith("task_file: the file")
+    assert told in answer.json()["status"]["info"]
+    assert server.state(f"whole-{file}") == -1
 
 
 def test_bytes_that_do_not_decode_are_one_bad_record(server: TaskServer) -> None:

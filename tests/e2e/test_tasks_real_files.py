@@ -169,3 +169,14 @@ def test_a_pipe_is_an_input(tmp_path: Path) -> None:
     )
     assert not list(folder.glob("*out3*"))
     assert not list(folder.glob("*.infergraph"))
+
+
+def test_a_file_of_another_encoding_is_named(tmp_path: Path) -> None:
+    """`--encoding` reads it; without, the error of a line says what to do."""
+    folder = case(tmp_path, "b16-batch-output")
+    (folder / "gbk.jsonl").write_bytes('{"text": "绍兴在浙江"}\n'.encode("gbk"))
+    batch(folder, "echo.py:Echo", "gbk.jsonl", "-o", "out.jsonl", "--encoding", "GBK")
+    assert rows(folder / "out.jsonl") == [{"text": "绍兴在浙江", "length": 5}]
+    told = batch(folder, "echo.py:Echo", "gbk.jsonl", "-o", "out2.jsonl", code=1)
+    assert "not UTF-8 at byte 11 of the line" in told
+    assert "--encoding gb18030" in told

@@ -13,13 +13,14 @@ from infergraph import settings
 from infergraph.cli import options
 from infergraph.cli.command import Command, argument, option
 from infergraph.cli.launch import check_file
-from infergraph.cli.tasks import EXIT_FAILED, EXIT_INTERRUPTED, bars_of, duration_text
+from infergraph.cli.tasks import EXIT_FAILED, EXIT_INTERRUPTED, bars_of, duration_text, encoding_option
 from infergraph.errors import Fault, StartupFault
 from infergraph.observe import logs
 from infergraph.source import read_overrides, source_of
 from infergraph.tasks.batch import BatchOrders, run_batch
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.task import State, Task
+from infergraph.wire import charsets
 
 _FACTORY = "infergraph.assembly:build_for_tasks"
 _SETTINGS = (
@@ -33,13 +34,28 @@ _EPILOG = "Exit codes: 0 finished; 1 it failed; 2 wrong usage; 130 interrupted (
 
 @click.command("batch", cls=Command, epilog=_EPILOG)
 @argument("target", about="What answers the lines: anything that `serve` takes.")
-@argument("file", type=click.Path(path_type=Path), about="A JSONL file.")
-@option("--output", "-o", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where the answers go.")
+@argument("file", type=click.Path(path_type=Path), about="A JSONL file; - for standard input.")
+@option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="Where the answers go; - for standard output.",
+)
+@encoding_option
 @options.nodes_option
 @options.predictor_option
 @options.settings_options(_SETTINGS)
 def batch(
-    target: str, file: Path, *, output: Path, given: options.Given, nodes: tuple[str, ...], predictor: str
+    target: str,
+    file: Path,
+    *,
+    output: Path,
+    encoding: str,
+    given: options.Given,
+    nodes: tuple[str, ...],
+    predictor: str,
 ) -> None:
     """Answer a JSONL file without a server; run the same command again after a crash, and it goes on.
 
@@ -49,11 +65,18 @@ def batch(
     logs.configure(loaded)
     check_file(target)
     source = source_of(target, loaded, nodes=read_overrides(nodes), predictor=predictor)
-    orders = BatchOrders(
-        input=file, output=output, factory=_FACTORY, source=msgspec.json.encode(source).decode(), settings=loaded
-    )
     try:
-        task = _run(orders)
+        codec = charsets.codec_of(encoding, "--encoding")
+        task = _run(
+            BatchOrders(
+                input=file,
+                output=output,
+                factory=_FACTORY,
+                source=msgspec.json.encode(source).decode(),
+                settings=loaded,
+                charset="" if codec is None else codec.name,
+            )
+        )
     except StartupFault:
         raise
     except Fault as fault:

@@ -30,6 +30,7 @@ from infergraph.cli.exit_codes import ended
 from infergraph.client import AsyncClient, Client
 from infergraph.client.task import SubmitOptions, Task
 from infergraph.errors import Fault, PayloadError, StartupFault
+from infergraph.output import OutputPlace
 from infergraph.settings import RowMode
 
 EXIT_FAILED = 1
@@ -46,6 +47,9 @@ _url = option("--url", "-u", default=_HERE, metavar="URL", help="The server.")
 _id = argument("id", about="The task.")
 _output = option(
     "--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Write the answers to this file."
+)
+encoding_option = option(
+    "--encoding", default="", metavar="NAME", help="The encoding of the file, if it is not UTF-8, such as gb18030."
 )
 _as_json = option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -71,6 +75,7 @@ def _asking(url: str) -> Iterator[Client]:
 @option(
     "--rows", type=Member(RowMode), default=None, help="How a line reaches the component; as the server has it without."
 )
+@encoding_option
 @option("--webhook", default="", metavar="URL", help="An address to notify when the task has ended.")
 @option("--wait/--no-wait", default=None, help="Watch it to its end (default: on a terminal, or with --output).")
 def submit(
@@ -81,6 +86,7 @@ def submit(
     id: str,
     priority: int,
     rows: RowMode | None,
+    encoding: str,
     webhook: str,
     wait: bool | None,
 ) -> None:
@@ -95,9 +101,13 @@ def submit(
         said["priority"] = priority
     if id:
         said["id"] = id
+    if encoding:
+        said["encoding"] = encoding
     if webhook:
         said["webhook"] = webhook
     with _asking(url) as client:
+        if output is not None:
+            OutputPlace.at(output, source=Path(file))  # what cannot be written is told before the work
         task = _upload(client, file, said)
         if wait or output is not None or (wait is None and sys.stderr.isatty()):
             _follow(client, task.id, url, output)
@@ -107,7 +117,7 @@ def submit(
 
 def _upload(client: Client, file: str, said: SubmitOptions) -> Task:
     source: Any = sys.stdin.buffer if file == "-" else Path(file)
-    size = Path(file).stat().st_size if file != "-" and Path(file).exists() else None
+    size = Path(file).stat().st_size if Path(file).is_file() else None
     columns = (TextColumn("sending  "), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
         with bars_of(*columns) as bars:

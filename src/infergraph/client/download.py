@@ -10,13 +10,13 @@ import hashlib
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from infergraph.client import faults
 from infergraph.errors import Fault, RemoteError
 from infergraph.net.http_stream import StreamReply
 from infergraph.net.retry import Backoff, is_transient
+from infergraph.output import OutputPlace
 from infergraph.wire import jsonl
 
 _BACKOFF = Backoff(first_s=0.2, limit_s=10.0)
@@ -108,12 +108,15 @@ class Download:
         """
         if not isinstance(target, str | os.PathLike):
             return await self._pour(target)
-        path = Path(target)
-        partial = path.with_name(f"{path.name}.part")
+        place = OutputPlace.at(target)
+        if place.is_stream:
+            with place.open_stream() as stream:
+                return await self._pour(stream)
+        partial = place.path.with_name(f"{place.path.name}.part")
         try:
             with await asyncio.to_thread(partial.open, "wb") as file:
                 size = await self._pour(file)
-            await asyncio.to_thread(partial.replace, path)
+            await asyncio.to_thread(place.put, partial)
         finally:
             partial.unlink(missing_ok=True)
         return size

@@ -80,5 +80,7 @@ class SubmitOptions(TypedDict, total=False):
     """Higher ones come first; 0 without."""
     rows: str
     """How a line reaches the unit: object, instance, message or auto; as the server's settings say without."""
+    encoding: str
+    """Of the file, if it is not UTF-8: gb18030, utf-16, …"""
     webhook: str
     """Where a POST is sent when it ends."""

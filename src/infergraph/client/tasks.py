@@ -72,7 +72,7 @@ class AsyncTasks:
         for name in ("priority", "rows", "webhook"):
             if name in said:
                 fields[name] = str(said.get(name))
-        upload = Upload(source, fields)
+        upload = Upload(source, fields, encoding=said.get("encoding", ""))
         once = functools.partial(self._send, upload, on_sent)
         # The time of an upload has no limit, its silences have.
         call = CallOptions(timeout_s=0.0)

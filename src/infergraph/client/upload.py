@@ -9,6 +9,7 @@ import asyncio
 import io
 import itertools
 import os
+import stat
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
 from infergraph.errors import PayloadError
-from infergraph.wire import jsonl
+from infergraph.wire import charsets, jsonl
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | Iterable[Any] | AsyncIterable[Any]"
 """What a task is made of: a path, a binary file, or rows: dicts, or lines that are JSON already."""
@@ -31,17 +32,20 @@ class Upload:
     Args:
         source: what it is made of.
         fields: the other fields of the form.
-    Raises: PayloadError for a file that cannot be read, or is open as text.
+        encoding: of a file that is not UTF-8.
+    Raises: PayloadError for a file that cannot be read, or is open as text; or for an encoding of rows, which are sent
+        in UTF-8, or one that is not known.
     """
 
-    def __init__(self, source: Source, fields: Mapping[str, str]) -> None:
+    def __init__(self, source: Source, fields: Mapping[str, str], *, encoding: str = "") -> None:
         self._source = source
         boundary = uuid.uuid4().hex.encode()
         self.content_type = f"multipart/form-data; boundary={boundary.decode()}"
         parts = [b'--%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (boundary, name.encode(),
                  value.encode("utf-8")) for name, value in fields.items()]  # fmt: skip
         file = b'--%b\r\nContent-Disposition: form-data; name="task_file"; filename="task.jsonl"\r\n' % boundary
-        self._first = b"".join(parts) + file + b"Content-Type: application/x-ndjson\r\n\r\n"
+        kind = f"application/x-ndjson{_charset_of(source, encoding)}"
+        self._first = b"".join(parts) + file + b"Content-Type: %b\r\n\r\n" % kind.encode()
         self._last = b"\r\n--%b--\r\n" % boundary
         self._start, size = _measure(source)
         self.is_repeatable = size is not None or isinstance(source, list | tuple)
@@ -64,6 +68,16 @@ class Upload:
         return _row_blocks(cast("Iterable[Any] | AsyncIterable[Any]", source))
 
 
+def _charset_of(source: Source, encoding: str) -> str:
+    """The parameter of a content type that names the encoding of a file."""
+    codec = charsets.codec_of(encoding, "encoding")
+    if codec is None:
+        return ""
+    if not isinstance(source, str | os.PathLike) and not _is_file(source):
+        raise PayloadError("encoding: rows are sent in UTF-8; the encoding of a file can be named")
+    return f"; charset={codec.name}"
+
+
 def _is_file(source: object) -> bool:
     return callable(getattr(source, "read", None))
 
@@ -72,9 +86,12 @@ def _measure(source: Source) -> tuple[int, int | None]:
     """Where a file begins and how long it is from there; None where nobody can tell."""
     if isinstance(source, str | os.PathLike):
         try:
-            return 0, Path(source).stat().st_size
+            found = Path(source).stat()
         except OSError as error:
             raise PayloadError(f"{os.fspath(source)}: {error.strerror}") from error
+        if stat.S_ISDIR(found.st_mode):
+            raise PayloadError(f"{os.fspath(source)}: it is a folder; name a file in it")
+        return 0, found.st_size if stat.S_ISREG(found.st_mode) else None
     if not _is_file(source):
         return 0, None
     file = cast(BinaryIO, source)

@@ -32,7 +32,6 @@ from infergraph.tasks.driver.driver import Driver, DriverOrders, make_engine
 from infergraph.tasks.files import INPUT, DataFolder, LineCount, disk_faults, sync_folder
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import ENDED, NewTask, State, Task
-from infergraph.wire.file_format import whole_fault
 from infergraph.wire.transcoding import Transcoder
 
 ENDING = ".infergraph"
@@ -254,9 +253,8 @@ def _looked_through(
         block = file.read(_BLOCK_BYTES)
         text = transcoder.feed(block, is_last=not block)
     lines.finish()
-    fault = "the file is empty" if not lines.lines else whole_fault(lines.head, lines.lines)
-    if fault:
-        raise PayloadError(fault)
+    if lines.fault:
+        raise PayloadError(lines.fault)
     if copy is None:
         target.symlink_to(orders.input.resolve())
     else:

@@ -24,7 +24,7 @@ import msgspec
 
 from infergraph.errors import StorageFull, TaskFault
 from infergraph.tasks.failpoints import crash_point
-from infergraph.wire.file_format import HEAD_BYTES
+from infergraph.wire.file_format import HEAD_BYTES, whole_fault
 
 INPUT = "input.jsonl"
 BOM = b"\xef\xbb\xbf"
@@ -34,13 +34,20 @@ _BLANK = b" \t\r\n"
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that has arrived: sizes in bytes, its lines without blank ones at the end, its checksum as it came."""
+    """A file that has arrived: sizes in bytes, its lines without blank ones at the end, its checksum as it came.
+
+    Args:
+        charset: of the file as it came; empty for UTF-8.
+        fault: what it is that is no lines of JSON; empty for nothing.
+    """
 
     folder: str
     bytes: int
     end: int
     lines: int
     sha256: str
+    charset: str = ""
+    fault: str = ""
 
 
 class LineCount:
@@ -50,8 +57,7 @@ class LineCount:
     """
 
     def __init__(self) -> None:
-        self.head = b""
-        """The first bytes of the file, as many as `whole_fault` looks at."""
+        self._first = b""
         self.lines = 0
         self.end = 0
         self._bytes = 0
@@ -60,8 +66,8 @@ class LineCount:
 
     def feed(self, block: bytes) -> None:
         """The next block, of any size."""
-        if len(self.head) < HEAD_BYTES:
-            self.head += block[: HEAD_BYTES - len(self.head)]
+        if len(self._first) < HEAD_BYTES:
+            self._first += block[: HEAD_BYTES - len(self._first)]
         if self._head is not None:
             self._head += block
             if len(self._head) < len(BOM) and BOM.startswith(self._head):
@@ -82,6 +88,11 @@ class LineCount:
         if self._head:
             self.end, self.lines = len(self._head), 1
 
+    @property
+    def fault(self) -> str:
+        """What the file is that is no lines of JSON, once it is finished; empty for nothing."""
+        return whole_fault(self._first, self.lines) if self.lines else "the file is empty"
+
 
 class Incoming:
     """A file on its way in.
@@ -93,6 +104,8 @@ class Incoming:
     """
 
     def __init__(self, data: DataFolder) -> None:
+        self.charset = ""
+        """See `Received`."""
         self._data = data
         self._count = LineCount()
         self._digest = hashlib.sha256()
@@ -163,6 +176,8 @@ class Incoming:
             end=self._count.end,
             lines=self._count.lines,
             sha256=self._digest.hexdigest(),
+            charset=self.charset,
+            fault=self._count.fault,
         )
 
     def close(self) -> None:

@@ -204,8 +204,8 @@ class TaskService:
         self.check(submission)
         deadline = self._clocks.steady() + _STOP_LIMIT_S
         received = await self._write(incoming.seal)
-        if not received.lines:
-            raise PayloadError("task_file: the file is empty")
+        if received.fault:
+            raise PayloadError(f"task_file: {received.fault}")
         while True:
             try:
                 task = await self._write(self._accept, submission, received, incoming)
@@ -229,6 +229,7 @@ class TaskService:
             rows=submission.rows or self.settings.task_rows.value,
             webhook=submission.webhook,
             idempotency_key=submission.idempotency_key,
+            charset=received.charset,
         )
         accepted = self._store.accept(new, now=self._clocks.wall(), queue_limit=self.settings.task_queue_limit)
         crash_point("accepted")

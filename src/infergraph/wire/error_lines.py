@@ -5,11 +5,18 @@ from __future__ import annotations
 import orjson
 
 from infergraph.errors import PayloadError
+from infergraph.wire import transcoding
 
 
-def error_line(number: int, reason: str, raw: bytes) -> bytes:
-    """The line that stands in the place of a bad record; `number` counts from 1; without a line end."""
-    text = raw.removesuffix(b"\r").decode("utf-8", "backslashreplace")
+def error_line(number: int, reason: str, raw: bytes, charset: str = "") -> bytes:
+    """The line that stands in the place of a bad record, without a line end.
+
+    Args:
+        number: of the line, from 1.
+        charset: of the file as it came; empty for UTF-8.
+    """
+    raw = raw.removesuffix(b"\r")
+    text = transcoding.shown(raw) if charset else raw.decode("utf-8", "backslashreplace")
     document = {
         "error": {"line": number, "reason": reason.encode("utf-8", "surrogatepass").decode("utf-8", "replace")},
         "input": text,

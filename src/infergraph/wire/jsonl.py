@@ -19,11 +19,12 @@ import orjson
 
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.settings import NanPolicy
-from infergraph.wire import json_text
+from infergraph.wire import json_text, transcoding
 from infergraph.wire.json_text import JsonOptions
 
 BOM = b"\xef\xbb\xbf"
 _POLICIES = {policy: JsonOptions(nan=policy) for policy in NanPolicy}
+_NAME_IT = "; a file of another encoding is sent with its name (--encoding gb18030, charset=gb18030)"
 _DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 _WIDE = b"0" * 19
 _WRITE = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -43,19 +44,23 @@ def split(block: bytes) -> list[bytes]:
     return lines
 
 
-def read(block: bytes) -> tuple[list[bytes], list[Any]]:
-    """The raw lines of a block of whole lines, and for each the JSON value, or `Bad`."""
+def read(block: bytes, charset: str = "") -> tuple[list[bytes], list[Any]]:
+    """The raw lines of a block of whole lines, and for each the JSON value, or `Bad`.
+
+    Args:
+        charset: of the file that was transcoded to UTF-8; empty for none.
+    """
     lines = split(block)
     if _WIDE not in block.translate(_DIGITS):
         try:
             return lines, list(map(orjson.loads, lines))
         except orjson.JSONDecodeError:
             pass  # one of them is bad: find out which
-    return lines, [read_line(line) for line in lines]
+    return lines, [read_line(line, charset) for line in lines]
 
 
-def read_line(line: bytes) -> Any:
-    """The JSON value of one line, or `Bad` with the reason and the place."""
+def read_line(line: bytes, charset: str = "") -> Any:
+    """The JSON value of one line, or `Bad` with the reason and the place; `charset` as in `read`."""
     if not line.strip():
         return Bad("the line is blank")
     if line.startswith(BOM):
@@ -63,7 +68,9 @@ def read_line(line: bytes) -> Any:
     try:
         line.decode()
     except UnicodeDecodeError as error:
-        return Bad(f"not UTF-8 at byte {error.start + 1} of the line")
+        if charset and (place := transcoding.place_of(line, charset)):
+            return Bad(f"not {charset} at byte {place} of the line")
+        return Bad(f"not UTF-8 at byte {error.start + 1} of the line{_NAME_IT}")
     try:
         return json_text.read(line)
     except PayloadError as fault:

@@ -13,8 +13,6 @@ import codecs
 import json
 import re
 
-from infergraph.wire.jsonl import BOM
-
 _HANDLER = "infergraph.undecodable"
 _HEAD_BYTES = 64 * 1024
 _ENOUGH_CHARACTERS = 10
@@ -95,7 +93,7 @@ def _believed(codec: codecs.CodecInfo | None, head: bytes) -> codecs.CodecInfo |
     detected = json.detect_encoding(head[:4])
     if codec is None or codec.name in _UNICODE:
         return codecs.lookup(detected) if detected in _UNICODE else None
-    is_utf8 = codec.name == "ascii" or head.startswith(BOM) or (_is_wide(codec) and _is_utf8(head))
+    is_utf8 = codec.name == "ascii" or head.startswith(codecs.BOM_UTF8) or (_is_wide(codec) and _is_utf8(head))
     return None if is_utf8 else codec
 
 

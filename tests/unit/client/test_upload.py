@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -120,6 +121,33 @@ def test_a_pipe_has_no_length() -> None:
         upload = Upload(file, {"task_id": "t"})
         assert (upload.length, upload.is_repeatable) == (None, False)
         assert parts(upload, asyncio.run(whole(upload)))["task_file"] == LINES
+
+
+def test_the_encoding_of_a_file_is_declared(tmp_path: Path) -> None:
+    """A file goes as it is, with the charset of its part; rows are UTF-8, and other words are no encoding."""
+    file = tmp_path / "gbk.jsonl"
+    file.write_bytes('{"text": "北京"}\n'.encode("gbk"))
+    form = asyncio.run(whole(Upload(file, {}, encoding="GBK")))
+    assert b"Content-Type: application/x-ndjson; charset=gbk\r\n\r\n" + file.read_bytes() in form
+    assert b"charset" not in asyncio.run(whole(Upload(file, {}, encoding="utf-8")))
+    with pytest.raises(PayloadError, match="rows are sent in UTF-8"):
+        Upload([{"a": 1}], {}, encoding="gbk")
+    with pytest.raises(PayloadError, match="no charset of text"):
+        Upload(file, {}, encoding="rot13")
+
+
+def test_a_named_pipe_is_sent_and_a_folder_is_not(tmp_path: Path) -> None:
+    """A pipe's length is not known, and it can be read once; a folder is refused by name."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(LINES,), daemon=True)
+    writer.start()
+    upload = Upload(pipe, {})
+    assert (upload.length, upload.is_repeatable) == (None, False)
+    assert LINES in asyncio.run(whole(upload))
+    writer.join(60)
+    with pytest.raises(PayloadError, match="it is a folder"):
+        Upload(tmp_path, {})
 
 
 @pytest.mark.parametrize(

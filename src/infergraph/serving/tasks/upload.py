@@ -1,13 +1,12 @@
 """An upload on its way to its final file: parsed, counted, checked and transcoded block by block, never held in memory.
 
 body ─▶ multipart parser ─▶ fields
-                        └─▶ file part ─▶ (charset ─▶ UTF-8) ─▶ Incoming
+                        └─▶ file part ─▶ Transcoder ─▶ Incoming
 """
 
 from __future__ import annotations
 
 import asyncio
-import codecs
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, suppress
 
@@ -20,6 +19,7 @@ from infergraph.tasks.service import Submission, TaskService
 from infergraph.tasks.task import Task
 from infergraph.wire import charsets
 from infergraph.wire.multipart import MultipartReader, Part, is_multipart
+from infergraph.wire.transcoding import Transcoder
 
 FILE_FIELDS = ("task_file", "file")
 _FIELD_LIMIT_BYTES = 64 * 1024
@@ -29,13 +29,6 @@ _PRIORITY_LIMIT = 1000
 _LOOK_EVERY_BYTES = 16 << 20
 _SYNC_EVERY_BYTES = 64 << 20
 _STORE_BYTES = 1 << 20
-
-
-def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
-    """Bytes that do not decode become a half character: as UTF-8 it is invalid, so exactly that line will be bad."""
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    return "\udcff", error.end
 
 
 class FileSink:
@@ -48,16 +41,13 @@ class FileSink:
         self.raw_bytes = 0
         self._incoming = incoming
         self._limit_bytes = limit_bytes
-        self._decoder: codecs.IncrementalDecoder | None = None
+        self._transcoder = Transcoder()
         self._blocks: list[bytes] = []
         self._blocks_bytes = 0
 
     def set_charset(self, charset: str) -> None:
         """The charset that the part names. Raises: UnsupportedBody if it is no charset of text."""
-        codec = charsets.codec_of(charset, "task_file")
-        if codec is not None and codec.incrementaldecoder is not None and codec.name != "ascii":
-            codecs.register_error("infergraph.tasks.undecodable", _mark_undecodable)
-            self._decoder = codec.incrementaldecoder("infergraph.tasks.undecodable")
+        self._transcoder = Transcoder(charsets.codec_of(charset, "task_file"))
 
     def feed(self, block: bytes) -> None:
         """The next block, as it came."""
@@ -83,9 +73,8 @@ class FileSink:
         """Write blocks that were taken, in their order. Blocks. Raises: StorageFull."""
         raw = b"".join(blocks)  # one piece: each call below lets other threads run, and has to wait for them after it
         self._incoming.digest(raw)
-        if self._decoder is not None:
-            raw = self._decoder.decode(raw, is_last).encode("utf-8", "surrogatepass")
-        self._incoming.write(raw)
+        self._incoming.write(self._transcoder.feed(raw, is_last=is_last))
+        self._incoming.charset = self._transcoder.charset
 
 
 class TaskForm:

@@ -146,6 +146,7 @@ class Attempt:
             piece.line,
             piece.lines,
             self.task.rows,
+            self.task.charset,
             self._reader.read(piece) if self._rules.carries_data else None,
         )
 
@@ -197,7 +198,7 @@ class Attempt:
 
     def _failed_line(self, piece: Piece, reason: str) -> Lines:
         raw = self._reader.read(piece).removesuffix(b"\n")
-        line = error_lines.error_line(piece.line, reason, raw) + b"\n"
+        line = error_lines.error_line(piece.line, reason, raw, self.task.charset) + b"\n"
         return Lines(line, line, 1, 1)
 
     def allowed_s(self, key: Key) -> float:

@@ -56,6 +56,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True, tag=True):
     Args:
         line: number of the first line.
         rows: how lines reach the unit, a value of `RowMode`.
+        charset: of the file as it came; empty for UTF-8.
     """
 
     key: Key
@@ -65,6 +66,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True, tag=True):
     line: int
     lines: int
     rows: str
+    charset: str = ""
     data: bytes | None = None
 
 

@@ -44,19 +44,24 @@ class RowReader(ABC):
         self._sleep = sleep
         self._nan = nan
 
-    async def answer(self, block: bytes, first: int) -> Lines:
-        """Answer a block of whole lines; `first` is the number of its first line."""
+    async def answer(self, block: bytes, first: int, charset: str = "") -> Lines:
+        """Answer a block of whole lines.
+
+        Args:
+            first: the number of its first line.
+            charset: of the file as it came; empty for UTF-8.
+        """
         if first == 1:
             block = block.removeprefix(jsonl.BOM)
-        raw, values = jsonl.read(block)
+        raw, values = jsonl.read(block, charset)
         if self.are_good(values):
-            return _joined(raw, await self.ask(values, raw), first)
+            return _joined(raw, await self.ask(values, raw), first, charset)
         rows = [value if isinstance(value, Bad) else self.check(value) for value in values]
         good = [place for place, row in enumerate(rows) if not isinstance(row, Bad)]
         answers = await self.ask([rows[place] for place in good], [raw[place] for place in good]) if good else []
         for place, answer in zip(good, answers, strict=True):
             rows[place] = answer
-        return _joined(raw, rows, first)
+        return _joined(raw, rows, first, charset)
 
     @abstractmethod
     def are_good(self, values: list[Any]) -> bool:
@@ -233,12 +238,12 @@ def _read_again(raw: Sequence[bytes]) -> list[Any]:
     return jsonl.read(b"\n".join(raw))[1]
 
 
-def _joined(raw: Sequence[bytes], lines: list[Any], first: int) -> Lines:
+def _joined(raw: Sequence[bytes], lines: list[Any], first: int, charset: str) -> Lines:
     errors = []
     if Bad in set(map(type, lines)):
         for place, line in enumerate(lines):
             if isinstance(line, Bad):
-                lines[place] = error_lines.error_line(first + place, line.reason, raw[place])
+                lines[place] = error_lines.error_line(first + place, line.reason, raw[place], charset)
                 errors.append(lines[place])
     lines.append(b"")
     failed = len(errors)

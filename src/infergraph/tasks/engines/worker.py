@@ -58,7 +58,7 @@ class ChunkDesk:
         if reader is None:
             reader = self._readers[order.rows] = row_reader(self._unit, RowMode(order.rows), nan=self._nan)
         block = _lines(order) if order.data is None else order.data
-        lines = await reader.answer(block, order.line)
+        lines = await reader.answer(block, order.line, order.charset)
         if lines.lines != order.lines:
             raise RuntimeError(f"{lines.lines} lines where {order.lines} were cut: the input changed on the disk")
         return Answer(order.key, lines.output, lines.errors, lines.failed, time.perf_counter() - began)
