@@ -256,11 +256,13 @@ _OURS = (str(Path(__file__).parent), "<frozen importlib", str(Path(importlib.__f
 def traceback_text(error: BaseException) -> str:
     """The traceback of an error for a log; empty where its text says it all.
 
-    The text of a StartupFault does. Only a TargetError may have an exception of the user's code behind it: its
-    traceback begins at the user's code.
+    The text of a StartupFault does. Only a TargetError, perhaps behind a GraphError that names the node, has an
+    exception of the user's code as its cause: the traceback begins at the user's code.
     """
     if not isinstance(error, StartupFault):
         return "".join(traceback.format_exception(error))
+    while not isinstance(error, TargetError) and isinstance(error.__cause__, StartupFault):
+        error = error.__cause__
     if not isinstance(error, TargetError) or error.__cause__ is None:
         return ""
     shown = traceback.TracebackException.from_exception(error.__cause__)

@@ -397,8 +397,11 @@ def test_a_failure_tells_what_a_person_needs() -> None:
     assert (plain.text, plain.exit_code, plain.traceback) == ("there is no class B in a.py", 2, "")
     try:
         try:
-            raise KeyError("inner")
-        except KeyError as error:
+            try:
+                raise KeyError("inner")
+            except KeyError as error:
+                raise TargetError("A cannot be constructed") from error
+        except TargetError as error:
             raise GraphError("node x cannot be resolved") from error
     except GraphError as error:
         chained = failure(error)
