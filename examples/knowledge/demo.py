@@ -16,11 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import grpc
 from google.protobuf import json_format
 from rich.console import Console
@@ -65,18 +66,29 @@ def run(*arguments: str) -> None:
 class Endpoint:
     """The served graph, and how to ask it."""
 
-    def __init__(self, session: aiohttp.ClientSession, http_port: int, grpc_port: int) -> None:
-        self._session = session
+    def __init__(self, http_port: int, grpc_port: int) -> None:
         self.url = f"http://127.0.0.1:{http_port}"
         self._grpc_port = grpc_port
 
+    async def _ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> bytes:
+        """What a path answers. Raises: urllib.error.URLError for an error, or if nobody listens."""
+        headers = {} if body is None else {"Content-Type": kind}
+        request = urllib.request.Request(self.url + path, body, headers, method=method)
+        with await asyncio.to_thread(urllib.request.urlopen, request, timeout=60) as response:
+            return bytes(response.read())
+
+    async def is_ready(self) -> bool:
+        """Whether its models are loaded."""
+        try:
+            await self._ask("GET", "/ready")
+        except OSError:
+            return False
+        return True
+
     async def ask_rest(self, text: str) -> dict[str, Any]:
         """The record that a text is answered with over REST."""
-        body = {"jsonData": {"data": text}}
-        async with self._session.post(f"{self.url}/api/v1.0/predictions", json=body) as response:
-            response.raise_for_status()
-            answer = await response.json()
-        return dict(answer["jsonData"])
+        body = json.dumps({"jsonData": {"data": text}}).encode()
+        return dict(json.loads(await self._ask("POST", "/api/v1.0/predictions", body))["jsonData"])
 
     async def ask_grpc(self, text: str) -> dict[str, Any]:
         """The same over gRPC."""
@@ -91,47 +103,41 @@ class Endpoint:
         return dict(json_format.MessageToDict(answer)["jsonData"])
 
     async def submit(self, task_id: str, lines: bytes) -> None:
-        """Hand a task over, as gBuilder does."""
-        form = aiohttp.FormData({"task_id": task_id, "immediate": "true"})
-        form.add_field("task_file", lines, filename="corpus.jsonl", content_type="application/jsonl")
-        async with self._session.post(f"{self.url}/tasks", data=form) as response:
-            response.raise_for_status()
+        """Submit a task, as gBuilder does."""
+        boundary = uuid.uuid4().hex
+        head = "".join(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in (("task_id", task_id), ("immediate", "true"))
+        )
+        file = f'--{boundary}\r\nContent-Disposition: form-data; name="task_file"; filename="corpus.jsonl"\r\n\r\n'
+        form = (head + file).encode() + lines + f"\r\n--{boundary}--\r\n".encode()
+        await self._ask("POST", "/tasks", form, f"multipart/form-data; boundary={boundary}")
 
     async def status(self, task_id: str) -> int:
         """Its state by gBuilder's numbers: 0 running, 1 waiting, 2 finished, 3 failed, -1 no such task."""
-        async with self._session.get(f"{self.url}/tasks/{task_id}") as response:
-            return int((await response.json(content_type=None))["status"])
+        return int(json.loads(await self._ask("GET", f"/tasks/{task_id}"))["status"])
 
     async def rows_done(self, task_id: str) -> int:
         """How many of its rows are done, by the native API."""
-        async with self._session.get(f"{self.url}/api/v1.0/tasks/{task_id}") as response:
-            return int((await response.json(content_type=None))["done"])
+        return int(json.loads(await self._ask("GET", f"/api/v1.0/tasks/{task_id}"))["done"])
 
     async def results(self, task_id: str) -> bytes:
         """Its result file."""
-        async with self._session.get(f"{self.url}/tasks/{task_id}/results") as response:
-            response.raise_for_status()
-            return await response.read()
+        return await self._ask("GET", f"/tasks/{task_id}/results")
 
     async def stop(self, task_id: str) -> None:
         """Stop it."""
-        async with self._session.delete(f"{self.url}/tasks/{task_id}") as response:
-            response.raise_for_status()
+        await self._ask("DELETE", f"/tasks/{task_id}")
 
 
-async def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
+async def wait_until_ready(endpoint: Endpoint, server: subprocess.Popen[bytes]) -> None:
     """Wait for the server, which loads its models behind open ports."""
     began = time.monotonic()
-    async with aiohttp.ClientSession() as session:
-        while server.poll() is None:
-            try:
-                async with session.get(f"{url}/ready") as response:
-                    if response.status == 200:
-                        console.print(f"Ready after {time.monotonic() - began:.1f} s.")
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.05)
+    while server.poll() is None:
+        if await endpoint.is_ready():
+            console.print(f"Ready after {time.monotonic() - began:.1f} s.")
+            return
+        await asyncio.sleep(0.05)
     sys.exit(f"the server ended with exit code {server.returncode}")
 
 
@@ -215,10 +221,9 @@ async def main() -> int:
         console.print(f"\n[bold]$ infergraph {' '.join(command[:2])} …[/bold]")
         server = subprocess.Popen([COMMAND, *command])  # noqa: ASYNC220 - it only starts it
         try:
-            await wait_until_ready(f"http://127.0.0.1:{http_port}", server)
-            async with aiohttp.ClientSession() as session:
-                endpoint = Endpoint(session, http_port, grpc_port)
-                await tour(endpoint, work)
+            endpoint = Endpoint(http_port, grpc_port)
+            await wait_until_ready(endpoint, server)
+            await tour(endpoint, work)
             if keep:
                 console.print(f"\nThe server is up at {endpoint.url}. Ctrl-C stops it.")
                 await asyncio.to_thread(server.wait)

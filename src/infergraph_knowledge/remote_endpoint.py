@@ -6,24 +6,26 @@ records ──JSONL──▶ POST /tasks ──▶ GET /tasks/<id> until finishe
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from enum import IntEnum
 from http import HTTPStatus
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
-
-import aiohttp
+from urllib.parse import quote
 
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError, SettingsError
+from infergraph.net.address import Location
+from infergraph.net.http_client import Call, HttpClient, HttpOptions
+from infergraph.net.retry import Backoff
 from infergraph_knowledge.authoring import About, RecordComponent, Rows
 
 REASON_LIMIT_CHARACTERS = 200
 POLL_FIRST_S = 0.05
 STOP_TIMEOUT_S = 5.0
-_OWN_CLOCK = aiohttp.ClientTimeout(total=None)
+_OPTIONS = HttpOptions(reply_limit_bytes=1 << 30)
 
 
 class TaskStatus(IntEnum):
@@ -48,6 +50,28 @@ class _Answer(NamedTuple):
         return self.body.decode(errors="replace")[:REASON_LIMIT_CHARACTERS].strip()
 
 
+class _Form(NamedTuple):
+    """A multipart form."""
+
+    headers: bytes
+    body: bytes
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str], file_field: str, file: bytes) -> _Form:
+        """The form of `fields` and one file of JSON lines."""
+        boundary = uuid.uuid4().hex
+        parts = [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in fields.items()
+        ]
+        parts.append(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{file_field}"; filename="task.jsonl"\r\n'
+            "Content-Type: application/jsonl\r\n\r\n"
+        )
+        headers = f"content-type: multipart/form-data; boundary={boundary}\r\n"
+        return cls(headers.encode(), "".join(parts).encode() + file + f"\r\n--{boundary}--\r\n".encode())
+
+
 class RemoteEndpoint(RecordComponent):
     """MODEL: answers each record with what a task of the endpoint at `url` answered it.
 
@@ -62,11 +86,13 @@ class RemoteEndpoint(RecordComponent):
     about = About(platform="gBuilder task endpoint", limits="one task for each request: send many records at once")
 
     def __init__(self, url: str, timeout_s: float = 600.0, poll_s: float = 2.0, file_field: str = "task_file") -> None:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise SettingsError(f"url must be an http address, not {url!r}")
+        try:
+            self._location = Location.of(url)
+        except ValueError as error:
+            raise SettingsError(f"url must be an http address, not {url!r}") from error
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._poll_s = poll_s
+        self._polling = Backoff(first_s=POLL_FIRST_S, limit_s=poll_s, jitter=0.0)
         self._file_field = file_field
 
     async def predict(self, X: object, names: object = None, meta: object = None) -> Any:
@@ -88,64 +114,58 @@ class RemoteEndpoint(RecordComponent):
         """The result lines of one task over `lines`."""
         task_id = f"infergraph-{uuid.uuid4()}"
         try:
-            async with aiohttp.ClientSession(timeout=_OWN_CLOCK) as session, self._stopped_if_left(session, task_id):
-                async with asyncio.timeout(self._timeout_s):
-                    await self._submit(session, task_id, b"\n".join(lines) + b"\n")
-                    await self._wait(session, task_id)
-                    body = self._checked(await self._ask(session, "GET", f"/tasks/{quote(task_id)}/results"))
+            with closing(HttpClient(self._location.address, _OPTIONS)) as client:
+                async with self._stopped_if_left(client, task_id), asyncio.timeout(self._timeout_s):
+                    await self._submit(client, task_id, b"\n".join(lines) + b"\n")
+                    await self._wait(client, task_id)
+                    body = self._checked(await self._ask(client, "GET", f"/tasks/{quote(task_id)}/results"))
         except TimeoutError as error:
             raise DeadlinePassed(f"{self._url} did not finish the task in {self._timeout_s:g} s") from error
-        except aiohttp.ClientError as error:
-            # Without a status, which means that the same question may be answered a little later.
-            text = f"the endpoint {self._url} cannot be reached: {error or type(error).__name__}"
-            raise RemoteError(text) from error
         return [line for line in body.split(b"\n") if line.strip()]
 
     @asynccontextmanager
-    async def _stopped_if_left(self, session: aiohttp.ClientSession, task_id: str) -> AsyncIterator[None]:
+    async def _stopped_if_left(self, client: HttpClient, task_id: str) -> AsyncIterator[None]:
         """Stop the task there if we leave before its end. Whatever goes wrong then is not worth a second fault."""
         try:
             yield
         except (TimeoutError, asyncio.CancelledError):
-            timeout = aiohttp.ClientTimeout(total=STOP_TIMEOUT_S)
-            try:
-                async with session.delete(f"{self._url}/tasks/{quote(task_id)}", timeout=timeout):
-                    pass
-            except (aiohttp.ClientError, TimeoutError):
-                pass
+            with suppress(RemoteError, TimeoutError):
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await self._ask(client, "DELETE", f"/tasks/{quote(task_id)}")
             raise
 
-    async def _submit(self, session: aiohttp.ClientSession, task_id: str, body: bytes) -> None:
-        """Hand the task over; an endpoint that is full is asked again until the time is over."""
-        pause_s = POLL_FIRST_S
-        while True:
-            form = aiohttp.FormData({"task_id": task_id, "immediate": "true"})
-            form.add_field(self._file_field, body, filename="task.jsonl", content_type="application/jsonl")
-            answer = await self._ask(session, "POST", "/tasks", data=form)
+    async def _submit(self, client: HttpClient, task_id: str, body: bytes) -> None:
+        """Submit the task; an endpoint that is full is asked again until the time is over."""
+        form = _Form.of({"task_id": task_id, "immediate": "true"}, self._file_field, body)
+        for attempt in itertools.count(1):
+            answer = await self._ask(client, "POST", "/tasks", form)
             if answer.status != HTTPStatus.SERVICE_UNAVAILABLE:
                 self._checked(answer)
                 return
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, self._poll_s)
+            await asyncio.sleep(self._polling.wait_s(attempt))
 
-    async def _wait(self, session: aiohttp.ClientSession, task_id: str) -> None:
-        pause_s = POLL_FIRST_S
-        while True:
-            status = self._status(self._checked(await self._ask(session, "GET", f"/tasks/{quote(task_id)}")))
+    async def _wait(self, client: HttpClient, task_id: str) -> None:
+        for attempt in itertools.count(1):
+            status = self._status(self._checked(await self._ask(client, "GET", f"/tasks/{quote(task_id)}")))
             if status is TaskStatus.FINISHED:
                 return
             if status is TaskStatus.FAILED:
                 # Endpoints of this project say why where the results would be.
-                reason = await self._ask(session, "GET", f"/tasks/{quote(task_id)}/results")
+                reason = await self._ask(client, "GET", f"/tasks/{quote(task_id)}/results")
                 raise self._fault(f"failed the task: {reason.shown or 'it gave no reason'}")
             if status is TaskStatus.UNKNOWN:
                 raise self._fault("does not know the task any more")
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, self._poll_s)
+            await asyncio.sleep(self._polling.wait_s(attempt))
 
-    async def _ask(self, session: aiohttp.ClientSession, method: str, path: str, **options: Any) -> _Answer:
-        async with session.request(method, self._url + path, **options) as response:
-            return _Answer(f"{method} {path}", response.status, await response.read())
+    async def _ask(self, client: HttpClient, method: str, path: str, form: _Form | None = None) -> _Answer:
+        headers, body = (form.headers, form.body) if form is not None else (b"", None)
+        call = Call(method, self._location.path.partition("?")[0].rstrip("/") + path, headers, body, body is None)
+        try:
+            reply = await client.exchange(call)
+        except RemoteError as fault:
+            # Without a status, which means that the same question may be answered a little later.
+            raise RemoteError(f"the endpoint {self._url} cannot be reached: {fault.text}") from fault
+        return _Answer(f"{method} {path}", reply.status, reply.body)
 
     def _checked(self, answer: _Answer) -> bytes:
         """The body of an answer that is none of an error."""
