@@ -9,7 +9,7 @@ from typing import Any
 
 from infergraph import component
 from infergraph.compat import error_handler, flask_requests
-from infergraph.component import Component, ComponentOptions
+from infergraph.component import Component, ComponentOptions, NodeScope
 from infergraph.message import PredictiveUnit
 from infergraph.observe.shared_metrics import Bounds, SharedMetrics
 from infergraph.observe.user_metrics import UserMetrics
@@ -31,9 +31,10 @@ def construct(source: UnitSource, settings: Settings) -> Any:
     return construct_target(source.target, component.parse_parameters(settings.parameters), source.path)
 
 
-def construct_target(target: str, arguments: Mapping[str, Any], folder: Path) -> Any:
-    """The object that `target`, looked for in `folder`, makes of `arguments`."""
-    made = component.construct(component.find(target, folder), arguments, target)
+def construct_target(target: str, arguments: Mapping[str, Any], folder: Path, scope: NodeScope | None = None) -> Any:
+    """The object that `target`, looked for in `folder`, makes of `arguments`; its modules are those of `scope`."""
+    modules = None if scope is None else scope.modules
+    made = component.construct(component.find(target, folder, modules), arguments, target)
     flask_requests.expect(made)
     return made
 
@@ -46,12 +47,14 @@ def wrap(
     name: str,
     environment: Mapping[str, str],
     label: str = UNKNOWN_IMAGE,
+    scope: NodeScope | None = None,
 ) -> PredictiveUnit:
     """The component around what `make` constructs, its requests joined if the settings say so.
 
     Args:
         environment: the protocol's variables that tell it its place in a deployment.
         label: what stands for it in requestPath where it has no container image.
+        scope: what it has of its own in a process of several nodes.
     """
     options = ComponentOptions(
         unit_id=environment.get("PREDICTIVE_UNIT_ID", ""),
@@ -74,6 +77,7 @@ def wrap(
         name=name,
         error_handler=error_handler.answer,
         request_scope=flask_requests.scope,
+        scope=scope,
     )
     return batched(unit, settings, shared_metrics) if settings.batch_rows_limit else unit
 

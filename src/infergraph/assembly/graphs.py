@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from msgspec.structs import replace
 from infergraph import component
 from infergraph.assembly import components
 from infergraph.assembly.observation import Observation, ObservedGraph
-from infergraph.errors import GraphError, TargetError
-from infergraph.graph import compose, resolution, servers, spec
+from infergraph.errors import GraphError
+from infergraph.graph import compose, inspection, resolution, servers, spec
 from infergraph.graph.executor import Graph, GraphOptions
 from infergraph.graph.meta import MetaMode, meta_mode
 from infergraph.graph.remote import remote
@@ -46,48 +46,33 @@ def build(
     Raises: GraphError for a file that cannot be read, is not valid, or has a node that nothing answers for;
         TargetError for a file that is not there.
     """
-    deployment = _read(source)
+    name, _, wanted = source.target.partition("#")
+    _, deployment = inspection.chosen(source.path / name, name, wanted, source.nodes)
     observed = functools.partial(
         Observation, deployment, settings=settings, shared_metrics=shared_metrics, tracing=tracing
     )
+    predictors = inspection.predictors(deployment, source.predictor)
     make = functools.partial(
-        _build_predictor, deployment, observed, source=source, settings=settings, shared_metrics=shared_metrics
+        _build_predictor,
+        deployment,
+        observed,
+        source=source,
+        settings=settings,
+        shared_metrics=shared_metrics,
+        isolation=_isolation(deployment, predictors, source),
     )
-    predictors = _chosen(deployment, source.predictor)
     if len(predictors) == 1:
         return make(predictors[0])
     shares = [Share(make(predictor), predictor.traffic, predictor.shadow) for predictor in predictors]
     return Split(deployment.name or "deployment", shares, random.Random())
 
 
-def _read(source: UnitSource) -> spec.Deployment:
-    name, _, wanted = source.target.partition("#")
-    path = source.path / name
-    if not path.is_file():
-        raise TargetError(f"there is no file {path}")
-    deployments = spec.read(path.read_text("utf-8"), source=name)
-    found = [deployment for deployment in deployments if not wanted or deployment.name == wanted]
-    if len(found) != 1:
-        names = ", ".join(deployment.name for deployment in deployments)
-        raise GraphError(f"{name} has the deployments {names or '(none)'}; name one of them: {name}#NAME")
-    if found[0].bare:
-        resolution.check_overrides(found, source.nodes)
-        return found[0]
-    deployment = spec.default(found[0])
-    resolution.check_overrides([deployment], source.nodes)
-    problems = spec.validate(deployment, in_process={*source.nodes, *spec.addressed(found[0])})
-    if problems:
-        told = [f"{problem}{f' ({problem.hint})' if problem.hint else ''}" for problem in problems]
-        raise GraphError(f"{name} is not valid: " + "; ".join(told))
-    return deployment
-
-
-def _chosen(deployment: spec.Deployment, wanted: str) -> list[spec.Predictor]:
-    predictors = [predictor for predictor in deployment.predictors if not wanted or predictor.name == wanted]
-    if not predictors:
-        names = ", ".join(predictor.name for predictor in deployment.predictors)
-        raise GraphError(f"there is no predictor {wanted!r}; the deployment has {names}")
-    return predictors
+def _isolation(
+    deployment: spec.Deployment, predictors: Sequence[spec.Predictor], source: UnitSource
+) -> component.Isolation:
+    """The isolation of the nodes that run in this process, in whichever predictor."""
+    found = [each for one in predictors for each in resolution.resolve(one, deployment, source.nodes).values()]
+    return component.Isolation(is_shared=sum(each.means.is_here for each in found) > 1)
 
 
 def _build_predictor(
@@ -98,6 +83,7 @@ def _build_predictor(
     source: UnitSource,
     settings: Settings,
     shared_metrics: SharedMetrics,
+    isolation: component.Isolation,
 ) -> Graph:
     observation = observed(predictor)
     resolved = resolution.resolve(predictor, deployment, source.nodes)
@@ -105,7 +91,9 @@ def _build_predictor(
     injection = source.environment.get("SELDON_ENABLE_ROUTING_INJECTION", "")
     mode = meta_mode(injection, is_ours=_is_ours(resolved), wanted=settings.graph_meta)
     merges = mode is MetaMode.MERGE
-    factory = _Units(deployment, predictor, source, settings, shared_metrics, annotations, merges, observation)
+    factory = _Units(
+        deployment, predictor, source, settings, shared_metrics, annotations, merges, observation, isolation
+    )
     units = {node.name: factory(node, resolved[node.name]) for node in predictor.graph.walk_all()}
     options = GraphOptions(
         meta=mode,
@@ -158,7 +146,9 @@ class _Units:
         annotations: Mapping[str, str],
         merges: bool,
         observation: Observation,
+        isolation: component.Isolation | None = None,
     ) -> None:
+        self._isolation = isolation
         self._merges = merges
         self._observation = observation
         self._deployment = deployment
@@ -166,7 +156,7 @@ class _Units:
         self._source = source
         self._settings = settings
         self._shared_metrics = shared_metrics
-        self._file_folder = (source.path / source.target.partition("#")[0]).parent
+        self._file_folder = (source.path / source.target.partition("#")[0]).parent.resolve()
         self._data_dir = source.path / settings.data_dir
         self._remote = remote.options_for(
             deployment,
@@ -202,7 +192,7 @@ class _Units:
         return builtin.Beside(built_in, self._observed(node, remote.build(node, self._remote)), builtin.phase(node))
 
     def _observed(self, node: spec.Node, unit: PredictiveUnit) -> PredictiveUnit:
-        return self._observation.node(node, unit, _image(self._predictor, node.name))
+        return self._observation.node(node, unit, spec.image(self._predictor, node.name))
 
     def _addressed(self, node: spec.Node, found: Resolution) -> spec.Node:
         if node.name not in self._source.nodes:
@@ -214,38 +204,49 @@ class _Units:
             [{"name": each.name, "value": each.value, "type": each.type} for each in node.parameters]
         )
         arguments = {**arguments, **given}
-        make = functools.partial(self._construct, node, target, arguments)
-        return self._observed(node, self.wrapped(node, make, target))
+        scope = self._scope(node, target)
+        make = functools.partial(self._construct, node, target, arguments, scope)
+        return self._observed(node, self.wrapped(node, make, target, scope))
 
-    def _construct(self, node: spec.Node, target: str, arguments: Mapping[str, Any]) -> object:
-        made = components.construct_target(target, arguments, self._file_folder.resolve())
+    def _scope(self, node: spec.Node, target: str) -> component.NodeScope | None:
+        if self._isolation is None:
+            return None
+        own = component.folder_of(target, self._file_folder)
+        folders = dict.fromkeys([own or self._file_folder, self._file_folder])
+        variables = spec.environment(self._deployment, self._predictor, node)
+        return self._isolation.scope(node.name, tuple(folders), own, variables)
+
+    def _construct(
+        self, node: spec.Node, target: str, arguments: Mapping[str, Any], scope: component.NodeScope | None
+    ) -> object:
+        made = components.construct_target(target, arguments, self._file_folder, scope)
         keep_in = getattr(made, "keep_in", None)
         if callable(keep_in):  # a router that learns: its counts live with everything else that must survive
             keep_in(self._data_dir, f"{self._deployment.name}/{self._predictor.name}/{node.name}")
         return made
 
-    def wrapped(self, node: spec.Node, make: Callable[[], object], label: str) -> PredictiveUnit:
+    def wrapped(
+        self, node: spec.Node, make: Callable[[], object], label: str, scope: component.NodeScope | None = None
+    ) -> PredictiveUnit:
         """The component of `node` around what `make` constructs; `label` names it in requestPath."""
         if self._merges:  # the executor writes the path itself
             label = ""
         environment = {
             **self._source.environment,
             "PREDICTIVE_UNIT_ID": node.name,
-            "PREDICTIVE_UNIT_IMAGE": _image(self._predictor, node.name),
+            "PREDICTIVE_UNIT_IMAGE": spec.image(self._predictor, node.name),
             "SELDON_DEPLOYMENT_ID": self._deployment.name,
             "PREDICTOR_ID": self._predictor.name,
         }
         return components.wrap(
-            make, self._settings, self._shared_metrics, name=node.name, environment=environment, label=label
+            make,
+            self._settings,
+            self._shared_metrics,
+            name=node.name,
+            environment=environment,
+            label=label,
+            scope=scope,
         )
-
-
-def _image(predictor: spec.Predictor, name: str) -> str:
-    for pod in predictor.component_specs:
-        for container in (pod.get("spec") or {}).get("containers") or ():
-            if container.get("name") == name:
-                return str(container.get("image") or "")
-    return ""
 
 
 def assemble(

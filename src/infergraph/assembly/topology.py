@@ -25,10 +25,10 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 def graph_topology(source: UnitSource) -> Topology:
     """The scene of a deployment file that has been built, so that it is known to be valid.
 
-    Raises: GraphError, OSError where the file has changed since and is no longer so.
+    Raises: GraphError where the file has changed since and is no longer so.
     """
     name, _, wanted = source.target.partition("#")
-    deployments = spec.read((source.path / name).read_text("utf-8"), source=name)
+    deployments = spec.read(spec.text_of(source.path / name, name), source=name)
     deployment = next(each for each in deployments if wanted in ("", each.name))
     deployment = deployment if deployment.bare else spec.default(deployment)
     predictors = [each for each in deployment.predictors if source.predictor in ("", each.name)]

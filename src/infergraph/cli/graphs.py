@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import msgspec
@@ -16,27 +15,13 @@ from rich.text import Text
 from infergraph.cli.command import Command, argument, option
 from infergraph.cli.options import nodes_option, predictor_option
 from infergraph.errors import GraphError
-from infergraph.graph import resolution, servers, spec
-from infergraph.graph.resolution import Means
+from infergraph.graph import resolution, spec
+from infergraph.graph.inspection import Found, Inspected, inspect
 from infergraph.graph.spec import drawing
 from infergraph.source import read_overrides
 
 _file_argument = argument("file", type=click.Path(path_type=Path), about="A SeldonDeployment, YAML or JSON.")
 _WIDEST_COLUMNS = 10_000
-
-
-class _Found(NamedTuple):
-    """One problem or hint, with the line it stands at (0 where that cannot be told)."""
-
-    line: int
-    document: int
-    problem: spec.Problem
-
-
-class _Checked(NamedTuple):
-    deployments: list[spec.Deployment]
-    problems: list[_Found]
-    advice: list[_Found]
 
 
 @click.command("check", cls=Command, epilog="Exit codes: 0 it can be served; 2 it cannot.")
@@ -53,11 +38,11 @@ def check(file: Path, nodes: tuple[str, ...], as_json: bool, cluster: bool) -> N
     """
     overrides = read_overrides(nodes)
     try:
-        checked = _check(_read(file), str(file), overrides, cluster=cluster)
+        checked = inspect(spec.text_of(file, str(file)), str(file), overrides, cluster=cluster)
     except GraphError as fault:
         if not as_json:
             raise
-        checked = _Checked([], [_Found(0, 0, spec.Problem("the document", str(fault)))], [])
+        checked = Inspected([], [Found(0, 0, spec.Problem("the document", str(fault)))], [])
     if as_json:
         click.echo(json.dumps(_as_document(checked, str(file)), ensure_ascii=False, indent=2))
     else:
@@ -78,7 +63,8 @@ def show(file: Path, predictor: str, nodes: tuple[str, ...], svg: Path | None, a
     Example: infergraph show deployment.yaml --svg graph.svg
     """
     overrides = read_overrides(nodes)
-    deployments = [spec.default(deployment) for deployment in spec.read(_read(file), source=str(file))]
+    read = spec.read(spec.text_of(file, str(file)), source=str(file))
+    deployments = [spec.default(deployment) for deployment in read]
     resolution.check_overrides(deployments, overrides)
     found = [(deployment, each) for deployment in deployments for each in deployment.predictors]
     chosen = [(deployment, each) for deployment, each in found if predictor in ("", each.name)]
@@ -99,15 +85,6 @@ def show(file: Path, predictor: str, nodes: tuple[str, ...], svg: Path | None, a
         click.echo(json.dumps(msgspec.to_builtins(drawn), ensure_ascii=False, indent=2))
 
 
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise GraphError(f"{file} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise GraphError(f"{file} is not UTF-8 text (byte {error.start})") from error
-
-
 def _write(file: Path, text: str) -> None:
     try:
         file.write_text(text, encoding="utf-8")
@@ -115,38 +92,7 @@ def _write(file: Path, text: str) -> None:
         raise GraphError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
-def _check(text: str, source: str, overrides: dict[str, str], *, cluster: bool) -> _Checked:
-    deployments, misread = spec.survey(text, source=source)
-    resolution.check_overrides(deployments, overrides)
-    checked = _Checked(deployments, [], [])
-    for document, problem in misread:
-        checked.problems.append(_Found(spec.line_of(text, document, problem.field), document, problem))
-    for deployment in deployments:
-        document = deployment.document
-        if not misread:
-            outside = frozenset() if cluster else frozenset(overrides) | spec.addressed(deployment)
-            for problem in spec.validate(deployment, in_process=outside):
-                checked.problems.append(_Found(spec.line_of(text, document, problem.field), document, problem))
-        hints = deployment.advice if misread else (*spec.advise(deployment), *_elsewhere(deployment, overrides))
-        for problem in hints:
-            checked.advice.append(_Found(spec.line_of(text, document, problem.field), document, problem))
-    return checked
-
-
-def _elsewhere(deployment: spec.Deployment, overrides: dict[str, str]) -> Iterator[spec.Problem]:
-    """Packaged servers that do not run in process: said here, and a fault when the graph is served."""
-    defaulted = spec.default(deployment)
-    for place, predictor in enumerate(defaulted.predictors):
-        resolved = resolution.resolve(predictor, defaulted, overrides)
-        for node in predictor.graph.walk():
-            if node.packaged and node.model_uri and resolved[node.name].means is Means.PACKAGED:
-                try:
-                    servers.located(node, folder=Path(), cache_dir=Path())
-                except GraphError as fault:
-                    yield spec.Problem(f"spec.predictors[{place}].graph", str(fault))
-
-
-def _print(checked: _Checked, source: str) -> None:
+def _print(checked: Inspected, source: str) -> None:
     console = _console()
     marks = [("error", "bold red", found) for found in checked.problems]
     marks += [("hint", "yellow", found) for found in checked.advice]
@@ -172,7 +118,7 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _as_document(checked: _Checked, source: str) -> dict[str, Any]:
+def _as_document(checked: Inspected, source: str) -> dict[str, Any]:
     return {
         "file": source,
         "ok": not checked.problems,
@@ -185,7 +131,7 @@ def _as_document(checked: _Checked, source: str) -> dict[str, Any]:
     }
 
 
-def _entry(found: _Found) -> dict[str, Any]:
+def _entry(found: Found) -> dict[str, Any]:
     problem = found.problem
     return {
         "line": found.line,

@@ -5,7 +5,18 @@ target ──targets──▶ object ──hooks──▶ table of methods ─�
 """
 
 from infergraph.component.component import Component, ComponentOptions, Recorder
+from infergraph.component.isolation import Isolation, NodeScope
 from infergraph.component.parameters import parse_parameters
-from infergraph.component.targets import construct, find
+from infergraph.component.targets import construct, find, folder_of
 
-__all__ = ["Component", "ComponentOptions", "Recorder", "construct", "find", "parse_parameters"]
+__all__ = [
+    "Component",
+    "ComponentOptions",
+    "Isolation",
+    "NodeScope",
+    "Recorder",
+    "construct",
+    "find",
+    "folder_of",
+    "parse_parameters",
+]

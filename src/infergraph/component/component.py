@@ -14,7 +14,7 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn, Protocol
 
 import msgspec
@@ -26,6 +26,7 @@ from infergraph.component import exceptions, hooks, raw, results
 from infergraph.component import metadata as model_metadata
 from infergraph.component.execution import LARGE_BYTES, Executor, is_large, is_thread_bound
 from infergraph.component.hooks import Hook, MethodHooks
+from infergraph.component.isolation import NodeScope
 from infergraph.component.results import Own, Returned
 from infergraph.errors import BadMetadata, ComponentError, Fault, MethodMissing, PayloadError, TargetError
 from infergraph.message import (
@@ -119,8 +120,10 @@ class Component(PredictiveUnit):
         name: str = "",
         error_handler: ErrorHandler | None = None,
         request_scope: RequestScope = lambda context, request: None,
+        scope: NodeScope | None = None,
     ) -> None:
         self.name = name or options.unit_id or "component"
+        self._scope = scope
         self._make = make
         self._options = options
         self._recorder = recorder
@@ -144,10 +147,12 @@ class Component(PredictiveUnit):
         """
         if self._is_stopped:
             self._open_threads()
-        await self._pace.call(self._construct)
-        load = hooks.single(self._user, "load")
-        if load is not None:
-            await (load.call() if load.is_async else self._pace.call(load.call))
+        async with nullcontext() if self._scope is None else self._scope.loading():
+            await self._pace.call(self._construct)
+            load = hooks.single(self._user, "load")
+            if load is not None:
+                await (load.call() if load.is_async else self._pace.call(load.call))
+        self._tell_shortcomings()
         self._loop = asyncio.get_running_loop()
         if self._has_async_sides:
             self._pace.pin_to_threads()
@@ -155,8 +160,10 @@ class Component(PredictiveUnit):
 
     def _open_threads(self) -> None:
         options = self._options
-        self._pace = Executor(options.execution, options.threads, self.name, lambda: not is_thread_bound(self._user))
-        self._health_thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-health")
+        enter = None if self._scope is None else self._scope.enter_thread
+        may_move = lambda: not is_thread_bound(self._user)  # noqa: E731
+        self._pace = Executor(options.execution, options.threads, self.name, may_move, enter)
+        self._health_thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-health", initializer=enter)
         self._is_stopped = False
 
     def _construct(self) -> None:
@@ -180,11 +187,26 @@ class Component(PredictiveUnit):
         if all(found.plain is None and not found.is_raw for found in self._table.values()):
             _log.warning("%s has none of the protocol's methods; predict will answer an empty array", self.name)
 
+    def _tell_shortcomings(self) -> None:
+        if self._scope is None:
+            return
+        is_inline = self._options.execution is Execution.INLINE
+        on_loop = is_inline or any(found.is_async for found in self._table.values())
+        found = self._scope.shortcomings(on_loop=on_loop)
+        if found:
+            text = (
+                "%s shares its process with other nodes, and during requests %s; for a process of its own: "
+                "`infergraph serve TARGET --http-port PORT`, and here --node %s=http://HOST:PORT"
+            )
+            _log.info(text, self.name, "; ".join(found), self.name)
+
     async def stop(self) -> None:
         """Take no more work; running user code ends by itself."""
         self._is_stopped = True
         self._pace.close()
         self._health_thread.shutdown(wait=False, cancel_futures=True)
+        if self._scope is not None:
+            self._scope.close()
 
     @property
     def user_object(self) -> Any:

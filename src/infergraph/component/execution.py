@@ -105,8 +105,14 @@ class Executor:
     """
 
     def __init__(
-        self, execution: Execution, threads: int, name: str, may_move: Callable[[], bool] = lambda: True
+        self,
+        execution: Execution,
+        threads: int,
+        name: str,
+        may_move: Callable[[], bool] = lambda: True,
+        enter_thread: Callable[[], None] | None = None,
     ) -> None:
+        self._enter_thread = enter_thread
         self._name = name
         self._execution = execution
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-unit", initializer=self._give_loop)
@@ -189,6 +195,8 @@ class Executor:
 
     def _give_loop(self) -> None:
         """Give a thread of the pool what `asyncio.get_event_loop()` finds in a program's main thread."""
+        if self._enter_thread is not None:
+            self._enter_thread()
         with contextlib.suppress(OSError):  # no more files to be had: most user code does without
             self._own.loop = _OwnLoop()
 

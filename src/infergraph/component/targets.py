@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from infergraph.errors import TargetError
 from infergraph.message import Method
@@ -26,26 +26,53 @@ _HOOKS = frozenset(f"{method.value}{suffix}" for method in Method for suffix in 
 _LOADING = threading.RLock()
 
 
-def find(target: str, folder: Path | None = None) -> Any:
+class Modules(Protocol):
+    """Where a target's module comes from: the process's own import system, or that of one node."""
+
+    def named(self, name: str) -> ModuleType:
+        """The module of a name; ModuleNotFoundError if there is none, ValueError for stray dots."""
+
+    def of_file(self, path: Path) -> ModuleType:
+        """The module of a file that exists."""
+
+
+def find(target: str, folder: Path | None = None, modules: Modules | None = None) -> Any:
     """What `target` names: a class, a factory function or a ready object.
 
     Args:
-        folder: where modules and relative files are looked for; the working directory by default. It is put on
-            `sys.path`, as is the folder of a file, so that the file's own imports work.
+        folder: where modules and relative files are looked for; the working directory by default.
+        modules: by default the process's, and then `folder` is put on `sys.path`, as is the folder of a file, so that
+            the file's own imports work.
     Raises:
         TargetError: no such file, module or attribute.
         Exception: whatever the user's module raises while it is imported.
     """
     folder = (folder or Path.cwd()).resolve()
-    _put_on_path(folder)
+    modules = modules or _ProcessModules(folder)
     source, _, attribute = target.partition(":")
     if source.endswith(".py"):
-        module = _module_of_file(folder / source)
+        path = (folder / source).resolve()
+        if not path.is_file():
+            raise TargetError(f"there is no file {path}")
+        module = modules.of_file(path)
         return _attribute(module, attribute, target) if attribute else _only_class(module, Path(source).stem)
     if not attribute:
         source, _, attribute = target.rpartition(".")
         source, attribute = (source, attribute) if source else (target, target)
-    return _attribute(_module(source, target), attribute, target)
+    return _attribute(_module(modules, source, target), attribute, target)
+
+
+def folder_of(target: str, folder: Path) -> Path | None:
+    """The folder that the code of `target` lies in, if it is a file or a module of `folder`; None if it is installed.
+
+    Args:
+        folder: where relative files and modules are looked for.
+    """
+    source = target.partition(":")[0]
+    if source.endswith(".py"):
+        return (folder / source).resolve().parent
+    top = source.partition(".")[0]
+    return folder.resolve() if (folder / f"{top}.py").is_file() or (folder / top).is_dir() else None
 
 
 def construct(found: Any, arguments: Mapping[str, Any], target: str) -> Any:
@@ -68,14 +95,9 @@ def construct(found: Any, arguments: Mapping[str, Any], target: str) -> Any:
     return found(**arguments)
 
 
-def _put_on_path(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-
-
-def _module(name: str, target: str) -> ModuleType:
+def _module(modules: Modules, name: str, target: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        return modules.named(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise TargetError(f"{target}: there is no module {error.name!r} in {sys.path[0]} or on the path") from None
@@ -84,22 +106,33 @@ def _module(name: str, target: str) -> ModuleType:
         raise TargetError(f"{target!r} names no module: {error}") from None
 
 
-def _module_of_file(path: Path) -> ModuleType:
-    path = path.resolve()
-    if not path.is_file():
-        raise TargetError(f"there is no file {path}")
-    _put_on_path(path.parent)
-    with _LOADING:  # the nodes of a graph load side by side, and half a module must not be seen
-        # A file may bear the name of an installed module, or of one in another folder: then it is loaded beside it.
-        alias = f"_infergraph_{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"
-        for name in (path.stem, alias):
-            loaded = sys.modules.get(name)
-            if loaded is not None and getattr(loaded, "__file__", None) == str(path):
-                return loaded
-        found = None if path.stem in sys.modules else importlib.util.find_spec(path.stem)
-        if found is not None and found.origin == str(path):
-            return importlib.import_module(path.stem)
-        return _executed(path, path.stem if found is None and path.stem not in sys.modules else alias)
+class _ProcessModules:
+    """The modules of the process."""
+
+    def __init__(self, folder: Path) -> None:
+        _put_on_path(folder)
+
+    def named(self, name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    def of_file(self, path: Path) -> ModuleType:
+        _put_on_path(path.parent)
+        with _LOADING:  # the nodes of a graph load side by side, and half a module must not be seen
+            # A file may bear the name of an installed module, or of one in another folder: then it is loaded beside it.
+            alias = f"_infergraph_{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"
+            for name in (path.stem, alias):
+                loaded = sys.modules.get(name)
+                if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+                    return loaded
+            found = None if path.stem in sys.modules else importlib.util.find_spec(path.stem)
+            if found is not None and found.origin == str(path):
+                return importlib.import_module(path.stem)
+            return _executed(path, path.stem if found is None and path.stem not in sys.modules else alias)
+
+
+def _put_on_path(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 
 def _executed(path: Path, name: str) -> ModuleType:

@@ -28,6 +28,11 @@ class Means(Enum):
     NOTHING = "nothing"
     UNRESOLVED = "unresolved"
 
+    @property
+    def is_here(self) -> bool:
+        """Whether code runs in this process for it that is not a part of the graph itself."""
+        return self in (Means.COMPONENT, Means.PACKAGED)
+
 
 class Resolution(msgspec.Struct, frozen=True):
     """What answers at a node. `str()` is for people, and empty for a node that calls nothing.

@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_read(run, command):
     """A file that is missing, or no text, is named with the reason."""
     assert "graph.yaml cannot be read: No such file" in str(run(command, None).exception)
     Path("graph.yaml").write_bytes(b"name: \xff")
-    assert "graph.yaml is not UTF-8 text (byte 6)" in str(run(command, None).exception)
+    assert "graph.yaml is not UTF-8 text (byte 6, line 1)" in str(run(command, None).exception)
 
 
 def test_a_byte_order_mark_is_no_problem(run):

@@ -70,7 +70,7 @@ def read_metadata(place: Path) -> dict[str, Any]:
     try:
         metadata = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadMetadata(f"{path} is no YAML: {error}") from error
+        raise BadMetadata(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if metadata is None:
         return {}
     if not isinstance(metadata, dict):

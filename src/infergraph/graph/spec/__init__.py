@@ -8,8 +8,9 @@ This is the one name to import from; each step has a module of its own.
 """
 
 from infergraph.graph.spec.advice import advise
+from infergraph.graph.spec.containers import container, containers, environment, image
 from infergraph.graph.spec.defaulting import FirstPorts, default, default_predictor
-from infergraph.graph.spec.documents import line_of
+from infergraph.graph.spec.documents import line_of, text_of
 from infergraph.graph.spec.reading import Reading, read, read_predictor, survey
 from infergraph.graph.spec.records import (
     BUILT_IN_IMPLEMENTATIONS,
@@ -44,15 +45,20 @@ __all__ = [
     "Reading",
     "addressed",
     "advise",
+    "container",
+    "containers",
     "default",
     "default_predictor",
     "deployment_document",
+    "environment",
+    "image",
     "line_of",
     "node_document",
     "predictor_document",
     "read",
     "read_predictor",
     "survey",
+    "text_of",
     "to_yaml",
     "validate",
 ]

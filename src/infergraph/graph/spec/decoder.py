@@ -37,12 +37,21 @@ class Port(msgspec.Struct, frozen=True, rename={"container_port": "containerPort
     container_port: int = 0
 
 
+class Variable(msgspec.Struct, frozen=True, rename={"value_from": "valueFrom"}):
+    """An environment variable of a container; `value_from` where the value lies elsewhere."""
+
+    name: str = ""
+    value: str = ""
+    value_from: dict[str, Any] = {}
+
+
 class Container(msgspec.Struct, frozen=True):
-    """The members of a container that defaulting and validation look at."""
+    """The members of a container that are looked at."""
 
     name: str = ""
     image: str = ""
     ports: tuple[Port, ...] = ()
+    env: tuple[Variable, ...] = ()
 
 
 class Pod(msgspec.Struct, frozen=True):
@@ -55,13 +64,6 @@ class ComponentSpec(msgspec.Struct, frozen=True):
     """A pod's template."""
 
     spec: Pod = Pod()
-
-
-class Variable(msgspec.Struct, frozen=True):
-    """An environment variable of the orchestrator's container."""
-
-    name: str = ""
-    value: str = ""
 
 
 class SvcOrchSpec(msgspec.Struct, frozen=True):

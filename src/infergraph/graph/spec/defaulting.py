@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import msgspec
 from msgspec.structs import replace
 
-from infergraph.graph.spec.reading import Container, containers
+from infergraph.graph.spec.containers import containers
+from infergraph.graph.spec.decoder import Container
 from infergraph.graph.spec.records import UNKNOWN_IMPLEMENTATION, Deployment, Endpoint, Node, Predictor
 from infergraph.protocol.annotations import SEPARATE_ENGINE
 

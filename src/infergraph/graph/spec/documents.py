@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,6 +30,28 @@ class Document(msgspec.Struct, frozen=True):
     is_json: bool = False
 
 
+def text_of(path: Path, source: str) -> str:
+    """The text of a file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    Args:
+        source: the name of the file, for messages.
+    Raises: GraphError if it cannot be read, or is in none of them; it names the first line that is not.
+    Source: YAML 1.2, section 5.2.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise GraphError(f"{source} cannot be read: {error.strerror or error}") from error
+    encoding = json.detect_encoding(content)
+    try:
+        return content.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        named = encoding.upper().removesuffix("-SIG")
+        where = f"byte {error.start}, line {line}"
+        raise GraphError(f"{source} is not {named} text ({where}); save it as UTF-8") from error
+
+
 def parse(text: str, *, source: str) -> list[Document]:
     """The documents of `text` that hold anything, in order.
 
@@ -42,18 +65,18 @@ def parse(text: str, *, source: str) -> list[Document]:
             return [Document(json.loads(text, object_pairs_hook=_last_wins), 0, is_json=True)]
         except json.JSONDecodeError as error:
             json_fault = error  # a YAML flow mapping begins the same way
-        except RecursionError as error:
-            raise GraphError(f"{source}: nested too deeply to be a graph") from error
+        except RecursionError:
+            raise GraphError(f"{source}: nested too deeply to be a graph") from None
     try:
         values = list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
         if json_fault is not None and _JSON_START.match(text):
             raise GraphError(
                 f"{source}:{json_fault.lineno}:{json_fault.colno}: neither JSON nor YAML: {json_fault.msg}"
-            ) from error
-        raise GraphError(f"{_mark(source, error)}: {_what(error)}") from error
-    except RecursionError as error:
-        raise GraphError(f"{source}: nested too deeply to be a graph") from error
+            ) from None
+        raise GraphError(f"{_mark(source, error)}: {_what(error)}") from None  # the text says it all
+    except RecursionError:
+        raise GraphError(f"{source}: nested too deeply to be a graph") from None
     return [Document(value, number) for number, value in enumerate(values) if value is not None]
 
 

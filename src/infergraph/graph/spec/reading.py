@@ -16,25 +16,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from infergraph.errors import GraphError
-from infergraph.graph.spec.decoder import (
-    API_VERSIONS,
-    KIND,
-    ComponentSpec,
-    Container,
-    Metadata,
-    Path,
-    Reader,
-    Root,
-    Spec,
-    SvcOrchSpec,
-    Variable,
-    called,
-    spelt,
-)
+from infergraph.graph.spec.decoder import API_VERSIONS, KIND, Metadata, Path, Reader, Root, Spec, called, spelt
 from infergraph.graph.spec.documents import line_of, parse
 from infergraph.graph.spec.records import Deployment, Predictor, Problem
-
-__all__ = ["Container", "Reading", "Variable", "containers", "read", "read_predictor", "survey", "variables"]
 
 
 class Reading(NamedTuple):
@@ -106,19 +90,6 @@ def read_predictor(text: str, *, source: str = "ENGINE_PREDICTOR") -> Predictor:
     predictor: Predictor = reader.struct(Predictor, document.value, ())
     _raise([(document.number, problem) for problem in reader.faults], plain, source)
     return predictor
-
-
-def containers(predictor: Predictor) -> list[list[Container]]:
-    """The containers of each pod of `predictor`."""
-    reader = Reader()
-    pods: list[ComponentSpec] = [reader.struct(ComponentSpec, pod, ()) for pod in predictor.component_specs]
-    return [list(pod.spec.containers) for pod in pods]
-
-
-def variables(predictor: Predictor) -> list[Variable]:
-    """The environment that `svcOrchSpec` gives the orchestrator."""
-    spec: SvcOrchSpec = Reader().struct(SvcOrchSpec, predictor.svc_orch_spec, ())
-    return list(spec.env)
 
 
 def _unpacked(text: str) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator
 
-from infergraph.graph.spec.reading import Container, containers, variables
+from infergraph.graph.spec.containers import containers, variables
+from infergraph.graph.spec.decoder import Container
 from infergraph.graph.spec.records import (
     BUILT_IN_IMPLEMENTATIONS,
     TYPES,

@@ -1,0 +1,117 @@
+"""A deployment file before anything of it runs: what is wrong, odd, or without effect, and the deployment to serve.
+
+text ─▶ inspect ─▶ problems and advice, with their lines           (`infergraph check`)
+file ─▶ chosen ─▶ one deployment, defaulted and known to be valid  (`infergraph serve`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from infergraph.errors import GraphError, TargetError
+from infergraph.graph import resolution, servers, spec
+from infergraph.graph.resolution import Means
+from infergraph.graph.unused import unused
+
+
+class Found(NamedTuple):
+    """One problem or hint, with the line it stands at (0 where that cannot be told)."""
+
+    line: int
+    document: int
+    problem: spec.Problem
+
+
+class Inspected(NamedTuple):
+    """What a text holds, what is wrong with it, and what is odd."""
+
+    deployments: list[spec.Deployment]
+    problems: list[Found]
+    advice: list[Found]
+
+
+def inspect(text: str, source: str, overrides: Mapping[str, str], *, cluster: bool = False) -> Inspected:
+    """Every problem and hint of a deployment file.
+
+    Args:
+        overrides: what answers at nodes instead, by name.
+        cluster: as the operator of a cluster sees it: every node needs a container.
+    Raises: GraphError for a text that is neither YAML nor JSON, has no deployment, or lacks a node of `overrides`.
+    """
+    deployments, misread = spec.survey(text, source=source)
+    resolution.check_overrides(deployments, overrides)
+    inspected = Inspected(deployments, [], [])
+    for document, problem in misread:
+        inspected.problems.append(Found(spec.line_of(text, document, problem.field), document, problem))
+    for deployment in deployments:
+        document = deployment.document
+        if not misread:
+            outside = frozenset() if cluster else in_process(deployment, overrides)
+            for problem in spec.validate(deployment, in_process=outside):
+                inspected.problems.append(Found(spec.line_of(text, document, problem.field), document, problem))
+        for problem in deployment.advice if misread else advice(deployment, overrides):
+            inspected.advice.append(Found(spec.line_of(text, document, problem.field), document, problem))
+    return inspected
+
+
+def in_process(deployment: spec.Deployment, overrides: Collection[str]) -> frozenset[str]:
+    """Names of the nodes of a deployment, as it was read, that need no container."""
+    return frozenset(overrides) | spec.addressed(deployment)
+
+
+def advice(deployment: spec.Deployment, overrides: Mapping[str, str]) -> list[spec.Problem]:
+    """What is odd in a deployment, as it was read, or has no effect; none of it stops the graph."""
+    return [*spec.advise(deployment), *_elsewhere(deployment, overrides), *unused(deployment, overrides)]
+
+
+def chosen(path: Path, name: str, wanted: str, overrides: Mapping[str, str]) -> tuple[spec.Deployment, spec.Deployment]:
+    """The deployment `wanted` of a file, as it was read and as it is served: defaulted, and known to be valid.
+
+    Args:
+        path, name: the file, and what it is called in messages.
+        wanted: its name; empty for the only one.
+        overrides: what answers at nodes instead, by name.
+    Raises: TargetError where there is no such file; GraphError for anything else that is wrong, all of it at once.
+    """
+    if not path.is_file():
+        raise TargetError(f"there is no file {path}")
+    deployments = spec.read(spec.text_of(path, name), source=name)
+    found = [deployment for deployment in deployments if not wanted or deployment.name == wanted]
+    if len(found) != 1:
+        names = ", ".join(deployment.name for deployment in deployments)
+        raise GraphError(f"{name} has the deployments {names or '(none)'}; name one of them: {name}#NAME")
+    (read,) = found
+    served = read if read.bare else spec.default(read)
+    resolution.check_overrides([served], overrides)
+    problems = [] if read.bare else spec.validate(served, in_process=in_process(read, overrides))
+    if problems:
+        told = [f"{problem}{f' ({problem.hint})' if problem.hint else ''}" for problem in problems]
+        raise GraphError(f"{name} is not valid: " + "; ".join(told))
+    return read, served
+
+
+def predictors(deployment: spec.Deployment, wanted: str) -> list[spec.Predictor]:
+    """The predictors of a deployment that are served: the one of the name `wanted`, or all if that is empty.
+
+    Raises: GraphError if there is none.
+    """
+    found = [predictor for predictor in deployment.predictors if wanted in ("", predictor.name)]
+    if not found:
+        names = ", ".join(predictor.name for predictor in deployment.predictors)
+        raise GraphError(f"there is no predictor {wanted!r}; the deployment has {names}")
+    return found
+
+
+def _elsewhere(deployment: spec.Deployment, overrides: Mapping[str, str]) -> Iterator[spec.Problem]:
+    """Packaged servers that do not run in process: said here, and a fault when the graph is served."""
+    defaulted = spec.default(deployment)
+    for place, predictor in enumerate(defaulted.predictors):
+        resolved = resolution.resolve(predictor, defaulted, overrides)
+        for node in predictor.graph.walk():
+            if node.packaged and node.model_uri and resolved[node.name].means is Means.PACKAGED:
+                try:
+                    servers.located(node, folder=Path(), cache_dir=Path())
+                except GraphError as fault:
+                    yield spec.Problem(f"spec.predictors[{place}].graph", str(fault))
