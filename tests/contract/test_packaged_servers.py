@@ -31,6 +31,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # mlflow and skl2onnx warn while they are imported, which is theirs to mend
     import mlflow.pyfunc
     import skl2onnx
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
     from skl2onnx.common.data_types import FloatTensorType
 
 IRIS = sklearn.datasets.load_iris()
@@ -317,7 +319,7 @@ def test_mlflow_gets_an_array_unless_told_otherwise(mlflow_folder):
 def test_mlflow_refuses_names_that_do_not_fit(mlflow_folder):
     """Another number of names than columns is the caller's fault."""
     server = _loaded(MLFlowServer(str(mlflow_folder), xtype="DataFrame"))
-    with pytest.raises(PayloadError, match="indices imply"):
+    with pytest.raises(PayloadError, match="1 names for rows of 2 columns"):
         server.predict(np.array([[1.0, 2.0]]), ["a"])
 
 
@@ -420,3 +422,100 @@ def test_a_missing_fsspec_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
     with pytest.raises(MissingExtra, match=r"s3://b/m needs .* pip install 'infergraph\[storage\]'"):
         files.fetch("s3://b/m", str(tmp_path))
+
+
+# ── the signature of an MLflow model ────────────────────────────────────────────────────────────────────────────────
+
+
+class Echo(mlflow.pyfunc.PythonModel):
+    """Answers with what its frame holds, and how."""
+
+    def predict(self, context, model_input, params=None):
+        columns = [[str(value) for value in model_input[name]] for name in model_input.columns]
+        return [[list(model_input.columns), [str(kind) for kind in model_input.dtypes], columns]]
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory):
+    """Makes the server of a model that declares these columns; a name that ends in _ is optional."""
+
+    def make(xtype="ndarray", **columns):
+        folder = tmp_path_factory.mktemp("signed") / "model"
+        entries = [ColSpec(kind, name.rstrip("_"), required=not name.endswith("_")) for name, kind in columns.items()]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            signature = ModelSignature(inputs=Schema(entries))
+            mlflow.pyfunc.save_model(folder, python_model=Echo(), signature=signature, pip_requirements=[])
+        return _loaded(MLFlowServer(str(folder), xtype=xtype))
+
+    return make
+
+
+def _seen(server, rows, names=()):
+    payload = np.array(rows) if not any(value is None for row in rows for value in row) else np.array(rows, object)
+    ((columns, kinds, values),) = server.predict(payload, names)
+    return columns, kinds, values
+
+
+@pytest.mark.parametrize("xtype", ["ndarray", "DataFrame"])
+@pytest.mark.parametrize(
+    ("kind", "row", "dtype", "value"),
+    [
+        ("double", [1, 2], "float64", "1.0"),
+        ("float", [1, 2], "float32", "1.0"),
+        ("double", [1.5, 2], "float64", "1.5"),
+        ("double", [None, 2], "float64", "nan"),
+        ("integer", [1, 2], "int32", "1"),
+        ("integer", [1.0, 2.0], "int32", "1"),
+        ("long", [3.0, 2.0], "int64", "3"),
+        ("integer", ["m", 2], None, "cannot be read as integer"),
+        ("integer", [1.5, 2], None, "not all of them are whole numbers"),
+        ("double", ["x", 2], None, "the column a cannot be read as double"),
+    ],
+)
+def test_the_signature_decides_what_a_number_is(signed, xtype, kind, row, dtype, value):
+    """A whole number for a column of floats, and a whole float for one of integers, are what the column says."""
+    server = signed(xtype, a=kind, b="double" if kind == "double" else kind)
+    if dtype is None:
+        with pytest.raises(PayloadError, match=value):
+            _seen(server, [row], ["a", "b"])
+    else:
+        columns, kinds, values = _seen(server, [row], ["a", "b"])
+        assert (columns, kinds[0], values[0][0]) == (["a", "b"], dtype, value)
+
+
+def test_text_beside_numbers_is_read_by_the_signature(signed):
+    """Rows of text and numbers, which an array makes all text of, come to the model as their columns say."""
+    server = signed(sex="string", age="long", weight="double", smokes="boolean")
+    columns, kinds, values = _seen(server, [["m", 22, 70.5, True], ["f", 30, 60, False]])
+    assert columns == ["sex", "age", "weight", "smokes"]
+    assert kinds[1:] == ["int64", "float64", "bool"]
+    assert values == [["m", "f"], ["22", "30"], ["70.5", "60.0"], ["True", "False"]]
+
+
+def test_columns_go_by_name_and_optional_ones_may_be_missing(signed):
+    """Named columns are put in the signature's order; an optional one may be left out, a required one may not."""
+    server = signed(a="double", b="integer", c_="double")
+    assert _seen(server, [[2, 1]], ["b", "a"])[::2] == (["a", "b"], [["1.0"], ["2"]])
+    assert _seen(server, [[2, 1, 3]], ["c", "a", "b"])[::2] == (["a", "b", "c"], [["1.0"], ["3"], ["2.0"]])
+    assert _seen(server, [[1, 2]], ["t:0", "t:1"])[0] == ["a", "b"]
+    with pytest.raises(PayloadError, match="missing inputs"):
+        _seen(server, [[2]], ["b"])
+    with pytest.raises(PayloadError, match="takes the columns a, b, c"):
+        _seen(server, [[1, 2, 3, 4]])
+
+
+def test_whole_numbers_for_a_tensor_of_floats(tmp_path):
+    """A model whose signature is one tensor of floats takes whole numbers."""
+
+    class Plus(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            return model_input + 0.5
+
+    schema = Schema([TensorSpec(np.dtype("float64"), (-1, 2))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        signature = ModelSignature(inputs=schema)
+        mlflow.pyfunc.save_model(tmp_path / "m", python_model=Plus(), signature=signature, pip_requirements=[])
+    server = _loaded(MLFlowServer(str(tmp_path / "m")))
+    assert server.predict(np.array([[1, 2]])).tolist() == [[1.5, 2.5]]

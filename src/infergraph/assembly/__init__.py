@@ -7,6 +7,7 @@ remote clients and the graph reader, and is ready the sooner for it.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from infergraph.observe.tracing import Tracing, TracingOptions
 from infergraph.settings import Settings
 from infergraph.source import UnitSource, is_graph
 
-__all__ = ["build", "build_for_tasks", "construct"]
+__all__ = ["build", "build_for_tasks", "construct", "inspect"]
 
 
 def build(source: UnitSource, shared_metrics: SharedMetrics) -> PredictiveUnit:
@@ -37,6 +38,19 @@ def build(source: UnitSource, shared_metrics: SharedMetrics) -> PredictiveUnit:
     else:
         unit = components.build(source, settings, shared_metrics)
     return unit if tracing is None else tracing.served(unit)
+
+
+def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:
+    """What the start says of `source`, which has been built: a line for each thing that is odd, or has no effect.
+
+    Args:
+        host, ports: where it is served.
+    Raises: GraphError for a graph that would call itself.
+    """
+    if not is_graph(source.target):
+        return []
+    lines: list[str] = importlib.import_module("infergraph.assembly.graphs").inspect(source, host, ports)
+    return lines
 
 
 def _service(source: UnitSource) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,23 @@ def build(
         return make(predictors[0])
     shares = [Share(make(predictor), predictor.traffic, predictor.shadow) for predictor in predictors]
     return Split(deployment.name or "deployment", shares, random.Random())
+
+
+def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:
+    """What the start says of a deployment file that has been built: a line for each oddity, and what has no effect.
+
+    Args:
+        host, ports: where it is served.
+    Raises: GraphError for a node that would be called at that very address.
+    """
+    name, _, wanted = source.target.partition("#")
+    path = source.path / name
+    read, served = inspection.chosen(path, name, wanted, source.nodes)
+    for predictor in inspection.predictors(served, source.predictor):
+        inspection.refuse_own_addresses(resolution.resolve(predictor, served, source.nodes), host, ports)
+    text = spec.text_of(path, name)
+    found = [(spec.line_of(text, read.document, each.field), each) for each in inspection.advice(read, source.nodes)]
+    return [f"{name}:{line}: {each}{each.hint and f' ({each.hint})'}" for line, each in found]
 
 
 def _isolation(

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from infergraph.errors import GraphError, TargetError
 from infergraph.graph import resolution, servers, spec
-from infergraph.graph.resolution import Means
+from infergraph.graph.resolution import Means, Resolution
 from infergraph.graph.unused import unused
+
+_ALIASES = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})
 
 
 class Found(NamedTuple):
@@ -48,17 +51,21 @@ def inspect(text: str, source: str, overrides: Mapping[str, str], *, cluster: bo
     for deployment in deployments:
         document = deployment.document
         if not misread:
-            outside = frozenset() if cluster else in_process(deployment, overrides)
-            for problem in spec.validate(deployment, in_process=outside):
+            for problem in spec.validate(deployment) if cluster else validate(deployment, deployment, overrides):
                 inspected.problems.append(Found(spec.line_of(text, document, problem.field), document, problem))
         for problem in deployment.advice if misread else advice(deployment, overrides):
             inspected.advice.append(Found(spec.line_of(text, document, problem.field), document, problem))
     return inspected
 
 
-def in_process(deployment: spec.Deployment, overrides: Collection[str]) -> frozenset[str]:
-    """Names of the nodes of a deployment, as it was read, that need no container."""
-    return frozenset(overrides) | spec.addressed(deployment)
+def validate(read: spec.Deployment, deployment: spec.Deployment, overrides: Collection[str]) -> list[spec.Problem]:
+    """What is wrong with a deployment where nodes may be overridden, or have the address that the file gives them.
+
+    Args:
+        read: as it was read.
+        deployment: the same, or as defaulted.
+    """
+    return spec.validate(deployment, in_process=spec.addressed(read), overridden=overrides)
 
 
 def advice(deployment: spec.Deployment, overrides: Mapping[str, str]) -> list[spec.Problem]:
@@ -85,7 +92,7 @@ def chosen(path: Path, name: str, wanted: str, overrides: Mapping[str, str]) -> 
     (read,) = found
     served = read if read.bare else spec.default(read)
     resolution.check_overrides([served], overrides)
-    problems = [] if read.bare else spec.validate(served, in_process=in_process(read, overrides))
+    problems = [] if read.bare else validate(read, served, overrides)
     if problems:
         told = [f"{problem}{f' ({problem.hint})' if problem.hint else ''}" for problem in problems]
         raise GraphError(f"{name} is not valid: " + "; ".join(told))
@@ -102,6 +109,26 @@ def predictors(deployment: spec.Deployment, wanted: str) -> list[spec.Predictor]
         names = ", ".join(predictor.name for predictor in deployment.predictors)
         raise GraphError(f"there is no predictor {wanted!r}; the deployment has {names}")
     return found
+
+
+def refuse_own_addresses(resolved: Mapping[str, Resolution], host: str, ports: Collection[int]) -> None:
+    """Raise GraphError for a node that would be called at this server's own address, where only the graph answers.
+
+    Args:
+        resolved: what answers at each node, by name.
+        host, ports: where this server listens.
+    """
+    hosts = _ALIASES if host in _ALIASES else {host}
+    for name, found in resolved.items():
+        for address in found.target.split(" or ") if found.means is Means.REMOTE else ():
+            parts = urlsplit(address)
+            if parts.hostname in hosts and parts.port in ports:
+                raise GraphError(
+                    f"node {name!r} would be called at {address}, which is this server's own address. Say what it "
+                    f"runs, --node {name}=file.py:Class, or where it is, --node {name}=http://HOST:PORT; if it does "
+                    "run there, give this server another port (--http-port)",
+                    node=name,
+                )
 
 
 def _elsewhere(deployment: spec.Deployment, overrides: Mapping[str, str]) -> Iterator[spec.Problem]:

@@ -14,7 +14,7 @@ import msgspec
 
 from infergraph.graph.remote import remote
 from infergraph.graph.resolution import Means, Resolution, resolve
-from infergraph.graph.spec.containers import containers
+from infergraph.graph.spec.containers import containers, variables
 from infergraph.graph.spec.defaulting import SEPARATE_ENGINE, default
 from infergraph.graph.spec.records import Deployment, Node, Predictor, Problem
 
@@ -22,7 +22,7 @@ _READ_ANNOTATIONS = frozenset(
     {remote.REST_TIMEOUT, remote.GRPC_TIMEOUT, remote.GRPC_MESSAGE_SIZE, SEPARATE_ENGINE, "version"}
 )
 _READ_OF_CONTAINERS = frozenset({"name", "image", "ports", "env"})
-_UNREAD_OF_DEPLOYMENT = ("spec_name", "replicas", "oauth_key", "oauth_secret")
+_UNREAD_OF_DEPLOYMENT = ("replicas", "oauth_key", "oauth_secret")
 _UNREAD_OF_PREDICTOR = ("replicas", "engine_resources", "ssl", "progress_deadline_seconds")
 _UNREAD_OF_NODE = ("service_account_name", "env_secret_ref_name", "storage_initializer_image")
 _CLUSTER = "it is for a cluster: no containers are run here"
@@ -62,16 +62,18 @@ def _of_metadata(deployment: Deployment) -> Iterator[Problem]:
 
 
 def _of_spec(deployment: Deployment) -> Iterator[Problem]:
-    yield from _problem("spec", [*_given(deployment, _UNREAD_OF_DEPLOYMENT), *_annotations(deployment.annotations)])
+    name = ["name"] if deployment.spec_name else []
+    unread = _given(deployment, _UNREAD_OF_DEPLOYMENT)
+    yield from _problem("spec", [*name, *unread, *_annotations(deployment.annotations)])
 
 
 def _of_predictor(predictor: Predictor, path: str) -> Iterator[Problem]:
     members = [*_given(predictor, _UNREAD_OF_PREDICTOR), *_annotations(predictor.annotations)]
     members += [f"svcOrchSpec.{key}" for key in predictor.svc_orch_spec if key.lower() != "env"]
-    if predictor.explainer:
+    if predictor.explainer and not predictor.explainer.get("type"):  # one with a type is spoken of by `advise`
         members.append("explainer")
     yield from _problem(path, members)
-    orchestrator = [entry.get("name", "") for entry in _entries(predictor.svc_orch_spec, "env")]
+    orchestrator = [f"env {variable.name}" for variable in variables(predictor)]
     hint = "this server is the orchestrator: export them before it starts, or give the setting"
     yield from _problem(f"{path}.svcOrchSpec".removeprefix("."), orchestrator, hint)
 
@@ -83,7 +85,8 @@ def _given(record: msgspec.Struct, names: Iterable[str]) -> list[str]:
 
 
 def _annotations(annotations: Mapping[str, str]) -> list[str]:
-    return [f"annotation {name}" for name in annotations if name not in _READ_ANNOTATIONS]
+    unread = [name for name in annotations if name not in _READ_ANNOTATIONS]
+    return [f"annotations {', '.join(unread)}"] if unread else []
 
 
 # ── containers ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -107,8 +110,8 @@ def _of_containers(
                         owners.setdefault(key, []).append(name)
             elif found is not None and found.means is Means.REMOTE:
                 called.append(f"{name} ({found})")
-            else:
-                idle.append(name)
+            elif name:
+                idle.append(f"container {name}")
     yield from _problem(path, (f"{key} of {', '.join(names)}" if names else key for key, names in owners.items()))
     yield from _problem(path, idle, "these containers are no nodes, or nodes that need none: start them yourself")
     if called:

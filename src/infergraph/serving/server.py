@@ -79,6 +79,9 @@ class Server:
             on_limit=lambda: context.recycle("it has answered max_requests"),
         )
         self._built = assembly.build(self._source, context.shared_metrics)
+        if context.slot == 0:  # the first worker speaks for all
+            for line in assembly.inspect(self._source, self._settings.host, self._own_ports()):
+                _log.info("%s", line)
         self._within = innermost(self._built)
         self._is_graph = is_graph(self._source.target)
         self._unit = ReadinessGate(Measured(self._built, context.shared_metrics), self._settings.load_wait_s)
@@ -230,6 +233,12 @@ class Server:
         if self._settings.console is not ConsoleMode.OFF:
             routes.extend(console.routes(self._console_parts()))
         return routes
+
+    def _own_ports(self) -> list[int]:
+        context = self._context
+        sockets = [each for each in (context.http_socket, context.metrics_socket) if each is not None]
+        ports: list[int] = [each.getsockname()[1] for each in sockets]
+        return ports if context.grpc_port is None else [*ports, context.grpc_port]
 
     def _console_parts(self) -> console.ConsoleParts:
         if self._is_graph:

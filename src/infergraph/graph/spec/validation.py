@@ -41,15 +41,19 @@ _MODES = ("all", "request", "response")
 _ENDPOINT_TYPES = ("REST", "GRPC")
 
 
-def validate(deployment: Deployment, *, in_process: Collection[str] = frozenset()) -> list[Problem]:
+def validate(
+    deployment: Deployment, *, in_process: Collection[str] = frozenset(), overridden: Collection[str] = frozenset()
+) -> list[Problem]:
     """Every problem for which the reference refuses `deployment`, in its order and words; empty if it is accepted.
 
     Args:
         deployment: as read, which is what the reference looks at, or as defaulted.
-        in_process: names of nodes that need no container, because they are told otherwise what to run (`--node`),
-            or because the file gives their address (see `addressed`). A node with a `component` and a CHAIN never
-            need one.
+        in_process: names of nodes that need no container, because the file gives their address (see `addressed`). A
+            node with a `component` and a CHAIN never need one.
+        overridden: names of nodes that are told otherwise what to run (`--node`): they need no container either, and
+            their packaged server is not looked at.
     """
+    in_process = {*in_process, *overridden}
     problems = [*_of_spec(deployment), *_of_services(deployment)]
     names: set[str] = set()
     for place, predictor in enumerate(deployment.predictors):
@@ -62,7 +66,7 @@ def validate(deployment: Deployment, *, in_process: Collection[str] = frozenset(
             problems.append(Problem(path, "Duplicate predictor name", "give each predictor its own", predictor.name))
         names.add(predictor.name)
         known = {container.name: container for pod in reversed(containers(predictor)) for container in reversed(pod)}
-        problems += _of_graph(deployment, predictor.graph, f"{path}.graph", known, in_process)
+        problems += _of_graph(deployment, predictor.graph, f"{path}.graph", known, in_process, overridden)
     return [*problems, *_of_transports(deployment, in_process), *_of_traffic(deployment)]
 
 
@@ -114,16 +118,21 @@ def _of_services(deployment: Deployment) -> Iterator[Problem]:
 
 
 def _of_graph(
-    deployment: Deployment, node: Node, path: str, known: dict[str, Container], in_process: Collection[str]
+    deployment: Deployment,
+    node: Node,
+    path: str,
+    known: dict[str, Container],
+    in_process: Collection[str],
+    overridden: Collection[str],
 ) -> Iterator[Problem]:
     if node.implementation in (None, UNKNOWN_IMPLEMENTATION):
         yield from _of_own_code(node, path, known, in_process)
-    elif node.packaged:
+    elif node.packaged and not node.component and node.name not in overridden:
         yield from _of_packaged(deployment, node, path, known)
     if node.logger is not None and not node.logger.mode:
         yield Problem(path, "No logger mode specified", f"add logger.mode: {_one_of(_MODES)}", node.logger.mode)
     for place, child in enumerate(node.children):
-        yield from _of_graph(deployment, child, f"{path}[{place}]", known, in_process)
+        yield from _of_graph(deployment, child, f"{path}[{place}]", known, in_process, overridden)
 
 
 def _of_own_code(node: Node, path: str, known: dict[str, Container], in_process: Collection[str]) -> Iterator[Problem]:
@@ -153,6 +162,7 @@ def _of_packaged(deployment: Deployment, node: Node, path: str, known: dict[str,
     if (container is None or not container.image) and server not in PACKAGED_SERVERS:
         near = difflib.get_close_matches(server, PACKAGED_SERVERS | BUILT_IN_IMPLEMENTATIONS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(PACKAGED_SERVERS))}"
+        hint += f"; for a class of your own --node {node.name}=file.py:Class"
         yield Problem(path, f"No entry in predictors map for {server}", hint, node.name)
 
 
