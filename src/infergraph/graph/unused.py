@@ -12,15 +12,13 @@ from typing import Any
 
 import msgspec
 
-from infergraph.graph.remote import remote
 from infergraph.graph.resolution import Means, Resolution, resolve
 from infergraph.graph.spec.containers import containers, variables
-from infergraph.graph.spec.defaulting import SEPARATE_ENGINE, default
+from infergraph.graph.spec.defaulting import default
 from infergraph.graph.spec.records import Deployment, Node, Predictor, Problem
+from infergraph.protocol.annotations import GRPC_MESSAGE_SIZE, GRPC_TIMEOUT, REST_TIMEOUT, SEPARATE_ENGINE
 
-_READ_ANNOTATIONS = frozenset(
-    {remote.REST_TIMEOUT, remote.GRPC_TIMEOUT, remote.GRPC_MESSAGE_SIZE, SEPARATE_ENGINE, "version"}
-)
+_READ_ANNOTATIONS = frozenset({REST_TIMEOUT, GRPC_TIMEOUT, GRPC_MESSAGE_SIZE, SEPARATE_ENGINE, "version"})
 _READ_OF_CONTAINERS = frozenset({"name", "image", "ports", "env"})
 _UNREAD_OF_DEPLOYMENT = ("replicas", "oauth_key", "oauth_secret")
 _UNREAD_OF_PREDICTOR = ("replicas", "engine_resources", "ssl", "progress_deadline_seconds")
