@@ -3,7 +3,7 @@
     a record · a list of records · text        rows
     (REST, gRPC, graph node, task) ──────────▶ read ──▶ the author's method ──▶ check ──▶ a row for each row
 
-The classes have nothing but the component hooks (`load`, `predict`, `init_metadata`): whatever serves components
+The classes have only the component hooks (`load`, `predict`, `init_metadata`), so anything that serves components
 serves them.
 """
 
@@ -22,7 +22,7 @@ from infergraph_knowledge.records import Entity, Pair, PairRecord, TextRecord, T
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What a component says of itself in its metadata.
+    """A description of a component for its metadata.
 
     Args:
         labels: the entity types or relations that it can answer.
@@ -87,7 +87,7 @@ class RecordComponent:
     keys_out: ClassVar[tuple[str, ...]] = ("data",)
 
     def load(self) -> None:
-        """Get ready to answer: read the weights here, not in the constructor."""
+        """Load the weights: here, not in the constructor."""
 
     def answer_rows(self, rows: Rows) -> list[dict[str, Any]]:
         """A row for each row."""
@@ -155,7 +155,7 @@ class EntityExtractor(RecordComponent):
         """The entities of each text, as (text, type) in the order in which they stand.
 
         Args:
-            texts: at least one; as many answers are wanted.
+            texts: at least one; the answer has one item for each.
         """
         raise NotImplementedError(f"{type(self).__name__} has no extract method")
 
@@ -215,7 +215,7 @@ class JointExtractor(RecordComponent):
         """The triples of each text, as (head, relation, tail) or (head, relation, tail, head type, tail type).
 
         Args:
-            texts: at least one; as many answers are wanted.
+            texts: at least one; the answer has one item for each.
         """
         raise NotImplementedError(f"{type(self).__name__} has no extract_relations method")
 

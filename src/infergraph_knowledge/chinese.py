@@ -76,7 +76,7 @@ class ChineseNer(EntityExtractor):
 
     Args:
         style: `graph` or `corpus`; see `Style`.
-        threads: of the model; one request uses so many cores at most.
+        threads: of the model; the most cores that one request uses.
     """
 
     about = About(

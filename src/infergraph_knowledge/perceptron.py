@@ -97,7 +97,7 @@ class RelationTagger:
 
         Args:
             choices: for some places, what to label them instead of the best; later labels depend on it.
-            stop: label only so many words.
+            stop: label only the first `stop` words.
         """
         tagged = Tagged([], [])
         context = ["-START-", "-START2-", *words, "-END-", "-END2-"]

@@ -8,7 +8,7 @@
 | RE | PairRecord | RelationRecord |
 | JE | TextRecord | RelationRecord |
 
-A record keeps the row it was read from, so keys that nobody here knows travel through, in their order.
+A record keeps the row it was read from: unknown keys are passed through, in their order.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Entity(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two entities whose relation is asked for; a type is empty where nobody gave one."""
+    """Two entities whose relation is asked for; a type is empty if none was given."""
 
     head: str
     tail: str
@@ -40,7 +40,7 @@ class Pair(NamedTuple):
 
 
 class Triple(NamedTuple):
-    """A relation between two entities; a type is empty where nobody gave one."""
+    """A relation between two entities; a type is empty if none was given."""
 
     head: str
     relation: str

@@ -100,7 +100,7 @@ class Tagger(NamedTuple):
     transitions: Array
 
     def tag(self, texts: Sequence[str]) -> list[list[int]]:
-        """A tag for each character of each text, whatever the length; an empty text has none."""
+        """A tag for each character of each text of any length; an empty text has none."""
         parts = [(place, piece) for place, text in enumerate(texts) for piece in pieces(text)]
         numbers = [[self.number(character) for character in piece.text] for _, piece in parts]
         paths: list[list[int]] = [[] for _ in parts]
@@ -121,7 +121,7 @@ class Tagger(NamedTuple):
 
 
 def open_session(model: bytes, *, threads: int) -> Any:
-    """An ONNX Runtime session on the CPU with so many threads: its own default takes every core for one request.
+    """An ONNX Runtime session on the CPU with `threads` threads: its own default uses every core for one request.
 
     Raises: MissingExtra where onnxruntime is not installed.
     """

@@ -47,7 +47,7 @@ _BACKOFF = Backoff(first_s=0.1, limit_s=5.0)
 
 
 class Line(NamedTuple):
-    """One line of the input, and who it is; `number` counts from 0."""
+    """One line of the input and its id; `number` counts from 0."""
 
     number: int
     text: str

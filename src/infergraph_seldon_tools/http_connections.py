@@ -35,7 +35,7 @@ class Connections:
         self._all: list[http.client.HTTPConnection] = []
 
     def post(self, url: str, body: bytes, headers: dict[str, str]) -> Reply:
-        """Send `body`; a connection that the server has closed meanwhile is opened anew.
+        """Send `body`; a kept connection that the server has closed is opened again.
 
         Raises: OSError or http.client.HTTPException if there is no answer.
         """

@@ -82,7 +82,7 @@ def _column(feature: dict[str, Any], n: int) -> np.ndarray[Any, Any]:
 
 
 def unfold_contract(contract: dict[str, Any]) -> dict[str, Any]:
-    """The contract with each repeated entry spelt out: features `name1`…, targets `name:0`…."""
+    """The contract with each repeated entry expanded: features `name1`…, targets `name:0`…."""
     features: list[dict[str, Any]] = []
     for feature in contract["features"]:
         count = feature.get("repeat")

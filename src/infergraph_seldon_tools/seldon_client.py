@@ -64,7 +64,7 @@ class SeldonClient:
 
     Args:
         gateway: what stands before the deployment; `seldon` for nothing.
-        payload_type: how `data` is spelt.
+        payload_type: the encoding of `data`.
         gateway_endpoint: `host:port` of the gateway.
         microservice_endpoint: `host:port` of a component.
         client_return_type: `dict` or `proto`, for requests and answers of `predict` and `feedback`.
@@ -207,7 +207,7 @@ class SeldonClient:
         names: Iterable[str] | None = None,
         **options: Any,
     ) -> SeldonClientPrediction:
-        """Ask the explainer of `predictor` about a payload; the answer is whatever JSON it gives.
+        """Ask the explainer of `predictor` about a payload; the answer is any JSON value.
 
         Raises: SeldonClientException without a predictor, over gRPC, without a gateway, or if there is no answer.
         """

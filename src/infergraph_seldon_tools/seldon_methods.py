@@ -148,7 +148,7 @@ def send_feedback(user_model: Any, request: Any, predictive_unit_id: str, seldon
 
 
 def health_status(user_model: Any, seldon_metrics: SeldonMetrics) -> Any:
-    """The document of the component's own account of its health."""
+    """The document of the component's health."""
     if hasattr(user_model, "health_status_raw"):
         try:
             return user_model.health_status_raw()

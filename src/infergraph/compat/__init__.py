@@ -42,7 +42,7 @@ def is_installed_elsewhere() -> bool:
     if module is not None:
         return getattr(module, "__file__", None) != _ORIGIN
     spec = importlib.util.find_spec(PACKAGE)
-    return spec is not None and spec.origin not in (None, _ORIGIN)  # a folder without __init__.py gives way to ours
+    return spec is not None and spec.origin not in (None, _ORIGIN)  # a folder without __init__.py does not hide ours
 
 
 def load_ipython_extension(shell: object) -> None:

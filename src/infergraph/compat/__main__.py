@@ -1,4 +1,4 @@
-"""`python -m infergraph.compat`: Python with `seldon_core` in it, for tests, notebooks and scripts of components.
+"""`python -m infergraph.compat`: Python that can import `seldon_core`, for tests, notebooks and scripts of components.
 
 python -m infergraph.compat ARGUMENTS…    as `python ARGUMENTS…`: a file, -m pytest, -m jupyter lab, -c …, or nothing
 python -m infergraph.compat --install     every program of this environment can import it, until --uninstall
@@ -45,7 +45,7 @@ def _show_help() -> int:
 
 def _add_path_file() -> int:
     if compat.is_installed_elsewhere():
-        print("seldon_core is installed in this environment already, and is left as it is", file=sys.stderr)
+        print("seldon_core is installed in this environment already; nothing was changed", file=sys.stderr)
         return EXIT_FAILED
     path_file().write_text(f"{compat.SHIM}\n", encoding="utf-8")
     print(f"{path_file()}: `import seldon_core` works in this environment")

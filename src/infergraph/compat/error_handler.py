@@ -38,7 +38,7 @@ def answer(blueprint: Any, exception: BaseException) -> HandledError | None:
     Returns: None if the blueprint has no handler for it.
     Raises:
         MissingExtra: Flask is not installed.
-        Exception: whatever the handler itself raises.
+        Exception: what the handler itself raises.
     """
     if not isinstance(exception, Exception):
         return None
@@ -63,7 +63,7 @@ def _flask() -> ModuleType:
 @lru_cache(maxsize=32)
 def _application(blueprint: Any) -> Any:
     app = _flask().Flask("infergraph.compat", static_folder=None)
-    # Before the blueprint, whose own handler of Exception then takes this one's place.
+    # Registered before the blueprint, whose own handler of Exception then replaces this one.
     app.register_error_handler(Exception, lambda _: _UNHANDLED)
     app.register_blueprint(blueprint)
     # An endpoint of the blueprint's name is what makes its `errorhandler`s apply beside its `app_errorhandler`s.

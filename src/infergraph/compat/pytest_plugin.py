@@ -1,4 +1,4 @@
-"""pytest with `seldon_core` in it: tests of components written for Seldon's wrapper run as they are."""
+"""A pytest plugin that makes `seldon_core` importable: tests of components for Seldon's wrapper run unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the platform tells a component about itself: names, image, predictor labels; read when asked."""
+"""Environment variables that describe a component: names, image, predictor labels; read on each call."""
 
 from __future__ import annotations
 

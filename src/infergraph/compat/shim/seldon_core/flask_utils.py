@@ -53,7 +53,7 @@ class SeldonMicroserviceException(Exception):
 
 
 def jsonify(response: Any, skip_encoding: bool = False) -> Any:
-    """A Flask JSON response of `response`, or of its bytes as they are. Needs Flask and its application context."""
+    """A Flask JSON response of `response`, or of its bytes unchanged. Needs Flask and its application context."""
     flask = _flask()
     if skip_encoding:
         return flask.Response(response, mimetype="application/json")

@@ -1,6 +1,6 @@
 """Model files by address, as far as the wrapper itself goes: local folders.
 
-Remote addresses are the business of whatever puts the files there before the component starts.
+Remote addresses are not supported: download the files before the component starts.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class SeldonComponent:
         pass
 
     def load(self) -> None:
-        """Get ready; called once in each worker."""
+        """Load the model; called once in each worker."""
 
     def predict(self, X: Any, names: Iterable[str], meta: dict[str, Any] | None = None) -> Any:
         """The model's answer to the rows of `X`."""
@@ -84,19 +84,19 @@ class SeldonComponent:
         raise _missing("predict_raw")
 
     def transform_input(self, X: Any, names: Iterable[str], meta: dict[str, Any] | None = None) -> Any:
-        """What goes on to the next node."""
+        """The input of the next node."""
         raise _missing("transform_input")
 
     def transform_input_raw(self, msg: Any) -> Any:
-        """What goes on to the next node, as a whole message."""
+        """The input of the next node, as a whole message."""
         raise _missing("transform_input_raw")
 
     def transform_output(self, X: Any, names: Iterable[str], meta: dict[str, Any] | None = None) -> Any:
-        """What goes back from this node."""
+        """The output of this node."""
         raise _missing("transform_output")
 
     def transform_output_raw(self, msg: Any) -> Any:
-        """What goes back from this node, as a whole message."""
+        """The output of this node, as a whole message."""
         raise _missing("transform_output_raw")
 
     def route(self, features: Any, feature_names: Iterable[str]) -> Any:
@@ -126,7 +126,7 @@ class SeldonComponent:
         raise _missing("send_feedback_raw")
 
     def health_status(self) -> Any:
-        """The component's own account of its health."""
+        """The component's health; raise an exception if it is unhealthy."""
         raise _missing("health")
 
     def health_status_raw(self) -> Any:
@@ -275,7 +275,7 @@ def _response(
 
 
 def _call(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-    """Call with those keywords that the signature takes: user code is called once, whatever it raises."""
+    """Call with the keywords that the signature takes. User code is called once, even if it raises TypeError."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # written in C

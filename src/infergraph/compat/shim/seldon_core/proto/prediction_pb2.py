@@ -13,5 +13,5 @@ builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, __name__, globals())
 
 
-def __getattr__(name: str) -> Any:  # tells a type checker that the builder put the classes here
+def __getattr__(name: str) -> Any:  # for type checkers: the builder put the classes here
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
