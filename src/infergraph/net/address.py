@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import re
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -18,7 +21,9 @@ from infergraph.errors import RemoteError
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _PORTS = {"http": 80, "https": 443}
-_PATH_SAFE = "/%:@!$&'()*+,;=~-._"
+_UNQUOTED = "/:?#[]@!$&'()*+,;=%~"
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_.])?")
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -31,8 +36,16 @@ class Address(msgspec.Struct, frozen=True):
     @property
     def authority(self) -> str:
         """Host and port as one text."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{self._host}:{self.port}"
+
+    @property
+    def host_header(self) -> str:
+        """The same for the Host header, without the port that goes without saying."""
+        return self._host if self.port == _PORTS["https" if self.is_secure else "http"] else self.authority
+
+    @property
+    def _host(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     def url(self, path: str = "") -> str:
         """The address of a path there."""
@@ -53,16 +66,26 @@ class Location(NamedTuple):
     def of(cls, url: str) -> Location:
         """The location that `url` names; letters beyond ASCII are encoded, credentials and fragment left out.
 
-        Raises: ValueError with what is wrong.
+        Raises: ValueError with what is wrong, for a person.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname:
+        if _CONTROLS.search(url):
+            raise ValueError("the URL holds a control character")
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise ValueError(f"not a URL: {error}") from error
+        if parts.scheme not in _PORTS or not host:
             raise ValueError("not an http or https URL")
-        host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()
-        port = _PORTS[parts.scheme] if parts.port is None else parts.port
-        path = quote(parts.path or "/", safe=_PATH_SAFE)
-        query = "?" + quote(parts.query, safe=f"{_PATH_SAFE}/?") if parts.query else ""
-        return cls(Address(host, port, parts.scheme == "https"), path + query)
+        if port == 0:
+            raise ValueError("nothing can be called at port 0")
+        address = Address(_name_of(host), port or _PORTS[parts.scheme], parts.scheme == "https")
+        try:
+            path = quote(parts.path or "/", safe=_UNQUOTED)
+            query = f"?{quote(parts.query, safe=_UNQUOTED)}" if parts.query else ""
+        except UnicodeEncodeError as error:
+            raise ValueError("the URL is not valid Unicode") from error
+        return cls(address, path + query)
 
     def at(self, reference: str) -> Location:
         """The location that a reference in an answer from here names. Raises: ValueError if it names none."""
@@ -97,6 +120,21 @@ async def connects(address: Address, timeout_s: float) -> bool:
         return False
     transport.close()
     return True
+
+
+def _name_of(host: str) -> str:
+    """A host as it is looked up: IDNA for names beyond ASCII. Raises: ValueError if no host is named so."""
+    if ":" in host:
+        with suppress(ValueError):
+            return ipaddress.IPv6Address(host).compressed
+        raise ValueError(f"the host {host!r} is no IPv6 address")
+    try:
+        name = host if host.isascii() else host.encode("idna").decode("ascii").lower()
+    except UnicodeError as error:
+        raise ValueError(f"the host {host!r} is no name of a host: {error}") from error
+    if not _HOST.fullmatch(name) or any(not 0 < len(label) < 64 for label in name.rstrip(".").split(".")):
+        raise ValueError(f"the host {host!r} is no name of a host")
+    return name
 
 
 def _reason(error: OSError | UnicodeError) -> str:

@@ -71,7 +71,7 @@ class HttpClient:
         self.address = address
         self.options = options
         self._tls = options.tls
-        self._host_line = f" HTTP/1.1\r\nhost: {address.authority}\r\n".encode("ascii", "replace")
+        self._host_line = f" HTTP/1.1\r\nhost: {address.host_header}\r\n".encode("ascii", "replace")
         self._idle: list[Connection] = []
         self._elsewhere: dict[Address, HttpClient] = {}
 

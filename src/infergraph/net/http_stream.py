@@ -61,7 +61,7 @@ class StreamCall:
         self.length = length
         self.silence_s = silence_s
 
-    def begin(self, authority: str) -> bytes:
+    def begin(self, host: str) -> bytes:
         """The head as it is sent."""
         if self.body is None:
             framing = b""
@@ -69,9 +69,7 @@ class StreamCall:
             framing = b"transfer-encoding: chunked\r\n"
         else:
             framing = b"content-length: %d\r\n" % self.length
-        first = f"{self.verb} {self.path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n".encode(
-            "ascii", "replace"
-        )
+        first = f"{self.verb} {self.path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n".encode("ascii", "replace")
         return first + self.head + framing + b"\r\n"
 
 
@@ -186,7 +184,7 @@ async def stream(address: Address, options: HttpOptions, call: StreamCall) -> As
     reply = StreamReply(reader, call.silence_s, asked)
     sending: asyncio.Task[None] | None = None
     try:
-        writer.write(call.begin(address.authority))
+        writer.write(call.begin(address.host_header))
         if call.body is None:
             await reply.begin(call.silence_s)
         else:

@@ -10,6 +10,11 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 
+from infergraph.net.retry import Backoff
+
+RESTARTS = Backoff(first_s=0.5, limit_s=30.0, jitter=0.0)
+"""The waits before a process that failed is spawned again; after its first failure there is none."""
+
 
 class Child:
     """A child process that runs a Python module, in a process group of its own.
@@ -94,28 +99,3 @@ class Child:
         with suppress(ValueError):
             return f"signal {-code} ({signal.Signals(-code).name})"
         return f"signal {-code}"
-
-
-class Backoff:
-    """How long to wait before the next try: not at all the first time, then twice as long each time.
-
-    Args:
-        first_s: the first real wait.
-        limit_s: the longest.
-    """
-
-    def __init__(self, first_s: float = 0.5, limit_s: float = 30.0) -> None:
-        self._first_s = first_s
-        self._limit_s = limit_s
-        self.failures = 0
-
-    def failed(self) -> float:
-        """Note a failure; the seconds to wait."""
-        self.failures += 1
-        if self.failures == 1:
-            return 0.0
-        return float(min(self._first_s * 2.0 ** min(self.failures - 2, 30), self._limit_s))
-
-    def succeeded(self) -> None:
-        """Begin anew."""
-        self.failures = 0

@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Collection
 from typing import Any, NoReturn
 
-from infergraph.process.worker import die_with
+from infergraph.lifetime import die_with_parent
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class CustomService:
             signal.set_wakeup_fd(-1)
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-            die_with(parent)
+            die_with_parent(parent)
             _close_ports(self._ports)
             asyncio._set_running_loop(None)
             self._serve()

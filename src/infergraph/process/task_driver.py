@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from infergraph.process.child import Backoff, Child
+from infergraph.net.retry import FailureStreak
+from infergraph.process.child import RESTARTS, Child
 
 EXIT_FOLDER_HELD = 78
 FOLDER_RETRY_S = 30.0
@@ -39,7 +40,7 @@ class TaskDriver:
     def __init__(self, spawn: Callable[[], Child], grace_s: float) -> None:
         self._spawn = spawn
         self._grace_s = grace_s
-        self._backoff = Backoff()
+        self._backoff = FailureStreak(RESTARTS, free=1)
         self._started_at = 0.0
         self._held = False
         self.stopping = False

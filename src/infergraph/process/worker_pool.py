@@ -16,8 +16,9 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
+from infergraph.net.retry import FailureStreak
 from infergraph.process.channel import Report, StopOrder, WorkerState
-from infergraph.process.child import Backoff
+from infergraph.process.child import RESTARTS
 
 EXIT_LOAD = 3
 EARLY_DEATHS_LIMIT = 3
@@ -91,7 +92,7 @@ class Slot:
         self.number = number
         self.current: WorkerHandle | None = None
         self.successor: WorkerHandle | None = None
-        self.backoff = Backoff()
+        self.backoff = FailureStreak(RESTARTS, free=1)
         self.due_at: float | None = None
         self.early_deaths = 0
 

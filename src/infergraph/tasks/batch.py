@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from infergraph import allocator
+from infergraph import lifetime
 from infergraph.errors import PayloadError, StorageFull, TaskConflict, TaskState
 from infergraph.output import OutputPlace
 from infergraph.settings import Settings
@@ -86,7 +86,7 @@ def run_batch(
         lock = data.try_lock()
         if lock is None:
             raise TaskState(f"another process works on {orders.output}")
-        allocator.keep_freed_memory()
+        lifetime.keep_freed_memory()
         store = Store(data.database)
         task = None
         try:

@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 
 from infergraph.errors import Overloaded, PayloadError, StorageFull, TaskConflict, TaskFault, TaskState, UnknownTask
+from infergraph.net.retry import Backoff
 from infergraph.settings import Settings
 from infergraph.tasks.availability import Availability, AvailabilityCheck, EngineStatus
 from infergraph.tasks.clocks import Clocks
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 ID_CHARACTERS_LIMIT = 255
 _POLL_S = 0.003
 _EVENT_S = 0.3
+_LOOKS = Backoff(first_s=0.005, limit_s=_EVENT_S, jitter=0.0)
 _STOP_LIMIT_S = 30.0
 _ABANDONED_S = 0.2
 
@@ -318,13 +320,13 @@ class TaskService:
         Args:
             hung_up: an async callable that tells so.
         """
-        pause_s = 0.005
+        looks = 0
         current: Task | None = task
         while current is not None and current.seq == task.seq and current.state not in ENDED:
             if await hung_up():
                 return None
-            await asyncio.sleep(pause_s)
-            pause_s = min(_EVENT_S, pause_s * 1.5)
+            looks += 1
+            await asyncio.sleep(_LOOKS.wait_s(looks))
             current = await self.find(task.id)
         return current if current is not None and current.seq == task.seq else None
 

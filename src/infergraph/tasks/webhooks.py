@@ -10,19 +10,19 @@ even be called holds up its own and nobody else's. The task's end is durable bef
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-import re
-import ssl
 import threading
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-import msgspec
-
-from infergraph.errors import PayloadError, TaskFault
+from infergraph.errors import Fault, PayloadError, TaskFault
+from infergraph.net.address import Location
+from infergraph.net.http_client import HttpOptions
+from infergraph.net.http_stream import StreamCall, stream
+from infergraph.net.retry import Backoff
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.store import Delivery, Store
 
@@ -30,31 +30,13 @@ _log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
 ATTEMPTS_LIMIT = 16
+PAUSES = Backoff(first_s=1.0, limit_s=3600.0)
 _LOOK_S = 1.0
 _AT_ONCE = 256
 _LOOKUPS_AT_ONCE = 32
-_PAUSE_LIMIT_S = 3600.0
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_.])?")
-_UNQUOTED = "/:?#[]@!$&'()*+,;=%~"
 
 
-class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a webhook is sent.
-
-    Args:
-        host: as it is looked up: IDNA for names beyond ASCII.
-        named_host: as the Host header names it.
-        target: of the request line.
-    """
-
-    host: str
-    port: int
-    is_tls: bool
-    named_host: str
-    target: str
-
-
-def check_webhook(url: str, allowed: str) -> Address:
+def check_webhook(url: str, allowed: str) -> Location:
     """Where a webhook goes, if it may be sent there.
 
     Args:
@@ -62,52 +44,19 @@ def check_webhook(url: str, allowed: str) -> Address:
     Raises: PayloadError with the reason, for a person: it may not be, or it cannot be called at all.
     """
     try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower(), parts.port
+        location = Location.of(url)
     except ValueError as error:
-        raise PayloadError(f"webhook: not a URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise PayloadError("webhook: not an http or https URL")
+        raise PayloadError(f"webhook: {error}") from error
+    parts = urlsplit(url)
     if parts.username is not None:
         raise PayloadError("webhook: a URL with a user name is not taken")
-    if re.search(r"[\x00-\x20\x7f]", url):
-        raise PayloadError("webhook: the URL holds a blank or a control character")
+    if " " in url:
+        raise PayloadError("webhook: the URL holds a blank")
+    host = (parts.hostname or "").lower()
     names = {name.strip().lower() for name in allowed.split(",") if name.strip()}
-    if not names & {"*", host, f"{host}:{port}"}:
+    if not names & {"*", host, f"{host}:{parts.port}"}:
         raise PayloadError(f"webhook: the host {host!r} is not allowed (setting task_webhook_hosts)")
-    if port == 0:
-        raise PayloadError("webhook: nothing can be called at port 0")
-    called = _called(host)
-    named = f"[{called}]" if ":" in called else called
-    try:
-        target = quote(parts.path or "/", safe=_UNQUOTED) + (
-            f"?{quote(parts.query, safe=_UNQUOTED)}" if parts.query else ""
-        )
-    except UnicodeEncodeError as error:
-        raise PayloadError("webhook: the URL is not valid Unicode") from error
-    is_tls = parts.scheme == "https"
-    return Address(
-        host=called,
-        port=port or (443 if is_tls else 80),
-        is_tls=is_tls,
-        named_host=named if port is None else f"{named}:{port}",
-        target=target,
-    )
-
-
-def _called(host: str) -> str:
-    """A host as it is looked up. Raises: PayloadError if no name or address is written so."""
-    if ":" in host:
-        with suppress(ValueError):
-            return ipaddress.IPv6Address(host).compressed
-        raise PayloadError(f"webhook: the host {host!r} is no IPv6 address")
-    try:
-        called = host if host.isascii() else host.encode("idna").decode("ascii").lower()
-    except UnicodeError as error:
-        raise PayloadError(f"webhook: the host {host!r} is no name of a host: {error}") from error
-    if not _HOST.fullmatch(called) or any(not 0 < len(label) < 64 for label in called.rstrip(".").split(".")):
-        raise PayloadError(f"webhook: the host {host!r} is no name of a host")
-    return called
+    return location
 
 
 def receiver_of(url: str) -> str:
@@ -116,11 +65,6 @@ def receiver_of(url: str) -> str:
         return urlsplit(url).netloc.lower()
     except ValueError:
         return url
-
-
-def pause_s(attempts: int) -> float:
-    """How long to wait after so many attempts that failed."""
-    return min(_PAUSE_LIMIT_S, float(2**attempts))
 
 
 class WebhookSender:
@@ -185,8 +129,7 @@ class WebhookSender:
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
-            address = check_webhook(delivery.url, self._allowed)
-            error = await send(address, delivery)
+            error = await send(check_webhook(delivery.url, self._allowed), delivery)
         except PayloadError as fault:
             error = str(fault)
         except Exception as bug:  # noqa: BLE001 - no row may end the sender
@@ -204,47 +147,27 @@ class WebhookSender:
             _log.warning("the webhook to %s is given up: %s", delivery.url, error)
             self._store.give_up(delivery.number)
         else:
-            next_at = self._clocks.wall() + pause_s(delivery.attempts)
+            next_at = self._clocks.wall() + PAUSES.wait_s(delivery.attempts + 1)
             self._store.postpone(delivery.number, next_at=next_at, error=error)
 
 
-async def send(address: Address, delivery: Delivery) -> str:
+async def send(location: Location, delivery: Delivery) -> str:
     """Send one webhook; redirects are not followed. Why it was not delivered; empty if it was."""
     head = (
-        f"POST {address.target} HTTP/1.1\r\nHost: {address.named_host}\r\nUser-Agent: infergraph\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(delivery.body)}\r\n"
-        f"Idempotency-Key: infergraph-{delivery.number}\r\nConnection: close\r\n\r\n"
+        f"content-type: application/json\r\nuser-agent: infergraph\r\nidempotency-key: infergraph-{delivery.number}\r\n"
+    )
+    call = StreamCall(
+        "POST", location.path, head.encode(), silence_s=None, body=_once(delivery.body), length=len(delivery.body)
     )
     try:
-        async with asyncio.timeout(TIMEOUT_S):
-            status = await _exchange(address, head.encode("ascii") + delivery.body)
+        async with asyncio.timeout(TIMEOUT_S), stream(location.address, HttpOptions(), call) as reply:
+            status = reply.status
     except TimeoutError:
         return f"no answer within {TIMEOUT_S:g} s"
-    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
-        return f"{type(error).__name__}: {error}"
+    except Fault as fault:
+        return str(fault)
     return "" if 200 <= status < 300 else f"it answered {status}"
 
 
-async def _exchange(address: Address, request: bytes) -> int:
-    """The status of the answer. Raises: OSError, EOFError; ValueError if it is no HTTP."""
-    context = ssl.create_default_context() if address.is_tls else None
-    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
-    try:
-        writer.write(request)
-        with suppress(ConnectionError):  # it may have answered and closed before it read everything
-            await writer.drain()
-        status = 100
-        while status < 200:
-            status = _status((await reader.readuntil(b"\n")).split(b" ", 2))
-            if status < 200:
-                while (await reader.readuntil(b"\n")).strip():
-                    pass
-        return status
-    finally:
-        writer.transport.abort()
-
-
-def _status(line: list[bytes]) -> int:
-    if len(line) < 2 or not line[0].startswith(b"HTTP/") or not line[1].strip().isdigit():
-        raise ValueError("the answer is no HTTP")
-    return int(line[1])
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from infergraph.errors import GraphError, TargetError
+from infergraph.net.retry import FailureStreak
 from infergraph.process.channel import Report, StopOrder, WorkerState
-from infergraph.process.child import Backoff
+from infergraph.process.child import RESTARTS
 from infergraph.process.supervisor import ServePlan
 from infergraph.process.worker import failure
 from infergraph.process.worker_pool import EARLY_DEATHS_LIMIT, EXIT_LOAD, Phase, Placement, WorkerHandle, WorkerPool
@@ -69,12 +70,12 @@ class Stage:
         return sorted(worker.metrics_slot for worker in self.pool.alive.values())
 
 
-def test_backoff_begins_at_once_then_doubles_up_to_its_limit() -> None:
-    """The first try after a success is immediate, the next ones wait twice as long each time."""
-    backoff = Backoff(0.5, 4.0)
-    assert [backoff.failed() for _ in range(7)] == [0.0, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
-    backoff.succeeded()
-    assert backoff.failed() == 0.0
+def test_restarts_begin_at_once_then_wait_ever_longer() -> None:
+    """After a first failure there is no wait, then it doubles up to half a minute, and a success begins anew."""
+    streak = FailureStreak(RESTARTS, free=1)
+    assert [streak.failed() for _ in range(9)] == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    streak.succeeded()
+    assert streak.failed() == 0.0
 
 
 def test_every_slot_is_filled_on_its_own_metrics_slot() -> None:

@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from infergraph import allocator, lifetime
+from infergraph import lifetime
 from infergraph.errors import StartupFault, StorageFull
 from infergraph.observe import logs
 from infergraph.settings import Settings, TaskEngine
@@ -331,7 +331,7 @@ def main() -> int:
     try:
         orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=DriverOrders)
         lifetime.die_with_parent(orders.parent, sys.stdin.fileno())
-        allocator.keep_freed_memory()
+        lifetime.keep_freed_memory()
         drive(orders)
     except (StartupFault, msgspec.DecodeError) as fault:
         print(f"infergraph task driver: {fault}", file=sys.stderr)

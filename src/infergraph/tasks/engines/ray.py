@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from infergraph import allocator
+from infergraph import lifetime
 from infergraph.errors import MissingExtra
 from infergraph.settings import Settings
 from infergraph.tasks.engines.engine import Engine, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
@@ -39,7 +39,7 @@ class LaneActor:
     def __init__(self, plan: bytes) -> None:
         told = msgspec.msgpack.decode(plan, type=Plan)
         sys.path[:0] = [entry for entry in told.path if entry not in sys.path]
-        allocator.keep_freed_memory()
+        lifetime.keep_freed_memory()
         self._loop = asyncio.new_event_loop()
         unit = make_unit(told)
         self._loop.run_until_complete(unit.start())

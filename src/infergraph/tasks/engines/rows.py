@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from infergraph.errors import ComponentError, Fault, NotReady, Overloaded, PayloadError, RemoteError
+from infergraph.errors import ComponentError, Fault, PayloadError
 from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit
+from infergraph.net.retry import Backoff, Retry
 from infergraph.settings import NanPolicy, RowMode
 from infergraph.tasks.engines.messages import Lines
 from infergraph.wire import error_lines, json_codec, jsonl
@@ -26,7 +27,8 @@ from infergraph.wire.json_codec import JsonMessage
 from infergraph.wire.json_text import JsonOptions
 from infergraph.wire.jsonl import Bad
 
-_PATIENCE_S = (0.2, 1.0, 3.0)
+_RETRIES = 3
+_BACKOFF = Backoff(first_s=0.6, limit_s=4.0)
 _MESSAGES_AT_ONCE = 16
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -41,7 +43,7 @@ class RowReader(ABC):
 
     def __init__(self, unit: PredictiveUnit, sleep: Sleep = asyncio.sleep, nan: NanPolicy = NanPolicy.ERROR) -> None:
         self._unit = unit
-        self._sleep = sleep
+        self._retry = Retry(retries=_RETRIES, backoff=_BACKOFF, sleep=sleep)
         self._nan = nan
 
     async def answer(self, block: bytes, first: int, charset: str = "") -> Lines:
@@ -88,26 +90,28 @@ class _BatchReader(RowReader):
     """Whether an answer has shown that its first axis is the row: one that could not have had any other there."""
 
     async def ask(self, rows: list[Any], raw: Sequence[bytes]) -> list[Any]:
-        for pause_s in _PATIENCE_S:
-            try:
-                return self._written(await self.once(rows))
-            except (Overloaded, NotReady, RemoteError) as fault:
-                if not _passing(fault):
-                    break
-                await self._sleep(pause_s)
-                rows = _read_again(raw)
-            except (Exception, SystemExit):  # noqa: BLE001 - the halves will say which row it was
-                break
-        return await self._halves(raw)
+        given = [rows]
 
-    async def _halves(self, raw: Sequence[bytes]) -> list[Any]:
+        async def attempt() -> list[Any]:
+            return self._written(await self.once(given.pop() if given else _read_again(raw)))
+
+        try:
+            return await self._retry.call(attempt)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the halves will say which row it was
+            return await self._halves(raw, error)
+
+    async def _halves(self, raw: Sequence[bytes], error: BaseException) -> list[Any]:
+        """Both halves of rows that could not be answered together; the reason where it is one row."""
+        if len(raw) == 1:
+            return [Bad(_reason(error))]
+        middle = len(raw) // 2
+        return await self._half(raw[:middle]) + await self._half(raw[middle:])
+
+    async def _half(self, raw: Sequence[bytes]) -> list[Any]:
         try:
             return self._written(await self.once(_read_again(raw)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's reason
-            if len(raw) == 1:
-                return [Bad(_reason(error))]
-        middle = len(raw) // 2
-        return await self._halves(raw[:middle]) + await self._halves(raw[middle:])
+            return await self._halves(raw, error)
 
     def _written(self, answers: Any) -> list[Any]:
         return jsonl.write(answers, self._nan)
@@ -186,19 +190,18 @@ class MessageRows(RowReader):
         return await asyncio.gather(*map(self._one, rows, raw))
 
     async def _one(self, row: Any, raw: bytes) -> Any:
+        given = [row]
+
+        async def attempt() -> bytes:
+            message = JsonMessage.of_document(given.pop() if given else jsonl.read_line(raw))
+            answer = await self._unit.answer(Method.PREDICT, message, Context())
+            return json_codec.encode(answer, self._options).replace(b"\n", b" ")
+
         async with self._room:
-            for pause_s in (*_PATIENCE_S, 0.0):
-                try:
-                    answer = await self._unit.answer(Method.PREDICT, JsonMessage.of_document(row), Context())
-                    return json_codec.encode(answer, self._options).replace(b"\n", b" ")
-                except (Overloaded, NotReady, RemoteError) as fault:
-                    if not _passing(fault) or not pause_s:
-                        return Bad(_reason(fault))
-                    await self._sleep(pause_s)
-                    row = jsonl.read_line(raw)
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's reason
-                    return Bad(_reason(error))
-        raise AssertionError("the last pass returns")
+            try:
+                return await self._retry.call(attempt)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's reason
+                return Bad(_reason(error))
 
 
 class NoRows(RowReader):
@@ -249,11 +252,6 @@ def _joined(raw: Sequence[bytes], lines: list[Any], first: int, charset: str) ->
     failed = len(errors)
     errors.append(b"")
     return Lines(b"\n".join(lines), b"\n".join(errors), failed, len(raw))
-
-
-def _passing(fault: Fault) -> bool:
-    """Whether the same question may get an answer a little later."""
-    return not isinstance(fault, RemoteError) or fault.status is None or fault.status in (429, 502, 503, 504)
 
 
 def _reason(error: BaseException) -> str:

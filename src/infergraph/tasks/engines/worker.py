@@ -16,7 +16,7 @@ import time
 
 import msgspec
 
-from infergraph import allocator, lifetime
+from infergraph import lifetime
 from infergraph.errors import Fault, traceback_text
 from infergraph.message import PredictiveUnit
 from infergraph.observe import logs
@@ -119,7 +119,7 @@ def main(arguments: list[str]) -> None:
     orders_fd, replies_fd, life_fd, parent = map(int, arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     lifetime.die_with_parent(parent, life_fd)
-    allocator.keep_freed_memory()
+    lifetime.keep_freed_memory()
     plan = read_plan(orders_fd)
     settings = msgspec.convert(plan.settings, Settings)
     logs.configure(settings)
