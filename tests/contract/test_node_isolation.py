@@ -319,3 +319,24 @@ def test_what_a_node_cannot_have_during_requests_is_said(folder: Path, caplog: p
     said = [record.getMessage() for record in caplog.records if "shares its process" in record.getMessage()]
     assert len(said) == 1
     assert all(word in said[0] for word in ("right", "Model", str(folder / "right"), "--node right=http://"))
+
+
+def test_graphs_of_one_process_are_apart(folder: Path, tmp_path: Path) -> None:
+    """Two graphs with nodes and modules of the same names have their own, side by side and one after the other."""
+    units = []
+    for number in range(2):
+        place = folder / str(number)
+        for side in ("left", "right"):
+            code = "import helper\n" + TAGGING.format(tag="helper.WHO")
+            write(place, {f"{side}/Model.py": code, f"{side}/helper.py": f"WHO = '{side} {number}'\n"})
+        units.append(graph(place, {"left": "left/Model.py:Node", "right": "right/Model.py:Node"}))
+    with units[0] as first, units[1] as second:
+        assert list(second([[1]])[0][1:]) == ["left 1", "right 1"]
+        assert list(first([[1]])[0][1:]) == ["left 0", "right 0"]
+    before = list(sys.path), list(sys.meta_path)
+    assert tags(graph(folder / "1", {"left": "left/Model.py:Node", "right": "right/Model.py:Node"})) == [
+        "left 1",
+        "right 1",
+    ]
+    assert (sys.path, sys.meta_path) == before
+    assert "helper" not in sys.modules

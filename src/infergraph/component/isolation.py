@@ -14,6 +14,7 @@ import asyncio
 import builtins
 import ctypes
 import importlib
+import itertools
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -40,7 +41,8 @@ class Isolation:
     def __init__(self, *, is_shared: bool) -> None:
         self._is_shared = is_shared
         self._turn = asyncio.Lock()
-        self._loaded = frozenset(sys.modules) | frozenset(sys.builtin_module_names)
+        loaded = (name for name, module in sys.modules.items() if not _is_some_nodes(module))
+        self._loaded = frozenset((*loaded, *sys.builtin_module_names))
         self._owners: dict[str, OwnModules] = {}
 
     def scope(
@@ -74,7 +76,7 @@ class NodeScope:
     async def loading(self) -> AsyncIterator[None]:
         """Give the process to the node, for its import, constructor and `load`; the only one keeps it until `close`."""
         if self.modules is None:
-            self.close()
+            self._kept.close()
             self._kept.enter_context(_variables(self._variables))
             self._kept.enter_context(_working_folder(self._folder))
             yield
@@ -84,8 +86,10 @@ class NodeScope:
                 yield
 
     def close(self) -> None:
-        """Give the process back."""
+        """Give the process back, and forget the node's modules."""
         self._kept.close()
+        if self.modules is not None:
+            self.modules.forget()
 
     def enter_thread(self) -> None:
         """Give the calling thread, and those that it starts, the node's working folder for their lives (Linux)."""
@@ -190,11 +194,11 @@ class OwnModules(MetaPathFinder):
         found = None if path.stem in self._loaded else self._locate(path.stem)
         if found is not None and found.origin == str(path):
             return self.named(path.stem)
-        name = f"{path.stem}@{self.node}"  # it bears the name of something that is not to be replaced
-        loaded = sys.modules.get(name)
-        return self._execute(name, path) if loaded is None else loaded
+        return self._execute(path)  # it bears the name of something that is not to be replaced
 
-    def _execute(self, name: str, path: Path) -> ModuleType:
+    def _execute(self, path: Path) -> ModuleType:
+        name = self._free_name(path.stem)
+        self._plain[name] = path.stem
         spec = self._spec(name, ModuleSpec(name, SourceFileLoader(name, str(path)), origin=str(path)))
         module = module_from_spec(spec)
         sys.modules[name] = module
@@ -232,6 +236,19 @@ class OwnModules(MetaPathFinder):
             sys.modules.update(self._displaced)
             self._displaced.clear()
 
+    def forget(self) -> None:
+        """Take the node's modules, and what made the import system find them, out of the process."""
+        for name in list(sys.modules):
+            if name.partition(".")[0] in self._plain:
+                del sys.modules[name]
+        for plain in [plain for plain, owner in self._owners.items() if owner is self]:
+            del self._owners[plain]
+        sys.path[:] = [entry for entry in sys.path if entry not in self._own_entries()]
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        self._names.clear()
+        self._plain.clear()
+
     def _displace(self, plain: str) -> None:
         """Take the modules of others under a name out of sight."""
         for name in list(sys.modules):
@@ -260,13 +277,17 @@ class OwnModules(MetaPathFinder):
 
     def _claim(self, top: str) -> str:
         is_free = top not in sys.modules and top not in self._owners and PathFinder.find_spec(top, self._base) is None
-        own = top if is_free else f"{top}@{self.node}"
+        own = top if is_free else self._free_name(top)
         self._names[top], self._plain[own] = own, top
         if is_free:
             self._owners[top] = self
         elif self._is_shown:
             self._displace(top)
         return own
+
+    def _free_name(self, top: str) -> str:
+        names = (f"{top}@{self.node}{number or ''}" for number in itertools.count())
+        return next(name for name in names if name not in sys.modules)
 
     def _locate(self, top: str) -> ModuleSpec | None:
         """The spec of a top-level module that lies in a folder of the node's own, if the import system took that."""
@@ -350,6 +371,10 @@ class _Alias(Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Nothing: it has run; the import system has just given it the alias's spec."""
         module.__spec__ = self._spec
+
+
+def _is_some_nodes(module: ModuleType | None) -> bool:
+    return isinstance(getattr(getattr(module, "__spec__", None), "loader", None), _OwnSource)
 
 
 def _can_be_own(spec: ModuleSpec) -> bool:
