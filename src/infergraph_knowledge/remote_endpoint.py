@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError, SettingsError
 from infergraph.net.address import Location
+from infergraph.net.form import Form
 from infergraph.net.http_client import Call, HttpClient, HttpOptions
 from infergraph.net.retry import Backoff
 from infergraph_knowledge.authoring import About, RecordComponent, Rows
@@ -48,28 +49,6 @@ class _Answer(NamedTuple):
     @property
     def shown(self) -> str:
         return self.body.decode(errors="replace")[:REASON_LIMIT_CHARACTERS].strip()
-
-
-class _Form(NamedTuple):
-    """A multipart form."""
-
-    headers: bytes
-    body: bytes
-
-    @classmethod
-    def of(cls, fields: Mapping[str, str], file_field: str, file: bytes) -> _Form:
-        """The form of `fields` and one file of JSON lines."""
-        boundary = uuid.uuid4().hex
-        parts = [
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-            for name, value in fields.items()
-        ]
-        parts.append(
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{file_field}"; filename="task.jsonl"\r\n'
-            "Content-Type: application/jsonl\r\n\r\n"
-        )
-        headers = f"content-type: multipart/form-data; boundary={boundary}\r\n"
-        return cls(headers.encode(), "".join(parts).encode() + file + f"\r\n--{boundary}--\r\n".encode())
 
 
 class RemoteEndpoint(RecordComponent):
@@ -136,9 +115,11 @@ class RemoteEndpoint(RecordComponent):
 
     async def _submit(self, client: HttpClient, task_id: str, body: bytes) -> None:
         """Submit the task; an endpoint that is full is asked again until the time is over."""
-        form = _Form.of({"task_id": task_id, "immediate": "true"}, self._file_field, body)
+        form = Form.of({"task_id": task_id, "immediate": "true"}, file_field=self._file_field)
+        headers = f"content-type: {form.content_type}\r\n".encode()
+        whole = form.head + body + form.tail
         for attempt in itertools.count(1):
-            answer = await self._ask(client, "POST", "/tasks", form)
+            answer = await self._ask(client, "POST", "/tasks", headers, whole)
             if answer.status != HTTPStatus.SERVICE_UNAVAILABLE:
                 self._checked(answer)
                 return
@@ -157,8 +138,9 @@ class RemoteEndpoint(RecordComponent):
                 raise self._fault("does not know the task any more")
             await asyncio.sleep(self._polling.wait_s(attempt))
 
-    async def _ask(self, client: HttpClient, method: str, path: str, form: _Form | None = None) -> _Answer:
-        headers, body = (form.headers, form.body) if form is not None else (b"", None)
+    async def _ask(
+        self, client: HttpClient, method: str, path: str, headers: bytes = b"", body: bytes | None = None
+    ) -> _Answer:
         call = Call(method, self._location.path.partition("?")[0].rstrip("/") + path, headers, body, body is None)
         try:
             reply = await client.exchange(call)

@@ -8,12 +8,12 @@ import shlex
 import socket
 import ssl
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from infergraph.errors import RemoteError, SettingsError
+from infergraph.net.form import Form
 
 _READ_LIMIT_BYTES = 256 << 20
 _BLOCK_BYTES = 1 << 16
@@ -75,20 +75,11 @@ class Address:
 
     def post_form(self, path: str, fields: Mapping[str, str], field: str, content: bytes) -> Probe:
         """A multipart form with one file in it, as gBuilder sends it."""
-        boundary = uuid.uuid4().hex
-        parts = [
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-            for name, value in fields.items()
-        ]
-        parts.append(
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="doctor.jsonl"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n".encode()
-        )
-        body = b"".join([*parts, content, f"\r\n--{boundary}--\r\n".encode()])
+        form = Form.of(fields, file_field=field, file_name="doctor.jsonl", file_type="application/octet-stream")
         told = " ".join(f"-F {shlex.quote(f'{name}={value}')}" for name, value in fields.items())
         file = f"-F '{field}=@-;filename=doctor.jsonl'"
         curl = f"{_printed(content)} | curl -i {told} {file} {shlex.quote(self.base + path)}"
-        return Probe("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}, curl)
+        return Probe("POST", path, form.head + content + form.tail, {"Content-Type": form.content_type}, curl)
 
     def ask(self, probe: Probe, *, timeout_s: float | None = None) -> Reply:
         """The answer; nobody is followed to another address. Raises: RemoteError if there is none, in words."""

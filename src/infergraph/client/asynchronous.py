@@ -107,12 +107,12 @@ class AsyncClient:
 
     async def ask(self, data: Any, method: Method = Method.PREDICT, **call: Unpack[CallOptions]) -> Message:
         """The whole answer, with its names and meta; `feedback` takes it as the response. See `predict`."""
-        message = message_of(data, names=call.get("names", ()), meta=call.get("meta"))
+        message = message_of(data, names=call.get("names") or (), meta=call.get("meta"))
         return await self._ask(method, message, call)
 
     async def ask_all(self, several: Iterable[Any], **call: Unpack[CallOptions]) -> Message:
         """The whole answer of a combiner to several messages, with its names and meta. See `aggregate`."""
-        names, meta = call.get("names", ()), call.get("meta")
+        names, meta = call.get("names") or (), call.get("meta")
         messages = [message_of(data, names=names, meta=meta) for data in several]
         return await self._ask(Method.AGGREGATE, messages, call)
 
@@ -185,8 +185,9 @@ class AsyncClient:
         self, once: Callable[[Sending], Awaitable[T]], call: CallOptions, *, is_repeatable: bool = True
     ) -> T:
         """The result of an attempt, made again as the client's retries and the call's time allow."""
-        headers: Headers = header_lines(call["headers"].items()) if call.get("headers") else ()
-        timeout_s = call.get("timeout_s", self.timeout_s) or None
+        headers: Headers = header_lines((call.get("headers") or {}).items())
+        given_s = call.get("timeout_s")
+        timeout_s = (self.timeout_s if given_s is None else given_s) or None
         return await attempted(
             lambda left_s: once(Sending(headers, left_s, timeout_s)),
             retries=self.retries if is_repeatable else 0,

@@ -70,9 +70,9 @@ class AsyncTasks:
         """
         fields = {"task_id": said.get("id") or uuid.uuid4().hex}
         for name in ("priority", "rows", "webhook"):
-            if name in said:
+            if said.get(name) is not None:
                 fields[name] = str(said.get(name))
-        upload = Upload(source, fields, encoding=said.get("encoding", ""))
+        upload = Upload(source, fields, encoding=said.get("encoding") or "")
         once = functools.partial(self._send, upload, on_sent)
         # The time of an upload has no limit, its silences have.
         call = CallOptions(timeout_s=0.0)
@@ -81,7 +81,7 @@ class AsyncTasks:
     async def _send(self, upload: Upload, on_sent: Callable[[int], None] | None, sending: Sending) -> Task:
         wire = self._caller.rest()
         body = upload.blocks() if on_sent is None else _counted(upload.blocks(), on_sent)
-        head = f"content-type: {upload.content_type}\r\naccept: application/json\r\n"
+        head = f"content-type: {upload.content_type}\r\n"
         silence_s = self._caller.timeout_s or None
         async with wire.stream("POST", TASKS, head.encode(), silence_s, body, upload.length) as reply:
             whole = await reply.whole()

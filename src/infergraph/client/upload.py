@@ -10,13 +10,13 @@ import io
 import itertools
 import os
 import stat
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
 from infergraph.errors import PayloadError
+from infergraph.net.form import Form
 from infergraph.wire import charsets, jsonl
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | Iterable[Any] | AsyncIterable[Any]"
@@ -39,25 +39,22 @@ class Upload:
 
     def __init__(self, source: Source, fields: Mapping[str, str], *, encoding: str = "") -> None:
         self._source = source
-        boundary = uuid.uuid4().hex.encode()
-        self.content_type = f"multipart/form-data; boundary={boundary.decode()}"
-        parts = [b'--%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (boundary, name.encode(),
-                 value.encode("utf-8")) for name, value in fields.items()]  # fmt: skip
-        file = b'--%b\r\nContent-Disposition: form-data; name="task_file"; filename="task.jsonl"\r\n' % boundary
-        kind = f"application/x-ndjson{_charset_of(source, encoding)}"
-        self._first = b"".join(parts) + file + b"Content-Type: %b\r\n\r\n" % kind.encode()
-        self._last = b"\r\n--%b--\r\n" % boundary
+        # What is said of a file's type is what its sender said; of rows we know it.
+        charset = _charset_of(source, encoding)
+        kind = f"application/x-ndjson{charset}" if charset or not _is_bytes(source) else ""
+        self._form = Form.of(fields, file_field="task_file", file_name=_name_of(source), file_type=kind)
+        self.content_type = self._form.content_type
         self._start, size = _measure(source)
         self.is_repeatable = size is not None or isinstance(source, list | tuple)
-        self.length = None if size is None else len(self._first) + size + len(self._last)
+        self.length = None if size is None else len(self._form.head) + size + len(self._form.tail)
 
     async def blocks(self) -> AsyncGenerator[bytes, None]:
         """The body of the request; again from its beginning where the upload is repeatable."""
-        yield self._first
+        yield self._form.head
         async with aclosing(self._rows()) as rows:
             async for block in rows:
                 yield block
-        yield self._last
+        yield self._form.tail
 
     def _rows(self) -> AsyncGenerator[bytes, None]:
         source = self._source
@@ -66,6 +63,17 @@ class Upload:
         if _is_file(source):
             return _opened_blocks(cast(BinaryIO, source), self._start)
         return _row_blocks(cast("Iterable[Any] | AsyncIterable[Any]", source))
+
+
+def _is_bytes(source: Source) -> bool:
+    """Whether the source is a file, whose bytes are sent as they are."""
+    return isinstance(source, str | os.PathLike) or _is_file(source)
+
+
+def _name_of(source: Source) -> str:
+    """The name of a file, where it has one."""
+    path = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
+    return os.path.basename(os.fsdecode(path)) if isinstance(path, str | os.PathLike) else "task.jsonl"
 
 
 def _charset_of(source: Source, encoding: str) -> str:

@@ -112,6 +112,23 @@ def test_sources(tmp_path: Path, make: Callable[[Path], Any], is_repeatable: boo
         assert asyncio.run(whole(upload)) == body
 
 
+@pytest.mark.parametrize(
+    ("make", "encoding", "expected"),
+    [
+        (a_path, "", b'filename="rows.jsonl"\r\n\r\n'),
+        (a_file, "", b'filename="task.jsonl"\r\n\r\n'),
+        (a_path, "gb18030", b'filename="rows.jsonl"\r\nContent-Type: application/x-ndjson; charset=gb18030\r\n\r\n'),
+        (a_list, "", b'filename="task.jsonl"\r\nContent-Type: application/x-ndjson\r\n\r\n'),
+    ],
+)
+def test_nothing_is_said_of_a_file_but_what_is_known(
+    tmp_path: Path, make: Callable[[Path], Any], encoding: str, expected: bytes
+) -> None:
+    """A file goes under its own name and with the encoding that was given; only of our own rows the type is known."""
+    upload = Upload(make(tmp_path), {"task_id": "t"}, encoding=encoding)
+    assert expected in asyncio.run(whole(upload))
+
+
 def test_a_pipe_has_no_length() -> None:
     """What cannot be measured is sent once, in chunks."""
     reader, writer = os.pipe()
