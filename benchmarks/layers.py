@@ -1,6 +1,6 @@
 """What our own code costs for one small request, without sockets: python -m benchmarks.layers [--profile WHAT]
 
-The HTTP application and the gRPC edge of a serving worker are called in this process, thousands of times; the least of
+A connection and the gRPC edge of a serving worker are called in this process, thousands of times; the least of
 many short runs is shown, which even a busy machine lets through. Beside it the code of the floors, called likewise.
 It reaches into the serving worker on purpose: this is the tool for looking there.
 """
@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import uvicorn
 import uvloop
-from uvicorn.server import ServerState
 
 from benchmarks import payloads
 from benchmarks.floor import asgi, native_grpc
@@ -33,7 +31,7 @@ from benchmarks.servers import SELDON_PATH, SMALL_REQUEST, UNITS
 from infergraph import assembly
 from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.process.worker import Stopping, WorkerContext
-from infergraph.serving.http.fast_path import Direct
+from infergraph.serving.http.connection import Connection
 from infergraph.serving.server import Server
 from infergraph.settings import Execution, Settings
 
@@ -44,7 +42,7 @@ Call = Callable[[], Awaitable[Any]]
 
 
 def _server(target: str, folder: Path) -> Server:
-    settings = Settings(execution=Execution.INLINE)  # a busy machine would move it to a thread
+    settings = Settings(execution=Execution.INLINE)
     source = assembly.UnitSource(target=target, settings=msgspec.to_builtins(settings))
     context = WorkerContext(
         slot=0,
@@ -94,6 +92,9 @@ class _Sink(asyncio.Transport):
         super().__init__()
         self.written = 0
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
     def write(self, data: Any) -> None:
         self.written += 1
 
@@ -114,10 +115,8 @@ def _connection(server: Server) -> Call:
     body = SMALL_REQUEST["seldon"]
     head = f"POST {SELDON_PATH} HTTP/1.1\r\nHost: 127.0.0.1:9000\r\nContent-Type: application/json\r\n"
     request = head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    config = uvicorn.Config(server._http, lifespan="off", log_config=None, proxy_headers=False)
-    config.load()
     sink = _Sink()
-    protocol = Direct(config, ServerState(), {}, asyncio.get_running_loop())
+    protocol = Connection(server._http, set())
     protocol.connection_made(sink)
 
     async def call() -> None:
@@ -137,10 +136,28 @@ def _grpc(server: Server) -> Call:
     body, path = _grpc_body(), GRPC_METHODS["seldon"]
     metadata = (("user-agent", "bench"),)
 
+    sink = _Replies()
+
     async def call() -> None:
-        await server._grpc.answer(path, body, metadata, None)
+        edge = server._grpc
+        edge.calls.start(edge.call(path, body, metadata, None, sink))
+        if not sink.answers.pop():
+            raise ValueError("it was not answered")
 
     return call
+
+
+class _Replies:
+    """Where the answers of gRPC calls go."""
+
+    def __init__(self) -> None:
+        self.answers: list[bytes] = []
+
+    def respond(self, payload: bytes, initial: Any) -> None:
+        self.answers.append(payload)
+
+    def fail(self, code: int, text: str, trailing: Any) -> None:
+        raise ValueError(text)
 
 
 async def _grpc_floor() -> None:
@@ -182,12 +199,11 @@ async def run(profiled: str | None) -> None:
             await server._unit.start()
             servers.append(server)
             calls |= {
-                f"{title}, REST": _rest(server._http),
-                f"{title}, REST from its bytes": _connection(server),
+                f"{title}, REST": _connection(server),
                 f"{title}, gRPC": _grpc(server),
             }
         if profiled:
-            titles = {"rest": "REST", "bytes": "REST from its bytes", "grpc": "gRPC"}
+            titles = {"rest": "REST", "grpc": "gRPC"}
             await _profile(calls[f"one component, {titles[profiled]}"])
         else:
             print("| | CPU µs |\n| --- | --- |")
@@ -209,9 +225,7 @@ def _targets(folder: Path) -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--profile", choices=("rest", "bytes", "grpc"), help="print where one component's time goes instead"
-    )
+    parser.add_argument("--profile", choices=("rest", "grpc"), help="print where one component's time goes instead")
     uvloop.run(run(parser.parse_args(arguments).profile))
 
 

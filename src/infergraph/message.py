@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
 from infergraph.members import direct
+from infergraph.runner import Runner
 
 
 @direct
@@ -323,16 +324,14 @@ class PredictiveUnit(ABC):
         Raises: a Fault; anything else is a bug of the unit.
         """
 
-    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
-        """Whether `answer` would now run to its end without waiting for anything; then an edge needs no task for it.
+    def runner(self, method: Method) -> Runner | None:
+        """What drives an answer of `method` to its end; None where it may wait for something, and needs a task.
 
-        Args:
-            method: what would be asked.
-            size_bytes: of the request's body.
-        Promises: where it is true, `answer` awaits nothing and does not ask for the current task, provided that it is
-            called before the event loop turns, with a context that has no deadline.
+        Promises: asked once the unit has started, it stays the same. Where there is one, `answer` awaits nothing and
+            does not ask for the current task, provided that it is driven by that runner and its context has no
+            deadline.
         """
-        return False
+        return None
 
     async def ready(self) -> bool:
         """Whether the unit can answer now. Cheap; asked by readiness probes."""

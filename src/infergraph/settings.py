@@ -142,7 +142,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         setting("Threads a worker gives to a component's plain methods.", env=("GUNICORN_THREADS",), ge=1, le=1024),
     ] = 1
     execution: Annotated[
-        Execution, setting("Where plain methods run: `thread`, `inline` on the event loop, or `auto` by their speed.")
+        Execution,
+        setting(
+            "Where plain methods run: `thread` in a thread of the component's own, `inline` on the event loop, which "
+            'they hold up, or `auto`: in a thread, unless the class declares `execution = "inline"`.'
+        ),
     ] = Execution.AUTO
     batch_rows_limit: Annotated[
         int,

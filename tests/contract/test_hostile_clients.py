@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from infergraph.serving.http.limits import HEAD_LIMIT_BYTES
+from infergraph.serving.http.connection import HEAD_LIMIT_BYTES
 from served import Served, served
 
 HERE = Path(__file__).parent / "microservice"

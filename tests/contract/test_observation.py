@@ -31,7 +31,7 @@ from e2e.process_run import PORTS, Supervised, wait_for
 from infergraph.errors import Fault
 from infergraph.observe.orchestrator_metrics import code_of
 from infergraph.protocol.status import GRPC_NAMES, grpc_status
-from infergraph.serving.rest.dialects import Cors, ExternalFront
+from infergraph.serving.http.dialects import Cors, ExternalDialect
 from infergraph.wire import prediction
 from served import Served, served
 
@@ -187,7 +187,7 @@ def test_unreachable_nodes_are_no_client_requests(tmp_path: Path) -> None:
 def test_codes_are_those_of_the_edges(kind: type[Fault]) -> None:
     """For every class of fault, the code that is counted is the one that the edge answers."""
     fault = kind("what happened")
-    assert code_of(fault, grpc=False) == str(ExternalFront(Cors()).of_fault(fault).status)
+    assert code_of(fault, grpc=False) == str(ExternalDialect(Cors()).of_fault(fault).status)
     assert code_of(fault, grpc=True) == GRPC_NAMES[grpc_status(fault)]
 
 

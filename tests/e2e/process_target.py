@@ -6,29 +6,19 @@ The unit's source says what loading does: {"load": "ok" | "raise" | "fault" | "d
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-import uvicorn
-
 from infergraph.errors import TargetError
 from infergraph.observe.metrics import RequestMetrics, exposition
 from infergraph.process.worker import WorkerContext
-from infergraph.serving.http.drain import drain_http
-
-
-class QuietServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to the worker."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+from infergraph.serving.http.app import HttpApp, HttpOptions, Paths
+from infergraph.serving.http.dialects import Cors, InternalDialect
+from infergraph.serving.http.listener import Listener
 
 
 class Target:
@@ -101,26 +91,22 @@ def load(target: Target) -> bool:
 
 async def serve(context: WorkerContext) -> None:
     target = Target(context)
-    config = uvicorn.Config(target, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=60)
-    server = QuietServer(config)
+    options = HttpOptions(message_limit_bytes=1 << 20, concurrency_limit=0)
+    listener = Listener(HttpApp(Paths({}), InternalDialect(Cors()), target, options, target.metrics))
     if not context.opens_early and not load(target):
         await context.stopping.wait()
         return
-    running = asyncio.create_task(server.serve(sockets=[context.http_socket]))
-    while not server.started:  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
+    await listener.start(context.http_socket)
     if context.metrics_socket is not None:
         context.metrics_socket.close()
     if context.grpc_port is not None:
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((context.settings.host, context.grpc_port))
-        listener.listen()
+        taken = socket.socket()
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind((context.settings.host, context.grpc_port))
+        taken.listen()
     context.listening()
     if target.ready or load(target):
         context.ready()
     order = await context.stopping.wait()
     await asyncio.sleep(order.delay_s)
-    await drain_http([server])
-    server.should_exit = True
-    await running
+    await listener.stop(60.0)

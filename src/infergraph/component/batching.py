@@ -19,7 +19,6 @@ import msgspec
 import numpy as np
 import orjson
 
-from infergraph.component.execution import is_large
 from infergraph.errors import Fault
 from infergraph.message import Around, Content, Context, Message, Method, PredictiveUnit, Request, SoleMessage
 from infergraph.wire.arrays import is_square
@@ -27,6 +26,8 @@ from infergraph.wire.own_content import own_json, own_names
 from infergraph.wire.proto_codec import ProtoMessage
 
 _log = logging.getLogger(__name__)
+
+_LARGE_BYTES = 64 * 1024
 
 
 class BatchOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +80,7 @@ class Batching(Around):
         """The unit's answer, or this request's part of a joined one."""
         if method is not Method.PREDICT or not self._joins or not isinstance(request, Message):
             return await self.unit.answer(method, request, context)
-        kind = None if is_large(request) else _kind(request)
+        kind = None if _is_large(request) else _kind(request)
         if kind is None or (rows := len(request.payload)) > self._options.rows_limit:
             return await self.unit.answer(method, request, context)
         if not self._options.wait_s and not self._waiting and self._running < self._options.lanes:
@@ -204,6 +205,12 @@ class Batching(Around):
                 entry.answer.set_result(_part(content, entry, slice(at, at + entry.rows)))
             at += entry.rows
         return True
+
+
+def _is_large(request: Message) -> bool:
+    """Whether a request came with more bytes than are worth joining, and decoding on the event loop."""
+    raw = getattr(request, "raw", None)
+    return raw is not None and len(raw) > _LARGE_BYTES
 
 
 def _kind(request: Message) -> Hashable:

@@ -1,6 +1,6 @@
 """A component as a predictive unit.
 
-    answer(method) ─▶ Pace (inline or thread) ─▶ deprecated hook | raw hook | plain hook | the protocol's default
+    answer(method) ─▶ its runner (thread or inline) ─▶ deprecated hook | raw hook | plain hook | the protocol's default
                                                         ─▶ answers: payload, names, meta ─▶ Message
 
 There is one implementation for plain and async hooks: a coroutine that awaits only what is async, and that a thread
@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn, Protocol
 
@@ -21,10 +21,9 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from infergraph.at_once import drive
 from infergraph.component import exceptions, hooks, raw, results
 from infergraph.component import metadata as model_metadata
-from infergraph.component.execution import LARGE_BYTES, Executor, is_large, is_thread_bound
+from infergraph.component.execution import ComponentThread, OwnLoop, is_inline
 from infergraph.component.hooks import Hook, MethodHooks
 from infergraph.component.isolation import NodeScope
 from infergraph.component.results import Own, Returned
@@ -42,6 +41,7 @@ from infergraph.message import (
     Transport,
 )
 from infergraph.request import Answering
+from infergraph.runner import INLINE, Runner, drive
 from infergraph.settings import Execution
 from infergraph.wire import body, json_codec, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
@@ -59,6 +59,7 @@ _METRIC_METHODS = {
     Method.SEND_FEEDBACK: "feedback",
 }
 _METRIC_TYPES = ("COUNTER", "GAUGE", "TIMER")
+_HEALTH_WAIT_S = 0.5
 
 
 class Recorder(Protocol):
@@ -88,7 +89,8 @@ class ComponentOptions(msgspec.Struct, frozen=True, kw_only=True):
         unit_id: the unit's name in its graph; key of requestPath and of the recorded route; empty if it has none.
         image: the container image, `name:version`; value of requestPath.
         label: value of requestPath where there is no image; empty to leave requestPath to the graph around it.
-        threads: size of the pool for plain methods.
+        execution: where plain methods run.
+        threads: how many threads they have, where they run in threads.
     """
 
     unit_id: str = ""
@@ -107,8 +109,10 @@ class ComponentOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Component(PredictiveUnit):
     """Wraps the object that `make` constructs; nothing of the user's runs before `start`.
 
-    Promises: hooks are looked up once; a hook is called once per request; with one thread (the default) no two calls
-    of plain user code overlap.
+    Args:
+        thread: what plain code runs in, where it does not run inline; one of its own by default.
+    Promises: hooks are looked up once; a hook is called once per request; plain code is constructed, loaded and asked
+    in the same thread, and with one thread (the default) no two calls of it overlap.
     """
 
     def __init__(
@@ -121,6 +125,7 @@ class Component(PredictiveUnit):
         error_handler: ErrorHandler | None = None,
         request_scope: RequestScope = lambda context, request: None,
         scope: NodeScope | None = None,
+        thread: ComponentThread | None = None,
     ) -> None:
         self.name = name or options.unit_id or "component"
         self._scope = scope
@@ -129,11 +134,17 @@ class Component(PredictiveUnit):
         self._recorder = recorder
         self._error_handler = error_handler
         self._request_scope = request_scope
-        self._open_threads()
+        self._thread = thread or ComponentThread(self.name, options.threads)
+        if scope is not None:
+            self._thread.enter_with(scope.enter_thread)
+        self._runner: Runner = self._thread
+        self._holds_thread = False
+        self._own_loop: OwnLoop | None = None
         self._table: dict[Method, MethodHooks] = {}
-        self._at_once: frozenset[Method] = frozenset()
+        self._driven: frozenset[Method] = frozenset()
         self._awaits_inline = False
         self._user: Any = None
+        self._last_health = Message.of("healthy", Encoding.STR)
         self._metadata: dict[str, Any] | BadMetadata = BadMetadata("Model metadata unavailable")
         label = options.image or options.label
         self._no_own = Own(None, (), {options.unit_id: label}) if options.unit_id and label else results.NOTHING
@@ -145,26 +156,37 @@ class Component(PredictiveUnit):
 
         Raises: StartupFault, also for what the user's module or constructor raises; whatever `load()` raises.
         """
-        if self._is_stopped:
-            self._open_threads()
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        if self._options.execution is Execution.INLINE:
+            self._runner = INLINE
+            self._own_loop = OwnLoop()
+        else:
+            self._runner = self._thread
+            self._hold_thread()
         async with nullcontext() if self._scope is None else self._scope.loading():
-            await self._pace.call(self._construct)
+            await self._runner.call(self._construct)
+            if is_inline(self._options.execution, type(self._user)):
+                self._runner = INLINE
+                self._let_go_of_thread()
             load = hooks.single(self._user, "load")
             if load is not None:
-                await (load.call() if load.is_async else self._pace.call(load.call))
+                await (load.call() if load.is_async else self._runner.call(load.call))
+        self._awaits_inline = self._has_async_sides and self._runner is INLINE
+        if not self._awaits_inline:
+            self._driven = frozenset(method for method, found in self._table.items() if not found.is_async)
         self._tell_shortcomings()
-        self._loop = asyncio.get_running_loop()
-        if self._has_async_sides:
-            self._pace.pin_to_threads()
         self._metadata = await self._read_metadata()
 
-    def _open_threads(self) -> None:
-        options = self._options
-        enter = None if self._scope is None else self._scope.enter_thread
-        may_move = lambda: not is_thread_bound(self._user)  # noqa: E731
-        self._pace = Executor(options.execution, options.threads, self.name, may_move, enter)
-        self._health_thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self.name}-health", initializer=enter)
-        self._is_stopped = False
+    def _hold_thread(self) -> None:
+        if not self._holds_thread:
+            self._holds_thread = True
+            self._thread.start()
+
+    def _let_go_of_thread(self) -> None:
+        if self._holds_thread:
+            self._holds_thread = False
+            self._thread.stop()
 
     def _construct(self) -> None:
         try:
@@ -180,9 +202,6 @@ class Component(PredictiveUnit):
         self._adds = self._tags is not None or self._metrics is not None
         sides = (self._tags, self._metrics, hooks.single(user, "class_names"))
         self._has_async_sides = any(hook is not None and hook.is_async for hook in sides)
-        self._awaits_inline = self._has_async_sides and self._options.execution is Execution.INLINE
-        if not self._has_async_sides:
-            self._at_once = frozenset(method for method, found in self._table.items() if not found.is_async)
         self._user = user
         if all(found.plain is None and not found.is_raw for found in self._table.values()):
             _log.warning("%s has none of the protocol's methods; predict will answer an empty array", self.name)
@@ -190,8 +209,7 @@ class Component(PredictiveUnit):
     def _tell_shortcomings(self) -> None:
         if self._scope is None:
             return
-        is_inline = self._options.execution is Execution.INLINE
-        on_loop = is_inline or any(found.is_async for found in self._table.values())
+        on_loop = self._runner is INLINE or any(found.is_async for found in self._table.values())
         found = self._scope.shortcomings(on_loop=on_loop)
         if found:
             text = (
@@ -202,9 +220,10 @@ class Component(PredictiveUnit):
 
     async def stop(self) -> None:
         """Take no more work; running user code ends by itself."""
-        self._is_stopped = True
-        self._pace.close()
-        self._health_thread.shutdown(wait=False, cancel_futures=True)
+        self._let_go_of_thread()
+        if self._own_loop is not None:
+            self._own_loop.close()
+            self._own_loop = None
         if self._scope is not None:
             self._scope.close()
 
@@ -221,9 +240,9 @@ class Component(PredictiveUnit):
 
     # ── answering ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
-        """Whether the hooks that it would call are plain, and would now run inline."""
-        return method in self._at_once and self._pace.is_inline(size_bytes > LARGE_BYTES)
+    def runner(self, method: Method) -> Runner | None:
+        """Its thread, or the event loop's; None where a hook it calls is async."""
+        return self._runner if method in self._driven else None
 
     def answer(self, method: Method, request: Request, context: Context) -> Coroutine[Any, Any, Message]:
         """One answer of the component (see `PredictiveUnit.answer`)."""
@@ -231,7 +250,9 @@ class Component(PredictiveUnit):
         work = self._answer(method, found, request, context)
         if found.is_async or self._awaits_inline:
             return work
-        return self._pace.run(work, large=is_large(request))
+        if self._own_loop is not None:
+            self._own_loop.install()
+        return work if self._runner.is_current() else self._runner.run(work)
 
     async def _answer(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
         with Answering(context, self._request_scope(context, request)):
@@ -408,7 +429,7 @@ class Component(PredictiveUnit):
         """`result`, or what it gives in the end if it is a coroutine; a thread waits while the event loop runs it."""
         if not inspect.iscoroutine(result):
             return result
-        if asyncio._get_running_loop() is not None:
+        if threading.get_ident() == self._loop_thread:
             return drive(result)
         return asyncio.run_coroutine_threadsafe(result, self._loop).result()
 
@@ -485,25 +506,38 @@ class Component(PredictiveUnit):
     # ── health and metadata ─────────────────────────────────────────────────────────────────────────────────────
 
     async def health(self, context: Context) -> Message:
-        """The component's own account of its health; runs beside its predictions, in a thread of its own."""
+        """The component's own account of its health; its last one where it is busy with answers."""
+        whole = hooks.single(self._user, "health_status_raw")
+        hook = whole or hooks.single(self._user, "health_status")
+        work = self._account(hook, is_whole=whole is not None, context=context)
+        if hook is not None and hook.is_async:
+            return await work
+        asked = asyncio.ensure_future(self._runner.run(work))
         try:
-            whole = hooks.single(self._user, "health_status_raw")
-            if whole is not None:
-                return raw.message_of(await self._call_beside(whole, context))
-            hook = hooks.single(self._user, "health_status")
-            if hook is None:
-                inherited = hasattr(self._user, "health_status")
-                result: Any = "not implemented - assuming healthy" if inherited else "healthy"
-            else:
-                result = await self._call_beside(hook, context)
-            return await self._health_message(result)
-        except Fault as fault:
-            fault.node = fault.node or self.name
-            raise
-        except BaseException as error:  # user code may raise anything
-            if exceptions.ends_request(error):
+            await asyncio.wait({asked}, timeout=_HEALTH_WAIT_S)
+            if not asked.done() and inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+                return self._last_health  # its thread is busy, and a probe must not wait for it
+            self._last_health = await asked
+        finally:
+            asked.cancel()
+        return self._last_health
+
+    async def _account(self, hook: Hook | None, *, is_whole: bool, context: Context) -> Message:
+        with Answering(context, self._request_scope(context, None)):
+            try:
+                if hook is None:
+                    inherited = hasattr(self._user, "health_status")
+                    result: Any = "not implemented - assuming healthy" if inherited else "healthy"
+                else:
+                    result = await hook.call() if hook.is_async else hook.call()
+                return raw.message_of(result) if is_whole else await self._health_message(result)
+            except Fault as fault:
+                fault.node = fault.node or self.name
                 raise
-            self._raise_users(error, context)
+            except BaseException as error:  # user code may raise anything
+                if hook is not None and hook.is_async and exceptions.ends_request(error):
+                    raise
+                self._raise_users(error, context)
 
     async def _health_message(self, result: Any) -> Message:
         response = results.unwrap(result)
@@ -516,16 +550,6 @@ class Component(PredictiveUnit):
         own = Own(tags, (), self._no_own.request_path)
         return self._message(response, Encoding.STR, results.meta_of((), own, response, carries=False))
 
-    async def _call_beside(self, hook: Hook, context: Context) -> Any:
-        def call() -> Any:
-            with Answering(context, self._request_scope(context, None)):
-                return hook.call()
-
-        if hook.is_async:
-            with Answering(context, self._request_scope(context, None)):
-                return await hook.call()
-        return await asyncio.wrap_future(self._health_thread.submit(call))
-
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The model's metadata as read at start; BadMetadata if it does not fit the schema."""
         if isinstance(self._metadata, BadMetadata):
@@ -535,7 +559,7 @@ class Component(PredictiveUnit):
     async def _read_metadata(self) -> dict[str, Any] | BadMetadata:
         hook = hooks.single(self._user, "init_metadata")
         try:
-            own = {} if hook is None else await self._call_beside(hook, Context())
+            own = {} if hook is None else await (hook.call() if hook.is_async else self._runner.call(hook.call))
             assembled = model_metadata.assemble(self._options.image, own, self._options.model_metadata)
             model_metadata.check(assembled)
         except BadMetadata as fault:

@@ -27,6 +27,7 @@ from infergraph.graph.taps import Tap
 from infergraph.local import LocalCalls
 from infergraph.message import Context, Encoding, Feedback, Message, Meta, Method, PredictiveUnit, Request, share
 from infergraph.net.retry import is_refused
+from infergraph.runner import Runner
 from infergraph.wire import json_codec
 
 
@@ -86,7 +87,6 @@ class Graph(LocalCalls, PredictiveUnit):
         self._merges = options.meta is MetaMode.MERGE
         self._injects = options.meta is MetaMode.INJECT
         self._calls = None if self._injects else calls_in_turn(self._root)
-        self._asks_each_once = len({id(place.unit) for place, _ in self._calls or ()}) == len(self._calls or ())
 
     async def start(self) -> None:
         """Start all units side by side.
@@ -126,14 +126,14 @@ class Graph(LocalCalls, PredictiveUnit):
         """Wait until no shadow call is in flight."""
         await self._shadows.settle()
 
-    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
-        """Whether the nodes are asked one after the other, and each answers at once."""
-        if self._calls is None or method is not Method.PREDICT or self.options.deadline_s:
-            return False
-        for place, asked in self._calls:
-            if place.unit is None or not place.unit.answers_at_once(asked, size_bytes):
-                return False
-        return self._asks_each_once  # a unit that is asked twice may answer the second time in another way
+    def runner(self, method: Method) -> Runner | None:
+        """The one runner of all its nodes, where they are asked one after the other: a chain costs one hop."""
+        if method is not Method.PREDICT or not self._calls or self.options.deadline_s:
+            return None
+        if any(place.tap is not None for place, _ in self._calls):
+            return None  # what watches payloads lives on the event loop
+        runners = {None if place.unit is None else place.unit.runner(asked) for place, asked in self._calls}
+        return runners.pop() if len(runners) == 1 else None
 
     def answer(self, method: Method, request: Request, context: Context) -> Coroutine[Any, Any, Message]:
         """Answer a prediction or take a feedback.

@@ -6,6 +6,7 @@ from time import perf_counter
 
 from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
 from infergraph.observe.shared_metrics import Bounds, Cells, Histogram, SharedMetrics
+from infergraph.runner import Runner
 
 
 class Measured(Around):
@@ -33,9 +34,9 @@ class Measured(Around):
         await self.unit.start()
         loaded[0] = 1.0
 
-    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
-        """Whether the unit does."""
-        return self.unit.answers_at_once(method, size_bytes)
+    def runner(self, method: Method) -> Runner | None:
+        """The unit's."""
+        return self.unit.runner(method)
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The unit's answer, timed whether it succeeds or not."""

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from time import perf_counter
 
 from infergraph.message import Around, Context, Message, Method, Request
+from infergraph.runner import Runner
 
 _seconds: ContextVar[dict[str, float] | None] = ContextVar("infergraph_node_seconds", default=None)
 
@@ -30,9 +31,9 @@ def collect_node_times() -> None:
 class TimedNode(Around):
     """A node's unit that adds the time of each answer to its request's."""
 
-    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
-        """Whether the unit does."""
-        return self.unit.answers_at_once(method, size_bytes)
+    def runner(self, method: Method) -> Runner | None:
+        """The unit's."""
+        return self.unit.runner(method)
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """What the unit answers."""

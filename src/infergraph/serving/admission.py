@@ -1,30 +1,28 @@
-"""What a worker has taken on over HTTP: requests in work, bodies in memory, and the limits of both."""
+"""Who may be worked on: requests in work, bodies in memory, and the limits of both."""
 
 from __future__ import annotations
 
 from infergraph.errors import Overloaded
 
 
-class Load:
-    """Counts of one HTTP application. A limit of 0 is none."""
+class Admission:
+    """Counts of one edge. A limit of 0 is none.
 
-    __slots__ = ("_bodies_limit_bytes", "_concurrency_limit", "bodies_bytes", "in_flight", "receiving")
+    A request whose body is still coming is not in work, so that slow senders keep nobody out.
+    """
 
-    def __init__(self, *, concurrency_limit: int, bodies_limit_bytes: int) -> None:
-        self._concurrency_limit = concurrency_limit
+    __slots__ = ("_bodies_limit_bytes", "bodies_bytes", "concurrency_limit", "in_flight")
+
+    def __init__(self, *, concurrency_limit: int, bodies_limit_bytes: int = 0) -> None:
         self._bodies_limit_bytes = bodies_limit_bytes
+        self.concurrency_limit = concurrency_limit
         self.in_flight = 0
-        self.receiving = 0
         self.bodies_bytes = 0
 
-    def admit(self) -> None:
-        """Take one more request into work; one whose body is still coming is not yet in work.
-
-        Raises: Overloaded if there are enough, so that slow senders keep nobody out.
-        """
-        limit = self._concurrency_limit
-        if limit and self.in_flight - self.receiving > limit:
-            raise Overloaded(f"{limit} requests are in work already (setting concurrency_limit); try again")
+    def overloaded(self) -> Overloaded:
+        """The fault of a request that is one too many."""
+        text = f"{self.concurrency_limit} requests are in work already (setting concurrency_limit); try again"
+        return Overloaded(text)
 
     def hold(self, size_bytes: int) -> None:
         """Keep that much more of a body in memory; give it back by subtracting from `bodies_bytes`.

@@ -9,6 +9,7 @@ from typing import Any
 
 from infergraph.errors import NotReady
 from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
+from infergraph.runner import Runner
 
 
 class ReadinessGate(Around):
@@ -22,12 +23,14 @@ class ReadinessGate(Around):
         super().__init__(unit)
         self._wait_s = wait_s
         self._decided = asyncio.Event()
+        self._runners: Mapping[Method, Runner | None] = {}
         self.is_open = False
 
     async def start(self) -> None:
         """Start the unit, then open; whoever waits is let in, or told that it will not open."""
         try:
             await self.unit.start()
+            self._runners = {method: self.unit.runner(method) for method in Method}
             self.is_open = True
         finally:
             self._decided.set()
@@ -35,6 +38,7 @@ class ReadinessGate(Around):
     async def stop(self) -> None:
         """Close, then stop the unit."""
         self.is_open = False
+        self._runners = {}
         await self.unit.stop()
 
     def _enter(self) -> PredictiveUnit:
@@ -58,9 +62,9 @@ class ReadinessGate(Around):
     async def _answer_late(self, method: Method, request: Request, context: Context) -> Message:
         return await (await self._opened()).answer(method, request, context)
 
-    def answers_at_once(self, method: Method, size_bytes: int) -> bool:
-        """Whether the door is open and the unit answers at once."""
-        return self.is_open and self.unit.answers_at_once(method, size_bytes)
+    def runner(self, method: Method) -> Runner | None:
+        """The unit's; None until the door is open, since a request may wait for that."""
+        return self._runners.get(method)
 
     async def ready(self) -> bool:
         """Whether the door is open and the unit ready."""

@@ -6,19 +6,17 @@ open ports ─▶ listening ─▶ unit.start() ─▶ ready … order to stop �
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import gc
 import importlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
-import uvicorn
 from starlette.routing import BaseRoute
 
 from infergraph import assembly
@@ -34,14 +32,13 @@ from infergraph.serving.console import console
 from infergraph.serving.grpc.edge import Grpc
 from infergraph.serving.http import pages
 from infergraph.serving.http.answers import Answer
-from infergraph.serving.http.application import App, Endpoint, Exchange, Http, HttpOptions, Paths
+from infergraph.serving.http.app import App, Endpoint, HttpApp, HttpOptions, Paths
 from infergraph.serving.http.cross_origin import foreign_calls
-from infergraph.serving.http.drain import drain_http
-from infergraph.serving.http.fast_path import Direct
-from infergraph.serving.http.limits import Patience, watch
+from infergraph.serving.http.dialects import Cors, ExternalDialect, InternalDialect
+from infergraph.serving.http.exchange import Exchange
+from infergraph.serving.http.listener import Listener
 from infergraph.serving.openapi import description, endpoints
 from infergraph.serving.readiness_gate import ReadinessGate
-from infergraph.serving.rest.dialects import Cors, ExternalFront, MicroserviceFront
 from infergraph.serving.rest.edge import Rest, RestOptions, behind_gateway
 from infergraph.serving.tasks import gbuilder
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
@@ -55,15 +52,6 @@ _log = logging.getLogger(__name__)
 
 Stop: TypeAlias = Callable[[float], Awaitable[None]]
 """Closes one port: takes no new requests, finishes those in work within so many seconds."""
-
-
-class _Quiet(uvicorn.Server):
-    """A uvicorn server that leaves the process's signals to the worker."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture nothing."""
-        yield
 
 
 class Server:
@@ -86,10 +74,10 @@ class Server:
         self._is_graph = is_graph(self._source.target)
         self._unit = ReadinessGate(Measured(self._built, context.shared_metrics), self._settings.load_wait_s)
         cors = Cors(self._settings.cors_origins, self._settings.cors_headers)
-        self._front = (
-            ExternalFront(cors, getattr(self._within, "origin", ("", "default")))
+        self._dialect = (
+            ExternalDialect(cors, getattr(self._within, "origin", ("", "default")))
             if self._is_graph
-            else MicroserviceFront(cors)
+            else InternalDialect(cors)
         )
         self._tasks: TaskService | None = None
         if self._settings.tasks:
@@ -154,8 +142,8 @@ class Server:
     async def _open_others(self) -> list[Stop]:
         stops: list[Stop] = []
         if self._context.metrics_socket is not None:
-            nothing = pages.nothing(self._front, [self._settings.metrics_path])
-            metrics = Http(Paths(self._metrics_paths()), self._front, nothing, self._http_options(), _Uncounted())
+            nothing = pages.nothing(self._dialect, [self._settings.metrics_path])
+            metrics = HttpApp(Paths(self._metrics_paths()), self._dialect, nothing, self._http_options(), _Uncounted())
             stops.append(await self._open_http(metrics, self._context.metrics_socket))
         if self._context.grpc_port is not None:
             stops.append(await self._open_grpc(self._context.grpc_port))
@@ -193,7 +181,7 @@ class Server:
 
     # ── HTTP ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _make_http(self) -> Http:
+    def _make_http(self) -> HttpApp:
         settings = self._settings
         json = JsonOptions(
             nan=settings.nan,
@@ -213,11 +201,11 @@ class Server:
         else:
             paths = rest.microservice_paths()
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})
-        other: App = pages.application(self._more_routes(paths), settings, self._front, _predictions_first(paths))
+        other: App = pages.application(self._more_routes(paths), settings, self._dialect, _predictions_first(paths))
         if settings.access_log:
             other = pages.with_access_lines(other)
         refuse = foreign_calls(settings.cors_origins)
-        return Http(paths, self._front, other, self._http_options(), self._accounting, refuse)
+        return HttpApp(paths, self._dialect, other, self._http_options(), self._accounting, refuse)
 
     def _more_routes(self, paths: Paths) -> list[BaseRoute]:
         served = description.Served(
@@ -263,7 +251,8 @@ class Server:
             concurrency_limit=settings.concurrency_limit,
             bodies_limit_bytes=settings.bodies_limit_bytes,
             request_timeout_s=self._limits.rest_timeout_s,
-            access_log=settings.access_log,
+            receive_timeout_s=settings.receive_timeout_s,
+            keepalive_s=settings.keepalive_s,
         )
 
     def _metrics_paths(self) -> dict[str, Endpoint]:
@@ -275,33 +264,10 @@ class Server:
 
         return {self._settings.metrics_path: Endpoint(frozenset({"GET", "HEAD"}), metrics, "metrics", gated=False)}
 
-    async def _open_http(self, app: Http, listener: socket.socket) -> Stop:
-        config = uvicorn.Config(
-            app,
-            http=Direct,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-        )
-        server = _Quiet(config)
-        running = asyncio.create_task(server.serve(sockets=[listener]))
-        patience = Patience(self._settings.receive_timeout_s, self._settings.keepalive_s)
-        watching = asyncio.create_task(watch(server.server_state.connections, patience))
-        while not server.started and not running.done():  # noqa: ASYNC110 - uvicorn tells it by a flag alone
-            await asyncio.sleep(0.005)
-
-        async def stop(grace_s: float) -> None:
-            config.timeout_graceful_shutdown = max(1, round(grace_s))
-            await drain_http([server])
-            server.should_exit = True
-            await running
-            watching.cancel()
-
-        return stop
+    async def _open_http(self, app: HttpApp, listener: socket.socket) -> Stop:
+        serving = Listener(app)
+        await serving.start(listener)
+        return serving.stop
 
     async def _is_ready(self) -> bool:
         # Both ports: who is told "ready" over HTTP may call over gRPC next.
@@ -353,7 +319,7 @@ class Server:
         """Wait until no call is in work, at most `within_s` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
-        while self._grpc.in_flight and loop.time() < deadline:  # noqa: ASYNC110 - once, at the end of a life
+        while self._grpc.admission.in_flight and loop.time() < deadline:  # noqa: ASYNC110 - once, at the end of a life
             await asyncio.sleep(0.01)
 
 

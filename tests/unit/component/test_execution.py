@@ -1,179 +1,299 @@
-"""Where plain work runs."""
+"""Where plain work runs: in a thread of its own, or where it is called."""
+
+from __future__ import annotations
 
 import asyncio
-import gc
-import sqlite3
+import os
 import threading
 import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
-from infergraph.at_once import drive
-from infergraph.component.execution import Executor, is_thread_bound
+from infergraph.component.execution import ComponentThread, is_inline
+from infergraph.errors import NotReady
+from infergraph.runner import INLINE, Runner, drive
 from infergraph.settings import Execution
 
 
-async def where() -> str:
-    return threading.current_thread().name
+@asynccontextmanager
+async def thread_of(name: str = "u", threads: int = 1) -> AsyncIterator[ComponentThread]:
+    thread = ComponentThread(name, threads)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.stop()
 
 
-def run(coroutine: Any) -> Any:
-    return asyncio.run(coroutine)
+@asynccontextmanager
+async def runner_of(kind: str) -> AsyncIterator[Runner]:
+    if kind == "inline":
+        yield INLINE
+        return
+    async with thread_of(threads=4 if kind == "pool" else 1) as thread:
+        yield thread
 
 
-@pytest.mark.parametrize(("execution", "inline"), [(Execution.INLINE, True), (Execution.THREAD, False)])
-def test_the_setting_pins_the_place(execution: Execution, inline: bool) -> None:
-    """`inline` runs on the event loop's thread and `thread` never does."""
+def run(scenario: Callable[[Runner], Coroutine[Any, Any, Any]], kind: str = "thread") -> Any:
+    async def body() -> Any:
+        async with runner_of(kind) as runner:
+            return await scenario(runner)
 
-    async def scenario() -> bool:
-        return await Executor(execution, 1, "u").run(where()) == threading.current_thread().name
-
-    assert run(scenario()) is inline
+    return asyncio.run(body())
 
 
-def test_fast_work_earns_its_place_on_the_loop_and_stalls_lose_it_for_good() -> None:
-    """After many fast calls work runs inline; one stall is forgiven, three in a row send it to threads for ever."""
-
-    async def stall() -> str:
-        time.sleep(0.02)  # noqa: ASYNC251 - it stalls on purpose
-        return threading.current_thread().name
-
-    async def often(pace: Executor, times: int = 900) -> list[str]:
-        return [await pace.run(where()) for _ in range(times)]
-
-    async def scenario() -> tuple[str, str, list[str], list[str]]:
-        pace = Executor(Execution.AUTO, 1, "u")
-        first = await pace.run(where())
-        await often(pace)
-        forgiven = [await pace.run(stall()), *await often(pace, 3)]
-        stalls = [await pace.run(stall()) for _ in range(2)]
-        return first, stalls[-1], forgiven, await often(pace)
-
-    here = threading.current_thread().name
-    first, last_stall, forgiven, later = run(scenario())
-    assert first.startswith("u-unit")
-    assert set(forgiven) == {here}
-    assert last_stall == here
-    assert all(name.startswith("u-unit") for name in later)
+async def where() -> int:
+    return threading.get_ident()
 
 
-def test_trusted_work_comes_back_to_the_loop_under_steady_load() -> None:
-    """Fast work that finds the pool busy waits for it to empty and runs inline, so that load does not keep it there."""
-    go = threading.Event()
-
-    async def large() -> str:
-        assert go.wait(30)  # it blocks its thread on purpose
-        return await where()
-
-    async def scenario() -> tuple[str, list[str], bool]:
-        pace = Executor(Execution.AUTO, 1, "u")
-        for _ in range(40):
-            await pace.run(where())
-        first = asyncio.ensure_future(pace.run(large(), large=True))
-        await asyncio.sleep(0)
-        others = [asyncio.ensure_future(pace.run(where())) for _ in range(16)]
-        await asyncio.sleep(0)
-        others[3].cancel()
-        await asyncio.sleep(0)
-        began_early = any(task.done() and not task.cancelled() for task in others)
-        go.set()
-        names = await asyncio.gather(*others, return_exceptions=True)
-        return await first, [name for name in names if isinstance(name, str)], began_early
-
-    here = threading.current_thread().name
-    first, names, began_early = run(scenario())
-    assert first.startswith("u-unit")
-    assert not began_early
-    assert names == [here] * 15
+KINDS = pytest.mark.parametrize("kind", ["inline", "thread", "pool"])
 
 
-def test_one_thread_never_overlaps_calls_of_user_code() -> None:
-    """With one thread, inline and pool together run at most one call at a time."""
+@pytest.mark.parametrize(("kind", "is_here"), [("inline", True), ("thread", False), ("pool", False)])
+def test_work_runs_where_its_runner_is(kind: str, is_here: bool) -> None:
+    """Inline work runs in the caller's thread, other work never does."""
+
+    async def scenario(runner: Runner) -> bool:
+        return await runner.run(where()) == threading.get_ident()
+
+    assert run(scenario, kind) is is_here
+
+
+def test_one_thread_is_the_same_for_ever() -> None:
+    """However many requests come side by side, one thread runs them all, one at a time."""
     running: list[int] = []
     worst: list[int] = []
 
-    def work(seconds: float) -> Any:
-        async def body() -> None:
-            running.append(1)
-            worst.append(len(running))
-            time.sleep(seconds)  # noqa: ASYNC251 - user code blocks
-            running.pop()
+    async def work() -> int:
+        running.append(1)
+        worst.append(len(running))
+        time.sleep(0.0005)  # noqa: ASYNC251 - user code blocks
+        running.pop()
+        return threading.get_ident()
 
-        return body()
+    async def scenario(runner: Runner) -> set[int]:
+        return set(await asyncio.gather(*(runner.run(work()) for _ in range(100))))
 
-    async def scenario() -> None:
-        pace = Executor(Execution.AUTO, 1, "u")
-        for _ in range(100):
-            await pace.run(work(0))
-        await asyncio.gather(*(pace.run(work(0.002), large=place % 3 == 0) for place in range(30)))
-
-    run(scenario())
+    assert len(run(scenario)) == 1
     assert max(worst) == 1
+
+
+def test_a_pool_runs_work_side_by_side() -> None:
+    """As many pieces of work as there are threads meet each other."""
+    barrier = threading.Barrier(4)
+
+    async def work() -> int:
+        return barrier.wait(30)
+
+    async def scenario(runner: Runner) -> list[int]:
+        return await asyncio.gather(*(runner.run(work()) for _ in range(4)))
+
+    assert sorted(run(scenario, "pool")) == [0, 1, 2, 3]
+
+
+def test_an_answer_does_not_wait_for_the_work_behind_it() -> None:
+    """What is handed over in one turn is answered piece by piece: a fast one is here before a slow one has ended."""
+    go = threading.Event()
+
+    async def slow() -> bool:
+        return go.wait(30)
+
+    async def scenario(runner: Runner) -> tuple[bool, bool]:
+        fast, waiting = asyncio.ensure_future(runner.run(where())), asyncio.ensure_future(runner.run(slow()))
+        await fast
+        was_done = waiting.done()
+        go.set()
+        return was_done, await waiting
+
+    assert run(scenario) == (False, True)
+
+
+@KINDS
+def test_work_inside_work_needs_no_hop(kind: str) -> None:
+    """A unit that is asked by another of the same runner answers there and then, which a single thread could not wait
+    for.
+    """
+
+    async def scenario(runner: Runner) -> bool:
+        async def outer() -> bool:
+            return await runner.run(where()) == threading.get_ident()
+
+        return await runner.run(outer())
+
+    assert run(scenario, kind)
+
+
+@KINDS
+def test_what_work_raises_reaches_who_asked(kind: str) -> None:
+    """An exception arrives as itself, and the runner goes on."""
+
+    async def fails() -> None:
+        raise KeyError("this one")
+
+    async def scenario(runner: Runner) -> int:
+        with pytest.raises(KeyError, match="this one"):
+            await runner.run(fails())
+        return await runner.run(where())
+
+    assert run(scenario, kind)
 
 
 def test_cancelled_work_that_has_not_begun_never_runs() -> None:
     """A queued call whose request is cancelled is dropped."""
     ran: list[str] = []
+    release = threading.Event()
 
     async def note(name: str) -> None:
         ran.append(name)
 
-    async def block(release: threading.Event) -> None:
-        release.wait(5)
+    async def block() -> None:
+        release.wait(30)
 
-    async def scenario() -> None:
-        pace = Executor(Execution.THREAD, 1, "u")
-        release = threading.Event()
-        first = asyncio.create_task(pace.run(block(release)))
-        queued = asyncio.create_task(pace.run(note("queued")))
+    async def scenario(runner: Runner) -> None:
+        first = asyncio.create_task(runner.run(block()))
+        queued = asyncio.create_task(runner.run(note("queued")))
         await asyncio.sleep(0)
         queued.cancel()
         await asyncio.gather(queued, return_exceptions=True)
         release.set()
         await first
-        await pace.run(note("after"))
+        await runner.run(note("after"))
 
-    run(scenario())
+    run(scenario)
     assert ran == ["after"]
 
 
-@pytest.mark.parametrize("execution", [Execution.THREAD, Execution.INLINE])
-def test_work_sees_the_context_of_its_request(execution: Execution) -> None:
+@KINDS
+def test_work_sees_the_context_of_its_request(kind: str) -> None:
     """A context variable set by the caller, as the current trace span is, is there wherever the work runs."""
     span: ContextVar[str] = ContextVar("span", default="none")
 
     async def work() -> str:
         return span.get()
 
-    async def ask() -> list[str]:
-        pace = Executor(execution, 1, "u")
+    async def scenario(runner: Runner) -> list[str]:
         seen = []
         for name in ("a", "b"):
             span.set(name)
-            seen.append(await pace.run(work()))
-        pace.close()
+            seen.append(await runner.run(work()))
         return seen
 
-    assert run(ask()) == ["a", "b"]
+    assert run(scenario, kind) == ["a", "b"]
 
 
-def test_what_must_stay_in_its_thread_is_seen() -> None:
-    """A component that holds a database connection is thread-bound; a plain one is not."""
+@KINDS
+def test_plain_work_may_run_an_event_loop_of_its_own(kind: str) -> None:
+    """`asyncio.run` works in user code wherever that runs, and the loop around it goes on."""
+
+    async def own() -> int:
+        return asyncio.run(asyncio.sleep(0, 7))
+
+    async def scenario(runner: Runner) -> list[Any]:
+        return [await runner.run(own()), await runner.run(own()), asyncio.get_running_loop().is_running()]
+
+    assert run(scenario, kind) == [7, 7, True]
+
+
+def test_a_thread_has_an_event_loop_to_find() -> None:
+    """`asyncio.get_event_loop()` works as in a program's main thread, even where other user code has put it away."""
+    found: list[asyncio.AbstractEventLoop] = []
+
+    async def finds() -> int:
+        loop = asyncio.get_event_loop()
+        found.append(loop)
+        return loop.run_until_complete(asyncio.sleep(0, 7))
+
+    async def puts_away() -> None:
+        asyncio.set_event_loop(None)
+
+    async def closes() -> None:
+        asyncio.get_event_loop().close()
+
+    async def scenario(runner: Runner) -> list[int]:
+        answers = []
+        for spoil in (puts_away, closes):
+            answers.append(await runner.run(finds()))
+            await runner.run(spoil())
+        return [*answers, await runner.run(finds())]
+
+    assert run(scenario) == [7, 7, 7]
+
+
+def test_a_threads_event_loop_goes_with_it() -> None:
+    """The loop that a thread was given is closed when the thread ends."""
+
+    async def work() -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
+        return asyncio.get_event_loop(), threading.current_thread()
+
+    async def scenario() -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
+        async with thread_of() as thread:
+            return await thread.run(work())
+
+    loop, thread = asyncio.run(scenario())
+    thread.join(30)
+    assert loop.is_closed()
+
+
+def test_a_thread_is_shared_until_the_last_has_stopped() -> None:
+    """A thread that two components use ends with the second; who asks then is told so."""
+
+    async def scenario() -> None:
+        async with thread_of() as thread:
+            async with thread_of():
+                pass
+            thread.start()
+            thread.stop()
+            assert await thread.run(where()) != threading.get_ident()
+        with pytest.raises(NotReady, match="stopped"):
+            await thread.run(where())
+        thread.start()
+        assert await thread.run(where())
+        thread.stop()
+
+    asyncio.run(scenario())
+
+
+@KINDS
+def test_a_forked_child_that_comes_back_answers_nothing(kind: str, tmp_path: Any) -> None:
+    """User code that forks and returns in both processes is answered once, by the parent; the child is gone."""
+    if kind == "inline":
+        pytest.skip("an inline component's child is a second server; the setting is its operator's choice")
+    noted = tmp_path / "child"
+
+    async def forks() -> int:
+        child = os.fork()
+        if not child:
+            noted.write_text("here")
+        return child
+
+    async def scenario(runner: Runner) -> int:
+        return await runner.run(forks())
+
+    child = run(scenario, kind)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert noted.read_text() == "here"
+
+
+def test_the_setting_goes_before_the_class() -> None:
+    """A class may declare itself inline; the setting decides where it says more than `auto`."""
 
     class Plain:
         pass
 
-    class Bound:
-        def __init__(self) -> None:
-            self.database = sqlite3.connect(":memory:")
+    class Declared:
+        execution = "inline"
 
-    bound = Bound()
-    assert is_thread_bound(bound)
-    bound.database.close()
-    assert not is_thread_bound(Plain())
-    assert not is_thread_bound(5)
+    class Unrelated:
+        execution = 5
+
+    assert [is_inline(Execution.AUTO, kind) for kind in (Plain, Declared, Unrelated)] == [False, True, False]
+    assert not is_inline(Execution.THREAD, Declared)
+    assert is_inline(Execution.INLINE, Plain)
 
 
 def test_driving_a_coroutine_that_waits_is_an_error() -> None:
@@ -186,52 +306,5 @@ def test_driving_a_coroutine_that_waits_is_an_error() -> None:
     async def waits() -> None:
         await Waiting()
 
-    with pytest.raises(RuntimeError, match="waited"):
+    with pytest.raises(RuntimeError, match="waits"):
         drive(waits())
-
-
-@pytest.mark.parametrize("execution", [Execution.INLINE, Execution.THREAD])
-def test_plain_work_may_run_an_event_loop_of_its_own(execution: Execution) -> None:
-    """`asyncio.run` works in user code wherever that runs, and the loop around it goes on."""
-
-    async def own() -> int:
-        return asyncio.run(asyncio.sleep(0, 7))
-
-    async def scenario() -> tuple[int, bool]:
-        answer = await Executor(execution, 1, "u").run(own())
-        return answer, asyncio.get_running_loop().is_running()
-
-    assert run(scenario()) == (7, True)
-
-
-def test_a_thread_has_an_event_loop_to_find() -> None:
-    """`asyncio.get_event_loop()` works as in a program's main thread, and who uses it stays in the threads."""
-
-    async def found() -> int:
-        return asyncio.get_event_loop().run_until_complete(asyncio.sleep(0, 7))
-
-    async def scenario() -> bool:
-        pace = Executor(Execution.AUTO, 1, "u")
-        assert [await pace.run(found()) for _ in range(100)] == [7] * 100
-        return pace.is_inline(large=False)
-
-    assert not run(scenario())
-
-
-def test_a_threads_event_loop_goes_with_it() -> None:
-    """The loop that a thread was given is closed once the thread is gone, also by way of the garbage collector."""
-    found: list[asyncio.AbstractEventLoop] = []
-
-    async def work() -> None:
-        found.append(asyncio.get_event_loop())
-
-    async def run() -> None:
-        pace = Executor(Execution.THREAD, 1, "unit")
-        pace.itself = pace  # type: ignore[attr-defined]
-        await pace.run(work())
-        assert not found[0].is_closed()
-        pace._pool.shutdown(wait=True)
-
-    asyncio.run(run())
-    gc.collect()
-    assert found[0].is_closed()

@@ -1,1 +1,1 @@
-"""The gRPC edge of the Seldon protocol."""
+"""The gRPC edge over raw bytes, and the two engines that carry it."""

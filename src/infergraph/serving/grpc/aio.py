@@ -5,6 +5,7 @@ It also stands behind the native engine on a Unix socket, for reflection and hea
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from infergraph.serving.grpc.edge import Grpc, GrpcFault
+from infergraph.serving.grpc.edge import Grpc, Metadata
 from infergraph.wire import prediction
 
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
@@ -57,23 +58,50 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio ships no 
     """Every method of the edge as a generic handler over raw bytes."""
 
     def __init__(self, edge: Grpc) -> None:
-        self._handlers = {path: grpc.unary_unary_rpc_method_handler(_calling(edge, path)) for path in edge.handlers}
+        self._handlers = {path: grpc.unary_unary_rpc_method_handler(_calling(edge, path)) for path in edge.methods}
 
     def service(self, call: Any) -> Any:
         return self._handlers.get(call.method)
 
 
+class _Reply:
+    """What came of one call, for the coroutine that grpcio waits for."""
+
+    def __init__(self) -> None:
+        self.answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.initial: Metadata = ()
+        self.failed: tuple[int, str, Metadata] | None = None
+
+    def respond(self, payload: bytes, initial: Metadata) -> None:
+        """Keep the answer."""
+        self.initial = initial
+        if not self.answered.done():
+            self.answered.set_result(payload)
+
+    def fail(self, code: int, text: str, trailing: Metadata) -> None:
+        """Keep the status."""
+        self.failed = code, text, trailing
+        if not self.answered.done():
+            self.answered.set_result(b"")
+
+
 def _calling(edge: Grpc, path: str) -> Any:
     async def handle(payload: bytes, context: Any) -> bytes:
+        reply = _Reply()
+        call = edge.call(path, payload, context.invocation_metadata() or (), context.time_remaining(), reply)
+        edge.calls.start(call)
         try:
-            answered = await edge.answer(path, payload, context.invocation_metadata() or (), context.time_remaining())
-        except GrpcFault as fault:
-            context.set_trailing_metadata(fault.trailing)
-            await context.abort(_STATUS[fault.code], fault.text)
-            raise AssertionError("abort returns to nobody") from fault
-        if answered.initial:
-            await context.send_initial_metadata(answered.initial)
-        return answered.payload
+            answered = await reply.answered
+        except asyncio.CancelledError:
+            edge.calls.abandon(call)
+            raise
+        if reply.failed is not None:
+            code, text, trailing = reply.failed
+            context.set_trailing_metadata(trailing)
+            await context.abort(_STATUS[code], text)
+        if reply.initial:
+            await context.send_initial_metadata(reply.initial)
+        return answered
 
     return handle
 

@@ -1,32 +1,29 @@
 """The gRPC edge: raw bytes in, raw bytes out, over the seven services of the protocol.
 
-    call ─engine─▶ Grpc.answer(path, payload, metadata) ─▶ unit ─▶ payload | GrpcFault
+    engine ─GrpcCall─▶ Calls.start ─▶ Grpc's handler ─▶ unit ─▶ GrpcCall.reply ─▶ engine: payload | status and trailers
 
-Written once against raw bytes; `grpc_native` and `grpc_aio` are the two engines that carry it.
+Written once against raw bytes; `native` and `aio` are the two engines that carry it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias, overload
+import functools
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, overload
 from urllib.parse import quote
 
 from infergraph import errors
-from infergraph.errors import ComponentError, DeadlinePassed, Fault, MethodMissing, Overloaded, PayloadError
+from infergraph.errors import ComponentError, DeadlinePassed, Fault, MethodMissing, PayloadError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
-from infergraph.observe import logs
-from infergraph.observe.node_times import node_times
 from infergraph.protocol import services
 from infergraph.protocol.headers import NODE_KEY, PUID_KEY, REASON_KEY, STATUS_KEY, new_puid
 from infergraph.protocol.status import GRPC_NAMES, GrpcStatus, grpc_status
-from infergraph.serving.http.application import Accounting
+from infergraph.runner import Runner
+from infergraph.serving.admission import Admission
+from infergraph.serving.call import AccessLine, Accounting, Call, Calls
 from infergraph.wire import proto_codec
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
-
-_log = logging.getLogger(__name__)
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
@@ -34,28 +31,77 @@ TEXT_LIMIT_BYTES = 4096
 """Longest text of a fault, as it is encoded on the wire; many clients take 8 KiB of metadata in all."""
 
 
-class GrpcFault(Exception):
-    """How a call fails on the wire: status number, text, trailing metadata."""
-
-    def __init__(self, code: int, text: str, trailing: Metadata = ()) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
-        self.trailing = trailing
+_OK = GRPC_NAMES[GrpcStatus.OK]
 
 
-class Answered(NamedTuple):
-    """An answer's bytes and the metadata that goes before it."""
+class Replying(Protocol):
+    """How an engine sends what comes of a call."""
 
+    def respond(self, payload: bytes, initial: Metadata) -> None:
+        """Send an answer, with the metadata that goes before it."""
+
+    def fail(self, code: int, text: str, trailing: Metadata) -> None:
+        """Send a status, with the metadata that goes behind it."""
+
+
+class GrpcMethod(NamedTuple):
+    """One method of the services: what it is counted under, its handler, and what drives that."""
+
+    name: str
+    handler: Callable[[GrpcCall], Coroutine[Any, Any, bytes]]
+    runner: Callable[[], Runner | None]
+
+
+class GrpcCall(Call, kw_only=True, eq=False):
+    """One call.
+
+    Args:
+        path: `/package.Service/Method`.
+        metadata: of the request.
+        remaining_s: seconds the caller still waits; None for no limit.
+        out: sends what comes of it.
+    """
+
+    path: str
     payload: bytes
-    initial: Metadata
+    metadata: Metadata
+    out: Replying
+    remaining_s: float | None = None
 
+    gone_code = "CANCELLED"
 
-Handler: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
+    def reply(self) -> tuple[str, int]:
+        """Send the answer's bytes, or the status and trailers of the fault."""
+        error = self.error
+        if error is None:
+            payload: bytes = self.result
+            self.out.respond(payload, ((PUID_KEY, self.puid),) if self.puid else ())
+            return _OK, len(payload)
+        if isinstance(error, Fault):
+            code = grpc_status(error)
+            self.out.fail(code, _brief(error.text), _trailing(error))
+        else:
+            code = GrpcStatus.INTERNAL
+            self.out.fail(code, f"internal error; the log has the details under puid {self.puid or '-'}", ())
+        return GRPC_NAMES.get(code, str(code)), 0
+
+    def late(self) -> DeadlinePassed:
+        """Which limit has passed: the setting's, or the caller's, which is a little less by the time it is read."""
+        if self.remaining_s is None or self.limit_s < self.remaining_s:
+            return DeadlinePassed(f"no answer within {self.limit_s:g} s (setting request_timeout_s)")
+        return DeadlinePassed(f"no answer within the {float(f'{self.remaining_s:.2g}'):g} s that the caller gave")
+
+    def access_line(self) -> AccessLine:
+        """The kind of call and its path."""
+        return AccessLine("unary", self.path)
 
 
 class Grpc:
-    """The gRPC edge over one unit."""
+    """The gRPC edge over one unit.
+
+    Args:
+        is_graph: whether it is asked as a graph: each call has an id, and metadata of its nodes.
+    """
 
     def __init__(
         self,
@@ -68,123 +114,91 @@ class Grpc:
         request_timeout_s: float,
     ) -> None:
         self._unit = unit
-        self._accounting = accounting
         self._is_graph = is_graph
         self._message_limit_bytes = message_limit_bytes
-        self._concurrency_limit = concurrency_limit
         self._request_timeout_s = request_timeout_s
-        self._access = logs.access_on()
-        self.in_flight = 0
-        self._asks = {services.path(call): method for call, method in services.METHODS.items()}
-        self.handlers: dict[str, tuple[str, Handler]] = self._table()
+        self.admission = Admission(concurrency_limit=concurrency_limit)
+        self.calls = Calls(self.admission, accounting)
+        self.methods: dict[str, GrpcMethod] = self._table()
 
-    def _table(self) -> dict[str, tuple[str, Handler]]:
-        """By path: the name a call is counted under, and its handler."""
-        table: dict[str, tuple[str, Handler]] = {
-            path: (method.value, self._asking(method)) for path, method in self._asks.items()
-        }
+    def _table(self) -> dict[str, GrpcMethod]:
+        table = {services.path(call): self._asking(method) for call, method in services.METHODS.items()}
         for call in (services.NODE_METADATA, services.MODEL_METADATA):
-            table[services.path(call)] = ("metadata", self._metadata)
-        table[services.path(services.GRAPH_METADATA)] = ("metadata", self._graph_metadata)
+            table[services.path(call)] = GrpcMethod("metadata", self._metadata, _may_wait)
+        table[services.path(services.GRAPH_METADATA)] = GrpcMethod("metadata", self._graph_metadata, _may_wait)
         return table
 
-    def _asking(self, method: Method) -> Handler:
+    def _asking(self, method: Method) -> GrpcMethod:
         read: Callable[[bytes], Any] = _READERS.get(method, ProtoMessage)
 
-        async def handle(payload: bytes, context: Context) -> bytes:
-            message: Message = await self._unit.answer(method, read(payload), context)
+        async def handle(call: GrpcCall) -> bytes:
+            message: Message = await self._unit.answer(method, read(call.payload), _context(call))
             try:
                 return proto_codec.encode(message)
             except PayloadError as error:  # of the answer, which is not the caller's
                 raise ComponentError(f"the answer cannot be read: {error}") from error
 
-        return handle
+        return GrpcMethod(method.value, handle, functools.partial(self._unit.runner, method))
 
-    async def _metadata(self, payload: bytes, context: Context) -> bytes:
-        node = proto_codec.decode_metadata_request(payload) if payload else ""
-        told = await self._unit.metadata(node if self._is_graph else None, context)
+    async def _metadata(self, call: GrpcCall) -> bytes:
+        node = proto_codec.decode_metadata_request(call.payload) if call.payload else ""
+        told = await self._unit.metadata(node if self._is_graph else None, _context(call))
         return proto_codec.encode_metadata(dict(told))
 
-    async def _graph_metadata(self, payload: bytes, context: Context) -> bytes:
+    async def _graph_metadata(self, call: GrpcCall) -> bytes:
         if not self._is_graph:
             raise MethodMissing("GraphMetadata not available on the Model level.")
-        return proto_codec.encode_graph_metadata(dict(await self._unit.metadata(context=context)))
+        return proto_codec.encode_graph_metadata(dict(await self._unit.metadata(context=_context(call))))
 
-    def answers_at_once(self, path: str, size_bytes: int) -> bool:
-        """Whether a call of `path` with so many bytes would now be answered without waiting for anything."""
-        method = self._asks.get(path)
-        return method is not None and self._unit.answers_at_once(method, size_bytes)
-
-    async def answer(
-        self, path: str, payload: bytes, metadata: Metadata, remaining_s: float | None, *, at_once: bool = False
-    ) -> Answered:
-        """Answer one call. The one place of this edge that catches.
+    def call(self, path: str, payload: bytes, metadata: Metadata, remaining_s: float | None, out: Replying) -> GrpcCall:
+        """A call of one of the `methods`, for `calls` to start.
 
         Args:
-            path: `/package.Service/Method`, one of `handlers`.
             metadata: of the request.
             remaining_s: seconds the caller still waits; None for no limit.
-            at_once: `answers_at_once` has just said so: nothing will wait, so no time can run out.
-        Raises: GrpcFault.
+            out: sends what comes of it.
         """
-        name, handler = self.handlers[path]
-        started = time.perf_counter()
-        self.in_flight += 1
-        self._accounting.started()
-        code, sent = 0, 0
-        puid = ""
-        try:
-            self._admit(payload)
-            for key, value in metadata:
-                if key == PUID_KEY:
-                    puid = str(value)
-                    break
-            if not puid and self._is_graph and name != "metadata":
-                puid = new_puid()
-            limited = not at_once and (remaining_s is not None or self._request_timeout_s > 0)
-            context = _context(path, metadata, puid, remaining_s if limited else None)
-            if limited:
-                answered = await self._within(handler, payload, context, remaining_s)
-            else:
-                answered = await handler(payload, context)
-            sent = len(answered)
-            return Answered(answered, ((PUID_KEY, puid),) if puid else ())
-        except Fault as fault:
-            code = grpc_status(fault)
-            raise GrpcFault(code, _brief(fault.text), _trailing(fault)) from fault
-        except asyncio.CancelledError:
-            code = GrpcStatus.CANCELLED
-            raise
-        except Exception as error:
-            code = GrpcStatus.INTERNAL
-            _log.exception("a call of %s failed (puid %s)", path, puid or "-")
-            raise GrpcFault(code, f"internal error; the log has the details under puid {puid or '-'}") from error
-        finally:
-            self.in_flight -= 1
-            seconds = time.perf_counter() - started
-            status = GRPC_NAMES.get(code, str(code))
-            self._accounting.finished(name, status, "grpc", seconds, len(payload), sent)
-            if self._access:
-                logs.access("grpc", "unary", path, status, seconds, puid=puid, nodes=node_times())
-
-    def _admit(self, payload: bytes) -> None:
+        name, handler, runner = self.methods[path]
+        puid = next((str(value) for key, value in metadata if key == PUID_KEY), "")
+        if not puid and self._is_graph and name != "metadata":
+            puid = new_puid()
+        call = GrpcCall(
+            name=name,
+            transport="grpc",
+            handler=handler,
+            runner=runner(),
+            puid=puid,
+            request_bytes=len(payload),
+            limit_s=self._limit_s(remaining_s),
+            path=path,
+            payload=payload,
+            metadata=metadata,
+            remaining_s=remaining_s,
+            out=out,
+        )
         if len(payload) > self._message_limit_bytes:
-            raise errors.UploadTooLarge(
-                f"a message of {len(payload)} bytes is over the limit of {self._message_limit_bytes} "
-                "(setting message_limit_bytes)"
-            )
-        if self._concurrency_limit and self.in_flight > self._concurrency_limit:
-            raise Overloaded(
-                f"{self._concurrency_limit} calls are in work already (setting concurrency_limit); try again"
-            )
+            call.error = too_large(len(payload), self._message_limit_bytes)
+        return call
 
-    async def _within(self, handler: Handler, payload: bytes, context: Context, remaining_s: float | None) -> bytes:
-        limits = [limit for limit in (self._request_timeout_s, remaining_s) if limit]
-        try:
-            async with asyncio.timeout(min(limits)):
-                return await handler(payload, context)
-        except TimeoutError as error:
-            raise DeadlinePassed(_over(self._request_timeout_s, remaining_s)) from error
+    def _limit_s(self, remaining_s: float | None) -> float:
+        if remaining_s is None:
+            return self._request_timeout_s
+        remaining_s = max(remaining_s, _SHORTEST_S)
+        return min(remaining_s, self._request_timeout_s) if self._request_timeout_s else remaining_s
+
+
+_SHORTEST_S = 1e-6
+"""What is left of a time that is over: 0 would be no limit."""
+
+
+def too_large(size_bytes: int, limit_bytes: int) -> errors.UploadTooLarge:
+    """The fault for a message over the limit; it names the setting."""
+    text = f"a message of {size_bytes} bytes is over the limit of {limit_bytes} (setting message_limit_bytes)"
+    return errors.UploadTooLarge(text)
+
+
+def _may_wait() -> Runner | None:
+    return None
 
 
 _READERS: dict[Method, Callable[[bytes], Any]] = {
@@ -216,16 +230,12 @@ def _pair(key: str, value: str | bytes) -> tuple[bytes, bytes]:
     return key.encode(), value if isinstance(value, bytes) else value.encode()
 
 
-def _context(path: str, metadata: Metadata, puid: str, remaining_s: float | None) -> Context:
-    deadline = None if remaining_s is None else asyncio.get_running_loop().time() + remaining_s
-    return Context(Transport.GRPC, _Headers(metadata), puid, deadline, path=path)
-
-
-def _over(limit_s: float, remaining_s: float | None) -> str:
-    """Which limit has passed: the setting's, or the caller's, which is a little less by the time that it is read."""
-    if remaining_s is None or (limit_s and limit_s < remaining_s):
-        return f"no answer within {limit_s:g} s (setting request_timeout_s)"
-    return f"no answer within the {float(f'{remaining_s:.2g}'):g} s that the caller gave"
+def _context(call: GrpcCall) -> Context:
+    """What the call carries beside its payload. Where a runner drives it, its time is watched from outside."""
+    deadline = None
+    if call.runner is None and call.limit_s:
+        deadline = asyncio.get_running_loop().time() + call.limit_s
+    return Context(Transport.GRPC, _Headers(call.metadata), call.puid, deadline, path=call.path)
 
 
 def _brief(text: str) -> str:

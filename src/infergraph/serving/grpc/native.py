@@ -1,6 +1,6 @@
 """The native gRPC engine: HTTP/2 in Rust (pygrpc-native's low-level front), answers made on the event loop.
 
-    Rust threads ─batch of events─▶ reader thread ─one hop─▶ event loop ─▶ Grpc.answer ─▶ respond / fail
+    Rust threads ─batch of events─▶ reader thread ─one hop─▶ event loop ─▶ Calls.start ─▶ respond / fail
                  └───────────────── while there are any ──────▲
 
 One reader thread hands the first batch to the loop, which fetches the next ones itself: a burst costs one hop.
@@ -12,22 +12,34 @@ reads a message whole before we can refuse it by size; `grpc_engine=grpcio` refu
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
 import threading
-from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from infergraph.at_once import drive
 from infergraph.protocol.status import GrpcStatus
-from infergraph.serving.grpc.edge import Grpc, GrpcFault
-
-_log = logging.getLogger(__name__)
+from infergraph.serving.grpc.edge import Grpc, GrpcCall, Metadata
 
 _BATCH = 64
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+
+
+class _Reply(NamedTuple):
+    """The way back of one call."""
+
+    front: Any
+    call_id: int
+    open_calls: dict[int, GrpcCall]
+
+    def respond(self, payload: bytes, initial: Metadata) -> None:
+        """Send an answer; it has no effect where the caller has gone."""
+        self.open_calls.pop(self.call_id, None)
+        self.front.respond(self.call_id, payload, initial or None)
+
+    def fail(self, code: int, text: str, trailing: Metadata) -> None:
+        """Send a status."""
+        self.open_calls.pop(self.call_id, None)
+        self.front.fail(self.call_id, code, text, trailing or None)
 
 
 class NativeServer:
@@ -36,11 +48,11 @@ class NativeServer:
     def __init__(self, edge: Grpc, address: str, *, is_serving: Any) -> None:
         self._edge = edge
         self._is_serving = is_serving
-        self._paths = list(edge.handlers)
+        self._paths = list(edge.methods)
         methods = [(path, False) for path in (*self._paths, HEALTH_CHECK)]
         self._front = NativeGrpcFront(address, methods, io_threads=1, call_details=True, reuse_port=True)
         self.port: int = self._front.bound_port
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._calls: dict[int, GrpcCall] = {}
         self._closing = False
         self._nothing_left = threading.Semaphore(0)
 
@@ -77,40 +89,22 @@ class NativeServer:
     def _take(self, events: list[Any]) -> None:
         for kind, call_id, method_id, payload, _, details in events:
             if kind != EVENT_CALL:
-                task = self._tasks.get(call_id)
-                if task is not None:
-                    task.cancel()
+                call = self._calls.pop(call_id, None)
+                if call is not None:
+                    self._edge.calls.abandon(call)
             elif method_id == len(self._paths):
                 self._front.respond(call_id, b"\x08\x01" if self._is_serving() else b"\x08\x02")
             elif self._closing:
                 self._front.fail(call_id, GrpcStatus.UNAVAILABLE, "the server is shutting down")
             else:
-                path = self._paths[method_id]
-                at_once = self._edge.answers_at_once(path, len(payload))
-                work: Coroutine[Any, Any, None] = self._answer(call_id, path, payload, details, at_once)
-                if at_once:
-                    self._answer_at_once(path, work)
-                else:
-                    self._tasks[call_id] = self._loop.create_task(work)
+                self._begin(call_id, self._paths[method_id], payload, details)
 
-    def _answer_at_once(self, path: str, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            contextvars.copy_context().run(drive, work)
-        except Exception:  # noqa: BLE001 - one call is no reason to lose the others of its batch
-            _log.exception("a call of %s failed", path)
-
-    async def _answer(self, call_id: int, path: str, payload: bytes, details: Any, at_once: bool) -> None:
-        try:
-            metadata, _, remaining_s = details
-            answered = await self._edge.answer(path, payload, metadata, remaining_s, at_once=at_once)
-            self._front.respond(call_id, answered.payload, answered.initial or None)
-        except GrpcFault as fault:
-            self._front.fail(call_id, fault.code, fault.text, fault.trailing or None)
-        except BaseException:
-            self._front.fail(call_id, GrpcStatus.INTERNAL, "internal error")  # no effect where the caller has gone
-            raise
-        finally:
-            self._tasks.pop(call_id, None)
+    def _begin(self, call_id: int, path: str, payload: bytes, details: Any) -> None:
+        metadata, _, remaining_s = details
+        call = self._edge.call(path, payload, metadata, remaining_s, _Reply(self._front, call_id, self._calls))
+        self._edge.calls.start(call)
+        if not call.is_over:
+            self._calls[call_id] = call
 
     async def stop(self) -> None:
         """Close the port and what is left."""

@@ -1,1 +1,1 @@
-"""HTTP: connections, limits, bodies, answers."""
+"""HTTP: connections, what is served where, the two dialects of the protocol; `listener` opens a port."""

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infergraph.serving.http import answers
 from infergraph.serving.http.answers import Answer
-from infergraph.serving.rest.dialects import origins_of
+from infergraph.serving.http.dialects import origins_of
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 

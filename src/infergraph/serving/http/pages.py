@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, MutableMapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -22,7 +22,7 @@ from infergraph.observe import logs
 from infergraph.protocol.headers import PUID, PUID_KEY
 from infergraph.serving.http import answers
 from infergraph.serving.http.answers import Answer
-from infergraph.serving.http.application import App, Receive, Scope, Send
+from infergraph.serving.http.app import App, Dialect, Receive, Scope, Send
 from infergraph.serving.http.cross_origin import ForeignWrites
 from infergraph.settings import Settings
 
@@ -30,9 +30,9 @@ _log = logging.getLogger(__name__)
 
 
 def application(
-    routes: Sequence[BaseRoute], settings: Settings, front: NotFound, paths: Iterable[str] = ()
+    routes: Sequence[BaseRoute], settings: Settings, dialect: Dialect, paths: Iterable[str] = ()
 ) -> Starlette:
-    """The application that serves `routes`; faults get the protocol's envelope, 404 as the front writes it.
+    """The application that serves `routes`; faults get the protocol's envelope, 404 as the dialect writes it.
 
     Args:
         paths: further ones that the server answers at, for the hint of a 404.
@@ -46,7 +46,7 @@ def application(
         exception_handlers={HTTPException: _refused, Fault: _faulted, Exception: _broken},
     )
     app.router.redirect_slashes = False
-    app.router.default = nothing(front, [*paths, *(route.path for route in routes if isinstance(route, Route))])
+    app.router.default = nothing(dialect, [*paths, *(route.path for route in routes if isinstance(route, Route))])
     return app
 
 
@@ -82,14 +82,7 @@ def response(answer: Answer) -> Response:
     return Response(answer.body, answer.status, headers)
 
 
-class NotFound(Protocol):
-    """How a front says that nothing is at a path."""
-
-    def not_found(self, path: str, hint: str) -> Answer:
-        """The answer for that path."""
-
-
-def nothing(front: NotFound, served: Iterable[str]) -> App:
+def nothing(dialect: Dialect, served: Iterable[str]) -> App:
     """An application with nothing in it.
 
     Args:
@@ -99,7 +92,7 @@ def nothing(front: NotFound, served: Iterable[str]) -> App:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        await response(front.not_found(path, hint(path, known)))(scope, receive, send)
+        await response(dialect.not_found(path, hint(path, known)))(scope, receive, send)
 
     return app
 

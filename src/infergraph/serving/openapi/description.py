@@ -14,7 +14,7 @@ import msgspec
 from infergraph import __version__
 from infergraph.message import Method
 from infergraph.protocol.paths import OLD_EXTERNAL, OLD_INTERNAL
-from infergraph.serving.http.application import Endpoint, Paths
+from infergraph.serving.http.app import Endpoint, Paths
 from infergraph.serving.openapi.schemas import SCHEMAS, TASK_SCHEMAS, Described, Schema, ref
 from infergraph.serving.openapi.tasks import task_paths
 from infergraph.wire.npy_codec import NPY_TYPE

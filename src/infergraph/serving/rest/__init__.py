@@ -1,1 +1,1 @@
-"""The REST edge of the Seldon protocol."""
+"""The REST edge: paths to methods of a unit."""

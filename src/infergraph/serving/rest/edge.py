@@ -29,7 +29,8 @@ from infergraph.protocol.paths import (
     STATUS,
 )
 from infergraph.serving.http.answers import JSON_TYPE, Answer
-from infergraph.serving.http.application import Endpoint, Exchange, Handler, Paths
+from infergraph.serving.http.app import Endpoint, Handler, Paths
+from infergraph.serving.http.exchange import Exchange
 from infergraph.wire import json_codec, npy_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonMessages, JsonOptions, Outgoing
 from infergraph.wire.npy_codec import NPY_TYPE, NpyMessage
@@ -113,16 +114,16 @@ class Rest:
         return Paths(exact, self._model_paths(f"{version}/status/{_MODEL}", f"{version}/metadata/{_MODEL}"))
 
     def _v2_paths(self, exact: dict[str, Endpoint]) -> Paths:
-        predict = Endpoint(_POST, self._asking(Method.PREDICT), "predict")
+        predict = self._endpoint(Method.PREDICT, _POST)
         exact["/v2/models/infer"] = predict
         exact["/v2/health/ready"] = Endpoint(_GET, self._ready, "status", gated=False)
         models = self._model_paths(f"/v2/models/{_MODEL}/ready", f"/v2/models/{_MODEL}")
         return Paths(exact, [(re.compile(f"/v2/models/{_MODEL}/infer"), predict), *models])
 
     def _tensorflow_paths(self, exact: dict[str, Endpoint]) -> Paths:
-        predict = Endpoint(_POST, self._asking(Method.PREDICT), "predict")
+        predict = self._endpoint(Method.PREDICT, _POST)
         exact["/v1/models/:predict"] = exact["/v1/models:predict"] = predict
-        exact[EXTERNAL[Method.SEND_FEEDBACK]] = Endpoint(_POST, self._asking(Method.SEND_FEEDBACK), "send_feedback")
+        exact[EXTERNAL[Method.SEND_FEEDBACK]] = self._endpoint(Method.SEND_FEEDBACK, _POST)
         models = self._model_paths("/v1/models/(?P<model>[^/:]+)", f"/v1/models/{_MODEL}/metadata")
         return Paths(exact, [(re.compile("/v1/models/(?P<model>[^/:]+)/?:predict"), predict), *models])
 
@@ -133,15 +134,11 @@ class Rest:
         ]
 
     def _asking_all(self, paths: dict[str, tuple[Method, frozenset[str]]]) -> dict[str, Endpoint]:
-        return {
-            path: Endpoint(
-                verbs,
-                self._asking(method),
-                method.value,
-                answers_at_once=functools.partial(self._unit.answers_at_once, method),
-            )
-            for path, (method, verbs) in paths.items()
-        }
+        return {path: self._endpoint(method, verbs) for path, (method, verbs) in paths.items()}
+
+    def _endpoint(self, method: Method, verbs: frozenset[str]) -> Endpoint:
+        runner = functools.partial(self._unit.runner, method)
+        return Endpoint(verbs, self._asking(method), method.value, runner=runner)
 
     def _asking(self, method: Method) -> Handler:
         """The handler that asks the unit with `method`."""
@@ -151,7 +148,7 @@ class Rest:
         status_from_payload = method is Method.PREDICT
 
         async def handle(exchange: Exchange) -> Answer:
-            request = read(exchange, await exchange.body(), options)
+            request = read(exchange, options)
             message = await self._unit.answer(method, request, _context(exchange))
             try:
                 wants_array = b"accept" in exchange.headers and npy_codec.is_npy(_header(exchange, b"accept"))
@@ -202,8 +199,7 @@ class Rest:
 def _context(exchange: Exchange) -> Context:
     """What the request carries beside its body."""
     model = exchange.parameters.get("model", "") if exchange.parameters else ""
-    puid = exchange.puid.decode("latin-1")
-    return Context(Transport.REST, exchange.raw_headers, puid, None, model, exchange.path, exchange.query)
+    return Context(Transport.REST, exchange.raw_headers, exchange.puid, None, model, exchange.path, exchange.query)
 
 
 def _status_of(document: object) -> int:
@@ -233,12 +229,12 @@ def _query(exchange: Exchange, options: RestOptions) -> bytes:
     return b"" if options.opaque else exchange.query
 
 
-def _read_message(exchange: Exchange, body: bytes, options: RestOptions) -> Message:
+def _read_message(exchange: Exchange, options: RestOptions) -> Message:
     kind = JSON if exchange.headers.get(b"content-type") == JSON_TYPE[1] else _header(exchange, b"content-type")
     if kind is not JSON and npy_codec.is_npy(kind):
-        return NpyMessage(body)
+        return NpyMessage(exchange.body)
     return JsonMessage(
-        body,
+        exchange.body,
         kind,
         content_encoding=_encoding(exchange) if b"content-encoding" in exchange.headers else "",
         query=_query(exchange, options),
@@ -246,9 +242,9 @@ def _read_message(exchange: Exchange, body: bytes, options: RestOptions) -> Mess
     )
 
 
-def _read_feedback(exchange: Exchange, body: bytes, options: RestOptions) -> JsonFeedback:
+def _read_feedback(exchange: Exchange, options: RestOptions) -> JsonFeedback:
     return JsonFeedback(
-        body,
+        exchange.body,
         _header(exchange, b"content-type"),
         content_encoding=_encoding(exchange),
         query=_query(exchange, options),
@@ -256,9 +252,9 @@ def _read_feedback(exchange: Exchange, body: bytes, options: RestOptions) -> Jso
     )
 
 
-def _read_messages(exchange: Exchange, body: bytes, options: RestOptions) -> JsonMessages:
+def _read_messages(exchange: Exchange, options: RestOptions) -> JsonMessages:
     return json_codec.decode_messages(
-        body,
+        exchange.body,
         _header(exchange, b"content-type"),
         content_encoding=_encoding(exchange),
         query=_query(exchange, options),
@@ -266,7 +262,7 @@ def _read_messages(exchange: Exchange, body: bytes, options: RestOptions) -> Jso
     )
 
 
-_READERS: dict[Method, Callable[[Exchange, bytes, RestOptions], Any]] = {
+_READERS: dict[Method, Callable[[Exchange, RestOptions], Any]] = {
     Method.AGGREGATE: _read_messages,
     Method.SEND_FEEDBACK: _read_feedback,
 }

@@ -1,6 +1,6 @@
 """The habits in which the two HTTP interfaces of the protocol differ: ids, fixed headers, error bodies.
 
-`MicroserviceFront` is a component's, as Seldon's wrapper shows itself; `ExternalFront` is a graph's, as the reference
+`InternalDialect` is a component's, as Seldon's wrapper shows itself; `ExternalDialect` is a graph's, as the reference
 orchestrator does. Source: the microservice specification, section 5; the orchestrator's, sections 13 and 15 to 17.
 """
 
@@ -18,7 +18,8 @@ from infergraph.protocol.headers import NODE, PUID, REASON, new_puid
 from infergraph.protocol.status import http_status
 from infergraph.serving.http import answers
 from infergraph.serving.http.answers import JSON_TYPE, Answer, Headers
-from infergraph.serving.http.application import Endpoint, Exchange
+from infergraph.serving.http.app import Endpoint
+from infergraph.serving.http.exchange import Exchange
 
 _ALL_METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 _DEFAULT_HEADERS = "Accept, Accept-Encoding, Authorization, Content-Length, Content-Type, X-CSRF-Token"
@@ -40,22 +41,22 @@ def origins_of(setting: str) -> frozenset[str]:
     return frozenset(origin.strip() for origin in setting.split(",")) - {""}
 
 
-class MicroserviceFront:
-    """A component's front: errors with code -1 and a reason; open CORS with the origin echoed."""
+class InternalDialect:
+    """A component's dialect, the internal API: errors with code -1 and a reason; open CORS with the origin echoed."""
 
     def __init__(self, cors: Cors) -> None:
         self._cors = cors
         self._allowed = origins_of(cors.origins)
         self._is_open = "*" in self._allowed
 
-    def identify(self, exchange: Exchange) -> bytes:
+    def identify(self, exchange: Exchange) -> str:
         """The id that the caller gave."""
-        return exchange.headers.get(PUID) or b""
+        return exchange.headers.get(PUID, b"").decode("latin-1")
 
     def decorate(self, headers: Headers, endpoint: Endpoint, exchange: Exchange) -> None:
         """The id that came, and the CORS headers."""
         if exchange.puid:
-            headers.append((PUID, exchange.puid))
+            headers.append((PUID, exchange.puid.encode("latin-1")))
         origin = exchange.headers.get(b"origin")
         if origin is None:
             if self._is_open:
@@ -100,8 +101,10 @@ class MicroserviceFront:
         return answers.refusal(404, f"404 Not Found: nothing is served at {path}; {hint}", answers.INTERNAL)
 
 
-class ExternalFront:
-    """A graph's front: every request has an id, errors have the orchestrator's body and their reason in a header.
+class ExternalDialect:
+    """A graph's dialect, the external API: every request has an id, errors have the orchestrator's body.
+
+    The reason of an error goes in a header.
 
     Args:
         origin: the deployment's name and its namespace, for callers that speak CloudEvents.
@@ -117,24 +120,25 @@ class ExternalFront:
         self._origins = (b"access-control-allow-origin", cors.origins.encode("latin-1"))
         self._headers = (b"access-control-allow-headers", (cors.headers or _DEFAULT_HEADERS).encode("latin-1"))
 
-    def identify(self, exchange: Exchange) -> bytes:
+    def identify(self, exchange: Exchange) -> str:
         """The first id that the caller gave, or a new one."""
-        given = exchange.headers.get(PUID)
-        if not given:
-            return new_puid().encode()
-        return next(value for name, value in exchange.raw_headers if name == PUID and value)
+        if PUID not in exchange.headers:
+            return new_puid()
+        given = next((value for name, value in exchange.raw_headers if name == PUID and value), b"")
+        return given.decode("latin-1") or new_puid()
 
     def decorate(self, headers: Headers, endpoint: Endpoint, exchange: Exchange) -> None:
         """The id and the fixed headers; an answer that refuses the method has none."""
         method = exchange.method
         if endpoint.methods is not None and method not in endpoint.methods and method != "OPTIONS":
             return
-        headers += [self._origins, self._headers, _NO_SNIFF, (PUID, exchange.puid)]
+        puid = exchange.puid.encode("latin-1")
+        headers += [self._origins, self._headers, _NO_SNIFF, (PUID, puid)]
         if endpoint.methods is not None:
             headers.append(_allowing(endpoint.methods))
         if b"ce-specversion" in exchange.headers:
             path = quote(exchange.path, safe="/:@!$&'()*+,;=").encode()
-            headers += [*self._event, (b"ce-id", exchange.puid), (b"ce-path", path)]
+            headers += [*self._event, (b"ce-id", puid), (b"ce-path", path)]
 
     def of_fault(self, fault: Fault) -> Answer:
         """The orchestrator's body; a node's own answer passes through. Reason and node go in headers."""

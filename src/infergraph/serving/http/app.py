@@ -1,0 +1,148 @@
+"""What is served where over HTTP: hot paths by one dictionary look-up, everything else by one ASGI application.
+
+path ─▶ Paths ─▶ Endpoint ─▶ Exchange (exchange.py)
+          └────▶ other: Starlette (tasks, console, documents)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+from infergraph.errors import Fault
+from infergraph.runner import Runner
+from infergraph.serving.admission import Admission
+from infergraph.serving.call import Accounting, Calls
+from infergraph.serving.http.answers import Answer, Headers
+
+if TYPE_CHECKING:
+    from infergraph.serving.http.exchange import Exchange
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Handler: TypeAlias = "Callable[[Exchange], Coroutine[Any, Any, Answer]]"
+
+_NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
+
+
+class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits and habits of the HTTP side; assembly fills them from the settings.
+
+    Args:
+        receive_timeout_s: how long a client may take for what it owes: the next part of a request, or taking an
+            answer; 0 for ever.
+        keepalive_s: how long a connection may be idle between two requests.
+    """
+
+    message_limit_bytes: int
+    concurrency_limit: int
+    bodies_limit_bytes: int = 0
+    request_timeout_s: float = 0.0
+    receive_timeout_s: float = 0.0
+    keepalive_s: float = 75.0
+    compress_min_bytes: int = 1024
+    compress_max_bytes: int = 1024 * 1024
+
+
+def _may_wait() -> Runner | None:
+    return None
+
+
+class Endpoint(NamedTuple):
+    """What answers at a path: the methods it takes (None for all), its handler, the name it is counted under.
+
+    Gated endpoints count against the concurrency limit and the request timeout; probes are not gated. `runner` gives
+    what drives the handler; None where it may have to wait.
+    """
+
+    methods: frozenset[str] | None
+    handler: Handler
+    name: str
+    gated: bool = True
+    runner: Callable[[], Runner | None] = _may_wait
+
+
+class Dialect(Protocol):
+    """The habits in which the protocol's two HTTP interfaces differ."""
+
+    def identify(self, exchange: Exchange) -> str:
+        """The id of a request; empty for none."""
+
+    def decorate(self, headers: Headers, endpoint: Endpoint, exchange: Exchange) -> None:
+        """Add the headers that every answer has."""
+
+    def of_fault(self, fault: Fault) -> Answer:
+        """How a fault is told."""
+
+    def of_bug(self, puid: str) -> Answer:
+        """How an error of ours is told."""
+
+    def refuse_method(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
+        """The answer to a method that the path does not take, OPTIONS among them."""
+
+    def not_found(self, path: str, hint: str) -> Answer:
+        """The answer where nothing is served."""
+
+
+class Paths(NamedTuple):
+    """What is served where: exact paths by one look-up, then patterns in their order."""
+
+    exact: Mapping[str, Endpoint]
+    patterns: Sequence[tuple[re.Pattern[str], Endpoint]] = ()
+
+    def find(self, path: str) -> tuple[Endpoint | None, Mapping[str, str]]:
+        """The endpoint at a path, and the parts of it that a pattern names."""
+        endpoint = self.exact.get(path)
+        if endpoint is not None:
+            return endpoint, _NO_PARAMETERS
+        for pattern, endpoint in self.patterns:
+            found = pattern.fullmatch(path)
+            if found is not None:
+                return endpoint, found.groupdict()
+        return None, _NO_PARAMETERS
+
+
+class HttpApp:
+    """All that one port serves.
+
+    Args:
+        other: answers at all other paths.
+        refuse: the answer to requests whose headers rule them out, asked before a unit is; None to refuse nobody.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        dialect: Dialect,
+        other: App,
+        options: HttpOptions,
+        accounting: Accounting,
+        refuse: Callable[[Headers], Answer | None] | None = None,
+    ) -> None:
+        self.paths = paths
+        self.dialect = dialect
+        self.other = other
+        self.options = options
+        self.admission = Admission(
+            concurrency_limit=options.concurrency_limit,
+            bodies_limit_bytes=options.bodies_limit_bytes
+            and max(options.bodies_limit_bytes, options.message_limit_bytes),
+        )
+        self.calls = Calls(self.admission, accounting)
+        self.is_draining = False
+        self._refuse = refuse
+
+    def refusal(self, endpoint: Endpoint, exchange: Exchange) -> Answer | None:
+        """The answer to a request that its head rules out."""
+        method = exchange.method
+        if method == "OPTIONS" or (endpoint.methods is not None and method not in endpoint.methods):
+            return self.dialect.refuse_method(endpoint, exchange)
+        if self._refuse is not None and endpoint.gated and "POST" in (endpoint.methods or ()):
+            return self._refuse(exchange.raw_headers)
+        return None

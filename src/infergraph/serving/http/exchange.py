@@ -1,0 +1,157 @@
+"""One request over HTTP as an endpoint sees it, and the way back to its client."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gzip
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+from infergraph.errors import DeadlinePassed, Fault, UploadTooLarge
+from infergraph.serving.call import AccessLine, Call
+from infergraph.serving.http.answers import Answer, Headers
+from infergraph.serving.http.app import Endpoint, HttpApp
+
+BODILESS = frozenset({204, 304})
+"""Statuses whose answers end with their headers: a body would be taken for the next answer."""
+
+_LOOP_GZIP_BYTES = 64 * 1024
+_KEPT_BYTES = 128
+_UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no header may hold: it could end the head of the answer early."""
+_CLOSE = b"connection: close\r\n"
+
+
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
+
+
+def header_line(name: bytes, value: bytes) -> bytes:
+    """A header as it is sent.
+
+    Raises: ValueError for one that would break the head.
+    """
+    if _UNSAFE.search(value) is not None:
+        raise ValueError(f"the header {name!r} holds {value!r}")
+    return b"%b: %b\r\n" % (name, value)
+
+
+_kept_line = functools.lru_cache(maxsize=512)(header_line)
+"""The same for short ones, most of which every answer has."""
+
+
+class Exchange(Call, kw_only=True, eq=False):
+    """One request whose body is whole.
+
+    Args:
+        app: whose endpoint answers it.
+        raw_headers: lower-case names and values, in order; `headers` has the last value of each.
+        query: the part of the address behind the question mark, as it came.
+        parameters: the parts of the path that a pattern named.
+        keeps_alive: whether the connection stays open after the answer.
+        transport_out: the connection's transport.
+        on_end: called when the answer has been written later than the call was started.
+    """
+
+    app: HttpApp
+    endpoint: Endpoint
+    method: str
+    path: str
+    raw_headers: Headers
+    headers: dict[bytes, bytes]
+    wire: Any
+    query: bytes = b""
+    parameters: Mapping[str, str] = MappingProxyType({})
+    body: bytes = b""
+    client: str = ""
+    keeps_alive: bool = True
+    held_bytes: int = 0
+    on_end: Callable[[Exchange], None] | None = None
+    gone_code = "499"
+
+    def prepare(self) -> None:
+        """Set what the head says: its id, how it is answered, and whether it is refused."""
+        endpoint, app = self.endpoint, self.app
+        self.puid = app.dialect.identify(self)
+        self.runner = endpoint.runner()
+        if b"gzip" in self.headers.get(b"accept-encoding", b""):
+            self.handler = _compressed
+        if endpoint.gated:
+            self.limit_s = app.options.request_timeout_s
+        self.result = app.refusal(endpoint, self)
+
+    def reply(self) -> tuple[str, int]:
+        """Send the answer with its length; one of a status without a body ends with its headers."""
+        app = self.app
+        answer = self.result if self.error is None else self._of_error(self.error)
+        status, body, headers = answer
+        app.dialect.decorate(headers, self.endpoint, self)
+        self._write(status, body, headers)
+        if self.on_end is not None:
+            self.on_end(self)
+        return str(status), len(body)
+
+    def _of_error(self, error: BaseException) -> Answer:
+        dialect = self.app.dialect
+        return dialect.of_fault(error) if isinstance(error, Fault) else dialect.of_bug(self.puid or "-")
+
+    def _write(self, status: int, body: bytes, headers: Headers) -> None:
+        parts = [STATUS_LINES[status]]
+        for name, value in headers:
+            parts.append(_kept_line(name, value) if len(value) <= _KEPT_BYTES else header_line(name, value))
+            if name == b"connection" and value.lower() == b"close":
+                self.keeps_alive = False
+        if self.app.is_draining:
+            self.keeps_alive = False
+        if not self.keeps_alive:
+            parts.append(_CLOSE)
+        if status not in BODILESS:
+            parts.append(b"content-length: %d\r\n" % len(body))
+        parts.append(b"\r\n")
+        if body and status not in BODILESS and self.method != "HEAD":
+            parts.append(body)
+        if not self.wire.is_closing():
+            self.wire.writelines(parts)
+
+    def late(self) -> DeadlinePassed:
+        """That the setting's time is over."""
+        return DeadlinePassed(f"no answer within {self.limit_s:g} s (setting request_timeout_s)")
+
+    def access_line(self) -> AccessLine:
+        """Method, path and client."""
+        return AccessLine(self.method, quote(self.path), self.client)
+
+
+async def _compressed(exchange: Exchange) -> Answer:
+    """The endpoint's answer, compressed if it is worth it."""
+    answer = await exchange.endpoint.handler(exchange)
+    status, body, headers = answer
+    options = exchange.app.options
+    if not options.compress_min_bytes <= len(body) <= options.compress_max_bytes or status in BODILESS:
+        return answer
+    if any(name == b"content-encoding" for name, _ in headers):
+        return answer
+    if exchange.runner is None and len(body) > _LOOP_GZIP_BYTES:
+        packed = await asyncio.to_thread(gzip.compress, body, 1, mtime=0)
+    else:
+        packed = gzip.compress(body, 1, mtime=0)
+    return Answer(status, packed, [*headers, (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")])
+
+
+def too_large(size_bytes: int, limit_bytes: int) -> UploadTooLarge:
+    """The fault for a message over the limit; it names the setting."""
+    return UploadTooLarge(
+        f"a message of {size_bytes} bytes or more is over the limit of {limit_bytes} (setting message_limit_bytes)"
+    )

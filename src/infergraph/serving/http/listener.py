@@ -1,0 +1,71 @@
+"""An open port: its connections, the watch over slow clients, and the end without cutting anybody off."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from infergraph.serving.http.app import HttpApp
+from infergraph.serving.http.connection import Connection
+
+LINGER_S = 1.0
+_POLL_S = 0.02
+_SWEEP_S = 1.0
+_BACKLOG = 2048
+
+
+class Listener:
+    """Serves one application on one listening socket."""
+
+    def __init__(self, app: HttpApp) -> None:
+        self._app = app
+        self._connections: set[Connection] = set()
+
+    async def start(self, listening: socket.socket) -> None:
+        """Begin to take connections."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connected, sock=listening, backlog=_BACKLOG)
+        self._watching = loop.create_task(self._watch())
+
+    def _connected(self) -> Connection:
+        return Connection(self._app, self._connections)
+
+    async def stop(self, grace_s: float, *, linger_s: float = LINGER_S) -> None:
+        """Take no new connections, finish what is in work within `grace_s`, and close.
+
+        A client of a kept-alive connection may send its next request at the very moment we close it, and would lose it.
+        So each connection gets one more answer, with `Connection: close`; those that ask nothing for `linger_s` are
+        closed.
+        """
+        self._server.close()
+        self._app.is_draining = True
+        await self._emptied(linger_s, lambda connection: None)
+        await self._emptied(max(1.0, grace_s), Connection.close_if_idle)
+        for connection in list(self._connections):
+            connection.transport.abort()
+        self._watching.cancel()
+
+    async def _emptied(self, within_s: float, visit: Callable[[Connection], None]) -> None:
+        """Wait until there is no connection, visiting those that there are again and again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._connections:
+                    for connection in list(self._connections):
+                        visit(connection)
+                    await asyncio.sleep(_POLL_S)
+
+    async def _watch(self) -> None:
+        """Check all connections again and again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        options = self._app.options
+        limits_s = (options.receive_timeout_s, options.keepalive_s)
+        every_s = min([_SWEEP_S, *(limit_s / 4 for limit_s in limits_s if limit_s)])
+        last = loop.time()
+        while True:
+            await asyncio.sleep(every_s)
+            now = loop.time()
+            for connection in list(self._connections):
+                connection.check(now, now - last)
+            last = now
