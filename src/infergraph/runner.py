@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -53,11 +54,17 @@ class Job(msgspec.Struct, kw_only=True, eq=False):
     abandoned: bool = False
 
     def drive(self) -> None:
-        """Run the work to its end, here."""
+        """Run the work to its end, here.
+
+        Promises: user code that forks and comes back in both processes is answered by the parent alone.
+        """
+        pid = os.getpid()
         try:
             self.result = self.context.run(drive, self.work)  # type: ignore[arg-type] # mypy loses the coroutine's type
         except BaseException as error:  # noqa: BLE001 - handed on to who asked
             self.error = error
+        if os.getpid() != pid:
+            os._exit(0)
 
     def close(self) -> None:
         """Forget the work, which has not begun."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -81,6 +80,7 @@ class ComponentThread(Runner):
     def submit(self, job: Job) -> bool:
         """Hand a job to the threads; False, since it has not ended."""
         if self._users < 1:
+            job.close()
             job.error = NotReady(f"{self._name} has stopped")
             return True
         if not self._turn:
@@ -101,7 +101,6 @@ class ComponentThread(Runner):
     # ── in the threads ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _serve(self, queue: SimpleQueue[Job | list[Job] | None]) -> None:
-        pid = os.getpid()
         for enter in self._enter:
             enter()
         own_loop = OwnLoop()
@@ -113,8 +112,6 @@ class ComponentThread(Runner):
                 own_loop.install()
                 job.drive()
                 self._finish(job)
-                if os.getpid() != pid:
-                    os._exit(0)  # user code forked and came back in the child: the answer is the parent's
         own_loop.close()
 
     def _finish(self, job: Job) -> None:

@@ -260,8 +260,6 @@ def test_a_thread_is_shared_until_the_last_has_stopped() -> None:
 @KINDS
 def test_a_forked_child_that_comes_back_answers_nothing(kind: str, tmp_path: Any) -> None:
     """User code that forks and returns in both processes is answered once, by the parent; the child is gone."""
-    if kind == "inline":
-        pytest.skip("an inline component's child is a second server; the setting is its operator's choice")
     noted = tmp_path / "child"
 
     async def forks() -> int:
