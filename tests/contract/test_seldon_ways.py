@@ -204,8 +204,8 @@ class Node:
 
 def test_a_raw_hook_gets_the_messages_of_the_transport(tmp_path: Path) -> None:
     """Behind another node of the process a raw hook gets what it would get alone: a dict, or protobuf over gRPC."""
-    (tmp_path / "node.py").write_text(RAW_NODE)
-    (tmp_path / "graph.yaml").write_text(GRAPH)
+    (tmp_path / "raw_node.py").write_text(RAW_NODE)
+    (tmp_path / "graph.yaml").write_text(GRAPH.replace("node.py", "raw_node.py"))
     with served("graph.yaml", folder=tmp_path, data_dir=str(tmp_path)) as there:
         assert there.post("/api/v1.0/predictions", ROWS).json["strData"] == "builtins"
         answer = there.call("Seldon/Predict", ParseDict(ROWS, prediction.SeldonMessage()))
