@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from infergraph.cli.commands import COMMANDS
+from infergraph.cli import commands
 from page_runner import ROOT, Page, Wrong, blocks_of
 
 DOCS = ROOT / "docs"
@@ -77,7 +77,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_commands_exist(page: Path) -> None:
     """Every command that the page names is a command of the program."""
     named = set(re.findall(r"(?:`|^|/bin/)infergraph ([a-z][a-z-]*)", page.read_text("utf-8"), re.MULTILINE))
-    assert named <= COMMANDS.keys()
+    assert named <= set(commands.names())
 
 
 _NAME = re.compile(r"`((?:[a-z_0-9]+\.)*[a-z_0-9]+):([A-Za-z_]\w*(?:\.\w+)*)`")

@@ -21,8 +21,7 @@ from typing import Any
 
 import pytest
 
-from infergraph.cli import main
-from infergraph.cli.commands import COMMANDS as NAMES
+from infergraph.cli import commands, main
 from infergraph.cli.init import Names, ProjectKind, write_project
 from page_runner import clean_environment
 
@@ -31,7 +30,7 @@ GROUPS = {
     "tasks": ("list", "show", "watch", "results", "errors", "cancel", "retry", "delete", "prune"),
     "knowledge": ("fetch", "pins"),
 }
-COMMANDS = [(name,) for name in NAMES] + [(name, each) for name, group in GROUPS.items() for each in group]
+COMMANDS = [(name,) for name in commands.names()] + [(name, each) for name, group in GROUPS.items() for each in group]
 TIMEOUT_S = 60
 
 
@@ -110,7 +109,7 @@ def test_no_command_shows_all_of_them() -> None:
     """Without a command there is the list, each with a whole sentence; a script is told by the exit code."""
     shown = run()
     assert shown.returncode == 2
-    assert all(name in shown.stdout for name in NAMES)
+    assert all(name in shown.stdout for name in commands.names())
     assert "..." not in shown.stdout.partition("Commands:")[2]
 
 

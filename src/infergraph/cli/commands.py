@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from infergraph.cli.command import Group
+from infergraph.errors import TargetError
 
 ENTRY_POINTS = "infergraph.commands"
 COMMANDS = {
@@ -29,22 +30,42 @@ COMMANDS = {
 """Where each command of our own is: `module:name`."""
 
 
+def names() -> list[str]:
+    """The names of all commands, in the order in which help shows them; one of our own hides another of its name."""
+    return list(dict.fromkeys([*COMMANDS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))]))
+
+
 class Commands(Group):
     """A group that imports the module of a command when the command is looked up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all commands, in the order in which help shows them."""
-        return [*COMMANDS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))]
+        """The names of all commands."""
+        return names()
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, or None for a name that is none."""
         if cmd_name in COMMANDS:
-            entry = EntryPoint(cmd_name, COMMANDS[cmd_name], ENTRY_POINTS)
-        else:
-            added = list(entry_points(group=ENTRY_POINTS, name=cmd_name))
-            if not added:
-                return None
-            entry = added[0]
+            own: click.Command = EntryPoint(cmd_name, COMMANDS[cmd_name], ENTRY_POINTS).load()
+            return own
+        added = next(iter(entry_points(group=ENTRY_POINTS, name=cmd_name)), None)
+        return None if added is None else _added(added)
+
+
+def _added(entry: EntryPoint) -> click.Command:
+    """The command of another distribution; if it cannot be loaded, one that says so: help still lists the others."""
+    try:
         command = entry.load()
-        assert isinstance(command, click.Command)
-        return command
+    except Exception as error:  # noqa: BLE001 - code of somebody else's runs at import
+        return _unusable(entry, f"{type(error).__name__}: {error}")
+    return command if isinstance(command, click.Command) else _unusable(entry, "it is not a click.Command")
+
+
+def _unusable(entry: EntryPoint, reason: str) -> click.Command:
+    text = f"the command {entry.name} ({entry.value}) cannot be loaded: {reason}"
+
+    def refuse(arguments: tuple[str, ...]) -> None:
+        raise TargetError(text)
+
+    arguments = click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)
+    options = {"ignore_unknown_options": True}
+    return click.Command(entry.name, options, refuse, [arguments], help=f"{text[:1].upper()}{text[1:]}.")
