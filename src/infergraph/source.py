@@ -9,10 +9,19 @@ from typing import Any
 
 import msgspec
 
-from infergraph.errors import SettingsError
+from infergraph.errors import SettingsError, TargetError
 from infergraph.settings import Settings
 
 GRAPH_ENDINGS = (".yaml", ".yml", ".json")
+_MODEL_ENDINGS = {
+    ".joblib": "SKLEARN_SERVER",
+    ".pkl": "SKLEARN_SERVER",
+    ".pickle": "SKLEARN_SERVER",
+    ".bst": "XGBOOST_SERVER",
+    ".ubj": "XGBOOST_SERVER",
+    ".onnx": "ONNX_SERVER",
+}
+_MODEL_START_BYTES = 4096
 
 ENVIRONMENT = (
     "PREDICTIVE_UNIT_ID",
@@ -30,7 +39,7 @@ class UnitSource(msgspec.Struct, frozen=True, kw_only=True):
     """What is served.
 
     Args:
-        target: "module:Class", "file.py:Class", "deployment.yaml", "deployment.yaml#name", …
+        target: "module:Class", "file.py:Class", "deployment.yaml", "deployment.yaml#name", "SKLEARN_SERVER:path", …
         settings: Settings as builtins.
         environment: the protocol's own variables (`ENVIRONMENT`).
         folder: where relative targets and modules are looked for; empty for the working directory.
@@ -67,7 +76,56 @@ def source_of(
 
 def is_graph(target: str) -> bool:
     """Whether a target names a graph file."""
-    return target.partition("#")[0].endswith(GRAPH_ENDINGS)
+    return target.partition("#")[0].endswith(GRAPH_ENDINGS) and not server_of(target)
+
+
+def server_of(target: str) -> str:
+    """The packaged server of a target such as `SKLEARN_SERVER:iris.joblib`; empty for any other."""
+    server, colon, _ = target.partition(":")
+    return server if colon and server.isupper() and server.endswith("_SERVER") else ""
+
+
+def with_server(target: str) -> str:
+    """A target that is a file or a folder of a model, with its packaged server; any other target as it is.
+
+    `iris.joblib` is `SKLEARN_SERVER:iris.joblib`. A file is told by its ending, and XGBoost's JSON by its content; a
+    folder by what it holds.
+
+    Raises: TargetError for a file or folder that is neither a model, nor code, nor a deployment file.
+    """
+    path = Path(target)
+    if path.is_dir():
+        server = _server_of_folder(path)
+        is_code = path.name.isidentifier() and "/" not in target and any(path.glob("*.py"))
+    elif path.is_file():
+        server = _server_of_file(path)
+        is_code = path.suffix in (".py", *GRAPH_ENDINGS)
+    else:
+        return target
+    if server:
+        return f"{server}:{target}"
+    if is_code:
+        return target
+    here = f": it holds {', '.join(sorted(each.name for each in path.iterdir())) or 'nothing'}" if path.is_dir() else ""
+    raise TargetError(
+        f"{target} is no model that is served without code{here}; those are a folder with MLmodel, and files in "
+        f"{', '.join(_MODEL_ENDINGS)}. Load it in a class of your own, and serve that: file.py:Class"
+    )
+
+
+def _server_of_file(path: Path) -> str:
+    if path.suffix != ".json":
+        return _MODEL_ENDINGS.get(path.suffix, "")
+    with path.open("rb") as file:
+        return "XGBOOST_SERVER" if b'"learner"' in file.read(_MODEL_START_BYTES) else ""
+
+
+def _server_of_folder(folder: Path) -> str:
+    """The server of a folder: MLflow's own format, or the kind of its only model."""
+    if (folder / "MLmodel").is_file():
+        return "MLFLOW_SERVER"
+    found = {server for path in folder.iterdir() if path.is_file() and (server := _server_of_file(path))}
+    return found.pop() if len(found) == 1 else ""
 
 
 def read_overrides(given: Sequence[str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from infergraph.graph.servers.onnx import ONNXServer
 from infergraph.graph.servers.sklearn import SKLearnServer
 from infergraph.graph.servers.xgboost import XGBoostServer
 from infergraph.graph.spec.records import Node
+from served import served
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # mlflow and skl2onnx warn while they are imported, which is theirs to mend
@@ -519,3 +520,49 @@ def test_whole_numbers_for_a_tensor_of_floats(tmp_path):
         mlflow.pyfunc.save_model(tmp_path / "m", python_model=Plus(), signature=signature, pip_requirements=[])
     server = _loaded(MLFlowServer(str(tmp_path / "m")))
     assert server.predict(np.array([[1, 2]])).tolist() == [[1.5, 2.5]]
+
+
+# ── models served by themselves ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def named_model(tmp_path_factory):
+    """A classifier that was fitted on a data frame, whose classes have names."""
+    frame = pandas.DataFrame(IRIS.data, columns=["a", "b", "c", "d"])
+    species = IRIS.target_names[IRIS.target]
+    folder = tmp_path_factory.mktemp("named")
+    model = sklearn.linear_model.LogisticRegression(max_iter=500).fit(frame, species)
+    joblib.dump(model, folder / "iris.joblib")
+    return folder
+
+
+def test_a_model_alone_is_served_with_its_names(named_model):
+    """A model's answer has its classes as columns; its input goes by name, and by place without names."""
+    row = [5.1, 3.5, 1.4, 0.2]
+    bodies = [{"ndarray": [row]}, {"names": ["d", "c", "b", "a"], "ndarray": [row[::-1]]}]
+    with served("SKLEARN_SERVER:iris.joblib", folder=named_model) as there:
+        replies = [there.ask("POST", "/predict", {"data": data}).json for data in bodies]
+    assert replies[0]["data"]["names"] == ["setosa", "versicolor", "virginica"]
+    assert replies[0]["data"]["ndarray"][0][0] > 0.9
+    assert replies[1]["data"]["ndarray"] == [pytest.approx(replies[0]["data"]["ndarray"][0])]
+
+
+def test_a_model_fitted_with_names_does_not_warn(named_model):
+    """Rows without names, and with names that the model does not know, are taken by place without a warning."""
+    server = _loaded(SKLearnServer(str(named_model / "iris.joblib")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain = server.predict(ROWS)
+        assert (server.predict(ROWS, ["t:0", "t:1", "t:2", "t:3"]) == plain).all()
+        assert (server.predict(ROWS[:, ::-1], ["d", "c", "b", "a"]) == plain).all()
+    assert not hasattr(server, "class_names")
+    with pytest.raises(PayloadError):
+        server.predict(ROWS[:, :2])
+
+
+def test_a_model_without_probabilities_predicts(tmp_path):
+    """A regression, served alone, answers with what it predicts."""
+    joblib.dump(sklearn.linear_model.LinearRegression().fit(IRIS.data, IRIS.target), tmp_path / "line.joblib")
+    with served("SKLEARN_SERVER:line.joblib", folder=tmp_path) as there:
+        reply = there.ask("POST", "/predict", {"data": {"ndarray": ROWS.tolist()}})
+    assert [round(value) for value in reply.json["data"]["ndarray"]] == [0, 1, 2]

@@ -10,25 +10,35 @@ from typing import Any
 from infergraph import component
 from infergraph.compat import error_handler, flask_requests
 from infergraph.component import Component, ComponentOptions, NodeScope
+from infergraph.graph import servers
 from infergraph.message import PredictiveUnit
 from infergraph.observe.shared_metrics import Bounds, SharedMetrics
 from infergraph.observe.user_metrics import UserMetrics
 from infergraph.settings import Settings
-from infergraph.source import UnitSource
+from infergraph.source import UnitSource, server_of
 
 UNKNOWN_IMAGE = "NOT_IMPLEMENTED:NOT_IMPLEMENTED"
 
 
 def build(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics) -> PredictiveUnit:
     """The component that the target of `source` names; nothing of the user's runs before its `start`."""
-    name = source.environment.get("PREDICTIVE_UNIT_ID", "") or source.target.rpartition(":")[2].rpartition(".")[2]
+    name = source.environment.get("PREDICTIVE_UNIT_ID", "") or _name_of(source.target)
     make = functools.partial(construct, source, settings)
     return wrap(make, settings, shared_metrics, name=name or source.target, environment=source.environment)
 
 
+def _name_of(target: str) -> str:
+    named = target.rpartition(":")[2]
+    return Path(named).stem if server_of(target) else named.rpartition(".")[2]
+
+
 def construct(source: UnitSource, settings: Settings) -> Any:
-    """The user's own object, constructed but not loaded."""
-    return construct_target(source.target, component.parse_parameters(settings.parameters), source.path)
+    """The user's own object, or the packaged server of a model, constructed but not loaded."""
+    arguments = component.parse_parameters(settings.parameters)
+    if not server_of(source.target):
+        return construct_target(source.target, arguments, source.path)
+    located = servers.of_model(source.target, folder=source.path, cache_dir=source.path / settings.data_dir / "models")
+    return construct_target(located.target, {**located.arguments, **arguments}, source.path)
 
 
 def construct_target(target: str, arguments: Mapping[str, Any], folder: Path, scope: NodeScope | None = None) -> Any:

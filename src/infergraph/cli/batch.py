@@ -16,7 +16,7 @@ from infergraph.cli.launch import check_file
 from infergraph.cli.tasks import EXIT_FAILED, EXIT_INTERRUPTED, bars_of, duration_text, encoding_option
 from infergraph.errors import Fault, StartupFault
 from infergraph.observe import logs
-from infergraph.source import read_overrides, source_of
+from infergraph.source import read_overrides, source_of, with_server
 from infergraph.tasks.batch import BatchOrders, run_batch
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.task import State, Task
@@ -63,6 +63,7 @@ def batch(
     """
     loaded = settings.load(os.environ, given, defaults=_DEFAULTS).settings
     logs.configure(loaded)
+    target = with_server(target)
     check_file(target)
     source = source_of(target, loaded, nodes=read_overrides(nodes), predictor=predictor)
     try:

@@ -18,7 +18,7 @@ from infergraph.errors import GraphError
 from infergraph.graph import resolution, spec
 from infergraph.graph.inspection import Found, Inspected, inspect
 from infergraph.graph.spec import drawing
-from infergraph.source import read_overrides
+from infergraph.source import read_overrides, server_of, with_server
 
 _file_argument = argument("file", type=click.Path(path_type=Path), about="A SeldonDeployment, YAML or JSON.")
 _WIDEST_COLUMNS = 10_000
@@ -37,6 +37,9 @@ def check(file: Path, nodes: tuple[str, ...], as_json: bool, cluster: bool) -> N
     Example: infergraph check deployment.yaml
     """
     overrides = read_overrides(nodes)
+    server = server_of(with_server(str(file)))
+    if server:
+        raise GraphError(f"{file} is a model, which {server} serves as it is: infergraph serve {file}")
     try:
         checked = inspect(spec.text_of(file, str(file)), str(file), overrides, cluster=cluster)
     except GraphError as fault:

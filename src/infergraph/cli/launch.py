@@ -11,7 +11,7 @@ import msgspec
 from infergraph.errors import SettingsError, TargetError
 from infergraph.process import supervisor
 from infergraph.settings import ConsoleMode, Settings
-from infergraph.source import is_graph, read_overrides, source_of
+from infergraph.source import is_graph, read_overrides, source_of, with_server
 
 _CURL = "curl -s http://ADDRESS{path} -H 'Content-Type: application/json' -d {body}"
 
@@ -30,6 +30,7 @@ def plan_of(
 
     Raises: StartupFault for what can be known before anything starts.
     """
+    target = with_server(target)
     check_file(target)
     if settings.tasks:
         _check_data_dir(settings.data_dir)

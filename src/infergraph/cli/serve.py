@@ -21,8 +21,8 @@ _EPILOG = (
 @click.command("serve", cls=Command, epilog=_EPILOG)
 @argument(
     "target",
-    about="What to serve: module:Class, path/to/file.py:Class, package.module.Class, MyModel, or a SeldonDeployment "
-    "file (.yaml, .json).",
+    about="What to serve: module:Class, path/to/file.py:Class, package.module.Class, MyModel, a SeldonDeployment file "
+    "(.yaml, .json), or a saved model (iris.joblib, model.onnx, an MLflow folder).",
 )
 @options.nodes_option
 @options.predictor_option

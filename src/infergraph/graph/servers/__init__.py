@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from infergraph.errors import GraphError
+from infergraph.errors import GraphError, TargetError
 from infergraph.graph.spec.records import Node
 
 PACKAGED: Mapping[str, str] = {
@@ -21,6 +21,12 @@ PACKAGED: Mapping[str, str] = {
     "ONNX_SERVER": "infergraph.graph.servers.onnx:ONNXServer",
 }
 """The target of each packaged server that runs in this process."""
+
+_OF_MODELS: Mapping[str, Mapping[str, str]] = {
+    "SKLEARN_SERVER": {"method": "auto", "columns": "classes"},
+    "MLFLOW_SERVER": {"xtype": "DataFrame"},
+}
+"""Arguments of a server where nobody describes the model: what suits it, in place of what Seldon's servers do."""
 
 _ELSEWHERE: Mapping[str, str] = {
     "TENSORFLOW_SERVER": "tensorflow",
@@ -34,7 +40,7 @@ class Located(NamedTuple):
     """A component to load, and the arguments that its node's own parameters are added to."""
 
     target: str
-    arguments: dict[str, str]
+    arguments: Mapping[str, str]
 
 
 def located(node: Node, *, folder: Path, cache_dir: Path) -> Located:
@@ -61,7 +67,25 @@ def located(node: Node, *, folder: Path, cache_dir: Path) -> Located:
         )
     if not node.model_uri:
         raise GraphError(f"node {node.name!r}: {server} needs a modelUri: a folder or an address", node=node.name)
-    uri = node.model_uri
+    return _located(server, node.model_uri, folder, cache_dir)
+
+
+def of_model(target: str, *, folder: Path, cache_dir: Path) -> Located:
+    """The component that serves a model by itself, from a target such as `SKLEARN_SERVER:iris.joblib`.
+
+    Args:
+        folder: a relative path starts there.
+        cache_dir: where models from other places are kept.
+    Raises: TargetError for a server that does not run in this process.
+    """
+    server, _, uri = target.partition(":")
+    if server not in PACKAGED:
+        raise TargetError(f"{target}: there is no packaged server {server}; known are {', '.join(PACKAGED)}")
+    found = _located(server, uri, folder, cache_dir)
+    return found._replace(arguments={**_OF_MODELS.get(server, {}), **found.arguments})
+
+
+def _located(server: str, uri: str, folder: Path, cache_dir: Path) -> Located:
     if "://" not in uri:
         uri = str(folder / uri)
     return Located(PACKAGED[server], {"model_uri": uri, "cache_dir": str(cache_dir)})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from infergraph.errors import MissingExtra, TargetError
+from infergraph.errors import MissingExtra, PayloadError, TargetError
 from infergraph.graph.servers.files import fetch, model_file, read_metadata
 from infergraph.graph.servers.inputs import input_faults, reading
 
@@ -20,17 +21,24 @@ class SKLearnServer:
 
     Args:
         model_uri: the folder of `model.joblib` (or of the only .joblib, .pkl or .pickle file), or that file.
-        method: predict_proba or decision_function; anything else means predict.
+        method: predict_proba or decision_function; `auto` for predict_proba where the model has it; anything else means
+            predict.
+        columns: `classes` names the columns of probabilities by the model's classes.
         cache_dir: where a model from elsewhere is kept.
     """
 
     task_rows = "instance"
 
-    def __init__(self, model_uri: str = "", method: str = "predict_proba", cache_dir: str = "") -> None:
+    def __init__(
+        self, model_uri: str = "", method: str = "predict_proba", columns: str = "", cache_dir: str = ""
+    ) -> None:
         self.model_uri = model_uri
-        self.method = method if method in _METHODS else "predict"
+        self.method = method if method in (*_METHODS, "auto") else "predict"
+        self.columns = columns
         self.cache_dir = cache_dir
         self._predict: Any = None
+        self._features: list[str] = []
+        self._frame: Any = None
 
     @cached_property
     def _place(self) -> Path:
@@ -51,18 +59,45 @@ class SKLearnServer:
         path = model_file(self._place, "model.joblib", (".joblib", ".pkl", ".pickle"))
         with reading(path):
             model = joblib.load(path)
+        if self.method == "auto":
+            self.method = "predict_proba" if hasattr(model, "predict_proba") else "predict"
         self._predict = getattr(model, self.method, None)
         if self._predict is None:
             has = ", ".join(name for name in (*_METHODS, "predict") if hasattr(model, name)) or "none of the methods"
             raise TargetError(f"{type(model).__name__} has no {self.method}; set the parameter method (it has {has})")
+        self._learn_names(model)
+
+    def _learn_names(self, model: Any) -> None:
+        """Names of the columns that the model was fitted with, and of its classes, where it knows any."""
+        classes = getattr(model, "classes_", ())
+        if self.columns == "classes" and self.method == "predict_proba" and np.ndim(classes) == 1:
+            self.class_names = [str(name) for name in classes]
+        self._features = [str(name) for name in getattr(model, "feature_names_in_", ())]
+        if self._features:
+            with suppress(ImportError):  # fitted with names: it warns at each array without
+                import pandas
+
+                self._frame = pandas.DataFrame
 
     def predict(self, X: Any, names: Any = (), meta: Any = None) -> Any:
-        """The model's answer for rows `X`, axes (row, class), or (row, target, class) from a model of several targets.
+        """The model's answer for rows `X`; a model that was fitted with names gets the columns that it knows by name.
 
         Raises: PayloadError with the model's own words for input that it does not take.
         """
         with input_faults("model"):
-            return _rows_first(self._predict(X))
+            return self._predict(X if self._frame is None else self._named(X, list(names)))
+
+    def _named(self, X: Any, names: list[str]) -> Any:
+        """A frame of the columns that the model was fitted with: by name if all are there, else as they come."""
+        frame = self._frame(X).infer_objects()
+        if len(names) == frame.shape[1] and set(self._features) <= set(names):
+            frame.columns = names
+            return frame[self._features]
+        if frame.shape[1] != len(self._features):
+            wanted = ", ".join(self._features)
+            raise PayloadError(f"the model takes the columns {wanted}; the rows have {frame.shape[1]}")
+        frame.columns = self._features
+        return frame
 
     def init_metadata(self) -> dict[str, Any]:
         """What `metadata.yaml` beside the model says."""
