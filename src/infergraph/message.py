@@ -105,6 +105,9 @@ class Message:
 
     __slots__ = ("_content",)
 
+    is_answer = True
+    """Whether a unit answered it, and no client sent it; a codec's message says so for itself."""
+
     def __init__(self, content: Content | None) -> None:
         self._content = content
 

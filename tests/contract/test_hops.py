@@ -7,8 +7,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from google.protobuf import json_format
 
+from infergraph.wire import prediction
 from served import Reply, Served, served
 
 BUGS = Path(__file__).parent / "cases" / "bugs"
@@ -57,3 +60,90 @@ def test_siblings_do_not_share_their_document(transport: str) -> None:
     with graph("a2-siblings-share-input", transport, ["drop=siblings.py:Drop"], "documents.yaml") as there:
         reply = ask(there, {"jsonData": {"id": 7, "a": 1}})
     assert reply.json["jsonData"] == {"answers": [{"fields": ["a"]}, {"fields": ["a", "id"]}]}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    "remote", [["fill=gaps.py:Fill"], ["gaps=gaps.py:Gaps"], ["gaps=gaps.py:Gaps", "fill=gaps.py:Fill"]]
+)
+@pytest.mark.parametrize(
+    "body", [{"data": {"ndarray": [[1, -2]]}}, {"data": {"tensor": {"shape": [1, 2], "values": [1, -2]}}}]
+)
+def test_nan_stays_a_number(transport: str, remote: list[str], body: Any) -> None:
+    """NaN reaches the next node as a number, whichever of the two is remote."""
+    with graph("b04-nan-over-hop", transport, remote) as there:
+        data = ask(there, body).json["data"]
+    assert (data["ndarray"] if "ndarray" in data else [data["tensor"]["values"]]) == [[1.0, 0.0]]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_nan_of_the_last_node_leaves_as_any_other(transport: str) -> None:
+    """What leaves a graph follows the setting `nan`, wherever its last node runs: null, never a bare word."""
+    folder = BUGS / "b04-nan-over-hop"
+    with graph("b04-nan-over-hop", transport, ["gaps=gaps.py:Gaps"], "last.yaml") as there:
+        reply = ask(there, {"data": {"ndarray": [[1, -2]]}})
+    assert b"NaN" not in reply.body, folder
+    assert reply.json["data"]["ndarray"] == [[1.0, None]]
+    assert reply.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_rows_of_different_lengths_reach_the_next_node(transport: str) -> None:
+    """Rows of different lengths, from a list or an array, are an array of lists to the next node."""
+    for first in ("Array", "Spans"):
+        with graph("b11-uneven-lists", transport, ["count=spans.py:Count", f"spans=spans.py:{first}"]) as there:
+            reply = ask(there, ND)
+        assert (reply.status, reply.json["data"]["ndarray"]) == (200, [[2], [0], [3]])
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_client_s_uneven_rows_are_refused_alike(transport: str) -> None:
+    """What a client sends is refused by the first node with 400, in the status as in the body, wherever it runs."""
+    with graph("b11-uneven-lists", transport, ["spans=spans.py:Spans", "count=spans.py:Count"]) as there:
+        reply = ask(there, {"data": {"ndarray": [[1], [2, 3]]}})
+    assert reply.status == 400
+    assert reply.json["status"]["code"] in (400, -1)  # -1 in a microservice's own body, which passes through
+    assert "not a regular array" in reply.json["status"]["info"]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_refusal_keeps_its_status(transport: str) -> None:
+    """A component's own status is the graph's, wherever it runs."""
+    with graph("b19-422-over-grpc", transport, ["checks=checks.py:Checks"]) as there:
+        reply = ask(there, ND)
+        with pytest.raises(grpc.RpcError) as caught:
+            there.call("Seldon/Predict", prediction.SeldonMessage(strData="x"))
+    assert reply.status == 422
+    assert "row 3 has no price" in reply.json["status"]["info"]
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("kind", ["Frame", "Doc", "First"])
+def test_missing_and_early_dates_are_answered_alike(kind: str) -> None:
+    """NaT is null and the first year a text, over REST as over gRPC."""
+    with served(f"dates.py:{kind}", folder=BUGS / "b08-missing-date") as there:
+        rest = there.post("/predict", ND).json
+        answer = there.call("Model/Predict", prediction.SeldonMessage(strData="x"))
+    over_grpc = json_format.MessageToDict(answer, descriptor_pool=prediction.POOL)
+    expected = {
+        "Frame": [[1, "Mon, 06 May 2024 00:00:00 GMT"], [2, None]],
+        "Doc": {"id": 1, "seen": None},
+        "First": {"since": "0001-01-01T00:00:00+08:00"},
+    }[kind]
+    assert (rest["data"]["ndarray"] if kind == "Frame" else rest["jsonData"]) == expected
+    assert (over_grpc["data"]["ndarray"] if kind == "Frame" else over_grpc["jsonData"]) == expected
+
+
+def test_a_plain_number_is_an_answer() -> None:
+    """A number that is no array is answered as an array without axes."""
+    with served("mean.py:Mean", folder=BUGS / "b15-plain-number") as there:
+        reply = there.post("/predict", ND)
+        answer = there.call(
+            "Model/Predict", prediction.SeldonMessage(data=prediction.DefaultData(ndarray=_rows([[1, 2]])))
+        )
+    assert reply.json["data"]["ndarray"] == 1.5
+    assert (list(answer.data.tensor.shape), list(answer.data.tensor.values)) == ([], [1.5])
+
+
+def _rows(rows: list[Any]) -> Any:
+    return json_format.ParseDict(rows, prediction.DefaultData().ndarray)

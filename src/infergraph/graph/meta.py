@@ -90,9 +90,9 @@ def _json_with_meta(message: json_codec.JsonMessage, meta: Meta) -> json_codec.J
     document = message.document
     if not isinstance(document, dict):
         return message
-    changed = json_codec.JsonMessage.of_document({**document, "meta": meta})
+    changed = json_codec.JsonMessage.of_document({**document, "meta": meta}, is_answer=message.is_answer)
     # Bytes stay bytes: an edge may read a status out of a document that user code made, but not out of a node's body.
-    return changed if message.raw is None else json_codec.JsonMessage(json_codec.encode(changed))
+    return changed if message.raw is None else json_codec.as_bytes(changed)
 
 
 def join(metas: Sequence[Mapping[str, Any] | None]) -> Meta:

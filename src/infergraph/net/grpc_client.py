@@ -1,6 +1,6 @@
 """Unary gRPC calls of raw bytes to one address.
 
-bytes ─▶ kept channel ─▶ OK: bytes ┊ else: RemoteError with the status, and the reason and node of our trailers
+bytes ─▶ kept channel ─▶ OK: bytes ┊ else: RemoteError with the status, and what our trailers add to it
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from grpc import aio
 
 from infergraph.errors import RemoteError
 from infergraph.net.address import Address
-from infergraph.protocol.headers import NODE_KEY, REASON_KEY
+from infergraph.protocol.headers import NODE_KEY, REASON_KEY, STATUS_KEY
 from infergraph.protocol.services import HEALTH_PATH, SERVING
 from infergraph.protocol.status import GrpcStatus
 
@@ -99,4 +99,6 @@ def _fault(asked: str, error: aio.AioRpcError) -> RemoteError:
     if code == GrpcStatus.DEADLINE_EXCEEDED:
         text = unquote(text)  # where both sides end the call at once, grpcio may leave it percent-encoded
     shown = node.decode("utf-8", "replace") if isinstance(node, bytes) else unquote(str(node))
-    return RemoteError(text, reason=reason or None, node=shown, grpc_code=code)
+    status = str(trailing.get(STATUS_KEY, ""))
+    http_status = int(status) if status.isdecimal() and 200 <= int(status) <= 599 else None
+    return RemoteError(text, reason=reason or None, node=shown, status=http_status, grpc_code=code)

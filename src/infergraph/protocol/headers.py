@@ -14,10 +14,18 @@ NODE_KEY = "infergraph-node-bin"
 STATUS_KEY = "infergraph-status"
 """The same in metadata, where the node's name is bytes and a component's own HTTP status has a place."""
 
+HOP = b"infergraph-hop"
+ANSWER_HOP = (HOP, b"answer")
+REQUEST_HOP = (HOP, b"request")
+"""Sent with calls of a graph to its nodes: whether the body is what another node answered, or what the client sent.
+
+A node of ours then writes NaN and the infinities as bare words, and takes rows of different lengths in an answer.
+"""
+
 HOP_BY_HOP = frozenset(
     {b"accept-encoding", b"connection", b"content-encoding", b"content-length", b"content-type", b"expect", b"host",
      b"http2-settings", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
-     b"trailer", b"transfer-encoding", b"upgrade"}
+     b"trailer", b"transfer-encoding", b"upgrade", HOP}
 )  # fmt: skip
 """Headers of one hop, and those that tell of the body or the bytes of this hop: each hop writes its own."""
 

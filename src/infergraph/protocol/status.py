@@ -134,7 +134,12 @@ def http_status(fault: Fault) -> int:
 
 
 def grpc_status(fault: Fault) -> int:
-    """The number of the gRPC status of a fault; a remote unit's own passes through, one of HTTP as its nearest."""
+    """The number of the gRPC status of a fault; a remote unit's own passes through, one of HTTP as its nearest.
+
+    A component that declares an HTTP status means what the nearest of gRPC means.
+    """
+    if isinstance(fault, ComponentError) and fault.status is not None:
+        return GRPC_OF_HTTP.get(fault.status, GrpcStatus.INTERNAL)
     if isinstance(fault, RemoteError):
         if fault.grpc_code is not None:
             return fault.grpc_code

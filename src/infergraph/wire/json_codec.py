@@ -19,7 +19,7 @@ from infergraph.errors import PayloadError, UploadTooLarge
 from infergraph.message import Content, Encoding, Feedback, FeedbackContent, Message, Meta
 from infergraph.settings import NanPolicy
 from infergraph.wire import body, json_content, json_feedback, json_scan, json_text, json_values
-from infergraph.wire.json_text import PLAIN, JsonOptions
+from infergraph.wire.json_text import LITERAL, PLAIN, JsonOptions
 from infergraph.wire.own_content import own_json, own_names
 from infergraph.wire.wire_message import WireMessage
 
@@ -29,6 +29,7 @@ __all__ = [
     "JsonMessages",
     "JsonOptions",
     "Outgoing",
+    "as_bytes",
     "decode_messages",
     "document_of",
     "encode",
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 JSON_TYPE = "application/json"
+LITERAL_TYPE = "application/json; nan=literal"
+"""Of a body between two nodes that holds NaN or an infinity as a bare word, which is not JSON and stays among us."""
+
 _UNREAD: Any = object()
 _SMALL_BYTES = 2048
 _MANY_NUMBERS = 256
@@ -54,9 +58,10 @@ class JsonMessage(WireMessage):
         content_encoding: "" or "gzip".
         query: the query string as it came, whose `json` field goes before the body.
         limit_bytes: most bytes that a compressed body may unpack to; 0 for no limit.
+        is_answer: a node answered it, so that its rows may have different lengths.
     """
 
-    __slots__ = ("_document", "content_encoding", "content_type", "limit_bytes", "query", "raw")
+    __slots__ = ("_document", "content_encoding", "content_type", "is_answer", "limit_bytes", "query", "raw")
 
     raw: bytes | None
 
@@ -68,6 +73,7 @@ class JsonMessage(WireMessage):
         content_encoding: str = "",
         query: bytes = b"",
         limit_bytes: int = 0,
+        is_answer: bool = False,
     ) -> None:
         self._content = None
         self._document = _UNREAD
@@ -76,11 +82,12 @@ class JsonMessage(WireMessage):
         self.content_encoding = content_encoding
         self.query = query
         self.limit_bytes = limit_bytes
+        self.is_answer = is_answer
 
     @classmethod
-    def of_document(cls, document: Any) -> JsonMessage:
+    def of_document(cls, document: Any, *, is_answer: bool = False) -> JsonMessage:
         """A message that stands for a whole JSON value, as a raw hook answers it."""
-        message = cls(b"")
+        message = cls(b"", is_answer=is_answer)
         message.raw = None
         message._document = document
         return message
@@ -113,7 +120,7 @@ class JsonMessage(WireMessage):
 
     def _decode(self) -> Content:
         if self._document is not _UNREAD:
-            return json_content.content_of(self._document)
+            return json_content.content_of(self._document, is_answer=self.is_answer)
         content, self._document = self._read()
         return content
 
@@ -124,11 +131,11 @@ class JsonMessage(WireMessage):
         """
         if self._document is _UNREAD:
             return self._read()[0] if self._content is None else None
-        content = json_content.content_of(self._document)
+        content = json_content.content_of(self._document, is_answer=self.is_answer)
         if content.encoding is Encoding.JSON or (content.encoding.is_array and content.payload.dtype.kind == "O"):
             if self.raw is not None:
                 return self._read()[0]
-            return json_content.content_of(json_text.copied(self._document, ""))
+            return json_content.content_of(json_text.copied(self._document, ""), is_answer=self.is_answer)
         return content._replace(names=own_names(content.names), meta=own_json(content.meta))
 
     def _read(self) -> tuple[Content, Any]:
@@ -136,14 +143,14 @@ class JsonMessage(WireMessage):
         text = _text(self)
         if text is None:
             document = body.multipart_value(self.raw or b"", self.content_type)
-            return json_content.content_of(document), document
+            return json_content.content_of(document, is_answer=self.is_answer), document
         if len(text) >= json_scan.LARGE_BYTES:
             found = json_scan.read_numbers(text) if json_text.is_utf8_json(text) else None
             if found is not None:
                 return found, _UNREAD
         narrow = len(text) < _SMALL_BYTES and json_text.is_narrow(text)
         document = body.value_of(text, self.content_type, narrow=narrow)
-        return json_content.content_of(document, is_plain=narrow), document
+        return json_content.content_of(document, is_plain=narrow, is_answer=self.is_answer), document
 
 
 class JsonMessages(Sequence[Message]):
@@ -178,7 +185,8 @@ class JsonMessages(Sequence[Message]):
             messages = document.get("seldonMessages") if isinstance(document, dict) else document
             if not isinstance(messages, list):
                 raise PayloadError(f"Invalid request data type: {json_content.shown(document)}")
-            self._messages = [JsonMessage.of_document(message) for message in messages]
+            is_answer = self._whole.is_answer
+            self._messages = [JsonMessage.of_document(message, is_answer=is_answer) for message in messages]
         return self._messages
 
     def __len__(self) -> int:
@@ -305,6 +313,15 @@ def encode(message: Message, options: JsonOptions = PLAIN) -> bytes:
     return json_text.write(json_content.document_of(content), options)
 
 
+def as_bytes(message: Message) -> JsonMessage:
+    """A message as another node of ours is sent it, with NaN and the infinities as they are.
+
+    Raises: as `encode` does.
+    """
+    raw = encode(message, LITERAL)
+    return JsonMessage(raw, LITERAL_TYPE if json_text.has_literal(raw) else JSON_TYPE, is_answer=message.is_answer)
+
+
 def _numbers_body(content: Content, options: JsonOptions) -> bytes | None:
     """The body of a message with a large array of numbers, whose text is written once and in its place."""
     values = content.payload
@@ -401,11 +418,24 @@ def encode_feedback(feedback: Feedback, options: JsonOptions = PLAIN) -> bytes:
 
 
 def decode_messages(
-    raw: bytes, content_type: str = JSON_TYPE, query: bytes = b"", *, content_encoding: str = "", limit_bytes: int = 0
+    raw: bytes,
+    content_type: str = JSON_TYPE,
+    query: bytes = b"",
+    *,
+    content_encoding: str = "",
+    limit_bytes: int = 0,
+    is_answer: bool = False,
 ) -> JsonMessages:
     """The messages of an aggregate request: `{"seldonMessages": [...]}` or a bare list, found and read when asked.
 
     Args: those of `JsonMessage`.
     """
-    whole = JsonMessage(raw, content_type, content_encoding=content_encoding, query=query, limit_bytes=limit_bytes)
+    whole = JsonMessage(
+        raw,
+        content_type,
+        content_encoding=content_encoding,
+        query=query,
+        limit_bytes=limit_bytes,
+        is_answer=is_answer,
+    )
     return JsonMessages(whole)

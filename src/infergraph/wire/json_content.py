@@ -17,7 +17,7 @@ import numpy as np
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Content, Encoding, Meta
 from infergraph.wire import tensor
-from infergraph.wire.arrays import array_of, check_empty, plain_array_of, shaped
+from infergraph.wire.arrays import array_of, check_empty, plain_array_of, rows_of, shaped
 
 PAYLOAD_KEYS = ("data", "jsonData", "strData", "binData")
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -62,17 +62,18 @@ def meta_of(document: Any) -> Meta | None:
     return meta
 
 
-def content_of(document: Any, *, is_plain: bool = False) -> Content:
+def content_of(document: Any, *, is_plain: bool = False, is_answer: bool = False) -> Content:
     """The content of a message's document.
 
     Args:
         document: any JSON value.
         is_plain: it is known to be small, without wide integers or NUL characters.
+        is_answer: its rows may have different lengths.
     Raises: PayloadError if it holds no payload, or one that cannot be read.
     """
     meta = meta_of(document)
     if "data" in document:
-        return _data_content(document["data"], meta, is_plain)
+        return _data_content(document["data"], meta, is_plain, is_answer)
     if "jsonData" in document:
         return Content(document["jsonData"], Encoding.JSON, _NO_NAMES, meta)
     if "strData" in document:
@@ -85,7 +86,7 @@ def content_of(document: Any, *, is_plain: bool = False) -> Content:
     raise PayloadError(f"Invalid request data type: {shown(document)}")
 
 
-def _data_content(data: Any, meta: Meta | None, is_plain: bool) -> Content:
+def _data_content(data: Any, meta: Meta | None, is_plain: bool, is_answer: bool) -> Content:
     if not isinstance(data, dict):
         raise PayloadError(f"data must be an object with tensor, ndarray or tftensor, not {shown(data)}")
     names = data.get("names", [])
@@ -95,6 +96,7 @@ def _data_content(data: Any, meta: Meta | None, is_plain: bool) -> Content:
         values = shaped(convert(flat, "data.tensor.values"), shape, "data.tensor")
         return Content(values, Encoding.TENSOR, names, meta)
     if "ndarray" in data:
+        convert = rows_of if is_answer else convert
         values = check_empty(convert(data["ndarray"], "data.ndarray"), "data.ndarray")
         return Content(values, Encoding.NDARRAY, names, meta)
     if "tftensor" in data:

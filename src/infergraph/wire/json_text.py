@@ -45,6 +45,7 @@ class JsonOptions(msgspec.Struct, frozen=True):
 
 
 PLAIN = JsonOptions()
+LITERAL = JsonOptions(nan=NanPolicy.LITERAL)
 
 UNREADABLE = "Can't find JSON in data: "
 """How every fault of `read` begins."""
@@ -76,6 +77,15 @@ def is_narrow(raw: bytes) -> bool:
 def is_utf8_json(raw: bytes) -> bool:
     """Whether `raw` begins as JSON in UTF-8 without a byte order mark does (it may still be invalid)."""
     return len(raw) > 0 and raw[0] in _STARTS and raw[1:2] != b"\0"
+
+
+def is_read(raw: bytes) -> bool:
+    """Whether `read` takes a text."""
+    try:
+        read(raw)
+    except PayloadError:
+        return False
+    return True
 
 
 def has_literal(raw: bytes) -> bool:
@@ -188,10 +198,7 @@ def copied(value: Any, path: str) -> Any:
     Raises:
         ComponentError: something in it cannot be written; the text names its type and place.
     """
-    return read(write(value, _LITERAL, path))
-
-
-_LITERAL = JsonOptions(nan=NanPolicy.LITERAL)
+    return read(write(value, LITERAL, path))
 
 
 def fragment(value: Any, options: JsonOptions) -> orjson.Fragment:

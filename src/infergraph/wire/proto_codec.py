@@ -56,14 +56,16 @@ class ProtoMessage(WireMessage):
 
     Args:
         raw: the serialized message.
+        is_answer: a node answered it, so that its rows may have different lengths.
     """
 
-    __slots__ = ("_proto", "raw")
+    __slots__ = ("_proto", "is_answer", "raw")
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, *, is_answer: bool = False) -> None:
         self._content = None
         self._proto = None
         self.raw = raw
+        self.is_answer = is_answer
 
     @classmethod
     def of_proto(cls, message: Any) -> ProtoMessage:
@@ -119,7 +121,7 @@ class ProtoMessage(WireMessage):
             content = proto_content.scan(self.raw)
             if content is not None:
                 return content
-        return proto_content.content_of(self.proto)
+        return proto_content.content_of(self.proto, is_answer=self.is_answer)
 
     def decode_again(self) -> Content | None:
         """The content made anew, for a reader that may change it.
@@ -253,7 +255,7 @@ def with_meta(message: ProtoMessage, meta: Mapping[str, Any]) -> ProtoMessage:
             kept = end
     except ValueError as error:
         raise PayloadError(f"the message is not a valid {prediction.PACKAGE}.SeldonMessage: {error}") from error
-    return ProtoMessage(b"".join(parts))
+    return ProtoMessage(b"".join(parts), is_answer=message.is_answer)
 
 
 def proto3_document(message: Message) -> dict[str, Any]:
@@ -284,14 +286,16 @@ def encode_messages(messages: Iterable[Message]) -> bytes:
     return b"".join([delimited(b"\x0a", encode(message)) for message in messages])
 
 
-def decode_messages(raw: bytes) -> list[Message]:
+def decode_messages(raw: bytes, *, is_answer: bool = False) -> list[Message]:
     """The messages of a serialized SeldonMessageList; each stays bytes until asked.
 
     Raises: PayloadError if `raw` is no such list.
     """
     try:
         return [
-            ProtoMessage(raw[start:end]) for number, kind, start, end in split(raw) if number == 1 and kind == DELIMITED
+            ProtoMessage(raw[start:end], is_answer=is_answer)
+            for number, kind, start, end in split(raw)
+            if number == 1 and kind == DELIMITED
         ]
     except ValueError as error:
         raise PayloadError(f"the message is not a valid {prediction.PACKAGE}.SeldonMessageList: {error}") from error

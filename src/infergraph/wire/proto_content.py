@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from infergraph.errors import PayloadError
 from infergraph.message import Content, Encoding, Meta
 from infergraph.wire import number_lists, prediction, tensor
-from infergraph.wire.arrays import AXES_LIMIT, array_of, shaped
+from infergraph.wire.arrays import AXES_LIMIT, array_of, rows_of, shaped
 from infergraph.wire.fields import DELIMITED, read_varint, split
 from infergraph.wire.values import decode_value
 
@@ -41,9 +41,11 @@ def parse(message_class: Any, raw: bytes) -> Any:
         raise PayloadError(f"the message is not a valid {message_class.DESCRIPTOR.full_name}: {error}") from error
 
 
-def content_of(proto: Any) -> Content:
+def content_of(proto: Any, *, is_answer: bool = False) -> Content:
     """The content of a parsed SeldonMessage.
 
+    Args:
+        is_answer: its rows may have different lengths.
     Raises: PayloadError if it holds no payload, or one that cannot be read.
     """
     which = proto.WhichOneof("data_oneof")
@@ -57,7 +59,7 @@ def content_of(proto: Any) -> Content:
         if kind == "tensor":
             return Content(tensor_of(data.tensor), Encoding.TENSOR, names, meta)
         if kind == "ndarray":
-            return Content(ndarray_of(data.ndarray), Encoding.NDARRAY, names, meta)
+            return Content(ndarray_of(data.ndarray, is_answer=is_answer), Encoding.NDARRAY, names, meta)
         if kind == "tftensor":
             return Content(tensor.decode(data.tftensor), Encoding.TFTENSOR, names, meta)
         raise PayloadError("data has none of tensor, ndarray and tftensor")
@@ -79,16 +81,19 @@ def tensor_of(proto: Any) -> np.ndarray:
     return shaped(np.array(proto.values[:], dtype=np.float64), proto.shape[:], "data.tensor")
 
 
-def ndarray_of(proto: Any) -> np.ndarray:
+def ndarray_of(proto: Any, *, is_answer: bool = False) -> np.ndarray:
     """The array of a ListValue.
 
+    Args:
+        is_answer: its rows may have different lengths.
     Raises: PayloadError if its rows have different lengths.
     """
     if proto.ByteSize() > _MANY_BYTES:
         values = number_lists.decode(proto.SerializeToString())
         if values is not None:
             return values
-    return array_of([decode_value(value) for value in proto.values], "data.ndarray")
+    convert = rows_of if is_answer else array_of
+    return convert([decode_value(value) for value in proto.values], "data.ndarray")
 
 
 def meta_of(message: Any) -> Meta:

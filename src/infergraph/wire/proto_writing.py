@@ -62,7 +62,8 @@ def _encode_data(payload: Any, encoding: Encoding, names: bytes) -> bytes:
     if encoding is Encoding.NDARRAY and type(payload) is list:
         return delimited(b"\x1a", names + delimited(b"\x1a", encode_list(payload, "data.ndarray", 3)))
     values = payload if type(payload) is np.ndarray else as_array(payload, encoding)
-    if encoding is Encoding.TENSOR and values.dtype.kind in "iuf":
+    is_listed = encoding is Encoding.NDARRAY and values.ndim > 0  # a list cannot be without axes, as one number is
+    if values.dtype.kind in "iuf" and not is_listed and encoding is not Encoding.TFTENSOR:
         return _encode_tensor(values, names)
     if encoding is Encoding.TFTENSOR and (values.dtype.kind in "iuf" or tensor.is_text(values)):
         return delimited(b"\x1a", names + delimited(b"\x22", tensor.encode(values).SerializeToString()))

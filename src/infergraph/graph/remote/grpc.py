@@ -19,7 +19,7 @@ from infergraph.message import Context, Encoding, Feedback, Message, Method, Pre
 from infergraph.net.address import Address, connects
 from infergraph.net.grpc_client import GrpcClient, Metadata
 from infergraph.protocol import services
-from infergraph.protocol.headers import HOP_BY_HOP, PUID, PUID_KEY
+from infergraph.protocol.headers import ANSWER_HOP, HOP_BY_HOP, PUID, PUID_KEY, REQUEST_HOP
 from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import proto_codec
 from infergraph.wire.proto_codec import ProtoMessage
@@ -27,6 +27,7 @@ from infergraph.wire.proto_codec import ProtoMessage
 _PATHS = {method: services.path(call) for method, call in services.NODE_CALLS.items()}
 _METADATA_PATH = services.path(services.NODE_METADATA)
 
+_ANSWER, _REQUEST = ((name.decode(), value.decode()) for name, value in (ANSWER_HOP, REQUEST_HOP))
 _OWN_METADATA = HOP_BY_HOP | {b"user-agent"}  # which the library writes itself
 _KEY = re.compile(rb"[0-9a-z_.-]+")
 _VALUE = re.compile(rb"[\x20-\x7e]*")
@@ -85,13 +86,16 @@ class GrpcUnit(PredictiveUnit):
             RemoteError: it is unreachable, or answered a code that is not OK: code and text pass through.
             DeadlinePassed: no answer within the timeout or by the deadline.
         """
+        hop = _ANSWER
         if isinstance(request, Feedback):
-            raw = proto_codec.encode_feedback(request)
+            raw, hop = proto_codec.encode_feedback(request), _REQUEST
         elif isinstance(request, Message):
-            raw = proto_codec.encode(request)
+            raw, hop = proto_codec.encode(request), _ANSWER if request.is_answer else _REQUEST
         else:
             raw = proto_codec.encode_messages(request)
-        return ProtoMessage(await self._ask(_PATHS[method], raw, _metadata(context), self._timeout_s(context)))
+        metadata = (*_metadata(context), hop)
+        answer = await self._ask(_PATHS[method], raw, metadata, self._timeout_s(context))
+        return ProtoMessage(answer, is_answer=True)
 
     async def ready(self) -> bool:
         """Whether the node takes a connection, or says that it serves where full checks are on."""

@@ -18,12 +18,14 @@ from infergraph.message import Context, Feedback, Message, Method, PredictiveUni
 from infergraph.net.address import Address, connects
 from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply
 from infergraph.protocol import paths
-from infergraph.protocol.headers import HOP_BY_HOP, PUID
+from infergraph.protocol.headers import ANSWER_HOP, HOP_BY_HOP, PUID, REQUEST_HOP
 from infergraph.protocol.paths import Protocol
 from infergraph.protocol.status import GrpcStatus
-from infergraph.wire import json_codec
+from infergraph.wire import json_codec, json_text
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
+from infergraph.wire.json_text import LITERAL
 
+_ANSWER_LINE, _REQUEST_LINE = (b"%s: %s\r\n" % header for header in (ANSWER_HOP, REQUEST_HOP))
 _CHAINED = frozenset({Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPUT})
 
 
@@ -44,7 +46,7 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
     full_health_checks: bool = False
     ready_timeout_s: float = 5.0
     http: HttpOptions = HttpOptions()
-    json: JsonOptions = JsonOptions()
+    json: JsonOptions = LITERAL
 
 
 class RestUnit(PredictiveUnit):
@@ -96,7 +98,8 @@ class RestUnit(PredictiveUnit):
         else:
             body, content_type, encoding = self._joined(request)
         path = paths.method_path(protocol, method, context.model or self.name)
-        head = _header_lines(context)
+        is_answer = request.is_answer if isinstance(request, Message) else not isinstance(request, Feedback)
+        head = _header_lines(context) + (_ANSWER_LINE if is_answer else _REQUEST_LINE)
         head += b"content-type: %s\r\n" % content_type.encode("latin-1", "replace")
         if encoding:
             head += b"content-encoding: %s\r\n" % encoding.encode("latin-1", "replace")
@@ -107,7 +110,7 @@ class RestUnit(PredictiveUnit):
             raise self._failure("POST", path, reply, body=method is not Method.ROUTE)
         if method is Method.ROUTE:
             return JsonMessage(reply.body)
-        return JsonMessage(reply.body, reply.content_type)
+        return JsonMessage(reply.body, reply.content_type, is_answer=True)
 
     async def ready(self) -> bool:
         """Whether the node takes a connection, or says that it is healthy where full checks are on."""
@@ -185,12 +188,19 @@ class RestUnit(PredictiveUnit):
         parts: list[bytes] = []
         for message, (body, _, encoding) in zip(messages, bodies, strict=True):
             part = json_codec.encode(message, self.options.json) if encoding else body
-            try:
-                msgspec.json.decode(part, type=msgspec.Raw)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                raise RemoteError("Data is not JSON", node=self.name) from None
+            if not _is_json(part):
+                raise RemoteError("Data is not JSON", node=self.name)
             parts.append(part)
         return b"[" + b",".join(parts) + b"]", bodies[0][1] if bodies else "application/json", ""
+
+
+def _is_json(body: bytes) -> bool:
+    """Whether a body is JSON, or would be without bare NaN and infinities."""
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return json_text.is_read(body)
+    return True
 
 
 def _chained(protocol: Protocol, method: Method, message: Message, node: str) -> Message:

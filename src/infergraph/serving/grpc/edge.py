@@ -17,8 +17,8 @@ from infergraph import errors
 from infergraph.errors import ComponentError, DeadlinePassed, Fault, MethodMissing, PayloadError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
 from infergraph.protocol import services
-from infergraph.protocol.headers import NODE_KEY, PUID_KEY, REASON_KEY, STATUS_KEY, new_puid
-from infergraph.protocol.status import GRPC_NAMES, GrpcStatus, grpc_status
+from infergraph.protocol.headers import ANSWER_HOP, NODE_KEY, PUID_KEY, REASON_KEY, STATUS_KEY, new_puid
+from infergraph.protocol.status import GRPC_NAMES, GrpcStatus, grpc_status, http_status
 from infergraph.runner import Runner
 from infergraph.serving.admission import Admission
 from infergraph.serving.call import AccessLine, Accounting, Call, Calls
@@ -129,10 +129,11 @@ class Grpc:
         return table
 
     def _asking(self, method: Method) -> GrpcMethod:
-        read: Callable[[bytes], Any] = _READERS.get(method, ProtoMessage)
+        read: Callable[..., Any] = _READERS.get(method, ProtoMessage)
 
         async def handle(call: GrpcCall) -> bytes:
-            message: Message = await self._unit.answer(method, read(call.payload), _context(call))
+            request = read(call.payload, is_answer=ANSWER_HOP in call.metadata)
+            message: Message = await self._unit.answer(method, request, _context(call))
             try:
                 return proto_codec.encode(message)
             except PayloadError as error:  # of the answer, which is not the caller's
@@ -201,9 +202,13 @@ def _may_wait() -> Runner | None:
     return None
 
 
-_READERS: dict[Method, Callable[[bytes], Any]] = {
+def _read_feedback(payload: bytes, *, is_answer: bool) -> ProtoFeedback:
+    return ProtoFeedback(payload)
+
+
+_READERS: dict[Method, Callable[..., Any]] = {
     Method.AGGREGATE: proto_codec.decode_messages,
-    Method.SEND_FEEDBACK: ProtoFeedback,
+    Method.SEND_FEEDBACK: _read_feedback,
 }
 
 
@@ -217,6 +222,12 @@ class _Headers(Sequence[tuple[bytes, bytes]]):
 
     def __len__(self) -> int:
         return len(self._metadata)
+
+    def __contains__(self, header: object) -> bool:
+        if not isinstance(header, tuple):
+            return False
+        name, value = header
+        return (name.decode(), value.decode()) in self._metadata
 
     @overload
     def __getitem__(self, place: int) -> tuple[bytes, bytes]: ...
@@ -250,6 +261,5 @@ def _trailing(fault: Fault) -> Metadata:
     trailing: list[tuple[str, str | bytes]] = [(REASON_KEY, fault.reason)]
     if fault.node:
         trailing.append((NODE_KEY, fault.node.encode()))
-    if isinstance(fault, errors.ComponentError) and fault.status is not None:
-        trailing.append((STATUS_KEY, str(fault.status)))
+    trailing.append((STATUS_KEY, str(http_status(fault))))
     return trailing

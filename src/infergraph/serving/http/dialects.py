@@ -145,7 +145,9 @@ class ExternalDialect:
         if isinstance(fault, RemoteError):
             if fault.status is not None and fault.body is not None:
                 return answers.of_fault(fault)
-            answer = _failure(http_status(fault), 500, fault.text)
+            status = http_status(fault)
+            # The orchestrator has 500 in the body of a REST node's fault, whatever its status.
+            answer = _failure(status, 500 if fault.grpc_code is None else status, fault.text)
         else:
             told = answers.of_fault(fault)
             answer = _failure(told.status, told.status, fault.text)

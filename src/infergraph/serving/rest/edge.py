@@ -15,6 +15,7 @@ import orjson
 
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
+from infergraph.protocol.headers import ANSWER_HOP, HOP
 from infergraph.protocol.paths import (
     API,
     EXTERNAL,
@@ -32,10 +33,11 @@ from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Endpoint, Handler, Paths
 from infergraph.serving.http.exchange import Exchange
 from infergraph.wire import json_codec, npy_codec
-from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonMessages, JsonOptions, Outgoing
+from infergraph.wire.json_codec import LITERAL_TYPE, JsonFeedback, JsonMessage, JsonMessages, JsonOptions, Outgoing
 from infergraph.wire.npy_codec import NPY_TYPE, NpyMessage
 
 JSON = "application/json"
+ANSWER = ANSWER_HOP[1]
 _NPY_TYPE = (b"content-type", NPY_TYPE.encode())
 _POST = frozenset({"POST"})
 _GET = frozenset({"GET"})
@@ -154,20 +156,24 @@ class Rest:
                 wants_array = b"accept" in exchange.headers and npy_codec.is_npy(_header(exchange, b"accept"))
                 if wants_array and (array := npy_codec.encode(message)) is not None:
                     return Answer(200, array, [_NPY_TYPE])
-                return self._answer(message, status_from_payload)
+                return self._answer(message, status_from_payload, is_hop=HOP in exchange.headers)
             except PayloadError as error:  # of the answer, which is not the caller's
                 raise ComponentError(f"the answer cannot be read: {error}") from error
 
         return handle
 
-    def _answer(self, message: Message, status_from_payload: bool = False) -> Answer:
+    def _answer(self, message: Message, status_from_payload: bool = False, *, is_hop: bool = False) -> Answer:
         options = self._options
         if not isinstance(message, JsonMessage):
-            return Answer(200, json_codec.encode(message, options.json), [JSON_TYPE])
+            if not is_hop:
+                return Answer(200, json_codec.encode(message, options.json), [JSON_TYPE])
+            message = json_codec.as_bytes(message)
         status = 200
         if status_from_payload and message.raw is None:
             status = _status_of(message.document)
-        if options.opaque and message.raw is not None:
+        if is_hop and message.raw is None:
+            message = json_codec.as_bytes(message)
+        if message.raw is not None and (is_hop or (options.opaque and message.content_type != LITERAL_TYPE)):
             outgoing = Outgoing(message.raw, message.content_type, message.content_encoding)
         else:
             outgoing = json_codec.outgoing(message, options.json)
@@ -239,6 +245,7 @@ def _read_message(exchange: Exchange, options: RestOptions) -> Message:
         content_encoding=_encoding(exchange) if b"content-encoding" in exchange.headers else "",
         query=_query(exchange, options),
         limit_bytes=options.limit_bytes,
+        is_answer=exchange.headers.get(HOP) == ANSWER,
     )
 
 
@@ -259,6 +266,7 @@ def _read_messages(exchange: Exchange, options: RestOptions) -> JsonMessages:
         content_encoding=_encoding(exchange),
         query=_query(exchange, options),
         limit_bytes=options.limit_bytes,
+        is_answer=exchange.headers.get(HOP) == ANSWER,
     )
 
 
