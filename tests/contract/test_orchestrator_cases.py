@@ -401,6 +401,6 @@ def test_the_clients_own_agent_and_tokens_travel() -> None:
         for call in run.nodes.calls():
             headers = {name.lower(): value for name, value in call.headers}
             assert headers["user-agent"] == "me/1"
-            assert headers["accept-encoding"] == "identity"
+            assert headers["accept-encoding"].split(",")[0] == "identity"
             assert headers["host"] == f"127.0.0.1:{run.nodes.ports[call.node]}"
             assert "connection" not in headers

@@ -368,7 +368,7 @@ def test_headers(run: Any) -> None:
                 b"x-a: 2",
                 b"authorization: Bearer z",
                 b"seldon-puid: p-1",
-                b"accept-encoding: identity",
+                b"accept-encoding: identity, infergraph-request",
                 b"content-type: application/json",
                 b"content-length: 2",
             ]

@@ -14,18 +14,23 @@ NODE_KEY = "infergraph-node-bin"
 STATUS_KEY = "infergraph-status"
 """The same in metadata, where the node's name is bytes and a component's own HTTP status has a place."""
 
-HOP = b"infergraph-hop"
-ANSWER_HOP = (HOP, b"answer")
-REQUEST_HOP = (HOP, b"request")
-"""Sent with calls of a graph to its nodes: whether the body is what another node answered, or what the client sent.
+ACCEPT_ENCODING = b"accept-encoding"
+ANSWER_CODING = b"identity, infergraph-answer"
+REQUEST_CODING = b"identity, infergraph-request"
+HOP_KEY = "infergraph-hop"
+ANSWER_HOP = (HOP_KEY, "answer")
+REQUEST_HOP = (HOP_KEY, "request")
+"""What a graph sends with its calls of nodes, in the header that each hop writes for itself and over gRPC in metadata:
+whether the body is what another node answered, or what the client sent.
 
-A node of ours then writes NaN and the infinities as bare words, and takes rows of different lengths in an answer.
+A node of ours then writes NaN and the infinities as bare words, and takes rows of different lengths in an answer. Other
+nodes know no such coding.
 """
 
 HOP_BY_HOP = frozenset(
     {b"accept-encoding", b"connection", b"content-encoding", b"content-length", b"content-type", b"expect", b"host",
      b"http2-settings", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
-     b"trailer", b"transfer-encoding", b"upgrade", HOP}
+     b"trailer", b"transfer-encoding", b"upgrade"}
 )  # fmt: skip
 """Headers of one hop, and those that tell of the body or the bytes of this hop: each hop writes its own."""
 

@@ -194,7 +194,7 @@ def test_unusual_spellings_of_large_arrays_are_left_to_protobuf():
         (np.array(5), Encoding.TENSOR, {"tensor": {"values": [5.0]}}),
         (np.array([]), Encoding.TENSOR, {"tensor": {"shape": [0]}}),
         (np.array([]), Encoding.NDARRAY, {"ndarray": []}),
-        (np.array(5), Encoding.NDARRAY, {"ndarray": [5.0]}),
+        (np.array(5), Encoding.NDARRAY, {"tensor": {"values": [5.0]}}),
         (np.array([True, False]), Encoding.TENSOR, {"ndarray": [True, False]}),
         (np.array([["a", "é"]]), Encoding.TENSOR, {"ndarray": [["a", "é"]]}),
         (np.array([["a", None]]), Encoding.NDARRAY, {"ndarray": [["a", None]]}),

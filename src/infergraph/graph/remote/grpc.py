@@ -19,7 +19,7 @@ from infergraph.message import Context, Encoding, Feedback, Message, Method, Pre
 from infergraph.net.address import Address, connects
 from infergraph.net.grpc_client import GrpcClient, Metadata
 from infergraph.protocol import services
-from infergraph.protocol.headers import ANSWER_HOP, HOP_BY_HOP, PUID, PUID_KEY, REQUEST_HOP
+from infergraph.protocol.headers import ANSWER_HOP, HOP_BY_HOP, HOP_KEY, PUID, PUID_KEY, REQUEST_HOP
 from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import proto_codec
 from infergraph.wire.proto_codec import ProtoMessage
@@ -27,8 +27,7 @@ from infergraph.wire.proto_codec import ProtoMessage
 _PATHS = {method: services.path(call) for method, call in services.NODE_CALLS.items()}
 _METADATA_PATH = services.path(services.NODE_METADATA)
 
-_ANSWER, _REQUEST = ((name.decode(), value.decode()) for name, value in (ANSWER_HOP, REQUEST_HOP))
-_OWN_METADATA = HOP_BY_HOP | {b"user-agent"}  # which the library writes itself
+_OWN_METADATA = HOP_BY_HOP | {HOP_KEY.encode(), b"user-agent"}  # the last one is written by the library
 _KEY = re.compile(rb"[0-9a-z_.-]+")
 _VALUE = re.compile(rb"[\x20-\x7e]*")
 
@@ -86,11 +85,11 @@ class GrpcUnit(PredictiveUnit):
             RemoteError: it is unreachable, or answered a code that is not OK: code and text pass through.
             DeadlinePassed: no answer within the timeout or by the deadline.
         """
-        hop = _ANSWER
+        hop = ANSWER_HOP
         if isinstance(request, Feedback):
-            raw, hop = proto_codec.encode_feedback(request), _REQUEST
+            raw, hop = proto_codec.encode_feedback(request), REQUEST_HOP
         elif isinstance(request, Message):
-            raw, hop = proto_codec.encode(request), _ANSWER if request.is_answer else _REQUEST
+            raw, hop = proto_codec.encode(request), ANSWER_HOP if request.is_answer else REQUEST_HOP
         else:
             raw = proto_codec.encode_messages(request)
         metadata = (*_metadata(context), hop)

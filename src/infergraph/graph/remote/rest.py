@@ -18,14 +18,13 @@ from infergraph.message import Context, Feedback, Message, Method, PredictiveUni
 from infergraph.net.address import Address, connects
 from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply
 from infergraph.protocol import paths
-from infergraph.protocol.headers import ANSWER_HOP, HOP_BY_HOP, PUID, REQUEST_HOP
+from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, HOP_BY_HOP, PUID, REQUEST_CODING
 from infergraph.protocol.paths import Protocol
 from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import json_codec, json_text
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
 from infergraph.wire.json_text import LITERAL
 
-_ANSWER_LINE, _REQUEST_LINE = (b"%s: %s\r\n" % header for header in (ANSWER_HOP, REQUEST_HOP))
 _CHAINED = frozenset({Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPUT})
 
 
@@ -99,7 +98,7 @@ class RestUnit(PredictiveUnit):
             body, content_type, encoding = self._joined(request)
         path = paths.method_path(protocol, method, context.model or self.name)
         is_answer = request.is_answer if isinstance(request, Message) else not isinstance(request, Feedback)
-        head = _header_lines(context) + (_ANSWER_LINE if is_answer else _REQUEST_LINE)
+        head = _header_lines(context, ANSWER_CODING if is_answer else REQUEST_CODING)
         head += b"content-type: %s\r\n" % content_type.encode("latin-1", "replace")
         if encoding:
             head += b"content-encoding: %s\r\n" % encoding.encode("latin-1", "replace")
@@ -246,8 +245,12 @@ def _feedback_body(feedback: Feedback, options: JsonOptions) -> tuple[bytes, str
     return json_codec.encode_feedback(feedback, options), "application/json", ""
 
 
-def _header_lines(context: Context) -> bytes:
-    """The request's own headers as lines, without those that belong to one hop, and with the request's id."""
+def _header_lines(context: Context, coding: bytes = b"identity") -> bytes:
+    """The request's own headers as lines, without those that belong to one hop, and with the request's id.
+
+    Args:
+        coding: the content codings that the answer may have.
+    """
     parts: list[bytes] = []
     known = False
     for name, value in context.headers:
@@ -263,7 +266,7 @@ def _header_lines(context: Context) -> bytes:
     lines = b"".join(parts)
     if context.transport is not Transport.REST or lines.count(b"\n") != len(parts) // 4:
         lines = _fit(parts)
-    return lines + b"accept-encoding: identity\r\n"
+    return b"%s%s: %s\r\n" % (lines, ACCEPT_ENCODING, coding)
 
 
 def _fit(parts: list[bytes]) -> bytes:

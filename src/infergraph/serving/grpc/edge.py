@@ -223,12 +223,6 @@ class _Headers(Sequence[tuple[bytes, bytes]]):
     def __len__(self) -> int:
         return len(self._metadata)
 
-    def __contains__(self, header: object) -> bool:
-        if not isinstance(header, tuple):
-            return False
-        name, value = header
-        return (name.decode(), value.decode()) in self._metadata
-
     @overload
     def __getitem__(self, place: int) -> tuple[bytes, bytes]: ...
     @overload

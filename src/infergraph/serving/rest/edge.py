@@ -15,7 +15,7 @@ import orjson
 
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
-from infergraph.protocol.headers import ANSWER_HOP, HOP
+from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, REQUEST_CODING
 from infergraph.protocol.paths import (
     API,
     EXTERNAL,
@@ -37,7 +37,6 @@ from infergraph.wire.json_codec import LITERAL_TYPE, JsonFeedback, JsonMessage, 
 from infergraph.wire.npy_codec import NPY_TYPE, NpyMessage
 
 JSON = "application/json"
-ANSWER = ANSWER_HOP[1]
 _NPY_TYPE = (b"content-type", NPY_TYPE.encode())
 _POST = frozenset({"POST"})
 _GET = frozenset({"GET"})
@@ -156,7 +155,7 @@ class Rest:
                 wants_array = b"accept" in exchange.headers and npy_codec.is_npy(_header(exchange, b"accept"))
                 if wants_array and (array := npy_codec.encode(message)) is not None:
                     return Answer(200, array, [_NPY_TYPE])
-                return self._answer(message, status_from_payload, is_hop=HOP in exchange.headers)
+                return self._answer(message, status_from_payload, is_hop=_is_hop(exchange))
             except PayloadError as error:  # of the answer, which is not the caller's
                 raise ComponentError(f"the answer cannot be read: {error}") from error
 
@@ -230,6 +229,11 @@ def _encoding(exchange: Exchange) -> str:
     return "" if encoding == "identity" else encoding.removeprefix("x-")
 
 
+def _is_hop(exchange: Exchange) -> bool:
+    """Whether a graph of ours asks."""
+    return exchange.headers.get(ACCEPT_ENCODING) in (ANSWER_CODING, REQUEST_CODING)
+
+
 def _query(exchange: Exchange, options: RestOptions) -> bytes:
     """A component reads `?json=`, as the wrapper does; a graph's bodies are opaque and its query is nobody's."""
     return b"" if options.opaque else exchange.query
@@ -245,7 +249,7 @@ def _read_message(exchange: Exchange, options: RestOptions) -> Message:
         content_encoding=_encoding(exchange) if b"content-encoding" in exchange.headers else "",
         query=_query(exchange, options),
         limit_bytes=options.limit_bytes,
-        is_answer=exchange.headers.get(HOP) == ANSWER,
+        is_answer=exchange.headers.get(ACCEPT_ENCODING) == ANSWER_CODING,
     )
 
 
@@ -266,7 +270,7 @@ def _read_messages(exchange: Exchange, options: RestOptions) -> JsonMessages:
         content_encoding=_encoding(exchange),
         query=_query(exchange, options),
         limit_bytes=options.limit_bytes,
-        is_answer=exchange.headers.get(HOP) == ANSWER,
+        is_answer=exchange.headers.get(ACCEPT_ENCODING) == ANSWER_CODING,
     )
 
 
