@@ -441,6 +441,27 @@ def test_full_health_check(run: Any) -> None:
     run(call)
 
 
+def test_an_assumed_address_must_answer_as_a_node(run: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """What listens where a container would is ready if it knows a path of a node, or is busy; else the log says so."""
+    missing = b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n"
+    odd = b"HTTP/1.1 405 No\r\ncontent-length: 0\r\n\r\n"
+
+    async def ready(*replies: bytes) -> bool:
+        async with serving(*replies) as node:
+            options = RestOptions(is_assumed=True, ready_timeout_s=0.2)
+            unit = RestUnit("u", "127.0.0.1", node.port, options)
+            found = await unit.ready()
+            await unit.stop()
+            return found
+
+    assert run(lambda: ready(OK))
+    assert run(lambda: ready(missing, odd))
+    assert run(lambda: ready(SILENCE))
+    assert not run(lambda: ready(b"220 mail here\r\n"))
+    assert not run(lambda: ready(*[missing] * 7))
+    assert "node u is not ready" in caplog.text
+
+
 # ── redirects ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from page_runner import free_ports
+
 COMMAND = str(Path(sys.executable).with_name("infergraph"))
 MODELS = """
 import sys
@@ -33,7 +35,8 @@ class Raises:
 
 def started(folder: Path, *arguments: str) -> tuple[int, str]:
     """Exit code and standard error of the command with these arguments, on free ports."""
-    ports = [f"--{name}-port=0" for name in ("http", "grpc", "metrics")]
+    given = "".join(arguments)
+    ports = [f"--{name}-port=0" for name in ("http", "grpc", "metrics") if f"--{name}-port" not in given]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERGRAPH_")}
     ended = subprocess.run(
         [COMMAND, *arguments, *ports],
@@ -118,3 +121,29 @@ def test_a_load_that_fails_is_3_with_one_traceback(folder: Path, command: str, n
     assert text in said
     assert said.count("Traceback") == 1
     assert "models.py" in said
+
+
+def test_a_node_at_the_servers_own_address_is_refused(folder: Path) -> None:
+    """A deployment without a class for its container would call itself: the start says what to give it instead."""
+    (port,) = free_ports(1)
+    (folder / "deployment.yaml").write_text(
+        "apiVersion: machinelearning.seldon.io/v1\nkind: SeldonDeployment\nmetadata: {name: mill}\nspec:\n"
+        "  predictors:\n  - name: main\n    componentSpecs:\n    - spec:\n        containers:\n"
+        f"        - {{name: first, ports: [{{name: http, containerPort: {port}}}]}}\n"
+        "    graph: {name: first, type: MODEL}\n"
+    )
+    code, said = started(folder, "serve", "deployment.yaml", f"--http-port={port}")
+    assert code == 2
+    assert "node 'first' would be called at" in said
+    assert "--node first=file.py:Class" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("text", ["a: [\n b: }", "a: *nothing", "\x07", "- {kind: SeldonDeployment, spec: [}"])
+def test_a_broken_deployment_file_is_one_sentence(folder: Path, text: str) -> None:
+    """YAML that cannot be read is told with its place, and without our own code's."""
+    (folder / "broken.yaml").write_text(text)
+    code, said = started(folder, "serve", "broken.yaml")
+    assert code == 2
+    assert "broken.yaml" in said
+    assert "Traceback" not in said

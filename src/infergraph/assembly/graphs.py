@@ -200,7 +200,13 @@ class _Units:
             case Means.PACKAGED:
                 located = servers.located(node, folder=self._file_folder, cache_dir=self._data_dir / _MODELS_FOLDER)
                 return self._component(node, located.target, located.arguments)
-        return self._observed(node, remote.build(self._addressed(node, found), self._remote))
+        return self._observed(node, remote.build(self._addressed(node, found), self._options(node)))
+
+    def _options(self, node: spec.Node) -> remote.RemoteOptions:
+        """How a node elsewhere is called. A container's address is assumed: no containers are run here."""
+        given = node.name in self._source.nodes or spec.container(self._predictor, node.name) is None
+        is_assumed = not given and node.endpoint is not None and node.endpoint.service_host == "localhost"
+        return replace(self._remote, rest=replace(self._remote.rest, is_assumed=is_assumed))
 
     def _beside_endpoint(self, node: spec.Node, built_in: PredictiveUnit) -> PredictiveUnit:
         """The built-in, for its own phase; the node's other phases are asked at its endpoint, where it has one."""

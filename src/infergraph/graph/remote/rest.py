@@ -8,6 +8,7 @@ Source: the orchestrator specification, sections 13, 17, 18 and 21.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from infergraph.wire import json_codec, json_text
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
 from infergraph.wire.json_text import LITERAL
 
+_log = logging.getLogger(__name__)
+
 _CHAINED = frozenset({Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPUT})
 
 
@@ -35,6 +38,8 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
         protocol: what is spoken.
         timeout_s: longest time for one call (annotation `seldon.io/rest-timeout`); 0 for no limit.
         full_health_checks: ask for the node's health, where else a connection is enough.
+        is_assumed: nobody gave the address, it is where a container would listen; so readiness is a node that answers,
+            not just a connection, which anything may take.
         ready_timeout_s: longest time for that.
         http: the connection's options.
         json: how messages are written that have no JSON bytes of their own.
@@ -43,6 +48,7 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Protocol = Protocol.SELDON
     timeout_s: float = 0.0
     full_health_checks: bool = False
+    is_assumed: bool = False
     ready_timeout_s: float = 5.0
     http: HttpOptions = HttpOptions()
     json: JsonOptions = LITERAL
@@ -70,6 +76,7 @@ class RestUnit(PredictiveUnit):
     ) -> None:
         self.name = name
         self.options = options
+        self._is_suspected = False
         self._client = HttpClient(Address(host, port), options.http)
         self._probe_client = HttpClient(Address(host, probe_port or port), options.http)
 
@@ -119,9 +126,26 @@ class RestUnit(PredictiveUnit):
             if path:
                 reply = await client.exchange(Call("GET", path, b"", None), self.options.ready_timeout_s)
                 return reply.status == 200
-            return await connects(client.address, self.options.ready_timeout_s)
+            if not await connects(client.address, self.options.ready_timeout_s):
+                return False
+            return not self.options.is_assumed or await self._is_node()
         except (RemoteError, TimeoutError):
             return False
+
+    async def _is_node(self) -> bool:
+        """Whether the address knows any path of a node's; one that is too busy to say so counts as a node."""
+        for path in (paths.PING, *paths.INTERNAL.values()):
+            try:
+                reply = await self._client.exchange(Call("GET", path, b"", None), self.options.ready_timeout_s)
+            except TimeoutError:
+                return True
+            if reply.status != 404:
+                return True
+        if not self._is_suspected:
+            self._is_suspected = True
+            text = "node %s is not ready: what answers at %s is no node, since it knows none of the protocol's paths"
+            _log.warning(text, self.name, self._client.address.url(""))
+        return False
 
     async def health(self, context: Context) -> Message:
         """The node's own account, as it came.
