@@ -43,13 +43,12 @@ _REFUSED_GRPC = frozenset(
 def verdict(fault: Fault) -> Verdict:
     """The one rule, for nodes, clients and rows of tasks alike.
 
-    A gRPC status goes before an HTTP status, and what was answered before the fault's class.
+    What was answered goes before the fault's class; of two statuses the one of HTTP, which is a component's own.
     """
-    if isinstance(fault, RemoteError):
-        if fault.grpc_code is not None:
-            return _of(fault.grpc_code, _REFUSED_GRPC, _TRANSIENT_GRPC)
-        if fault.status is None:
+    if isinstance(fault, RemoteError) and fault.status is None:
+        if fault.grpc_code is None:
             return Verdict.TRANSIENT
+        return _of(fault.grpc_code, _REFUSED_GRPC, _TRANSIENT_GRPC)
     if isinstance(fault, DeadlinePassed):
         return Verdict.FAILED
     return _of(http_status(fault), _REFUSED_HTTP, _TRANSIENT_HTTP)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import NamedTuple
 from urllib.parse import quote
 
 from infergraph.message import Method
@@ -59,39 +60,60 @@ class Protocol(Enum):
         return cls.V2 if name == "kfserving" else cls(name or "seldon")
 
 
-_MODEL_VERBS = {Method.ROUTE: "route", Method.AGGREGATE: "aggregate"}
+class ModelPaths(NamedTuple):
+    """The paths of a protocol that names a model; `{model}` stands for its name, `{verb}` for what it is asked.
+
+    Args:
+        predict: the verb of a prediction.
+        probe: of a full health check; empty where a connection has to do.
+    """
+
+    ask: str
+    predict: str
+    health: str
+    metadata: str
+    probe: str = ""
+
+
+MODEL_PATHS: Mapping[Protocol, ModelPaths] = {
+    Protocol.TENSORFLOW: ModelPaths(
+        ask="/v1/models/{model}:{verb}",
+        predict="predict",
+        health="/v1/models/{model}",
+        metadata="/v1/models/{model}/metadata",
+    ),
+    Protocol.V2: ModelPaths(
+        ask="/v2/models/{model}/{verb}",
+        predict="infer",
+        health="/v2/models/{model}/ready",
+        metadata="/v2/models/{model}",
+        probe="/v2/health/ready",
+    ),
+}
+_OTHER_VERBS = {Method.ROUTE: "route", Method.AGGREGATE: "aggregate"}
 
 
 def method_path(protocol: Protocol, method: Method, model: str) -> str:
     """The path that asks a node for `method`; `model` is the name that stands in it."""
     if protocol is Protocol.SELDON:
         return INTERNAL[method]
-    if protocol is Protocol.TENSORFLOW:
-        return f"/v1/models/{_segment(model)}:{_MODEL_VERBS.get(method, 'predict')}"
-    return f"/v2/models/{_segment(model)}/{_MODEL_VERBS.get(method, 'infer')}"
+    paths = MODEL_PATHS[protocol]
+    return paths.ask.format(model=_segment(model), verb=_OTHER_VERBS.get(method, paths.predict))
 
 
 def health_path(protocol: Protocol, model: str) -> str:
     """The path that asks a node for its health."""
-    if protocol is Protocol.SELDON:
-        return HEALTH
-    model = _segment(model)
-    return f"/v1/models/{model}" if protocol is Protocol.TENSORFLOW else f"/v2/models/{model}/ready"
+    return HEALTH if protocol is Protocol.SELDON else MODEL_PATHS[protocol].health.format(model=_segment(model))
 
 
 def metadata_path(protocol: Protocol, model: str) -> str:
     """The path that asks a node for its metadata."""
-    if protocol is Protocol.SELDON:
-        return METADATA
-    model = _segment(model)
-    return f"/v1/models/{model}/metadata" if protocol is Protocol.TENSORFLOW else f"/v2/models/{model}"
+    return METADATA if protocol is Protocol.SELDON else MODEL_PATHS[protocol].metadata.format(model=_segment(model))
 
 
 def probe_path(protocol: Protocol) -> str:
     """The path of a full health check; empty where a connection has to do."""
-    if protocol is Protocol.SELDON:
-        return API + HEALTH
-    return "" if protocol is Protocol.TENSORFLOW else "/v2/health/ready"
+    return API + HEALTH if protocol is Protocol.SELDON else MODEL_PATHS[protocol].probe
 
 
 def _segment(model: str) -> str:

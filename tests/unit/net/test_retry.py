@@ -56,9 +56,9 @@ def test_the_verdict_on_an_http_status(status: int, expected: Verdict) -> None:
 
 @pytest.mark.parametrize(("code", "expected"), BY_GRPC.items())
 def test_the_verdict_on_a_grpc_status(code: int, expected: Verdict) -> None:
-    """A gRPC status counts, also beside an HTTP status."""
+    """A gRPC status counts where no HTTP status, which is a component's own, came with it."""
     assert verdict(RemoteError("x", grpc_code=code)) is expected
-    assert verdict(RemoteError("x", status=500, grpc_code=code)) is expected
+    assert verdict(RemoteError("x", status=422, grpc_code=code)) is REFUSED
 
 
 def test_waits_double_up_to_their_limit() -> None:

@@ -23,11 +23,13 @@ from infergraph.protocol.paths import (
     INTERNAL,
     LIVE,
     METADATA,
+    MODEL_PATHS,
     OLD_EXTERNAL,
     OLD_INTERNAL,
     PING,
     READY,
     STATUS,
+    Protocol,
 )
 from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Endpoint, Handler, Paths
@@ -103,10 +105,9 @@ class Rest:
             LIVE: Endpoint(None, _live, "live", gated=False),
             READY: Endpoint(None, self._ready, "ready", gated=False),
         }
-        if protocol == "v2":
-            return self._v2_paths(exact)
-        if protocol == "tensorflow":
-            return self._tensorflow_paths(exact)
+        spoken = Protocol.named(protocol)
+        if spoken is not Protocol.SELDON:
+            return self._paths_of_models(spoken, exact)
         exact |= self._asking_all(EXTERNAL_PATHS)
         exact[API + METADATA] = Endpoint(_GET, self._metadata, "metadata")
         for path in (STATUS, API + HEALTH):
@@ -114,19 +115,20 @@ class Rest:
         version = "/api/v(?:1[.]0|0[.]1)"
         return Paths(exact, self._model_paths(f"{version}/status/{_MODEL}", f"{version}/metadata/{_MODEL}"))
 
-    def _v2_paths(self, exact: dict[str, Endpoint]) -> Paths:
+    def _paths_of_models(self, protocol: Protocol, exact: dict[str, Endpoint]) -> Paths:
+        paths = MODEL_PATHS[protocol]
+        model = _MODEL
         predict = self._endpoint(Method.PREDICT, _POST)
-        exact["/v2/models/infer"] = predict
-        exact["/v2/health/ready"] = Endpoint(_GET, self._ready, "status", gated=False)
-        models = self._model_paths(f"/v2/models/{_MODEL}/ready", f"/v2/models/{_MODEL}")
-        return Paths(exact, [(re.compile(f"/v2/models/{_MODEL}/infer"), predict), *models])
-
-    def _tensorflow_paths(self, exact: dict[str, Endpoint]) -> Paths:
-        predict = self._endpoint(Method.PREDICT, _POST)
-        exact["/v1/models/:predict"] = exact["/v1/models:predict"] = predict
-        exact[EXTERNAL[Method.SEND_FEEDBACK]] = self._endpoint(Method.SEND_FEEDBACK, _POST)
-        models = self._model_paths("/v1/models/(?P<model>[^/:]+)", f"/v1/models/{_MODEL}/metadata")
-        return Paths(exact, [(re.compile("/v1/models/(?P<model>[^/:]+)/?:predict"), predict), *models])
+        if protocol is Protocol.TENSORFLOW:
+            model = "(?P<model>[^/:]+)"  # the verb follows a colon
+            exact["/v1/models/:predict"] = exact["/v1/models:predict"] = predict
+            exact[EXTERNAL[Method.SEND_FEEDBACK]] = self._endpoint(Method.SEND_FEEDBACK, _POST)
+        else:
+            exact["/v2/models/infer"] = predict
+            exact[paths.probe] = Endpoint(_GET, self._ready, "status", gated=False)
+        ask = paths.ask.replace(":", "/?:").format(model=model, verb=paths.predict)
+        models = self._model_paths(paths.health.format(model=model), paths.metadata.format(model=_MODEL))
+        return Paths(exact, [(re.compile(ask), predict), *models])
 
     def _model_paths(self, status: str, metadata: str) -> list[tuple[re.Pattern[str], Endpoint]]:
         return [
