@@ -1,13 +1,24 @@
-"""Faults x edges: both edges answer the same fault for the same reason, from one table each."""
+"""Faults x edges: both edges answer the same fault for the same reason, from one table."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
+from graph_units import Saying
 from infergraph import errors
 from infergraph.errors import Fault
-from infergraph.protocol.status import GRPC_NAMES, GrpcStatus, grpc_status
+from infergraph.message import Encoding, Message
+from infergraph.protocol import services
+from infergraph.protocol.headers import REASON, REASON_KEY
+from infergraph.protocol.status import codes_of, grpc_status
+from infergraph.serving.grpc.edge import Grpc, Metadata
 from infergraph.serving.http import answers
+from infergraph.serving.http.dialects import Cors, ExternalDialect, InternalDialect
+from infergraph.wire import proto_codec
 
 EXPECTED = {
     errors.PayloadError: (400, "INVALID_ARGUMENT"),
@@ -28,23 +39,70 @@ EXPECTED = {
     errors.StorageFull: (507, "RESOURCE_EXHAUSTED"),
 }
 
+ASKED = proto_codec.encode(Message.of("x", Encoding.STR))
+
 
 def every(kind: type[Fault] = Fault) -> list[type[Fault]]:
     return [kind, *(found for child in kind.__subclasses__() for found in every(child))]
 
 
+class Uncounted:
+    """Counts nothing."""
+
+    def started(self) -> None: ...
+
+    def finished(self, *_: object) -> None: ...
+
+
+class Replied:
+    """What the gRPC edge sends; a call that waits for it gets status, text and trailing metadata."""
+
+    def __init__(self) -> None:
+        self.failure: asyncio.Future[tuple[int, str, Mapping[str, Any]]] = asyncio.get_running_loop().create_future()
+
+    def respond(self, payload: bytes, initial: Metadata) -> None:
+        raise AssertionError("the call was answered")
+
+    def fail(self, code: int, text: str, trailing: Metadata) -> None:
+        self.failure.set_result((code, text, dict(trailing)))
+
+
+def over_grpc(fault: Fault) -> tuple[int, str, Mapping[str, Any]]:
+    """What the gRPC edge answers where the unit raises `fault`."""
+
+    async def run() -> tuple[int, str, Mapping[str, Any]]:
+        edge = Grpc(
+            Saying("unit", fault=fault),
+            Uncounted(),
+            is_graph=False,
+            message_limit_bytes=1000,
+            concurrency_limit=0,
+            request_timeout_s=0,
+        )
+        replied = Replied()
+        edge.calls.start(edge.call(services.path("Model/Predict"), ASKED, (), None, replied))
+        return await replied.failure
+
+    return asyncio.run(run())
+
+
 @pytest.mark.parametrize("kind", every(), ids=lambda kind: kind.__name__)
-def test_every_fault_has_a_code_on_both_edges(kind: type[Fault]) -> None:
-    """Each class of fault is answered by both edges with a code, its text and its reason."""
+def test_every_fault_is_answered_alike_on_both_edges(kind: type[Fault]) -> None:
+    """Each class of fault is answered over REST, to a component and to a graph, and over gRPC, with its own codes."""
     fault = kind("what happened")
-    answer = answers.of_fault(fault)
-    assert b"what happened" in answer.body
-    assert fault.reason.encode() in answer.body
-    if kind in EXPECTED:
-        assert (answer.status, GRPC_NAMES[grpc_status(fault)]) == EXPECTED[kind]
-    else:
-        assert 400 <= answer.status < 600
-        assert grpc_status(fault) != GrpcStatus.OK
+    answers = [InternalDialect(Cors()).of_fault(fault), ExternalDialect(Cors()).of_fault(fault)]
+    code, text, trailing = over_grpc(fault)
+    assert {answer.status for answer in answers} == {codes_of(kind).http}
+    assert all(b"what happened" in answer.body for answer in answers)
+    assert fault.reason.encode() in answers[0].body
+    assert dict(answers[1].headers)[REASON] == fault.reason.encode()
+    assert (code, text, trailing[REASON_KEY]) == (codes_of(kind).grpc, "what happened", fault.reason)
+
+
+@pytest.mark.parametrize(("kind", "codes"), EXPECTED.items(), ids=lambda each: getattr(each, "__name__", None))
+def test_the_codes_of_the_protocol(kind: type[Fault], codes: tuple[int, str]) -> None:
+    """The codes are those that the house's table of faults promises."""
+    assert (codes_of(kind).http, codes_of(kind).grpc.name) == codes
 
 
 def test_a_users_status_and_a_nodes_answer_pass_through() -> None:
