@@ -14,6 +14,7 @@ import asyncio
 import contextvars
 import functools
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -53,23 +54,59 @@ class Job(msgspec.Struct, kw_only=True, eq=False):
     error: BaseException | None = None
     abandoned: bool = False
 
-    def drive(self) -> None:
-        """Run the work to its end, here.
-
-        Promises: user code that forks and comes back in both processes is answered by the parent alone.
-        """
-        pid = os.getpid()
-        try:
-            self.result = self.context.run(drive, self.work)  # type: ignore[arg-type] # mypy loses the coroutine's type
-        except BaseException as error:  # noqa: BLE001 - handed on to who asked
-            self.error = error
-        if os.getpid() != pid:
-            os._exit(0)
-
     def close(self) -> None:
         """Forget the work, which has not begun."""
         if self.work is not None:
             self.work.close()
+
+
+class UserContext:
+    """The context variables of the user code of one thread, kept from one job to the next as in any program.
+
+    Python keeps the precision of decimals there, and NumPy how it reports errors: what `load` sets is there for all
+    requests. A request's own variables, such as its trace, are laid over them for its job.
+
+    Args:
+        kept: where the user code starts from; empty in a new thread.
+        base: the context that requests come from, by which their own variables are told.
+    """
+
+    def __init__(self, kept: contextvars.Context, base: contextvars.Context) -> None:
+        self._kept = kept
+        self._base = dict(base.items())
+        self._is_entered = False
+
+    def drive(self, job: Job) -> None:
+        """Run a job to its end, here.
+
+        Promises: user code that forks and comes back in both processes is answered by the parent alone.
+        """
+        pid = os.getpid()
+        if self._is_entered:  # user code runs an event loop of its own, and asks a unit there
+            job.context.run(_drive_job, job)
+        else:
+            self._is_entered = True
+            try:
+                self._kept.run(self._overlay, job)
+            finally:
+                self._is_entered = False
+        if os.getpid() != pid:
+            os._exit(0)
+
+    def _overlay(self, job: Job) -> None:
+        base = self._base
+        tokens = [(var, var.set(value)) for var, value in job.context.items() if base.get(var) is not value]
+        _drive_job(job)
+        for var, token in tokens:
+            var.reset(token)
+
+
+def _drive_job(job: Job) -> None:
+    assert job.work is not None
+    try:
+        job.result = drive(job.work)
+    except BaseException as error:  # noqa: BLE001 - handed on to who asked
+        job.error = error
 
 
 class Runner(ABC):
@@ -130,15 +167,26 @@ class Inline(Runner):
     The running loop is hidden from the work: user code may run a loop of its own, as it may in a thread.
     """
 
+    def __init__(self) -> None:
+        self._own = threading.local()
+
     def submit(self, job: Job) -> bool:
         """Drive it now."""
         loop = asyncio._get_running_loop()
         asyncio._set_running_loop(None)
         try:
-            job.drive()
+            self._context().drive(job)
         finally:
             asyncio._set_running_loop(loop)
         return True
+
+    def _context(self) -> UserContext:
+        try:
+            return self._own.context  # type: ignore[no-any-return]
+        except AttributeError:
+            here = contextvars.copy_context()
+            self._own.context = UserContext(here, here)
+            return self._own.context  # type: ignore[no-any-return]
 
     def is_current(self) -> bool:
         """Whether the running loop is hidden."""

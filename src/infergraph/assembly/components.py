@@ -9,7 +9,7 @@ from typing import Any
 
 from infergraph import component
 from infergraph.compat import error_handler, flask_requests
-from infergraph.component import Component, ComponentOptions, NodeScope
+from infergraph.component import Component, ComponentOptions, ComponentThread, NodeScope
 from infergraph.graph import servers
 from infergraph.message import PredictiveUnit
 from infergraph.observe.shared_metrics import Bounds, SharedMetrics
@@ -58,6 +58,7 @@ def wrap(
     environment: Mapping[str, str],
     label: str = UNKNOWN_IMAGE,
     scope: NodeScope | None = None,
+    thread: ComponentThread | None = None,
 ) -> PredictiveUnit:
     """The component around what `make` constructs, its requests joined if the settings say so.
 
@@ -65,6 +66,7 @@ def wrap(
         environment: the protocol's variables that tell it its place in a deployment.
         label: what stands for it in requestPath where it has no container image.
         scope: what it has of its own in a process of several nodes.
+        thread: what it shares with other components; by default it has a thread of its own.
     """
     options = ComponentOptions(
         unit_id=environment.get("PREDICTIVE_UNIT_ID", ""),
@@ -88,6 +90,7 @@ def wrap(
         error_handler=error_handler.answer,
         request_scope=flask_requests.scope,
         scope=scope,
+        thread=thread,
     )
     return batched(unit, settings, shared_metrics) if settings.batch_rows_limit else unit
 

@@ -150,6 +150,17 @@ def _with_components(node: spec.Node, overrides: Mapping[str, str]) -> spec.Node
     return replace(node, children=children, component="" if "://" in target else target)
 
 
+def _branches(node: spec.Node, branch: str = "") -> dict[str, str]:
+    """By node, the first node of its branch: of those that are asked one after the other."""
+    found = {node.name: branch or node.name}
+    in_turn = node.type == "CHAIN" or sum(not child.shadow for child in node.children) == 1
+    for child in node.children:
+        found |= _branches(child, found[node.name] if in_turn and not child.shadow else "")
+    if isinstance(node.fallback, spec.Node):
+        found |= _branches(node.fallback)
+    return found
+
+
 class _Units:
     """Makes the unit of each node of one predictor."""
 
@@ -166,6 +177,8 @@ class _Units:
         isolation: component.Isolation | None = None,
     ) -> None:
         self._isolation = isolation
+        self._branches = _branches(predictor.graph)
+        self._threads: dict[tuple[str, str], component.ComponentThread] = {}
         self._merges = merges
         self._observation = observation
         self._deployment = deployment
@@ -269,7 +282,15 @@ class _Units:
             environment=environment,
             label=label,
             scope=scope,
+            thread=self._thread(node, scope),
         )
+
+    def _thread(self, node: spec.Node, scope: component.NodeScope | None) -> component.ComponentThread:
+        """One for all nodes of a branch, so that a chain costs one hop; a working folder belongs to a thread."""
+        key = self._branches.get(node.name, node.name), "" if scope is None else scope.working_folder
+        if key not in self._threads:
+            self._threads[key] = component.ComponentThread(node.name, self._settings.threads)
+        return self._threads[key]
 
 
 def assemble(

@@ -1,10 +1,11 @@
 """A user's class: find it, construct it, and answer messages with it.
 
-target ──targets──▶ object ──hooks──▶ table of methods ──unit──▶ PredictiveUnit
-                                                         └─answers: what came back ─▶ Message
+target ──targets──▶ object ──hooks──▶ table of methods ──component──▶ PredictiveUnit
+                                                           └─results: what came back ─▶ Message
 """
 
 from infergraph.component.component import Component, ComponentOptions, Recorder
+from infergraph.component.execution import ComponentThread
 from infergraph.component.isolation import Isolation, NodeScope
 from infergraph.component.parameters import parse_parameters
 from infergraph.component.targets import construct, find, folder_of
@@ -12,6 +13,7 @@ from infergraph.component.targets import construct, find, folder_of
 __all__ = [
     "Component",
     "ComponentOptions",
+    "ComponentThread",
     "Isolation",
     "NodeScope",
     "Recorder",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import threading
 from collections import deque
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from infergraph.errors import NotReady
-from infergraph.runner import Job, Runner
+from infergraph.runner import Job, Runner, UserContext
 from infergraph.settings import Execution
 
 _log = logging.getLogger(__name__)
@@ -57,8 +58,9 @@ class ComponentThread(Runner):
             return
         self._loop = asyncio.get_running_loop()
         self._queue = SimpleQueue()
+        arguments = self._queue, contextvars.copy_context()
         threads = [
-            threading.Thread(target=self._serve, args=(self._queue,), name=f"{self._name}-unit_{at}", daemon=True)
+            threading.Thread(target=self._serve, args=arguments, name=f"{self._name}-unit_{at}", daemon=True)
             for at in range(self._threads)
         ]
         for thread in threads:
@@ -100,17 +102,17 @@ class ComponentThread(Runner):
 
     # ── in the threads ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _serve(self, queue: SimpleQueue[Job | list[Job] | None]) -> None:
+    def _serve(self, queue: SimpleQueue[Job | list[Job] | None], base: contextvars.Context) -> None:
         for enter in self._enter:
             enter()
-        own_loop = OwnLoop()
+        own_loop, context = OwnLoop(), UserContext(contextvars.Context(), base)
         while (taken := queue.get()) is not None:
             for job in taken if isinstance(taken, list) else (taken,):
                 if job.abandoned:
                     job.close()
                     continue
                 own_loop.install()
-                job.drive()
+                context.drive(job)
                 self._finish(job)
         own_loop.close()
 

@@ -72,6 +72,11 @@ class NodeScope:
         self._kept = ExitStack()
         self._keeps_folder = True
 
+    @property
+    def working_folder(self) -> str:
+        """Where relative paths of its code begin; empty for where the process is."""
+        return self._folder
+
     @asynccontextmanager
     async def loading(self) -> AsyncIterator[None]:
         """Give the process to the node, for its import, constructor and `load`; the only one keeps it until `close`."""

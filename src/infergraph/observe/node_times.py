@@ -24,8 +24,9 @@ def node_times() -> Mapping[str, float]:
 
 
 def collect_node_times() -> None:
-    """Start adding up node times for the requests of this task and of the tasks it starts."""
-    _seconds.set({})
+    """Add up the times of the nodes of the request that is answered here, unless that has begun."""
+    if _seconds.get() is None:
+        _seconds.set({})
 
 
 class TimedNode(Around):

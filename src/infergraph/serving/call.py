@@ -18,7 +18,7 @@ import msgspec
 
 from infergraph.errors import DeadlinePassed, Fault
 from infergraph.observe import logs
-from infergraph.observe.node_times import node_times
+from infergraph.observe.node_times import collect_node_times, node_times
 from infergraph.runner import Job, Runner
 from infergraph.serving.admission import Admission
 
@@ -119,6 +119,8 @@ class Calls:
             call.task = asyncio.get_running_loop().create_task(self._wait(call))
             return
         call.done = self._end
+        if self._writes_lines:
+            call.context.run(collect_node_times)
         if runner.submit(call):
             self._end(call)
         elif call.limit_s:

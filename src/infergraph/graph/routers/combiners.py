@@ -18,6 +18,8 @@ class MajorityVote:
     columns), of which the highest is its vote. In a tie the model that comes first decides.
     """
 
+    execution = "inline"
+
     def aggregate(self, features: Sequence[Any], names: Sequence[Sequence[str]]) -> Any:
         """The winners.
 
@@ -41,6 +43,8 @@ class WeightedAverage:
         weights: one number for each child, in a list or separated by commas; they need not sum to 1.
     Raises: ValueError if they are no such numbers.
     """
+
+    execution = "inline"
 
     def __init__(self, weights: str | Sequence[float]) -> None:
         parts = weights.split(",") if isinstance(weights, str) else weights
