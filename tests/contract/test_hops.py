@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
+from contract import hop_components
 from infergraph.wire import prediction
 from served import Reply, Served, served
 
@@ -32,8 +34,120 @@ def graph(case: str, transport: str, remote: Sequence[str] = (), file: str = "de
         yield stack.enter_context(served(file, folder=folder, nodes=nodes))
 
 
+@pytest.fixture(scope="module")
+def node_ways() -> Iterator[dict[str, Served]]:
+    """The graph of one node that tells what it was handed, in process and behind each transport."""
+    folder = BUGS.parents[1]
+    with ExitStack() as stack:
+        there = stack.enter_context(served("hop_components.py:Sees", folder=folder))
+        addresses = {"rest": f"http://127.0.0.1:{there.http_port}", "grpc": f"grpc://127.0.0.1:{there.grpc_port}"}
+        yield {
+            way: stack.enter_context(
+                served("hop_node.yaml", folder=folder, nodes={} if way == "local" else {"sees": addresses[way]})
+            )
+            for way in TRANSPORTS
+        }
+
+
+@pytest.fixture(scope="module")
+def ways() -> Iterator[dict[str, Served]]:
+    """The graph whose first node gives and whose second node tells, with one of them behind each transport."""
+    folder = BUGS.parents[1]
+    with ExitStack() as stack:
+        found = {"local": stack.enter_context(served("hop_graph.yaml", folder=folder))}
+        for name, kind in (("gives", "Gives"), ("sees", "Sees")):
+            there = stack.enter_context(served(f"hop_components.py:{kind}", folder=folder))
+            for address in (f"http://127.0.0.1:{there.http_port}", f"grpc://127.0.0.1:{there.grpc_port}"):
+                nodes = {name: address}
+                found[f"{name} {address[:4]}"] = stack.enter_context(
+                    served("hop_graph.yaml", folder=folder, nodes=nodes)
+                )
+        yield found
+
+
 def ask(there: Served, body: Any) -> Reply:
     return there.post("/api/v1.0/predictions", body)
+
+
+REQUESTS = [
+    {"data": {"ndarray": [[1, 2], [3, 4]]}},
+    {"data": {"names": ["a", "b"], "ndarray": [[1.5, 2]]}, "meta": {"tags": {"t": [1.5, {"x": None}]}, "puid": "p"}},
+    {"data": {"ndarray": [[2**53 + 1, -1]]}},
+    {"data": {"ndarray": [2**64 - 1, 1]}},
+    {"data": {"ndarray": [[True, False]]}},
+    {"data": {"ndarray": [["a", "é"]]}},
+    {"data": {"ndarray": [["a", None]]}},
+    {"data": {"ndarray": [1.5, None]}},
+    {"data": {"ndarray": [{"a": 1.5}, {"b": [None]}]}},
+    {"data": {"ndarray": []}},
+    {"data": {"ndarray": [[], []]}},
+    {"data": {"ndarray": 5}},
+    {"data": {"ndarray": [[1], [2, 3]]}},
+    {"data": {"ndarray": [[float("nan"), float("inf")]]}},
+    {"data": {"tensor": {"shape": [2, 2], "values": [1, 2, 3, 4]}}},
+    {"data": {"tensor": {"shape": [0, 3], "values": []}}},
+    {"data": {"tensor": {"shape": [], "values": [1.5]}}},
+    {"data": {"tensor": {"shape": [2], "values": [1]}}},
+    {"data": {"tftensor": {"dtype": "DT_INT32", "tensorShape": {"dim": [{"size": 2}]}, "intVal": [1, 2]}}},
+    {"data": {"tftensor": {"dtype": "DT_FLOAT", "tensorShape": {"dim": [{"size": 1}]}, "floatVal": [0.5]}}},
+    {"strData": "text"},
+    {"binData": "AAFoaQ=="},
+    {"jsonData": {"a": [1, 2.5, None, True], "b": {"c": "é"}}},
+    {"jsonData": [2**53 + 1]},
+    {"jsonData": 5},
+    {"jsonData": None},
+    {"data": {}},
+    {},
+]
+
+
+@pytest.mark.parametrize("body", REQUESTS, ids=repr)
+def test_each_request_reaches_the_first_node_alike(node_ways: dict[str, Served], body: Any) -> None:
+    """What a graph's first node is handed, or the refusal, is the same in process and behind each transport."""
+    told = {way: outcome(ask(there, body)) for way, there in node_ways.items()}
+    assert told["rest"] == told["local"]
+    assert doubles(told["grpc"]) == doubles(told["local"])
+
+
+@pytest.mark.parametrize("spelling", ["ndarray", "tensor", "strData"])
+@pytest.mark.parametrize("kind", list(hop_components.RESULTS))
+def test_each_result_reaches_the_next_node_alike(ways: dict[str, Served], kind: str, spelling: str) -> None:
+    """What the next node is handed, or the refusal, is the same in process and over REST, and over gRPC but for the
+    type of numbers, which are doubles there."""
+    asked = {
+        "ndarray": ND,
+        "tensor": {"data": {"tensor": {"shape": [1, 2], "values": [1, 2]}}},
+        "strData": {"strData": ""},
+    }
+    body = asked[spelling] | {"meta": {"tags": {"give": kind}}}
+    told = {way: outcome(ask(there, body)) for way, there in ways.items()}
+    expected = told.pop("local")
+    for way, found in told.items():
+        assert (doubles(found) if "grpc" in way else found) == (doubles(expected) if "grpc" in way else expected), way
+
+
+def outcome(reply: Reply) -> Any:
+    if reply.status != 200:
+        text = re.sub(" at 0x[0-9a-f]+", "", reply.json["status"]["info"])
+        return reply.status, text.removesuffix(": {}").partition(": the message")[0]
+    return reply.json["jsonData"]
+
+
+def doubles(told: Any) -> Any:
+    """What a node told, as if all numbers had been doubles, also those that became text beside text."""
+    if isinstance(told, dict):
+        changed = {key: doubles(value) for key, value in told.items()}
+        if "dtype" in changed:
+            numeric = all(str(item).startswith("float ") for item in changed["items"])
+            changed["dtype"] = "float64" if numeric else changed["dtype"][:2]
+        return changed
+    if isinstance(told, list):
+        return [doubles(value) for value in told]
+    if not isinstance(told, str):
+        return told
+    if found := re.fullmatch(r"int (.*)", told):
+        return f"float {float(int(found[1]))!r}"
+    return re.sub(r"'(-?[0-9]+)'", r"'\1.0'", told)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
