@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from infergraph.cli import commands, main
-from infergraph.cli.init import Names, ProjectKind, write_project
+from infergraph.cli.init import Names, write_project
 from page_runner import clean_environment
 
 COMMAND = str(Path(sys.executable).with_name("infergraph"))
@@ -367,7 +367,7 @@ def test_a_server_in_the_background_ends_by_sigterm_alone(tmp_path: Path) -> Non
 def test_the_line_to_try_is_one_that_is_answered(kind: str, answer: str, tmp_path: Path) -> None:
     """The curl line that a terminal shows when serving begins can be pasted as it is, whatever the component takes."""
     names = Names.of(f"town {kind}")
-    write_project(ProjectKind(kind), names.name, tmp_path)
+    write_project(kind, names.name, tmp_path)
     ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", "--tasks", "off"]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

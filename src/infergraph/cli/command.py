@@ -75,7 +75,18 @@ class Option(click.Option):
         self.section = section
 
 
-class Member(click.Choice[str]):
+class Word(click.Choice[str]):
+    """One of some words; another is answered with those that it resembles."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The word."""
+        if value not in self.choices:
+            near = did_you_mean(value, self.choices)
+            self.fail(f"{value!r} is not one of {', '.join(self.choices)}{near}", param, ctx)
+        return value
+
+
+class Member(Word):
     """A value of an enumeration, given by its word."""
 
     def __init__(self, kind: type[Enum]) -> None:
@@ -84,12 +95,7 @@ class Member(click.Choice[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The member that a word stands for."""
-        if isinstance(value, self._kind):
-            return value
-        if value not in self.choices:
-            near = did_you_mean(value, self.choices)
-            self.fail(f"{value!r} is not one of {', '.join(self.choices)}{near}", param, ctx)
-        return self._kind(value)
+        return value if isinstance(value, self._kind) else self._kind(super().convert(value, param, ctx))
 
 
 class Command(click.Command):

@@ -5,6 +5,7 @@ kind, name ──▶ templates with the names put in ──▶ a folder: compone
 
 from __future__ import annotations
 
+import functools
 import json
 import keyword
 import os
@@ -14,7 +15,6 @@ import shutil
 import sys
 from collections.abc import Mapping
 from enum import Enum
-from importlib import resources
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 from string import Template
@@ -24,25 +24,11 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from infergraph import __version__
-from infergraph.cli.command import Command, Member, argument, option
+from infergraph.cli import projects
+from infergraph.cli.command import Command, Member, Word, argument, option
 from infergraph.cli.project_texts import in_chinese
+from infergraph.cli.projects import Project
 from infergraph.errors import SettingsError
-from infergraph.message import Method
-from infergraph.protocol.paths import INTERNAL
-
-_TEMPLATES = resources.files("infergraph.cli") / "templates"
-
-
-class ProjectKind(Enum):
-    """What a new project is."""
-
-    NER = "ner"
-    RE = "re"
-    JE = "je"
-    MODEL = "model"
-    ROUTER = "router"
-    COMBINER = "combiner"
-    TRANSFORMER = "transformer"
 
 
 class Language(Enum):
@@ -50,62 +36,6 @@ class Language(Enum):
 
     ENGLISH = "en"
     CHINESE = "zh"
-
-
-class _Outline(NamedTuple):
-    """What distinguishes the README of a kind: its name, the method to edit, the REST path to try, more text."""
-
-    task: str
-    method: str
-    path: str = ""
-    more: str = ""
-
-
-_TASK = """
-Submit a file as a task, one feature row a line:
-
-```bash
-curl -s http://127.0.0.1:9000/tasks -F task_id=first -F task_file=@rows.jsonl -F immediate=false
-curl -s http://127.0.0.1:9000/tasks/first/results
-```
-
-Check whether it does all that is asked of such an endpoint:
-
-```bash
-infergraph doctor http://127.0.0.1:9000
-```
-"""
-
-_GRAPH = """
-Serve it in a graph, over models:
-
-```bash
-infergraph serve graph.yaml
-```
-
-Ask the graph:
-
-```bash
-curl -s http://127.0.0.1:9000/api/v1.0/predictions -d '{"data": {"ndarray": [[1, 2]]}}'
-```
-
-Check whether it does all that tasks need, and whether it answers as a Seldon deployment does:
-
-```bash
-infergraph doctor http://127.0.0.1:9000
-infergraph doctor http://127.0.0.1:9000 --seldon
-```
-"""
-
-_OUTLINES = {
-    ProjectKind.NER: _Outline("named entity recognition (NER)", "extract"),
-    ProjectKind.RE: _Outline("relation extraction (RE)", "relate"),
-    ProjectKind.JE: _Outline("joint extraction (JE)", "extract_relations"),
-    ProjectKind.MODEL: _Outline("model", "predict", INTERNAL[Method.PREDICT], more=_TASK),
-    ProjectKind.ROUTER: _Outline("router", "route", INTERNAL[Method.ROUTE], more=_GRAPH),
-    ProjectKind.COMBINER: _Outline("combiner", "aggregate", INTERNAL[Method.AGGREGATE], more=_GRAPH),
-    ProjectKind.TRANSFORMER: _Outline("transformer", "transform_input", INTERNAL[Method.TRANSFORM_INPUT], more=_GRAPH),
-}
 
 
 class Names(NamedTuple):
@@ -137,15 +67,16 @@ class Names(NamedTuple):
         return cls(name, module, "".join(word[:1].upper() + word[1:] for word in words), module.replace("_", "-"))
 
 
-def write_project(kind: ProjectKind, name: str, folder: Path, language: Language = Language.ENGLISH) -> list[Path]:
+def write_project(kind: str, name: str, folder: Path, language: Language = Language.ENGLISH) -> list[Path]:
     """Write a project of `kind` into `folder`; its files.
 
-    Raises: SettingsError for a name that is none, or a folder that has something in it; nothing is written then.
+    Raises: TargetError for an unknown kind; SettingsError for a name that is none, or a folder that has something in
+        it. Nothing is written then.
     """
     names = Names.of(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(f"{folder} is there already and not empty")
-    files = _files(kind, names, language)
+    files = _files(projects.project_of(kind), names, language)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file_name, text in files.items():
@@ -164,30 +95,25 @@ def _installed_wheels() -> list[Path]:
     return [wheel] if url.scheme == "file" and wheel.suffix == ".whl" and wheel.is_file() else []
 
 
-def _files(kind: ProjectKind, names: Names, language: Language) -> Mapping[str, str]:
-    translated = in_chinese if language is Language.CHINESE else str
-    outline = _OUTLINES[kind]
-    sources = {file.name.removesuffix(".template"): file for file in (_TEMPLATES / kind.value).iterdir()}
+def _files(project: Project, names: Names, language: Language) -> Mapping[str, str]:
+    translated = functools.partial(in_chinese, more=project.chinese) if language is Language.CHINESE else str
+    sources = {file.name.removesuffix(".template"): file for file in project.templates.iterdir()}
     values = {
         "name": names.name,
         "module": names.module,
         "Class": names.class_,
         "slug": names.slug,
         "version": __version__,
-        "task": translated(outline.task),
-        "method": outline.method,
-        "path": outline.path,
-        "more": translated(outline.more),
+        "task": translated(project.task),
+        "method": project.method,
+        "path": project.path,
+        "more": translated(project.more),
     }
-    values["sample"] = sources["rows.jsonl"].read_text("utf-8").splitlines()[0] if not outline.path else ""
-    readme = "README.unit" if outline.path else "README.records"
-    for file_name, template in (
-        ("README.md", readme),
-        ("Dockerfile", "Dockerfile"),
-        (".dockerignore", "dockerignore"),
-        ("requirements.txt", "requirements.txt"),
-    ):
-        sources[file_name] = _TEMPLATES / "common" / f"{template}.template"
+    if "rows.jsonl" in sources:
+        values["sample"] = sources["rows.jsonl"].read_text("utf-8").splitlines()[0]
+    sources["README.md"] = project.readme
+    for file_name in ("Dockerfile", ".dockerignore", "requirements.txt"):
+        sources[file_name] = projects.COMMON / f"{file_name.removeprefix('.')}.template"
     renamed = {"component.py": f"{names.module}.py", "test_component.py": f"test_{names.module}.py"}
     return {
         renamed.get(file_name, file_name): Template(translated(source.read_text("utf-8"))).substitute(values)
@@ -200,14 +126,14 @@ def _files(kind: ProjectKind, names: Names, language: Language) -> Mapping[str, 
 )
 @argument(
     "kind",
-    type=Member(ProjectKind),
+    type=Word(projects.names()),
     metavar="KIND",
-    about=f"What the project is: {', '.join(kind.value for kind in ProjectKind)}.",
+    about=f"What the project is: {', '.join(projects.names())}.",
 )
 @argument("name", about="The name of the project and of its folder.")
 @option("--folder", type=click.Path(path_type=Path), metavar="FOLDER", help="Write it here. [default: ./NAME]")
 @option("--lang", type=Member(Language), help="Language of comments and README; by default that of the locale.")
-def init(kind: ProjectKind, name: str, folder: Path | None, lang: Language | None) -> None:
+def init(kind: str, name: str, folder: Path | None, lang: Language | None) -> None:
     """Write a small working project: a component, sample rows, a test, a README and a Dockerfile.
 
     Example: infergraph init ner town-finder

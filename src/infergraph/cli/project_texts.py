@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 CHINESE = {
     # every README
     "## Run": "## 运行",
     "## Test": "## 测试",
     "## Ship": "## 发布",
-    "A ${task} endpoint. The method to edit is `${method}` in `${module}.py`; the class around it does the rest.": (
-        "一个${task}服务。需要修改的是 `${module}.py` 中的方法 `${method}`，其余由基类完成。"
-    ),
     "A ${task}. Edit `${method}` in `${module}.py`.": "一个${task}。请修改 `${module}.py` 中的 `${method}`。",
-    "Ask it one record, over REST:": "通过 REST 发送一条记录：",
     "Ask it:": "发送请求：",
-    "Submit a file as a task, as gBuilder does, and fetch the results:": "像 gBuilder 那样提交任务文件，并取回结果：",
-    "Check it as gBuilder would use it, before you register it in the model centre:": (
-        "在模型中心注册之前，按 gBuilder 的用法检查一遍："
-    ),
     "Submit a file as a task, one feature row a line:": "提交任务文件，每行一条特征：",
     "Check whether it does all that is asked of such an endpoint:": "检查它是否满足任务服务的全部要求：",
     "Serve it in a graph, over models:": "在推理图中运行，下接模型：",
@@ -28,9 +23,6 @@ CHINESE = {
         "如果软件源中没有 infergraph，请把它的 wheel 文件放进本目录，下面的命令会找到它。"
     ),
     # what a project is
-    "named entity recognition (NER)": "命名实体识别（NER）",
-    "relation extraction (RE)": "关系抽取（RE）",
-    "joint extraction (JE)": "联合抽取（JE）",
     # the Dockerfile
     "# Tasks and their results live here: keep it on a volume and they survive the container.": (
         "# 任务及其结果存放在这里：放在卷上，容器删除后仍然保留。"
@@ -82,33 +74,6 @@ CHINESE = {
     "What is answered for what the model answered; used where the graph says OUTPUT_TRANSFORMER.": (
         "由模型的应答得到的最终应答；用于图中的 OUTPUT_TRANSFORMER。"
     ),
-    "${name}: named entities. Edit `extract`: it is the one method that this endpoint needs.": (
-        "${name}：命名实体。请修改 `extract`，这是唯一需要的方法。"
-    ),
-    "Finds the names of a list: put your model in its place.": "查找列表中的名称：请换成您的模型。",
-    "knows three names": "只认识三个名称",
-    "The entities of each text as (text, type), in the order in which they stand.": (
-        "每段文本中的实体，形如（文本，类型），按出现的顺序。"
-    ),
-    "${name}: the relation of given pairs. Edit `relate`: it is the one method that this endpoint needs.": (
-        "${name}：给定实体对的关系。请修改 `relate`，这是唯一需要的方法。"
-    ),
-    "Looks for a word between the two entities: put your model in its place.": "查找两个实体之间的词：请换成您的模型。",
-    "knows three words": "只认识三个词",
-    "The relation of each pair (`pair.head`, `pair.tail`, and their types where they were given).": (
-        "每个实体对的关系（`pair.head`、`pair.tail`，以及给出的类型）。"
-    ),
-    "The relation of one pair, or `unknown`.": "一个实体对的关系；没有则为 `unknown`。",
-    "${name}: triples. Edit `extract_relations`: it is the one method that this endpoint needs.": (
-        "${name}：三元组。请修改 `extract_relations`，这是唯一需要的方法。"
-    ),
-    "Reads sentences like `法国的首都是巴黎`: put your model in its place.": (
-        "识别“法国的首都是巴黎”这样的句子：请换成您的模型。"
-    ),
-    "knows one way to say three relations": "只认识三种关系的一种说法",
-    "The triples of each text as (head, relation, tail), or with the types of head and tail behind them.": (
-        "每段文本的三元组（头，关系，尾），其后可以附上头尾的类型。"
-    ),
     # tests
     "${name} on its sample request.": "用示例请求测试 ${name}。",
     "${name} on its sample rows.": "用示例数据测试 ${name}。",
@@ -122,22 +87,18 @@ CHINESE = {
         "奖励只记在收到该请求的子节点上。"
     ),
     "The sample request is scaled on its way in, and back on its way out.": "示例请求在输入时缩小，在输出时复原。",
-    "The sample rows are answered in their order, with their own keys and the entities of their texts.": (
-        "示例数据按顺序得到应答，保留自己的字段，并附上文本中的实体。"
-    ),
-    "The sample rows are answered in their order, with their own keys and a relation for each pair.": (
-        "示例数据按顺序得到应答，保留自己的字段，并附上每对的关系。"
-    ),
-    "The sample rows are answered in their order, with their own keys and the triples of their texts.": (
-        "示例数据按顺序得到应答，保留自己的字段，并附上文本的三元组。"
-    ),
     # what the command says
     "Now: {command}": "接下来：{command}",
 }
 
 
-def in_chinese(text: str) -> str:
-    """The text of a template with its sentences in Chinese, the longest first, since some begin like others."""
-    for sentence in sorted(CHINESE, key=len, reverse=True):
-        text = text.replace(sentence, CHINESE[sentence])
+def in_chinese(text: str, more: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The text of a template with its sentences in Chinese, the longest first, since some begin like others.
+
+    Args:
+        more: other sentences with their translations.
+    """
+    known = {**CHINESE, **more}
+    for sentence in sorted(known, key=len, reverse=True):
+        text = text.replace(sentence, known[sentence])
     return text

@@ -11,16 +11,18 @@ import pytest
 from click.testing import CliRunner
 
 from infergraph import component
-from infergraph.cli import init
-from infergraph.cli.init import Language, Names, ProjectKind, locale_language, write_project
+from infergraph.cli import init, projects
+from infergraph.cli.init import Language, Names, locale_language, write_project
 from infergraph.cli.project_texts import CHINESE
 from infergraph.errors import SettingsError
 from infergraph.graph import spec
+from infergraph_knowledge import projects as knowledge_projects
 
-RECORD_KINDS = [ProjectKind.NER, ProjectKind.RE, ProjectKind.JE]
+KINDS = projects.names()
+RECORD_KINDS = ["ner", "re", "je"]
 
 
-@pytest.fixture(params=ProjectKind)
+@pytest.fixture(params=KINDS)
 def project(request, tmp_path):
     """A project of each kind, called Town-finder 2."""
     write_project(request.param, "Town-finder 2", tmp_path / "p")
@@ -51,7 +53,7 @@ def test_it_is_served_by_the_name_that_it_tells(project):
         assert "town_finder_2.py:TownFinder2" in (folder / file_name).read_text(encoding="utf-8")
     made = component.construct(component.find("town_finder_2.py:TownFinder2", folder), {}, "target")
     sys.modules.pop("town_finder_2")
-    method = {"router": "route", "combiner": "aggregate", "transformer": "transform_input"}.get(kind.value, "predict")
+    method = {"router": "route", "combiner": "aggregate", "transformer": "transform_input"}.get(kind, "predict")
     assert callable(getattr(made, method))
 
 
@@ -59,8 +61,8 @@ def test_it_is_served_by_the_name_that_it_tells(project):
 def all_projects(request, tmp_path_factory):
     """A folder with a project of every kind, each of another name, in each language."""
     folder = tmp_path_factory.mktemp("projects")
-    for kind in ProjectKind:
-        write_project(kind, f"town-{kind.value}", folder / kind.value, request.param)
+    for kind in KINDS:
+        write_project(kind, f"town-{kind}", folder / kind, request.param)
     return folder
 
 
@@ -73,7 +75,7 @@ def test_their_own_tests_pass(all_projects):
     """The tests that come with projects pass as they are, run as their authors would run them."""
     done = _run_in(all_projects, "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(ProjectKind) + 1} passed" in done.stdout, "the router has two"
+    assert f"{len(KINDS) + 1} passed" in done.stdout, "the router has two"
 
 
 def test_their_code_is_tidy(all_projects):
@@ -83,7 +85,7 @@ def test_their_code_is_tidy(all_projects):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("kind", [ProjectKind.ROUTER, ProjectKind.COMBINER, ProjectKind.TRANSFORMER])
+@pytest.mark.parametrize("kind", ["router", "combiner", "transformer"])
 def test_its_graph_is_valid(kind, tmp_path):
     """The graph that comes with a unit is read without a problem."""
     write_project(kind, "mine", tmp_path / "p")
@@ -122,7 +124,7 @@ def test_names(name, module, class_):
 def test_names_that_are_none(name, tmp_path):
     """A name that makes no module, leaves its folder, or hides a module of Python is refused and writes nothing."""
     with pytest.raises(SettingsError, match="is no name for a project"):
-        write_project(ProjectKind.NER, name, tmp_path / "p")
+        write_project("ner", name, tmp_path / "p")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,7 +132,7 @@ def test_nothing_is_overwritten(tmp_path):
     """A folder with something in it is left as it is."""
     (tmp_path / "mine.py").write_text("work", encoding="utf-8")
     with pytest.raises(SettingsError, match="is there already and not empty"):
-        write_project(ProjectKind.NER, "mine", tmp_path)
+        write_project("ner", "mine", tmp_path)
     assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["work"]
 
 
@@ -138,10 +140,10 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     """A place where no folder can be is one sentence, not a traceback."""
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(SettingsError, match="cannot be written: Not a directory"):
-        write_project(ProjectKind.NER, "mine", tmp_path / "file" / "p")
+        write_project("ner", "mine", tmp_path / "file" / "p")
 
 
-@pytest.mark.parametrize("kind", ProjectKind)
+@pytest.mark.parametrize("kind", KINDS)
 def test_its_dockerfile_is_careful(kind, tmp_path):
     """A fixed base, no root, one layer of packages before the code, an exec-form command, a health check, a volume."""
     write_project(kind, "mine", tmp_path / "p")
@@ -197,13 +199,13 @@ def test_the_locale_decides_as_posix_says(environment, language):
 def test_a_chinese_project_has_no_english_sentence_left(tmp_path):
     """Every docstring, comment and line of prose of a Chinese project is Chinese, and no translation is unused."""
     written = []
-    for kind in ProjectKind:
-        for path in write_project(kind, f"town-{kind.value}", tmp_path / kind.value, Language.CHINESE):
+    for kind in KINDS:
+        for path in write_project(kind, f"town-{kind}", tmp_path / kind, Language.CHINESE):
             text = path.read_text(encoding="utf-8")
             written.append(text)
             for line in prose(path, text):
-                assert re.search("[\u4e00-\u9fff]", line), f"{kind.value}/{path.name}: {line}"
-    for sentence, chinese in CHINESE.items():
+                assert re.search("[\u4e00-\u9fff]", line), f"{kind}/{path.name}: {line}"
+    for sentence, chinese in {**CHINESE, **knowledge_projects.CHINESE}.items():
         spelled = re.escape(chinese.partition("\n")[0]).replace(r"\$\{", "${")
         pattern = re.sub(r"\$\{\w+\\\}", ".*", spelled)
         assert "{command}" in chinese or any(re.search(pattern, text) for text in written), sentence
