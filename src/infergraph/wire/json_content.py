@@ -9,6 +9,7 @@ Source: the protocol's decoding table for REST; each fault names the field.
 from __future__ import annotations
 
 import base64
+import json
 from itertools import islice
 from typing import Any
 
@@ -27,6 +28,8 @@ _NO_NAMES: tuple[str, ...] = ()
 
 
 _SHOWN = 200
+_FORM, _FORM_SHOWN = '{"data": {"ndarray": [[1, 2]]}}', 70
+_ROWS_ELSEWHERE = ("instances", "inputs", "ndarray", "rows", "values")  # where other servers' clients have them
 
 
 def shown(value: Any) -> str:
@@ -49,13 +52,29 @@ def _cut(value: Any) -> Any:
     return value
 
 
+def unread(document: Any) -> PayloadError:
+    """The fault of a document that is no message; rows in the form of another server come back in ours."""
+    text = f"Invalid request data type: {shown(document)}"
+    rows = document
+    if isinstance(document, dict):
+        rows = next((document[key] for key in _ROWS_ELSEWHERE if isinstance(document.get(key), list)), None)
+    if not isinstance(rows, list) or not rows:
+        return PayloadError(text)
+    row = rows[0] if isinstance(rows[0], list | dict) else rows
+    try:
+        form = json.dumps(_cut({"data": {"ndarray": [row]}}), ensure_ascii=False)
+    except RecursionError:
+        form = ""
+    return PayloadError(f"{text}; rows are sent as {form if 0 < len(form) <= _FORM_SHOWN else _FORM}")
+
+
 def meta_of(document: Any) -> Meta | None:
     """The meta of a message's document; None where it has none.
 
     Raises: PayloadError if the message or its meta is no object.
     """
     if not isinstance(document, dict):
-        raise PayloadError(f"Invalid request data type: {shown(document)}")
+        raise unread(document)
     meta = document.get("meta")
     if meta is not None and not isinstance(meta, dict):
         raise PayloadError(f"meta must be an object, not {shown(meta)}")
@@ -83,7 +102,7 @@ def content_of(document: Any, *, is_plain: bool = False, is_answer: bool = False
         return Content(text, Encoding.STR, _NO_NAMES, meta)
     if "binData" in document:
         return Content(_unbase64(document["binData"]), Encoding.BIN, _NO_NAMES, meta)
-    raise PayloadError(f"Invalid request data type: {shown(document)}")
+    raise unread(document)
 
 
 def _data_content(data: Any, meta: Meta | None, is_plain: bool, is_answer: bool) -> Content:

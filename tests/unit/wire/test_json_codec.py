@@ -132,7 +132,7 @@ def test_meta_is_the_object_sent(meta, value):
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("[1, 2]", r"^Invalid request data type: \[1, 2\]$"),
+        ("[1, 2]", r"^Invalid request data type: \[1, 2\]; rows are sent as "),
         ('"x"', "^Invalid request data type: 'x'$"),
         ("5", "^Invalid request data type: 5$"),
         ("{}", r"^Invalid request data type: \{\}$"),
@@ -795,3 +795,20 @@ def test_feedback_goes_out_as_it_came_or_as_json():
     assert json_codec.encode_feedback(made) == b'{"request":{ "a":1},"truth":{"strData":"t","meta":{}},"reward":0.5}'
     over = proto_codec.ProtoFeedback(proto_codec.encode_feedback(JsonFeedback(raw)))
     assert json.loads(json_codec.encode_feedback(over)) == {"request": {"strData": "x", "meta": {}}, "reward": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ('{"instances": [[5.1, 3.5], [1, 2]]}', '{"data": {"ndarray": [[5.1, 3.5]]}}'),
+        ('{"inputs": [5.1, "模"]}', '{"data": {"ndarray": [[5.1, "模"]]}}'),
+        ("[[1, 2], [3, 4]]", '{"data": {"ndarray": [[1, 2]]}}'),
+        ("[1, 2]", '{"data": {"ndarray": [[1, 2]]}}'),
+        ('{"instances": [{"b64": "' + "A" * 500 + '"}]}', '{"data": {"ndarray": [[1, 2]]}}'),
+    ],
+)
+def test_rows_in_another_servers_form_are_answered_with_the_right_one(text, form):
+    """A body of another protocol, or bare rows, is refused with those rows as a message has them."""
+    with pytest.raises(PayloadError, match="Invalid request data type") as caught:
+        _ = JsonMessage(text.encode()).content
+    assert caught.value.text.endswith(f"; rows are sent as {form}")
