@@ -45,7 +45,7 @@ class Sending(NamedTuple):
     limit_s: float | None = None
 
     @property
-    def told_limit(self) -> str:
+    def limit_text(self) -> str:
         """The limit for the text of a fault that it has passed; empty for none."""
         limit_s = self.limit_s if self.limit_s is not None else self.timeout_s
         return "" if limit_s is None else f" within {limit_s:.3g} s"

@@ -14,7 +14,7 @@ import msgspec
 
 from infergraph.errors import SettingsError
 from infergraph.message import Transport
-from infergraph.net.address import Address
+from infergraph.net.address import Address, Location
 from infergraph.net.grpc_client import GrpcTls
 from infergraph.net.http_client import HttpOptions
 from infergraph.settings import Settings
@@ -25,7 +25,7 @@ _SCHEMES = {
     "grpc": (Transport.GRPC, False),
     "grpcs": (Transport.GRPC, True),
 }
-_PORTS = {False: 80, True: 443}
+_FORM = ", as http://host:port and grpc://host:port are"
 # People paste the address that they predict with.
 _OPERATION = re.compile(r"/(api/v(1\.0|0\.1)(/predictions|/feedback)?|predict)/?$")
 _INGRESS = re.compile(r"(?:^|/)seldon/(?:(?P<namespace>[^/]+)/)?(?P<deployment>[^/]+)$")
@@ -92,19 +92,19 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
             transport: rest or grpc, where the scheme does not say it.
         Raises: SettingsError if it is none.
         """
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in _SCHEMES or not parts.hostname or parts.query or parts.fragment:
-            raise SettingsError(f"{url!r} is no address of a server, as http://host:port and grpc://host:port are")
-        kind, is_secure = _SCHEMES[parts.scheme]
-        if transport:
-            kind = _transport(transport)
         try:
-            port = parts.port
-        except ValueError as error:
-            raise SettingsError(f"{url!r}: the port is no number up to 65535") from error
-        if port is None and parts.scheme.startswith("grpc"):
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            kind, is_secure = _SCHEMES[parts.scheme]
+            location = Location.of(parts._replace(scheme="https" if is_secure else "http").geturl())
+        except (KeyError, ValueError) as error:
+            reason = f": {error}" if isinstance(error, ValueError) else ""
+            raise SettingsError(f"{url!r} is no address of a server{_FORM}{reason}") from error
+        if parts.query or parts.fragment:
+            raise SettingsError(f"{url!r} is no address of a server{_FORM}: it has a query or a fragment")
+        if parts.port is None and parts.scheme.startswith("grpc"):
             raise SettingsError(f"{url!r} names no port")
-        prefix = _OPERATION.sub("", parts.path).rstrip("/")
+        kind = _transport(transport) if transport else kind
+        prefix = _OPERATION.sub("", location.path).rstrip("/")
         headers = []
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
@@ -113,7 +113,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
             headers += _deployment(prefix)
         return cls(
             transport=kind,
-            address=Address(parts.hostname, port or _PORTS[is_secure], is_secure),
+            address=location.address,
             prefix=prefix,
             headers=tuple(headers),
         )

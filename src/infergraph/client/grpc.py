@@ -111,7 +111,7 @@ class GrpcWire:
         if error.grpc_code == GrpcStatus.DEADLINE_EXCEEDED:
             if sending.timeout_s is not None and waited_s >= sending.timeout_s * _NEARLY:
                 # Our own limit, whichever side saw it first: the server's text tells what was left when the call came.
-                return DeadlinePassed(f"{self.server}{path}: no answer{sending.told_limit}")
+                return DeadlinePassed(f"{self.server}{path}: no answer{sending.limit_text}")
             if is_unexplained:
                 return DeadlinePassed(f"{self.server}{path}: {error}")
         if error.grpc_code == GrpcStatus.RESOURCE_EXHAUSTED and is_unexplained and "larger than max" in error.text:

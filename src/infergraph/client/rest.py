@@ -136,7 +136,7 @@ class RestWire:
         try:
             return await self._client.exchange(call, sending.timeout_s)
         except TimeoutError:
-            raise DeadlinePassed(f"{self._asked(verb, path)}: no answer{sending.told_limit}") from None
+            raise DeadlinePassed(f"{self._asked(verb, path)}: no answer{sending.limit_text}") from None
 
     def _message(self, reply: Reply, verb: str, path: str) -> JsonMessage:
         if not 200 <= reply.status < 300:

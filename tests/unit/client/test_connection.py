@@ -27,6 +27,7 @@ REST, GRPC = Transport.REST, Transport.GRPC
         ("http://h:9000/api/v1.0", REST, "h:9000", ""),
         ("http://h:9000/predict", REST, "h:9000", ""),
         ("http://h:9000/under/here", REST, "h:9000", "/under/here"),
+        ("http://bücher.example:9000/käse", REST, "xn--bcher-kva.example:9000", "/k%C3%A4se"),
     ],
 )
 def test_addresses(url: str, transport: Transport, authority: str, prefix: str) -> None:
@@ -63,7 +64,20 @@ def test_headers_of_an_address(url: str, headers: tuple[tuple[str, str], ...]) -
 
 
 @pytest.mark.parametrize(
-    "url", ["", "ftp://h:1", "http://", "http://h:x", "http://h:99999", "grpc://h", "http://h/?a=b", "http://h#f"]
+    "url",
+    [
+        "",
+        "ftp://h:1",
+        "http://",
+        "http://h:x",
+        "http://h:99999",
+        "grpc://h",
+        "http://h/?a=b",
+        "http://h#f",
+        "http://[",
+        "http://h:0",
+        "http://a..b:1",
+    ],
 )
 def test_what_is_no_address(url: str) -> None:
     """A text that is no address of a server is refused, and the text is in the fault."""
