@@ -434,3 +434,14 @@ def test_a_full_disk_is_a_fault_of_its_own(tmp_path: Path) -> None:
         accept(store, "long", webhook="x" * 100_000)
     assert store.find("t") is not None
     store.close()
+
+
+def test_tasks_of_others_are_left_alone(store: Store) -> None:
+    """A driver is given its owner's tasks and those of nobody; handed over, all are its own."""
+    for id, owner in (("mine", "a"), ("theirs", "b"), ("old", "")):
+        accept(store, id, owner=owner)
+    assert [task.id for task in store.waiting(10, owner="a")] == ["mine", "old"]
+    assert [task.id for task in store.waiting(10)] == ["mine", "theirs", "old"]
+    assert (store.strangers("a"), store.strangers("")) == (1, 0)
+    assert store.adopt("a") == 2
+    assert [task.id for task in store.waiting(10, owner="a")] == ["mine", "theirs", "old"]

@@ -19,6 +19,7 @@ from infergraph.observe import logs
 from infergraph.source import read_overrides, source_of, with_server
 from infergraph.tasks.batch import BatchOrders, run_batch
 from infergraph.tasks.clocks import Clocks
+from infergraph.tasks.ownership import Owner
 from infergraph.tasks.task import State, Task
 from infergraph.wire import charsets
 
@@ -75,6 +76,7 @@ def batch(
                 factory=_FACTORY,
                 source=msgspec.json.encode(source).decode(),
                 settings=loaded,
+                owner=Owner.of(source).tag,
                 charset="" if codec is None else codec.name,
             )
         )

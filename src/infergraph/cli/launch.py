@@ -12,6 +12,7 @@ from infergraph.errors import SettingsError, TargetError
 from infergraph.process import supervisor
 from infergraph.settings import ConsoleMode, Settings
 from infergraph.source import is_graph, read_overrides, source_of, with_server
+from infergraph.tasks.ownership import Owner, chosen
 
 _CURL = "curl -s http://ADDRESS{path} -H 'Content-Type: application/json' -d {body}"
 
@@ -35,6 +36,12 @@ def plan_of(
     if settings.tasks:
         _check_data_dir(settings.data_dir)
     source = source_of(target, settings, nodes=read_overrides(nodes), predictor=predictor)
+    owner = None
+    if os.access(settings.data_dir, os.W_OK | os.X_OK):
+        owner = Owner.of(source)
+        if settings.data_dir == Settings().data_dir:
+            settings = msgspec.structs.replace(settings, data_dir=str(chosen(Path(settings.data_dir), owner)))
+            source = msgspec.structs.replace(source, settings=msgspec.to_builtins(settings))
     return supervisor.ServePlan(
         settings=msgspec.to_builtins(settings),
         source=msgspec.to_builtins(source),
@@ -43,6 +50,7 @@ def plan_of(
         reload_paths=_watched(target) if reload else (),
         banner=_banner(target, settings),
         addresses=_addresses(target, settings),
+        owner=owner,
     )
 
 

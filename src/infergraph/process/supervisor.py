@@ -32,9 +32,10 @@ from infergraph.process.channel import Channel, Report, WorkerOrders, WorkerStat
 from infergraph.process.child import Child
 from infergraph.process.reload import SourceWatch
 from infergraph.process.sockets import Ports, open_ports, port_of
-from infergraph.process.task_driver import TaskDriver, has_traces
+from infergraph.process.task_driver import TaskDriver
 from infergraph.process.worker_pool import Placement, WorkerHandle, WorkerPool, metrics_slot_name
 from infergraph.settings import LoadFailure, LogFormat, Settings, TaskEngine
+from infergraph.tasks.ownership import Owner, claim, has_tasks
 
 EXIT_STARTUP = 2
 EXIT_AS_ORIGINAL = 1
@@ -59,6 +60,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         serve: what a worker runs: "module:name" of a coroutine function that takes a WorkerContext.
         driver: the module of the task driver.
         task_factory: what makes the unit of a task worker from the source as JSON text: "module:function".
+        owner: whose the data folder has to be; None where it does not matter.
     """
 
     settings: dict[str, Any]
@@ -71,6 +73,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     serve: str = "infergraph.serving.server:serve"
     driver: str = "infergraph.tasks.driver.driver"
     task_factory: str = "infergraph.assembly:build_for_tasks"
+    owner: Owner | None = None
 
 
 def run(plan: ServePlan) -> int:
@@ -83,6 +86,7 @@ def run(plan: ServePlan) -> int:
     logs.configure(settings)
     try:
         watch = SourceWatch(plan.reload_paths) if plan.reload_paths else None
+        claimed = None if plan.owner is None else claim(Path(settings.data_dir), plan.owner)
         ports = open_ports(settings)
         _write_pid(plan.pidfile)
     except StartupFault as fault:
@@ -96,6 +100,8 @@ def run(plan: ServePlan) -> int:
             Path(plan.pidfile).unlink(missing_ok=True)
         folder.remove()
         ports.close()
+        if claimed is not None:
+            claimed.release()
         if watch is not None:
             watch.close()
 
@@ -253,7 +259,7 @@ class Supervisor:
     def _look_for_tasks(self, now: float) -> None:
         """Start the driver if an earlier run, or a worker that died before it could report, left work."""
         is_ray = self._settings.task_engine is TaskEngine.RAY  # takes long to start, and may not start at all
-        if is_ray or has_traces(Path(self._settings.data_dir)):
+        if is_ray or has_tasks(Path(self._settings.data_dir)):
             self._want_driver(now)
 
     def _reap(self) -> None:
@@ -328,6 +334,7 @@ class Supervisor:
             "factory": self._plan.task_factory,
             "source": msgspec.json.encode(self._plan.source).decode(),
             "parent": os.getpid(),
+            "owner": "" if self._plan.owner is None else self._plan.owner.tag,
         }
         return Child(self._plan.driver, msgspec.json.encode(orders) + b"\n", hold_stdin=True)
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
 from infergraph.net.retry import FailureStreak
 from infergraph.process.child import RESTARTS, Child
@@ -18,15 +15,6 @@ STEADY_S = 30.0
 SPAWN_RETRY_S = 1.0
 MARGIN_S = 1.0
 log = logging.getLogger(__name__)
-
-
-def has_traces(data_dir: Path) -> bool:
-    """Whether a data folder holds files of a task: uploading, stored, or being deleted."""
-    for name in ("incoming", "tasks", "trash"):
-        with suppress(OSError), os.scandir(data_dir / name) as entries:
-            if any(entries):
-                return True
-    return False
 
 
 class TaskDriver:

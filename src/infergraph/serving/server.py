@@ -44,6 +44,7 @@ from infergraph.serving.tasks import gbuilder
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
 from infergraph.source import UnitSource, is_graph
 from infergraph.tasks.engines.in_server_worker import InServerWorker
+from infergraph.tasks.ownership import Owner
 from infergraph.tasks.service import TaskService
 from infergraph.topology import component_topology
 from infergraph.wire.json_codec import JsonOptions
@@ -82,7 +83,9 @@ class Server:
         self._tasks: TaskService | None = None
         if self._settings.tasks:
             renew = functools.partial(context.recycle, "its data folder was taken away")
-            self._tasks = TaskService.open(self._settings, call_driver=context.tasks_wait, renew=renew)
+            self._tasks = TaskService.open(
+                self._settings, call_driver=context.tasks_wait, renew=renew, owner=Owner.of(self._source).tag
+            )
         self._in_server: InServerWorker | None = None
         if self._tasks is not None and self._settings.task_workers == 0:
             self._in_server = InServerWorker(Path(self._settings.data_dir), self._built, self._settings.task_nan)

@@ -76,6 +76,7 @@ class TaskService:
 
     Args:
         unit_failed: whether the serving process's own unit failed to load.
+        owner: tag of what is served (`Owner.tag`), which goes with each task.
         call_driver: has the driver started where there is none yet; called from any thread, and again and again.
         renew: has this process replaced; called from any thread, when its data folder was taken away.
     Raises: TaskFault from every method, where the store cannot be used; StorageFull where the disk is full.
@@ -90,8 +91,10 @@ class TaskService:
         unit_failed: Callable[[], bool] = lambda: False,
         call_driver: Callable[[], None] = lambda: None,
         renew: Callable[[], None] = lambda: None,
+        owner: str = "",
     ) -> None:
         self.settings = settings
+        self._owner = owner
         self.unit_failed = unit_failed
         self._renew = renew
         self._data = data
@@ -112,6 +115,7 @@ class TaskService:
         *,
         call_driver: Callable[[], None] = lambda: None,
         renew: Callable[[], None] = lambda: None,
+        owner: str = "",
     ) -> TaskService:
         """The service over `settings.data_dir`, which is made where it is missing. Blocks.
 
@@ -119,7 +123,8 @@ class TaskService:
         """
         data = DataFolder(Path(settings.data_dir))
         data.prepare()
-        return cls(data, Store(data.database), settings, clocks or Clocks(), call_driver=call_driver, renew=renew)
+        store = Store(data.database)
+        return cls(data, store, settings, clocks or Clocks(), call_driver=call_driver, renew=renew, owner=owner)
 
     def close(self) -> None:
         """Let go of everything. Idempotent."""
@@ -232,6 +237,7 @@ class TaskService:
             webhook=submission.webhook,
             idempotency_key=submission.idempotency_key,
             charset=received.charset,
+            owner=self._owner,
         )
         accepted = self._store.accept(new, now=self._clocks.wall(), queue_limit=self.settings.task_queue_limit)
         crash_point("accepted")

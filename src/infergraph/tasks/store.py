@@ -150,11 +150,14 @@ class Store:
         )
         return int(rows[0][0])
 
-    def waiting(self, limit: int, *, largest_bytes: int | None = None) -> list[Task]:
-        """The next tasks to take up, in order; only those of at most `largest_bytes` if given."""
+    def waiting(self, limit: int, *, owner: str = "", largest_bytes: int | None = None) -> list[Task]:
+        """The next tasks to take up, in order; only those of this owner, and of at most `largest_bytes`, if given."""
         bound = "" if largest_bytes is None else f"and input_bytes <= {int(largest_bytes)}"
         rows = self._read(
-            f"select {_COLUMNS} from task where state = 'waiting' {bound} order by priority desc, seq limit ?", limit
+            f"""select {_COLUMNS} from task where state = 'waiting' and (? = '' or owner in ('', ?1)) {bound}
+                order by priority desc, seq limit ?""",
+            owner,
+            limit,
         )
         return [_task(row) for row in rows]
 
@@ -329,6 +332,17 @@ class Store:
     def release(self, seq: int) -> bool:
         """RUNNING to WAITING: an orderly stop of the driver."""
         return self._write("update task set state = 'waiting' where seq = ? and state = 'running'", seq) == 1
+
+    def adopt(self, owner: str) -> int:
+        """Make all tasks this owner's; how many were not."""
+        return self._write("update task set owner = ? where owner <> ?1", owner)
+
+    def strangers(self, owner: str) -> int:
+        """How many waiting tasks are another owner's than this one; 0 for an empty `owner`."""
+        rows = self._read(
+            "select count(*) from task where state = 'waiting' and owner not in ('', ?) and ?1 <> ''", owner
+        )
+        return int(rows[0][0])
 
     def recover(self) -> int:
         """All of RUNNING to WAITING: the driver before this one died. How many there were."""

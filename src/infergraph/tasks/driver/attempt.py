@@ -146,8 +146,8 @@ class Attempt:
             piece.line,
             piece.lines,
             self.task.rows,
-            self.task.charset,
             self._reader.read(piece) if self._rules.carries_data else None,
+            self.task.charset,
         )
 
     def _cut(self) -> None:

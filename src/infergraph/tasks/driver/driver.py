@@ -38,6 +38,7 @@ from infergraph.tasks.engines.messages import Plan
 from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder
 from infergraph.tasks.heartbeat import Heartbeat
+from infergraph.tasks.ownership import owner_of
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import State, Task
 from infergraph.tasks.webhooks import WebhookSender
@@ -62,12 +63,21 @@ class Driver:
     Args:
         engine: where the workers are; the driver is its only user.
         pid: of this process, for the note.
+        owner: see `DriverOrders`.
 
     Promises: used by one thread; `stop` alone may be called from others and from signal handlers.
     """
 
     def __init__(
-        self, data: DataFolder, store: Store, engine: Engine, settings: Settings, clocks: Clocks, *, pid: int
+        self,
+        data: DataFolder,
+        store: Store,
+        engine: Engine,
+        settings: Settings,
+        clocks: Clocks,
+        *,
+        pid: int,
+        owner: str = "",
     ) -> None:
         self._data = data
         self._store = store
@@ -75,6 +85,7 @@ class Driver:
         self._settings = settings
         self._clocks = clocks
         self._pid = pid
+        self._owner = owner
         self._bench = Scheduler(data, store, engine, settings, clocks)
         self._is_stopping = False
         self._look_at = self._keep_house_at = self._beat_at = 0.0
@@ -104,12 +115,22 @@ class Driver:
 
     def recover(self) -> None:
         """Put right what the driver before this one left behind."""
+        self._adopt()
         found = self._store.recover()
         if found:
             _log.info("%d tasks go on where they were", found)
         for task in self._store.in_state(State.STOPPING):
             self._erase(task, "stopped")
         self._data.sweep(self._store.has_folder)
+
+    def _adopt(self) -> None:
+        """A folder that was handed over, or whose tasks are from before it had an owner, is handed over whole."""
+        folder_owner = owner_of(self._data.root)
+        if self._owner and folder_owner is not None and folder_owner.tag == self._owner:
+            self._store.adopt(self._owner)
+        others = self._store.strangers(self._owner)
+        if others:
+            _log.warning("%d tasks of another target wait in %s; they are left alone", others, self._data.root)
 
     def turn(self) -> None:
         """One round: at most `LOOK_S` long, unless a sync takes longer."""
@@ -204,9 +225,9 @@ class Driver:
     def _admit(self) -> None:
         room = self._settings.task_active_limit - self._bench.active
         if room > 0:
-            chosen = self._store.waiting(room)
+            chosen = self._store.waiting(room, owner=self._owner)
         elif room == 0:
-            chosen = self._store.waiting(1, largest_bytes=EXPRESS_BYTES)
+            chosen = self._store.waiting(1, owner=self._owner, largest_bytes=EXPRESS_BYTES)
         else:
             return
         for waiting in chosen:
@@ -266,6 +287,7 @@ class DriverOrders(msgspec.Struct, frozen=True, kw_only=True):
         source: the unit's description, for the factory.
         path: import path of the workers; empty for the driver's own.
         parent: process id of whoever starts the driver, from its main thread.
+        owner: tag of what answers (`Owner.tag`): tasks of others are left alone; empty for all tasks.
     """
 
     data_dir: str
@@ -274,6 +296,7 @@ class DriverOrders(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     parent: int
     path: list[str] = []
+    owner: str = ""
 
 
 def make_engine(orders: DriverOrders, settings: Settings, data: DataFolder, clocks: Clocks) -> Engine:
@@ -312,7 +335,7 @@ def drive(orders: DriverOrders) -> None:
         lock = data.try_lock()
     lifetime.end_orphans(os.fspath(data.root))
     engine = make_engine(orders, settings, data, clocks)
-    driver = Driver(data, store, engine, settings, clocks, pid=os.getpid())
+    driver = Driver(data, store, engine, settings, clocks, pid=os.getpid(), owner=orders.owner)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: driver.stop())
     sender = WebhookSender(store, settings.task_webhook_hosts, clocks)

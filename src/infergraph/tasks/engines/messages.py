@@ -66,8 +66,8 @@ class Order(msgspec.Struct, frozen=True, array_like=True, tag=True):
     line: int
     lines: int
     rows: str
-    charset: str = ""
     data: bytes | None = None
+    charset: str = ""
 
 
 class Drop(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -1,0 +1,149 @@
+"""Whose data folder it is: a target's tasks and counts are never worked on, or gone on with, by another target.
+
+    <root>/serves.json    the owner; locked (shared) by every server that runs on the folder
+
+A folder that is nobody's, or empty, belongs to who is started there. One that another target's server is using, or
+where another target has left tasks, is refused; a newer version of the same target goes on with what is left.
+Where the default folder is another's, a target gets a folder of its own inside it (`chosen`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from infergraph.errors import SettingsError
+from infergraph.source import UnitSource
+from infergraph.tasks.files import Lock
+
+FILE_NAME = "serves.json"
+_BANDITS = "bandits.sqlite"
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """What is served from a data folder; see `UnitSource`."""
+
+    target: str
+    folder: str = ""
+    parameters: Any = None
+    nodes: dict[str, str] = {}
+    predictor: str = ""
+
+    @classmethod
+    def of(cls, source: UnitSource) -> Owner:
+        """The owner that a source is."""
+        return cls(
+            target=source.target.removeprefix("./"),
+            folder=source.folder,
+            parameters=source.settings.get("parameters"),
+            nodes=source.nodes,
+            predictor=source.predictor,
+        )
+
+    @property
+    def tag(self) -> str:
+        """What tells its tasks from those of others."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
+
+    def beside(self, other: Owner) -> str:
+        """Its target, and what makes it another than `other` where that has the same."""
+        if self.target != other.target:
+            return self.target
+        difference = f"in {self.folder}" if self.folder != other.folder else "with other parameters or nodes"
+        return f"{self.target} {difference}"
+
+
+def owner_of(root: Path) -> Owner | None:
+    """Whose folder it is, as the last start left it; None for nobody's."""
+    with suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode((root / FILE_NAME).read_bytes(), type=Owner)
+    return None
+
+
+def chosen(root: Path, owner: Owner) -> Path:
+    """The folder that an owner has by default: `root`, or one inside it where that is another target's."""
+    slug = re.sub(r"[^\w.-]+", "-", owner.target).strip("-.")[-60:]
+    own = root / f"for-{slug}-{owner.tag[:8]}"
+    if own.is_dir():
+        return own
+    found = owner_of(root)
+    if found is None or found.tag == owner.tag:
+        return root
+    is_free = not _is_locked(root) and (found.target == owner.target or not holds_work(root))
+    return root if is_free else own
+
+
+def claim(root: Path, owner: Owner) -> Lock:
+    """Make a folder an owner's, until the lock is released, and as long as no other target is started there.
+
+    Raises: SettingsError if it is another's.
+    """
+    path = root / FILE_NAME
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = Lock(fd := os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise SettingsError(f"data_dir {root} cannot be written: {error.strerror}") from error
+    is_alone = _try_lock(fd)
+    if not is_alone:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+    found = owner_of(root)
+    if found is not None and found.tag != owner.tag:
+        trouble = ""
+        if not is_alone:
+            trouble = f"is in use by a server of {found.beside(owner)}; give {owner.target} another with --data-dir"
+        elif found.target != owner.target and holds_work(root):
+            trouble = (
+                f"holds what {found.target} has left; give {owner.target} another with --data-dir, or remove {path} to "
+                "hand it over"
+            )
+        if trouble:
+            lock.release()
+            raise SettingsError(f"the data folder {root} {trouble}")
+    if found is None or found.tag != owner.tag:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, msgspec.json.format(msgspec.json.encode(owner), indent=2) + b"\n", 0)
+        os.fsync(fd)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    return lock
+
+
+def holds_work(root: Path) -> bool:
+    """Whether a folder holds anything of a task, or what routers have learnt."""
+    return has_tasks(root) or (root / _BANDITS).exists()
+
+
+def has_tasks(root: Path) -> bool:
+    """Whether a folder holds anything of a task: one that is on its way in, is kept, or is on its way out."""
+    for name in ("incoming", "tasks", "trash"):
+        with suppress(OSError), os.scandir(root / name) as entries:
+            if any(entries):
+                return True
+    return False
+
+
+def _is_locked(root: Path) -> bool:
+    """Whether a server runs on the folder."""
+    try:
+        fd = os.open(root / FILE_NAME, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(fd)
+    finally:
+        os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
