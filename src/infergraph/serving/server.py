@@ -194,7 +194,12 @@ class Server:
         )
         rest = Rest(
             self._unit,
-            RestOptions(json=json, limit_bytes=settings.message_limit_bytes, opaque=self._is_graph),
+            RestOptions(
+                json=json,
+                limit_bytes=settings.message_limit_bytes,
+                values_limit_bytes=settings.bodies_limit_bytes,
+                opaque=self._is_graph,
+            ),
             self._is_ready,
         )
         if self._is_graph:

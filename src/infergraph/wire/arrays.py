@@ -66,11 +66,14 @@ def _array_of(value: Any, field: str) -> np.ndarray:
         found.visit(value, field, 1)
     else:
         found.take(value)
-    if str in found.kinds and (found.ends_in_nul or found.padded_bytes > max(TEXT_LIMIT_BYTES, 4 * found.text_bytes)):
+    keeps_objects = str in found.kinds and found.needs_objects
+    if found.count > _MANY:
+        return _in_parts(value, field, found, np.dtype(object) if keeps_objects else _known_type(found))
+    if keeps_objects:
         return _objects(value, field)
     values = _convert(value, field)
     if found.count and found.kinds <= _INTEGERS and values.dtype.kind == "f":
-        return _wide_integers(value)
+        return _wide_integers(np.array(value, dtype=object))
     return values
 
 
@@ -125,6 +128,11 @@ def _brief(shape: list[int]) -> str:
 
 
 _INTEGERS = frozenset({int, bool})
+_TEXT_LENGTHS = {bool: 5, int: 21, float: 32, str: 1}
+"""How long NumPy makes an array of text that other values are among."""
+_PLAIN = _TEXT_LENGTHS.keys()
+_MANY = 1 << 16
+"""So many values are looked at in one go; other threads wait meanwhile."""
 
 
 class _Leaves:
@@ -132,16 +140,17 @@ class _Leaves:
 
     def __init__(self) -> None:
         self.kinds: set[type] = set()
-        self.count = self.longest = self.text_bytes = 0
+        self.axes = self.count = self.longest = self.text_bytes = 0
         self.ends_in_nul = False
 
     @property
-    def padded_bytes(self) -> int:
-        """The size of an array of text of these values: every one as long as the longest, four bytes a character."""
-        return 4 * self.count * self.longest
+    def needs_objects(self) -> bool:
+        """Whether an array of text would lose characters, or take far more memory than the texts themselves."""
+        padded_bytes = 4 * self.count * self.longest
+        return self.ends_in_nul or padded_bytes > max(TEXT_LIMIT_BYTES, 4 * self.text_bytes)
 
     def visit(self, values: list[Any], field: str, axis: int) -> None:
-        kinds = set(map(type, values))
+        kinds = set(map(type, values)) if len(values) <= _MANY else _kinds(values)
         if list in kinds:
             if axis >= AXES_LIMIT:
                 raise PayloadError(f"{field} has more than {AXES_LIMIT} axes")
@@ -150,10 +159,12 @@ class _Leaves:
             for row in values:
                 self.visit(row, field, axis + 1)
             return
+        self.axes = max(self.axes, axis)
         self.count += len(values)
         self.kinds |= kinds
         if str in kinds:
-            self._measure([value for value in values if type(value) is str])
+            for start in range(0, len(values), _MANY):
+                self._measure([value for value in values[start : start + _MANY] if type(value) is str])
 
     def take(self, value: Any) -> None:
         self.kinds.add(type(value))
@@ -162,15 +173,64 @@ class _Leaves:
             self._measure([value])
 
     def _measure(self, texts: list[str]) -> None:
+        if not texts:
+            return
         lengths = list(map(len, texts))
         self.longest = max(self.longest, max(lengths))
         self.text_bytes += 4 * sum(lengths)
         self.ends_in_nul = self.ends_in_nul or any(text.endswith("\0") for text in texts)
 
 
-def _convert(value: Any, field: str) -> np.ndarray:
+def _kinds(values: list[Any]) -> set[type]:
+    """The types of many values, a part at a time, so that other threads are let in between."""
+    kinds: set[type] = set()
+    for start in range(0, len(values), _MANY):
+        kinds.update(map(type, values[start : start + _MANY]))
+    return kinds
+
+
+def _known_type(found: _Leaves) -> np.dtype[Any] | None:
+    """The type that NumPy would choose for many values, as far as that is sure without looking at them."""
+    if not found.kinds <= _PLAIN:
+        return np.dtype(object)
+    if str not in found.kinds:
+        return None
+    return np.dtype(f"<U{max(1, found.longest, *(_TEXT_LENGTHS[kind] for kind in found.kinds))}")
+
+
+def _in_parts(value: list[Any], field: str, found: _Leaves, dtype: np.dtype[Any] | None) -> np.ndarray:
+    """The array of a list of very many values: joined of parts, so that other threads are let in between."""
+    parts = _parts(value, field, found.count, dtype)
+    types = {part.dtype.str[1:] for part in parts}
+    is_wide = "O" in types or (found.kinds <= _INTEGERS and ("f8" in types or {"i8", "u8"} <= types))
+    if is_wide and dtype is None:
+        parts = _parts(value, field, found.count, np.dtype(object))
+    if any(part.ndim != found.axes or part.shape[1:] != parts[0].shape[1:] for part in parts):
+        raise _Uneven("its rows have different lengths")
+    values = np.concatenate(parts)
+    return _wide_integers(values) if is_wide and found.kinds <= _INTEGERS else values
+
+
+def _parts(value: list[Any], field: str, count: int, dtype: np.dtype[Any] | None) -> list[np.ndarray]:
+    """The arrays of some rows each of nested lists with so many values in all."""
+    step = max(1, len(value) * _MANY // max(1, count))
+    if step > 1 or count <= _MANY or not isinstance(value[0], list):
+        return [_convert(value[start : start + step], field, dtype) for start in range(0, len(value), step)]
+    return [_row(row, field, count // len(value), dtype) for row in value]
+
+
+def _row(row: list[Any], field: str, count: int, dtype: np.dtype[Any] | None) -> np.ndarray:
+    """The array of one row alone, which is itself long."""
+    parts = _parts(row, field, count, dtype)
     try:
-        return np.array(value)
+        return np.concatenate(parts)[None]
+    except ValueError as error:
+        raise _Uneven("its rows have different lengths") from error
+
+
+def _convert(value: Any, field: str, dtype: np.dtype[Any] | None = None) -> np.ndarray:
+    try:
+        return np.array(value, dtype)
     except ValueError as error:
         raise _Uneven(str(error)) from error
     except (OverflowError, TypeError, RecursionError, MemoryError) as error:
@@ -184,9 +244,8 @@ def _objects(value: Any, field: str) -> np.ndarray:
     return values
 
 
-def _wide_integers(value: Any) -> np.ndarray:
+def _wide_integers(values: np.ndarray) -> np.ndarray:
     """Integers that NumPy would make floats of: unsigned if none is negative, else as they are."""
-    values = np.array(value, dtype=object)
     if values.size and min(values.flat) >= 0 and max(values.flat) < 2**64:
         return values.astype(np.uint64)
     return values

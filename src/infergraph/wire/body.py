@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from infergraph.errors import PayloadError, UnsupportedBody
-from infergraph.wire import charsets, json_text
+from infergraph.wire import charsets, json_slices
+from infergraph.wire.json_text import UNREADABLE
 from infergraph.wire.multipart import MultipartReader, Part, is_multipart
 
 _UTF8_BOM = b"\xef\xbb\xbf"
@@ -31,7 +32,7 @@ def read(raw: bytes, content_type: str = "application/json", query: bytes = b"")
         PayloadError: there is no JSON value, or it cannot be read.
     """
     text = json_bytes(raw, content_type, query)
-    return multipart_value(raw, content_type) if text is None else value_of(text, content_type)
+    return multipart_value(raw, content_type) if text is None else json_slices.read_body(text, content_type)
 
 
 def undecoded(raw: bytes, content_type: str = "application/json", query: bytes = b"") -> Any:
@@ -46,19 +47,6 @@ def undecoded(raw: bytes, content_type: str = "application/json", query: bytes =
     text = _field(raw, "form") if kind.startswith(_FORM) else b""
     text = text or (_field(query, "query") if query else b"")
     return text.decode("utf-8", "replace") if text else raw
-
-
-def value_of(text: bytes, content_type: str = "", *, narrow: bool = False) -> Any:
-    """The JSON value of a text; never None.
-
-    Args:
-        content_type, narrow: as `json_text.read` takes them.
-    Raises: PayloadError if it is null or cannot be read.
-    """
-    value = json_text.read(text, content_type, narrow=narrow)
-    if value is None:
-        raise PayloadError("Can't find JSON in data: the body is null")
-    return value
 
 
 def json_bytes(raw: bytes, content_type: str, query: bytes = b"") -> bytes | None:
@@ -82,9 +70,9 @@ def json_bytes(raw: bytes, content_type: str, query: bytes = b"") -> bytes | Non
         if raw.startswith(_UTF8_BOM) and raw[3:].lstrip()[:1] in (b"{", b"["):
             return raw
     if not raw or _is_json(kind):
-        raise PayloadError("Can't find JSON in data: the body is empty")
+        raise PayloadError(f"{UNREADABLE}the body is empty")
     name = content_type or "no content type"
-    raise UnsupportedBody(f"Can't find JSON in data: a body of {name} is no message; send application/json")
+    raise UnsupportedBody(f"{UNREADABLE}a body of {name} is no message; send application/json")
 
 
 def is_json_type(content_type: str, raw: bytes) -> bool:
@@ -117,10 +105,12 @@ def _field(encoded: bytes, place: str) -> bytes:
     return next((value.encode("latin-1") for name, value in fields if name == "json"), b"")
 
 
-def multipart_value(raw: bytes, content_type: str) -> dict[str, Any]:
+def multipart_value(raw: bytes, content_type: str, *, values_limit_bytes: int = 0) -> dict[str, Any]:
     """The message whose members are the parts of a multipart body.
 
-    Raises: PayloadError if the body or a part cannot be read.
+    Args:
+        values_limit_bytes: as `json_slices.read` takes it, for each part.
+    Raises: PayloadError if the body or a part cannot be read; UploadTooLarge as `json_slices.read` does.
     """
     reader = MultipartReader(content_type)
     parts: list[tuple[Part, list[bytes]]] = []
@@ -132,11 +122,11 @@ def multipart_value(raw: bytes, content_type: str) -> dict[str, Any]:
     message: dict[str, Any] = {}
     for part, blocks in parts:
         if part.name not in message:  # the first of that name counts
-            message[part.name] = _part_value(part, part.decoded(b"".join(blocks)))
+            message[part.name] = _part_value(part, part.decoded(b"".join(blocks)), values_limit_bytes)
     return message
 
 
-def _part_value(part: Part, data: bytes) -> Any:
+def _part_value(part: Part, data: bytes, values_limit_bytes: int) -> Any:
     """A part as the member of a JSON message that it stands for."""
     field = f"the multipart part {part.name!r}"
     if part.name == "binData" and part.is_file:
@@ -144,6 +134,6 @@ def _part_value(part: Part, data: bytes) -> Any:
     if part.name in ("binData", "strData"):
         return charsets.text_of(data, charsets.label_of(part.content_type), field)
     try:
-        return json_text.read(data, part.content_type)
+        return json_slices.read(data, part.content_type, values_limit_bytes=values_limit_bytes)
     except PayloadError as error:
         raise PayloadError(f"{field}: {error.text}") from error

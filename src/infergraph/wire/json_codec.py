@@ -18,7 +18,7 @@ import numpy as np
 from infergraph.errors import PayloadError, UploadTooLarge
 from infergraph.message import Content, Encoding, Feedback, FeedbackContent, Message, Meta
 from infergraph.settings import NanPolicy
-from infergraph.wire import body, json_content, json_feedback, json_scan, json_text, json_values
+from infergraph.wire import body, json_content, json_feedback, json_scan, json_slices, json_text, json_values
 from infergraph.wire.json_text import LITERAL, PLAIN, JsonOptions
 from infergraph.wire.own_content import own_json, own_names
 from infergraph.wire.wire_message import WireMessage
@@ -45,6 +45,7 @@ LITERAL_TYPE = "application/json; nan=literal"
 """Of a body between two nodes that holds NaN or an infinity as a bare word, which is not JSON and stays among us."""
 
 _UNREAD: Any = object()
+_CARRIED = ("_document", "content_encoding", "content_type", "limit_bytes", "query", "raw", "values_limit_bytes")
 _SMALL_BYTES = 2048
 _MANY_NUMBERS = 256
 
@@ -58,10 +59,11 @@ class JsonMessage(WireMessage):
         content_encoding: "" or "gzip".
         query: the query string as it came, whose `json` field goes before the body.
         limit_bytes: most bytes that a compressed body may unpack to; 0 for no limit.
+        values_limit_bytes: about how much memory its values may take, as `json_slices.read` counts it; 0 for no limit.
         is_answer: a node answered it, so that its rows may have different lengths.
     """
 
-    __slots__ = ("_document", "content_encoding", "content_type", "is_answer", "limit_bytes", "query", "raw")
+    __slots__ = (*_CARRIED, "is_answer")
 
     raw: bytes | None
 
@@ -73,6 +75,7 @@ class JsonMessage(WireMessage):
         content_encoding: str = "",
         query: bytes = b"",
         limit_bytes: int = 0,
+        values_limit_bytes: int = 0,
         is_answer: bool = False,
     ) -> None:
         self._content = None
@@ -82,6 +85,7 @@ class JsonMessage(WireMessage):
         self.content_encoding = content_encoding
         self.query = query
         self.limit_bytes = limit_bytes
+        self.values_limit_bytes = values_limit_bytes
         self.is_answer = is_answer
 
     @classmethod
@@ -141,16 +145,15 @@ class JsonMessage(WireMessage):
     def _read(self) -> tuple[Content, Any]:
         """Content and document of the bytes, neither of them kept; the document is unread where numbers are all."""
         text = _text(self)
-        if text is None:
-            document = body.multipart_value(self.raw or b"", self.content_type)
-            return json_content.content_of(document, is_answer=self.is_answer), document
-        if len(text) >= json_scan.LARGE_BYTES:
-            found = json_scan.read_numbers(text) if json_text.is_utf8_json(text) else None
-            if found is not None:
-                return found, _UNREAD
-        narrow = len(text) < _SMALL_BYTES and json_text.is_narrow(text)
-        document = body.value_of(text, self.content_type, narrow=narrow)
-        return json_content.content_of(document, is_plain=narrow, is_answer=self.is_answer), document
+        if text is not None and len(text) < json_scan.LARGE_BYTES:
+            narrow = len(text) < _SMALL_BYTES and json_text.is_narrow(text)
+            document = json_text.read_body(text, self.content_type, narrow=narrow)
+            return json_content.content_of(document, is_plain=narrow, is_answer=self.is_answer), document
+        found = json_scan.read_numbers(text) if text is not None and json_text.is_utf8_json(text) else None
+        if found is not None:
+            return found, _UNREAD
+        document = _read_document(self, text)
+        return json_content.content_of(document, is_answer=self.is_answer), document
 
 
 class JsonMessages(Sequence[Message]):
@@ -203,7 +206,7 @@ class JsonMessages(Sequence[Message]):
 class JsonFeedback(Feedback):
     """A feedback in JSON, read strictly when its content is first asked for; the arguments of `JsonMessage`."""
 
-    __slots__ = ("_document", "content_encoding", "content_type", "limit_bytes", "query", "raw")
+    __slots__ = _CARRIED
 
     raw: bytes | None
 
@@ -215,6 +218,7 @@ class JsonFeedback(Feedback):
         content_encoding: str = "",
         query: bytes = b"",
         limit_bytes: int = 0,
+        values_limit_bytes: int = 0,
     ) -> None:
         self._content = None
         self._document = _UNREAD
@@ -223,6 +227,7 @@ class JsonFeedback(Feedback):
         self.content_encoding = content_encoding
         self.query = query
         self.limit_bytes = limit_bytes
+        self.values_limit_bytes = values_limit_bytes
 
     @property
     def document(self) -> Any:
@@ -248,12 +253,15 @@ def _text(carrier: JsonMessage | JsonFeedback) -> bytes | None:
 
 def _document(carrier: JsonMessage | JsonFeedback) -> Any:
     if carrier._document is _UNREAD:
-        text = _text(carrier)
-        if text is None:
-            carrier._document = body.multipart_value(carrier.raw or b"", carrier.content_type)
-        else:
-            carrier._document = body.value_of(text, carrier.content_type)
+        carrier._document = _read_document(carrier, _text(carrier))
     return carrier._document
+
+
+def _read_document(carrier: JsonMessage | JsonFeedback, text: bytes | None) -> Any:
+    kind, limit_bytes = carrier.content_type, carrier.values_limit_bytes
+    if text is None:
+        return body.multipart_value(carrier.raw or b"", kind, values_limit_bytes=limit_bytes)
+    return json_slices.read_body(text, kind, values_limit_bytes=limit_bytes)
 
 
 def _unpacked(raw: bytes, content_encoding: str, limit_bytes: int) -> bytes:
@@ -424,6 +432,7 @@ def decode_messages(
     *,
     content_encoding: str = "",
     limit_bytes: int = 0,
+    values_limit_bytes: int = 0,
     is_answer: bool = False,
 ) -> JsonMessages:
     """The messages of an aggregate request: `{"seldonMessages": [...]}` or a bare list, found and read when asked.
@@ -436,6 +445,7 @@ def decode_messages(
         content_encoding=content_encoding,
         query=query,
         limit_bytes=limit_bytes,
+        values_limit_bytes=values_limit_bytes,
         is_answer=is_answer,
     )
     return JsonMessages(whole)

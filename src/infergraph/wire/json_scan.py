@@ -10,11 +10,15 @@ is left to the general way, which gives the same result or the right fault.
 from __future__ import annotations
 
 import math
+import re
+import secrets
 from typing import Any
 
 import numpy as np
 
+from infergraph.errors import PayloadError
 from infergraph.message import Content, Encoding
+from infergraph.wire import json_text
 from infergraph.wire.arrays import AXES_LIMIT, shaped
 
 simdjson: Any
@@ -32,6 +36,12 @@ _idle_parsers: list[Any] = []
 """Parsers for the next bodies; at most as many as were at work at once. A new one spends two fifths of its time on
 memory that it has not touched before."""
 
+SLICED_BYTES = 1 << 21
+"""From this size on a body is read in slices."""
+
+_SLICE_BYTES = 1 << 20
+_HEAD_BYTES = 1 << 16
+_NUMBERS_KEY = re.compile(rb'"(?:ndarray|values)"\s*:\s*\[')
 _NUMBER_BYTES = b"0123456789+-.eE \t\r\n"
 _KEY = b'"ndarray":['
 
@@ -46,6 +56,8 @@ def read_numbers(raw: bytes) -> Content | None:
     """
     if simdjson is None:
         return None
+    if len(raw) >= SLICED_BYTES:
+        return read_slices(raw)
     parser = _idle_parsers.pop() if _idle_parsers else simdjson.Parser()
     try:
         found = _find(parser.parse(raw), raw)
@@ -143,6 +155,11 @@ def _shape(raw: bytes) -> list[int] | None:
     start = frame.find(_KEY) + len(_KEY) - 1
     if start < len(_KEY) - 1 or frame.find(_KEY, start) >= 0:
         return None
+    return _shape_of(frame, start)
+
+
+def _shape_of(frame: bytes, start: int) -> list[int] | None:
+    """The shape of the lists that begin at `start`, of which only brackets and commas are left; None if not regular."""
     axes = 1
     while frame[start + axes : start + axes + 1] == b"[":
         axes += 1
@@ -159,3 +176,106 @@ def _shape(raw: bytes) -> list[int] | None:
         unit = b"[" + unit + (b"," + unit) * (size - 1) + b"]"
         shape.append(size)
     return shape[::-1] if frame.startswith(unit, start) else None
+
+
+def read_slices(raw: bytes, slice_bytes: int = _SLICE_BYTES) -> Content | None:
+    """The same for a very large body: one slice of its numbers after the other, so that nobody waits for all of them.
+
+    The rest of the body is read with a word in the place of its numbers.
+    """
+    key = _NUMBERS_KEY.search(raw, 0, _HEAD_BYTES)
+    if key is None:
+        return None
+    start, word = key.end() - 1, secrets.token_hex(16)
+    try:
+        numbers = _Numbers(raw, start, slice_bytes)
+        found = _placed(json_text.read(b'%b"%b"%b' % (raw[:start], word.encode(), raw[numbers.end :])), word)
+        flat = numbers.flat
+    except (PayloadError, ValueError, TypeError, KeyError, RuntimeError):
+        return None
+    if found is None:
+        return None
+    names, meta, shape, encoding = found
+    if shape is None:
+        shape = _shape_of(numbers.frame, 0)
+        if shape is None or math.prod(shape) != flat.size:
+            return None
+    elif b"[" in numbers.frame[1:]:  # lists among the values
+        return None
+    return Content(shaped(flat, shape, f"data.{encoding.value}"), encoding, names, meta)
+
+
+def _placed(document: Any, word: str) -> tuple[Any, Any, list[int] | None, Encoding] | None:
+    """Names, meta, shape and encoding of a message that has a word in the place of its numbers, and nothing unusual."""
+    if not isinstance(document, dict) or not document.keys() <= {"data", "meta"}:
+        return None
+    data, meta = document.get("data"), document.get("meta")
+    if not isinstance(data, dict) or not isinstance(meta, dict | None):
+        return None
+    names = data.get("names", [])
+    if data.get("ndarray") == word and data.keys() <= {"names", "ndarray"}:
+        return names, meta, None, Encoding.NDARRAY
+    tensor = data.get("tensor")
+    if not isinstance(tensor, dict) or tensor.keys() != {"shape", "values"} or not data.keys() <= {"names", "tensor"}:
+        return None
+    shape = tensor["shape"]
+    if tensor["values"] != word or not isinstance(shape, list) or not all(type(size) is int for size in shape):
+        return None
+    return (names, meta, shape, Encoding.TENSOR) if len(shape) <= AXES_LIMIT else None
+
+
+class _Numbers:
+    """The numbers of nested lists within a text.
+
+    Args:
+        raw: the text.
+        start: where the outermost list begins.
+        slice_bytes: how much is read in one go.
+    Raises: ValueError or TypeError if they are not all numbers.
+    """
+
+    def __init__(self, raw: bytes, start: int, slice_bytes: int) -> None:
+        self._parser = simdjson.Parser()
+        self._parts: list[np.ndarray] = []
+        self._frame: list[bytes] = []
+        depth, is_last = 0, False
+        while not is_last:
+            comma = raw.find(b",", start + slice_bytes)
+            text = raw[start:comma] if comma >= 0 else raw[start:]
+            after = depth + text.count(b"[") - text.count(b"]")
+            is_last = comma < 0 or after <= 0 or b'"' in text
+            if is_last:
+                text, after = text[: _end(text, depth)], 0
+            self._add(b"[" * depth + text + b"]" * after)
+            self._frame.append(text.translate(None, _NUMBER_BYTES))
+            self.end = start + len(text)
+            start, depth = comma + 1, after
+
+    @property
+    def flat(self) -> np.ndarray:
+        """All of them, as `_numbers` gives them. Raises: ValueError if no 64-bit type holds them together."""
+        kinds = {part.dtype.kind for part in self._parts}
+        if len(kinds) > 1 and "f" not in kinds:
+            raise ValueError("integers of both signs, beyond 63 bits")
+        return np.concatenate(self._parts)
+
+    @property
+    def frame(self) -> bytes:
+        """The brackets and commas between them."""
+        return b",".join(self._frame)
+
+    def _add(self, text: bytes) -> None:
+        flat = _numbers(self._parser.parse(text))
+        if flat is None:
+            raise ValueError("no numbers")
+        self._parts.append(flat)
+
+
+def _end(text: bytes, depth: int) -> int:
+    """Where the lists end, of which so many are open. Raises: ValueError if they do not."""
+    signs = np.frombuffer(text, np.uint8)
+    depths = np.cumsum((signs == ord("[")).view(np.int8) - (signs == ord("]")).view(np.int8), dtype=np.int64) + depth
+    ends = np.flatnonzero(depths == 0)
+    if not ends.size:
+        raise ValueError("lists without an end")
+    return int(ends[0]) + 1

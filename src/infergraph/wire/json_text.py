@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import orjson
@@ -133,6 +133,20 @@ def read(raw: bytes, content_type: str = "", *, narrow: bool = False) -> Any:
     if _is_deeper(value, READ_DEPTH_LIMIT):
         raise PayloadError(f"{UNREADABLE}it is nested too deeply")
     return value
+
+
+def read_body(raw: bytes, content_type: str = "", *, narrow: bool = False) -> Any:
+    """The same for a whole body, which is never null.
+
+    Raises: PayloadError as `read` does, also for null.
+    """
+    value = read(raw, content_type, narrow=narrow)
+    return value if value is not None else refuse_null()
+
+
+def refuse_null() -> NoReturn:
+    """The fault of a body that is null. Raises: PayloadError."""
+    raise PayloadError(f"{UNREADABLE}the body is null")
 
 
 def _long_integer(raw: bytes) -> str:

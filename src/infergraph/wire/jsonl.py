@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from infergraph.errors import ComponentError, PayloadError
+from infergraph.errors import ComponentError, PayloadError, UploadTooLarge
 from infergraph.settings import NanPolicy
-from infergraph.wire import json_text, transcoding
+from infergraph.wire import json_slices, json_text, transcoding
 from infergraph.wire.json_text import JsonOptions
 
 BOM = b"\xef\xbb\xbf"
@@ -27,6 +27,7 @@ _POLICIES = {policy: JsonOptions(nan=policy) for policy in NanPolicy}
 _NAME_IT = "; a file of another encoding is sent with its name (--encoding gb18030, charset=gb18030)"
 _DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 _WIDE = b"0" * 19
+_VALUES_LIMIT_BYTES = 1 << 30
 _WRITE = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
@@ -51,7 +52,8 @@ def read(block: bytes, charset: str = "") -> tuple[list[bytes], list[Any]]:
         charset: of the file that was transcoded to UTF-8; empty for none.
     """
     lines = split(block)
-    if _WIDE not in block.translate(_DIGITS):
+    is_usual = len(block) < json_slices.LARGE_BYTES or max(map(len, lines)) < json_slices.LARGE_BYTES
+    if is_usual and _WIDE not in block.translate(_DIGITS):
         try:
             return lines, list(map(orjson.loads, lines))
         except orjson.JSONDecodeError:
@@ -72,9 +74,11 @@ def read_line(line: bytes, charset: str = "") -> Any:
             return Bad(f"not {charset} at byte {place} of the line")
         return Bad(f"not UTF-8 at byte {error.start + 1} of the line{_NAME_IT}")
     try:
-        return json_text.read(line)
+        return json_slices.read(line, values_limit_bytes=_VALUES_LIMIT_BYTES)
     except PayloadError as fault:
         return Bad(_why(fault))
+    except UploadTooLarge:
+        return Bad(f"the line, of {len(line)} bytes, holds so many values that they would not fit into memory")
 
 
 def _why(fault: PayloadError) -> str:

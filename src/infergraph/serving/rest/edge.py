@@ -67,11 +67,13 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         json: how answers are written.
         limit_bytes: most bytes that a compressed body may unpack to.
+        values_limit_bytes: memory that the values of bodies may take, as `wire.json_slices` counts it; 0 for no limit.
         opaque: what a node answered goes out as it came, whatever it is: a graph's front adds nothing.
     """
 
     json: JsonOptions = JsonOptions()
     limit_bytes: int = 0
+    values_limit_bytes: int = 0
     opaque: bool = False
 
 
@@ -252,6 +254,7 @@ def _read_message(exchange: Exchange, options: RestOptions) -> Message:
         query=_query(exchange, options),
         limit_bytes=options.limit_bytes,
         is_answer=exchange.headers.get(ACCEPT_ENCODING) == ANSWER_CODING,
+        values_limit_bytes=options.values_limit_bytes,
     )
 
 
@@ -262,6 +265,7 @@ def _read_feedback(exchange: Exchange, options: RestOptions) -> JsonFeedback:
         content_encoding=_encoding(exchange),
         query=_query(exchange, options),
         limit_bytes=options.limit_bytes,
+        values_limit_bytes=options.values_limit_bytes,
     )
 
 
@@ -273,6 +277,7 @@ def _read_messages(exchange: Exchange, options: RestOptions) -> JsonMessages:
         query=_query(exchange, options),
         limit_bytes=options.limit_bytes,
         is_answer=exchange.headers.get(ACCEPT_ENCODING) == ANSWER_CODING,
+        values_limit_bytes=options.values_limit_bytes,
     )
 
 

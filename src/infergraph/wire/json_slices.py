@@ -1,0 +1,356 @@
+"""Large JSON, read slice by slice: its cost is known before it is paid, and nobody waits long for the interpreter.
+
+    bytes ──survey──▶ Survey: what is in it, where it can be cut ──read──▶ value
+
+The survey looks at the text in blocks, by NumPy, which lets other threads run meanwhile. It counts what stands outside
+of strings, and finds in each block a comma at which the text can be cut. A slice is whole JSON once the brackets that
+are open at its two cuts are put around it, and orjson reads it. Each slice's value continues the lists and objects that
+the slice before left open.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from infergraph.errors import PayloadError, UploadTooLarge
+from infergraph.wire import charsets, json_text
+
+LARGE_BYTES = 1 << 20
+"""From this size on a text is read in slices."""
+
+_BLOCK_BYTES = 1 << 18
+_CUT_LEVELS = 32
+"""A text is cut within so many open brackets: each of them is written around each slice again."""
+_GROWTH = 10
+"""How many times its size a message may take in memory, beside its bytes and those of its slices."""
+_UNCUT_LIMIT = 1_000_000
+"""Most values of a slice, which are read in one go."""
+_SAMPLE_BYTES = 4096
+_KEY = re.compile(rb'"((?:[^"\\]|\\.)*+)"\s*+:')
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
+_CLOSERS = bytes.maketrans(b"[{", b"]}")
+_ARRAY, _OBJECT, _CLOSED, _COMMA, _COLON, _POINT, _LITERAL, _PLAIN, _QUOTE = range(1, 10)
+_BRACKETS = b" [{"
+
+
+def _kinds() -> bytes:
+    """The kind of each byte; 0 for white space."""
+    kinds = dict(zip(b'[{]},:."', (_ARRAY, _OBJECT, _CLOSED, _CLOSED, _COMMA, _COLON, _POINT, _QUOTE), strict=True))
+    kinds |= dict.fromkeys(b"us", _LITERAL)  # each of true, false and null has one of them
+    return bytes(kinds.get(byte, _PLAIN if byte > 32 else 0) for byte in range(256))
+
+
+_KIND_OF = _kinds()
+
+
+class Cut(NamedTuple):
+    """A comma between two slices.
+
+    Args:
+        at: its place in the text.
+        opened: the brackets that are open there, the outermost first.
+        kept: how many of those that were open at the cut before have stayed so in between.
+    """
+
+    at: int
+    opened: bytes
+    kept: int
+
+
+class Survey:
+    """What a JSON text holds, and where it can be cut.
+
+    Args:
+        raw: JSON in UTF-8; what is no JSON is found when it is read.
+        limit_bytes: most bytes of memory that its value may take; 0 for no limit.
+        block_bytes: how much is looked at in one go.
+    Raises:
+        PayloadError: it is nested too deeply.
+        UploadTooLarge: its value would be over the limit.
+    """
+
+    def __init__(self, raw: bytes, limit_bytes: int = 0, *, block_bytes: int = _BLOCK_BYTES) -> None:
+        self.cuts: list[Cut] = []
+        self._counts = np.zeros(_QUOTE + 1, np.int64)
+        self._empties = self._empty_texts = self._string_bytes = self._widest = 0
+        self._sampled_keys = 0
+        self._distinct_keys: set[bytes] = set()
+        self._in_string = False
+        self._opened = b""
+        self._depth = self._lowest = self._uncut = 0
+        at = 0
+        while at < len(raw) and self._depth >= 0:  # below 0 it is no JSON, and read no further than this
+            block = raw[at : at + block_bytes]
+            if (len(block) - len(block.rstrip(b"\\"))) % 2 and at + len(block) < len(raw):
+                block = block[:-1] or raw[at : at + 2]  # the next block begins with a whole escape
+            self._look(at, block)
+            at += len(block)
+            if limit_bytes and self.values_bytes > limit_bytes:
+                raise UploadTooLarge(
+                    f"a message of {len(raw)} bytes holds so many values that they would take more than {limit_bytes} "
+                    "bytes of memory (setting bodies_limit_bytes)"
+                )
+
+    @property
+    def values_bytes(self) -> int:
+        """About how many bytes of memory the value will take: never much less than it does.
+
+        Lists and objects count twice: the garbage collector visits them, and they are freed one by one.
+        """
+        _, arrays, objects, _, commas, keys, points, literals, plain_bytes, strings = map(int, self._counts)
+        containers = arrays + objects
+        values = commas + containers - self._empties + 1
+        texts = max(0, strings - keys)
+        numbers = max(0, values - texts - containers - literals)
+        floats = min(numbers, points)
+        integers = min(numbers - floats, plain_bytes // 3)  # Python has one object for each number of two digits
+        own_keys = keys * len(self._distinct_keys) // max(1, self._sampled_keys)  # the reader knows repeated ones
+        width = 1 if self._widest < 0xC4 else 2 if self._widest < 0xF0 else 4
+        return (
+            8 * values
+            + 128 * containers
+            + 128 * min(objects, keys)
+            + 40 * max(0, keys - 5 * objects)
+            + 64 * (max(0, texts - self._empty_texts) + own_keys)
+            + width * self._string_bytes
+            + 24 * floats
+            + 32 * integers
+        )
+
+    def _look(self, start: int, block: bytes) -> None:
+        """Count what is in a block, and find a cut in it."""
+        plain = block.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in block else block
+        kinds = np.frombuffer(plain.translate(_KIND_OF), np.uint8)
+        if b'"' in plain:
+            inside = np.bitwise_xor.accumulate(kinds == _QUOTE)
+            if self._in_string:
+                inside = ~inside
+            self._in_string = bool(inside[-1])
+            self._empty_texts += plain.count(b'""')
+            self._count_string(plain, int(np.count_nonzero(inside)))
+            self._sample_keys(plain)
+            kinds = kinds * ~inside
+        elif self._in_string:
+            self._count_string(plain, len(plain))
+            return
+        self._count_outside(start, kinds)
+
+    def _count_string(self, block: bytes, size_bytes: int) -> None:
+        self._string_bytes += size_bytes
+        self._widest = max(self._widest, int(np.frombuffer(block, np.uint8).max()))
+
+    def _sample_keys(self, block: bytes) -> None:
+        """Remember keys from a place that no sender can guess."""
+        start = secrets.randbelow(max(1, len(block) - _SAMPLE_BYTES))
+        keys = _KEY.findall(block, start, start + _SAMPLE_BYTES)
+        self._sampled_keys += len(keys)
+        self._distinct_keys.update(keys)
+
+    def _count_outside(self, start: int, kinds: np.ndarray) -> None:
+        """Count the signs of a block, in which strings are blank, each but for its last quote."""
+        self._counts += np.bincount(kinds, minlength=_QUOTE + 1)
+        places = np.flatnonzero(kinds - np.uint8(1) < _COLON)
+        if len(places) == 0:
+            return
+        kinds = kinds[places]
+        opens, closes = kinds <= _OBJECT, kinds == _CLOSED
+        self._empties += int(np.count_nonzero(opens[:-1] & closes[1:]))
+        depths = np.cumsum(opens.view(np.int8) - closes.view(np.int8), dtype=np.int32)
+        depths += self._depth
+        self._cut(start, _Signs(places, kinds, depths, self._opened))
+        self._depth = int(depths[-1])
+
+    def _cut(self, start: int, signs: _Signs) -> None:
+        """Cut at the last of the outermost commas."""
+        if int(signs.depths.max()) > json_text.READ_DEPTH_LIMIT:
+            raise PayloadError(f"{json_text.UNREADABLE}it is nested too deeply")
+        self._uncut += len(signs.places)
+        cut = signs.outermost_comma()
+        if cut is not None:
+            kept = min(self._lowest, int(signs.depths[: cut + 1].min()))
+            self.cuts.append(Cut(start + int(signs.places[cut]), signs.open_at(cut), kept))
+            self._lowest, self._uncut = _CUT_LEVELS, 0
+        elif self._uncut > _UNCUT_LIMIT:
+            raise PayloadError(f"{json_text.UNREADABLE}most of it is nested more than {_CUT_LEVELS} levels deep")
+        self._lowest = min(self._lowest, int(signs.depths[cut or 0 :].min()))
+        self._opened = signs.open_at(len(signs.places) - 1)
+
+
+class _Signs(NamedTuple):
+    """The brackets, commas and colons of a block, outside of strings.
+
+    Args:
+        places, kinds: of each sign.
+        depths: how many brackets are open behind each sign.
+        opened: the outermost of those that are open before the block.
+    """
+
+    places: np.ndarray
+    kinds: np.ndarray
+    depths: np.ndarray
+    opened: bytes
+
+    def outermost_comma(self) -> int | None:
+        """The last of the commas that lie least deep; None where there is none to cut at."""
+        commas = np.flatnonzero(self.kinds == _COMMA)
+        if not commas.size or int(self.depths.min()) < 0:
+            return None
+        levels = self.depths[commas]
+        level = int(levels.min())
+        return int(commas[np.flatnonzero(levels == level)[-1]]) if 0 < level <= _CUT_LEVELS else None
+
+    def open_at(self, sign: int) -> bytes:
+        """The outermost brackets that are open behind a sign."""
+        opened = self.opened[: max(0, int(self.depths[: sign + 1].min()))]
+        wanted = min(int(self.depths[sign]), _CUT_LEVELS)
+        if wanted <= len(opened):
+            return opened
+        openers = np.flatnonzero(self.kinds[: sign + 1] <= _OBJECT)
+        levels = self.depths[openers]
+        lasts = [openers[np.flatnonzero(levels == level)[-1]] for level in range(len(opened) + 1, wanted + 1)]
+        return opened + bytes([_BRACKETS[self.kinds[last]] for last in lasts])
+
+
+def read(raw: bytes, content_type: str = "", *, values_limit_bytes: int = 0) -> Any:
+    """The JSON value of a text of any size, as `json_text.read` gives it.
+
+    Args:
+        content_type: as `json_text.read` takes it.
+        values_limit_bytes: about how many bytes of memory the values of all messages may take; 0 for no limit. One
+            may take an eighth of them, or ten times its size if that is more.
+    Raises:
+        PayloadError: as `json_text.read` does.
+        UploadTooLarge: its values would be over the limit.
+    """
+    if len(raw) < LARGE_BYTES:
+        return json_text.read(raw, content_type)
+    raw = _utf8(raw, content_type)
+    limit = min(values_limit_bytes, max(values_limit_bytes // 8, _GROWTH * len(raw)))
+    return read_slices(raw, Survey(raw, limit).cuts)
+
+
+def read_body(raw: bytes, content_type: str = "", *, values_limit_bytes: int = 0) -> Any:
+    """The same for a whole body, which is never null.
+
+    Raises: as `read` does; PayloadError also for null.
+    """
+    value = read(raw, content_type, values_limit_bytes=values_limit_bytes)
+    return value if value is not None else json_text.refuse_null()
+
+
+def read_slices(raw: bytes, cuts: Iterable[Cut]) -> Any:
+    """The JSON value of a text in UTF-8, read from cut to cut.
+
+    Raises: PayloadError as `json_text.read` does, with the place in the whole text.
+    """
+    reader = _SliceReader(raw)
+    for cut in cuts:
+        reader.read_to(cut)
+    return reader.read_rest()
+
+
+def _utf8(raw: bytes, content_type: str) -> bytes:
+    """A text in UTF-8: out of another Unicode encoding, or of the charset that is declared for it.
+
+    Returns: the text as it is where it is none of these: the fault is found when it is read.
+    """
+    label = charsets.label_of(content_type)
+    if json_text.is_utf8_json(raw) and label.lower() in ("", "utf-8", "utf8"):
+        return raw
+    encoding = json.detect_encoding(raw)
+    try:
+        text = raw.decode(encoding, "surrogatepass")
+    except UnicodeDecodeError:
+        return charsets.text_of(raw, label, "the body").encode() if label else raw
+    return raw if encoding == "utf-8" else text.encode("utf-8", "surrogatepass")
+
+
+class _SliceReader:
+    """Reads one slice after the other, and keeps the lists and objects that are still open.
+
+    A slice stands between two cuts. The brackets that are open at its beginning are written before it, each with the
+    next one within as its first item; those that are open at its end are closed behind it. An item in place of the
+    neighbour at each side makes a missing one the fault that it is; their words are such as nobody can send.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        word = secrets.token_hex(16).translate(_LETTERS)
+        self._first, self._last = f"first {word}", f"last {word}"
+        self._start = 0
+        self._opened = b""
+        self._path: list[Any] = []
+
+    def read_to(self, cut: Cut) -> None:
+        """Read on to a cut."""
+        base = max(cut.kept, 1)
+        closers = cut.opened[base - 1 :].translate(_CLOSERS)[::-1]
+        item = b',"%b"' if cut.opened.endswith(b"[") else b',"%b":0'
+        value = self._value(cut.at, base, item % self._last.encode() + closers)
+        branch = self._branch(value, len(closers))
+        branch[-1].pop(-1 if isinstance(branch[-1], list) else self._last)
+        self._join(value, base)
+        self._path[base:] = branch[1:]
+        self._start, self._opened = cut.at + 1, cut.opened
+
+    def read_rest(self) -> Any:
+        """Read what is behind the last cut. Returns: the whole value."""
+        self._join(self._value(len(self._raw), 1, b""), 1)
+        return self._path[0]
+
+    def _value(self, end: int, base: int, closers: bytes) -> Any:
+        """The value of the text before `end`, from the open list or object of that level on."""
+        opened = self._opened[base - 1 :]
+        member = b'{"%b":' % self._first.encode()
+        openers = b"".join([member if bracket == ord("{") else b"[" for bracket in opened]) + (b"0," if opened else b"")
+        try:
+            return json_text.read(b"".join([openers, self._raw[self._start : end], closers]))
+        except PayloadError as error:
+            raise self._moved(error, len(openers)) from error
+
+    def _moved(self, error: PayloadError, openers_length: int) -> PayloadError:
+        """The fault of a slice with its place in the whole text."""
+        cause = error.__cause__
+        if isinstance(cause, UnicodeDecodeError):
+            place = self._start + cause.start - openers_length
+            return PayloadError(f"{json_text.UNREADABLE}it is not valid {cause.encoding} at byte {place}")
+        if not isinstance(cause, json.JSONDecodeError):
+            return error
+        before = self._raw[: self._start].decode("utf-8", "replace")
+        place = max(0, len(before) + cause.pos - openers_length)
+        line_start = before.rfind("\n") + 1
+        if cause.lineno > 1:
+            line_start = place - cause.colno + 1
+        line = before.count("\n") + cause.lineno
+        where = f"line {line} column {place - line_start + 1} (char {place})"
+        return PayloadError(f"{json_text.UNREADABLE}{cause.msg}: {where}")
+
+    def _join(self, value: Any, base: int) -> None:
+        """Add to each open list and object, from a level on, what the slice has for it."""
+        if not self._path:
+            self._path = [value]
+            return
+        for opened in self._path[base - 1 :]:
+            first = value.pop(0 if isinstance(value, list) else self._first)
+            if isinstance(opened, list):
+                opened.extend(value)
+            else:
+                opened.update(value)
+            value = first
+
+    def _branch(self, value: Any, levels: int) -> list[Any]:
+        """The lists and objects that are open at the end of a slice, the outermost first; empty where they are not."""
+        if levels == 1:
+            is_open = value[-1] == self._last if isinstance(value, list) else self._last in value
+            return [value] if is_open else []
+        children = value[-1:] if isinstance(value, list) else reversed(value.values())
+        for child in children:  # the last, unless an object's last member has the name of an earlier one
+            if isinstance(child, list | dict) and child and (branch := self._branch(child, levels - 1)):
+                return [value, *branch]
+        return []
