@@ -112,13 +112,16 @@ class ProtoMessage(WireMessage):
         """The JSON view, where arrays of numbers are NumPy's."""
         if self._proto is None and len(self.raw) >= proto_content.LARGE_BYTES:
             content = self.content
-            if self._proto is None:  # a scan has found all that there is
+            says_all = content.encoding is Encoding.JSON or content.payload.dtype.kind == "f"
+            if self._proto is None and says_all:
                 return json_content.document_of(content)
         return _written(self)
 
     def _decode(self) -> Content:
         if self._proto is None and len(self.raw) >= proto_content.LARGE_BYTES:
             content = proto_content.scan(self.raw)
+            if content is None and len(self.raw) >= proto_content.SLICED_BYTES:
+                content = proto_content.read_slices(self.raw)
             if content is not None:
                 return content
         return proto_content.content_of(self.proto, is_answer=self.is_answer)

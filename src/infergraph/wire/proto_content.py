@@ -14,20 +14,27 @@ import numpy as np
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 
-from infergraph.errors import PayloadError
+from infergraph.errors import PayloadError, UploadTooLarge
 from infergraph.message import Content, Encoding, Meta
 from infergraph.wire import number_lists, prediction, tensor
 from infergraph.wire.arrays import AXES_LIMIT, array_of, rows_of, shaped
 from infergraph.wire.fields import DELIMITED, read_varint, split
-from infergraph.wire.values import decode_value
+from infergraph.wire.values import decode_list_bytes, decode_value, decode_value_bytes
 
 LARGE_BYTES = 1536
 """From this size on a scan is faster than protobuf."""
 
 _METRIC_TYPES: dict[int, str] = {0: "COUNTER", 1: "GAUGE", 2: "TIMER"}
+SLICED_BYTES = 1 << 20
+"""From this size on a message is read in parts."""
+
+_VALUES_LIMIT_BYTES = 128 << 20
+_GROWTH = 10
+_ITEM_BYTES = 80
 _MANY_BYTES = 128
-_META, _DATA = 2, 3
+_META, _DATA, _JSON_DATA = 2, 3, 6
 _NAMES, _TENSOR, _NDARRAY = 1, 2, 3
+_VALUES = 2
 
 
 def parse(message_class: Any, raw: bytes) -> Any:
@@ -78,7 +85,15 @@ def tensor_of(proto: Any) -> np.ndarray:
 
     Raises: PayloadError if there are fewer or more values than its shape needs.
     """
-    return shaped(np.array(proto.values[:], dtype=np.float64), proto.shape[:], "data.tensor")
+    values = _packed(proto) if proto.ByteSize() > LARGE_BYTES else np.array(proto.values[:], dtype=np.float64)
+    return shaped(values, proto.shape[:], "data.tensor")
+
+
+def _packed(proto: Any) -> np.ndarray:
+    """The many values of a Tensor, cut out of its bytes as protobuf itself writes them."""
+    raw: bytes = proto.SerializeToString()
+    packed = b"".join([raw[start:end] for number, _, start, end in split(raw) if number == _VALUES])
+    return np.frombuffer(packed, dtype="<f8").astype(np.float64)
 
 
 def ndarray_of(proto: Any, *, is_answer: bool = False) -> np.ndarray:
@@ -171,6 +186,59 @@ def scan(raw: bytes) -> Content | None:
     if number == _TENSOR:
         return Content(shaped(flat, shape, "data.tensor"), Encoding.TENSOR, names, meta)
     return Content(flat, Encoding.NDARRAY, names, meta)
+
+
+def read_slices(raw: bytes) -> Content | None:
+    """The content of a very large serialized SeldonMessage whose payload is a list or jsonData, read in parts.
+
+    Returns: None where it is anything else; then nothing has been decided.
+    Raises:
+        PayloadError: it cannot be read.
+        UploadTooLarge: its values would take too much memory.
+    """
+    view = memoryview(raw)
+    try:
+        members = _single_fields(view, {_META, _DATA, _JSON_DATA}) or {}
+        if _JSON_DATA in members and _DATA not in members:
+            _check_cost(raw)
+            content = Content(decode_value_bytes(members[_JSON_DATA]), Encoding.JSON, ())
+        elif _DATA in members and _JSON_DATA not in members and (found := _listed(members[_DATA])) is not None:
+            _check_cost(raw)
+            names, array = found
+            content = Content(array_of(decode_list_bytes(array), "data.ndarray"), Encoding.NDARRAY, names)
+        else:
+            return None
+    except (ValueError, DecodeError):
+        return None  # the general way finds the same fault
+    meta = _meta_of(parse(prediction.Meta, bytes(members[_META]))) if _META in members else {}
+    return content._replace(meta=meta)
+
+
+def _listed(data: memoryview) -> tuple[list[str], memoryview] | None:
+    """The names and the one ListValue of a DefaultData; None where it is anything else."""
+    names: list[str] = []
+    arrays: list[memoryview] = []
+    for number, kind, start, end in split(data):
+        if number == _NAMES and kind == DELIMITED:
+            names.append(str(data[start:end], "utf-8"))
+        elif number == _NDARRAY and kind == DELIMITED and not arrays:
+            arrays.append(data[start:end])
+        else:
+            return None
+    return (names, arrays[0]) if arrays else None
+
+
+def _check_cost(raw: bytes) -> None:
+    """Refuse a message whose values would take far more memory than its bytes.
+
+    Each item of a list and each member of an object begins with one byte, which is counted.
+    """
+    limit_bytes = max(_VALUES_LIMIT_BYTES, _GROWTH * len(raw))
+    if _ITEM_BYTES * raw.count(b"\x0a") > limit_bytes:
+        raise UploadTooLarge(
+            f"a message of {len(raw)} bytes holds so many values that they would take more than {limit_bytes} bytes "
+            "of memory; send them in several messages"
+        )
 
 
 def _single_fields(view: memoryview, numbers: set[int]) -> dict[int, memoryview] | None:

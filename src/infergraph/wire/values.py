@@ -7,16 +7,18 @@ The place of a value that does not fit is found on the way out of the nested cal
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 
 from infergraph.errors import ComponentError
-from infergraph.wire.fields import delimited, varint
+from infergraph.wire import prediction
+from infergraph.wire.fields import DELIMITED, delimited, split, varint
 from infergraph.wire.json_values import text_of
 
 DEPTH_LIMIT = 96
@@ -27,6 +29,9 @@ _listed_number = struct.Struct("<BBBd").pack
 _NULL = b"\x08\x00"
 _TRUE, _FALSE = b"\x20\x01", b"\x20\x00"
 _PATH_PARTS = 20
+_PART_BYTES = 1 << 16
+"""So much is parsed in one go; other threads wait meanwhile."""
+_STRUCT_FIELD, _LIST_FIELD = 5, 6
 
 
 class _Unfit(Exception):
@@ -165,3 +170,58 @@ def decode_value(value: Any) -> Any:
     if kind == "struct_value":
         return {name: decode_value(item) for name, item in value.struct_value.fields.items()}
     return None
+
+
+def decode_list_bytes(raw: memoryview, depth: int = 1, *, part_bytes: int = _PART_BYTES) -> list[Any]:
+    """The plain values of a serialized ListValue, however large: read in parts, so that other threads are let in.
+
+    Raises: ValueError or DecodeError if it is none.
+    """
+    values: list[Any] = []
+    for part, item in _parts(raw, part_bytes):
+        if item is None:
+            values.extend(map(decode_value, prediction.ListValue.FromString(bytes(part)).values))
+        else:
+            values.append(decode_value_bytes(item, depth + 1, part_bytes=part_bytes))
+    return values
+
+
+def decode_value_bytes(raw: memoryview, depth: int = 1, *, part_bytes: int = _PART_BYTES) -> Any:
+    """The plain value of a serialized Value, likewise."""
+    fields = list(islice(split(raw), 2)) if len(raw) > part_bytes and depth < DEPTH_LIMIT else []
+    if len(fields) == 1:
+        number, kind, start, end = fields[0]
+        if (number, kind) == (_LIST_FIELD, DELIMITED):
+            return decode_list_bytes(raw[start:end], depth + 1, part_bytes=part_bytes)
+        if (number, kind) == (_STRUCT_FIELD, DELIMITED):
+            return _decode_struct_bytes(raw[start:end], depth + 1, part_bytes)
+    return decode_value(prediction.Value.FromString(bytes(raw)))
+
+
+def _decode_struct_bytes(raw: memoryview, depth: int, part_bytes: int) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for part, item in _parts(raw, part_bytes):
+        entry = [] if item is None else [(*field[:2], item[field[2] : field[3]]) for field in islice(split(item), 3)]
+        if [field[:2] for field in entry] == [(1, DELIMITED), (2, DELIMITED)]:
+            members[str(entry[0][2], "utf-8")] = decode_value_bytes(entry[1][2], depth + 1, part_bytes=part_bytes)
+        else:
+            fields = prediction.Struct.FromString(bytes(part)).fields
+            members.update((name, decode_value(value)) for name, value in fields.items())
+    return members
+
+
+def _parts(raw: memoryview, part_bytes: int) -> Iterator[tuple[memoryview, memoryview | None]]:
+    """The items of a list or struct: the fields of several, or the field of a single large one and what it holds."""
+    begin = at = 0
+    for number, kind, start, end in split(raw):
+        if end - start > part_bytes and (number, kind) == (1, DELIMITED):
+            if at > begin:
+                yield raw[begin:at], None
+            yield raw[at:end], raw[start:end]
+            begin = end
+        elif end - begin > part_bytes:
+            yield raw[begin:end], None
+            begin = end
+        at = end
+    if at > begin:
+        yield raw[begin:at], None
