@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from concurrent import futures
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -68,7 +69,11 @@ class SeldonModelGRPC:
     def __init__(self, user_model: Any, seldon_metrics: SeldonMetrics) -> None:
         self.user_model = user_model
         self.seldon_metrics = seldon_metrics
-        self.metadata_data = seldon_methods.init_metadata(user_model)
+
+    @cached_property
+    def metadata_data(self) -> dict[str, Any] | None:
+        """The component's metadata; None if it is not valid."""
+        return seldon_methods.init_metadata(self.user_model)
 
     def Predict(self, request_grpc: Any, context: Any) -> Any:
         """The component's prediction."""

@@ -134,7 +134,7 @@ class SeldonMetrics:
     ) -> None:
         self.data: dict[str, dict[_Key, dict[str, Any]]] = {}
         self.worker_id_func = worker_id_func
-        self._labels = _default_labels() | dict(extra_default_labels or {})
+        self._extra_labels = dict(extra_default_labels or {})
         self._lock = threading.Lock()
 
     def update_reward(self, reward: float) -> None:
@@ -161,13 +161,14 @@ class SeldonMetrics:
     def collect(self) -> Iterator[Metric]:
         """One family for each metric name, as a collector of `prometheus_client` gives them."""
         make = _prometheus_client().Metric
+        defaults = _default_labels() | self._extra_labels
         families: dict[tuple[str, str], Metric] = {}
         with self._lock:
             for worker, entries in self.data.items():
                 for (kind, key, _), entry in entries.items():
                     name = _family_name(kind, key)
                     family = families.setdefault((kind, name), make(name, "", _FAMILY_TYPES[kind]))
-                    labels = entry["tags"] | self._labels | {"method": entry["tags"]["method"], "worker_id": worker}
+                    labels = entry["tags"] | defaults | {"method": entry["tags"]["method"], "worker_id": worker}
                     _add_samples(family, kind, entry["value"], labels)
         yield from families.values()
 
