@@ -1,4 +1,4 @@
-"""The units between NER and RE in a graph: which pairs are worth asking about, and which turned out to be related.
+"""Graph nodes around RE: one adds the candidate pairs of entities, one keeps the related pairs.
 
 NER ──▶ CandidatePairs ──▶ RE ──▶ RelatedPairs
 """
@@ -19,7 +19,7 @@ _SENTENCES = re.compile(r"(?<=[。！？；!?;\n])|(?<=\.)(?=\s)")
 
 
 class CandidatePairs(RecordComponent):
-    """TRANSFORMER: adds to a record with entities the pairs whose types some relation may join.
+    """TRANSFORMER: adds to a record with entities the candidate pairs: those whose types some relation may join.
 
     A pair is asked about where both entities stand in one sentence; without the schema, three entities already make
     six pairs.
@@ -69,7 +69,7 @@ class CandidatePairs(RecordComponent):
 
 
 class RelatedPairs(RecordComponent):
-    """OUTPUT_TRANSFORMER: leaves of a record's pairs those that have a relation, which makes the answer of JE.
+    """OUTPUT_TRANSFORMER: keeps the pairs of a record that have a relation, which gives a JE record.
 
     Args:
         no_relation: what RE calls a pair without one.
@@ -86,7 +86,7 @@ class RelatedPairs(RecordComponent):
         self._keep_entities = keep_entities
 
     def transform_output(self, X: object, names: object = None, meta: object = None) -> Any:
-        """Answer a record, or a list of records, with the related pairs alone."""
+        """Answer a record, or a list of records, with only the related pairs."""
         return self.predict(X, names, meta)
 
     def answer_rows(self, rows: Rows) -> list[dict[str, Any]]:

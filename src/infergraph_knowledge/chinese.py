@@ -27,7 +27,7 @@ _SAID_BY_PATTERNS = ("官方语言", "字", "号")
 
 
 class Means(Enum):
-    """How relations are found: RULES by patterns, MODEL by the perceptron, BOTH by the patterns, then the model."""
+    """How relations are found: RULES by patterns, MODEL by the perceptron, BOTH by patterns first, then the model."""
 
     BOTH = "both"
     RULES = "rules"
@@ -104,7 +104,7 @@ class ChineseNer(EntityExtractor):
         return [_named(text, spans) for text, spans in zip(texts, self.find(texts), strict=True)]
 
     def find(self, texts: Sequence[str]) -> list[list[Span]]:
-        """Where the entities of each text stand, in order, types by code."""
+        """The spans of each text's entities, in order, with type codes."""
         return [list(sentence.spans) for sentence in self._analyser.sentences(texts)]
 
 
@@ -143,7 +143,7 @@ class MsraNer(EntityExtractor):
         return [_named(text, spans) for text, spans in zip(texts, self.find(texts), strict=True)]
 
     def find(self, texts: Sequence[str]) -> list[list[Span]]:
-        """Where the entities of each text stand, in order, types by code."""
+        """The spans of each text's entities, in order, with type codes."""
         if self._tagger is None:
             raise NotReady("the component was asked before it was loaded")
         return self._tagger.find(texts)

@@ -1,4 +1,4 @@
-"""Find Chinese relations with the perceptron, held to the borders and types of the sentence's entities."""
+"""Find Chinese relations with the perceptron, constrained to the boundaries and types of the sentence's entities."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Sentence(NamedTuple):
         return next((span.type for span in self.spans if self.text[span.start : span.end] == mention), "")
 
     def place(self, head: str, tail: str) -> tuple[Span, Span] | None:
-        """Where the two mentions stand nearest to each other; None if they do not, or only in each other."""
+        """The closest occurrences of the two mentions; None if there are none, or they only overlap."""
         heads, tails = _places(self.text, head), _places(self.text, tail)
         apart = [(h, t) for h in heads for t in tails if h.end <= t.start or t.end <= h.start]
         return min(apart, key=lambda spans: abs(spans[0].start - spans[1].start), default=None)
@@ -32,7 +32,7 @@ class Sentence(NamedTuple):
 
 _BETWEEN_ENTITIES = frozenset(CHINESE.between_entities)
 MENTIONS_LIMIT = 16
-"""How many places of one mention are looked at."""
+"""The most occurrences of one mention that are considered."""
 
 
 def _places(text: str, mention: str) -> list[Span]:

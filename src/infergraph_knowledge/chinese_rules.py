@@ -16,7 +16,7 @@ from infergraph_knowledge.schema import OTHER
 from infergraph_knowledge.spans import Span
 
 ENTITIES_LIMIT = 512
-"""Most entities of a text: the width of a type's range of private characters."""
+"""The most entities of one type in a text: the size of its range of private-use characters."""
 
 _FIRST = {"PER": 0xE000, "ORG": 0xE200, "LOC": 0xE400, "WORK": 0xE600, "TIME": 0xE800}
 _PRIVATE = re.compile("[\ue000-\ue9ff]")

@@ -97,7 +97,7 @@ class EnglishNer(EntityExtractor):
         ]
 
     def find(self, texts: Sequence[str]) -> list[list[Span]]:
-        """Where the entities of each text stand, in order, types by code."""
+        """The spans of each text's entities, in order, with type codes."""
         return [english_rules.spans_of(doc) for doc in self._pipeline.parse(texts)]
 
 

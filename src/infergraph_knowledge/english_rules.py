@@ -29,7 +29,7 @@ TYPES = {
 
 
 class _Slot(NamedTuple):
-    """What fills a place beside a verb or noun, and the relation it then has to the subject.
+    """A slot of a verb or noun, and the relation between the subject and what fills it.
 
     `backwards` means that the subject is the tail: Ann founded Acme is (Acme, founded_by, Ann).
     """
@@ -155,7 +155,7 @@ def _filled(child: Token, slots: dict[str, _Slot], passive: bool) -> Iterator[tu
 
 
 class _Subject(NamedTuple):
-    """A verb's subject, the verb that it stands at, and whether a participle hangs on it (Nokia, based in …)."""
+    """A verb's subject, the verb that it belongs to, and whether a participle modifies it (Nokia, based in …)."""
 
     token: Token
     holder: Token
@@ -198,7 +198,7 @@ def _noun_links(noun: Token, entities: dict[int, Any]) -> Iterator[Link]:
 
 
 def _meant(owner: Token) -> Token:
-    """Whom a possessive means: "its" and the like the subject of their sentence."""
+    """The referent of a possessive: "its" and the like the subject of their sentence."""
     if owner.tag_ == "PRP$":
         verb = owner.head.head
         return next(iter(_children(verb, "nsubj")), owner)
@@ -215,7 +215,7 @@ def _objects_of(token: Token, *prepositions: str) -> list[Token]:
 
 
 def _holders(noun: Token) -> list[Token]:
-    """Who is said to be `noun`: the subject of "is", or the name beside it."""
+    """The entity called `noun`: the subject of "is", or the name in apposition."""
     holders = []
     if noun.dep_ in ("attr", "acomp") and noun.head.lemma_ == "be":
         holders += _children(noun.head, "nsubj")
@@ -225,7 +225,7 @@ def _holders(noun: Token) -> list[Token]:
 
 
 def spans_of(doc: Doc) -> list[Span]:
-    """Where the entities that are kept stand, in order, types by code."""
+    """The spans of the kept entities, in order, with type codes."""
     return [
         Span(entity.start_char, entity.end_char, TYPES[entity.label_]) for entity in doc.ents if entity.label_ in TYPES
     ]

@@ -1,4 +1,4 @@
-"""Spans of Chinese text: where entities stand and of what type they are."""
+"""Spans of Chinese text: the positions and types of entities."""
 
 from __future__ import annotations
 
