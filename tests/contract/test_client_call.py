@@ -78,6 +78,18 @@ def test_names_are_sent() -> None:
     assert server.asked[0].headers["x-mine"] == "1"
 
 
+def test_a_csv_file_is_sent_as_rows_with_the_names_of_its_columns(tmp_path: Path) -> None:
+    """The header of a CSV file becomes the names; --names gives others, and --text sends the file as it is."""
+    (tmp_path / "iris.csv").write_text(",sepal,petal\n0,5.1,3\n1,4.9,4\n")
+    with scripted(*[reply(200)] * 3) as (server, port):
+        for more in ([], ["--names", "a,b"], ["--text"]):
+            invoke(f"http://127.0.0.1:{port}", f"@{tmp_path}/iris.csv", *more)
+    sent = [json.loads(asked.body) for asked in server.asked]
+    assert sent[0]["data"] == {"names": ["sepal", "petal"], "ndarray": [[5.1, 3], [4.9, 4]]}
+    assert sent[1]["data"]["names"] == ["a", "b"]
+    assert sent[2]["strData"].startswith(",sepal")
+
+
 def test_feedback(run: Run) -> None:
     """Feedback is given as the protocol's document."""
     document = {"request": {"data": {"ndarray": [[1.0]]}}, "response": {"meta": {}}, "reward": 0.5}

@@ -129,15 +129,20 @@ def test_the_overview_is_alive(graph: Supervised, looking: Any) -> None:
     """The picture has every node; what is asked meanwhile shows up by itself; the page is named and readable."""
     watched = looking(graph)
     page = watched.open("")
-    assert page.locator("svg.graph text.name").all_text_contents() == ["scale", "choose", "plain", "friendly"]
+    assert page.locator("svg.graph:visible text.name").all_text_contents() == ["scale", "choose", "plain", "friendly"]
     assert page.locator("#ready").inner_text() == "ready"
-    before = int(ask(graph, "GET", "/console/nodes")[1].get("friendly", {"count": 0})["count"])
+    so_far = page.locator(".tile .note").first
+    before = int(so_far.inner_text().split()[-3])
     for _ in range(7):
         predict(graph, 1, 2)
-    requests = page.locator("#h-traffic").locator("xpath=../..").locator("td[data-label='So far']").first
     page.wait_for_function(
-        "([row, count]) => row.textContent.trim() === count", arg=[requests.element_handle(), str(before + 7)]
+        "([note, words]) => note.textContent === words",
+        arg=[so_far.element_handle(), f"last minute · {before + 7} so far"],
     )
+    assert page.locator("svg.graph:visible .share .rate").count() == 3
+    assert page.locator(".chart path.line").count() >= 2
+    boxes = [each.bounding_box() for each in page.locator("svg.graph:visible g").all()]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= watched.width for box in boxes), "no card is cut off"
     assert node(page, "friendly").locator("td[data-label='Share']").inner_text().endswith("100 %")
     assert node(page, "plain").locator("td[data-label='Share']").inner_text().endswith("0 %")
     assert page.locator("#announce").inner_text() in ("", "ready")
@@ -171,7 +176,7 @@ def test_a_server_that_is_gone_is_said_and_comes_back(graph: Supervised, looking
     page = watched.open("")
     page.context.set_offline(True)
     page.locator(".notice.lost").wait_for(state="visible")
-    assert page.locator("svg.graph").is_visible()
+    assert page.locator("svg.graph:visible").is_visible()
     page.context.set_offline(False)
     page.locator(".notice.lost").wait_for(state="hidden")
 
@@ -203,7 +208,7 @@ def test_a_table_is_asked_answered_and_rewarded(graph: Supervised, looking: Any)
     watched.keep("try-table")
     rewarded = tries(graph)
     page.get_by_role("button", name="Yes, reward 1").click()
-    page.get_by_text("Thank you").wait_for()
+    page.get_by_text("sent along the route").wait_for()
     assert tries(graph) == rewarded + 1
 
 
@@ -261,8 +266,29 @@ def test_json_is_checked_while_it_is_typed_and_sent_as_it_stands(graph: Supervis
     field.press("Control+Enter")
     page.locator("#status .pill.ok").wait_for()
     assert sent == [body]
-    page.get_by_text("The whole answer").click()
+    page.get_by_text("Full response").click()
     assert '"puid": "mine"' in page.locator("#shown pre").inner_text()
+
+
+def test_a_csv_file_is_dropped_on_the_form(graph: Supervised, looking: Any) -> None:
+    """The header gives the names, the index column is left out, and the rows are sent as they are shown."""
+    watched = looking(graph)
+    page = watched.open("try")
+    text = ",width,height\n0,1.5,2\n1,3,4\n"
+    transfer = page.evaluate_handle(
+        """(text) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([text], "sizes.csv", { type: "text/csv" }));
+          return transfer;
+        }""",
+        text,
+    )
+    page.dispatch_event("#ask", "drop", {"dataTransfer": transfer})
+    page.get_by_label("Row 2, column height").wait_for()
+    assert page.get_by_label("Row 1, column width").input_value() == "1.5"
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.locator("#shown .values td").first.wait_for()
+    assert page.locator("#shown .values td").all_inner_texts() == ["7", "1", "14", "1"]
 
 
 def test_a_fault_says_what_where_and_what_to_do(graph: Supervised, looking: Any) -> None:
@@ -277,7 +303,7 @@ def test_a_fault_says_what_where_and_what_to_do(graph: Supervised, looking: Any)
     assert "a width is never <b>negative</b>" in box.inner_text()
     assert "HTTP 500" in box.inner_text()
     assert "node friendly" in box.inner_text()
-    assert "log has the details" in box.inner_text()
+    assert "see the server's log for details" in box.inner_text()
     watched.check_access()
     watched.keep("try-fault")
 
@@ -400,7 +426,7 @@ def test_what_is_no_task_file_is_said_before_and_after(component: Supervised, lo
     page.get_by_text("The file is empty").wait_for()
     assert page.locator("#start").is_hidden()
     page.locator("#file").set_input_files(table)
-    page.get_by_text("Line 1 is no JSON").wait_for()
+    page.get_by_text("Line 1 is not JSON").wait_for()
     id = f"taken-{watched.width}"
     submit(component, id, lines({"data": "Ada"}))
     good = tmp_path / "good.jsonl"
@@ -440,7 +466,7 @@ def test_a_reward_moves_the_arms(graph: Supervised, looking: Any) -> None:
     page.get_by_role("button", name="Send", exact=True).click()
     page.locator("#status .pill.ok").wait_for()
     watched.open("feedback")
-    assert '"routing"' in page.get_by_label("Its answer").input_value()
+    assert '"routing"' in page.get_by_label("Its response").input_value()
     rewarded = tries(graph)
     page.get_by_label("Reward: 0 is bad").fill("0.4")
     page.locator("#reward").fill("0.4")
@@ -454,7 +480,7 @@ def test_a_reward_moves_the_arms(graph: Supervised, looking: Any) -> None:
     assert page.locator("svg.belief path.ridge").count() == 2
     watched.check_access()
     watched.keep("feedback")
-    page.get_by_label("Its answer").fill("no JSON")
+    page.get_by_label("Its response").fill("no JSON")
     page.get_by_role("button", name="Send the reward").click()
     assert "line 1" in page.locator("#response-hint").inner_text()
     assert tries(graph) == rewarded + 1

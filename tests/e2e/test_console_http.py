@@ -181,23 +181,35 @@ def test_passwords_in_settings_are_not_shown(component: Served) -> None:
 
 
 def test_each_node_counts_what_it_answers(graph: Served) -> None:
-    """A prediction adds one to every node on its way, with its time, and nothing to the others."""
-    assert graph.get("/console/nodes").json == {}
+    """A prediction adds one to every node on its way, and nothing to the others; the edge shows share and traffic."""
     for _ in range(3):
         reply = graph.post("/api/v1.0/predictions", {"data": {"ndarray": [[1, 2]]}})
         assert reply.json["data"]["ndarray"] == [[6.0, 1.0]]
     refused = graph.post("/api/v1.0/predictions", {"data": {"ndarray": [[-1, 2]]}})
     assert refused.status == 500
-    nodes = graph.get("/console/nodes").json
-    assert {name: (seen["count"], seen["faults"]) for name, seen in nodes.items() if name != "default"} == {
-        "scale": (4, 0),
-        "choose": (4, 0),
-        "friendly": (4, 1),
-    }
-    assert all(seen["seconds"] > 0 for seen in nodes.values())
     live = graph.get("/console/live").body.decode()
-    assert re.search(r"<text class=\"share\"[^>]*>100 %</text>", live)
+    rows = re.findall(r"<strong>(\w+)</strong>.*?data-label=\"Errors\" class=\"[^\"]*\">(\d+)<", live, re.DOTALL)
+    assert [row for row in rows if row[0] in ("scale", "choose", "plain", "friendly")] == [
+        ("scale", "0"),
+        ("choose", "0"),
+        ("plain", "0"),
+        ("friendly", "1"),
+    ]
+    assert re.search(r"<text class=\"share\"[^>]*><tspan class=\"rate\">[\d.]+/s</tspan> 100 %</text>", live)
+    assert "4 so far" in live
     assert "EpsilonGreedy" in live
+
+
+def test_a_request_tells_the_time_of_its_own_nodes(graph: Served, component: Served) -> None:
+    """Asked for by a header, Server-Timing has each node that this very request went through; else it is not there."""
+    question = {"data": {"ndarray": [[1, 2]]}}
+    reply = graph.post("/api/v1.0/predictions", question, **{"Infergraph-Node-Times": "1"})
+    told = re.findall(r'desc="([^"]*)";dur=([\d.e-]+)', reply.headers["server-timing"])
+    assert [name for name, _ in told] == ["scale", "choose", "friendly"]
+    assert all(float(milliseconds) > 0 for _, milliseconds in told)
+    assert "server-timing" not in graph.post("/api/v1.0/predictions", question).headers
+    one = component.post("/predict", {"jsonData": [{"data": "Ada"}]}, **{"Infergraph-Node-Times": "1"})
+    assert 'desc="Places"' in one.headers["server-timing"]
 
 
 def test_rewards_show_as_arms(graph: Served) -> None:

@@ -26,6 +26,7 @@ from infergraph.graph.resolution import Means, Resolution
 from infergraph.graph.routers import builtin
 from infergraph.graph.split import Share, Split
 from infergraph.message import PredictiveUnit
+from infergraph.observe.measured import Measured
 from infergraph.observe.shared_metrics import PrivateMetrics, SharedMetrics
 from infergraph.observe.tracing import Tracing, TracingOptions
 from infergraph.protocol.paths import Protocol
@@ -207,7 +208,8 @@ class _Units:
                     node=node.name,
                 )
             case Means.BUILT_IN if builtin.applies(node):
-                return self._beside_endpoint(node, self._observation.followed(builtin.build(node, random.Random())))
+                measured = Measured(builtin.build(node, random.Random()), self._shared_metrics)
+                return self._beside_endpoint(node, self._observation.followed(measured))
             case Means.COMPONENT:
                 return self._component(node, found.target, {})
             case Means.PACKAGED:

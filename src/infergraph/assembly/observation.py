@@ -1,6 +1,6 @@
-"""How the graph of one predictor is watched: its metrics, payload log, trace spans and node times.
+"""How the graph of one predictor is watched: its metrics, payload log and trace spans.
 
-unit ─▶ TracedNode( TimedNode( MeasuredNode( unit )))        each only where it is asked for
+unit ─▶ TracedNode( MeasuredNode( unit ))        the span only where it is asked for
 Graph ─▶ MeasuredGraph( CollectsTimes( Graph ))
 """
 
@@ -17,7 +17,7 @@ from infergraph.graph.executor import Graph
 from infergraph.graph.remote import remote
 from infergraph.graph.taps import Tap, sink_url
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
-from infergraph.observe.node_times import TimedNode, collect_node_times
+from infergraph.observe.node_times import collect_node_times
 from infergraph.observe.orchestrator_metrics import MeasuredNode, ServerMetrics, Spot, split_image
 from infergraph.observe.payload_events import Origin
 from infergraph.observe.payload_log import PayloadLog, PayloadLogOptions
@@ -132,9 +132,7 @@ class Observation:
         return self.followed(measured, is_remote=_is_remote(unit))
 
     def followed(self, unit: PredictiveUnit, *, is_remote: bool = False) -> PredictiveUnit:
-        """The unit with its times and spans, where those are asked for; else itself."""
-        if self._settings.access_log:
-            unit = TimedNode(unit)
+        """The unit with its spans, where those are asked for; else itself."""
         return unit if self._tracing is None else self._tracing.node(unit, remote=is_remote)
 
     def server_metrics(self) -> ServerMetrics:

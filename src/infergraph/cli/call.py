@@ -17,6 +17,7 @@ from rich.console import Console
 
 from infergraph.cli.command import Command, Member, argument, option
 from infergraph.cli.exit_codes import ended, exit_code, text_of
+from infergraph.cli.tables import Table, read_csv
 from infergraph.client import CallOptions, Client
 from infergraph.client.values import branch_of, value_of
 from infergraph.errors import Fault, NotReady, PayloadError, RemoteError, StartupFault, remote_error_of
@@ -100,10 +101,12 @@ def call(
     Example: infergraph call http://127.0.0.1:9000 '[[1.0, 2.0]]'
     """
     options = CallOptions(headers=_headers(headers))
-    if names:
-        options["names"] = [name.strip() for name in names.split(",")]
     try:
         given = None if method in _WITHOUT_DATA else _data(data, is_text=text)
+        if isinstance(given, Table):
+            options["names"], given = given
+        if names:
+            options["names"] = [name.strip() for name in names.split(",")]
         with Client(url, transport="grpc" if grpc else None, timeout_s=timeout, retries=retries) as client:
             if wait:
                 client.wait_ready(timeout_s=wait)
@@ -176,6 +179,8 @@ def _data(given: str | None, *, is_text: bool) -> Any:
     try:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
+        if path.suffix == ".csv" and not is_text:
+            return read_csv(path)
         return _value(path.read_bytes(), is_text=is_text)
     except OSError as error:
         raise PayloadError(f"{path}: {error.strerror or error}") from error

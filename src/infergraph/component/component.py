@@ -228,6 +228,11 @@ class Component(PredictiveUnit):
             self._scope.close()
 
     @property
+    def methods(self) -> frozenset[Method]:
+        """The methods that the user's object has; none before `start`."""
+        return frozenset(method for method, found in self._table.items() if found.plain is not None or found.is_raw)
+
+    @property
     def user_object(self) -> Any:
         """The user's object; None before `start`."""
         return self._user
@@ -558,16 +563,17 @@ class Component(PredictiveUnit):
 
     async def _read_metadata(self) -> dict[str, Any] | BadMetadata:
         hook = hooks.single(self._user, "init_metadata")
+        inputs = model_metadata.expected_inputs(self._user)
         try:
             own = {} if hook is None else await (hook.call() if hook.is_async else self._runner.call(hook.call))
-            assembled = model_metadata.assemble(self._options.image, own, self._options.model_metadata)
+            assembled = model_metadata.assemble(self._options.image, own, self._options.model_metadata, inputs)
             model_metadata.check(assembled)
         except BadMetadata as fault:
             _log.error("the metadata of %s is not valid: %s", self.name, fault)
             return BadMetadata("Model metadata unavailable")
         except Exception as error:  # noqa: BLE001 - user code may raise anything
             if exceptions.is_not_implemented(error):
-                return model_metadata.assemble(self._options.image, {}, self._options.model_metadata)
+                return model_metadata.assemble(self._options.image, {}, self._options.model_metadata, inputs)
             _log.exception("init_metadata() of %s raised", self.name)
             return BadMetadata("Model metadata unavailable")
         return assembled

@@ -1,8 +1,13 @@
-"""A model's metadata: defaults, then `init_metadata()`, then MODEL_METADATA, checked against the protocol's schema."""
+"""A model's metadata: defaults, then `init_metadata()`, then MODEL_METADATA, checked against the protocol's schema.
+
+Where nothing declares the inputs, those that a fitted estimator itself tells are the default.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, TypeVar
 
 import msgspec
@@ -92,13 +97,14 @@ def split_image(image: str) -> tuple[str, str]:
     return name, version
 
 
-def assemble(image: str, own: object, override: str) -> dict[str, Any]:
+def assemble(image: str, own: object, override: str, inputs: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """A model's metadata, complete but unchecked.
 
     Args:
         image: the container image that names it by default; may be empty.
         own: what `init_metadata()` gave; anything but a dict is logged and ignored.
         override: YAML or JSON mapping laid over it; unreadable text is logged and ignored.
+        inputs: what holds where neither of them has any.
     """
     name, version = split_image(image)
     metadata: dict[str, Any] = {
@@ -109,7 +115,30 @@ def assemble(image: str, own: object, override: str) -> dict[str, Any]:
         "outputs": [],
         "custom": {},
     }
-    return metadata | _mapping(own, "init_metadata()") | _mapping(_read(override), "MODEL_METADATA")
+    declared = metadata | _mapping(own, "init_metadata()") | _mapping(_read(override), "MODEL_METADATA")
+    return declared if declared["inputs"] else declared | {"inputs": [dict(each) for each in inputs]}
+
+
+def expected_inputs(user: object) -> list[dict[str, Any]]:
+    """The input of the fitted estimator that a component is or holds, as its attributes name it; empty for none.
+
+    Source: scikit-learn's developer guide, "Estimated attributes": `n_features_in_` and `feature_names_in_`.
+    """
+    for each in (user, *getattr(user, "__dict__", {}).values()):
+        count = None if isinstance(each, type) else _attribute(each, "n_features_in_")
+        if isinstance(count, Integral):
+            names = _attribute(each, "feature_names_in_")
+            listed = [] if names is None else [str(name) for name in names]
+            return [{"messagetype": "ndarray", "schema": {"names": listed, "shape": [int(count)]}}]
+    return []
+
+
+def _attribute(estimator: object, name: str) -> Any:
+    """An attribute that may be a property which raises until the estimator is fitted."""
+    try:
+        return getattr(estimator, name, None)
+    except Exception:  # noqa: BLE001 - foreign code
+        return None
 
 
 def _read(text: str) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
+from infergraph.observe.node_times import note_node_time
 from infergraph.observe.shared_metrics import Bounds, Cells, Histogram, SharedMetrics
 from infergraph.runner import Runner
 
@@ -17,10 +18,12 @@ class Measured(Around):
     Args:
         unit: answers; its name is the label `unit`.
         shared_metrics: where it is counted.
+        is_node: whether its time belongs to a request's times of nodes; that of a whole graph does not.
     """
 
-    def __init__(self, unit: PredictiveUnit, shared_metrics: SharedMetrics) -> None:
+    def __init__(self, unit: PredictiveUnit, shared_metrics: SharedMetrics, *, is_node: bool = True) -> None:
         super().__init__(unit)
+        self._is_node = is_node
         self._shared_metrics = shared_metrics
         self._seconds: dict[Method, Histogram] = {}
         self._faults: dict[Method, Cells] = {}
@@ -50,7 +53,10 @@ class Measured(Around):
             seconds = self._seconds.get(method)
             if seconds is None:
                 seconds = self._bind(method)
-            seconds.observe(perf_counter() - begin)
+            elapsed = perf_counter() - begin
+            seconds.observe(elapsed)
+            if self._is_node:
+                note_node_time(self.name, elapsed)
 
     def _bind(self, method: Method) -> Histogram:
         labels = {"unit": self.name, "method": method.value}

@@ -1,19 +1,15 @@
-"""How long each node of a graph took for one request, for its access line.
+"""How long each node of a graph took for one request: for its access line, and for a caller who asks for it.
 
-    edge ─▶ graph: collect_node_times() ─▶ TimedNode ─▶ unit
+    edge ─▶ collect_node_times() ─▶ Measured ─▶ note_node_time()
      └── node_times() afterwards
 
-None of it runs unless access lines are written.
+Nothing is collected unless somebody asks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from time import perf_counter
-
-from infergraph.message import Around, Context, Message, Method, Request
-from infergraph.runner import Runner
 
 _seconds: ContextVar[dict[str, float] | None] = ContextVar("infergraph_node_seconds", default=None)
 
@@ -29,19 +25,8 @@ def collect_node_times() -> None:
         _seconds.set({})
 
 
-class TimedNode(Around):
-    """A node's unit that adds the time of each answer to its request's."""
-
-    def runner(self, method: Method) -> Runner | None:
-        """The unit's."""
-        return self.unit.runner(method)
-
-    async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """What the unit answers."""
-        begin = perf_counter()
-        try:
-            return await self.unit.answer(method, request, context)
-        finally:
-            times = _seconds.get()
-            if times is not None:
-                times[self.name] = times.get(self.name, 0.0) + perf_counter() - begin
+def note_node_time(name: str, seconds: float) -> None:
+    """Add the time of one answer of a node to its request's, where that is collected."""
+    times = _seconds.get()
+    if times is not None:
+        times[name] = times.get(name, 0.0) + seconds

@@ -18,6 +18,7 @@ import msgspec
 from infergraph.errors import DeadlinePassed, Fault, RemoteError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.observe.measured import Measured
+from infergraph.observe.node_times import note_node_time
 from infergraph.observe.shared_metrics import Bounds, Histogram, SharedMetrics
 from infergraph.protocol import services
 from infergraph.protocol.paths import HEALTH, METADATA
@@ -174,6 +175,7 @@ class MeasuredNode(Measured):
         seconds = perf_counter() - begin
         pair[0].observe(seconds)
         pair[1].observe(seconds)
+        note_node_time(self.name, seconds)
         return answer
 
     async def health(self, context: Context) -> Message:
@@ -205,6 +207,7 @@ class MeasuredNode(Measured):
 
     def _failed(self, method: Method, grpc: bool, error: BaseException, seconds: float) -> None:
         (self._seconds.get(method) or self._bind(method)).observe(seconds)
+        note_node_time(self.name, seconds)
         if not isinstance(error, Exception):
             return
         self._count_fault(method)

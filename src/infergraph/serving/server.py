@@ -12,6 +12,7 @@ import importlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +30,7 @@ from infergraph.process.custom_service import CustomService
 from infergraph.process.worker import WorkerContext
 from infergraph.serving import example_request, pod_limits
 from infergraph.serving.console import console
+from infergraph.serving.console.live_figures import Watch
 from infergraph.serving.grpc.edge import Grpc
 from infergraph.serving.http import pages
 from infergraph.serving.http.answers import Answer
@@ -73,7 +75,8 @@ class Server:
                 _log.info("%s", line)
         self._within = innermost(self._built)
         self._is_graph = is_graph(self._source.target)
-        self._unit = ReadinessGate(Measured(self._built, context.shared_metrics), self._settings.load_wait_s)
+        measured = Measured(self._built, context.shared_metrics, is_node=not self._is_graph)
+        self._unit = ReadinessGate(measured, self._settings.load_wait_s)
         cors = Cors(self._settings.cors_origins, self._settings.cors_headers)
         self._dialect = (
             ExternalDialect(cors, getattr(self._within, "origin", ("", "default")))
@@ -94,6 +97,7 @@ class Server:
         self._limits = pod_limits.Limits(self._settings.request_timeout_s, self._settings.message_limit_bytes)
         if not self._is_graph:
             self._limits = pod_limits.limits(self._settings)
+        self._watch = Watch(context.metrics_dir, time.monotonic)
         self._http = self._make_http()
         self._grpc = Grpc(
             self._unit,
@@ -107,6 +111,7 @@ class Server:
     async def run(self) -> None:
         """Serve until ordered to stop, then drain both protocols side by side."""
         stopping = asyncio.create_task(self._context.stopping.wait())
+        sampling = asyncio.create_task(self._watch.sample()) if self._settings.console is not ConsoleMode.OFF else None
         mark = startup_gate.LoadingMark(self._context.metrics_dir, os.getpid())
         loading = asyncio.create_task(self._load())
         loading.add_done_callback(lambda _: mark.remove())
@@ -130,6 +135,8 @@ class Server:
         if self._in_server is not None:
             ends.append(self._in_server.leave(order.grace_s))
         await asyncio.gather(*ends)
+        if sampling is not None:
+            sampling.cancel()
         await self._unit.stop()
         if self._tasks is not None:
             self._tasks.close()
@@ -245,7 +252,8 @@ class Server:
             unit=self._unit,
             settings=self._settings,
             scene=scene,
-            metrics_dir=self._context.metrics_dir,
+            watch=self._watch,
+            methods=lambda: getattr(self._within, "methods", frozenset()),
             data_dir=self._source.path / self._settings.data_dir,
             is_ready=self._is_ready,
             tasks=self._tasks,

@@ -72,7 +72,8 @@ def json_bytes(raw: bytes, content_type: str, query: bytes = b"") -> bytes | Non
     if not raw or _is_json(kind):
         raise PayloadError(f"{UNREADABLE}the body is empty")
     name = content_type or "no content type"
-    raise UnsupportedBody(f"{UNREADABLE}a body of {name} is no message; send application/json")
+    way = "; `infergraph call URL @FILE.csv` sends a CSV file as that" if kind.startswith("text/csv") else ""
+    raise UnsupportedBody(f"{UNREADABLE}a body of {name} is no message; send application/json{way}")
 
 
 def is_json_type(content_type: str, raw: bytes) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from starlette.requests import Request
@@ -16,12 +15,11 @@ from infergraph.message import Method
 from infergraph.protocol import paths
 from infergraph.protocol.paths import Protocol
 from infergraph.protocol.services import CLIENT_CALLS
-from infergraph.serving import example_request
 from infergraph.serving.console import templates
 from infergraph.serving.console.arms import Arm, belief, read_arms
 from infergraph.serving.console.console import ConsoleParts
-from infergraph.serving.console.forms import Form, form_of
-from infergraph.serving.console.live_figures import View, Watch
+from infergraph.serving.console.forms import form_of
+from infergraph.serving.console.live_figures import View
 from infergraph.serving.console.picture import shares_of
 from infergraph.serving.console.render import Renderer
 from infergraph.topology import Topology, TopologyNode
@@ -41,10 +39,11 @@ class Asking(NamedTuple):
 
 
 _HOOKS = (Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPUT, Method.ROUTE)
-COMPONENT = (
-    *(Asking(paths.INTERNAL[method], CLIENT_CALLS[method], method.value) for method in _HOOKS),
-    Asking(paths.INTERNAL[Method.AGGREGATE], CLIENT_CALLS[Method.AGGREGATE], ""),
-)
+COMPONENT = {
+    **{method: Asking(paths.INTERNAL[method], CLIENT_CALLS[method], method.value) for method in _HOOKS},
+    Method.AGGREGATE: Asking(paths.INTERNAL[Method.AGGREGATE], CLIENT_CALLS[Method.AGGREGATE], ""),
+}
+_UNKNOWN = (COMPONENT[Method.PREDICT],)
 _PREDICT = CLIENT_CALLS[Method.PREDICT]
 
 
@@ -78,7 +77,6 @@ class AskPages:
     def __init__(self, parts: ConsoleParts, renderer: Renderer) -> None:
         self._parts = parts
         self._renderer = renderer
-        self._watch = Watch(parts.metrics_dir, time.monotonic)
 
     def handlers(self) -> dict[str, Handler]:
         """By name."""
@@ -107,7 +105,8 @@ class AskPages:
     def _methods(self) -> tuple[Asking, ...]:
         scene = self._parts.scene
         if not scene.is_graph:
-            return COMPONENT
+            known = self._parts.methods()
+            return tuple(asking for method, asking in COMPONENT.items() if method in known) or _UNKNOWN
         protocol = Protocol.named(scene.protocol)
         if protocol is Protocol.SELDON:
             return (Asking(paths.EXTERNAL[Method.PREDICT], _PREDICT, Method.PREDICT.value),)
@@ -123,7 +122,7 @@ class AskPages:
         form = form_of(metadata, scene.protocol)
         known = {
             "name": scene.name,
-            "start": _first(form, metadata),
+            "start": form.start,
             "pane": form.pane.value,
             "textKey": form.text_key,
             "scene": _tree(scene.root),
@@ -134,22 +133,12 @@ class AskPages:
         return known, trouble
 
     async def _arms(self) -> dict[str, Any]:
-        view = await asyncio.to_thread(self._watch.look)
+        view = await asyncio.to_thread(self._parts.watch.look)
         try:
             known, trouble = await asyncio.to_thread(read_arms, self._parts.data_dir / FILE_NAME), ""
         except OSError as error:
             known, trouble = {}, str(error)
         return {"routers": list(_routers(self._parts.scene, view, known)), "trouble": trouble}
-
-
-def _first(form: Form, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A request to begin with; records begin with a sentence in the language of the unit, ready to be sent."""
-    if "jsonData" not in form.start:
-        return form.start
-    known = example_request.message_for(metadata)
-    if not isinstance(known, dict) or "jsonData" not in known:
-        return form.start
-    return {"jsonData": [known["jsonData"]]} if form.text_key else known
 
 
 def _tree(node: TopologyNode) -> dict[str, Any]:

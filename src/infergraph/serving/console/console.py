@@ -2,7 +2,7 @@
 
     GET /                    to the overview
     GET /console/            what is served, live       GET /console/live            the part that changes
-    GET /console/try         ask it                     GET /console/nodes           what each node has counted, JSON
+    GET /console/try         ask it
     GET /console/tasks       tasks, a page of them      GET /console/task-list
     GET /console/task?id=…   one task                   GET /console/task-live?id=…
     GET /console/tasks/ID    to that page
@@ -28,7 +28,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from infergraph.message import PredictiveUnit
+from infergraph.message import Method, PredictiveUnit
+from infergraph.serving.console.live_figures import Watch
 from infergraph.serving.http.cross_origin import HEADERS, may_look
 from infergraph.settings import ConsoleMode, Settings
 from infergraph.tasks.service import TaskService
@@ -48,7 +49,8 @@ class ConsoleParts:
         unit: what is served; asked for its metadata and its nodes' health.
         settings: all of them.
         scene: what is served, as plain data.
-        metrics_dir: the folder of the ledgers.
+        watch: samples the shared metrics.
+        methods: of a component that is served alone, once it is loaded; none for a graph.
         data_dir: where what routers have learnt is kept.
         is_ready: what /ready would say.
         tasks: None where tasks are not served.
@@ -58,7 +60,8 @@ class ConsoleParts:
     unit: PredictiveUnit
     settings: Settings
     scene: Topology
-    metrics_dir: Path
+    watch: Watch
+    methods: Callable[[], frozenset[Method]]
     data_dir: Path
     is_ready: Callable[[], Awaitable[bool]]
     tasks: TaskService | None = None
@@ -85,7 +88,7 @@ def routes(parts: ConsoleParts) -> list[BaseRoute]:
         Route("/console/static/{name}", _guarded(console.asked("static")), methods=["GET"]),
         Route("/console/preferences", _guarded(console.asked("preferences")), methods=["POST"]),
     ]
-    names = ("live", "try", "nodes", "tasks", "task-list", "task", "task-live", "feedback", "arms")
+    names = ("live", "try", "tasks", "task-list", "task", "task-live", "feedback", "arms")
     for name in ("", *names):
         handler = console.asked(name.replace("-", "_") or "overview")
         found.append(Route(f"/console/{name}", _guarded(handler), methods=["GET"]))

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 CELLS_LIMIT = 512
+EXAMPLE_TEXT = "Ada Lovelace was born in London."
 _ZEROS = {"string": "", "integer": 0, "number": 0, "boolean": False, "null": None}
 _TEXT_KEYS = ("data", "text", "sentence")
 
@@ -44,14 +45,18 @@ def form_of(metadata: Mapping[str, Any] | None, protocol: str) -> Form:
         protocol: seldon, tensorflow or v2: what the front speaks.
     """
     given = metadata or {}
-    inputs = given.get("inputs") or given.get("graphinputs") or []
-    first = inputs[0] if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict) else {}
+    listed = given.get("inputs") or given.get("graphinputs") or []
+    inputs = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    first = inputs[0] if inputs else {}
     if protocol == "v2":
         tensor = {"name": str(first.get("name") or "input-0"), "datatype": str(first.get("datatype") or "FP32")}
         shape = _shape(first.get("shape")) or [1, 2]
         return Form({"inputs": [{**tensor, "shape": shape, "data": [0] * math.prod(shape)}]}, Pane.JSON)
     if protocol == "tensorflow":
         return Form({"instances": [[0] * _width(first.get("shape"))]}, Pane.JSON)
+    if len(inputs) > 1 and all("datatype" in each for each in inputs[:CELLS_LIMIT]):  # a column each
+        names = [str(each.get("name") or f"x{place}") for place, each in enumerate(inputs[:CELLS_LIMIT])]
+        return Form({"data": {"names": names, "ndarray": [[0] * len(names)]}}, Pane.TABLE)
     return _seldon(first)
 
 
@@ -60,12 +65,13 @@ def _seldon(first: Mapping[str, Any]) -> Form:
     schema = first.get("schema")
     schema = schema if isinstance(schema, dict) else {}
     if kind == "strData":
-        return Form({"strData": ""}, Pane.TEXT)
+        return Form({"strData": EXAMPLE_TEXT}, Pane.TEXT)
     if kind == "binData":
         return Form({"binData": ""}, Pane.JSON)
     if kind == "jsonData":
         key = _text_key(schema)
-        start = [{key: ""}] if key else example_of(schema)
+        example = example_of(schema)
+        start = [{key: example.get(key) or EXAMPLE_TEXT}] if key else example
         return Form({"jsonData": start}, Pane.TEXT if key else Pane.JSON, key)
     names = [str(name) for name in schema.get("names") or []][:CELLS_LIMIT]
     width = len(names) or _width(schema.get("shape") or first.get("shape"))

@@ -1,13 +1,13 @@
-"""Live figures: the ledgers read now and then, and what happened in between.
+"""Live figures: the shared metrics sampled every few seconds, and what happened between two samples.
 
-ledgers ──read──▶ Reading (now) ─┐
-                  Reading (then) ─┴──▶ Figures: rate, p50, p99, faults
+shared metrics ──read──▶ Reading (now) ──┐
+                         Reading (then) ─┴──▶ LiveFigures: rate, p50, p99, faults
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,8 +23,8 @@ _ASKED = frozenset(method.value for method in Method)
 _UNCOUNTED = frozenset({Method.SEND_FEEDBACK.value})
 
 KEEP_S = 300.0
-QUANTILES_S = 60.0
-RATE_S = 10.0
+WINDOW_S = 60.0
+SAMPLE_S = 5.0
 SPACING_S = 0.5
 
 
@@ -72,7 +72,7 @@ _NONE = Tally()
 
 
 class Reading(NamedTuple):
-    """All ledgers at one moment.
+    """All counts at one moment.
 
     Args:
         at: the clock's seconds.
@@ -90,27 +90,40 @@ class Reading(NamedTuple):
 
 
 class LiveFigures(NamedTuple):
-    """The figures of one node, or of some requests.
+    """The figures of one node, or of some requests, over the last minute.
 
     Args:
-        rate: answers a second, lately; None after the first look.
-        p50, p99: seconds, over the last minute or, where nothing came, since the start; None for no answer ever.
-        is_recent: whether the quantiles are of the last minute.
-        answers, faults: since the start.
-        recent_faults: in the last minute.
+        rate: answers a second; None after the first sample.
+        p50, p99: seconds; None where nothing was answered.
+        faults: requests that could not be answered.
+        answers_so_far, faults_so_far: since the start.
     """
 
     rate: float | None
     p50: float | None
     p99: float | None
-    is_recent: bool
-    answers: int
     faults: int
-    recent_faults: int
+    answers_so_far: int
+    faults_so_far: int
+
+
+class Moment(NamedTuple):
+    """Requests between two samples.
+
+    Args:
+        ago: seconds before now, of the later sample.
+        rate: requests a second.
+        p50, p99: seconds; None where nothing was answered.
+    """
+
+    ago: float
+    rate: float
+    p50: float | None
+    p99: float | None
 
 
 def take(folder: Path, at: float) -> Reading:
-    """A reading of the ledgers in `folder`."""
+    """A reading of the shared metrics in `folder`."""
     units: dict[tuple[str, str], Tally] = {}
     requests: dict[tuple[str, str], Tally] = {}
     loaded: dict[str, float] = {}
@@ -185,29 +198,40 @@ class View:
             default=0.0,
         )
 
-    def rates(self) -> list[tuple[float, float]]:
-        """Requests a second between one look and the next: seconds before now (falling), and the rate."""
+    def visit_rate(self, name: str) -> float | None:
+        """Requests a second that came to a node over the last minute; None after the first sample."""
+        before = self._before(WINDOW_S)
+        passed = self.now.at - before.at
+        if passed <= 0:
+            return None
+        counts = (
+            tally.since(before.units.get((unit, method), _NONE)).answers
+            for (unit, method), tally in self.now.units.items()
+            if unit == name and method not in _UNCOUNTED
+        )
+        return max(counts, default=0.0) / passed
+
+    def moments(self) -> list[Moment]:
+        """The requests between each sample and the next, oldest first."""
         found = []
         for then, now in itertools.pairwise(self._history):
-            passed = now.at - then.at
-            count = _joined(now.requests.values()).since(_joined(then.requests.values())).answers
-            found.append((self.now.at - now.at, count / passed))
+            tally = _joined(now.requests.values()).since(_joined(then.requests.values()))
+            rate = tally.answers / (now.at - then.at)
+            found.append(Moment(self.now.at - now.at, rate, tally.quantile(0.5), tally.quantile(0.99)))
         return found
 
     def _figures(self, tally_of: Callable[[Reading], Tally]) -> LiveFigures:
         total = tally_of(self.now)
-        before = self._before(RATE_S)
+        before = self._before(WINDOW_S)
         passed = self.now.at - before.at
-        recent = total.since(tally_of(self._before(QUANTILES_S))) if len(self._history) > 1 else _NONE
-        timed = recent if recent.answers else total
+        recent = total.since(tally_of(before))
         return LiveFigures(
-            rate=total.since(tally_of(before)).answers / passed if passed > 0 else None,
-            p50=timed.quantile(0.5),
-            p99=timed.quantile(0.99),
-            is_recent=recent.answers > 0,
-            answers=round(total.answers),
-            faults=round(total.faults),
-            recent_faults=round(recent.faults),
+            rate=recent.answers / passed if passed > 0 else None,
+            p50=recent.quantile(0.5),
+            p99=recent.quantile(0.99),
+            faults=round(recent.faults),
+            answers_so_far=round(total.answers),
+            faults_so_far=round(total.faults),
         )
 
     def _before(self, seconds: float) -> Reading:
@@ -226,10 +250,10 @@ def _joined(tallies: Iterable[Tally]) -> Tally:
 
 
 class Watch:
-    """Looks at the ledgers when asked to, and remembers what it saw in the last minutes.
+    """Samples the shared metrics, and keeps the samples of the last minutes.
 
     Args:
-        folder: of the ledgers.
+        folder: of the shared metrics.
         clock: seconds that only grow.
     """
 
@@ -247,18 +271,13 @@ class Watch:
             while history and reading.at - history[0].at > KEEP_S:
                 history.popleft()
             if history and reading.at - history[-1].at < SPACING_S:
-                return View([*list(history)[:-1], reading])
+                earlier = list(history)[:-1] or list(history)
+                return View([*(each for each in earlier if each.at < reading.at), reading])
             history.append(reading)
             return View(tuple(history))
 
-    def totals(self) -> dict[str, dict[str, float]]:
-        """What each node has counted since the start: `count`, `seconds`, `faults`."""
-        nodes: dict[str, Tally] = {}
-        for (unit, method), tally in take(self._folder, self._clock()).units.items():
-            if method not in _UNCOUNTED:
-                nodes[unit] = nodes.get(unit, _NONE).plus(tally)
-        return {
-            name: {"count": tally.answers, "seconds": tally.seconds, "faults": tally.faults}
-            for name, tally in nodes.items()
-            if math.isfinite(tally.seconds)
-        }
+    async def sample(self) -> None:
+        """Look every few seconds until cancelled, so that the last minute is there before somebody asks for it."""
+        while True:
+            await asyncio.to_thread(self.look)
+            await asyncio.sleep(SAMPLE_S)

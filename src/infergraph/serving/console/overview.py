@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 import orjson
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from infergraph import __version__, settings
 from infergraph.errors import Fault, NotReady
 from infergraph.message import Context
+from infergraph.serving.console import charts
 from infergraph.serving.console.console import ConsoleParts
-from infergraph.serving.console.live_figures import View, Watch
 from infergraph.serving.console.picture import Card, Health, Picture, draw
 from infergraph.serving.console.render import Renderer
 from infergraph.serving.console.texts import Texts
@@ -43,19 +43,18 @@ class SettingRow(NamedTuple):
 
 
 class OverviewPages:
-    """The overview, its live part, and the counts of nodes as JSON."""
+    """The overview and its live part."""
 
     def __init__(self, parts: ConsoleParts, renderer: Renderer) -> None:
         self._parts = parts
         self._renderer = renderer
-        self._watch = Watch(parts.metrics_dir, time.monotonic)
         self._checking = asyncio.Lock()
         self._health: dict[str, tuple[Health, str]] = {}
         self._checked_at = -HEALTH_KEEP_S
 
     def handlers(self) -> dict[str, Handler]:
         """By name."""
-        return {"overview": self.overview, "live": self.live, "nodes": self.nodes}
+        return {"overview": self.overview, "live": self.live}
 
     async def overview(self, request: Request) -> Response:
         """The page."""
@@ -68,7 +67,7 @@ class OverviewPages:
             **await self._live(self._renderer.texts(request)),
             "metadata": metadata,
             "runtime": self._runtime(request),
-            "settings": _setting_rows(self._parts.settings),
+            "settings": _setting_rows(self._parts.settings, self._renderer.texts(request)),
         }
         return self._renderer.page(request, "overview", values)
 
@@ -76,14 +75,11 @@ class OverviewPages:
         """The part that changes."""
         return self._renderer.part(request, "_live.html", await self._live(self._renderer.texts(request)))
 
-    async def nodes(self, request: Request) -> Response:
-        """What each node has counted since the start: `count`, `seconds`, `faults`, by name."""
-        return JSONResponse(await asyncio.to_thread(self._watch.totals))
-
     async def _live(self, t: Texts) -> dict[str, Any]:
-        view, is_ready = await asyncio.gather(asyncio.to_thread(self._watch.look), self._parts.is_ready())
+        view, is_ready = await asyncio.gather(asyncio.to_thread(self._parts.watch.look), self._parts.is_ready())
         health = await self._node_health()
         picture = draw(self._parts.scene, view, health)
+        narrow = draw(self._parts.scene, view, health, is_narrow=True)
         faulty = [card.node.name for card in picture.cards if card.health is Health.FAULTY]
         loaded = max(view.now.loaded.values(), default=0.0)
         return {
@@ -94,10 +90,11 @@ class OverviewPages:
             "in_flight": view.now.in_flight,
             "loaded": round(loaded),
             "workers": self._parts.settings.workers,
-            "picture": picture,
+            "pictures": {"wide": picture, "narrow": narrow},
             "rows": _rows(picture),
             "traffic": [(*kind, view.of_requests(*kind)) for kind in view.kinds()],
-            "spark": _spark(view),
+            "throughput": charts.throughput(view),
+            "latency": charts.latency(view),
         }
 
     async def _node_health(self) -> dict[str, tuple[Health, str]]:
@@ -143,11 +140,12 @@ def _rows(picture: Picture) -> list[tuple[Card, float | None]]:
     return [(card, shares.get(id(card.node))) for card in picture.cards]
 
 
-def _setting_rows(given: settings.Settings) -> list[SettingRow]:
+def _setting_rows(given: settings.Settings, t: Texts) -> list[SettingRow]:
     rows = []
     for row in settings.describe():
         value = msgspec.to_builtins(getattr(given, row.name))
-        rows.append(SettingRow(row.name, _shown(row, value), _shown(row, row.default), row.help, value != row.default))
+        help = t.setting(row.name, row.help)
+        rows.append(SettingRow(row.name, _shown(row, value), _shown(row, row.default), help, value != row.default))
     return rows
 
 
@@ -163,22 +161,3 @@ def _shown(row: settings.Described, value: Any) -> str:
         return ", ".join(f"{name} = …" for name in names) or "–"
     text = _CREDENTIALS.sub("", str(value))
     return f"{text} {row.unit}".strip() or "–"
-
-
-class Spark(NamedTuple):
-    """Requests a second lately, as a line in a box of 300 by 26; `top` is its highest rate."""
-
-    line: str
-    area: str
-    top: float
-
-
-def _spark(view: View) -> Spark | None:
-    rates = view.rates()
-    if len(rates) < 2:
-        return None
-    top = max(max(rate for _, rate in rates), 1e-9)
-    reach = max(rates[0][0], 30.0)
-    points = [f"{300 - 300 * ago / reach:.1f} {25 - 23 * rate / top:.1f}" for ago, rate in rates]
-    line = "M" + "L".join(points)
-    return Spark(line, f"{line}L300 26L{points[0].split()[0]} 26z", top if top > 1e-9 else 0.0)

@@ -1,6 +1,6 @@
 """The graph as a live picture: where each card and edge stands, with the figures on it. A template draws it.
 
-Scene ──lay out──▶ places ──with View and health──▶ Picture
+Topology ──lay out──▶ corners ──with View and health──▶ Picture
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from infergraph.serving.console.live_figures import LiveFigures, View
 from infergraph.topology import Role, Topology, TopologyNode, Where
 
 WIDTH, HEIGHT = 240.0, 104.0
-_ROW_GAP, _COLUMN_GAP, _MARGIN = 24.0, 92.0, 12.0
+_ROW_GAP, _COLUMN_GAP, _MARGIN, _INDENT = 24.0, 116.0, 12.0, 20.0
 _THINNEST, _THICKEST = 1.25, 5.0
 
 
@@ -34,8 +34,8 @@ class Card(NamedTuple):
 
     Args:
         left, top: pixels.
-        figures: of its own answers; all zero for a node that is not counted.
-        visits: requests that came to it, also where it is not counted itself; None where nobody can tell.
+        figures: of its own answers; all zero for a node that calls nothing.
+        visits: requests that came to it, also where it calls nothing itself; None where that is not known.
         why: what is wrong with its health.
     """
 
@@ -54,7 +54,8 @@ class Edge(NamedTuple):
     Args:
         path: of the line, as SVG writes it.
         tip: of the arrow.
-        share: the part of the parent's requests that went this way, 0 to 1; None where nobody can tell.
+        rate: requests a second that go this way; None where that is not known.
+        share: the part of the parent's requests that went this way, 0 to 1; None where that is not known.
         is_given: the share is what the graph's file says, not what was counted.
         label: where the label stands: its right end.
         thickness: of the line, in pixels.
@@ -65,6 +66,7 @@ class Edge(NamedTuple):
 
     path: str
     tip: str
+    rate: float | None
     share: float | None
     is_given: bool
     label: tuple[float, float]
@@ -83,19 +85,47 @@ class Picture(NamedTuple):
     edges: tuple[Edge, ...]
 
 
-def draw(scene: Topology, view: View, health: Mapping[str, tuple[Health, str]]) -> Picture:
-    """The picture of `scene`.
+def draw(
+    topology: Topology, view: View, health: Mapping[str, tuple[Health, str]], *, is_narrow: bool = False
+) -> Picture:
+    """The picture of `topology`: from left to right or, where it has to be narrow, each node below its parent.
 
     Args:
         health: of the nodes that can be asked, by name, with what is wrong. What is built in is well.
     """
-    tops: dict[int, float] = {}
-    rows = _place(scene.root, 0.0, tops)
+    corners: dict[int, tuple[float, float]] = {}
+    if is_narrow:
+        _stack(topology.root, 0, corners)
+    else:
+        tops: dict[int, float] = {}
+        _place(topology.root, 0.0, tops)
+        _spread(topology.root, 0, tops, corners)
     cards: list[Card] = []
     edges: list[Edge] = []
-    _draw(scene.root, 0, tops, view, health, cards, edges)
+    line = _elbow if is_narrow else _curve
+    for node in topology.root.walk():
+        state, why = health.get(node.name, (_UNASKED.get(node.where, Health.UNKNOWN), ""))
+        cards.append(Card(node, *corners[id(node)], view.of_node(node.name), _visits(node, view), state, why))
+        for child, share in zip(node.children, shares_of(node, view), strict=True):
+            way = line(corners[id(node)], corners[id(child)])
+            edges.append(_edge(node, child, way, share, _visit_rate(child, view)))
     right = max(card.left for card in cards) + WIDTH + _MARGIN
-    return Picture(right, _MARGIN * 2 + rows * (HEIGHT + _ROW_GAP) - _ROW_GAP, tuple(cards), tuple(edges))
+    bottom = max(card.top for card in cards) + HEIGHT + _MARGIN
+    return Picture(right, bottom, tuple(cards), tuple(edges))
+
+
+def _stack(node: TopologyNode, depth: int, corners: dict[int, tuple[float, float]]) -> None:
+    """Give `node` and all below it a row each, further right with the depth."""
+    corners[id(node)] = _MARGIN + depth * _INDENT, _MARGIN + len(corners) * (HEIGHT + _ROW_GAP)
+    for child in node.children:
+        _stack(child, depth + 1, corners)
+
+
+def _spread(node: TopologyNode, depth: int, tops: Mapping[int, float], corners: dict[int, tuple[float, float]]) -> None:
+    """Give `node` and all below it a column by their depth."""
+    corners[id(node)] = _MARGIN + depth * (WIDTH + _COLUMN_GAP), _MARGIN + tops[id(node)] * (HEIGHT + _ROW_GAP)
+    for child in node.children:
+        _spread(child, depth + 1, tops, corners)
 
 
 def _place(node: TopologyNode, row: float, tops: dict[int, float]) -> float:
@@ -110,42 +140,40 @@ def _place(node: TopologyNode, row: float, tops: dict[int, float]) -> float:
     return max(row, first + 1)
 
 
-def _draw(
-    node: TopologyNode,
-    depth: int,
-    tops: Mapping[int, float],
-    view: View,
-    health: Mapping[str, tuple[Health, str]],
-    cards: list[Card],
-    edges: list[Edge],
-) -> None:
-    state, why = health.get(node.name, (_UNASKED.get(node.where, Health.UNKNOWN), ""))
-    left, top = _corner(node, depth, tops)
-    cards.append(Card(node, left, top, view.of_node(node.name), _visits(node, view), state, why))
-    shares = shares_of(node, view)
-    for child, share in zip(node.children, shares, strict=True):
-        edges.append(_edge(node, child, depth, tops, share))
-        _draw(child, depth + 1, tops, view, health, cards, edges)
+class _Line(NamedTuple):
+    """The way of an edge."""
+
+    path: str
+    tip: str
+    label: tuple[float, float]
 
 
-def _corner(node: TopologyNode, depth: int, tops: Mapping[int, float]) -> tuple[float, float]:
-    return _MARGIN + depth * (WIDTH + _COLUMN_GAP), _MARGIN + tops[id(node)] * (HEIGHT + _ROW_GAP)
-
-
-def _edge(node: TopologyNode, child: TopologyNode, depth: int, tops: Mapping[int, float], share: float | None) -> Edge:
-    (left, top), (child_left, child_top) = _corner(node, depth, tops), _corner(child, depth + 1, tops)
-    x0, y0, x1, y1 = left + WIDTH, top + HEIGHT / 2, child_left - 8, child_top + HEIGHT / 2
+def _curve(parent: tuple[float, float], child: tuple[float, float]) -> _Line:
+    """From the right side of a card to the left side of one further right."""
+    x0, y0, x1, y1 = parent[0] + WIDTH, parent[1] + HEIGHT / 2, child[0] - 8, child[1] + HEIGHT / 2
     middle = (x0 + x1) / 2
+    path = f"M{x0:.1f} {y0:.1f}C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
+    return _Line(path, f"M{x1 + 7:.1f} {y1:.1f}l-9 -4.5v9z", (x1 - 4, y1 - 8 if y1 <= y0 else y1 + 17))
+
+
+def _elbow(parent: tuple[float, float], child: tuple[float, float]) -> _Line:
+    """From the bottom of a card down to the left side of one further below."""
+    x0, y0, x1, y1 = parent[0] + _INDENT / 2, parent[1] + HEIGHT, child[0] - 3, child[1] + HEIGHT / 2
+    path = f"M{x0:.1f} {y0:.1f}V{y1:.1f}H{x1:.1f}"
+    return _Line(path, f"M{x1 + 3:.1f} {y1:.1f}l-7 -4v8z", (child[0] + WIDTH, child[1] - 6))
+
+
+def _edge(node: TopologyNode, child: TopologyNode, line: _Line, share: float | None, rate: float | None) -> Edge:
     is_given = share is None and child.share is not None
     shown = child.share / 100 if is_given and child.share is not None else share
     weight = 0.0 if shown is None else min(shown, 1.0)
-    above = y1 <= y0
     return Edge(
-        path=f"M{x0:.1f} {y0:.1f}C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}",
-        tip=f"M{x1 + 7:.1f} {y1:.1f}l-9 -4.5v9z",
+        path=line.path,
+        tip=line.tip,
+        rate=rate,
         share=shown,
         is_given=is_given,
-        label=(x1 - 4, y1 - 8 if above else y1 + 17),
+        label=line.label,
         thickness=_THINNEST + (_THICKEST - _THINNEST) * weight if node.routes else 1.5,
         is_side=child.role is not Role.CHILD,
         mark="" if child.role is Role.CHILD else child.role.value,
@@ -173,12 +201,22 @@ def _names_twice(split: TopologyNode) -> bool:
 
 
 def _visits(node: TopologyNode, view: View) -> float | None:
-    """How many requests came to a node; for one that is not counted, what came to those below it, if any are."""
+    """How many requests came to a node; for one that calls nothing, what came to those below it, if any are."""
     own = view.visits(node.name)
-    if own:
+    if own or node.where is not Where.NOWHERE:
         return own
-    below = [_visits(child, view) for child in node.children if child.role is Role.CHILD]
-    known = [count for count in below if count is not None]
+    return _from_below(node, [_visits(child, view) for child in node.branches()])
+
+
+def _visit_rate(node: TopologyNode, view: View) -> float | None:
+    """How many requests a second came to a node, likewise."""
+    if node.where is not Where.NOWHERE:
+        return view.visit_rate(node.name)
+    return _from_below(node, [_visit_rate(child, view) for child in node.branches()])
+
+
+def _from_below(node: TopologyNode, counts: list[float | None]) -> float | None:
+    known = [count for count in counts if count is not None]
     if not known:
-        return None if node.where in (Where.BUILT_IN, Where.NOWHERE) else 0.0
+        return None
     return sum(known) if node.routes else max(known)

@@ -63,7 +63,7 @@ class Console:
             return self._renderer.part(request, "_fault.html", values, status=status)
         is_task = name.startswith("task")
         onward = {
-            "heading": t("There is nothing here") if status == 404 else t("This cannot be shown"),
+            "heading": t("Page not found") if status == 404 else t("This page cannot be shown"),
             "onward": "tasks" if is_task else "./",
             "onward_text": t("All tasks") if is_task else t("Overview"),
         }
@@ -110,8 +110,8 @@ def _advice(fault: Fault, t: Texts) -> str:
     if isinstance(fault, UnknownTask):
         return t("It may have been deleted; go back to the list.")
     if isinstance(fault, NotReady):
-        return t("It is busy or not ready; try again in a moment.")
-    return t("The server's log has the details.")
+        return t("The server is busy or not ready; try again in a moment.")
+    return t("See the server's log for details.")
 
 
 def _static_files() -> dict[str, tuple[bytes, str, str]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -24,9 +26,12 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 PAGE_TASKS = 50
 RESULTS_SHOWN = 10
-FAILURES_SHOWN = 20
+REASONS_SHOWN = 20
+LINES_NAMED = 8
 PEEK_BYTES = 64 * 1024
+ERRORS_PEEK_BYTES = 1024 * 1024
 PLACES_LIMIT = 1000
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(?:\.\d+)?")
 _SHOWN = (State.WAITING, State.RUNNING, State.FINISHED, State.FAILED)
 
 
@@ -106,7 +111,7 @@ class TaskPages:
             "api": f"../api/v1.0/tasks/{quote(id, safe='')}",
             "state_text": _state_text(task, t),
             "results": await self._first_results(service, task),
-            "failures": await self._first_failures(service, task) if task.failed else [],
+            "failures": await self._failures(service, task) if task.failed else [],
         }
 
     async def _first_results(self, service: TaskService, task: Task) -> list[str]:
@@ -114,23 +119,49 @@ class TaskPages:
         lines = await asyncio.to_thread(_first_lines, file, RESULTS_SHOWN)
         return [line.decode("utf-8", "replace") for line in lines]
 
-    async def _first_failures(self, service: TaskService, task: Task) -> list[tuple[int, str, str]]:
+    async def _failures(self, service: TaskService, task: Task) -> list[FailureGroup]:
         file = await service.errors(task.id)
-        found = []
-        for line in await asyncio.to_thread(_first_lines, file, FAILURES_SHOWN):
-            try:
-                found.append(read_error_line(line))
-            except PayloadError:  # one that is longer than what was looked at
-                continue
-        return found
+        return by_reason(await asyncio.to_thread(_lines, file, ERRORS_PEEK_BYTES))
+
+
+class FailureGroup(NamedTuple):
+    """Failed lines with one reason.
+
+    Args:
+        reason, record: of the first of them.
+        lines: the numbers of the first few.
+        total: of all that were looked at.
+    """
+
+    reason: str
+    record: str
+    lines: list[int]
+    total: int
+
+
+def by_reason(lines: Iterable[bytes]) -> list[FailureGroup]:
+    """Error lines grouped by their reason, the most frequent first; values that a reason quotes do not set it apart."""
+    found: dict[str, list[tuple[int, str, str]]] = {}
+    for line in lines:
+        with suppress(PayloadError):  # one that is longer than what was looked at
+            failed = read_error_line(line)
+            found.setdefault(_VALUES.sub("…", failed[1]), []).append(failed)
+    groups = [
+        FailureGroup(each[0][1], each[0][2], [number for number, _, _ in each[:LINES_NAMED]], len(each))
+        for each in found.values()
+    ]
+    return sorted(groups, key=lambda group: -group.total)[:REASONS_SHOWN]
 
 
 def _first_lines(file: ResultFile, count: int) -> list[bytes]:
-    """The first lines of a file as far as PEEK_BYTES go; a long line alone is cut. Blocks."""
-    block = read_block(file, 0, PEEK_BYTES)
-    lines = block.split(b"\n")
-    whole = lines[:-1] or lines
-    return [line for line in whole[:count] if line]
+    """The first lines of a file, as far as PEEK_BYTES go. Blocks."""
+    return _lines(file, PEEK_BYTES)[:count]
+
+
+def _lines(file: ResultFile, size_bytes: int) -> list[bytes]:
+    """The lines in the first bytes of a file; a long line alone is cut. Blocks."""
+    lines = read_block(file, 0, size_bytes).split(b"\n")
+    return [line for line in lines[:-1] or lines if line]
 
 
 def _state_text(task: Task, t: Texts) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infergraph.serving.console.forms import CELLS_LIMIT, Pane, example_of, form_of
+from infergraph.serving.console.forms import CELLS_LIMIT, EXAMPLE_TEXT, Pane, example_of, form_of
 from infergraph.wire import json_codec
 from infergraph_knowledge.authoring import EntityExtractor, RelationClassifier
 
@@ -27,11 +27,16 @@ TWO = {"tensor": {"shape": [1, 2], "values": [0, 0]}}
         (one("tensor", shape=[4]), {"data": {"tensor": {"shape": [1, 4], "values": [0] * 4}}}, Pane.TABLE),
         (one("tensor", names=["a", "b"]), {"data": {"names": ["a", "b"], **TWO}}, Pane.TABLE),
         (one("ndarray", shape=[-1, 3]), {"data": {"ndarray": [[0, 0, 0]]}}, Pane.TABLE),
-        (one("strData"), {"strData": ""}, Pane.TEXT),
+        (one("strData"), {"strData": EXAMPLE_TEXT}, Pane.TEXT),
         (one("binData"), {"binData": ""}, Pane.JSON),
         (one("jsonData", properties={"n": {"type": "null"}}), {"jsonData": {"n": None}}, Pane.JSON),
         (one("jsonData", properties={"s": {"enum": ["x", "y"]}}), {"jsonData": {"s": "x"}}, Pane.JSON),
-        ({"graphinputs": [{"messagetype": "strData"}]}, {"strData": ""}, Pane.TEXT),
+        ({"graphinputs": [{"messagetype": "strData"}]}, {"strData": EXAMPLE_TEXT}, Pane.TEXT),
+        (
+            {"inputs": [{"name": "a", "datatype": "FP32"}, {"name": "b", "datatype": "INT32", "shape": [9]}]},
+            {"data": {"names": ["a", "b"], "ndarray": [[0, 0]]}},
+            Pane.TABLE,
+        ),
         ({"inputs": [{"name": "in", "datatype": "FP32", "shape": [2, 2]}]}, {"data": TWO}, Pane.TABLE),
         (None, {"data": {"ndarray": [[0, 0]]}}, Pane.TABLE),
         ({"inputs": "nonsense"}, {"data": {"ndarray": [[0, 0]]}}, Pane.TABLE),
@@ -45,9 +50,10 @@ def test_the_form_fits_the_first_input(metadata: Any, start: dict[str, Any], pan
 
 
 def test_a_unit_of_knowledge_is_asked_with_a_text() -> None:
-    """NER takes a text box, since its records need nothing else; RE, whose records need pairs, takes JSON."""
+    """NER, whose records need nothing but a text, takes a text box with a text of its language; RE takes JSON."""
     ner = form_of(EntityExtractor().init_metadata(), "seldon")
-    assert (ner.pane, ner.text_key, ner.start) == (Pane.TEXT, "data", {"jsonData": [{"data": ""}]})
+    assert (ner.pane, ner.text_key) == (Pane.TEXT, "data")
+    assert ner.start == {"jsonData": [{"data": "鲁迅出生于浙江绍兴。"}]}
     re_ = form_of(RelationClassifier().init_metadata(), "seldon")
     assert (re_.pane, re_.text_key) == (Pane.JSON, "")
     assert set(re_.start["jsonData"]) >= {"data", "entity_pair"}

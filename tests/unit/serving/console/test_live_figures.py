@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from infergraph.observe.metrics import RequestMetrics
 from infergraph.observe.shared_metrics import Bounds, SharedMetrics
-from infergraph.serving.console.live_figures import KEEP_S, SPACING_S, Tally, Watch
+from infergraph.serving.console.live_figures import KEEP_S, SPACING_S, LiveFigures, Tally, Watch
 
 SECONDS = Bounds.SECONDS.value
 
@@ -47,14 +48,13 @@ def test_a_quantile_lies_in_its_bucket() -> None:
     assert tally(b18=5).quantile(0.5) == SECONDS[-1], "beyond the last bound nobody can tell more"
 
 
-def test_rates_are_of_the_last_seconds_and_quantiles_of_the_last_minute(tmp_path: Path) -> None:
+def test_rates_and_quantiles_are_of_the_last_minute(tmp_path: Path) -> None:
     """What was counted before the window is not in it, and stands in the totals."""
     shared_metrics, clock = SharedMetrics(tmp_path, "0"), Clock()
     watch = Watch(tmp_path, clock)
     unit_seconds(shared_metrics, "n", "predict", *[0.9] * 50)
     first = watch.look().of_node("n")
-    assert (first.rate, first.answers, first.is_recent) == (None, 50, False)
-    assert 0.5 < first.p50 <= 1.0
+    assert (first.rate, first.p50, first.answers_so_far) == (None, None, 50)
     clock.now += 100
     watch.look()
     clock.now += 5
@@ -62,7 +62,11 @@ def test_rates_are_of_the_last_seconds_and_quantiles_of_the_last_minute(tmp_path
     later = watch.look().of_node("n")
     assert later.rate == pytest.approx(4.0)
     assert 0.001 < later.p50 <= 0.0025
-    assert (later.answers, later.is_recent) == (70, True)
+    assert later.answers_so_far == 70
+    clock.now += 100
+    watch.look()
+    clock.now += 5
+    assert watch.look().of_node("n").p50 is None, "nothing was answered in the last minute"
 
 
 def test_feedback_is_no_visit_of_a_node(tmp_path: Path) -> None:
@@ -72,7 +76,7 @@ def test_feedback_is_no_visit_of_a_node(tmp_path: Path) -> None:
     unit_seconds(shared_metrics, "n", "send_feedback", 5.0, 5.0, 5.0)
     view = Watch(tmp_path, Clock()).look()
     assert view.visits("n") == 2
-    assert view.of_node("n").answers == 2
+    assert view.of_node("n").answers_so_far == 2
     assert view.visits("nobody") == 0
 
 
@@ -85,7 +89,7 @@ def test_all_workers_are_added_up(tmp_path: Path) -> None:
     assert Watch(tmp_path, Clock()).look().now.loaded == {"n": 2.0}
     ledgers[0].close()
     view = Watch(tmp_path, Clock()).look()
-    assert view.of_node("n").answers == 2
+    assert view.of_node("n").answers_so_far == 2
     assert view.now.loaded == {"n": 1.0}
 
 
@@ -103,8 +107,10 @@ def test_requests_from_outside_are_told_by_method_and_protocol(tmp_path: Path) -
         metrics.finished(method, code, transport, 0.01, 10, 10)
     view = Watch(tmp_path, Clock()).look()
     assert view.kinds() == [("predict", "grpc"), ("predict", "rest")]
-    assert [(view.of_requests(*kind).answers, view.of_requests(*kind).faults) for kind in view.kinds()] == [(2, 1)] * 2
-    assert (view.of_requests().answers, view.of_requests().faults) == (4, 2)
+    assert [
+        (view.of_requests(*kind).answers_so_far, view.of_requests(*kind).faults_so_far) for kind in view.kinds()
+    ] == [(2, 1)] * 2
+    assert (view.of_requests().answers_so_far, view.of_requests().faults_so_far) == (4, 2)
 
 
 def test_faults_of_a_node_are_told_for_the_last_minute_and_in_all(tmp_path: Path) -> None:
@@ -117,7 +123,7 @@ def test_faults_of_a_node_are_told_for_the_last_minute_and_in_all(tmp_path: Path
     clock.now += 2
     faults[0] += 1
     seen = watch.look().of_node("n")
-    assert (seen.faults, seen.recent_faults) == (4, 1)
+    assert (seen.faults_so_far, seen.faults) == (4, 1)
 
 
 def test_many_lookers_make_no_short_windows(tmp_path: Path) -> None:
@@ -130,9 +136,9 @@ def test_many_lookers_make_no_short_windows(tmp_path: Path) -> None:
         unit_seconds(shared_metrics, "n", "predict", 0.1)
         clock.now += SPACING_S / 10
         seen = watch.look()
-    assert seen.of_node("n").answers == 5
+    assert seen.of_node("n").answers_so_far == 5
     assert seen.of_node("n").rate == pytest.approx(5 / (clock.now - 1000.0))
-    assert len(seen.rates()) == 1
+    assert len(seen.moments()) == 1
 
 
 def test_what_is_old_is_forgotten(tmp_path: Path) -> None:
@@ -142,13 +148,62 @@ def test_what_is_old_is_forgotten(tmp_path: Path) -> None:
     for _ in range(20):
         clock.now += KEEP_S / 5
         view = watch.look()
-    assert all(ago <= KEEP_S for ago, _ in view.rates())
-    assert 4 <= len(view.rates()) <= 6
+    assert all(moment.ago <= KEEP_S for moment in view.moments())
+    assert 4 <= len(view.moments()) <= 6
 
 
-def test_totals_are_exact(tmp_path: Path) -> None:
-    """The sums from which a page takes the time of one request are those of the ledgers."""
-    shared_metrics = SharedMetrics(tmp_path, "0")
-    unit_seconds(shared_metrics, "a", "predict", 0.25, 0.5)
-    unit_seconds(shared_metrics, "a", "transform_output", 1.0)
-    assert Watch(tmp_path, Clock()).totals() == {"a": {"count": 3.0, "seconds": 1.75, "faults": 0.0}}
+def test_moments_are_the_figures_between_two_samples(tmp_path: Path) -> None:
+    """Each moment has the rate and the quantiles of its own requests; a quiet one has no quantiles."""
+    metrics, clock = RequestMetrics(SharedMetrics(tmp_path, "0")), Clock()
+    watch = Watch(tmp_path, clock)
+    watch.look()
+    for seconds in (0.002, None, 0.9):
+        clock.now += 5
+        for _ in range(10 if seconds else 0):
+            metrics.started()
+            metrics.finished("predict", "200", "rest", seconds or 0.0, 10, 10)
+        view = watch.look()
+    fast, quiet, slow = view.moments()
+    assert [(moment.ago, moment.rate) for moment in (fast, quiet, slow)] == [(10, 2), (5, 0), (0, 2)]
+    assert (quiet.p50, quiet.p99) == (None, None)
+    assert fast.p99 is not None
+    assert slow.p50 is not None
+    assert fast.p99 < 0.01 < 0.5 < slow.p50
+
+
+def test_sampling_begins_before_anybody_looks(tmp_path: Path) -> None:
+    """With a sample from the start, the first look knows what came since."""
+    shared_metrics, clock = SharedMetrics(tmp_path, "0"), Clock()
+
+    async def sampled_once() -> LiveFigures:
+        loop, sampled = asyncio.get_running_loop(), asyncio.Event()
+
+        def now() -> float:
+            loop.call_soon_threadsafe(sampled.set)
+            return clock.now
+
+        watch = Watch(tmp_path, now)
+        sampling = asyncio.create_task(watch.sample())
+        await sampled.wait()
+        watch.look()  # which waits for the one that is in progress, and is too near to it to be kept
+        sampling.cancel()
+        unit_seconds(shared_metrics, "n", "predict", *[0.002] * 30)
+        clock.now += 30
+        return watch.look().of_node("n")
+
+    seen = asyncio.run(sampled_once())
+    assert seen.rate == pytest.approx(1.0)
+    assert seen.p50 is not None
+
+
+def test_the_visits_of_a_node_have_a_rate(tmp_path: Path) -> None:
+    """A node that is asked by two methods for each request is visited as often as by the one asked most."""
+    shared_metrics, clock = SharedMetrics(tmp_path, "0"), Clock()
+    watch = Watch(tmp_path, clock)
+    assert watch.look().visit_rate("n") is None
+    clock.now += 10
+    unit_seconds(shared_metrics, "n", "transform_input", *[0.1] * 20)
+    unit_seconds(shared_metrics, "n", "transform_output", *[0.1] * 19)
+    unit_seconds(shared_metrics, "n", "send_feedback", *[0.1] * 90)
+    assert watch.look().visit_rate("n") == pytest.approx(2.0)
+    assert watch.look().visit_rate("nobody") == 0.0

@@ -45,10 +45,10 @@ def trees() -> st.SearchStrategy[TopologyNode]:
     return st.recursive(leaves, grown, max_leaves=12)
 
 
-@given(trees())
-def test_cards_never_overlap_and_lie_in_the_picture(root: TopologyNode) -> None:
+@given(trees(), st.booleans())
+def test_cards_never_overlap_and_lie_in_the_picture(root: TopologyNode, is_narrow: bool) -> None:
     """Whatever the tree, every node has a card of its own inside the picture, and one edge for each but the root."""
-    picture = draw(scene(root), Watch(Path("nowhere"), lambda: 1.0).look(), {})
+    picture = draw(scene(root), Watch(Path("nowhere"), lambda: 1.0).look(), {}, is_narrow=is_narrow)
     corners = [(card.left, card.top) for card in picture.cards]
     assert len(corners) == len(list(root.walk())) == len(picture.edges) + 1
     for place, (left, top) in enumerate(corners):
@@ -58,6 +58,30 @@ def test_cards_never_overlap_and_lie_in_the_picture(root: TopologyNode) -> None:
         assert top + HEIGHT <= picture.height
         for other_left, other_top in corners[:place]:
             assert abs(left - other_left) >= WIDTH or abs(top - other_top) >= HEIGHT
+
+
+def test_a_narrow_picture_grows_with_the_depth_alone() -> None:
+    """However many branches a node has, the picture for a phone is as wide as one card and its indent."""
+    few, many = (node("r", *(node(str(place)) for place in range(count))) for count in (1, 20))
+    view = Watch(Path("nowhere"), lambda: 1.0).look()
+    widths = [draw(scene(root), view, {}, is_narrow=True).width for root in (few, many)]
+    assert widths[0] == widths[1] < 320
+
+
+def test_traffic_stands_on_each_edge(tmp_path: Path) -> None:
+    """An edge has the requests a second of its child; of one that calls nothing, those of its branches."""
+    root = node("r", node("a"), node("p", node("b"), kind="PREDICTOR", where=Where.NOWHERE), kind="ROUTER", routes=True)
+    shared_metrics = SharedMetrics(tmp_path, "0")
+    times = iter([0.0, 10.0])
+    watch = Watch(tmp_path, lambda: next(times))
+    watch.look()
+    for name, count in (("a", 5), ("b", 20)):
+        labels = {"unit": name, "method": "predict"}
+        seconds = shared_metrics.histogram("infergraph_unit_seconds", "", labels, Bounds.SECONDS)
+        for _ in range(count):
+            seconds.observe(0.01)
+    rates = [edge.rate for edge in draw(scene(root), watch.look(), {}).edges]
+    assert rates == [0.5, 2.0, 2.0]
 
 
 def test_a_routers_shares_add_up(tmp_path: Path) -> None:
@@ -79,11 +103,11 @@ def test_a_shadow_is_no_part_of_the_whole(tmp_path: Path) -> None:
 
 
 def test_a_node_that_is_not_counted_has_the_visits_of_those_below(tmp_path: Path) -> None:
-    """A built-in router's own visits are those of its branches; a built-in leaf's are not known."""
-    inner = node("i", node("a"), node("b"), kind="RANDOM_ABTEST", routes=True, where=Where.BUILT_IN)
+    """What calls nothing itself is visited as often as its branches together; of such a leaf nothing is known."""
+    inner = node("i", node("a"), node("b"), kind="PREDICTOR", routes=True, where=Where.NOWHERE)
     outer = node("o", inner, node("c"), kind="ROUTER", routes=True)
     assert shares_of(outer, view_of(tmp_path / "1", a=30, b=30, c=40)) == [0.6, 0.4]
-    unknown = node("o", node("leaf", where=Where.BUILT_IN), node("c"), kind="ROUTER", routes=True)
+    unknown = node("o", node("leaf", where=Where.NOWHERE), node("c"), kind="ROUTER", routes=True)
     assert shares_of(unknown, view_of(tmp_path / "2", c=40)) == [None, None]
 
 
@@ -98,9 +122,9 @@ def test_two_predictors_with_nodes_of_one_name_cannot_be_told_apart(tmp_path: Pa
 def test_health_and_why_stand_on_the_card(tmp_path: Path) -> None:
     """A node that nobody knows of is unknown and not well; what is built in is well; what calls nothing has none."""
     below = [node("b"), node("c", where=Where.BUILT_IN), node("d", where=Where.NOWHERE)]
-    picture = draw(scene(node("a", *below)), view_of(tmp_path), {"a": (Health.FAULTY, "no answer")})
+    picture = draw(scene(node("a", *below)), view_of(tmp_path), {"a": (Health.FAULTY, "no response")})
     assert [(card.health, card.why) for card in picture.cards] == [
-        (Health.FAULTY, "no answer"),
+        (Health.FAULTY, "no response"),
         (Health.UNKNOWN, ""),
         (Health.OK, ""),
         (Health.NONE, ""),

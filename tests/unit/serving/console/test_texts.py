@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import infergraph.serving.console
-from infergraph import topology
+from infergraph import settings, topology
 from infergraph.serving.console import picture
+from infergraph.serving.console.setting_texts import CHINESE_SETTINGS
 from infergraph.serving.console.texts import CHINESE, LANGUAGES, Texts, preferred
 from infergraph.tasks.task import State
 
@@ -43,6 +44,16 @@ def test_both_languages_have_the_same_places_to_fill_in() -> None:
     for english, chinese in CHINESE.items():
         assert sorted(_NAMES.findall(english)) == sorted(_NAMES.findall(chinese)), english
         assert re.search(r"[\u4e00-\u9fff]", chinese), english
+
+
+def test_every_setting_is_explained_in_chinese() -> None:
+    """The table of settings speaks the reader's language for every setting there is, and for no other."""
+    described = {row.name for row in settings.describe()}
+    assert CHINESE_SETTINGS.keys() == described
+    for name, chinese in CHINESE_SETTINGS.items():
+        assert re.search(r"[\u4e00-\u9fff]|DEBUG", chinese), name
+    assert Texts("en").setting("host", "Address to listen on.") == "Address to listen on."
+    assert Texts("zh").setting("host", "Address to listen on.") == "监听的地址。"
 
 
 def test_words_are_filled_in() -> None:

@@ -65,7 +65,7 @@ function triples(row, tones, width) {
     head: String(row.entity_pair[place]?.[0] ?? ""), tail: String(row.entity_pair[place]?.[1] ?? ""), relation: String(relation),
     types: row.entity_type_pair?.[place] ?? [],
   }));
-  if (!given.length) return [make("p", { class: "hint" }, t("No relation was found in it."))];
+  if (!given.length) return [make("p", { class: "hint" }, t("No relations found."))];
   const names = [...new Set(given.flatMap(({ head, tail }) => [head, tail]))];
   const types = new Map(entitiesOf(row));
   for (const { head, tail, types: [first, second] } of given) { types.set(head, first || types.get(head) || ""); types.set(tail, second || types.get(tail) || ""); }
@@ -88,7 +88,7 @@ function graphOf(names, given, types, tones, width) {
   for (let step = 0; step < LIMIT.steps; step += 1) settle(nodes, links, { width, height }, 1 - step / LIMIT.steps);
   const top = Math.min(...nodes.map((node) => node.y)) - 24;
   const bottom = Math.max(...nodes.map((node) => node.y)) + 24;
-  const shown = draw("svg", { class: "triples", viewBox: `0 ${top} ${width} ${bottom - top}`, role: "img", "aria-label": t("The triples as a graph; the table below has the same") });
+  const shown = draw("svg", { class: "triples", viewBox: `0 ${top} ${width} ${bottom - top}`, role: "img", "aria-label": t("The triples as a graph; the table below lists them") });
   for (const { from, to } of links) {
     const [x, y] = edgeOf(to, from);
     const angle = (Math.atan2(to.y - from.y, to.x - from.x) * 180) / Math.PI;
@@ -139,25 +139,17 @@ function edgeOf(node, from) {
   return [node.x + x * part, node.y + y * part];
 }
 
-// ── the way an answer came ───────────────────────────────────────────────────────────────────────────────────────
+// ── the route of a response ──────────────────────────────────────────────────────────────────────────────────────
 
-/** The nodes that took part, with the time each took, from what they had counted before and after. */
-export function route(scene, meta, before, after, took) {
+/** The nodes that took part in one request, with the time each took, from the Server-Timing header of its response. */
+export function route(scene, meta, timing, took) {
   const spent = {};
-  let isShared = false;
-  for (const [name, now] of Object.entries(after)) {
-    const count = now.count - (before[name]?.count ?? 0);
-    if (count <= 0) continue;
-    spent[name] = (now.seconds - (before[name]?.seconds ?? 0)) / count;
-    isShared ||= count > 2;
-  }
+  for (const [, name, milliseconds] of timing.matchAll(/desc="([^"]*)";dur=([\d.e+-]+)/g)) spent[decodeURIComponent(name)] = milliseconds / 1000;
   const path = meta.requestPath ?? {};
   const routing = meta.routing ?? {};
   const longest = Math.max(took, ...Object.values(spent));
-  const shown = make("div", {}, make("h3", {}, t("The way it took")), make("ul", { class: "route" }, hop(scene, { path, routing, spent, longest })));
-  const words = [t("Time of each node alone, without those below it.")];
-  if (isShared) words.push(t("Other requests came at the same time, so that these are means."));
-  shown.append(make("p", { class: "hint" }, words.join(" ")));
+  const shown = make("div", {}, make("h3", {}, t("Route")), make("ul", { class: "route" }, hop(scene, { path, routing, spent, longest })));
+  shown.append(make("p", { class: "hint" }, t("Time of each node itself, without its children.")));
   return shown;
 }
 

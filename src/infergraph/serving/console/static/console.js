@@ -44,7 +44,7 @@ export async function call(method, path, body, headers = {}) {
   try {
     response = await fetch(new URL("../" + path, location.href), { method, body, headers, cache: "no-store" });
   } catch (error) {
-    throw new Refused(0, t("The server does not answer."), "");
+    throw new Refused(0, t("The server is not responding."), "");
   }
   const text = await response.text();
   if (!response.ok) throw refused(response, text);
@@ -60,15 +60,15 @@ export class Refused extends Error {
 
   /** What a person can do about it. */
   get advice() {
-    if (this.status === 0) return t("See whether the server still runs, then try again.");
-    if (this.status === 503) return t("It is busy or not ready; try again in a moment.");
-    if (this.status === 504) return t("It took too long; raise request_timeout_s, or send less at once.");
-    if (this.status === 507) return t("Make room on the disk of the data folder, or delete old tasks.");
-    if (this.status === 413) return t("Send less at once, or raise the limit that is named above.");
+    if (this.status === 0) return t("Check that the server is running, then try again.");
+    if (this.status === 503) return t("The server is busy or not ready; try again in a moment.");
+    if (this.status === 504) return t("The request timed out; raise request_timeout_s, or send less at once.");
+    if (this.status === 507) return t("Free disk space in the data folder, or delete old tasks.");
+    if (this.status === 413) return t("Send less at once, or raise the limit named above.");
     if (this.status === 409) return t("Choose another name, or wait until the task has ended.");
     if (this.status === 404) return t("It may have been deleted; go back to the list.");
-    if (this.status >= 500) return t("The fault is in the component or behind it; the server's log has the details.");
-    return t("Mend the request: the text above names the place.");
+    if (this.status >= 500) return t("The component, or something it calls, failed; see the server's log for details.");
+    return t("Correct the request; the message above says where.");
   }
 
   /** It as a box on the page. */
@@ -193,7 +193,7 @@ export function readJson(field, hint, isOptional = false) {
     return value;
   } catch (error) {
     const [line, column] = placeOf(text, String(error.message));
-    say(text.trim() ? t("This is no JSON yet: line {line}, column {column}.", { line, column }) : t("Write something first."), true);
+    say(text.trim() ? t("Not valid JSON: line {line}, column {column}.", { line, column }) : t("Enter something first."), true);
     return undefined;
   }
 }

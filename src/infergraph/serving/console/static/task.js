@@ -31,18 +31,18 @@ function ask(title, text, word) {
 
 const acts = {
   async cancel() {
-    if (!(await ask(t("Stop this task?"), t("Its work ends at once and the task is forgotten, its results so far too."), t("Stop it")))) return;
+    if (!(await ask(t("Stop this task?"), t("Work stops at once; the task and its results so far are deleted."), t("Stop it")))) return;
     await call("POST", `${path}/cancel`);
     location.assign("tasks");
   },
   async retry() {
     await call("POST", `${path}/retry`);
-    toast(t("The failed lines are worked on again."));
+    toast(t("The failed lines are being retried."));
     refresh();
     watch();
   },
   async delete() {
-    if (!(await ask(t("Delete this task?"), t("Its file and its results go from the disk."), t("Delete it")))) return;
+    if (!(await ask(t("Delete this task?"), t("Its file and results are deleted from disk."), t("Delete it")))) return;
     await call("DELETE", path);
     location.assign("tasks");
   },

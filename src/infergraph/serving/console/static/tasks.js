@@ -24,11 +24,11 @@ async function choose(chosen) {
 
 /** What is odd about the first lines, for people to see before the upload; the server takes the file all the same. */
 function troubleOf(chosen, text, lines) {
-  if (!chosen.size) return t("The file is empty. Choose one with a record on each line.");
+  if (!chosen.size) return t("The file is empty; choose one with a record per line.");
   const whole = text.length < PEEK ? lines : lines.slice(0, -1);
   for (const [place, line] of whole.entries()) {
     try { JSON.parse(line); } catch {
-      return t("Line {n} is no JSON: it would become an error line in the results. Is this a JSONL file?", { n: place + 1 });
+      return t("Line {n} is not JSON and would become an error line in the results. Is this a JSONL file?", { n: place + 1 });
     }
   }
   return "";
@@ -46,7 +46,7 @@ function upload(query, progress) {
       const headers = { get: (name) => request.getResponseHeader(name) };
       return reject(refused({ status: request.status, statusText: request.statusText, headers }, request.responseText));
     });
-    request.addEventListener("error", () => reject(new Refused(0, t("The server does not answer."), "")));
+    request.addEventListener("error", () => reject(new Refused(0, t("The server is not responding."), "")));
     request.send(file);
   });
 }
@@ -62,7 +62,7 @@ async function submit(event) {
   try {
     const task = await upload(fields, (part, sent) => {
       $("upload-progress").value = part;
-      $("upload-text").textContent = part < 1 ? t("Sent {done} of {total}", { done: size(sent), total: size(file.size) }) : t("Received; writing it to the disk.");
+      $("upload-text").textContent = part < 1 ? t("Sent {done} of {total}", { done: size(sent), total: size(file.size) }) : t("Upload complete; saving to disk.");
     });
     location.assign(`task?id=${encodeURIComponent(task.id)}`);
   } catch (error) {

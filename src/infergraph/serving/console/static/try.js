@@ -95,7 +95,7 @@ function readTable() {
   const words = rows.flat().some((cell) => typeof cell === "string");
   const hint = $("grid-hint");
   if (words && $("spelling").value === "tensor") {
-    hint.textContent = t("A tensor holds numbers only; with words in it the table is sent as ndarray.");
+    hint.textContent = t("A tensor holds only numbers; a table with text is sent as ndarray.");
     $("spelling").value = "ndarray";
   }
   message = ofTable(rows, names, $("spelling").value);
@@ -120,11 +120,41 @@ function pasteCells(event) {
   changeTable((table) => {
     const width = Math.max(table.rows[0].length, left + Math.max(...lines.map((line) => line.length)));
     const height = Math.max(table.rows.length, top + lines.length);
-    if (width * height > LIMIT.cells) { toast(t("That is too much for the table; use JSON."), true); return; }
+    if (width * height > LIMIT.cells) { toast(t("Too many cells for the table; use JSON."), true); return; }
     while (table.rows.length < height) table.rows.push(Array(width).fill(0));
     table.rows = table.rows.map((row) => [...row, ...Array(width - row.length).fill(0)]);
     for (const [y, line] of lines.entries()) for (const [x, cell] of line.entries()) table.rows[top + y][left + x] = cellValue(cell);
   });
+}
+
+/** Cells of a CSV file; a quoted one may hold the delimiter, line ends and doubled quotes. */
+function csvRows(text) {
+  const delimiter = [",", ";", "\t"].map((each) => [text.split("\n", 1)[0].split(each).length, each]).sort(([left], [right]) => right - left)[0][1];
+  const rows = [[]];
+  const cell = new RegExp(`(?:"((?:[^"]|"")*)"|([^${delimiter}\n]*))(${delimiter}|\n|$)`, "gy");
+  for (const found of text.replace(/^\ufeff/, "").replace(/\r\n?/g, "\n").matchAll(cell)) {
+    rows.at(-1).push(found[1] !== undefined ? found[1].replaceAll('""', '"') : found[2]);
+    if (found[3] === "\n") rows.push([]);
+    else if (found[3] === "") break;
+  }
+  return rows.filter((row) => row.some((each) => each !== ""));
+}
+
+/** A CSV file as the request: its header, if it has one, gives the names; an index column without a name is left out. */
+async function takeCsv(file) {
+  const rows = csvRows(await file.text());
+  const isNumber = (each) => each.trim() !== "" && Number.isFinite(Number(each));
+  const names = rows.length > 1 && !rows[0].some(isNumber) ? rows.shift() : [];
+  const first = names.length > 1 && !names[0].trim() ? 1 : 0;
+  const width = Math.max(0, ...rows.map((row) => row.length)) - first;
+  if (width < 1) { toast(t("There are no rows in this file."), true); return; }
+  if (rows.length * width > LIMIT.cells) { toast(t("Too many cells for the table; use JSON."), true); return; }
+  const cells = rows.map((row) => Array.from({ length: width }, (_, place) => cellValue(row[place + first] ?? "")));
+  const hasWords = cells.flat().some((each) => typeof each === "string");
+  written = "";
+  message = ofTable(cells, names.slice(first), hasWords ? "ndarray" : (tableOf(unit.start)?.spelling ?? "ndarray"));
+  pane = "table";
+  showAll();
 }
 
 function showText() {
@@ -132,7 +162,7 @@ function showText() {
   $("tab-text").hidden = text === null;
   if (text === null) return false;
   $("prose").value = text;
-  $("prose-hint").textContent = unit.textKey ? t("Each line is a record of its own.") : "";
+  $("prose-hint").textContent = unit.textKey ? t("Each line is one record.") : "";
   return true;
 }
 
@@ -196,22 +226,20 @@ async function send() {
   $("send").disabled = true;
   $("answer").setAttribute("aria-busy", "true");
   try {
-    const before = await totals();
     const began = performance.now();
     let response, text;
     try {
-      response = await fetch(new URL(".." + method.path, location.href), { method: "POST", body, headers: { "content-type": "application/json" }, cache: "no-store" });
+      response = await fetch(new URL(".." + method.path, location.href), { method: "POST", body, headers: { "content-type": "application/json", "infergraph-node-times": "1" }, cache: "no-store" });
       text = await response.text();
-    } catch { throw new Refused(0, t("The server does not answer."), ""); }
+    } catch { throw new Refused(0, t("The server is not responding."), ""); }
     const took = (performance.now() - began) / 1000;
     if (!response.ok) throw refused(response, text);
-    const after = await totals();
-    showAnswer(response, text, took, before, after);
+    showAnswer(response, text, took);
     keep(method.path, body);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     asked = null;
-    $("status").replaceChildren(make("span", { class: "pill bad" }, error.status ? `HTTP ${error.status}` : t("no answer")));
+    $("status").replaceChildren(make("span", { class: "pill bad" }, error.status ? `HTTP ${error.status}` : t("no response")));
     $("shown").replaceChildren(error.box());
   } finally {
     $("send").disabled = false;
@@ -219,12 +247,7 @@ async function send() {
   }
 }
 
-/** What every node has counted so far; empty where that cannot be had. */
-async function totals() {
-  try { return JSON.parse((await call("GET", "console/nodes")).text); } catch { return {}; }
-}
-
-function showAnswer(response, text, took, before, after) {
+function showAnswer(response, text, took) {
   let answer;
   try { answer = JSON.parse(text); } catch { answer = null; }
   asked = { request: bodyOf(), response: text };
@@ -236,11 +259,11 @@ function showAnswer(response, text, took, before, after) {
   const shown = records(answer?.jsonData ?? answer?.data?.ndarray, $("shown").clientWidth);
   if (shown) parts.push(shown);
   if (typeof answer?.strData === "string") parts.push(make("pre", { class: "wraps" }, answer.strData));
-  const way = answer && route(unit.scene, answer.meta ?? {}, before, after, took);
+  const way = answer && route(unit.scene, answer.meta ?? {}, response.headers.get("server-timing") ?? "", took);
   if (way) parts.push(way);
   if (unit.feedbackPath && unit.mode === "on" && answer && isPrediction()) parts.push(rewardBox());
   const whole = make("pre", { class: "wraps", tabindex: "0" }, answer !== null && text.length < LIMIT.shownCharacters ? coloured(pretty(text)) : text.slice(0, LIMIT.shownCharacters));
-  const details = make("details", parts.length > 1 ? {} : { open: true }, make("summary", {}, t("The whole answer")), whole);
+  const details = make("details", parts.length > 1 ? {} : { open: true }, make("summary", {}, t("Full response")), whole);
   parts.push(make("div", {}, details));
   $("shown").replaceChildren(...parts);
 }
@@ -263,7 +286,7 @@ function valuesOf({ rows, names }) {
     }
     body.append(line);
   }
-  return make("div", { class: "values", tabindex: "0", role: "region", "aria-label": t("Values of the answer") }, make("table", {}, make("thead", {}, head), body));
+  return make("div", { class: "values", tabindex: "0", role: "region", "aria-label": t("Values in the response") }, make("table", {}, make("thead", {}, head), body));
 }
 
 function rewardBox() {
@@ -274,14 +297,14 @@ function rewardBox() {
       const body = `{"request":${asked.request},"response":${asked.response},"reward":${reward}}`;
       try {
         await call("POST", unit.feedbackPath.slice(1), body, { "content-type": "application/json" });
-        said.textContent = t("Thank you: the reward {n} went the way of the answer.", { n: reward });
+        said.textContent = t("Reward {n} sent along the route of this response.", { n: reward });
       } catch (error) {
         said.textContent = `${error.message} ${error.advice ?? ""}`;
       }
     });
     return button;
   };
-  return make("div", { class: "actions" }, make("span", { class: "small soft" }, t("Was this answer good?")), give(1, t("Yes, reward 1")), give(0, t("No, reward 0")), said);
+  return make("div", { class: "actions" }, make("span", { class: "small soft" }, t("Was this response good?")), give(1, t("Yes, reward 1")), give(0, t("No, reward 0")), said);
 }
 
 // ── earlier requests, kept by the browser alone ──────────────────────────────────────────────────────────────────
@@ -328,6 +351,15 @@ $("grid").addEventListener("paste", pasteCells);
 $("grid").addEventListener("click", (event) => {
   const button = event.target.closest("[data-remove]");
   if (button) changeTable((table) => table.rows.splice(Number(button.dataset.remove), 1));
+});
+const card = $("ask").closest("section");
+card.addEventListener("dragover", (event) => { event.preventDefault(); card.classList.add("is-over"); });
+card.addEventListener("dragleave", () => card.classList.remove("is-over"));
+card.addEventListener("drop", (event) => {
+  event.preventDefault();
+  card.classList.remove("is-over");
+  const [file] = event.dataTransfer.files;
+  if (file) takeCsv(file);
 });
 $("spelling").addEventListener("change", () => { readTable(); showCode(); });
 $("add-row").addEventListener("click", () => changeTable((table) => table.rows.push([...table.rows.at(-1)])));

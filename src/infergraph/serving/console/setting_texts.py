@@ -1,0 +1,97 @@
+"""What each setting means, in Chinese, by its name; the English text is the setting's own help."""
+
+from __future__ import annotations
+
+CHINESE_SETTINGS = {
+    "host": "监听的地址。",
+    "http_port": "REST、任务和控制台的端口。",
+    "grpc_port": "gRPC 的端口。",
+    "grpc": "是否提供 gRPC。",
+    "grpc_engine": "gRPC 服务器：`native`（pygrpc-native）、`grpcio`，或 `auto`（已安装的之中较快者）。",
+    "metrics_port": "只提供指标的第二个端口。",
+    "metrics_path": "指标在两个端口上的路径，以 `/` 开头。",
+    "workers": "服务工作进程数；每个进程各加载一次组件。",
+    "threads": "每个工作进程用于组件普通方法的线程数。",
+    "execution": "组件的普通方法在哪里运行：独立线程（`thread`）或事件循环（`inline`）。",
+    "batch_rows_limit": "组件忙时到达的预测请求合并为一次调用，每次最多这么多行；0 表示不合并。",
+    "batch_wait_s": "空闲的组件等待更多请求以便合并的时间；0 表示不等待。",
+    "max_requests": "工作进程处理这么多请求后被替换；0 表示不替换。",
+    "max_requests_jitter": "在 max_requests 上随机增加的最大请求数。",
+    "rss_limit_bytes": "内存超过此值的工作进程被替换；0 表示不限制。",
+    "grace_s": "收到 SIGTERM 后，留给正在处理的请求的时间。",
+    "drain_delay_s": "停止时，服务器在未就绪状态下保持开放的时间。",
+    "load_failure": "load() 抛出异常时：`exit`（退出码 3）或 `retry`（保持未就绪并按退避间隔重试）。",
+    "load_wait_s": (
+        "组件仍在加载时，请求最多等待多久才返回 503。`infergraph microservice` 默认等待 600 s，"
+        "因为其调用方把端口开放视为就绪。"
+    ),
+    "watchdog_s": "事件循环停顿超过此时间的已就绪工作进程被替换；0 表示不检查。",
+    "keepalive_s": "空闲 HTTP 连接的保持时间。",
+    "message_limit_bytes": "REST 和 gRPC 请求的最大字节数；应答可以更大。",
+    "bodies_limit_bytes": (
+        "一个工作进程同时持有的 HTTP 请求体总字节数，不小于单个消息的上限；超出时返回 503 和 Retry-After；"
+        "0 表示不限制。"
+    ),
+    "concurrency_limit": "一个工作进程同时处理的请求数；超出时返回 503 和 Retry-After；0 表示不限制。",
+    "request_timeout_s": "单个请求的最长时间；0 表示不限制。",
+    "receive_timeout_s": (
+        "HTTP 客户端发送请求时低于 1 KiB/s 的最长时间（之后返回 408），或不读取应答的最长时间；0 表示不限制。"
+    ),
+    "nan": "JSON 中的 NaN 和无穷大：`null`、`error`，或 `literal`（不是合法 JSON，与 Seldon 相同）。",
+    "strict": "拒绝 Seldon 包装器放行的请求：调用组件没有的方法。",
+    "feature_names": "transform_input 的应答以组件的 feature_names() 作为列名。",
+    "json_sort_keys": "对 JSON 应答的键排序。",
+    "json_ascii": "把非 ASCII 文本写成 \\u 转义。",
+    "json_pretty": "缩进 JSON 应答。",
+    "payload_passthrough": "把原始请求体不经解码直接交给 predict。",
+    "include_metrics_in_response": "把组件的指标放入 meta.metrics。",
+    "cors_origins": "允许哪些来源的网页调用；`*` 表示任何来源。其他来源的网页被拒绝（403）。",
+    "cors_headers": "允许网页发送的请求头；空表示任何请求头。",
+    "parameters": "构造参数：由 {name, value, type} 组成的 JSON 列表。",
+    "model_metadata": "合并到 init_metadata() 之上的 YAML 或 JSON。",
+    "annotations_file": "Kubernetes downward API 的注解文件。",
+    "gateway_paths": "推理图也在 `/seldon/<namespace>/<name>/` 下应答，与入口网关相同。",
+    "graph_meta": (
+        "推理图是否把 routing、requestPath、tags、metrics 和 puid 合并到应答的 meta：`merge`、"
+        "`pass`（最后一个节点的应答原样返回），或 `auto`（有节点在本进程运行时合并）。"
+    ),
+    "full_health_checks": "通过 HTTP 查询远程节点的健康状况，而不只检查端口是否开放。",
+    "payload_log_url": "节点的 `logger` 没有给出 url 时，其载荷发送到这里。",
+    "payload_log_share": "记录载荷的请求所占的比例；一个请求要么完整记录，要么不记录。",
+    "payload_log_queue_limit": "等待记录的载荷的最大数量；超出的被丢弃并计数。",
+    "payload_log_queue_limit_bytes": "等待记录的载荷的总字节数。",
+    "payload_log_senders": "同时发送的载荷数。",
+    "tracing": "为每个请求和每个节点生成跟踪 span，通过 OTLP 发送（需要 extra `otel`）。",
+    "tracing_endpoint": "跟踪收集器的完整地址；空表示按 OTEL_EXPORTER_OTLP_ 变量。",
+    "jaeger_host": "在 4318 端口接收 OTLP 的主机，仅在没有其他设置指明收集器时使用。",
+    "console": "位于 /console 的网页控制台：`on`、`read-only`（只显示，不发送）或 `off`。接口本身不受影响。",
+    "log_level": "DEBUG、INFO、WARNING 或 ERROR。",
+    "log_format": "`human`、`json`，或 `auto`（在终端上为 human）。",
+    "access_log": "每个请求记录一行。",
+    "user_metrics_series_limit": "一个工作进程中组件自定义指标的最大序列数；超出的被丢弃。",
+    "data_dir": "存放重启后必须保留的全部数据的目录。",
+    "tasks": "是否作为 gBuilder 任务服务应答。",
+    "task_workers": (
+        "处理任务的进程数，每个进程各加载一次组件；0 表示由服务工作进程自己的组件应答，停止在当前分块结束时生效。"
+    ),
+    "task_idle_s": "任务进程在没有任务这么久之后退出；0 表示一直保留。",
+    "task_engine": "任务进程在哪里运行：`local` 或 `ray`。",
+    "task_ray_address": "`--task-engine ray` 使用的 Ray 集群；`local` 在本机启动一个。",
+    "task_queue_limit": "等待和运行中的任务数上限；超出时 /status 为 2。",
+    "task_active_limit": "同时处理的任务数。",
+    "task_upload_limit_bytes": "任务文件的最大字节数；0 表示不限制。",
+    "task_disk_reserve_bytes": "磁盘上保留的空闲空间；低于此值时上传返回 507，任务暂停。",
+    "task_rows": "每行如何交给组件：`object`、`instance`、`message`，或 `auto`（由组件声明，否则为 object）。",
+    "task_nan": "任务结果中的 NaN 和无穷大：`error`（该行失败）、`null` 或 `literal`（不是合法 JSON）。",
+    "task_chunk_target_s": "分块的行数自动调整，使处理一块大约需要这么久。",
+    "task_chunk_lines_limit": "一个分块的最大行数。",
+    "task_attempts_limit": "单独一行最多导致进程终止多少次，之后该行单独失败。",
+    "task_row_timeout_s": "单独一行的最长时间；0 表示不限制。",
+    "task_timeout_s": "任务的最长工作时间；0 表示不限制。",
+    "task_errors_limit": "失败的行达到这么多时任务失败；-1 表示不限制。",
+    "task_immediate_means": "`immediate` 字段为 true 的含义：`async`（按规范）或 `sync`（按已发布的示例）。",
+    "task_keep_s": "已结束的任务保留的时间；0 表示永久。",
+    "task_keep_count": "已结束的任务最多保留的数量；0 表示不限制。",
+    "task_keep_bytes": "已结束的任务最多占用的字节数；0 表示不限制。",
+    "task_webhook_hosts": "允许接收 webhook 的主机，以逗号分隔；空表示不允许，`*` 表示任何主机。",
+}
