@@ -18,11 +18,12 @@ from infergraph.graph.remote import remote
 from infergraph.graph.taps import Tap, sink_url
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.observe.node_times import collect_node_times
-from infergraph.observe.orchestrator_metrics import MeasuredNode, ServerMetrics, Spot, split_image
+from infergraph.observe.orchestrator_metrics import MeasuredNode, ServerMetrics, Spot
 from infergraph.observe.payload_events import Origin
 from infergraph.observe.payload_log import PayloadLog, PayloadLogOptions
 from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.observe.tracing import Tracing
+from infergraph.protocol.images import split_image
 from infergraph.protocol.paths import Protocol, health_path, metadata_path, method_path
 from infergraph.settings import Settings
 from infergraph.wire.json_codec import JsonOptions

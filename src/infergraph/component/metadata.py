@@ -14,6 +14,7 @@ import msgspec
 import yaml
 
 from infergraph.errors import BadMetadata
+from infergraph.protocol.images import split_tag
 
 _log = logging.getLogger(__name__)
 
@@ -91,12 +92,6 @@ def _converted(value: object, kind: type[_T], where: str) -> _T:
         raise BadMetadata(f"{where}: {error}") from error
 
 
-def split_image(image: str) -> tuple[str, str]:
-    """Name and version of a container image: `reg:5000/org/img:0.9` is ("reg:5000/org/img", "0.9")."""
-    name, _, version = image.rpartition(":")
-    return name, version
-
-
 def assemble(image: str, own: object, override: str, inputs: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """A model's metadata, complete but unchecked.
 
@@ -106,7 +101,7 @@ def assemble(image: str, own: object, override: str, inputs: Sequence[Mapping[st
         override: YAML or JSON mapping laid over it; unreadable text is logged and ignored.
         inputs: what holds where neither of them has any.
     """
-    name, version = split_image(image)
+    name, version = split_tag(image)
     metadata: dict[str, Any] = {
         "name": name,
         "versions": [version],

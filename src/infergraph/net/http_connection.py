@@ -6,12 +6,12 @@ Bytes come in pieces; llhttp, by way of httptools, finds headers and body in the
 from __future__ import annotations
 
 import asyncio
-import zlib
 from typing import NamedTuple, cast
 
 import httptools
 
-from infergraph.errors import Fault, RemoteError
+from infergraph.errors import Fault, PayloadError, RemoteError, UploadTooLarge
+from infergraph.wire.compression import ENCODINGS, unpacked
 
 _HEAD_LIMIT_BYTES = 64 * 1024
 _SMALL_BYTES = 16 * 1024
@@ -190,15 +190,10 @@ class Connection(asyncio.Protocol):
 
 
 def _unpacked(body: bytes, encoding: bytes, limit_bytes: int) -> bytes:
-    if encoding not in (b"gzip", b"x-gzip", b"deflate"):
-        raise RemoteError(f"the reply has the content encoding {encoding.decode('latin-1')!r}, which nobody asked for")
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    name = encoding.decode("latin-1")
+    if name not in ENCODINGS:
+        raise RemoteError(f"the reply has the content encoding {name!r}, which nobody asked for")
     try:
-        plain = unpacker.decompress(body, limit_bytes)
-    except zlib.error as error:
-        raise RemoteError(f"the reply is not valid {encoding.decode()}: {error}") from error
-    if unpacker.unconsumed_tail:
-        raise RemoteError(f"the reply unpacks to more than {limit_bytes} bytes (message_limit_bytes)")
-    if not unpacker.eof:
-        raise RemoteError(f"the reply is not valid {encoding.decode()}: it ends early")
-    return plain
+        return unpacked(body, limit_bytes)
+    except (PayloadError, UploadTooLarge) as fault:
+        raise RemoteError(str(fault).replace("the body", "the reply", 1)) from fault

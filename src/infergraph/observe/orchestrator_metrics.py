@@ -47,15 +47,6 @@ class Spot(msgspec.Struct, frozen=True):
     version: str = ""
 
 
-def split_image(image: str) -> tuple[str, str]:
-    """Name and version of a container image; a registry's port is part of the name."""
-    name, at, digest = image.partition("@")
-    if at:
-        return name, digest
-    name, colon, version = image.rpartition(":")
-    return (name, version) if colon and "/" not in version else (image, "")
-
-
 def code_of(error: Exception, *, grpc: bool) -> str:
     """What the edge answers to an error of a graph: HTTP status, or name of the gRPC status."""
     if grpc:

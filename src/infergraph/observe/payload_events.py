@@ -7,8 +7,6 @@ Source: CloudEvents 1.0 with its HTTP binding, section 3.1; the orchestrator spe
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from datetime import UTC, datetime
 from enum import Enum
 from typing import NamedTuple
@@ -16,9 +14,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from infergraph.errors import PayloadError
 from infergraph.message import Feedback, Message, SoleMessage, Transport
 from infergraph.wire import json_codec, proto_codec
+from infergraph.wire.compression import unpacked
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
 
 JSON = "application/json"
@@ -123,7 +121,8 @@ def _body(record: Record, options: JsonOptions) -> tuple[bytes, str]:
     """The payload's own bytes, unpacked, where it has some; else written as the request was."""
     carrier = record.carrier
     if isinstance(carrier, JsonMessage | JsonFeedback) and carrier.raw is not None and not carrier.query:
-        raw = _unpacked(carrier.raw, carrier.limit_bytes) if carrier.content_encoding else carrier.raw
+        limit_bytes = carrier.limit_bytes or UNPACKED_LIMIT_BYTES
+        raw = unpacked(carrier.raw, limit_bytes) if carrier.content_encoding else carrier.raw
         return raw, carrier.content_type or JSON
     is_proto = isinstance(carrier, proto_codec.ProtoMessage | proto_codec.ProtoFeedback)
     if not is_proto and (record.transport is not Transport.GRPC or isinstance(carrier, JsonMessage | JsonFeedback)):
@@ -133,15 +132,3 @@ def _body(record: Record, options: JsonOptions) -> tuple[bytes, str]:
     if isinstance(carrier, Feedback):
         return proto_codec.encode_feedback(carrier), PROTOBUF
     return proto_codec.encode(carrier), PROTOBUF
-
-
-def _unpacked(raw: bytes, limit_bytes: int) -> bytes:
-    limit_bytes = limit_bytes or UNPACKED_LIMIT_BYTES
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    try:
-        body = unpacker.decompress(raw, limit_bytes)
-    except (zlib.error, gzip.BadGzipFile) as error:
-        raise PayloadError(f"the body is not valid gzip: {error}") from error
-    if unpacker.unconsumed_tail:
-        raise PayloadError(f"the body unpacks to more than {limit_bytes} bytes")
-    return body

@@ -22,6 +22,7 @@ import msgspec
 
 from infergraph.errors import BadMetric, SettingsError
 from infergraph.observe.shared_metrics import Bounds, Cells, Histogram, SharedMetrics
+from infergraph.protocol.images import split_tag
 
 UNSET = "NOT_IMPLEMENTED"
 OWN_PREFIX = "infergraph_"
@@ -43,7 +44,7 @@ def labels_of(environment: Mapping[str, str]) -> dict[str, str]:
         SettingsError: PREDICTOR_LABELS is not a JSON object.
     """
     deployment = environment.get("SELDON_DEPLOYMENT_ID", UNSET)
-    image, _, version = environment.get("PREDICTIVE_UNIT_IMAGE", f"{UNSET}:{UNSET}").rpartition(":")
+    image, version = split_tag(environment.get("PREDICTIVE_UNIT_IMAGE", f"{UNSET}:{UNSET}"))
     try:
         predictor = msgspec.json.decode(environment.get("PREDICTOR_LABELS", "{}") or "{}", type=dict[str, Any])
     except msgspec.DecodeError as error:

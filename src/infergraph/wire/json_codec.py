@@ -9,16 +9,16 @@ read as strictly as the protocol reads it, which is by protobuf's rules.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from infergraph.errors import PayloadError, UploadTooLarge
+from infergraph.errors import PayloadError
 from infergraph.message import Content, Encoding, Feedback, FeedbackContent, Message, Meta
 from infergraph.settings import NanPolicy
 from infergraph.wire import body, json_content, json_feedback, json_scan, json_slices, json_text, json_values
+from infergraph.wire.compression import unpacked
 from infergraph.wire.json_text import LITERAL, PLAIN, JsonOptions
 from infergraph.wire.own_content import own_json, own_names
 from infergraph.wire.wire_message import WireMessage
@@ -267,16 +267,7 @@ def _read_document(carrier: JsonMessage | JsonFeedback, text: bytes | None) -> A
 def _unpacked(raw: bytes, content_encoding: str, limit_bytes: int) -> bytes:
     if content_encoding != "gzip":
         raise PayloadError(f"the content encoding {content_encoding!r} cannot be read; send gzip or none")
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        plain = unpacker.decompress(raw, limit_bytes)
-    except zlib.error as error:
-        raise PayloadError(f"the body is not valid gzip: {error}") from error
-    if unpacker.unconsumed_tail:
-        raise UploadTooLarge(f"the body unpacks to more than {limit_bytes} bytes (message_limit_bytes)")
-    if not unpacker.eof:
-        raise PayloadError("the body is not valid gzip: it ends early")
-    return plain
+    return unpacked(raw, limit_bytes)
 
 
 class Outgoing(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 from graph_units import Saying
 from infergraph.errors import ComponentError, DeadlinePassed, Fault, PayloadError, RemoteError
 from infergraph.message import Context, Encoding, Message, Method, Transport
-from infergraph.observe.orchestrator_metrics import MeasuredNode, ServerMetrics, Spot, code_of, split_image
+from infergraph.observe.orchestrator_metrics import MeasuredNode, ServerMetrics, Spot, code_of
 from infergraph.observe.shared_metrics import Bounds, SharedMetrics, read
 
 SPOT = Spot("dep", "pred", "v3", "node", "registry:5000/image", "1.2")
@@ -146,19 +146,3 @@ def test_the_graph_is_counted_by_service_and_code(tmp_path: Path) -> None:
 def test_codes_that_an_error_carries_itself(error: Exception, rest: str, grpc: str) -> None:
     """A remote node's own code passes through, as its nearest on the other protocol; a component's status over REST."""
     assert (code_of(error, grpc=False), code_of(error, grpc=True)) == (rest, grpc)
-
-
-@pytest.mark.parametrize(
-    ("image", "parts"),
-    [
-        ("seldonio/model:1.3", ("seldonio/model", "1.3")),
-        ("localhost:5000/model:1.3", ("localhost:5000/model", "1.3")),
-        ("localhost:5000/model", ("localhost:5000/model", "")),
-        ("model", ("model", "")),
-        ("model@sha256:abc", ("model", "sha256:abc")),
-        ("", ("", "")),
-    ],
-)
-def test_images_are_split_after_the_registrys_port(image: str, parts: tuple[str, str]) -> None:
-    """Name and version of an image, where a registry with a port does not lose its version."""
-    assert split_image(image) == parts

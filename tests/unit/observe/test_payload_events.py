@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from infergraph.errors import PayloadError
+from infergraph.errors import PayloadError, UploadTooLarge
 from infergraph.message import Encoding, Feedback, FeedbackContent, Message, Transport
 from infergraph.observe.payload_events import Kind, Origin, Record, event_of
 from infergraph.wire import prediction, proto_codec
@@ -102,11 +102,11 @@ def test_documents_stay_json() -> None:
 
 
 def test_compressed_bodies_are_unpacked() -> None:
-    """A gzip body is logged plain; one that is no gzip, or unpacks to more than the limit, is a PayloadError."""
+    """A gzip body is logged plain; one that is no gzip, or unpacks to more than the limit, is refused."""
     plain = b'{"strData":"' + b"a" * 5000 + b'"}'
     packed = gzip.compress(plain)
     assert event_of(record(JsonMessage(packed, content_encoding="gzip")), ORIGIN, "e").body == plain
-    with pytest.raises(PayloadError, match="more than 100 bytes"):
+    with pytest.raises(UploadTooLarge, match="more than 100 bytes"):
         event_of(record(JsonMessage(packed, content_encoding="gzip", limit_bytes=100)), ORIGIN, "e")
     with pytest.raises(PayloadError, match="not valid gzip"):
         event_of(record(JsonMessage(b"no gzip", content_encoding="gzip")), ORIGIN, "e")

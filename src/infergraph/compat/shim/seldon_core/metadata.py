@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from infergraph.component.metadata import check, split_image
+from infergraph.component.metadata import check
 from infergraph.errors import BadMetadata
+from infergraph.protocol.images import split_tag
 
 from .env_utils import ENV_MODEL_IMAGE
 
@@ -23,7 +24,7 @@ def validate_model_metadata(data: Mapping[str, Any]) -> dict[str, Any]:
         SeldonInvalidMetadataError: the result breaks the schema.
         TypeError: `data` is no mapping.
     """
-    name, version = split_image(os.environ.get(ENV_MODEL_IMAGE, ""))
+    name, version = split_tag(os.environ.get(ENV_MODEL_IMAGE, ""))
     metadata = {
         "name": name,
         "versions": [version],

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from infergraph.errors import MissingExtra
+from infergraph.protocol.images import split_tag as split_image_tag
 
 from . import env_utils
 
@@ -76,12 +77,6 @@ def _default_labels() -> dict[str, str]:
         "image_name": image,
         "image_version": version,
     }
-
-
-def split_image_tag(tag: str) -> tuple[str, str]:
-    """Name and version of a container image, split at the last colon."""
-    name, _, version = tag.rpartition(":")
-    return name, version
 
 
 def create_counter(key: str, value: float) -> dict[str, Any]:
