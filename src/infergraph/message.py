@@ -356,7 +356,7 @@ class PredictiveUnit(ABC):
         """The unit's metadata in the protocol's JSON spelling.
 
         Args:
-            node: asks a graph about one of its nodes.
+            node: asks a graph about one of its nodes; "" about itself, as a node of another graph.
             context: of the request that wants it, if one does: its headers reach the remote units asked in turn.
         Raises: BadMetadata where the metadata cannot be had; GraphError for an unknown node.
         """

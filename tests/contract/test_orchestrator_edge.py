@@ -70,6 +70,10 @@ def chosen() -> list[dict[str, Any]]:
     return [case for place, case in enumerate(through) if not case["id"].startswith(SAMPLED) or place % 4 == 0]
 
 
+AS_A_NODE = {"/predict", "/health/status"}
+"""Paths that the orchestrator has not, and our graphs have as nodes of other graphs."""
+
+
 @pytest.mark.parametrize("case", chosen(), ids=lambda case: case["id"])
 def test_case_through_the_server(case: dict[str, Any], tmp_path: Path) -> None:
     """Status, body and the front's fixed headers are those observed, or what the graph suite's EXPECTED says."""
@@ -81,6 +85,8 @@ def test_case_through_the_server(case: dict[str, Any], tmp_path: Path) -> None:
         }
         with served("deployment.json", folder=tmp_path, environment=environment, grpc=False, **settings) as there:
             for number, step in enumerate(case["steps"]):
+                if step["request"]["path"] in AS_A_NODE:
+                    continue
                 expected = {**step["observed"], **EXPECTED.get((case["id"], number), {})}
                 expected = _spelt_out(case["id"], expected, step, case)
                 reply = ask(there, step["request"])

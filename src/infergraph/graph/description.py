@@ -34,6 +34,17 @@ async def describe(root: PlannedNode, name: str, context: Context | None) -> dic
     }
 
 
+def as_node(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a graph in the spelling of a model's, for a graph that has it as a node."""
+    return {
+        "name": described["name"],
+        "versions": [],
+        "platform": "seldon",
+        "inputs": described["graphinputs"] or [],
+        "outputs": described["graphoutputs"] or [],
+    }
+
+
 def find(root: PlannedNode, name: str) -> PlannedNode:
     """The first node of this name, parents before children.
 

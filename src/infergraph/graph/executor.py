@@ -183,10 +183,13 @@ class Graph(LocalCalls, PredictiveUnit):
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The graph's metadata (`name`, `models`, `graphinputs`, `graphoutputs`), or one node's own.
 
+        Of "" the graph's own as a node of another graph has it.
         Raises: GraphError for an unknown node; the fault of a node that has no metadata.
         """
         if node is None:
             return await description.describe(self._root, self.name, context)
+        if not node:
+            return description.as_node(await description.describe(self._root, self.name, context))
         place = description.find(self._root, node)
         return {"name": node} if place.unit is None else await place.unit.metadata(context=context)
 

@@ -145,8 +145,8 @@ class Split(LocalCalls, PredictiveUnit):
 
         Raises: GraphError for an unknown node; the fault of a node that has no metadata.
         """
-        if node is None:
-            return await self._live[self._traffic.index(max(self._traffic))].metadata(context=context)
+        if not node:
+            return await self._live[self._traffic.index(max(self._traffic))].metadata(node, context)
         found: Mapping[str, Any] = await self._first(node, lambda unit: unit.metadata(node, context))
         return found
 

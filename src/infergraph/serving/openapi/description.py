@@ -13,7 +13,7 @@ import msgspec
 
 from infergraph import __version__
 from infergraph.message import Method
-from infergraph.protocol.paths import OLD_EXTERNAL, OLD_INTERNAL
+from infergraph.protocol.paths import METADATA, OLD_EXTERNAL, OLD_INTERNAL
 from infergraph.serving.http.app import Endpoint, Paths
 from infergraph.serving.openapi.schemas import SCHEMAS, TASK_SCHEMAS, Described, Schema, ref
 from infergraph.serving.openapi.tasks import task_paths
@@ -144,7 +144,7 @@ class _Writer:
             asking = self._asking(name, endpoint)
             return {verb: {**operation, **_older(path)} for verb, operation in asking.items()}
         if name == "metadata":
-            return {"get": self._look(name, {"200": self._metadata()}, "500", "503")}
+            return {"get": self._look(name, {"200": self._metadata(path)}, "500", "503")}
         if name == "health":
             return {"get": self._look(name, {"200": _json("As the component tells it", ref("SeldonMessage"))}, "500")}
         if name == "ping":
@@ -212,8 +212,9 @@ class _Writer:
         given["content"] |= _ARRAY
         return {"200": given, **_refused(*_REFUSALS)}
 
-    def _metadata(self) -> Schema:
-        return _json("The metadata", ref("GraphMetadata" if self._served.is_graph else "Metadata"))
+    def _metadata(self, path: str) -> Schema:
+        of_graph = self._served.is_graph and path != METADATA  # where another graph asks this one as its node
+        return _json("The metadata", ref("GraphMetadata" if of_graph else "Metadata"))
 
     def _look(self, name: str, answers: Schema, *refused: str) -> Schema:
         summary = (

@@ -114,12 +114,21 @@ class Rest:
         spoken = Protocol.named(protocol)
         if spoken is not Protocol.SELDON:
             return self._paths_of_models(spoken, exact)
-        exact |= self._asking_all(EXTERNAL_PATHS)
+        exact |= self._asking_all(EXTERNAL_PATHS) | self._paths_of_a_node()
         exact[API + METADATA] = Endpoint(_GET, self._metadata, "metadata")
         for path in (STATUS, API + HEALTH):
             exact[path] = Endpoint(_GET, self._ready, "status", gated=False)
         version = "/api/v(?:1[.]0|0[.]1)"
         return Paths(exact, self._model_paths(f"{version}/status/{_MODEL}", f"{version}/metadata/{_MODEL}"))
+
+    def _paths_of_a_node(self) -> dict[str, Endpoint]:
+        """Where another graph asks this one as a node of its own, as over gRPC."""
+        return {
+            **{INTERNAL[method]: self._endpoint(method, _POST) for method in EXTERNAL},
+            HEALTH: Endpoint(_GET, self._health, "health"),
+            PING: Endpoint(_GET, _pong, "ping", gated=False),
+            METADATA: Endpoint(_GET, self._node_metadata, "metadata"),
+        }
 
     def _paths_of_models(self, protocol: Protocol, exact: dict[str, Endpoint]) -> Paths:
         paths = MODEL_PATHS[protocol]
@@ -202,6 +211,9 @@ class Rest:
 
     async def _metadata(self, exchange: Exchange) -> Answer:
         return Answer(200, orjson.dumps(dict(await self._unit.metadata(context=_context(exchange)))), [JSON_TYPE])
+
+    async def _node_metadata(self, exchange: Exchange) -> Answer:
+        return Answer(200, orjson.dumps(dict(await self._unit.metadata("", _context(exchange)))), [JSON_TYPE])
 
     async def _ready(self, exchange: Exchange) -> Answer:
         if await self._is_ready():
