@@ -71,7 +71,7 @@ SURFACE = {
     "seldon_core.serving_test_gen": "create_seldon_api_testing_file",
     "seldon_core.storage": "Storage",
 }
-BORROWED = [
+OTHER_PACKAGES = [
     "api_tester",
     "batch_processor",
     "microservice_tester",
@@ -98,19 +98,19 @@ def test_every_name_that_user_code_relies_on_is_there(module: str, name: str) ->
     assert getattr(importlib.import_module(module), name) is not None
 
 
-@pytest.mark.parametrize("module", [module for module in SURFACE if module.rpartition(".")[2] not in BORROWED])
+@pytest.mark.parametrize("module", [module for module in SURFACE if module.rpartition(".")[2] not in OTHER_PACKAGES])
 def test_what_components_import_bears_the_originals_name(module: str) -> None:
     """Classes of the shim have the identity that pickles and tracebacks of the original know."""
     assert compat.install()
     assert importlib.import_module(module).__name__ == module
 
 
-def test_a_borrowed_module_is_the_very_module_that_was_named() -> None:
+def test_a_module_of_another_package_is_that_very_module() -> None:
     """A module that another package provides is one module under two names, so that its classes have one identity."""
     assert compat.install()
-    borrowed = importlib.import_module("seldon_core.seldon_client")
-    assert borrowed is importlib.import_module("infergraph_seldon_tools.seldon_client")
-    assert borrowed.__spec__.name == borrowed.__name__ == "infergraph_seldon_tools.seldon_client"
+    module = importlib.import_module("seldon_core.seldon_client")
+    assert module is importlib.import_module("infergraph_seldon_tools.seldon_client")
+    assert module.__spec__.name == module.__name__ == "infergraph_seldon_tools.seldon_client"
 
 
 def test_nothing_happens_before_install() -> None:

@@ -5,11 +5,11 @@ batch processor, the testers) come from another package, when they are first imp
 prometheus_client asks for it, and only when it is called.
 """
 
-from infergraph.compat import borrowed
+from infergraph.compat import entry_point_modules
 
 from .storage import Storage
 from .version import __version__
 
 __all__ = ["Storage", "__version__"]
 
-borrowed.lend(__name__)
+entry_point_modules.install_finder(__name__)

@@ -87,3 +87,14 @@ def test_a_notebook_has_an_extension() -> None:
         "-c", "import infergraph.compat as it; it.load_ipython_extension(None); import seldon_core", folder=Path()
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "shown"),
+    [("seldon_core.batch_processor", "seldon-batch-processor"), ("seldon_core.microservice", "Usage")],
+)
+def test_modules_that_are_commands_run_as_such(module: str, shown: str, tmp_path: Path) -> None:
+    """`python -m seldon_core.…` runs the command, where another package provides the module as well."""
+    done = _python("-m", "infergraph.compat", "-m", module, "--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout

@@ -16,7 +16,7 @@ from types import CodeType, ModuleType
 GROUP = "infergraph.seldon_core"
 
 
-class BorrowedModules(MetaPathFinder):
+class EntryPointFinder(MetaPathFinder):
     """Finds the modules of `package` that entry points name."""
 
     def __init__(self, package: str) -> None:
@@ -55,7 +55,7 @@ class _Alias(InspectLoader):
         return None
 
 
-def lend(package: str) -> None:
-    """Let `package` have the modules that entry points name; its own come first. Idempotent."""
-    if not any(isinstance(finder, BorrowedModules) for finder in sys.meta_path):
-        sys.meta_path.append(BorrowedModules(package))
+def install_finder(package: str) -> None:
+    """Make the modules that entry points name importable below `package`; its own modules come first. Idempotent."""
+    if not any(isinstance(finder, EntryPointFinder) for finder in sys.meta_path):
+        sys.meta_path.append(EntryPointFinder(package))
