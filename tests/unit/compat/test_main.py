@@ -91,7 +91,10 @@ def test_a_notebook_has_an_extension() -> None:
 
 @pytest.mark.parametrize(
     ("module", "shown"),
-    [("seldon_core.batch_processor", "seldon-batch-processor"), ("seldon_core.microservice", "Usage")],
+    [
+        ("seldon_core.batch_processor", "seldon-batch-processor"),
+        ("seldon_core.microservice", "infergraph microservice"),
+    ],
 )
 def test_modules_that_are_commands_run_as_such(module: str, shown: str, tmp_path: Path) -> None:
     """`python -m seldon_core.…` runs the command, where another package provides the module as well."""
