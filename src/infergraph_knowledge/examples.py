@@ -15,6 +15,12 @@ ENGLISH: Mapping[str, Any] = {
     "entity_pair": [["Ada Lovelace", "London"]],
     "entity_type_pair": [["PERSON", "GPE"]],
 }
+GBUILDER: Mapping[str, Any] = {
+    "data": "北京大学是中国的一所综合性大学，位于北京市海淀区。",
+    "entity_pair": [["北京大学", "中国"]],
+    "entity_type_pair": [["机构", "国家"]],
+}
+"""A record with every key of gBuilder's tasks, for endpoints whose metadata has no example."""
 
 
 def example_record(keys: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 from infergraph.errors import SettingsError
 from infergraph.serving.example_request import NUMBERS, message_for
 
 MARK = "doctor_id"
-_TEXT = "北京大学是中国的一所综合性大学，位于北京市海淀区。"
-_RECORD = {"data": _TEXT, "entity_pair": [["北京大学", "中国"]], "entity_type_pair": [["机构", "国家"]]}
+ENTRY_POINTS = "infergraph.example_records"
 
 
 class Rows(NamedTuple):
@@ -46,14 +46,17 @@ def rows_to_try(metadata: Mapping[str, Any] | None, count: int = 5) -> list[Rows
 
     The contract's own records come first unless the metadata speaks of something else.
     """
-    usual = records([_RECORD] * count)
+    example = example_record()
+    usual = records([example] * count)
     message = message_for(metadata)
     if message is None:
-        return [usual, *_of_numbers(NUMBERS, count), _messages({"strData": _TEXT}, count)]
+        return [usual, *_of_numbers(NUMBERS, count), _messages({"strData": example["data"]}, count)]
     if "jsonData" in message:
         record = message["jsonData"]
-        asked = record | {key: _RECORD[key] for key in record if key in _RECORD} if isinstance(record, dict) else record
-        return [records([asked] * count) if isinstance(asked, dict) else usual, _messages(message, count), usual]
+        if not isinstance(record, dict):
+            return [usual, _messages(message, count), usual]
+        asked = {key: value or example.get(key, value) for key, value in record.items()}
+        return [records([asked] * count), _messages(message, count), usual]
     if "data" in message:
         return [*_of_numbers(message, count), usual]
     return [_messages(message, count), usual]
@@ -64,7 +67,19 @@ def messages_to_try(metadata: Mapping[str, Any] | None) -> list[Any]:
     message = message_for(metadata)
     if message is not None:
         return [message]
-    return [{"data": {"ndarray": [[1.0, 2.0, 3.0, 4.0]]}}, NUMBERS, {"jsonData": _RECORD}, {"strData": _TEXT}]
+    record = example_record()
+    return [
+        {"data": {"ndarray": [[1.0, 2.0, 3.0, 4.0]]}},
+        NUMBERS,
+        {"jsonData": record},
+        {"strData": record["data"]},
+    ]
+
+
+def example_record() -> dict[str, Any]:
+    """A record of text, from the package that has an entry point for it; one word where none has."""
+    entry = next(iter(entry_points(group=ENTRY_POINTS)), None)
+    return {"data": "text"} if entry is None else dict(entry.load())
 
 
 def message_of(row: Any) -> Any:
