@@ -57,7 +57,7 @@ CLIENT = "seldon_api_executor_client_requests_seconds_count"
 
 def write(folder: Path, *predictors: dict[str, Any]) -> None:
     """A deployment of these predictors, beside the components above."""
-    (folder / "parts.py").write_text(CODE)
+    (folder / "observed_parts.py").write_text(CODE)
     document = {
         "apiVersion": "machinelearning.seldon.io/v1",
         "kind": "SeldonDeployment",
@@ -70,11 +70,11 @@ def write(folder: Path, *predictors: dict[str, Any]) -> None:
 def predictor(child: dict[str, Any], name: str = "pred", **more: Any) -> dict[str, Any]:
     """A predictor that cleans here, then asks `child`."""
     containers = [{"name": "clean", "image": "localhost:5000/cleaner:1.2"}]
-    graph = {"name": "clean", "type": "TRANSFORMER", "component": "parts:Cleaner", "children": [child]}
+    graph = {"name": "clean", "type": "TRANSFORMER", "component": "observed_parts:Cleaner", "children": [child]}
     return {"name": name, "graph": graph, "componentSpecs": [{"spec": {"containers": containers}}], **more}
 
 
-LOCAL = {"name": "model", "type": "MODEL", "component": "parts:Doubler"}
+LOCAL = {"name": "model", "type": "MODEL", "component": "observed_parts:Doubler"}
 
 
 def at(port: int, kind: str = "REST", name: str = "model") -> dict[str, Any]:
@@ -291,8 +291,8 @@ def test_a_request_is_one_trace_through_the_graph(tmp_path: Path, exporter: InMe
 @pytest.mark.parametrize("kind", ["REST", "GRPC"])
 def test_traces_go_on_in_the_next_server(kind: str, tmp_path: Path, exporter: InMemorySpanExporter) -> None:
     """A graph asked over gRPC that calls a second server, over REST or gRPC: all spans are one trace."""
-    (tmp_path / "parts.py").write_text(CODE)
-    with served("parts.py:Doubler", folder=tmp_path, tracing=True) as behind:
+    (tmp_path / "observed_parts.py").write_text(CODE)
+    with served("observed_parts.py:Doubler", folder=tmp_path, tracing=True) as behind:
         port = behind.http_port if kind == "REST" else behind.grpc_port
         write(tmp_path, predictor(at(port, kind)))
         with served("deployment.json", folder=tmp_path, tracing=True) as there:
@@ -320,8 +320,8 @@ def test_a_failed_node_is_seen_in_its_span(tmp_path: Path, exporter: InMemorySpa
 
 def test_a_component_alone_is_traced(tmp_path: Path, exporter: InMemorySpanExporter) -> None:
     """A component without a graph has the request's span and no other, and keeps its other paths."""
-    (tmp_path / "parts.py").write_text(CODE)
-    with served("parts.py:Doubler", folder=tmp_path, grpc=False, tracing=True) as there:
+    (tmp_path / "observed_parts.py").write_text(CODE)
+    with served("observed_parts.py:Doubler", folder=tmp_path, grpc=False, tracing=True) as there:
         assert there.post("/predict", ASKED, traceparent=CALLER).json["data"]["ndarray"] == [[2.0, 4.0]]
         assert there.get("/ready").status == there.get("/metadata").status == 200
     assert parent(by_name(exporter, "predict")["predict"]) == "b7ad6b7169203331"
