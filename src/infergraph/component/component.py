@@ -50,6 +50,9 @@ from infergraph.wire.proto_codec import ProtoMessage
 
 _log = logging.getLogger(__name__)
 
+_LARGE_BYTES = 256 * 1024
+"""A message above this takes milliseconds to read."""
+
 _METRIC_METHODS = {
     Method.PREDICT: "predict",
     Method.TRANSFORM_INPUT: "inputtransform",
@@ -285,7 +288,7 @@ class Component(PredictiveUnit):
         return await self._aggregate(found.plain, request)
 
     async def _predict(self, method: Method, hook: Hook | None, message: Message) -> Message:
-        payload, encoding, names, meta = own_content(message)
+        payload, encoding, names, meta = await _read(message, hook)
         result: Any = Returned
         if hook is not None:
             try:
@@ -316,7 +319,7 @@ class Component(PredictiveUnit):
     async def _route(self, hook: Hook | None, message: Message) -> Message:
         if hook is None:
             raise MethodMissing("Route not defined", node=self.name)
-        payload, encoding, names, meta = own_content(message)
+        payload, encoding, names, meta = await _read(message, hook)
         result = hook.call(payload, names if names or names is None else [], meta)
         if hook.is_async:
             result = await result
@@ -330,7 +333,7 @@ class Component(PredictiveUnit):
             raise MethodMissing("Aggregate not defined", node=self.name)
         if not messages:
             raise PayloadError("an aggregate request needs at least one message in seldonMessages")
-        contents = [own_content(message) for message in messages]
+        contents = [await _read(message, hook) for message in messages]
         result = hook.call([content.payload for content in contents], [content.names or [] for content in contents])
         if hook.is_async:
             result = await result
@@ -601,6 +604,13 @@ class Component(PredictiveUnit):
         text = exceptions.text_of(error)
         status = 400 if exceptions.is_not_implemented(error) else None
         raise ComponentError(text, node=self.name, status=status, answer=answer) from error
+
+
+async def _read(message: Message, hook: Hook | None) -> Content:
+    """What the hook is handed of a message; for an async one a large message is read off the event loop."""
+    if hook is not None and hook.is_async and len(getattr(message, "raw", None) or b"") > _LARGE_BYTES:
+        return await asyncio.to_thread(own_content, message)
+    return own_content(message)
 
 
 def _array_of(message: Message | None) -> tuple[Any, Any]:

@@ -186,3 +186,4 @@ class Calls:
                 puid=call.puid,
                 nodes=nodes,
             )
+        call.work = call.result = call.error = None  # an error knows the frames that know the call: let go of all

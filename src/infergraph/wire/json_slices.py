@@ -309,8 +309,9 @@ class _SliceReader:
         opened = self._opened[base - 1 :]
         member = b'{"%b":' % self._first.encode()
         openers = b"".join([member if bracket == ord("{") else b"[" for bracket in opened]) + (b"0," if opened else b"")
+        text = self._raw[self._start : end]
         try:
-            return json_text.read(b"".join([openers, self._raw[self._start : end], closers]))
+            return json_text.read(openers + text + closers if openers or closers else text)
         except PayloadError as error:
             raise self._moved(error, len(openers)) from error
 

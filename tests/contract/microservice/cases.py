@@ -73,7 +73,7 @@ DECODING = [
     Case("Seen", "/predict", {"jsonData": {"a": 1}}, 200, {"jsonData": {"type": "dict", "names": [], "meta": None}, "meta": {}}),
     Case("Seen", "/predict", {"strData": ""}, 200, {"jsonData": {"type": "str", "names": [], "meta": None}, "meta": {}}),
     Case("Seen", "/predict", {"binData": "aGVsbG8="}, 200, {"jsonData": {"type": "bytes", "names": [], "meta": None}, "meta": {}}),
-    Case("Seen", "/predict", {"binData": "aGVsbG8"}, 400, BAD, "Q32"),
+    Case("Seen", "/predict", {"binData": "aGVsb"}, 400, BAD, "Q32"),
     Case("Seen", "/predict", {"binData": "!!!!"}, 400, BAD, "Q32"),
     Case("Seen", "/predict", {"jsonData": 1, "meta": {"puid": "p"}}, 200,
          {"jsonData": {"type": "int", "names": [], "meta": {"puid": "p"}}, "meta": {"puid": "p"}}),

@@ -261,7 +261,7 @@ class Connection(asyncio.Protocol):
         if not isinstance(incoming, Exchange):
             incoming.complete()
         elif not incoming.is_over and incoming is not self._active:
-            parts = self._parts
+            parts, self._parts = self._parts, []  # a large body is there once
             incoming.body = parts[0] if len(parts) == 1 else b"".join(parts)
             self._waiting.append(incoming)
             self._advance()
@@ -341,8 +341,10 @@ class Connection(asyncio.Protocol):
 
     def _ended(self, request: _Request) -> None:
         self._active = None
-        if isinstance(request, Exchange) and request.held_bytes:
-            self._release(request)
+        if isinstance(request, Exchange):
+            request.body = b""  # a closed connection and its last request know each other for a while
+            if request.held_bytes:
+                self._release(request)
         if not request.keeps_alive:
             self._is_broken = True
             self.transport.close()

@@ -5,6 +5,7 @@ A component is served at the paths of the microservice interface, a graph at tho
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -44,6 +45,7 @@ JSON = "application/json"
 NODE_TIMES = b"infergraph-node-times"
 """A request header that asks for the time each node took, in the `Server-Timing` header of the answer."""
 _NPY_TYPE = (b"content-type", NPY_TYPE.encode())
+_LARGE_BYTES = 256 * 1024
 _POST = frozenset({"POST"})
 _GET = frozenset({"GET"})
 _READ = frozenset({"GET", "HEAD"})
