@@ -6,7 +6,8 @@
     ├── MethodMissing
     ├── ComponentError
     │   ├── BadMetric
-    │   └── BadMetadata
+    │   ├── BadMetadata
+    │   └── NestedTooDeeply
     ├── RoutingError
     ├── RemoteError
     ├── DeadlinePassed
@@ -108,6 +109,10 @@ class BadMetadata(ComponentError):
     """A component's metadata is not what the protocol allows."""
 
     reason = "MICROSERVICE_BAD_METADATA"
+
+
+class NestedTooDeeply(ComponentError):
+    """An answer, or what goes to a node, of more levels than can be written."""
 
 
 class RoutingError(Fault):

@@ -130,7 +130,7 @@ def read(raw: bytes, content_type: str = "", *, narrow: bool = False) -> Any:
         raise PayloadError(f"{UNREADABLE}it is nested too deeply") from error
     except ValueError as error:  # an integer of more digits than Python converts
         raise PayloadError(f"{UNREADABLE}{_long_integer(raw) or error}") from error
-    if _is_deeper(value, READ_DEPTH_LIMIT):
+    if is_deeper(value, READ_DEPTH_LIMIT):
         raise PayloadError(f"{UNREADABLE}it is nested too deeply")
     return value
 
@@ -156,7 +156,7 @@ def _long_integer(raw: bytes) -> str:
     return f"an integer of {len(found[0])} digits at byte {found.start()}; {limit} are read" if found else ""
 
 
-def _is_deeper(value: Any, limit: int) -> bool:
+def is_deeper(value: Any, limit: int) -> bool:
     """Whether lists and objects lie in each other more than `limit` deep. Does not recurse."""
     level = [value]
     for _ in range(limit):

@@ -20,7 +20,7 @@ from uuid import UUID
 import numpy as np
 import orjson
 
-from infergraph.errors import ComponentError
+from infergraph.errors import ComponentError, NestedTooDeeply
 from infergraph.settings import NanPolicy
 
 DEPTH_LIMIT = 300
@@ -42,7 +42,7 @@ def plain(value: Any, nan: NanPolicy = NanPolicy.LITERAL, path: str = "") -> Any
     try:
         return _Walk(nan).plain(value, path, 0)
     except RecursionError as error:  # the caller's own stack was deep already
-        raise ComponentError("the answer is nested too deeply") from error
+        raise NestedTooDeeply("the answer is nested too deeply") from error
 
 
 def default(value: Any) -> Any:
@@ -153,7 +153,7 @@ class _Walk:
         if isinstance(value, float):
             return self.number(float(value), path)
         if depth > DEPTH_LIMIT:
-            raise ComponentError(f"the answer is nested too deeply at {path}")
+            raise NestedTooDeeply(f"the answer is nested too deeply at {path}")
         if isinstance(value, Mapping):
             return {self.key(key, path): self.plain(item, _member(path, key), depth + 1) for key, item in value.items()}
         if isinstance(value, list | tuple):

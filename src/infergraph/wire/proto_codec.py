@@ -214,12 +214,17 @@ def encode(message: Message) -> bytes:
     Promises: one that came as protobuf gives its very bytes back; any other has its meta set, if only to nothing.
     Raises:
         ComponentError: its payload cannot be written; the text names the type and the place.
-        PayloadError: it came off the wire and cannot be read.
+        PayloadError: it came off the wire and cannot be read, or holds what protobuf cannot express.
     """
     if isinstance(message, ProtoMessage):
         return message.raw
     if isinstance(message, WireMessage):
-        return _encode_document(message)
+        try:
+            return _encode_document(message)
+        except ComponentError as error:
+            if getattr(message, "raw", None) is None:
+                raise
+            raise PayloadError(error.text) from error  # it is as its sender wrote it
     payload, encoding, names, meta = message.content
     return encode_meta(meta) + encode_content(payload, encoding, names)
 

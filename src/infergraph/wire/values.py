@@ -16,7 +16,7 @@ from uuid import UUID
 
 import numpy as np
 
-from infergraph.errors import ComponentError
+from infergraph.errors import ComponentError, NestedTooDeeply
 from infergraph.wire import prediction
 from infergraph.wire.fields import DELIMITED, delimited, split, varint
 from infergraph.wire.json_values import text_of
@@ -29,6 +29,7 @@ _listed_number = struct.Struct("<BBBd").pack
 _NULL = b"\x08\x00"
 _TRUE, _FALSE = b"\x20\x01", b"\x20\x00"
 _PATH_PARTS = 20
+_TOO_DEEP = "too many levels"
 _PART_BYTES = 1 << 16
 """So much is parsed in one go; other threads wait meanwhile."""
 _STRUCT_FIELD, _LIST_FIELD = 5, 6
@@ -44,7 +45,8 @@ class _Unfit(Exception):
 
     def fault(self, path: str) -> ComponentError:
         steps = "".join(reversed(self.steps[-_PATH_PARTS:]))
-        return ComponentError(f"the answer holds {self.what} at {path}{steps}, which protobuf cannot express")
+        fault = NestedTooDeeply if self.what == _TOO_DEEP else ComponentError
+        return fault(f"the answer holds {self.what} at {path}{steps}, which protobuf cannot express")
 
 
 def encode_value(value: Any, path: str, depth: int = 1) -> bytes:
@@ -83,7 +85,7 @@ def _value(value: Any, depth: int) -> bytes:
     if kind is bool:
         return _TRUE if value else _FALSE
     if depth > DEPTH_LIMIT:
-        raise _Unfit("too many levels")
+        raise _Unfit(_TOO_DEEP)
     if isinstance(value, Mapping):
         return delimited(b"\x2a", _struct(value, depth + 3))
     if isinstance(value, list | tuple):

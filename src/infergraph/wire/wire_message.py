@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from infergraph.message import Message
+from infergraph.errors import Fault, NestedTooDeeply, PayloadError
+from infergraph.message import Feedback, Message, Request
+from infergraph.wire import json_text
+
+_DEEP_LEVELS = 30
+"""Protobuf carries about so many: a request of more may be too deep for what stands around it in an answer."""
 
 
 class WireMessage(Message):
@@ -35,3 +40,15 @@ class WireMessage(Message):
     def known_document(self) -> Any:
         """The document if it has been read; None if the content says all there is."""
         return None
+
+
+def blamed(fault: NestedTooDeeply, request: Request) -> Fault:
+    """The fault of an answer with too many levels: the caller's, where its own request has many."""
+    if isinstance(request, Feedback):
+        content = request.content
+        parts = [part for part in (content.request, content.response, content.truth) if part is not None]
+    else:
+        parts = [request] if isinstance(request, Message) else list(request)
+    if any(isinstance(part, WireMessage) and json_text.is_deeper(part.document, _DEEP_LEVELS) for part in parts):
+        return PayloadError(f"the request is nested too deeply to be answered: {fault.text}")
+    return fault

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, overload
 from urllib.parse import quote
 
 from infergraph import errors
-from infergraph.errors import ComponentError, DeadlinePassed, Fault, MethodMissing, PayloadError
+from infergraph.errors import ComponentError, DeadlinePassed, Fault, MethodMissing, NestedTooDeeply, PayloadError
 from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
 from infergraph.protocol import services
 from infergraph.protocol.headers import ANSWER_HOP, NODE_KEY, PUID_KEY, REASON_KEY, STATUS_KEY, new_puid
@@ -24,6 +24,7 @@ from infergraph.serving.admission import Admission
 from infergraph.serving.call import AccessLine, Accounting, Call, Calls
 from infergraph.wire import proto_codec
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
+from infergraph.wire.wire_message import blamed
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
@@ -133,11 +134,11 @@ class Grpc:
 
         async def handle(call: GrpcCall) -> bytes:
             request = read(call.payload, is_answer=ANSWER_HOP in call.metadata)
-            message: Message = await self._unit.answer(method, request, _context(call))
             try:
-                return proto_codec.encode(message)
-            except PayloadError as error:  # of the answer, which is not the caller's
-                raise ComponentError(f"the answer cannot be read: {error}") from error
+                message: Message = await self._unit.answer(method, request, _context(call))
+                return _encoded(message)
+            except NestedTooDeeply as fault:
+                raise blamed(fault, request) from fault
 
         return GrpcMethod(method.value, handle, functools.partial(self._unit.runner, method))
 
@@ -196,6 +197,13 @@ def too_large(size_bytes: int, limit_bytes: int) -> errors.UploadTooLarge:
     """The fault for a message over the limit; it names the setting."""
     text = f"a message of {size_bytes} bytes is over the limit of {limit_bytes} (setting message_limit_bytes)"
     return errors.UploadTooLarge(text)
+
+
+def _encoded(message: Message) -> bytes:
+    try:
+        return proto_codec.encode(message)
+    except PayloadError as error:  # of the answer, which is not the caller's
+        raise ComponentError(f"the answer cannot be read: {error}") from error
 
 
 def _may_wait() -> Runner | None:

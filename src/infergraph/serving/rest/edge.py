@@ -15,8 +15,8 @@ from urllib.parse import quote
 import msgspec
 import orjson
 
-from infergraph.errors import ComponentError, PayloadError
-from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
+from infergraph.errors import ComponentError, NestedTooDeeply, PayloadError
+from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.observe.node_times import collect_node_times, node_times
 from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, REQUEST_CODING
 from infergraph.protocol.paths import (
@@ -40,6 +40,7 @@ from infergraph.serving.http.exchange import Exchange
 from infergraph.wire import json_codec, npy_codec
 from infergraph.wire.json_codec import LITERAL_TYPE, JsonFeedback, JsonMessage, JsonMessages, JsonOptions, Outgoing
 from infergraph.wire.npy_codec import NPY_TYPE, NpyMessage
+from infergraph.wire.wire_message import blamed
 
 JSON = "application/json"
 NODE_TIMES = b"infergraph-node-times"
@@ -164,28 +165,36 @@ class Rest:
         """The handler that asks the unit with `method`."""
         read = _READERS.get(method, _read_message)
         options = self._options
-        # Only an answer to predict may set the status of its HTTP answer.
-        status_from_payload = method is Method.PREDICT
 
         async def handle(exchange: Exchange) -> Answer:
             wants_times = NODE_TIMES in exchange.headers
             if wants_times:
                 collect_node_times()
             request = read(exchange, options)
-            message = await self._unit.answer(method, request, _context(exchange))
             try:
-                wants_array = b"accept" in exchange.headers and npy_codec.is_npy(_header(exchange, b"accept"))
-                if wants_array and (array := npy_codec.encode(message)) is not None:
-                    answer = Answer(200, array, [_NPY_TYPE])
-                else:
-                    answer = self._answer(message, status_from_payload, is_hop=_is_hop(exchange))
-            except PayloadError as error:  # of the answer, which is not the caller's
-                raise ComponentError(f"the answer cannot be read: {error}") from error
+                answer = await self._ask(method, request, exchange)
+            except NestedTooDeeply as fault:
+                raise blamed(fault, request) from fault
             if wants_times:
                 answer.headers.append((b"server-timing", _server_timing(node_times())))
             return answer
 
         return handle
+
+    async def _ask(self, method: Method, request: Request, exchange: Exchange) -> Answer:
+        """The unit's answer to a request, as the client asks for it."""
+        message = await self._unit.answer(method, request, _context(exchange))
+        try:
+            wants_array = b"accept" in exchange.headers and npy_codec.is_npy(_header(exchange, b"accept"))
+            if wants_array and (array := npy_codec.encode(message)) is not None:
+                return Answer(200, array, [_NPY_TYPE])
+            # Only an answer to predict may set the status of its HTTP answer.
+            from_payload, is_hop = method is Method.PREDICT, _is_hop(exchange)
+            if exchange.runner is None and len(exchange.body) > _LARGE_BYTES:  # its answer is likely to be large
+                return await asyncio.to_thread(self._answer, message, from_payload, is_hop=is_hop)
+            return self._answer(message, from_payload, is_hop=is_hop)
+        except PayloadError as error:  # of the answer, which is not the caller's
+            raise ComponentError(f"the answer cannot be read: {error}") from error
 
     def _answer(self, message: Message, status_from_payload: bool = False, *, is_hop: bool = False) -> Answer:
         options = self._options
