@@ -204,7 +204,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         setting(
             "Bytes of HTTP bodies that a worker holds at once, never less than one message's limit; above it 503 with "
-            "Retry-After; 0 for no limit.",
+            "Retry-After. The values of one JSON body may take an eighth of it in memory, or ten times their size; "
+            "above it 413. 0 for no limit.",
             unit="bytes",
             ge=0,
         ),
