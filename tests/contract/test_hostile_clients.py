@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import select
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -210,3 +212,124 @@ def test_a_wish_for_http_2_does_not_cost_the_body(impatient: Served, framing: by
                 received += connection.recv(1 << 20)
             assert received.startswith(b"HTTP/1.1 200 ")
             assert json.loads(received.partition(b"\r\n\r\n")[2])["data"]["ndarray"] == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: %d\r\n\r\n%s", b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"]
+)
+def test_a_wish_for_http_2_may_be_cut_anywhere(impatient: Served, framing: bytes) -> None:
+    """Wherever the network cuts such a request in two, its body is read."""
+    request = HEAD + b"Connection: Upgrade, close\r\nUpgrade: h2c\r\n" + framing % (len(BODY), BODY)
+    for cut in range(1, len(request)):
+        with connected(impatient) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.sendall(request[:cut])
+            connection.sendall(request[cut:])
+            received = until_closed(connection)
+        assert received.startswith(b"HTTP/1.1 200 "), (cut, received)
+        assert json.loads(received.partition(b"\r\n\r\n")[2])["data"]["ndarray"] == [[1, 2]]
+
+
+def test_pipelined_wishes_for_http_2_keep_their_bodies(impatient: Served) -> None:
+    """Several such requests in one piece are answered one after the other."""
+    one = HEAD + UPGRADE + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+    last = HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+    with connected(impatient) as connection:
+        connection.sendall(one + one + last)
+        assert until_closed(connection).count(b'"ndarray":[[1,2]]') == 3
+
+
+def test_connect_is_refused(impatient: Served) -> None:
+    """A client that takes the server for a proxy is told so."""
+    with connected(impatient) as connection:
+        connection.sendall(b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n")
+        assert until_closed(connection).startswith(b"HTTP/1.1 4")
+    check_alive(impatient)
+
+
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        b"Content-Type: application/x-npy",
+        b"Content-Encoding: gzip",
+        b"Content-Type: multipart/form-data; boundary=x",
+        b"Accept: application/x-npy",
+        b"Seldon-Puid: from-a-trailer",
+        b"Origin: http://there.example",
+        b"Connection: keep-alive",
+        b"Upgrade: h2c",
+    ],
+)
+def test_a_trailer_is_no_header(impatient: Served, trailer: bytes) -> None:
+    """What comes behind a chunked body changes nothing: neither how it is read nor how it is answered."""
+    body = b"%x\r\n%s\r\n0\r\n" % (len(BODY), BODY)
+    answers = []
+    for end in (b"\r\n", trailer + b"\r\n\r\n"):
+        with connected(impatient) as connection:
+            connection.sendall(CHUNKED + b"\r\n" + body + end)
+            answers.append(until_closed(connection))
+    assert answers[0] == answers[1]
+    assert answers[0].startswith(b"HTTP/1.1 200 ")
+
+
+FLOODS = {
+    "trailers": (CHUNKED + b"\r\n0\r\n", b"X-More: %s\r\n" % (b"a" * 1000)),
+    "one trailer": (CHUNKED + b"\r\n0\r\nX-More: ", b"a" * 1000),
+    "chunk extensions": (CHUNKED + b"\r\n", b"1;%s\r\na\r\n" % (b"e" * 1000)),
+    "one chunk extension": (CHUNKED + b"\r\n5;", b"e" * 1000),
+    "headers": (HEAD, b"X-More: %s\r\n" % (b"a" * 1000)),
+}
+
+
+@pytest.mark.parametrize(("begin", "more"), FLOODS.values(), ids=FLOODS)
+def test_what_goes_round_a_body_is_bounded(impatient: Served, begin: bytes, more: bytes) -> None:
+    """Head, chunk extensions and trailers together are limited: a client that sends them without end is cut off."""
+    sent = 0
+    with connected(impatient) as connection:
+        connection.sendall(begin)
+        try:
+            while sent < 400 * HEAD_LIMIT_BYTES:
+                connection.sendall(more * 20)
+                sent += len(more) * 20
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        else:
+            raise AssertionError("it took everything")
+    check_alive(impatient)
+
+
+def test_chunks_of_one_byte_are_no_flood(impatient: Served) -> None:
+    """A body in the smallest chunks there are is taken, however long it is."""
+    body = b'{"strData":"' + b"a" * 100_000 + b'"}'
+    with connected(impatient) as connection:
+        connection.sendall(CHUNKED + b"\r\n" + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+        assert until_closed(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def reset(connection: socket.socket) -> None:
+    """Leave without a good-bye."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+@pytest.mark.parametrize("execution", ["thread", "inline"])
+@pytest.mark.parametrize("component", ["Slow", "Identity"])
+def test_clients_that_leave_are_no_news(execution: str, component: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whenever a client leaves, in its head, its body, its wait or its answer, nothing above DEBUG is logged."""
+    answered = b'{"data":{"ndarray":[0.1]}}'
+    large = b'{"data":{"ndarray":[0.1],"names":["' + b"a" * 3_000_000 + b'"]}}'
+    with served(f"components.py:{component}", folder=HERE, execution=execution, access_log=False) as there:
+        caplog.clear()
+        for body, sent in ((answered, 30), (answered, None), (large, 2_000_000), (large, None)):
+            request = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+            for leave in (reset, socket.socket.close):
+                for _ in range(3):
+                    connection = connected(there)
+                    connection.sendall(request[:sent])
+                    leave(connection)
+        check_alive(there)
+        told = [record.getMessage()[:200] for record in caplog.records if record.levelno > logging.DEBUG]
+    assert [text for text in told if "POST /predict" not in text] == []
