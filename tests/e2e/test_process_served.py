@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
+from google.protobuf import json_format
 from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.process_run import PORTS, Supervised, wait_for
+from infergraph.wire import prediction
 
 COMPONENT = """
 import pathlib
@@ -103,6 +106,45 @@ def test_predictions_go_on_while_the_service_is_reloaded(tmp_path: Path) -> None
         }
         assert samples["infergraph_requests_total", "predict"] == len(statuses)
         assert samples["asked_total", "predict"] == len(statuses)
+
+
+def test_no_grpc_call_is_lost_while_the_service_is_reloaded(tmp_path: Path) -> None:
+    """SIGHUP under load tells the clients of each connection to go elsewhere; every call is answered."""
+    message = json_format.ParseDict(json.loads(BODY), prediction.SeldonMessage()).SerializeToString()
+    codes: list[str] = []
+    stop = threading.Event()
+
+    def ask(port: int) -> None:
+        own = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options=own) as channel:
+            predict = channel.unary_unary("/seldon.protos.Model/Predict")
+            while not stop.is_set():
+                try:
+                    predict(message, timeout=30)
+                    codes.append("OK")
+                except grpc.RpcError as error:
+                    codes.append(f"{error.code().name}: {error.details()}")
+
+    with served(tmp_path) as running:
+        running.wait_event("ready")
+        clients = [threading.Thread(target=ask, args=(running.ports["grpc_port"],)) for _ in range(6)]
+        for client in clients:
+            client.start()
+        try:
+            for reloads in (1, 2, 3):
+                asked = len(codes)
+                wait_for("more answers", lambda asked=asked: len(codes) > asked + 20)
+                running.process.send_signal(signal.SIGHUP)
+                wait_for("a reload", lambda reloads=reloads: _reloads(running) == reloads)
+        finally:
+            stop.set()
+            for client in clients:
+                client.join()
+    assert set(codes) == {"OK"}
+
+
+def _reloads(running: Supervised) -> int:
+    return sum(line["event"] == "all workers have been replaced" for line in running.log())
 
 
 def test_a_component_that_cannot_be_loaded_ends_the_command(tmp_path: Path) -> None:

@@ -310,9 +310,7 @@ class Server:
         front.start(str(behind_at))
 
         async def stop(grace_s: float) -> None:
-            # New calls on open connections are still answered: to refuse them would lose what a client has just sent.
-            await self._drained(grace_s)
-            await front.stop()
+            await front.stop(grace_s)
             await behind.stop(0.0)
 
         return stop
@@ -330,13 +328,6 @@ class Server:
 
     def _is_serving(self) -> bool:
         return self._unit.is_open and not self._context.stopping.is_set()
-
-    async def _drained(self, within_s: float) -> None:
-        """Wait until no call is in work, at most `within_s` seconds."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + within_s
-        while self._grpc.admission.in_flight and loop.time() < deadline:  # noqa: ASYNC110 - once, at the end of a life
-            await asyncio.sleep(0.01)
 
 
 class _Uncounted:

@@ -12,15 +12,19 @@ reads a message whole before we can refuse it by size; `grpc_engine=grpcio` refu
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from typing import Any, NamedTuple
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from infergraph.protocol.status import GrpcStatus
+from infergraph.serving.grpc import goaway
 from infergraph.serving.grpc.edge import Grpc, GrpcCall, Metadata
 
 _BATCH = 64
+_LINGER_S = 1.0
+_POLL_S = 0.02
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 
@@ -106,7 +110,17 @@ class NativeServer:
         if not call.is_over:
             self._calls[call_id] = call
 
-    async def stop(self) -> None:
-        """Close the port and what is left."""
+    async def stop(self, grace_s: float) -> None:
+        """Tell the clients that their connections end, answer the calls in work within `grace_s`, and close."""
+        loop = asyncio.get_running_loop()
+        logging.getLogger("pygrpc_native").setLevel(logging.ERROR)  # it warns that it cannot accept any more
+        goaway.close_listener(self.port)
+        linger_until, deadline = loop.time() + _LINGER_S, loop.time() + grace_s
+        told: set[int] = set()
+        await asyncio.sleep(_POLL_S)  # the engine greets what it has just accepted
+        while goaway.announce(self.port, told) and loop.time() < linger_until:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(_POLL_S)
+        while self._edge.admission.in_flight and loop.time() < deadline:  # noqa: ASYNC110 - once, at the end of a life
+            await asyncio.sleep(_POLL_S)
         self._closing = True
         self._front.close()
