@@ -213,8 +213,8 @@ def test_a_plan_can_take_over_the_process_that_made_it(tmp_path: Path) -> None:
     plan.write_bytes(msgspec.json.encode(plan_of()))
     code = (
         "import sys, msgspec, numpy\n"
-        "from infergraph.process.supervisor import Plan, replace_process\n"
-        "replace_process(msgspec.json.decode(open(sys.argv[1], 'rb').read(), type=Plan))\n"
+        "from infergraph.process.supervisor import ServePlan, replace_process\n"
+        "replace_process(msgspec.json.decode(open(sys.argv[1], 'rb').read(), type=ServePlan))\n"
     )
     errors = tmp_path / "errors"
     with errors.open("wb") as log:
