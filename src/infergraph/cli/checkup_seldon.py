@@ -44,12 +44,13 @@ class SeldonCheckup:
         return [*first, ("bad message", self._bad_message, False), ("feedback", self._feedback, False)]
 
     def _is_graph(self) -> bool:
-        """Whether the address is that of a graph (or its orchestrator): it is ready, but has no component's paths."""
+        """Whether the address is that of a graph: it names its nodes, or is ready without a component's paths."""
         try:
             if self._address.ask(self._address.get(PING)).status == 200:
-                return False
+                document = self._address.ask(self._address.get(API + METADATA)).json()
+                return isinstance(document, dict) and "models" in document
             return self._address.ask(self._address.get(READY)).status in (200, 503)
-        except RemoteError:
+        except (RemoteError, ValueError):
             return False
 
     def _ask(self, probe: Probe) -> Reply:
