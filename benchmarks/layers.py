@@ -43,7 +43,7 @@ Call = Callable[[], Awaitable[Any]]
 
 def _server(target: str, folder: Path) -> Server:
     settings = Settings(execution=Execution.INLINE)
-    source = assembly.UnitSource(target=target, settings=msgspec.to_builtins(settings))
+    source = assembly.UnitSource(target=target)
     context = WorkerContext(
         slot=0,
         settings=settings,

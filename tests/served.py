@@ -124,7 +124,6 @@ def served(
     settings = msgspec.convert(given, Settings, strict=False)
     source = UnitSource(
         target=target,
-        settings=msgspec.to_builtins(settings),
         environment=dict(environment or {}),
         folder=str(folder or Path.cwd()),
         nodes=dict(nodes or {}),

@@ -17,6 +17,7 @@ import numpy as np
 
 from infergraph.errors import Overloaded
 from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit, Request
+from infergraph.settings import Settings
 
 
 class RowUnit(PredictiveUnit):
@@ -186,7 +187,7 @@ class Uneven(RowUnit):
         return super().rows(rows)
 
 
-def make(source: str) -> PredictiveUnit:
+def make(source: str, settings: Settings) -> PredictiveUnit:
     """The unit that `source` names: {"unit": "Echo", ...}."""
     options = json.loads(source)
     unit: type[RowUnit] = globals()[options["unit"]]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from infergraph.errors import SettingsError, TargetError
-from infergraph.settings import Settings
 
 GRAPH_ENDINGS = (".yaml", ".yml", ".json")
 _MODEL_ENDINGS = {
@@ -40,7 +38,6 @@ class UnitSource(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         target: "module:Class", "file.py:Class", "deployment.yaml", "deployment.yaml#name", "SKLEARN_SERVER:path", …
-        settings: Settings as builtins.
         environment: the protocol's own variables (`ENVIRONMENT`).
         folder: where relative targets and modules are looked for; empty for the working directory.
         nodes: targets or addresses for nodes of a graph, by node name.
@@ -48,7 +45,6 @@ class UnitSource(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     target: str
-    settings: dict[str, Any]
     environment: dict[str, str] = {}
     folder: str = ""
     nodes: dict[str, str] = {}
@@ -60,13 +56,10 @@ class UnitSource(msgspec.Struct, frozen=True, kw_only=True):
         return Path(self.folder) if self.folder else Path.cwd()
 
 
-def source_of(
-    target: str, settings: Settings, *, nodes: dict[str, str] | None = None, predictor: str = ""
-) -> UnitSource:
-    """The source of `target` under `settings` in this process's environment and working directory."""
+def source_of(target: str, *, nodes: dict[str, str] | None = None, predictor: str = "") -> UnitSource:
+    """The source of `target` in this process's environment and working directory."""
     return UnitSource(
         target=target,
-        settings=msgspec.to_builtins(settings),
         environment={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         folder=os.getcwd(),
         nodes=nodes or {},

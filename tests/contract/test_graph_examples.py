@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -29,8 +28,8 @@ def running(folder: Path, data_dir: Path) -> Iterator[Graph]:
     settings = Settings(data_dir=str(data_dir))
     data_dir.mkdir(exist_ok=True)
     shared_metrics = SharedMetrics(data_dir, "0")
-    source = UnitSource(target="deployment.yaml", settings=msgspec.to_builtins(settings), folder=str(folder))
-    unit = assembly.build(source, shared_metrics)
+    source = UnitSource(target="deployment.yaml", folder=str(folder))
+    unit = assembly.build(source, settings, shared_metrics)
     assert isinstance(unit, Graph)
     try:
         with unit:

@@ -167,7 +167,7 @@ def test_lines_of_a_task_run_in_one_thread_too(name: str, answered: bool, execut
     rows = tmp_path / "rows.jsonl"
     rows.write_text(f"{json.dumps(ND)}\n" * TIMES)
     settings = Settings(execution=Execution(execution), task_rows=RowMode.MESSAGE)
-    source = UnitSource(target=f"{SOURCE.name}:{name}", settings=msgspec.to_builtins(settings), folder=str(HERE))
+    source = UnitSource(target=f"{SOURCE.name}:{name}", folder=str(HERE))
     orders = BatchOrders(
         input=rows,
         output=tmp_path / "answers.jsonl",

@@ -127,12 +127,12 @@ def test_the_english_graph():
 def test_the_graph_is_a_joint_extraction_endpoint_for_tasks():
     """Lines of a task go through the graph: a line of JE for each, and an error line in the place of a bad one."""
     models.weights()
-    source = UnitSource(target=str(EXAMPLES / "flow.yaml"), settings=msgspec.to_builtins(Settings()))
+    source = UnitSource(target=str(EXAMPLES / "flow.yaml"))
     lines = [json.dumps(row, ensure_ascii=False) for row in CHINESE]
     lines.insert(1, '{"id": "坏", "text": "没有"}')
 
     async def work():
-        unit = build_for_tasks(msgspec.json.encode(source).decode())
+        unit = build_for_tasks(msgspec.json.encode(source).decode(), Settings())
         await unit.start()
         try:
             return await row_reader(unit, RowMode.AUTO).answer(("\n".join(lines) + "\n").encode(), 1)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-import msgspec
 import pytest
 import yaml
 
@@ -76,9 +75,8 @@ def graph(
         "spec": {"predictors": [predictor]},
     }
     (folder / "deployment.yaml").write_text(yaml.safe_dump(document))
-    builtins = msgspec.to_builtins(Settings(data_dir=str(folder / "data"), **settings))
-    source = UnitSource(target="deployment.yaml", settings=builtins, folder=str(folder), nodes=dict(nodes))
-    unit = assembly.build(source, PrivateMetrics())
+    source = UnitSource(target="deployment.yaml", folder=str(folder), nodes=dict(nodes))
+    unit = assembly.build(source, Settings(data_dir=str(folder / "data"), **settings), PrivateMetrics())
     assert isinstance(unit, Graph)
     return unit
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import msgspec
 import pytest
 
 from contract.nodes import serving
@@ -162,9 +161,9 @@ def test_an_address_that_is_none_is_refused_at_start(tmp_path: Path) -> None:
     """Case L19: the graph does not start, and the error names the node and its address."""
     (case,) = [case for case in CASES if case["id"] in REFUSED_AT_START]
     (tmp_path / "deployment.json").write_text(json.dumps(deployment(case, {"a": 1})))
-    source = UnitSource(target="deployment.json", settings=msgspec.to_builtins(Settings()), folder=str(tmp_path))
+    source = UnitSource(target="deployment.json", folder=str(tmp_path))
     with pytest.raises(GraphError, match=r"logger\.url of node 'a' is 'http://\[::1'"):
-        assembly.build(source, PrivateMetrics())
+        assembly.build(source, Settings(), PrivateMetrics())
 
 
 def test_events_are_cloud_events(tmp_path: Path) -> None:

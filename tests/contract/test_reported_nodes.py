@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from infergraph import assembly
@@ -29,9 +28,8 @@ CASES = Path(__file__).parent / "cases" / "bugs"
 @contextlib.contextmanager
 def running(folder: Path, data_dir: Path, nodes: Mapping[str, str]) -> Iterator[Graph]:
     """The graph of the folder's deployment file, started."""
-    settings = msgspec.to_builtins(Settings(data_dir=str(data_dir)))
-    source = UnitSource(target="deployment.yaml", settings=settings, folder=str(folder), nodes=dict(nodes))
-    unit = assembly.build(source, PrivateMetrics())
+    source = UnitSource(target="deployment.yaml", folder=str(folder), nodes=dict(nodes))
+    unit = assembly.build(source, Settings(data_dir=str(data_dir)), PrivateMetrics())
     assert isinstance(unit, Graph)
     with unit:
         yield unit

@@ -151,7 +151,7 @@ def _asked_as_unit(case: Case, request: Any, transport: Transport, folder: Path)
     async def ask() -> Message | ComponentError:
         settings = Settings(parameters=json.dumps(case.parameters))
         shared_metrics = SharedMetrics(folder, "test")
-        unit = build(source_of(f"{FOLDER / case.file}:{case.name}", settings), shared_metrics)
+        unit = build(source_of(f"{FOLDER / case.file}:{case.name}"), settings, shared_metrics)
         await unit.start()
         try:
             return await unit.answer(Method(case.method), request, Context(transport))

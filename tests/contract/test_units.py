@@ -58,8 +58,8 @@ class Kind(NamedTuple):
 def component(stack: ExitStack, folder: Path, kind: str, **given: Any) -> PredictiveUnit:
     shared_metrics = SharedMetrics(folder, "0")
     stack.callback(shared_metrics.close)
-    source = source_of(f"{FOLDER / 'units.py'}:{kind}", Settings(data_dir=str(folder), **given))
-    return assembly.build(source, shared_metrics)
+    source = source_of(f"{FOLDER / 'units.py'}:{kind}")
+    return assembly.build(source, Settings(data_dir=str(folder), **given), shared_metrics)
 
 
 def batched(stack: ExitStack, folder: Path, kind: str) -> PredictiveUnit:

@@ -28,9 +28,9 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
-def source(target: str, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def source(target: str, folder: Path) -> dict[str, Any]:
     """What a server is told to serve."""
-    return msgspec.to_builtins(UnitSource(target=target, settings=settings, folder=str(folder)))
+    return msgspec.to_builtins(UnitSource(target=target, folder=str(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised]:
     folder = tmp_path_factory.mktemp("graph")
     (folder / "offers.yaml").write_text(GRAPH)
     settings = {"data_dir": str(folder / "data")}
-    with supervised(plan_of(settings, source("offers.yaml", folder, settings), serve=SERVE), folder) as running:
+    with supervised(plan_of(settings, source("offers.yaml", folder), serve=SERVE), folder) as running:
         yield running
 
 
@@ -64,7 +64,7 @@ def component(tmp_path_factory: pytest.TempPathFactory, healed: Path) -> Iterato
         "task_chunk_target_s": 0.1,
         "task_disk_reserve_bytes": 0,
     }
-    plan = plan_of(settings, source("console_units:Places", folder, settings), serve=SERVE)
+    plan = plan_of(settings, source("console_units:Places", folder), serve=SERVE)
     with supervised(plan, folder) as running:
         yield running
 

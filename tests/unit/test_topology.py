@@ -36,7 +36,7 @@ spec:
 
 def source(path: Path, **more: object) -> UnitSource:
     """A source of a graph file."""
-    return UnitSource(target=path.name, settings={}, folder=str(path.parent), **more)  # type: ignore[arg-type]
+    return UnitSource(target=path.name, folder=str(path.parent), **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("folder", sorted(each.name for each in EXAMPLES.iterdir() if each.is_dir()))

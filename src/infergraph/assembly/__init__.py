@@ -11,6 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from infergraph import compat
 from infergraph.assembly import components
@@ -24,13 +25,12 @@ from infergraph.source import UnitSource, is_graph
 __all__ = ["build", "build_for_tasks", "construct", "inspect"]
 
 
-def build(source: UnitSource, shared_metrics: SharedMetrics) -> PredictiveUnit:
+def build(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics) -> PredictiveUnit:
     """The unit that `source` names; nothing of the user's runs before its `start`.
 
     Raises: StartupFault for what is wrong before that.
     """
     compat.install()
-    settings = msgspec.convert(source.settings, Settings)
     tracing = Tracing(TracingOptions.of(settings, _service(source))) if settings.tracing else None
     unit: PredictiveUnit
     if is_graph(source.target):
@@ -62,7 +62,7 @@ def _service(source: UnitSource) -> str:
     return given or source.target.rpartition(":")[2].rpartition(".")[2] or source.target
 
 
-def build_for_tasks(source: str) -> PredictiveUnit:
+def build_for_tasks(source: str, settings: Settings) -> PredictiveUnit:
     """The unit of a task worker.
 
     Args:
@@ -71,5 +71,4 @@ def build_for_tasks(source: str) -> PredictiveUnit:
     """
     decoded = msgspec.json.decode(source, type=UnitSource)
     # A span for each line of a task would drown all others, and its lines come joined.
-    quiet = {**decoded.settings, "tracing": False, "batch_rows_limit": 0}
-    return build(msgspec.structs.replace(decoded, settings=quiet), PrivateMetrics())
+    return build(decoded, replace(settings, tracing=False, batch_rows_limit=0), PrivateMetrics())

@@ -314,7 +314,7 @@ def assemble(
     """
     settings = settings or Settings()
     root = folder or Path.cwd()
-    source = UnitSource(target=str(root / "flow.yaml"), settings={}, folder=str(root))
+    source = UnitSource(target=str(root / "flow.yaml"), folder=str(root))
     deployment = spec.default(spec.Deployment(name=name, predictors=(spec.Predictor(name=name, graph=flow.node),)))
     predictor = deployment.predictors[0]
     resolved = resolution.resolve(predictor, deployment, {})

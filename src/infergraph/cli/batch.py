@@ -66,7 +66,7 @@ def batch(
     logs.configure(loaded)
     target = with_server(target)
     check_file(target)
-    source = source_of(target, loaded, nodes=read_overrides(nodes), predictor=predictor)
+    source = source_of(target, nodes=read_overrides(nodes), predictor=predictor)
     try:
         codec = charsets.codec_of(encoding, "--encoding")
         task = _run(
@@ -76,7 +76,7 @@ def batch(
                 factory=_FACTORY,
                 source=msgspec.json.encode(source).decode(),
                 settings=loaded,
-                owner=Owner.of(source).tag,
+                owner=Owner.of(source, loaded.parameters).tag,
                 charset="" if codec is None else codec.name,
             )
         )

@@ -35,13 +35,12 @@ def plan_of(
     check_file(target)
     if settings.tasks:
         _check_data_dir(settings.data_dir)
-    source = source_of(target, settings, nodes=read_overrides(nodes), predictor=predictor)
+    source = source_of(target, nodes=read_overrides(nodes), predictor=predictor)
     owner = None
     if os.access(settings.data_dir, os.W_OK | os.X_OK):
-        owner = Owner.of(source)
+        owner = Owner.of(source, settings.parameters)
         if settings.data_dir == Settings().data_dir:
             settings = msgspec.structs.replace(settings, data_dir=str(chosen(Path(settings.data_dir), owner)))
-            source = msgspec.structs.replace(source, settings=msgspec.to_builtins(settings))
     return supervisor.ServePlan(
         settings=msgspec.to_builtins(settings),
         source=msgspec.to_builtins(source),

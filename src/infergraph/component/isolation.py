@@ -17,7 +17,7 @@ import importlib
 import itertools
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -25,6 +25,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from infergraph.errors import TargetError
 
@@ -40,7 +41,7 @@ class Isolation:
 
     def __init__(self, *, is_shared: bool) -> None:
         self._is_shared = is_shared
-        self._turn = asyncio.Lock()
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         loaded = (name for name, module in sys.modules.items() if not _is_some_nodes(module))
         self._loaded = frozenset((*loaded, *sys.builtin_module_names))
         self._owners: dict[str, OwnModules] = {}
@@ -58,12 +59,20 @@ class Isolation:
         modules = OwnModules(node, list(map(str, folders)), self._loaded, self._owners) if self._is_shared else None
         return NodeScope(modules, variables, str(working_folder or ""), self._turn)
 
+    def _turn(self) -> asyncio.Lock:
+        """What the nodes that are loaded on this event loop wait for."""
+        return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
 
 class NodeScope:
     """What one node has of its own."""
 
     def __init__(
-        self, modules: OwnModules | None, variables: Mapping[str, str], folder: str, turn: asyncio.Lock
+        self,
+        modules: OwnModules | None,
+        variables: Mapping[str, str],
+        folder: str,
+        turn: Callable[[], asyncio.Lock],
     ) -> None:
         self.modules = modules
         self._variables = variables
@@ -86,7 +95,7 @@ class NodeScope:
             self._kept.enter_context(_working_folder(self._folder))
             yield
             return
-        async with self._turn:
+        async with self._turn():
             with _variables(self._variables), _working_folder(self._folder), self.modules.shown():
                 yield
 

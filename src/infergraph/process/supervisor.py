@@ -59,7 +59,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         addresses: what is served where, for the log line where there is no terminal; filled in as the banner is.
         serve: what a worker runs: "module:name" of a coroutine function that takes a WorkerContext.
         driver: the module of the task driver.
-        task_factory: what makes the unit of a task worker from the source as JSON text: "module:function".
+        task_factory: "module:function" that makes the unit of a task worker from the source, as JSON, and settings.
         owner: whose the data folder has to be; None where it does not matter.
     """
 

@@ -69,7 +69,7 @@ class Server:
             requests_limit=context.requests_limit,
             on_limit=lambda: context.recycle("it has answered max_requests"),
         )
-        self._built = assembly.build(self._source, context.shared_metrics)
+        self._built = assembly.build(self._source, self._settings, context.shared_metrics)
         if context.slot == 0:  # the first worker speaks for all
             for line in assembly.inspect(self._source, self._settings.host, self._own_ports()):
                 _log.info("%s", line)
@@ -87,7 +87,10 @@ class Server:
         if self._settings.tasks:
             renew = functools.partial(context.recycle, "its data folder was taken away")
             self._tasks = TaskService.open(
-                self._settings, call_driver=context.tasks_wait, renew=renew, owner=Owner.of(self._source).tag
+                self._settings,
+                call_driver=context.tasks_wait,
+                renew=renew,
+                owner=Owner.of(self._source, self._settings.parameters).tag,
             )
         self._in_server: InServerWorker | None = None
         if self._tasks is not None and self._settings.task_workers == 0:

@@ -15,7 +15,6 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -32,17 +31,17 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
     target: str
     folder: str = ""
-    parameters: Any = None
+    parameters: str = "[]"
     nodes: dict[str, str] = {}
     predictor: str = ""
 
     @classmethod
-    def of(cls, source: UnitSource) -> Owner:
-        """The owner that a source is."""
+    def of(cls, source: UnitSource, parameters: str) -> Owner:
+        """The owner that a source with these constructor parameters is."""
         return cls(
             target=source.target.removeprefix("./"),
             folder=source.folder,
-            parameters=source.settings.get("parameters"),
+            parameters=parameters,
             nodes=source.nodes,
             predictor=source.predictor,
         )

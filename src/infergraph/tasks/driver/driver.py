@@ -283,7 +283,7 @@ class DriverOrders(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         data_dir: the data folder.
         settings: `Settings` as builtins.
-        factory: "module:function" that makes the unit of a worker from `source`.
+        factory: "module:function" that makes the unit of a worker from `source` and the settings.
         source: the unit's description, for the factory.
         path: import path of the workers; empty for the driver's own.
         parent: process id of whoever starts the driver, from its main thread.

@@ -24,7 +24,7 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
     """What a worker shall be.
 
     Args:
-        factory: "module:function" that makes the unit from `source`.
+        factory: "module:function" that makes the unit from `source` and the settings.
         source: the unit's description, JSON.
         path: the driver's import path.
         settings: `Settings` as builtins, for the logs.

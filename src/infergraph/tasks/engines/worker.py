@@ -34,8 +34,9 @@ LOAD_FAILED = 3
 
 def make_unit(plan: Plan) -> PredictiveUnit:
     """The unit of a plan, not started."""
+    settings = msgspec.convert(plan.settings, Settings)
     module, _, function = plan.factory.partition(":")
-    unit: PredictiveUnit = getattr(importlib.import_module(module), function)(plan.source)
+    unit: PredictiveUnit = getattr(importlib.import_module(module), function)(plan.source, settings)
     return unit
 
 

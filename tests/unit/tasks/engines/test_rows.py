@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from infergraph.assembly import build_for_tasks
 from infergraph.errors import ComponentError, RemoteError
 from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit, Request
-from infergraph.settings import RowMode
+from infergraph.settings import RowMode, Settings
 from infergraph.source import UnitSource
 from infergraph.tasks.engines.messages import Lines
 from infergraph.tasks.engines.rows import row_reader
@@ -307,8 +307,8 @@ def test_a_graph_wants_what_its_first_component_wants(tmp_path: Path, graph: str
     """The root's declaration counts; where it says nothing, that of the first node below it that does."""
     (tmp_path / "nodes.py").write_text(NODES)
     (tmp_path / "graph.yaml").write_text(f"name: p\ngraph: {graph}\n")
-    source = UnitSource(target="graph.yaml", settings={}, folder=str(tmp_path), environment={})
-    unit = build_for_tasks(msgspec.json.encode(source).decode())
+    source = UnitSource(target="graph.yaml", folder=str(tmp_path), environment={})
+    unit = build_for_tasks(msgspec.json.encode(source).decode(), Settings())
 
     async def wish() -> str | None:
         await unit.start()
