@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError, SettingsError
 from infergraph.net.address import Location
+from infergraph.net.backoff import Backoff
 from infergraph.net.form import Form
 from infergraph.net.http_client import Call, HttpClient, HttpOptions
-from infergraph.net.retry import Backoff
 from infergraph_knowledge.authoring import About, RecordComponent, Rows
 
 REASON_LIMIT_CHARACTERS = 200

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from infergraph.net.retry import Backoff
+from infergraph.net.backoff import Backoff
 from infergraph.protocol.headers import PUID_KEY
 from infergraph_seldon_tools.seldon_client import (
     SeldonCallCredentials,

@@ -248,7 +248,7 @@ def test_the_supervisor_imports_nothing_heavy() -> None:
         "starlette",
         "asyncio",
         "prometheus_client",
-        "infergraph.wire",
+        "infergraph.wire.json_codec",
     }
     assert heavy.isdisjoint(names)
 

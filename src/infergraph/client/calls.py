@@ -8,7 +8,8 @@ from typing import NamedTuple, TypedDict, TypeVar
 
 from infergraph.errors import PayloadError
 from infergraph.message import Meta
-from infergraph.net.retry import Backoff, Retry
+from infergraph.net.backoff import Backoff
+from infergraph.net.retry import Retry
 
 T = TypeVar("T")
 

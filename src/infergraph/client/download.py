@@ -14,8 +14,9 @@ from typing import Any, BinaryIO
 
 from infergraph.client import faults
 from infergraph.errors import Fault, RemoteError
+from infergraph.net.backoff import Backoff
 from infergraph.net.http_stream import StreamReply
-from infergraph.net.retry import Backoff, is_transient
+from infergraph.net.retry import is_transient
 from infergraph.output import OutputPlace
 from infergraph.wire import jsonl
 

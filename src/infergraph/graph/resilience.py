@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable
 from infergraph.errors import DeadlinePassed, Fault
 from infergraph.graph.spec import Node
 from infergraph.message import ONCE_ONLY, Around, Context, Message, Method, PredictiveUnit, Request, share
-from infergraph.net.retry import Backoff, Retry, is_refused
+from infergraph.net.backoff import Backoff
+from infergraph.net.retry import Retry, is_refused
 
 _log = logging.getLogger("infergraph.graph")
 

@@ -1,4 +1,4 @@
-"""Whether a call is worth another attempt, how long to wait before it, and the loop that makes it.
+"""Whether a call is worth another attempt, and the loop that makes it.
 
 attempt ─▶ answer
    └─ fault ─verdict─▶ worth it? ─Backoff─▶ wait, doubling ─▶ attempt …    until retries or time run out
@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from infergraph.errors import DeadlinePassed, Fault, RemoteError, remote_error_of
+from infergraph.net.backoff import Backoff
 from infergraph.protocol.status import GrpcStatus, http_status
 
 T = TypeVar("T")
@@ -68,54 +69,6 @@ def is_refused(fault: Fault) -> bool:
 def is_transient(fault: Fault) -> bool:
     """Whether the same request may well work a moment later, and no work is lost by asking again."""
     return verdict(fault) is Verdict.TRANSIENT
-
-
-class Backoff(msgspec.Struct, frozen=True, kw_only=True):
-    """Waits that double.
-
-    Args:
-        first_s: the first.
-        limit_s: the longest.
-        jitter: the share of each wait that is drawn at random, so that many who failed together do not return together.
-    """
-
-    first_s: float
-    limit_s: float
-    jitter: float = 0.5
-
-    def wait_s(self, failures: int, draw: Callable[[], float] = random.random) -> float:
-        """The wait after so many failures in a row; none after none.
-
-        Args:
-            draw: a number from 0 to 1.
-        """
-        if failures < 1:
-            return 0.0
-        longest: float = min(self.first_s * 2.0 ** min(failures - 1, 60), self.limit_s)
-        return longest * (1.0 - self.jitter * draw())
-
-
-class FailureStreak:
-    """Failures in a row, and the wait after each.
-
-    Args:
-        backoff: how the waits grow.
-        free: so many failures are not waited for.
-    """
-
-    def __init__(self, backoff: Backoff, *, free: int = 0) -> None:
-        self.failures = 0
-        self._backoff = backoff
-        self._free = free
-
-    def failed(self) -> float:
-        """Note a failure; the seconds to wait."""
-        self.failures += 1
-        return self._backoff.wait_s(self.failures - self._free)
-
-    def succeeded(self) -> None:
-        """Begin anew."""
-        self.failures = 0
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):

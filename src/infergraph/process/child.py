@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 
-from infergraph.net.retry import Backoff
+from infergraph.net.backoff import Backoff
 
 RESTARTS = Backoff(first_s=0.5, limit_s=30.0, jitter=0.0)
 """The waits before a process that failed is spawned again; after its first failure there is none."""

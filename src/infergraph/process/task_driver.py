@@ -6,7 +6,7 @@ import logging
 import signal
 from collections.abc import Callable
 
-from infergraph.net.retry import FailureStreak
+from infergraph.net.backoff import FailureStreak
 from infergraph.process.child import RESTARTS, Child
 
 EXIT_FOLDER_HELD = 78

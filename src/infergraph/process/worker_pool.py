@@ -16,7 +16,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from infergraph.net.retry import FailureStreak
+from infergraph.net.backoff import FailureStreak
 from infergraph.process.channel import Report, StopOrder, WorkerState
 from infergraph.process.child import RESTARTS
 

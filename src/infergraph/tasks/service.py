@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 
 from infergraph.errors import Overloaded, PayloadError, StorageFull, TaskConflict, TaskFault, TaskState, UnknownTask
-from infergraph.net.retry import Backoff
+from infergraph.net.backoff import Backoff
 from infergraph.settings import Settings
 from infergraph.tasks.availability import Availability, AvailabilityCheck, EngineStatus
 from infergraph.tasks.clocks import Clocks

@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 
 from infergraph.errors import Fault, PayloadError, TaskFault
 from infergraph.net.address import Location
+from infergraph.net.backoff import Backoff
 from infergraph.net.http_client import HttpOptions
 from infergraph.net.http_stream import StreamCall, stream
-from infergraph.net.retry import Backoff
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.store import Delivery, Store
 

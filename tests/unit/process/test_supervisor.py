@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from infergraph.errors import GraphError, TargetError
-from infergraph.net.retry import FailureStreak
+from infergraph.net.backoff import FailureStreak
 from infergraph.process.channel import Report, StopOrder, WorkerState
 from infergraph.process.child import RESTARTS
 from infergraph.process.supervisor import ServePlan

@@ -18,7 +18,8 @@ import numpy as np
 
 from infergraph.errors import ComponentError, Fault, PayloadError
 from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit
-from infergraph.net.retry import Backoff, Retry
+from infergraph.net.backoff import Backoff
+from infergraph.net.retry import Retry
 from infergraph.settings import NanPolicy, RowMode
 from infergraph.tasks.engines.messages import Lines
 from infergraph.wire import error_lines, json_codec, jsonl
