@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +148,25 @@ def test_a_broken_deployment_file_is_one_sentence(folder: Path, text: str) -> No
     assert code == 2
     assert "broken.yaml" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("target", "content", "words"),
+    [
+        ("broken.yaml", "metadata:\n  name: [x\n", "broken.yaml:3:1: while parsing a flow sequence"),
+        ("broken.json", '{"a": ', "broken.json"),
+        ("odd.py:X", "def x(:\n", "invalid syntax (odd.py, line 1)"),
+        ("raises.py:X", "import gone_for_good\n", "No module named 'gone_for_good'"),
+    ],
+)
+def test_a_broken_file_is_named_and_shows_none_of_our_code(
+    target: str, content: str, words: str, tmp_path: Path
+) -> None:
+    """What cannot be read is exit code 2 and a line with its place; a traceback has lines of the user's files alone."""
+    (tmp_path / target.partition(":")[0]).write_text(content)
+    code, errors = started(tmp_path, "serve", target, "--tasks", "off", "--log-format", "human")
+    assert code == 2
+    assert words in errors
+    frames = re.findall(r'File "([^"]*)"', errors)
+    assert all(str(tmp_path) in frame for frame in frames), errors
+    assert not (frames and target.startswith("broken"))

@@ -1,7 +1,9 @@
 """The tree of faults."""
 
+from collections.abc import Callable
+
 from infergraph import errors
-from infergraph.errors import Fault
+from infergraph.errors import Fault, GraphError, did_you_mean, traceback_text
 
 
 def tree_of(kind: type[Fault], prefix: str = "") -> list[str]:
@@ -25,3 +27,34 @@ def test_a_fault_always_has_text() -> None:
     """str() of a fault is never empty, whatever it was made with."""
     assert str(Fault("")) == "Fault"
     assert str(errors.ComponentError("")) == "ComponentError"
+
+
+def _raised(make: Callable[[], object]) -> BaseException:
+    try:
+        make()
+    except Exception as error:
+        return error
+    raise AssertionError
+
+
+def test_a_startup_fault_needs_no_traceback() -> None:
+    """What is wrong with a file is said by the fault's text, whatever a library raised behind it."""
+
+    def read() -> None:
+        try:
+            int("x")
+        except ValueError as error:
+            raise GraphError("graph.yaml:1:1: no graph") from error
+
+    assert traceback_text(_raised(read)) == ""
+
+
+def test_an_error_of_our_own_keeps_its_whole_traceback() -> None:
+    """Whatever is no fault is shown as Python shows it."""
+    assert traceback_text(_raised(lambda: int("x"))).startswith("Traceback (most recent call last):")
+
+
+def test_near_words_are_suggested() -> None:
+    """A word that resembles known ones is answered with them, any other with nothing."""
+    assert did_you_mean("serv", ["serve", "show"]) == "; did you mean 'serve'?"
+    assert did_you_mean("xyz", ["serve", "show"]) == ""

@@ -1,0 +1,294 @@
+"""Every option of every command has an effect: what a command does differs with it.
+
+What a command does is its exit code, what it prints, what it sends to a server, the files it leaves, and the plan of
+the supervisor that it becomes. For each option it is run with the option, without it (or with another value), and
+without it once more: the last two have to be equal, or the first would differ for another reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import infergraph
+from contract.client_servers import reply, scripted
+from infergraph.cli import batch
+from infergraph.cli.main import infergraph as program
+from infergraph.cli.options import SettingOption
+from infergraph.settings import Settings
+
+GRAPH = """
+apiVersion: machinelearning.seldon.io/v1
+kind: SeldonDeployment
+metadata: {name: d}
+spec:
+  predictors:
+  - {name: one, traffic: 50, graph: {name: a, type: MODEL, component: "parts:Twice"}}
+  - {name: two, traffic: 50, graph: {name: a, type: MODEL, component: "parts:Thrice"}}
+"""
+PARTS = """
+class Twice:
+    def predict(self, X, names=None, meta=None):
+        return [{**row, "n": row["n"] * 2} for row in X]
+
+
+class Thrice:
+    def predict(self, X, names=None, meta=None):
+        return [{**row, "n": row["n"] * 3} for row in X]
+"""
+FILES = {
+    "g.yaml": GRAPH,
+    "remote.yaml": GRAPH.replace('component: "parts:Twice"', "endpoint: {service_host: h, service_port: 9000}"),
+    "parts.py": PARTS,
+    "in.jsonl": '{"n": 1, "t": "é"}\n',
+    "latin.jsonl": b'{"n": 1, "t": "\xe9"}\n',
+    "rows.jsonl": "[1, 2]\n",
+    "w/jiagu-kg.npz": "weights",
+    "je.jsonl": '{"data": "", "entity_pair": [["a", "b"]], "relation": ["r"]}\n',
+}
+TASK = {"id": "t", "state": "finished", "total": 1, "done": 1, "status": 200, "created": "2026-01-01T00:00:00Z"}
+MESSAGE = {"data": {"names": ["a"], "ndarray": [[1]]}, "meta": {"tags": {"x": 1}}}
+ANSWER = reply(200, json.dumps({**TASK, **MESSAGE, "tasks": [TASK], "pruned": 1}).encode())
+NUMBER = reply(200, json.dumps({"status": 1, **MESSAGE}).encode())
+ACCEPTED, RUNNING, FINISHED = (reply(200, b'{"status": %d}' % number) for number in (200, 0, 2))
+SECOND_POLL = (NUMBER, NUMBER, NUMBER, ACCEPTED, ACCEPTED, RUNNING, FINISHED)
+ELSEWHERE = "--url http://127.0.0.1:9"  # nobody listens there
+LATIN = "latin.jsonl --predictor one -o a"
+PORTS = "--http-port 0 --grpc-port 0 --metrics-port 0"
+
+
+class Case(NamedTuple):
+    """A command line with an option and one without it; {url} and {host} are those of a server that answers `steps`."""
+
+    option: str
+    given: str
+    without: str = ""
+    steps: tuple[bytes, ...] = (ANSWER,)
+
+
+def cases() -> dict[str, tuple[str, list[Case]]]:
+    """The rest of the command line of each command, and a case for each of its options."""
+    url = Case("--url", "--url {url}", ELSEWHERE)
+    as_json = Case("--json", "--url {url} --json", "--url {url}")
+    output = Case("--output", "--url {url} --output out", "--url {url}")
+    listing = [
+        url,
+        Case("--state", "--url {url} --state running", "--url {url}"),
+        Case("--prefix", "--url {url} --prefix x", "--url {url}"),
+        Case("--limit", "--url {url} --limit 7", "--url {url}"),
+        as_json,
+    ]
+    return {
+        "serve": (f"g.yaml {PORTS}", [
+            Case("--node", "--node a=parts:Thrice"),
+            Case("--predictor", "--predictor two"),
+            Case("--reload", "--reload"),
+        ]),
+        "call": ("{url} [[1]]", [
+            Case("--method", "--method route"),
+            Case("--grpc", "--grpc --retries 0"),
+            Case("--names", "--names x"),
+            Case("--text", "--text"),
+            Case("--json", "--json"),
+            Case("--header", "--header X-Mine:1"),
+            Case("--timeout", "--timeout 1e-9"),
+            Case("--wait", "--wait 5"),
+            Case("--retries", "--retries 0", steps=(b"", ANSWER)),
+        ]),
+        "submit": ("in.jsonl", [
+            url,
+            output,
+            Case("--id", "--url {url} --id x", "--url {url}"),
+            Case("--priority", "--url {url} --priority 3", "--url {url}"),
+            Case("--rows", "--url {url} --rows message", "--url {url}"),
+            Case("--encoding", "--url {url} --encoding gbk", "--url {url}"),
+            Case("--webhook", "--url {url} --webhook http://h/x", "--url {url}"),
+            Case("--wait", "--url {url} --wait", "--url {url} --no-wait"),
+        ]),
+        "tasks": ("", listing),
+        "tasks list": ("", listing),
+        "tasks show": ("t", [url, as_json]),
+        "tasks watch": ("t", [url, output]),
+        "tasks results": ("t", [url, output, Case("--partial", "--url {url} --partial", "--url {url}")]),
+        **{f"tasks {name}": ("t", [url]) for name in ("errors", "cancel", "retry", "delete")},
+        "tasks prune": ("", [
+            Case("--url", "--older-than 1h --url {url}", f"--older-than 1h {ELSEWHERE}"),
+            Case("--older-than", "--older-than 1h --url {url}", "--older-than 2h --url {url}"),
+        ]),
+        "batch": ("g.yaml", [
+            Case("--output", "in.jsonl --predictor one -o a", "in.jsonl --predictor one -o b"),
+            Case("--encoding", f"{LATIN} --encoding latin-1", f"{LATIN} --encoding cp1251"),
+            Case("--node", "in.jsonl --predictor one -o a --node a=parts:Thrice", "in.jsonl --predictor one -o a"),
+            Case("--predictor", "in.jsonl -o a --predictor two", "in.jsonl -o a --predictor one"),
+        ]),
+        "doctor": ("{url}", [
+            Case("--seldon", "--seldon", steps=(NUMBER,)),
+            Case("--rows", "--rows rows.jsonl", steps=(NUMBER,)),
+            Case("--row", "--row [7]", steps=(NUMBER,)),
+            Case("--data", '--seldon --data {{"strData":"x"}}', "--seldon", steps=(NUMBER,)),
+            Case("--timeout", "--timeout 1e-9", steps=(NUMBER,)),
+            Case("--patience", "--patience 0", steps=SECOND_POLL),
+            Case("--json", "--json", steps=(NUMBER,)),
+        ]),
+        "check": ("", [
+            Case("--node", "g.yaml --node nobody=parts:Thrice", "g.yaml"),
+            Case("--json", "g.yaml --json", "g.yaml"),
+            Case("--cluster", "remote.yaml --cluster", "remote.yaml"),
+        ]),
+        "show": ("g.yaml", [
+            Case("--predictor", "--predictor two"),
+            Case("--node", "--node a=parts:Other"),
+            Case("--svg", "--svg x.svg --predictor one", "--predictor one"),
+            Case("--json", "--json"),
+        ]),
+        "init": ("model mine", [Case("--folder", "--folder there"), Case("--lang", "--lang zh", "--lang en")]),
+        "settings": ("", [Case("--json", "--json")]),
+        "export-triples": ("je.jsonl", [
+            Case("--out", "--out x.nt", "--out y.nt"),
+            Case("--task", "--out x.nt --task other", "--out x.nt"),
+            Case("--base", "--out x.nt --base http://e/", "--out x.nt"),
+            Case("--provenance", "--out x.nt --no-provenance", "--out x.nt"),
+        ]),
+        "knowledge fetch": ("jiagu", [
+            Case("--weights", "--archives . --weights w", "--archives . --weights ."),
+            Case("--archives", "--weights . --archives there", "--weights . --archives ."),
+        ]),
+    }  # fmt: skip
+
+
+CASES = [(name, rest, case) for name, (rest, of_command) in cases().items() for case in of_command]
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command by its path, those of groups too."""
+
+    def within(context: click.Context) -> Iterator[tuple[str, click.Command]]:
+        group = context.command
+        assert isinstance(group, click.Group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            inner = click.Context(command, info_name=name, parent=context)
+            yield inner.command_path.removeprefix("infergraph "), command
+            if isinstance(command, click.Group):
+                yield from within(inner)
+
+    return within(click.Context(program, info_name="infergraph"))
+
+
+def test_every_option_has_a_case() -> None:
+    """An option that is added without a case here fails this test; those of settings have their own below."""
+    there = {
+        (path, param.opts[0])
+        for path, command in commands()
+        for param in command.params
+        if isinstance(param, click.Option) and not isinstance(param, SettingOption)
+    }
+    assert there == {(name, case.option) for name, _, case in CASES}
+
+
+@pytest.mark.parametrize(("name", "rest", "case"), CASES, ids=lambda each: getattr(each, "option", None) or str(each))
+def test_an_option_changes_what_its_command_does(
+    name: str, rest: str, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the option something else is printed, sent, written or planned than without it."""
+    done = []
+    for place, options in enumerate((case.given, case.without, case.without)):
+        (tmp_path / str(place)).mkdir()
+        monkeypatch.chdir(tmp_path / str(place))
+        done.append(run(f"{name} {rest} {options}", case.steps, monkeypatch))
+    assert done[1] == done[2], "the same command does the same"
+    assert done[0] != done[1]
+
+
+def run(line: str, steps: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a command line does in the working directory, without what is another each time."""
+    for name, content in FILES.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    monkeypatch.setattr(os, "execv", planned)
+    with scripted(*steps) as (server, port):
+        arguments = [each.format(url=f"http://127.0.0.1:{port}") for each in line.split()]
+        done = CliRunner().invoke(program, arguments)
+    asked = [(each.line, each.headers.get("x-mine"), each.body) for each in server.asked]
+    files = {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    seen = {"code": done.exit_code, "output": done.output, "fault": str(done.exception), "asked": asked}
+    whole = json.dumps({**seen, "files": {name: files[name] for name in sorted(files)}}, default=repr)
+    for varying in (str(Path.cwd()), f":{port}", r"[0-9a-f]{8,}", r"\d+(\.\d+)? m?s\b", r"seldon-puid[^,]*"):
+        whole = re.sub(varying, "…", whole)
+    return json.loads(whole)  # type: ignore[no-any-return]
+
+
+def planned(path: str, arguments: list[str]) -> NoReturn:
+    """In the place of the program that becomes the supervisor: prints the plan that it was handed."""
+    with os.fdopen(os.dup(int(arguments[-1])), "rb") as file:
+        click.echo(file.read())
+    sys.exit(0)
+
+
+# ── settings ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+OTHER = {
+    "int": "7", "float": "7.5", "bool": None, "str": "other", "metrics_path": "/other", "log_level": "ERROR",
+    "message_limit_bytes": "2048", "payload_log_share": "0.5",
+    "parameters": '[{"name": "n", "value": "1", "type": "INT"}]',
+}  # fmt: skip
+
+
+def other_value(param: SettingOption) -> str:
+    """A value of a setting that is not its default, as the command line gives it."""
+    default = getattr(Settings(), param.name or "")
+    if isinstance(default, bool):
+        return "off" if default else "on"
+    if "|" in str(param.metavar):
+        return next(word for word in str(param.metavar).split("|") if word != default.value)
+    return str(OTHER.get(param.name or "") or OTHER[type(default).__name__])
+
+
+def setting_options(name: str) -> list[SettingOption]:
+    """The options of settings that a command has."""
+    return [param for param in dict(commands())[name].params if isinstance(param, SettingOption)]
+
+
+@pytest.mark.parametrize("param", setting_options("serve"), ids=lambda param: param.name)
+def test_a_setting_reaches_the_supervisor(
+    param: SettingOption, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`serve` hands every setting on as it was given."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "parts.py").write_text(PARTS)
+    monkeypatch.setattr(os, "execv", planned)
+    value = other_value(param)
+    ports = {"--http-port": "0", "--grpc-port": "0", "--metrics-port": "0"}
+    arguments = [word for pair in (ports | {param.opts[0]: value}).items() for word in pair]
+    done = CliRunner().invoke(program, ["serve", "parts:Twice", *arguments])
+    assert done.exit_code == 0, (done.output, done.exception)
+    plan = json.loads(done.output)
+    told = plan["settings"][param.name]
+    shown = {True: "on", False: "off"}.get(told, told) if isinstance(told, bool) else told
+    assert str(shown) in (value, f"{value}.0")
+
+
+def test_every_setting_is_read() -> None:
+    """Outside of its declaration and of the command line, each setting is asked for by name somewhere."""
+    source = Path(infergraph.__file__).parent
+    read = {
+        node.attr
+        for path in source.rglob("*.py")
+        if path.name != "settings.py" and path.parent.name != "cli"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    assert set(Settings.__struct_fields__) <= read
+    assert set(batch._SETTINGS) <= set(Settings.__struct_fields__)
