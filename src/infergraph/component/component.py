@@ -200,6 +200,8 @@ class Component(PredictiveUnit):
             text = f"{type(error).__name__}: {exceptions.text_of(error)}"
             raise TargetError(f"{self.name} cannot be constructed: {text}") from error
         self._table = hooks.visit(user)
+        if any(found.raw or found.grpc for found in self._table.values()):
+            raw.user_messages()  # imported now: it may bring in TensorFlow, for which the first request should not wait
         self._tags = hooks.single(user, "tags")
         self._metrics = hooks.single(user, "metrics")
         self._adds = self._tags is not None or self._metrics is not None

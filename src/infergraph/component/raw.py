@@ -43,18 +43,18 @@ def document_of(request: Request) -> Any:
 def proto_of(request: Request) -> Any:
     """The request as a protobuf object of the class that the user's own code imports, now or later."""
     if isinstance(request, Feedback):
-        return _user_class("Feedback").FromString(proto_codec.encode_feedback(request))
+        return user_messages().Feedback.FromString(proto_codec.encode_feedback(request))
     if isinstance(request, Message):
-        return _user_class("SeldonMessage").FromString(proto_codec.encode(request))
-    return _user_class("SeldonMessageList").FromString(proto_codec.encode_messages(request))
+        return user_messages().SeldonMessage.FromString(proto_codec.encode(request))
+    return user_messages().SeldonMessageList.FromString(proto_codec.encode_messages(request))
 
 
-def _user_class(name: str) -> Any:
+def user_messages() -> Any:
+    """The module of the message classes that user code imports; our own classes where there is none."""
     try:
-        messages = importlib.import_module("seldon_core.proto.prediction_pb2")
+        return importlib.import_module("seldon_core.proto.prediction_pb2")
     except Exception:  # noqa: BLE001 - generated code of an installed seldon_core may not suit this protobuf
-        messages = prediction
-    return getattr(messages, name)
+        return prediction
 
 
 def as_it_is(body: bytes) -> JsonMessage:
