@@ -66,7 +66,7 @@ async def serve(orders: dict[str, Any]) -> None:
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning"))
         running = asyncio.create_task(server.serve([listener]))
         keeping = asyncio.create_task(keep_driver(orders)) if orders.get("driver", True) else None
-        in_server = InServerWorker(Path(settings.data_dir), make(json.dumps(orders["source"])))
+        in_server = InServerWorker(Path(settings.data_dir), make(json.dumps(orders["source"]), settings))
         if settings.task_workers == 0:
             in_server.begin()
         port_file = Path(orders["port_file"])

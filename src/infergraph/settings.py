@@ -15,6 +15,7 @@ import msgspec
 
 from infergraph.errors import SettingsError, did_you_mean
 from infergraph.members import direct
+from infergraph.worker_environment import SERVING_INDEX, TASK_INDEX
 
 ENV_PREFIX = "INFERGRAPH_"
 
@@ -160,6 +161,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         setting("How long an idle component waits for more requests to join; 0 for not at all.", unit="s", ge=0, le=60),
     ] = 0.0
+    gpus: Annotated[
+        str,
+        setting(
+            "GPUs dealt out to the workers, one each in turn, as `CUDA_VISIBLE_DEVICES`: `0,1`; `0+1,2+3` gives two "
+            "each. Empty: every worker sees all."
+        ),
+    ] = ""
     max_requests: Annotated[
         int, setting("A worker is replaced after so many requests; 0 for never.", env=("GUNICORN_MAX_REQUESTS",), ge=0)
     ] = 0
@@ -482,7 +490,7 @@ def load(
     described = describe()
     known = {name for row in described for name in row.env}
     for name in environment:
-        if name.startswith(ENV_PREFIX) and name not in known:
+        if name.startswith(ENV_PREFIX) and name not in known and name not in (SERVING_INDEX, TASK_INDEX):
             near = did_you_mean(name, (row.env[0] for row in described), cutoff=0.88)  # they all begin alike
             raise SettingsError(
                 f"the environment variable {name} is no setting of infergraph{near or ' (see `infergraph settings`)'}"

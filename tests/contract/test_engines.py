@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from infergraph.settings import Settings
 from infergraph.tasks.engines.engine import Answered, Engine, Event, LaneLost, LaneReady, LoadTrouble
 from infergraph.tasks.engines.in_server import InServerEngine
 from infergraph.tasks.engines.in_server_worker import InServerWorker
@@ -32,7 +33,7 @@ def be_guests(folder: str, source: str, count: int) -> None:
     """A process with guests in it."""
 
     async def run() -> None:
-        guests = [InServerWorker(Path(folder), make(source)) for _ in range(count)]
+        guests = [InServerWorker(Path(folder), make(source, Settings())) for _ in range(count)]
         for in_server in guests:
             in_server.begin()
         await asyncio.Event().wait()
@@ -190,6 +191,30 @@ def test_a_lane_that_shares_orders_is_not_lost_with_one(local: Callable[..., Loc
     seen = events_until(engine, count_of(Answered, 2))
     assert not any(isinstance(event, LaneLost) for event in seen)
     assert engine.idle(1) == [lane]
+
+
+def test_a_replaced_worker_has_the_index_and_the_gpu_of_the_one_before(local: Callable[..., LocalEngine]) -> None:
+    """Indices are dealt from 0, without gaps, and a successor takes the one that became free."""
+    engine = local("Echo", lanes=2)
+    events_until(engine, count_of(LaneReady, 2))
+    first, second = sorted(engine.lanes)
+    assert [engine.lanes[lane].index for lane in (first, second)] == [0, 1]
+    engine.kill(first)
+    events_until(engine, lambda seen: count_of(LaneLost, 1)(seen) and count_of(LaneReady, 1)(seen))
+    assert sorted(lane.index for lane in engine.lanes.values()) == [0, 1]
+
+
+def test_an_answer_to_an_abandoned_run_is_none(local: Callable[..., LocalEngine]) -> None:
+    """What was on its way when a run was abandoned is not told, however late the lane is ended."""
+    engine = local("Echo")
+    events_until(engine, count_of(LaneReady, 1))
+    (lane,) = engine.idle(9)
+    engine.can_kill = False  # as where a lane cannot be ended in the middle
+    engine.send(lane, order(1, 1, [{"n": 1}]))
+    engine.send(lane, order(2, 2, [{"n": 2}]))
+    engine.abandon(1)
+    seen = events_until(engine, count_of(Answered, 1))
+    assert [event.answer.key for event in seen if isinstance(event, Answered)] == [Key(2, 2)]
 
 
 def test_workers_share_the_processors() -> None:

@@ -22,12 +22,13 @@ from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.ownership import Owner
 from infergraph.tasks.task import State, Task
 from infergraph.wire import charsets
+from infergraph.worker_environment import shares_of
 
 _FACTORY = "infergraph.assembly:build_for_tasks"
 _SETTINGS = (
     "task_workers", "task_rows", "task_nan", "task_chunk_target_s", "task_chunk_lines_limit", "task_attempts_limit",
     "task_row_timeout_s", "task_timeout_s", "task_errors_limit", "task_disk_reserve_bytes", "task_engine",
-    "task_ray_address", "parameters", "threads", "execution", "model_metadata", "log_level", "log_format",
+    "task_ray_address", "gpus", "parameters", "threads", "execution", "model_metadata", "log_level", "log_format",
 )  # fmt: skip
 _DEFAULTS = {"log_level": "WARNING"}
 _EPILOG = "Exit codes: 0 finished; 1 it failed; 2 wrong usage; 130 interrupted (run the same command to go on)."
@@ -66,6 +67,7 @@ def batch(
     logs.configure(loaded)
     target = with_server(target)
     check_file(target)
+    shares_of(loaded.gpus)
     source = source_of(target, nodes=read_overrides(nodes), predictor=predictor)
     try:
         codec = charsets.codec_of(encoding, "--encoding")

@@ -13,6 +13,7 @@ from infergraph.process import supervisor
 from infergraph.settings import ConsoleMode, Settings
 from infergraph.source import is_graph, read_overrides, source_of, with_server
 from infergraph.tasks.ownership import Owner, chosen
+from infergraph.worker_environment import shares_of
 
 _CURL = "curl -s http://ADDRESS{path} -H 'Content-Type: application/json' -d {body}"
 
@@ -33,6 +34,7 @@ def plan_of(
     """
     target = with_server(target)
     check_file(target)
+    shares_of(settings.gpus)
     if settings.tasks:
         _check_data_dir(settings.data_dir)
     source = source_of(target, nodes=read_overrides(nodes), predictor=predictor)

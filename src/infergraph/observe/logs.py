@@ -19,7 +19,13 @@ from infergraph.settings import LogFormat, Settings
 
 ACCESS = "infergraph.access"
 COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
-QUIET = {"uvicorn": "WARNING", "uvicorn.error": "WARNING", "uvicorn.access": "CRITICAL", "asyncio": "WARNING"}
+QUIET = {
+    "uvicorn": "WARNING",
+    "uvicorn.error": "WARNING",
+    "uvicorn.access": "CRITICAL",
+    "asyncio": "WARNING",
+    "ray": "WARNING",
+}
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -75,8 +81,11 @@ class Sparing(logging.Filter):
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
-    """What a call gave in `extra`. A traceback from another process travels as the field `exception`."""
-    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+    """What a call gave in `extra`. A traceback from another process travels as the field `exception`.
+
+    What libraries put into every record for themselves, as Ray does with `_ray_timestamp_ns`, is left out.
+    """
+    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD and not key.startswith("_")}
 
 
 def exception_text(record: logging.LogRecord) -> str:

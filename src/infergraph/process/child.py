@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from infergraph.net.backoff import Backoff
@@ -26,18 +26,30 @@ class Child:
         stdin: the contents of its standard input.
         pass_fds: descriptors it inherits under the same numbers.
         hold_stdin: keep its standard input open, so that the child sees its end when this process dies.
+        environment: variables that it has beside ours.
     """
 
-    def __init__(self, module: str, stdin: bytes, *, pass_fds: Sequence[int] = (), hold_stdin: bool = False) -> None:
+    def __init__(
+        self,
+        module: str,
+        stdin: bytes,
+        *,
+        pass_fds: Sequence[int] = (),
+        hold_stdin: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         command = [sys.executable, "-P", "-m", module]
+        env = {**os.environ, **(environment or {})}
         if hold_stdin:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env=env, process_group=0)
             self._write(stdin)
         else:
             with tempfile.TemporaryFile() as file:  # not a pipe: a child that never reads cannot block us
                 file.write(stdin)
                 file.seek(0)
-                self._process = subprocess.Popen(command, stdin=file, pass_fds=tuple(pass_fds), process_group=0)
+                self._process = subprocess.Popen(
+                    command, stdin=file, pass_fds=tuple(pass_fds), env=env, process_group=0
+                )
         self.pid = self._process.pid
         self.kill_at: float | None = None
 

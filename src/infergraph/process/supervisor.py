@@ -36,6 +36,7 @@ from infergraph.process.task_driver import TaskDriver
 from infergraph.process.worker_pool import Placement, WorkerHandle, WorkerPool, metrics_slot_name
 from infergraph.settings import LoadFailure, LogFormat, Settings, TaskEngine
 from infergraph.tasks.ownership import Owner, claim, has_tasks
+from infergraph.worker_environment import SERVING_INDEX, worker_environment
 
 EXIT_STARTUP = 2
 EXIT_AS_ORIGINAL = 1
@@ -313,7 +314,12 @@ class Supervisor:
             inherited.append(orders.metrics_fd)
         with theirs:
             try:
-                child = Child("infergraph.process.worker", msgspec.json.encode(orders), pass_fds=inherited)
+                child = Child(
+                    "infergraph.process.worker",
+                    msgspec.json.encode(orders),
+                    pass_fds=inherited,
+                    environment=worker_environment(SERVING_INDEX, place.slot, self._settings.gpus),
+                )
             except OSError:
                 ours.close()
                 raise

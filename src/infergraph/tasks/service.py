@@ -275,16 +275,18 @@ class TaskService:
         """Tasks, newest first."""
         return await self._read(self._store.listing, wanted)
 
-    async def results(self, id: str, *, partial: bool = False) -> ResultFile:
+    async def results(self, id: str, *, partial: bool = False, hint: str = "") -> ResultFile:
         """The answers.
 
         Args:
             partial: what there is so far will do, also of a task that failed.
+            hint: how what there is so far can be had, for the refusal of a task that runs.
         Raises: UnknownTask; TaskState if it is not finished, with its state, or failed, with the reason.
         """
         task = await self.task(id)
         if not partial and task.state is not State.FINISHED:
-            raise TaskState(f"task {id!r} is {task.state.value}" + (f": {task.error}" if task.error else ""))
+            more = {State.RUNNING: hint, State.FAILED: f": {task.error}"}.get(task.state, "")
+            raise TaskState(f"task {id!r} is {task.state.value}{more}")
         return ResultFile(
             path=self._data.output(task.folder, task.round),
             size=task.out_off,

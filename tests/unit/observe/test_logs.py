@@ -84,6 +84,15 @@ def test_extra_fields_cannot_forge_the_fixed_ones() -> None:
     assert (line["event"], line["level"]) == ("true", "INFO")
 
 
+def test_fields_that_libraries_keep_for_themselves_are_left_out() -> None:
+    """What Ray and others put into every record, under names with an underscore, is in no line of ours."""
+    stream = configured(io.StringIO())
+    logging.getLogger("mine").info("said", extra={"_ray_timestamp_ns": 1, "n": 2})
+    (line,) = lines(stream)
+    assert line["n"] == 2
+    assert "_ray_timestamp_ns" not in line
+
+
 def test_what_json_cannot_hold_is_logged_all_the_same() -> None:
     """Lone surrogates and keys that are no text do not lose the event."""
     stream = configured(io.StringIO())

@@ -200,7 +200,8 @@ class _Api:
 
     async def results(self, request: Request, id: str) -> Response:
         """The answers; with `partial=true` those there are so far."""
-        file = await self._service.results(id, partial=_flag(request, "partial", default=False))
+        partial = _flag(request, "partial", default=False)
+        file = await self._service.results(id, partial=partial, hint="; ?partial=true gives what is there")
         return results_response(file, id)
 
     async def errors(self, request: Request, id: str) -> Response:

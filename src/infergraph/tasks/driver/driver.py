@@ -31,7 +31,16 @@ from infergraph.observe import logs
 from infergraph.settings import Settings, TaskEngine
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.driver.scheduler import Scheduler
-from infergraph.tasks.engines.engine import Answered, Engine, Event, LaneLost, LaneReady, LoadTrouble, Woken
+from infergraph.tasks.engines.engine import (
+    Answered,
+    Engine,
+    EngineTrouble,
+    Event,
+    LaneLost,
+    LaneReady,
+    LoadTrouble,
+    Woken,
+)
 from infergraph.tasks.engines.in_server import InServerEngine
 from infergraph.tasks.engines.local import LocalEngine
 from infergraph.tasks.engines.messages import Plan
@@ -91,6 +100,7 @@ class Driver:
         self._look_at = self._keep_house_at = self._beat_at = 0.0
         self._busy_at = clocks.steady()
         self._load_error = ""
+        self._engine_trouble = ""
         self._load_trouble_sum = 0.0
         self._paused = ""
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="janitor")
@@ -157,8 +167,16 @@ class Driver:
             self._beat_at = 0.0
         elif isinstance(event, LoadTrouble):
             self._load_trouble(event)
+        elif isinstance(event, EngineTrouble):
+            self._engine_trouble_is(event.text)
         elif isinstance(event, Woken):
             self._look_at = 0.0
+
+    def _engine_trouble_is(self, text: str) -> None:
+        if text and text != self._engine_trouble:
+            _log.error("tasks wait: %s", text)
+        self._engine_trouble = text
+        self._beat_at = self._look_at = 0.0
 
     def _load_trouble(self, trouble: LoadTrouble) -> None:
         _log.error("a task worker cannot load the unit: %s", trouble.text)
@@ -265,7 +283,7 @@ class Driver:
             ready=self._engine.ready,
             wanted=self._engine.wanted,
             load_error=self._load_error,
-            paused=self._paused or self._bench.trouble,
+            paused=self._paused or self._engine_trouble or self._bench.trouble,
             chunks=tally.chunks,
             chunk_s=tally.chunk_s,
             retries=tally.retries,

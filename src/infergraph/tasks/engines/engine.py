@@ -7,6 +7,7 @@ The driver is the same over every engine; an engine knows nothing of tasks, file
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -55,6 +56,12 @@ class LoadTrouble(msgspec.Struct, frozen=True):
     was_killed: bool = False
 
 
+class EngineTrouble(msgspec.Struct, frozen=True):
+    """Why there can be no lanes now, through no fault of the unit; empty when that is over."""
+
+    text: str
+
+
 class Answered(msgspec.Struct, frozen=True):
     """An order is answered."""
 
@@ -66,23 +73,26 @@ class Woken(msgspec.Struct, frozen=True):
     """Somebody changed a task and wants the driver to look."""
 
 
-Event = LaneReady | LaneLost | LoadTrouble | Answered | Woken
+Event = LaneReady | LaneLost | LoadTrouble | EngineTrouble | Answered | Woken
 
 
 class Lane:
     """What the engine's books say about one lane.
 
     Args:
-        began: monotonic time at which the order in work began.
+        number: unique in the life of the engine.
+        index: which of the workers it is, from 0: the successor of a lane has the same.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, index: int = 0) -> None:
         self.number = number
+        self.index = index
         self.ready = False
         self.killed = False
         self.leaving = False
         self.held: deque[Key] = deque()
         self.began = 0.0
+        """Monotonic time at which the order in work began."""
 
 
 class Engine(ABC):
@@ -187,13 +197,18 @@ class Engine(ABC):
                 held.remove(key)
 
     def _answered(self, lane: int, answer: Answer) -> Answered | None:
-        """Enter an answer into the books; None for an answer that the lane does not owe."""
+        """Enter an answer into the books; None for one that the lane does not owe, or that nobody wants any more."""
         entry = self.lanes[lane]
         if answer.key not in entry.held:
             return None
         entry.held.remove(answer.key)
         entry.began = self.clock()
-        return Answered(lane, answer)
+        return None if answer.key.run in self._abandoned else Answered(lane, answer)
+
+    def _free_index(self) -> int:
+        """The lowest index that no lane has."""
+        taken = {lane.index for lane in self.lanes.values()}
+        return next(index for index in itertools.count() if index not in taken)
 
     def pids(self) -> list[int]:
         """Process ids of the lanes, where the engine has any."""

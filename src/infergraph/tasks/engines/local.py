@@ -32,6 +32,7 @@ from infergraph.tasks.engines.messages import (
     Reply,
     frame,
 )
+from infergraph.worker_environment import TASK_INDEX, worker_environment
 
 _PIPE_BYTES = 1 << 20
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -42,8 +43,10 @@ _KILLED_PAUSE_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 class _Process(Lane):
     """A lane's process and our ends of its pipes."""
 
-    def __init__(self, number: int, plan: Plan, command: Sequence[str], siblings: int) -> None:
-        super().__init__(number)
+    def __init__(
+        self, number: int, index: int, plan: Plan, command: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        super().__init__(number, index)
         orders, self.orders = os.pipe()
         self.replies, replies = os.pipe()
         life, self.life = os.pipe()
@@ -53,7 +56,7 @@ class _Process(Lane):
                 [*command, *map(str, theirs), str(os.getpid())],
                 pass_fds=theirs,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **thread_limits(os.environ, siblings), lifetime.MARK: plan.mark},
+                env={**os.environ, **environment, lifetime.MARK: plan.mark},
                 process_group=0,
             )
         finally:
@@ -157,7 +160,11 @@ class LocalEngine(Engine):
 
     def _start(self) -> None:
         self._number += 1
-        process = _Process(self._number, self._plan, self._command, self.wanted)
+        index = self._free_index()
+        environment = thread_limits(os.environ, self.wanted) | worker_environment(
+            TASK_INDEX, index, self._plan.settings.get("gpus", "")
+        )
+        process = _Process(self._number, index, self._plan, self._command, environment)
         self._processes[process.number] = self.lanes[process.number] = process
         self._selector.register(process.replies, selectors.EVENT_READ, process)
         if process.pid_fd >= 0:

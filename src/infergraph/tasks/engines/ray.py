@@ -2,14 +2,18 @@
 
 driver ── order with its lines ──▶ actor ── answer ──▶ driver        kill is ray.kill
 
-A dead cluster says nothing by itself: a sentinel that stops answering is how we know. A queued order cannot be taken
-back alone (`ray.cancel` was seen to end the actor's next one too), so an abandoned run costs its lanes.
+A cluster that cannot be reached is tried again and again, and named. A dead one says nothing by itself: a sentinel that
+stops answering is how we know. A queued order cannot be taken back alone (`ray.cancel` was seen to end the actor's next
+one too), so an abandoned run costs its lanes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -21,14 +25,24 @@ import msgspec
 from infergraph import lifetime
 from infergraph.errors import MissingExtra
 from infergraph.settings import Settings
-from infergraph.tasks.engines.engine import Engine, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
+from infergraph.tasks.engines.engine import Engine, EngineTrouble, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
 from infergraph.tasks.engines.messages import Answer, Key, Order, Plan
 from infergraph.tasks.engines.worker import ChunkDesk, make_unit
+from infergraph.worker_environment import TASK_INDEX
+
+_log = logging.getLogger(__name__)
 
 LOCAL = "local"
+_CLIENT_SCHEME = "ray://"
+_CLIENT_PORT = 10001
+_REACH_LIMIT_S = 3.0
+_REACH_EVERY_S = 2.0
 _SLICE_S = 0.05
 _SENTINEL_EVERY_S = 1.0
 _SENTINEL_LIMIT_S = 5.0
+_FIRST_PING_LIMIT_S = 120.0
+"""The first answer waits for the sentinel's process to start, which takes long on a busy machine."""
+
 _DEAD_LIMIT = 3
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -36,8 +50,9 @@ _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 class LaneActor:
     """What runs in an actor: the unit, loaded once, and its event loop."""
 
-    def __init__(self, plan: bytes) -> None:
+    def __init__(self, plan: bytes, index: int) -> None:
         told = msgspec.msgpack.decode(plan, type=Plan)
+        os.environ[TASK_INDEX] = str(index)
         sys.path[:0] = [entry for entry in told.path if entry not in sys.path]
         lifetime.keep_freed_memory()
         self._loop = asyncio.new_event_loop()
@@ -66,8 +81,8 @@ class Sentinel:
 class _RayLane(Lane):
     """An actor and what we wait for from it."""
 
-    def __init__(self, number: int, actor: Any) -> None:
-        super().__init__(number)
+    def __init__(self, number: int, index: int, actor: Any) -> None:
+        super().__init__(number, index)
         self.actor = actor
         self.pid = 0
 
@@ -86,8 +101,10 @@ class RayEngine(Engine):
 
     def __init__(self, plan: Plan, clock: Callable[[], float], *, address: str = LOCAL, wake_fd: int = -1) -> None:
         super().__init__(clock)
-        self._ray = _ray()
+        self._ray: Any = _ray()
+        self._address = address
         self._plan = msgspec.msgpack.encode(plan)
+        self._gpus = 1 if plan.settings.get("gpus") else 0
         self._wake_fd = wake_fd
         self._woken = False
         self._number = 0
@@ -95,30 +112,62 @@ class RayEngine(Engine):
         self._not_before = 0.0
         self._waiting: dict[Any, tuple[int, Key | None]] = {}
         self._rays: dict[int, _RayLane] = {}
-        options: dict[str, Any] = {"_node_ip_address": "127.0.0.1"} if address == LOCAL else {}
+        self._lane_class: Any = None
+        self._sentinel: Any = None
+        self._ping: Any = None
+        self._pinged_at = self._answered_at = 0.0
+        self._silence_limit_s = _FIRST_PING_LIMIT_S
+        self._silences = 0
+        self._reach_at = 0.0
+
+    def _join(self, events: list[Event]) -> None:
+        """Join the cluster, or say why that is not possible now."""
+        if self.clock() < self._reach_at:
+            return
+        trouble = _unreachable(self._address)
+        if not trouble:
+            try:
+                self._start()
+            except Exception as error:  # noqa: BLE001 - Ray has many kinds, ConnectionError and its own among them
+                trouble = str(error).strip().partition("\n")[0] or type(error).__name__
+        if trouble:
+            self._reach_at = self.clock() + _REACH_EVERY_S
+            events.append(EngineTrouble(f"the Ray cluster at {self._address} cannot be reached: {trouble}"))
+        else:
+            events.append(EngineTrouble(""))
+
+    def _start(self) -> None:
+        is_local = self._address == LOCAL
+        options: dict[str, Any] = {"_node_ip_address": "127.0.0.1"} if is_local else {}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         self._ray.init(
-            address=address,
-            include_dashboard=False if address == LOCAL else None,
+            address=self._address,
+            include_dashboard=False if is_local else None,
             log_to_driver=False,
             configure_logging=False,
             **options,
         )
+        for number, handler in handlers.items():
+            signal.signal(number, handler)  # Ray puts one of its own in their place, which ends the process at once
+        _log.info("the Ray cluster is joined", extra={"address": self._address})
         self._lane_class = self._ray.remote(LaneActor)
         self._sentinel = self._ray.remote(Sentinel).options(num_cpus=0).remote()
-        self._ping: Any = None
-        self._pinged_at = self._answered_at = clock()
-        self._silences = 0
+        self._pinged_at = self._answered_at = self.clock()
 
     def staff(self, wanted: int) -> None:
         """See `Engine.staff`."""
         self.wanted = wanted
+        if self._sentinel is None:
+            return
         for lane in list(self._rays.values()):
             if len(self._rays) > wanted and not lane.held:
                 self._forget(lane)
         while len(self._rays) < wanted and self.clock() >= self._not_before:
             self._number += 1
-            actor = self._lane_class.options(num_cpus=1, max_restarts=0, max_task_retries=0).remote(self._plan)
-            lane = _RayLane(self._number, actor)
+            index = self._free_index()
+            options = {"num_cpus": 1, "num_gpus": self._gpus, "max_restarts": 0, "max_task_retries": 0}
+            actor = self._lane_class.options(**options).remote(self._plan, index)
+            lane = _RayLane(self._number, index, actor)
             self._rays[lane.number] = self.lanes[lane.number] = lane
             self._waiting[actor.ready.remote()] = (lane.number, None)
 
@@ -131,8 +180,13 @@ class RayEngine(Engine):
                 events.append(Woken())
                 timeout_s = 0.0
             left_s = max(0.0, min(_SLICE_S, deadline - self.clock()))
-            self._collect(left_s, events)
-            self._watch_sentinel(events)
+            if self._sentinel is None:
+                self._join(events)
+            if self._sentinel is None:
+                time.sleep(left_s)
+            else:
+                self._collect(left_s, events)
+                self._watch_sentinel(events)
             if self.clock() >= deadline:
                 break
         self._enforce()
@@ -147,17 +201,25 @@ class RayEngine(Engine):
         return rung
 
     def _collect(self, timeout_s: float, events: list[Event]) -> None:
+        """Take what is done, each lane's in the order it was asked for: Ray shows large answers later than small."""
         if not self._waiting:
             time.sleep(timeout_s)
             return
+        heads: dict[int, Any] = {}
+        for ref, (number, _) in self._waiting.items():
+            heads.setdefault(number, ref)
+        if not self._ray.wait(list(heads.values()), num_returns=1, timeout=timeout_s)[0]:
+            return
         refs = list(self._waiting)
-        done, _ = self._ray.wait(refs, num_returns=1, timeout=timeout_s)
-        if done:
-            done, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
-        for ref in done:
-            number, key = self._waiting.pop(ref, (0, None))
+        done = set(self._ray.wait(refs, num_returns=len(refs), timeout=0)[0])
+        behind = set()
+        for ref in refs:
+            number, key = self._waiting.get(ref, (0, None))
             lane = self._rays.get(number)
-            if lane is not None:
+            if ref not in done:
+                behind.add(number)
+            elif lane is not None and number not in behind:
+                del self._waiting[ref]
                 self._take(lane, key, ref, events)
 
     def _take(self, lane: _RayLane, key: Key | None, ref: Any, events: list[Event]) -> None:
@@ -202,14 +264,17 @@ class RayEngine(Engine):
         if self._ping is not None:
             done, _ = self._ray.wait([self._ping], timeout=0)
             if done and not self._is_error(self._ping):
+                if self._silences:
+                    events.append(EngineTrouble(""))
                 self._ping, self._answered_at, self._silences = None, now, 0
-        if now - max(self._answered_at, self._pinged_at - _SENTINEL_EVERY_S) <= _SENTINEL_LIMIT_S:
+                self._silence_limit_s = _SENTINEL_LIMIT_S
+        if now - max(self._answered_at, self._pinged_at - _SENTINEL_EVERY_S) <= self._silence_limit_s:
             return
         self._silences += 1
         self._answered_at = now
-        events.append(LoadTrouble("the Ray cluster does not answer"))
+        events.append(EngineTrouble(f"the Ray cluster at {self._address} does not answer"))
         if self._silences >= _DEAD_LIMIT:
-            raise RuntimeError("the Ray cluster is lost")
+            raise RuntimeError(f"the Ray cluster at {self._address} is lost")
 
     def _is_error(self, ref: Any) -> bool:
         try:
@@ -238,6 +303,21 @@ class RayEngine(Engine):
 
     def _end(self, lane: int) -> None:
         self._kill_actor(self._rays[lane])
+
+
+def _unreachable(address: str) -> str:
+    """Why nobody can be reached at an address that names a host; empty if somebody can, or Ray has to find out."""
+    scheme, host_port = (_CLIENT_SCHEME, address.removeprefix(_CLIENT_SCHEME))
+    host, _, port = host_port.rpartition(":")
+    if not host and address.startswith(scheme):
+        host, port = host_port, str(_CLIENT_PORT)
+    if not host or not port.isdecimal():
+        return ""
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_LIMIT_S).close()
+    except (OSError, OverflowError) as error:
+        return str(error)
+    return ""
 
 
 def _ray() -> Any:
