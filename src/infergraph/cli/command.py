@@ -142,9 +142,9 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that is asked for; an unknown name is answered with those it resembles."""
-        names = self.list_commands(ctx)
-        if args and args[0] not in names and not args[0].startswith("-") and not ctx.resilient_parsing:
-            ctx.fail(f"There is no command {args[0]!r}{did_you_mean(args[0], names)}")
+        asked = args[0] if args and not args[0].startswith("-") else ""
+        if asked and not ctx.resilient_parsing and self.get_command(ctx, asked) is None:
+            ctx.fail(f"There is no command {asked!r}{did_you_mean(asked, self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
 

@@ -5,12 +5,17 @@ Another distribution adds commands by entry points of the group `infergraph.comm
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+import importlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
 from infergraph.cli.command import Group
 from infergraph.errors import TargetError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINTS = "infergraph.commands"
 COMMANDS = {
@@ -32,7 +37,7 @@ COMMANDS = {
 
 def names() -> list[str]:
     """The names of all commands, in the order in which help shows them; one of our own hides another of its name."""
-    return list(dict.fromkeys([*COMMANDS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))]))
+    return list(dict.fromkeys([*COMMANDS, *(entry.name for entry in _entries())]))
 
 
 class Commands(Group):
@@ -45,10 +50,17 @@ class Commands(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, or None for a name that is none."""
         if cmd_name in COMMANDS:
-            own: click.Command = EntryPoint(cmd_name, COMMANDS[cmd_name], ENTRY_POINTS).load()
+            module, _, name = COMMANDS[cmd_name].partition(":")
+            own: click.Command = getattr(importlib.import_module(module), name)
             return own
-        added = next(iter(entry_points(group=ENTRY_POINTS, name=cmd_name)), None)
+        added = next((entry for entry in _entries() if entry.name == cmd_name), None)
         return None if added is None else _added(added)
+
+
+def _entries() -> Iterable[EntryPoint]:
+    from importlib.metadata import entry_points  # with what it looks through, more than `serve` takes to be imported
+
+    return entry_points(group=ENTRY_POINTS)
 
 
 def _added(entry: EntryPoint) -> click.Command:
