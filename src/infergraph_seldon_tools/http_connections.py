@@ -1,4 +1,8 @@
-"""HTTP POST over connections that are kept, from the standard library."""
+"""HTTP POST over connections that are kept, for calls from plain threads.
+
+From the standard library: Seldon's client is used by many threads at once, none of which has the event loop that the
+runtime's own HTTP client lives on.
+"""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         connect_timeout_s: longest time to reach the server.
         message_limit_bytes: largest message either way; files of tasks have no limit.
-        kept: idle connections kept at most.
-        kept_s: how long an unused one is kept.
+        idle_connections: those kept at most.
+        idle_s: how long an unused one is kept.
         tls: rules for https and grpcs addresses; the system's certificate authorities where None. gRPC takes only
             `tls_roots`, `tls_key` and `tls_chain`.
         tls_roots, tls_key, tls_chain: PEM for gRPC over TLS; the library's own where None.
@@ -46,8 +46,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
 
     connect_timeout_s: float = 10.0
     message_limit_bytes: int = Settings().message_limit_bytes
-    kept: int = 32
-    kept_s: float = 60.0
+    idle_connections: int = 32
+    idle_s: float = 60.0
     tls: ssl.SSLContext | None = None
     tls_roots: bytes | None = None
     tls_key: bytes | None = None
@@ -58,8 +58,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         return HttpOptions(
             connect_timeout_s=self.connect_timeout_s,
             reply_limit_bytes=self.message_limit_bytes,
-            idle_connections=self.kept,
-            idle_s=self.kept_s,
+            idle_connections=self.idle_connections,
+            idle_s=self.idle_s,
             tls=(self.tls or ssl.create_default_context()) if address.is_secure else None,
         )
 
