@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from infergraph import compat
+from infergraph.errors import MissingExtra
 
 compat.install()
 
@@ -158,3 +160,12 @@ def test_module_values_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PREDICTIVE_UNIT_IMAGE", "img:7")
     assert metrics.DEFAULT_LABELS["image_version"] == "7"
     assert (metrics.image, metrics.model_image, metrics.model_version) == ("img:7", "img", "7")
+
+
+def test_only_the_text_needs_prometheus_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics are made and recorded without the package; writing them out says how to install it."""
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    recorded = metrics.SeldonMetrics()
+    recorded.update([metrics.create_counter("calls", 1)], metrics.PREDICT_METRIC_METHOD_TAG)
+    with pytest.raises(MissingExtra, match=r"pip install 'infergraph\[prometheus\]'"):
+        recorded.generate_metrics()
