@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,43 @@ def test_flask_imported_in_a_hook(execution: str, tmp_path: Path) -> None:
         reply = there.ask("POST", "/transform-input", ROWS, {"X-Tenant": "acme"})
         assert reply.json["jsonData"] == {"tenants": ["acme", "acme"]}
         assert there.get("/health/status", **{"X-Tenant": "acme"}).json["jsonData"] == {"tenant": "acme"}
+
+
+WHO = """
+from flask import request
+
+
+def who():
+    return request.headers["X-Tenant"]
+"""
+LATE = """
+class Late:
+    def predict(self, X):
+        import who
+
+        return who.who()
+"""
+
+
+def test_flask_imported_by_a_module_that_a_hook_imports(tmp_path: Path) -> None:
+    """The first request is there as well where a file beside the component's imports Flask, and that late."""
+    (tmp_path / "who.py").write_text(
+        "from flask import request\n\ndef who():\n    return request.headers['X-Tenant']\n"
+    )
+    (tmp_path / "late.py").write_text(
+        "class Late:\n    def predict(self, X):\n        import who\n        return who.who()\n"
+    )
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from pathlib import Path
+from served import served
+folder = {str(tmp_path)!r}
+with served("late.py:Late", folder=Path(folder), data_dir=folder) as there:
+    print([there.post("/predict", {ROWS}, **{{"X-Tenant": "acme"}}).status for _ in range(2)])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "[200, 200]\n", done.stderr
 
 
 HANDLED = """

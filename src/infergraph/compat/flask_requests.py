@@ -9,14 +9,17 @@ import importlib
 import importlib.util
 import inspect
 import io
+import itertools
 import sys
 from contextlib import AbstractContextManager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from infergraph.message import Context
 
 _HEADERS_WITHOUT_PREFIX = {"CONTENT_TYPE", "CONTENT_LENGTH"}
+_FILES_LIMIT = 200
 
 
 def scope(context: Context, request: object) -> AbstractContextManager[Any] | None:
@@ -32,13 +35,14 @@ def scope(context: Context, request: object) -> AbstractContextManager[Any] | No
 
 
 def expect(component: object) -> None:
-    """Import Flask now if the component's module speaks of it: an import inside a hook would come after its scope."""
-    module = sys.modules.get(type(component).__module__)
+    """Import Flask now if a file beside the component's speaks of it: an import inside a hook would be too late."""
     try:
-        source = inspect.getsource(module) if module is not None else ""
-    except (OSError, TypeError):  # no file, no text
+        folder = Path(inspect.getfile(type(component))).parent
+        files = itertools.islice(folder.glob("*.py"), _FILES_LIMIT)
+        wanted = any(b"flask" in file.read_bytes() for file in files)
+    except (OSError, TypeError):  # a class without a file, a file that cannot be read
         return
-    if "flask" in source and "flask" not in sys.modules and importlib.util.find_spec("flask") is not None:
+    if wanted and "flask" not in sys.modules and importlib.util.find_spec("flask") is not None:
         importlib.import_module("flask")
 
 
