@@ -300,7 +300,7 @@ error, so that a pipe holds data alone. `NO_COLOR` turns colours off.
 | 1 | it ran, and what it found or did is not well; its text says what |
 | 2 | it could not start: an unknown option, a setting, a graph, a target that cannot be found; one line says which |
 | 3 | `serve`, `microservice`: `load()` of the component raised; the traceback is in the log |
-| 3 | commands that ask a server: nobody can be reached, or it is not ready |
+| 3 | commands that ask a server: the server cannot be reached, or is not ready |
 | 4 | commands that ask a server: no answer in time |
 | 130 | interrupted with Ctrl-C |
 | 1 | `microservice`: a component that cannot be found, imported or constructed, as in the original |

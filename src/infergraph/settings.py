@@ -152,14 +152,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batch_rows_limit: Annotated[
         int,
         setting(
-            "Predictions that come in while a component is busy are joined to calls of at most so many rows; "
-            "0 for one call a request.",
+            "Predictions that come in while a component is busy are merged into calls of at most this many rows; "
+            "0 for one call per request.",
             ge=0,
         ),
     ] = 0
     batch_wait_s: Annotated[
         float,
-        setting("How long an idle component waits for more requests to join; 0 for not at all.", unit="s", ge=0, le=60),
+        setting(
+            "How long an idle component waits for more requests to merge; 0 for not at all.", unit="s", ge=0, le=60
+        ),
     ] = 0.0
     gpus: Annotated[
         str,
@@ -169,12 +171,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = ""
     max_requests: Annotated[
-        int, setting("A worker is replaced after so many requests; 0 for never.", env=("GUNICORN_MAX_REQUESTS",), ge=0)
+        int,
+        setting("A worker is replaced after this many requests; 0 for never.", env=("GUNICORN_MAX_REQUESTS",), ge=0),
     ] = 0
     max_requests_jitter: Annotated[
         int,
         setting(
-            "Up to so many requests are added at random to max_requests.", env=("GUNICORN_MAX_REQUESTS_JITTER",), ge=0
+            "At most this many requests are added to max_requests at random.",
+            env=("GUNICORN_MAX_REQUESTS_JITTER",),
+            ge=0,
         ),
     ] = 0
     rss_limit_bytes: Annotated[
@@ -190,7 +195,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     load_wait_s: Annotated[
         float,
         setting(
-            "How long a request waits for a unit that is still loading, before it is told so (503). "
+            "How long a request waits for a unit that is still loading before it gets 503. "
             "`infergraph microservice` waits 600 s, since its callers take an open port for readiness.",
             unit="s",
             ge=0,
@@ -198,7 +203,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 0.0
     watchdog_s: Annotated[
         float,
-        setting("A ready worker whose event loop stands still for so long is replaced; 0 for never.", unit="s", ge=0),
+        setting("A ready worker whose event loop is blocked for this long is replaced; 0 for never.", unit="s", ge=0),
     ] = 120.0
     keepalive_s: Annotated[
         float, setting("How long an idle HTTP connection is kept.", env=("GUNICORN_KEEPALIVE",), unit="s", ge=0)
@@ -219,7 +224,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 1024 * 1024 * 1024
     concurrency_limit: Annotated[
-        int, setting("Requests in work at once in a worker; above it 503 with Retry-After; 0 for no limit.", ge=0)
+        int, setting("Requests processed at once in a worker; above it 503 with Retry-After; 0 for no limit.", ge=0)
     ] = 1024
     request_timeout_s: Annotated[float, setting("Longest time for one request; 0 for no limit.", unit="s", ge=0)] = 0.0
     receive_timeout_s: Annotated[
@@ -368,17 +373,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 1
     task_idle_s: Annotated[
-        float, setting("Task workers leave after so long without a task; 0 to keep them.", unit="s", ge=0)
+        float, setting("Task workers exit after this long without a task; 0 to keep them.", unit="s", ge=0)
     ] = 300.0
     task_engine: Annotated[TaskEngine, setting("Where task workers run: `local` or `ray`.")] = TaskEngine.LOCAL
     task_ray_address: Annotated[
         str, setting("The Ray cluster for `--task-engine ray`; `local` starts one on this machine's loopback.")
     ] = "local"
     task_queue_limit: Annotated[int, setting("Tasks waiting or running; above it /status is 2.", ge=1)] = 1000
-    task_active_limit: Annotated[int, setting("Tasks worked on side by side.", ge=1)] = 4
+    task_active_limit: Annotated[int, setting("Tasks processed at once.", ge=1)] = 4
     task_upload_limit_bytes: Annotated[int, setting("Largest task file; 0 for no limit.", unit="bytes", ge=0)] = 0
     task_disk_reserve_bytes: Annotated[
-        int, setting("Room to leave free on the disk; below it uploads get 507 and tasks pause.", unit="bytes", ge=0)
+        int, setting("Disk space to leave free; below it uploads get 507 and tasks pause.", unit="bytes", ge=0)
     ] = 256 * 1024 * 1024
     task_rows: Annotated[
         RowMode,
@@ -493,7 +498,7 @@ def load(
         if name.startswith(ENV_PREFIX) and name not in known and name not in (SERVING_INDEX, TASK_INDEX):
             near = did_you_mean(name, (row.env[0] for row in described), cutoff=0.88)  # they all begin alike
             raise SettingsError(
-                f"the environment variable {name} is no setting of infergraph{near or ' (see `infergraph settings`)'}"
+                f"the environment variable {name} is not a setting{near or ' (see `infergraph settings`)'}"
             )
     values: dict[str, Any] = dict(defaults or {})
     origins = {row.name: "default" for row in described}

@@ -130,7 +130,7 @@ def test_grpc_by_an_option(urls: dict[str, str]) -> None:
         (["@/nowhere"], 2, "No such file"),
         (["5", "-m", "aggregate"], 2, "a JSON list"),
         (["5", "-m", "feedback"], 2, "an object"),
-        (['{"reward":"x"}', "-m", "feedback"], 2, "no number"),
+        (['{"reward":"x"}', "-m", "feedback"], 2, "not a number"),
     ],
 )
 def test_exit_codes(run: Run, arguments: list[str], code: int, text: str) -> None:
@@ -174,5 +174,5 @@ def test_addresses_and_headers_that_are_none() -> None:
 def test_help_tells_the_exit_codes() -> None:
     """The help lists every exit code."""
     output = " ".join(invoke("--help").stdout.split())
-    for code in ("0 answered", "1 the server", "2 wrong usage", "3 nobody", "4 no answer"):
+    for code in ("0 answered", "1 the server", "2 wrong usage", "3 the server cannot be reached", "4 no answer"):
         assert code in output

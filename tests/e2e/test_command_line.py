@@ -195,7 +195,7 @@ def test_nobody_there_is_said_in_plain_words(
     code, _, errors = inside(capsys, *(urls.get(each, each) for each in arguments))
     assert code == 3
     assert errors.count("\n") == 1
-    assert "nobody listens at " in errors
+    assert "nothing is listening at " in errors
     assert f"127.0.0.1:{closed_port}: start a server there with `infergraph serve TARGET`" in errors
 
 

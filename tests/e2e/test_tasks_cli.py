@@ -183,7 +183,7 @@ def test_a_batch_goes_on_after_a_kill_and_after_an_interrupt(folder: Path) -> No
             _, err = process.communicate(timeout=30)
         assert process.returncode == code, err
         assert not (folder / "out.jsonl").exists()
-    assert "run the same command to go on" in err
+    assert "run the same command to continue" in err
     (folder / "worked").unlink()
     run(*BATCH, folder=folder)
     assert int((folder / "worked").read_text().split()[0]) > 0

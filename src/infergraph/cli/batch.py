@@ -31,7 +31,7 @@ _SETTINGS = (
     "task_ray_address", "gpus", "parameters", "threads", "execution", "model_metadata", "log_level", "log_format",
 )  # fmt: skip
 _DEFAULTS = {"log_level": "WARNING"}
-_EPILOG = "Exit codes: 0 finished; 1 it failed; 2 wrong usage; 130 interrupted (run the same command to go on)."
+_EPILOG = "Exit codes: 0 finished; 1 it failed; 2 wrong usage; 130 interrupted (run the same command to continue)."
 
 
 @click.command("batch", cls=Command, epilog=_EPILOG)
@@ -59,7 +59,7 @@ def batch(
     nodes: tuple[str, ...],
     predictor: str,
 ) -> None:
-    """Answer a JSONL file without a server; run the same command again after a crash, and it goes on.
+    """Answer a JSONL file without a server; after a crash the same command continues.
 
     Example: infergraph batch ner.py:NER corpus.jsonl -o answers.jsonl
     """
@@ -112,7 +112,7 @@ def _tell(task: Task, output: Path) -> None:
         click.echo(f"failed after {task.done} of {task.total} lines: {task.error}", err=True)
         raise click.exceptions.Exit(EXIT_FAILED)
     if task.state is not State.FINISHED:
-        click.echo(f"stopped after {task.done} of {task.total} lines; run the same command to go on", err=True)
+        click.echo(f"stopped after {task.done} of {task.total} lines; run the same command to continue", err=True)
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
     failed = f", {task.failed} of them failed (error lines in their places)" if task.failed else ""
     click.echo(f"{output}: {task.total} lines in {duration_text(task.worked_s)}{failed}", err=True)

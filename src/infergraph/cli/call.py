@@ -28,7 +28,7 @@ from infergraph.wire.json_codec import JsonMessage
 _PAYLOADS = frozenset({"data", "jsonData", "strData", "binData"})
 _EPILOG = (
     "Exit codes: 0 answered; 1 the server or its component answered an error; 2 wrong usage or data that cannot be "
-    "sent; 3 nobody can be reached, or not ready; 4 no answer in time."
+    "sent; 3 the server cannot be reached, or is not ready; 4 no answer in time."
 )
 
 
@@ -74,9 +74,9 @@ class _Request(NamedTuple):
     "standard input.",
 )
 @option("--method", "-m", type=Member(Asked), default=Asked.PREDICT.value, help="Which method to call.")
-@option("--grpc", is_flag=True, help="Over gRPC, whatever the address says.")
+@option("--grpc", is_flag=True, help="Use gRPC, whatever the scheme of the address.")
 @option("--names", default="", metavar="A,B", help="Column names.")
-@option("--text", is_flag=True, help="DATA is text, also where it could be JSON.")
+@option("--text", is_flag=True, help="Send DATA as text even if it is JSON.")
 @option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON, with names and meta.")
 @option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="Send a header too. May be repeated.")
 @option("--timeout", type=float, default=60.0, metavar="SECONDS", help="Longest time for the call.")
@@ -148,7 +148,7 @@ def _feedback(client: Client, asked: _Request) -> Message:
     try:
         reward = float(document.get("reward", 0.0))
     except (TypeError, ValueError) as error:
-        raise PayloadError(f"reward: {document['reward']!r} is no number") from error
+        raise PayloadError(f"reward: {document['reward']!r} is not a number") from error
     return client.feedback(reward, **parts, **asked.options)
 
 

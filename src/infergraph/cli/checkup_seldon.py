@@ -67,7 +67,7 @@ class SeldonCheckup:
         except ValueError as error:
             raise Bad(str(error), probe) from error
         if not isinstance(document, dict) or not _PAYLOADS & set(document):
-            raise Bad(f"the body is no Seldon message: {reply.body[:120]!r}", probe)
+            raise Bad(f"the body is not a Seldon message: {reply.body[:120]!r}", probe)
         return document
 
     def _reach(self) -> str:
@@ -113,7 +113,7 @@ class SeldonCheckup:
             self._message = message
             return f"{_kind(document)} for {_kind(message)}, in {reply.seconds * 1000:.0f} ms"
         if len(failures) > 1:
-            failures[0].text += "; nor does it take text or records: give --row or --data with what it takes"
+            failures[0].text += "; text and records are refused too: give --row or --data with what it takes"
         raise failures[0]
 
     def _predict_as_form(self) -> str:

@@ -89,7 +89,7 @@ class TaskCheckup:
         probe = self._address.get(f"/tasks/{quote(id, safe='')}")
         number = self._number(probe)
         if number not in _STATES:
-            raise Bad(f"{number} is no state of a task: 0, 1, 2, 3 or -1 are", probe)
+            raise Bad(f"{number} is not a task state (0, 1, 2, 3 or -1)", probe)
         return number, probe
 
     def _until(self, id: str, wanted: set[int], within_s: float) -> tuple[int, Probe]:
@@ -127,7 +127,7 @@ class TaskCheckup:
             elif not self._rows.marked:
                 continue
             elif not isinstance(row, dict) or MARK not in row:
-                raise Bad(f"line {number}: the row's own keys did not travel through", *probes)
+                raise Bad(f"line {number}: the row's own keys are missing", *probes)
             elif row[MARK] != given[MARK]:
                 place = row[MARK] + 1 if isinstance(row[MARK], int) else row[MARK]
                 text = f"the results are out of order: line {number} answers line {place} of the input"
@@ -146,7 +146,7 @@ class TaskCheckup:
         number = self._number(probe)
         seconds = self._ask(probe).seconds
         if number not in (1, 2, 3):
-            raise Bad(f"{number} is no status of an endpoint: 1, 2 or 3 are", probe)
+            raise Bad(f"{number} is not an endpoint status (1, 2 or 3)", probe)
         if number == 3:
             raise Bad("the endpoint says 3: in error, it cannot serve", probe)
         if seconds > STATUS_LIMIT_S:
@@ -224,7 +224,7 @@ class TaskCheckup:
         """Rows without a mark: the first one alone, and all of them backwards, have to be answered so, too."""
         answers = [_content(row) for row in rows]
         if all(answer == answers[0] for answer in answers):
-            return "all alike, so that their order cannot be told"
+            return "all equal, so that their order cannot be checked"
         sent = self._rows.rows
         for name, asked, expected in (("alone", sent[:1], answers[:1]), ("backwards", sent[::-1], answers[::-1])):
             id = f"{self._run}-{name}"
@@ -269,7 +269,7 @@ class TaskCheckup:
         if len(rows) != len(sent) or not _is_error(rows[1]):
             raise Bad("a bad line is not answered in its place", *probes, verdict=Verdict.DOUBTFUL)
         self._compare(sent, rows, probes)
-        return "a bad line costs itself alone"
+        return "a bad line affects only itself"
 
     def _unknown(self) -> str:
         state, probe = self._state(f"{self._run}-unknown")
@@ -279,7 +279,7 @@ class TaskCheckup:
         reply = self._ask(probe)
         if reply.status < 400:
             raise Bad(f"results of an unknown task are answered with HTTP {reply.status}", probe)
-        return "said to be unknown"
+        return "reported as unknown"
 
     def _stop(self) -> str:
         lines = _LONG_LINES

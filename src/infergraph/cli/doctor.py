@@ -23,9 +23,9 @@ _EPILOG = "Exit codes: 0 nothing bad; 1 a step failed (its name and a curl line 
 
 
 @click.command("doctor", cls=Command, epilog=_EPILOG)
-@argument("url", about="The address as gBuilder would be given it.")
-@option("--seldon", is_flag=True, help="Play the orchestrator's part instead.")
-@option("--rows", type=click.Path(path_type=Path), metavar="FILE", help="JSONL rows to send instead of our own.")
+@argument("url", about="The address to register with gBuilder.")
+@option("--seldon", is_flag=True, help="Check it as a Seldon orchestrator calls it instead.")
+@option("--rows", type=click.Path(path_type=Path), metavar="FILE", help="JSONL rows to send instead of examples.")
 @option("--row", multiple=True, metavar="JSON", help='A row to send: [1, 2], "text" or {…}. May be repeated.')
 @option("--data", default="", metavar="JSON", help="A whole message to send with --seldon.")
 @option("--timeout", type=float, default=30.0, metavar="SECONDS", help="Longest time for one answer.")
@@ -42,7 +42,7 @@ def doctor(
     patience: float,
     as_json: bool,
 ) -> None:
-    """Play gBuilder's part against an endpoint: register, submit, poll, fetch, stop; name what fails.
+    """Check an endpoint as gBuilder uses it: register, submit, poll, fetch, stop; name what fails.
 
     What the endpoint takes is learned from its metadata, or tried: records, lists of numbers, whole messages.
 

@@ -45,7 +45,7 @@ def text_of(fault: Fault, url: str) -> str:
         return _unreachable(error, url)
     where = f" (node {fault.node})" if fault.node else ""
     if error is not None and error.status in (404, 405) and not isinstance(fault, UnknownTask):
-        return f"{url} has no such page: {fault.text}; is it the address of an infergraph server, tasks on?"
+        return f"{url} has no such path: {fault.text}; is it an infergraph server with tasks on?"
     if isinstance(fault, NotReady):
         where += "; it may be loading: try again, or wait for it with --wait SECONDS"
     if error is None and exit_code(fault) == EXIT_USAGE:  # no server has seen it
@@ -62,7 +62,8 @@ def _unreachable(error: RemoteError, url: str) -> str:
     causes = list(_causes(error))
     text = error.text.lower()
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "connection refused" in text:
-        return f"nobody listens at {url}: start a server there with `infergraph serve TARGET`, or name another address"
+        way = "start a server there with `infergraph serve TARGET`, or give another address"
+        return f"nothing is listening at {url}: {way}"
     if "failed parsing http/2" in text or "trying to connect an http1.x server" in text:
         return f"what listens at {url} does not speak gRPC: is it the port for HTTP?"
     unresolved = any(isinstance(cause, socket.gaierror) for cause in causes) or any(

@@ -56,14 +56,14 @@ class Names(NamedTuple):
         words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_ -]*", name) or not words:
             raise SettingsError(
-                f"{name!r} is no name for a project: it takes letters, digits, -, _ and spaces, a letter first, as its "
-                "module is named after it; its folder may have any name: --folder FOLDER"
+                f"{name!r} is not a valid project name: it takes letters, digits, -, _ and spaces, a letter first, as "
+                "its module is named after it; its folder may have any name: --folder FOLDER"
             )
         module = "_".join(word.lower() for word in words)
         if keyword.iskeyword(module) or module in sys.stdlib_module_names or module == "infergraph":
-            raise SettingsError(f"{name!r} is no name for a project: {module}.py would hide Python's own {module}")
+            raise SettingsError(f"{name!r} is not a valid project name: {module}.py would hide Python's own {module}")
         if module in packages_distributions():
-            raise SettingsError(f"{name!r} is no name for a project: {module}.py would hide the package {module}")
+            raise SettingsError(f"{name!r} is not a valid project name: {module}.py would hide the package {module}")
         return cls(name, module, "".join(word[:1].upper() + word[1:] for word in words), module.replace("_", "-"))
 
 
@@ -75,7 +75,7 @@ def write_project(kind: str, name: str, folder: Path, language: Language = Langu
     """
     names = Names.of(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SettingsError(f"{folder} is there already and not empty")
+        raise SettingsError(f"{folder} already exists and is not empty")
     files = _files(projects.project_of(kind), names, language)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def _files(project: Project, names: Names, language: Language) -> Mapping[str, s
     about=f"What the project is: {', '.join(projects.names())}.",
 )
 @argument("name", about="The name of the project and of its folder.")
-@option("--folder", type=click.Path(path_type=Path), metavar="FOLDER", help="Write it here. [default: ./NAME]")
+@option("--folder", type=click.Path(path_type=Path), metavar="FOLDER", help="The folder to write to. [default: ./NAME]")
 @option("--lang", type=Member(Language), help="Language of comments and README; by default that of the locale.")
 def init(kind: str, name: str, folder: Path | None, lang: Language | None) -> None:
     """Write a small working project: a component, sample rows, a test, a README and a Dockerfile.

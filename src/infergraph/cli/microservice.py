@@ -24,12 +24,12 @@ from infergraph.settings import ConsoleMode, read_bool
 EXIT_UNKNOWN_ARGUMENT = 255
 _SERVICE_TYPES = ("MODEL", "ROUTER", "TRANSFORMER", "COMBINER", "OUTPUT_TRANSFORMER", "OUTLIER_DETECTOR")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_NO_EFFECT = "taken, without effect"
+_NO_EFFECT = "accepted, without effect"
 _NUMBERS = {
     "workers": "processes; each serves REST and gRPC",
     "threads": "threads of a worker",
-    "max-requests": "replace a worker after so many",
-    "max-requests-jitter": "up to so many more, at random",
+    "max-requests": "requests after which a worker is replaced",
+    "max-requests-jitter": "random extra requests, at most",
     "keepalive": "seconds an idle connection is kept",
     "http-port": "REST (default 9000)",
     "grpc-port": "gRPC (default 5000)",
@@ -61,7 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("interface_name", help="MyModel (class MyModel of module MyModel) or package.module.Class")
     parser.add_argument(
-        "--service-type", choices=_SERVICE_TYPES, default="MODEL", help="taken; all methods are served whichever it is"
+        "--service-type",
+        choices=_SERVICE_TYPES,
+        default="MODEL",
+        help="accepted; all methods are served whatever it is",
     )
     parser.add_argument("--parameters", help="JSON list of {name, value, type}; beats PREDICTIVE_UNIT_PARAMETERS")
     parser.add_argument("--log-level", type=str.upper, choices=_LEVELS, default=None, help="SELDON_LOG_LEVEL beats it")

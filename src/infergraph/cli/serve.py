@@ -13,7 +13,7 @@ from infergraph.cli.launch import plan_of
 from infergraph.process import supervisor
 
 _EPILOG = (
-    "Exit codes: 0 it was told to stop, and has answered everything first; 2 it cannot start (one line says why); "
+    "Exit codes: 0 stopped after every request was answered; 2 it cannot start (one line says why); "
     "3 load() of the component raised."
 )
 

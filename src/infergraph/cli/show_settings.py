@@ -19,9 +19,7 @@ from infergraph.settings import Described, Loaded, describe, load
 _TABLE_COLUMNS = 100
 
 
-@click.command(
-    "settings", cls=Command, epilog="Exit codes: 0 shown; 2 the environment sets something that is no setting."
-)
+@click.command("settings", cls=Command, epilog="Exit codes: 0 shown; 2 the environment sets an unknown setting.")
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 def settings(as_json: bool) -> None:
     """Every setting, its value, where it came from, and what it means.

@@ -37,10 +37,10 @@ EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _EPILOG = (
-    "Exit codes: 0 finished; 1 the task failed or the server refused; 2 wrong usage; 3 nobody can be reached; "
+    "Exit codes: 0 finished; 1 the task failed or the server refused; 2 wrong usage; 3 the server cannot be reached; "
     "4 no answer in time; 130 interrupted (the task goes on)."
 )
-_EPILOG_SHORT = "Exit codes: 0 done; 1 refused; 2 wrong usage; 3 nobody can be reached; 4 no answer in time."
+_EPILOG_SHORT = "Exit codes: 0 done; 1 refused; 2 wrong usage; 3 the server cannot be reached; 4 no answer in time."
 
 _HERE = "http://127.0.0.1:9000"
 _url = option("--url", "-u", default=_HERE, metavar="URL", help="The server.")
@@ -73,11 +73,16 @@ def _asking(url: str) -> Iterator[Client]:
 @option("--id", default="", metavar="ID", help="The id of the task; made up if not given.")
 @option("--priority", type=int, default=0, metavar="N", help="Tasks of a higher priority come first.")
 @option(
-    "--rows", type=Member(RowMode), default=None, help="How a line reaches the component; as the server has it without."
+    "--rows",
+    type=Member(RowMode),
+    default=None,
+    help="How a line reaches the component; by default as the server is set.",
 )
 @encoding_option
 @option("--webhook", default="", metavar="URL", help="An address to notify when the task has ended.")
-@option("--wait/--no-wait", default=None, help="Watch it to its end (default: on a terminal, or with --output).")
+@option(
+    "--wait/--no-wait", default=None, help="Wait until the task has ended (default: on a terminal, or with --output)."
+)
 def submit(
     file: str,
     *,
@@ -142,7 +147,7 @@ def _follow(client: Client, id: str, url: str, output: Path | None) -> None:
     except KeyboardInterrupt:
         more = f" -o {output}" if output is not None else ""
         click.echo(
-            f"\ntask {id} goes on; come back with: infergraph tasks watch {_quoted(id)} --url {url}{more}", err=True
+            f"\ntask {id} continues; resume with: infergraph tasks watch {_quoted(id)} --url {url}{more}", err=True
         )
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     _tell_end(last)
@@ -172,7 +177,7 @@ async def _watch(url: str, id: str) -> Task:
 def progress_text(task: Task) -> str:
     """How far a task is: lines, failures, rate, time left, place in the queue."""
     if task.state == "waiting":
-        return f"place {task.queue_position} in the queue" if task.queue_position else "waiting"
+        return f"position {task.queue_position} in the queue" if task.queue_position else "waiting"
     parts = [f"{task.done}/{task.total} lines"]
     if task.failed:
         parts.append(f"{task.failed} failed")
@@ -199,7 +204,7 @@ def read_duration(text: str) -> float:
     """Seconds from `90`, `90s`, `15m`, `12h` or `7d`. Raises: ValueError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no duration; say 90s, 15m, 12h or 7d")
+        raise ValueError(f"{text!r} is not a duration; use 90s, 15m, 12h or 7d")
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -374,7 +379,12 @@ def delete(id: str, *, url: str) -> None:
 
 
 @tasks.command(epilog=_EPILOG_SHORT)
-@option("--older-than", required=True, metavar="AGE", help="Such as 90s, 15m, 12h, 7d; 0 for all that ended.")
+@option(
+    "--older-than",
+    required=True,
+    metavar="AGE",
+    help="Their least age, such as 90s, 15m, 12h or 7d; 0 for all that have ended.",
+)
 @_url
 def prune(older_than: str, *, url: str) -> None:
     """Delete tasks that ended long ago.

@@ -105,7 +105,7 @@ class Address:
             raise RemoteError("what answers does not speak HTTP") from error
         except ConnectionRefusedError as error:
             raise RemoteError(
-                f"nobody listens at {self._parts.netloc}: is it running, on this port, and not on 127.0.0.1 alone?"
+                f"nothing is listening at {self._parts.netloc}: is it running, on this port, and not only on 127.0.0.1?"
             ) from error
         except (OSError, http.client.HTTPException) as error:
             raise RemoteError(f"the connection broke: {error or type(error).__name__}") from error

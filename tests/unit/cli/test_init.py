@@ -123,7 +123,7 @@ def test_names(name, module, class_):
 )
 def test_names_that_are_none(name, tmp_path):
     """A name that makes no module, leaves its folder, or hides a module of Python is refused and writes nothing."""
-    with pytest.raises(SettingsError, match="is no name for a project"):
+    with pytest.raises(SettingsError, match="is not a valid project name"):
         write_project("ner", name, tmp_path / "p")
     assert list(tmp_path.iterdir()) == []
 
@@ -131,7 +131,7 @@ def test_names_that_are_none(name, tmp_path):
 def test_nothing_is_overwritten(tmp_path):
     """A folder with something in it is left as it is."""
     (tmp_path / "mine.py").write_text("work", encoding="utf-8")
-    with pytest.raises(SettingsError, match="is there already and not empty"):
+    with pytest.raises(SettingsError, match="already exists and is not empty"):
         write_project("ner", "mine", tmp_path)
     assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["work"]
 
