@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from typing import TypeVar
 
 import msgspec
+
+_T = TypeVar("_T")
 
 
 class Where(Enum):
@@ -79,6 +82,29 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     def node(self, name: str) -> TopologyNode | None:
         """The first node of this name."""
         return next((node for node in self.root.walk() if node.name == name), None)
+
+
+def rows_of(root: _T, children: Callable[[_T], Sequence[_T]]) -> tuple[dict[int, float], float]:
+    """The layout of a tree that is drawn from left to right, a column for each depth.
+
+    Returns: the row of each node by its `id`, a parent midway between its first and its last child; how many rows.
+    """
+    rows: dict[int, float] = {}
+
+    def place(node: _T, row: float) -> float:
+        first, below = row, children(node)
+        for child in below:
+            row = place(child, row)
+        rows[id(node)] = (rows[id(below[0])] + rows[id(below[-1])]) / 2 if below else first
+        return max(row, first + 1)
+
+    return rows, place(root, 0.0)
+
+
+def curve(x0: float, y0: float, x1: float, y1: float) -> str:
+    """The path of an edge, as SVG writes it: level at both ends."""
+    middle = (x0 + x1) / 2
+    return f"M{x0:.1f} {y0:.1f}C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
 
 
 def component_topology(name: str, target: str) -> Topology:

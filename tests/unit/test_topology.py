@@ -8,7 +8,7 @@ import pytest
 
 from infergraph.assembly.topology import graph_topology
 from infergraph.source import UnitSource
-from infergraph.topology import Role, Where, component_topology
+from infergraph.topology import Role, Where, component_topology, rows_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "graphs"
 
@@ -86,3 +86,12 @@ def test_a_component_is_a_scene_of_one() -> None:
     scene = component_topology("M", "m.py:M")
     assert [node.name for node in scene.root.walk()] == ["M"]
     assert (scene.is_graph, scene.root.where) == (False, Where.HERE)
+
+
+def test_the_layout_puts_a_parent_between_its_children() -> None:
+    """Leaves take a row each from the top down, and a parent stands midway between its first and its last child."""
+    tree: dict[str, list[str]] = {"root": ["left", "right"], "left": ["a", "b", "c"], "right": []}
+    rows, count = rows_of("root", lambda name: tree.get(name, []))
+    assert count == 4
+    by_name = {name: rows[id(name)] for name in ("a", "b", "c", "left", "right", "root") if id(name) in rows}
+    assert by_name == {"a": 0, "b": 1, "c": 2, "left": 1, "right": 3, "root": 2}

@@ -17,7 +17,7 @@ from infergraph.cli.options import nodes_option, predictor_option
 from infergraph.errors import GraphError
 from infergraph.graph import resolution, spec
 from infergraph.graph.inspection import Found, Inspected, inspect
-from infergraph.graph.spec import drawing
+from infergraph.graph.spec import drawing, picture
 from infergraph.source import read_overrides, server_of, with_server
 
 _file_argument = argument("file", type=click.Path(path_type=Path), about="A SeldonDeployment, YAML or JSON.")
@@ -83,7 +83,7 @@ def show(file: Path, predictor: str, nodes: tuple[str, ...], svg: Path | None, a
         if not as_json:
             console.print(drawing.tree(each, resolved), soft_wrap=False)
         if svg is not None:
-            _write(svg, drawing.svg(each, resolved))
+            _write(svg, picture.svg(each, resolved))
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(drawn), ensure_ascii=False, indent=2))
 

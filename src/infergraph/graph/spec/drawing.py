@@ -1,4 +1,4 @@
-"""A graph drawn for people: as a tree in the terminal, or as a picture."""
+"""A graph as a tree in the terminal; `picture` draws it as SVG, and the console with live figures."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from rich.text import Text
 from rich.tree import Tree
 
-from infergraph.graph.spec.picture import svg
 from infergraph.graph.spec.records import Deployment, Node, Predictor
-
-__all__ = ["svg", "tree"]
 
 _COLOURS = {
     "MODEL": "blue",

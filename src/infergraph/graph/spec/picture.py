@@ -12,6 +12,7 @@ from html import escape
 import msgspec
 
 from infergraph.graph.spec.records import Node, Predictor
+from infergraph.topology import curve, rows_of
 
 _NAME_PX, _KIND_PX, _TARGET_PX = 7.8, 7.2, 6.4  # mean width of a character in each style
 _HEIGHT, _ROW_GAP, _COLUMN_GAP, _MARGIN, _PAD = 62.0, 22.0, 76.0, 24.0, 16.0
@@ -60,7 +61,7 @@ class _Box(msgspec.Struct):
     kind: str
     target: str
     depth: int
-    y: float = 0.0
+    row: float = 0.0
     width: float = 0.0
     mark: str = ""
     dashed: bool = False
@@ -75,8 +76,10 @@ def svg(predictor: Predictor, resolved: Mapping[str, str]) -> str:
     Returns: an SVG document without references to anything outside; the same input gives the same text.
     """
     root = _boxes(predictor.graph, resolved, 0)
-    rows = _place(root, 0)
+    tops, rows = rows_of(root, lambda box: box.children)
     boxes = list(_walk(root))
+    for box in boxes:
+        box.row = tops[id(box)]
     lefts, right = _columns(boxes)
     title = predictor.name or predictor.graph.name
     width = max(right, _MARGIN * 2 + _wide(title) * 9.0)
@@ -121,17 +124,6 @@ def _boxes(node: Node, resolved: Mapping[str, str], depth: int) -> _Box:
     return box
 
 
-def _place(box: _Box, row: float) -> float:
-    """Give `box` and all below it their rows; the answer is the first row that is free."""
-    top = row
-    for child in box.children:
-        row = _place(child, row)
-    row = max(row, top + 1)
-    first, last = (box.children[0].y, box.children[-1].y) if box.children else (top, top)
-    box.y = (first + last) / 2
-    return row
-
-
 def _columns(boxes: list[_Box]) -> tuple[list[float], float]:
     """The left side of each column, and the width of the picture."""
     widest: list[float] = [0.0] * (max(box.depth for box in boxes) + 1)
@@ -145,18 +137,17 @@ def _columns(boxes: list[_Box]) -> tuple[list[float], float]:
 
 
 def _top(box: _Box) -> float:
-    return _TITLE_HEIGHT + _MARGIN + box.y * (_HEIGHT + _ROW_GAP)
+    return _TITLE_HEIGHT + _MARGIN + box.row * (_HEIGHT + _ROW_GAP)
 
 
 def _edges(box: _Box, lefts: list[float]) -> Iterator[str]:
     for child in box.children:
         x0, y0 = lefts[box.depth] + box.width, _top(box) + _HEIGHT / 2
         x1, y1 = lefts[child.depth] - 7, _top(child) + _HEIGHT / 2
-        middle = (x0 + x1) / 2
         dashed = " dashed" if child.dashed else ""
         yield (
-            f'<path class="edge{dashed}" d="M{x0:.1f} {y0:.1f}C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} '
-            f'{x1:.1f} {y1:.1f}"/><path class="tip" d="M{x1 + 6:.1f} {y1:.1f}l-8 -4v8z"/>'
+            f'<path class="edge{dashed}" d="{curve(x0, y0, x1, y1)}"/>'
+            f'<path class="tip" d="M{x1 + 6:.1f} {y1:.1f}l-8 -4v8z"/>'
         )
         if child.mark:  # on the side that the line does not come from
             y = y1 - 6 if y1 <= y0 else y1 + 14

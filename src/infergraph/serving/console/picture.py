@@ -10,7 +10,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from infergraph.serving.console.live_figures import LiveFigures, View
-from infergraph.topology import Role, Topology, TopologyNode, Where
+from infergraph.topology import Role, Topology, TopologyNode, Where, curve, rows_of
 
 WIDTH, HEIGHT = 240.0, 104.0
 _ROW_GAP, _COLUMN_GAP, _MARGIN, _INDENT = 24.0, 116.0, 12.0, 20.0
@@ -97,9 +97,8 @@ def draw(
     if is_narrow:
         _stack(topology.root, 0, corners)
     else:
-        tops: dict[int, float] = {}
-        _place(topology.root, 0.0, tops)
-        _spread(topology.root, 0, tops, corners)
+        rows, _ = rows_of(topology.root, lambda node: node.children)
+        _spread(topology.root, 0, rows, corners)
     cards: list[Card] = []
     edges: list[Edge] = []
     line = _elbow if is_narrow else _curve
@@ -121,23 +120,11 @@ def _stack(node: TopologyNode, depth: int, corners: dict[int, tuple[float, float
         _stack(child, depth + 1, corners)
 
 
-def _spread(node: TopologyNode, depth: int, tops: Mapping[int, float], corners: dict[int, tuple[float, float]]) -> None:
+def _spread(node: TopologyNode, depth: int, rows: Mapping[int, float], corners: dict[int, tuple[float, float]]) -> None:
     """Give `node` and all below it a column by their depth."""
-    corners[id(node)] = _MARGIN + depth * (WIDTH + _COLUMN_GAP), _MARGIN + tops[id(node)] * (HEIGHT + _ROW_GAP)
+    corners[id(node)] = _MARGIN + depth * (WIDTH + _COLUMN_GAP), _MARGIN + rows[id(node)] * (HEIGHT + _ROW_GAP)
     for child in node.children:
-        _spread(child, depth + 1, tops, corners)
-
-
-def _place(node: TopologyNode, row: float, tops: dict[int, float]) -> float:
-    """Give `node` and all below it their rows; the answer is the first row that is free."""
-    first = row
-    for child in node.children:
-        row = _place(child, row, tops)
-    if node.children:
-        tops[id(node)] = (tops[id(node.children[0])] + tops[id(node.children[-1])]) / 2
-    else:
-        tops[id(node)] = first
-    return max(row, first + 1)
+        _spread(child, depth + 1, rows, corners)
 
 
 class _Line(NamedTuple):
@@ -151,9 +138,7 @@ class _Line(NamedTuple):
 def _curve(parent: tuple[float, float], child: tuple[float, float]) -> _Line:
     """From the right side of a card to the left side of one further right."""
     x0, y0, x1, y1 = parent[0] + WIDTH, parent[1] + HEIGHT / 2, child[0] - 8, child[1] + HEIGHT / 2
-    middle = (x0 + x1) / 2
-    path = f"M{x0:.1f} {y0:.1f}C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
-    return _Line(path, f"M{x1 + 7:.1f} {y1:.1f}l-9 -4.5v9z", (x1 - 4, y1 - 8 if y1 <= y0 else y1 + 17))
+    return _Line(curve(x0, y0, x1, y1), f"M{x1 + 7:.1f} {y1:.1f}l-9 -4.5v9z", (x1 - 4, y1 - 8 if y1 <= y0 else y1 + 17))
 
 
 def _elbow(parent: tuple[float, float], child: tuple[float, float]) -> _Line:

@@ -12,7 +12,7 @@ from infergraph.errors import GraphError, SettingsError
 from infergraph.graph import resolution, spec
 from infergraph.graph.compose import built_in, chain, combiner, component, model, packaged, remote, router
 from infergraph.graph.resolution import Means, Resolution
-from infergraph.graph.spec import drawing
+from infergraph.graph.spec import drawing, picture
 from infergraph.graph.spec.records import Deployment, Endpoint, Logger, Node, Predictor
 from infergraph.source import read_overrides
 
@@ -179,7 +179,7 @@ def _cards(text):
 
 def test_a_picture_shows_every_node_and_edge():
     """A picture has a card for each node, fallbacks too, an edge to each but the root, and what answers there."""
-    text = drawing.svg(PREDICTOR, _resolved(PREDICTOR))
+    text = picture.svg(PREDICTOR, _resolved(PREDICTOR))
     root = ElementTree.fromstring(text)
     names = {node.name for node in PREDICTOR.graph.walk_all()}
     assert set(_cards(text)) == names
@@ -195,10 +195,10 @@ def test_a_picture_shows_every_node_and_edge():
 
 def test_a_picture_stands_alone():
     """A picture refers to nothing outside, follows the reader's scheme, and is the same each time."""
-    text = drawing.svg(PREDICTOR, {})
+    text = picture.svg(PREDICTOR, {})
     assert re.findall(r"(?:href|src|url|@import)\b", text) == []
     assert "prefers-color-scheme: dark" in text
-    assert text == drawing.svg(PREDICTOR, {})
+    assert text == picture.svg(PREDICTOR, {})
 
 
 TREES = st.recursive(
@@ -221,7 +221,7 @@ def test_cards_never_overlap(shape, data):
     size = _size(shape)
     words = st.text("ab<&\"'愛\u2028\ud7ff", max_size=30)
     names = [f"{number}{data.draw(words)}" for number in range(size)]
-    text = drawing.svg(Predictor("p", _grown(shape, list(names))), dict.fromkeys(names, "x:Y"))
+    text = picture.svg(Predictor("p", _grown(shape, list(names))), dict.fromkeys(names, "x:Y"))
     cards = list(_cards(text).values())
     assert len(cards) == size
     root = ElementTree.fromstring(text)
@@ -235,12 +235,12 @@ def test_cards_never_overlap(shape, data):
 @given(st.text(), st.text())
 def test_any_text_makes_a_picture(name, target):
     """Whatever a node is called, the picture is well-formed."""
-    ElementTree.fromstring(drawing.svg(Predictor(name, Node(name)), {name: target}))
+    ElementTree.fromstring(picture.svg(Predictor(name, Node(name)), {name: target}))
 
 
 def test_long_targets_are_shortened_in_the_middle():
     """A long address keeps its beginning and its end."""
-    text = drawing.svg(Predictor("p", Node("a")), {"a": "SKLEARN_SERVER file:///models/" + "x" * 80 + "/end"})
+    text = picture.svg(Predictor("p", Node("a")), {"a": "SKLEARN_SERVER file:///models/" + "x" * 80 + "/end"})
     shown = re.search(r'class="target"[^>]*>([^<]*)<', text)[1]
     assert shown.startswith("SKLEARN_SERV…")
     assert shown.endswith("/end")
@@ -251,7 +251,7 @@ def test_a_combiner_of_many_is_wide_enough():
     """A picture is as wide as its widest branch and no more than a margin wider."""
     flow = combiner("all", component("c:C"), *(model(f"m{n}", component("m:M")) for n in range(5)))
     predictor = flow.to_deployment().predictors[0]
-    text = drawing.svg(predictor, _resolved(predictor))
+    text = picture.svg(predictor, _resolved(predictor))
     root = ElementTree.fromstring(text)
     assert float(root.get("width")) == pytest.approx(max(right for _, _, right, _ in _cards(text).values()) + 24, abs=1)
 
