@@ -32,7 +32,7 @@ class Verdict(Enum):
     """Nobody was there to work on it, or had room: unreachable, loading, full. It may well work a moment later."""
 
 
-_TRANSIENT_HTTP = frozenset({408, 425, 429, 502, 503, 504})
+_TRANSIENT_HTTP = frozenset({408, 425, 429, 502, 503})
 _REFUSED_HTTP = frozenset({*range(400, 500), 501, 505}) - _TRANSIENT_HTTP - {499}
 _TRANSIENT_GRPC = frozenset({GrpcStatus.RESOURCE_EXHAUSTED, GrpcStatus.UNAVAILABLE})
 _REFUSED_GRPC = frozenset(
