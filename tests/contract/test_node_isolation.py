@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from infergraph import assembly
+from infergraph.errors import TargetError
 from infergraph.graph.executor import Graph
 from infergraph.observe.shared_metrics import PrivateMetrics
 from infergraph.settings import Execution, Settings
@@ -338,3 +339,14 @@ def test_graphs_of_one_process_are_apart(folder: Path, tmp_path: Path) -> None:
     ]
     assert (sys.path, sys.meta_path) == before
     assert "helper" not in sys.modules
+
+
+@pytest.mark.parametrize("place", ["__init__", "load"])
+def test_a_relative_file_that_is_missing_is_told_with_its_folder(folder: Path, place: str) -> None:
+    """A file that a component looks for in vain is named with the folder where it was looked for."""
+    code = TAGGING.format(tag="''") + f"    def {place}(self):\n        open('model.bin')\n"
+    write(folder, {"own/Model.py": code})
+    with pytest.raises((TargetError, FileNotFoundError)) as caught:
+        graph(folder, {"only": "own/Model.py:Node"}).__enter__()
+    said = f"{caught.value} {getattr(caught.value, '__notes__', '')}"
+    assert f"looked for in {folder / 'own'}" in said

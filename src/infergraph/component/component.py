@@ -10,6 +10,7 @@ drives to its end where nothing is.
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import threading
@@ -174,7 +175,7 @@ class Component(PredictiveUnit):
                 self._let_go_of_thread()
             load = hooks.single(self._user, "load")
             if load is not None:
-                await (load.call() if load.is_async else self._runner.call(load.call))
+                await (load.call() if load.is_async else self._runner.call(functools.partial(_load, load)))
         self._awaits_inline = self._has_async_sides and self._runner is INLINE
         if not self._awaits_inline:
             self._driven = frozenset(method for method, found in self._table.items() if not found.is_async)
@@ -197,7 +198,7 @@ class Component(PredictiveUnit):
         except Fault:
             raise
         except Exception as error:
-            text = f"{type(error).__name__}: {exceptions.text_of(error)}"
+            text = f"{type(error).__name__}: {exceptions.text_of(error)}{exceptions.place_of(error)}"
             raise TargetError(f"{self.name} cannot be constructed: {text}") from error
         self._table = hooks.visit(user)
         if any(found.raw or found.grpc for found in self._table.values()):
@@ -613,6 +614,15 @@ async def _read(message: Message, hook: Hook | None) -> Content:
     if hook is not None and hook.is_async and len(getattr(message, "raw", None) or b"") > _LARGE_BYTES:
         return await asyncio.to_thread(own_content, message)
     return own_content(message)
+
+
+def _load(hook: Hook) -> None:
+    try:
+        hook.call()
+    except FileNotFoundError as error:
+        if place := exceptions.place_of(error):
+            error.add_note(place.strip())
+        raise
 
 
 def _array_of(message: Message | None) -> tuple[Any, Any]:

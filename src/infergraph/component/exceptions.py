@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 _NOT_IMPLEMENTED = "SeldonNotImplementedError"
 
@@ -39,3 +40,10 @@ def text_of(error: BaseException) -> str:
         return str(error) or type(error).__name__
     except Exception:  # noqa: BLE001 - user code may raise anything, here too
         return type(error).__name__
+
+
+def place_of(error: BaseException) -> str:
+    """` (looked for in FOLDER)` for a file that was opened by a relative path and is not there; else nothing."""
+    name = getattr(error, "filename", None)
+    is_relative = isinstance(error, FileNotFoundError) and isinstance(name, str) and not os.path.isabs(name)
+    return f" (looked for in {os.getcwd()})" if is_relative else ""

@@ -50,6 +50,7 @@ def find(target: str, folder: Path | None = None, modules: Modules | None = None
     folder = (folder or Path.cwd()).resolve()
     modules = modules or _ProcessModules(folder)
     source, _, attribute = target.partition(":")
+    source = _file_of(source, folder)
     if source.endswith(".py"):
         path = (folder / source).resolve()
         if not path.is_file():
@@ -68,7 +69,7 @@ def folder_of(target: str, folder: Path) -> Path | None:
     Args:
         folder: where relative files and modules are looked for.
     """
-    source = target.partition(":")[0]
+    source = _file_of(target.partition(":")[0], folder)
     if source.endswith(".py"):
         return (folder / source).resolve().parent
     top = source.partition(".")[0]
@@ -93,6 +94,21 @@ def construct(found: Any, arguments: Mapping[str, Any], target: str) -> Any:
     except ValueError:
         pass  # a class written in C shows no signature: the call itself will tell
     return found(**arguments)
+
+
+def _file_of(source: str, folder: Path) -> str:
+    """`left/Model` is `left/Model.py` where there is that file: Seldon's bare name, in a folder.
+
+    Raises: TargetError for a folder.
+    """
+    if "/" not in source or source.endswith(".py"):
+        return source
+    if (folder / f"{source}.py").is_file():
+        return f"{source}.py"
+    if (folder / source).is_dir():
+        files = ", ".join(sorted(path.name for path in (folder / source).glob("*.py"))) or "no Python file"
+        raise TargetError(f"{source} is a folder; name a file in it, such as {source}/Model.py:Model (it has {files})")
+    return source
 
 
 def _module(modules: Modules, name: str, target: str) -> ModuleType:

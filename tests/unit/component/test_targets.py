@@ -44,6 +44,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         ("package.inner:C", "C"),
         ("package/inner.py", "C"),
         ("json.py:Json", "Json"),
+        ("package/inner", "C"),
+        ("./Bare", "Bare"),
+        ("package/inner:C", "C"),
     ],
 )
 def test_every_form_of_target_is_found(folder: Path, target: str, name: str) -> None:
@@ -66,6 +69,7 @@ def test_a_file_named_like_a_module_does_not_replace_it(folder: Path) -> None:
         ("two_models:Z", ["'Z'", "A, B"]),
         ("nofile.py:A", ["nofile.py"]),
         ("two_models.py", ["two_models.py:NAME", "A, B"]),
+        ("./package", ["is a folder", "inner.py"]),
     ],
 )
 def test_what_is_not_there_is_named(folder: Path, target: str, words: list[str]) -> None:
