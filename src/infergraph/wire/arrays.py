@@ -88,17 +88,6 @@ def numbers_of(value: list[Any]) -> np.ndarray | None:
     return values if values is not None and np.isfinite(values).all() else None
 
 
-def plain_array_of(value: Any, field: str) -> np.ndarray:
-    """The same as `array_of` for a value known to be small and without wide integers or NUL characters."""
-    try:
-        values = np.array(value)
-    except (ValueError, OverflowError, TypeError, RecursionError) as error:
-        raise PayloadError(f"{field} is not a regular array: {error}") from error
-    if values.ndim > AXES_LIMIT:
-        raise PayloadError(f"{field} has more than {AXES_LIMIT} axes")
-    return values
-
-
 def shaped(values: np.ndarray, shape: Sequence[int], field: str) -> np.ndarray:
     """`values` in `shape`, where one size may be -1.
 
@@ -150,7 +139,11 @@ class _Leaves:
         return self.ends_in_nul or padded_bytes > max(TEXT_LIMIT_BYTES, 4 * self.text_bytes)
 
     def visit(self, values: list[Any], field: str, axis: int) -> None:
-        kinds = set(map(type, values)) if len(values) <= _MANY else _kinds(values)
+        if len(values) > _MANY and list not in _kinds(values):
+            for start in range(0, len(values), _MANY):
+                self.visit(values[start : start + _MANY], field, axis)
+            return
+        kinds = set(map(type, values))
         if list in kinds:
             if axis >= AXES_LIMIT:
                 raise PayloadError(f"{field} has more than {AXES_LIMIT} axes")
@@ -159,12 +152,12 @@ class _Leaves:
             for row in values:
                 self.visit(row, field, axis + 1)
             return
-        self.axes = max(self.axes, axis)
+        if axis > self.axes:
+            self.axes = axis
         self.count += len(values)
         self.kinds |= kinds
         if str in kinds:
-            for start in range(0, len(values), _MANY):
-                self._measure([value for value in values[start : start + _MANY] if type(value) is str])
+            self._measure([value for value in values if type(value) is str])
 
     def take(self, value: Any) -> None:
         self.kinds.add(type(value))
@@ -173,8 +166,6 @@ class _Leaves:
             self._measure([value])
 
     def _measure(self, texts: list[str]) -> None:
-        if not texts:
-            return
         lengths = list(map(len, texts))
         self.longest = max(self.longest, max(lengths))
         self.text_bytes += 4 * sum(lengths)

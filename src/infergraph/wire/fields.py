@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from infergraph.wire.json_values import text_of
+
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
 
 
@@ -32,6 +34,14 @@ def delimited(tag: bytes, value: bytes) -> bytes:
     """A field of bytes: `tag`, the length, `value`."""
     size = len(value)
     return tag + (_SMALL[size] if size < 128 else varint(size)) + value
+
+
+def utf8(text: str) -> bytes:
+    """`text` in UTF-8; a lone surrogate becomes the replacement character."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text_of(text).encode()
 
 
 def read_varint(raw: bytes | memoryview, start: int) -> tuple[int, int]:

@@ -147,7 +147,9 @@ class JsonMessage(WireMessage):
         text = _text(self)
         if text is not None and len(text) < json_scan.LARGE_BYTES:
             narrow = len(text) < _SMALL_BYTES and json_text.is_narrow(text)
-            document = json_text.read_body(text, self.content_type, narrow=narrow)
+            document = json_text.read(text, self.content_type, narrow=narrow)
+            if document is None:
+                json_text.refuse_null()
             return json_content.content_of(document, is_plain=narrow, is_answer=self.is_answer), document
         found = json_scan.read_numbers(text) if text is not None and json_text.is_utf8_json(text) else None
         if found is not None:

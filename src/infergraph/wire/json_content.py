@@ -18,7 +18,7 @@ import numpy as np
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Content, Encoding, Meta
 from infergraph.wire import tensor
-from infergraph.wire.arrays import array_of, check_empty, plain_array_of, rows_of, shaped
+from infergraph.wire.arrays import AXES_LIMIT, array_of, check_empty, rows_of, shaped
 
 PAYLOAD_KEYS = ("data", "jsonData", "strData", "binData")
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -109,18 +109,39 @@ def _data_content(data: Any, meta: Meta | None, is_plain: bool, is_answer: bool)
     if not isinstance(data, dict):
         raise PayloadError(f"data must be an object with tensor, ndarray or tftensor, not {shown(data)}")
     names = data.get("names", [])
-    convert = plain_array_of if is_plain else array_of
+    convert = _plain_array_of if is_plain else array_of
     if "tensor" in data:
         flat, shape = _tensor_parts(data["tensor"])
-        values = shaped(convert(flat, "data.tensor.values"), shape, "data.tensor")
-        return Content(values, Encoding.TENSOR, names, meta)
+        values = convert(flat, "data.tensor.values")
+        return Content(_reshaped(values, shape), Encoding.TENSOR, names, meta)
     if "ndarray" in data:
         convert = rows_of if is_answer else convert
-        values = check_empty(convert(data["ndarray"], "data.ndarray"), "data.ndarray")
+        values = convert(data["ndarray"], "data.ndarray")
+        values = values if values.size else check_empty(values, "data.ndarray")
         return Content(values, Encoding.NDARRAY, names, meta)
     if "tftensor" in data:
         return Content(tensor.decode_json(data["tftensor"]), Encoding.TFTENSOR, names, meta)
     raise PayloadError(f"data has none of tensor, ndarray and tftensor: {shown(data)}")
+
+
+def _reshaped(values: np.ndarray, shape: list[int]) -> np.ndarray:
+    try:
+        if (tensor := values.reshape(shape)).size:
+            return tensor
+    except (ValueError, OverflowError, TypeError):
+        pass  # the general way names both sizes
+    return shaped(values, shape, "data.tensor")
+
+
+def _plain_array_of(value: Any, field: str) -> np.ndarray:
+    """The same as `array_of` for a value known to be small and without wide integers or NUL characters."""
+    try:
+        values = np.array(value)
+    except (ValueError, OverflowError, TypeError, RecursionError) as error:
+        raise PayloadError(f"{field} is not a regular array: {error}") from error
+    if values.ndim > AXES_LIMIT:
+        raise PayloadError(f"{field} has more than {AXES_LIMIT} axes")
+    return values
 
 
 def _tensor_parts(value: Any) -> tuple[list[Any], list[int]]:
@@ -201,7 +222,8 @@ def _data_of(payload: Any, encoding: Encoding, names: Any) -> dict[str, Any]:
     if values.dtype.kind not in "iuf" or encoding is Encoding.NDARRAY:
         if encoding is Encoding.TFTENSOR and tensor.is_text(values):
             return {"names": names, "tftensor": tensor.encode_json(values)}
-        return {"names": names, "ndarray": values}
+        is_small = values.size <= _FEW and values.dtype.kind in "biuf" and values.itemsize <= 8
+        return {"names": names, "ndarray": values.tolist() if is_small else values}
     if encoding is Encoding.TFTENSOR:
         return {"names": names, "tftensor": tensor.encode_json(values)}
     return {"names": names, "tensor": {"shape": values.shape, "values": _flat(values)}}

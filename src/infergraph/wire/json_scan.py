@@ -36,7 +36,7 @@ _idle_parsers: list[Any] = []
 """Parsers for the next bodies; at most as many as were at work at once. A new one spends two fifths of its time on
 memory that it has not touched before."""
 
-SLICED_BYTES = 1 << 21
+SLICED_BYTES = 8 << 20
 """From this size on a body is read in slices."""
 
 _SLICE_BYTES = 1 << 20
@@ -242,12 +242,14 @@ class _Numbers:
         while not is_last:
             comma = raw.find(b",", start + slice_bytes)
             text = raw[start:comma] if comma >= 0 else raw[start:]
-            after = depth + text.count(b"[") - text.count(b"]")
-            is_last = comma < 0 or after <= 0 or b'"' in text
+            frame = text.translate(None, _NUMBER_BYTES)
+            after = depth + frame.count(b"[") - frame.count(b"]")
+            is_last = comma < 0 or after <= 0 or b'"' in frame
             if is_last:
                 text, after = text[: _end(text, depth)], 0
+                frame = text.translate(None, _NUMBER_BYTES)
             self._add(b"[" * depth + text + b"]" * after)
-            self._frame.append(text.translate(None, _NUMBER_BYTES))
+            self._frame.append(frame)
             self.end = start + len(text)
             start, depth = comma + 1, after
 
@@ -274,8 +276,9 @@ class _Numbers:
 def _end(text: bytes, depth: int) -> int:
     """Where the lists end, of which so many are open. Raises: ValueError if they do not."""
     signs = np.frombuffer(text, np.uint8)
-    depths = np.cumsum((signs == ord("[")).view(np.int8) - (signs == ord("]")).view(np.int8), dtype=np.int64) + depth
+    brackets = np.flatnonzero((signs == ord("[")) | (signs == ord("]")))
+    depths = np.cumsum(np.where(signs[brackets] == ord("["), 1, -1)) + depth
     ends = np.flatnonzero(depths == 0)
     if not ends.size:
         raise ValueError("lists without an end")
-    return int(ends[0]) + 1
+    return int(brackets[ends[0]]) + 1

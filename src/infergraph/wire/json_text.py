@@ -135,15 +135,6 @@ def read(raw: bytes, content_type: str = "", *, narrow: bool = False) -> Any:
     return value
 
 
-def read_body(raw: bytes, content_type: str = "", *, narrow: bool = False) -> Any:
-    """The same for a whole body, which is never null.
-
-    Raises: PayloadError as `read` does, also for null.
-    """
-    value = read(raw, content_type, narrow=narrow)
-    return value if value is not None else refuse_null()
-
-
 def refuse_null() -> NoReturn:
     """The fault of a body that is null. Raises: PayloadError."""
     raise PayloadError(f"{UNREADABLE}the body is null")

@@ -99,11 +99,11 @@ def _head(raw: bytes) -> tuple[dict[str, object], int]:
 
 
 def encode(message: Message) -> bytes | None:
-    """A message's array as a .npy file; None if it has no array of numbers.
-
-    Raises: PayloadError if the message came off the wire and cannot be read.
-    """
-    content = message.content
+    """A message's array as a .npy file; None if it has no array of numbers that can be read."""
+    try:
+        content = message.content
+    except PayloadError:  # as a document it can be sent all the same
+        return None
     if not content.encoding.is_array:
         return None
     try:

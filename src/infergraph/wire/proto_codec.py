@@ -20,6 +20,7 @@ from infergraph.wire import json_content, number_lists, prediction, proto_conten
 from infergraph.wire.fields import DELIMITED, delimited, split
 from infergraph.wire.json_values import plain
 from infergraph.wire.own_content import copy_any
+from infergraph.wire.proto_content import encode_content, encode_meta, encode_status
 from infergraph.wire.proto_metadata import (
     decode_graph_metadata,
     decode_metadata,
@@ -27,7 +28,6 @@ from infergraph.wire.proto_metadata import (
     encode_graph_metadata,
     encode_metadata,
 )
-from infergraph.wire.proto_writing import encode_content, encode_meta, encode_status
 from infergraph.wire.values import decode_value
 from infergraph.wire.wire_message import WireMessage
 
@@ -121,7 +121,7 @@ class ProtoMessage(WireMessage):
         if self._proto is None and len(self.raw) >= proto_content.LARGE_BYTES:
             content = proto_content.scan(self.raw)
             if content is None and len(self.raw) >= proto_content.SLICED_BYTES:
-                content = proto_content.read_slices(self.raw)
+                content = proto_content.read_slices(self.raw, is_answer=self.is_answer)
             if content is not None:
                 return content
         return proto_content.content_of(self.proto, is_answer=self.is_answer)

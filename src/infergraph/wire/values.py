@@ -18,8 +18,7 @@ import numpy as np
 
 from infergraph.errors import ComponentError, NestedTooDeeply
 from infergraph.wire import prediction
-from infergraph.wire.fields import DELIMITED, delimited, split, varint
-from infergraph.wire.json_values import text_of
+from infergraph.wire.fields import DELIMITED, delimited, split, utf8, varint
 
 DEPTH_LIMIT = 96
 """Messages inside messages, of which a list takes two and an object three: beyond a hundred most readers refuse."""
@@ -148,14 +147,6 @@ def _key(key: Any) -> str:
     if isinstance(key, int | float):
         return repr(key)
     raise _Unfit(f"a key of type {type(key).__name__}")
-
-
-def utf8(text: str) -> bytes:
-    """`text` in UTF-8; a lone surrogate becomes the replacement character."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text_of(text).encode()
 
 
 def decode_value(value: Any) -> Any:

@@ -51,7 +51,7 @@ def bodies(draw: st.DrawFn) -> bytes:
 def general(raw: bytes) -> Content | str:
     """What the general way makes of a body."""
     try:
-        return json_content.content_of(json_text.read_body(raw))
+        return json_content.content_of(json_text.read(raw))
     except PayloadError as fault:
         return fault.text
 
