@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
+from infergraph.errors import PayloadError
 from infergraph.members import direct
 from infergraph.runner import Runner
 
@@ -105,8 +106,14 @@ class Message:
 
     __slots__ = ("_content",)
 
+    raw: bytes | None = None
+    """The bytes that it came in, perhaps compressed; None for one that was made here."""
+
     is_answer = True
     """Whether a unit answered it, and no client sent it; a codec's message says so for itself."""
+
+    lists_are_arrays = False
+    """Whether a list that user code returns for it becomes an array, as its protocol has no lists of mixed values."""
 
     def __init__(self, content: Content | None) -> None:
         self._content = content
@@ -145,6 +152,32 @@ class Message:
 
     def share(self) -> None:
         """Keep the content for more than one reader; called before the first of them is given the message."""
+
+    def with_meta(self, meta: Meta) -> Message:
+        """The same message with another meta; all else that it holds is kept in its own spelling.
+
+        Returns: the message itself where it has no place for a meta.
+        Raises: PayloadError if it cannot be read.
+        """
+        return Message(self.content._replace(meta=meta))
+
+    def chosen(self) -> Any:
+        """What a router's answer holds: an array, a list or a number; None where it holds nothing, for all children.
+
+        Raises: PayloadError if it holds something else, or cannot be read.
+        """
+        content = self.content
+        if not content.encoding.is_array:
+            raise PayloadError(f"it holds {content.encoding.value}, not an array with a number")
+        return content.payload
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it says nothing but, perhaps, its meta.
+
+        Raises: PayloadError if it cannot be read.
+        """
+        return False
 
     @property
     def payload(self) -> Any:
@@ -192,7 +225,7 @@ class SoleMessage(Message):
         content, self._content = self.content, None
         return content
 
-    def with_meta(self, meta: Meta) -> SoleMessage:
+    def with_meta(self, meta: Meta) -> Message:
         """The same message with another meta, in place of this one, which is read no more."""
         changed = SoleMessage(self.content._replace(meta=meta))
         changed._is_shared = self._is_shared
@@ -234,6 +267,20 @@ class Feedback:
 
     def _decode(self) -> FeedbackContent:
         raise NotImplementedError("a feedback without content comes from a codec that can decode it")
+
+    raw: bytes | None = None
+    """The bytes that it came in, perhaps compressed; None for one that was made here."""
+
+    def echo(self) -> Message:
+        """What a graph answers that takes no feedback: what came in, where that has bytes of a message's kind."""
+        return Message.of([], Encoding.NDARRAY)
+
+    def recorded(self) -> Mapping[str, Any]:
+        """The recorded route as it was sent, for those who read nothing else of the feedback.
+
+        Raises: PayloadError if it cannot be read.
+        """
+        return self.routing
 
     @property
     def routing(self) -> Mapping[str, int]:

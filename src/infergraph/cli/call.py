@@ -23,7 +23,6 @@ from infergraph.client.values import branch_of, value_of
 from infergraph.errors import Fault, NotReady, PayloadError, RemoteError, StartupFault, remote_error_of
 from infergraph.message import Message, Method
 from infergraph.wire import json_codec, json_text
-from infergraph.wire.json_codec import JsonMessage
 
 _PAYLOADS = frozenset({"data", "jsonData", "strData", "binData"})
 _EPILOG = (
@@ -164,7 +163,7 @@ def _message(data: Any) -> Any:
     if not isinstance(data, dict) or not (data.keys() & _PAYLOADS or data.keys() == {"meta"}):
         return data
     is_record = isinstance(data.get("data"), str) and not data.keys() & (_PAYLOADS - {"data"})
-    return data if is_record else JsonMessage.of_document(data)
+    return data if is_record else json_codec.of_document(data)
 
 
 def _data(given: str | None, *, is_text: bool) -> Any:

@@ -26,7 +26,6 @@ from infergraph.net.grpc_client import GrpcClient
 from infergraph.protocol import services
 from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import prediction, proto_codec
-from infergraph.wire.proto_codec import ProtoMessage
 
 _PATHS = {method: services.path(call) for method, call in services.CLIENT_CALLS.items()}
 _MODEL_METADATA = services.path(services.MODEL_METADATA)
@@ -65,7 +64,7 @@ class GrpcWire:
             raw = proto_codec.encode_feedback(request)
         else:
             raw = proto_codec.encode_messages(request)
-        return ProtoMessage(await self._call(_PATHS[method], raw, sending))
+        return proto_codec.received(await self._call(_PATHS[method], raw, sending))
 
     async def metadata(self, node: str, sending: Sending) -> Mapping[str, Any]:
         """The metadata of what is served, or of one of its nodes. Raises: as `ask` does."""

@@ -19,7 +19,6 @@ from infergraph.net.http_client import Call, HttpClient, Reply
 from infergraph.net.http_stream import StreamCall, StreamReply, stream
 from infergraph.protocol.paths import API, EXTERNAL, HEALTH, INTERNAL, METADATA, READY
 from infergraph.wire import json_codec
-from infergraph.wire.json_codec import JsonFeedback, JsonMessage
 
 _JSON = "application/json"
 _PATHS = {**INTERNAL, **EXTERNAL}
@@ -80,7 +79,7 @@ class RestWire:
         path = f"{_METADATA}/{quote(node, safe='')}" if node else _METADATA
         reply = await self.fetch("GET", path, sending)
         try:
-            document = JsonMessage(reply.body, reply.content_type).document
+            document = json_codec.value_of(reply.body, reply.content_type)
         except PayloadError as fault:
             raise RemoteError(f"{self.server}{path}: the metadata cannot be read: {fault}") from fault
         if not isinstance(document, dict):
@@ -138,10 +137,10 @@ class RestWire:
         except TimeoutError:
             raise DeadlinePassed(f"{self._asked(verb, path)}: no answer{sending.limit_text}") from None
 
-    def _message(self, reply: Reply, verb: str, path: str) -> JsonMessage:
+    def _message(self, reply: Reply, verb: str, path: str) -> Message:
         if not 200 <= reply.status < 300:
             raise faults.of_reply(reply, self._asked(verb, path))
-        return JsonMessage(reply.body, reply.content_type or _JSON)
+        return json_codec.received(reply.body, reply.content_type or _JSON)
 
     def _asked(self, verb: str, path: str) -> str:
         return f"{verb} {self.server}{path}"
@@ -155,10 +154,7 @@ def lines(headers: Headers) -> bytes:
 def _body(request: Request) -> tuple[bytes, str, str]:
     """Body, content type and content encoding: a message's own where it came as one."""
     if isinstance(request, Message):
-        outgoing = json_codec.outgoing(request)
-        return outgoing.body, outgoing.content_type, outgoing.content_encoding
+        return json_codec.outgoing(request)
     if isinstance(request, Feedback):
-        if isinstance(request, JsonFeedback) and request.raw is not None:
-            return request.raw, request.content_type, request.content_encoding
-        return json_codec.encode_feedback(request), _JSON, ""
+        return json_codec.forwarded(request)
     return json_codec.encode_messages(request), _JSON, ""

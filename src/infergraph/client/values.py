@@ -8,7 +8,7 @@ import numpy as np
 
 from infergraph.errors import MissingExtra, PayloadError, RemoteError
 from infergraph.message import Message
-from infergraph.wire.json_codec import JsonMessage
+from infergraph.wire import json_codec
 
 
 def value_of(answer: Message) -> Any:
@@ -21,22 +21,13 @@ def value_of(answer: Message) -> Any:
     try:
         value = answer.payload
     except PayloadError as fault:
-        if isinstance(answer, JsonMessage):
-            return _document(answer)
-        raise RemoteError(f"the answer cannot be read: {fault}") from fault
+        try:
+            return json_codec.other_document(answer)
+        except PayloadError:
+            raise RemoteError(f"the answer cannot be read: {fault}", body=answer.raw) from fault
     if isinstance(value, np.ndarray) and value.dtype == object and value.size and isinstance(value.flat[0], dict):
         return value.tolist()
     return value
-
-
-def _document(answer: JsonMessage) -> Any:
-    try:
-        document = answer.document
-    except PayloadError as fault:
-        raise RemoteError(f"the answer cannot be read: {fault}", body=answer.raw) from fault
-    if isinstance(document, dict) and document.keys() & {"data", "strData", "binData"}:
-        raise RemoteError("the answer has a payload that cannot be read", body=answer.raw)
-    return document
 
 
 def branch_of(answer: Message) -> int:

@@ -23,7 +23,6 @@ from infergraph.errors import Fault
 from infergraph.message import Around, Content, Context, Message, Method, PredictiveUnit, Request, SoleMessage
 from infergraph.wire.arrays import is_square
 from infergraph.wire.own_content import own_json, own_names
-from infergraph.wire.proto_codec import ProtoMessage
 
 _log = logging.getLogger(__name__)
 
@@ -227,7 +226,7 @@ def _kind(request: Message) -> Hashable:
         told = orjson.dumps([content.names, meta], option=orjson.OPT_SORT_KEYS)
     except TypeError:
         return None
-    return isinstance(request, ProtoMessage), content.encoding, payload.shape[1:], payload.dtype, told
+    return request.lists_are_arrays, content.encoding, payload.shape[1:], payload.dtype, told
 
 
 def _without_puid(meta: dict[str, Any]) -> dict[str, Any]:
@@ -248,7 +247,7 @@ def _part(content: Content, entry: _Waiting, rows: slice) -> Message:
     meta: dict[str, Any] = {"puid": asked["puid"]} if asked and asked.get("puid") else {}
     for key, value in (content.meta or {}).items():
         meta[key] = value.copy() if isinstance(value, dict | list) else value
-    if isinstance(entry.message, ProtoMessage) and isinstance(payload, list):
+    if entry.message.lists_are_arrays and isinstance(payload, list):
         array = np.array(payload)  # over gRPC a list is the array that NumPy makes of it
         payload = payload if array.dtype.kind == "O" else array
     return Message.of(payload, content.encoding, names=content.names, meta=meta)

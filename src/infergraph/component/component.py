@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from infergraph.component import exceptions, hooks, raw, results
+from infergraph.component import exceptions, hooks, results
 from infergraph.component import metadata as model_metadata
 from infergraph.component.execution import ComponentThread, OwnLoop, is_inline
 from infergraph.component.hooks import Hook, MethodHooks
@@ -44,10 +44,8 @@ from infergraph.message import (
 from infergraph.request import Answering
 from infergraph.runner import INLINE, Runner, drive
 from infergraph.settings import Execution
-from infergraph.wire import body, json_codec, proto_codec
-from infergraph.wire.json_codec import JsonFeedback, JsonMessage
+from infergraph.wire import json_codec, proto_codec, raw_hooks
 from infergraph.wire.own_content import own_content, own_names
-from infergraph.wire.proto_codec import ProtoMessage
 
 _log = logging.getLogger(__name__)
 
@@ -312,7 +310,7 @@ class Component(PredictiveUnit):
                 Content(payload, encoding, (), meta)
             )  # a bare JSON value, which no result of a hook may be
         transforms_input = method is Method.TRANSFORM_INPUT
-        return self._message(response, encoding, meta, transforms_input, as_array=isinstance(message, ProtoMessage))
+        return self._message(response, encoding, meta, transforms_input, as_array=message.lists_are_arrays)
 
     def _default(self, method: Method, payload: Any) -> Any:
         if self._options.strict:
@@ -343,7 +341,7 @@ class Component(PredictiveUnit):
         response = results.unwrap(result)
         own = await self._own(Method.AGGREGATE, response)
         meta = results.meta_of([content.meta for content in contents], own, response, carries=True)
-        as_array = isinstance(messages[0], ProtoMessage)
+        as_array = messages[0].lists_are_arrays
         return self._message(response, contents[0].encoding, meta, as_array=as_array)
 
     async def _feedback(self, hook: Hook | None, feedback: Feedback, context: Context) -> Message:
@@ -370,7 +368,7 @@ class Component(PredictiveUnit):
         meta = results.meta_of(asked, own, response, carries=False)
         message = self._message(response, _encoding_of(request), meta, as_array=True)
         if context.transport is Transport.REST:
-            return JsonMessage.of_document(proto_codec.proto3_document(message))
+            return json_codec.of_document(proto_codec.proto3_document(message))
         return message
 
     def _count_reward(self, reward: float) -> None:
@@ -454,7 +452,7 @@ class Component(PredictiveUnit):
                 return await self._pass_through(found.plain, request, bare=False)
             return None
         # Not what the message is: after a node of the same process it is neither.
-        is_proto = context.transport is Transport.GRPC or raw.is_proto(request)
+        is_proto = context.transport is Transport.GRPC or raw_hooks.is_proto(request)
         passes = self._options.payload_passthrough and method is Method.PREDICT and not is_proto
         deprecated = (found.grpc or found.rest) if is_proto else (found.rest or found.grpc)
         if deprecated is not None:
@@ -478,23 +476,24 @@ class Component(PredictiveUnit):
     ) -> Message:
         if isinstance(request, Feedback):
             self._count_reward(request.content.reward)
-        result = hook.call(raw.proto_of(request) if as_proto else raw.document_of(request))
+        result = hook.call(raw_hooks.proto_of(request) if as_proto else raw_hooks.document_of(request))
         if hook.is_async:
             result = await result
-        message = raw.feedback_message(result) if isinstance(request, Feedback) else raw.message_of(result)
-        if isinstance(request, JsonFeedback) and isinstance(message, ProtoMessage):
-            message = JsonMessage.of_document(proto_codec.proto3_document(message))
+        if isinstance(request, Feedback):
+            message = raw_hooks.feedback_message(result, request)
+        else:
+            message = raw_hooks.message_of(result)
         return self._count_raw(message, method) if counts else message
 
     async def _pass_through(self, hook: Hook, request: Request, *, bare: bool) -> Message | None:
-        if not isinstance(request, JsonMessage) or request.raw is None:
+        given = raw_hooks.undecoded(request)
+        if given is None:
             return None
-        given = body.undecoded(request.raw, request.content_type, request.query)
         result = hook.call(given) if bare else hook.call(given, [], None)
         result = await result if hook.is_async else result
         if isinstance(result, bytes | str):
-            return raw.as_it_is(result.encode() if isinstance(result, str) else result)
-        return raw.message_of(result)
+            return raw_hooks.as_it_is(result.encode() if isinstance(result, str) else result)
+        return raw_hooks.message_of(result)
 
     def _count_raw(self, message: Message, method: Method) -> Message:
         """Count the metrics inside a raw answer, and leave them out of it if so set."""
@@ -511,8 +510,7 @@ class Component(PredictiveUnit):
         assert isinstance(document, dict)
         assert isinstance(meta, dict)
         kept = {key: value for key, value in meta.items() if key != "metrics"}
-        stripped = JsonMessage.of_document(document | {"meta": kept})
-        return ProtoMessage(proto_codec.encode(stripped)) if isinstance(message, ProtoMessage) else stripped
+        return raw_hooks.with_document(message, document | {"meta": kept})
 
     # ── health and metadata ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -541,7 +539,7 @@ class Component(PredictiveUnit):
                     result: Any = "not implemented - assuming healthy" if inherited else "healthy"
                 else:
                     result = await hook.call() if hook.is_async else hook.call()
-                return raw.message_of(result) if is_whole else await self._health_message(result)
+                return raw_hooks.message_of(result) if is_whole else await self._health_message(result)
             except Fault as fault:
                 fault.node = fault.node or self.name
                 raise
@@ -627,16 +625,11 @@ def _load(hook: Hook) -> None:
 
 def _array_of(message: Message | None) -> tuple[Any, Any]:
     """Features and names of a feedback's part; the protocol reads arrays alone there."""
-    if message is None or _is_bare(message):
+    if message is None or message.is_bare:
         return np.array([]), []
     payload, encoding, names, _ = own_content(message)
     return (payload, names or []) if encoding.is_array else (np.array([]), [])
 
 
 def _encoding_of(message: Message | None) -> Encoding:
-    return Encoding.TENSOR if message is None or _is_bare(message) else message.encoding
-
-
-def _is_bare(message: Message) -> bool:
-    """Whether a part of a feedback says nothing but, perhaps, its meta."""
-    return isinstance(message, ProtoMessage) and message.is_bare
+    return Encoding.TENSOR if message is None or message.is_bare else message.encoding

@@ -25,10 +25,9 @@ from infergraph.graph.shadows import Comparison, Shadows
 from infergraph.graph.spec import Node
 from infergraph.graph.taps import Tap
 from infergraph.local import LocalCalls
-from infergraph.message import Context, Encoding, Feedback, Message, Meta, Method, PredictiveUnit, Request, share
+from infergraph.message import Context, Feedback, Message, Meta, Method, PredictiveUnit, Request, share
 from infergraph.net.retry import is_refused
 from infergraph.runner import Runner
-from infergraph.wire import json_codec
 
 
 class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -378,7 +377,7 @@ class Graph(LocalCalls, PredictiveUnit):
 
     async def _feedback(self, feedback: Feedback, context: Context) -> Message:
         answer = await self._visit_feedback(self._root, feedback, context)
-        return answer if answer is not None else _echo(feedback)
+        return answer if answer is not None else feedback.echo()
 
     async def _visit_feedback(self, place: PlannedNode, feedback: Feedback, context: Context) -> Message | None:
         """Give feedback to the children that answered, then to the node itself.
@@ -405,16 +404,3 @@ def _rewarded(place: PlannedNode, feedback: Feedback) -> Sequence[PlannedNode]:
     if route == routing.NONE:
         return ()
     return place.children if route == routing.ALL else place.children[route : route + 1]
-
-
-def _echo(feedback: Feedback) -> Message:
-    """The answer of a graph whose root takes no feedback: what came in, where that is JSON, else nothing."""
-    if isinstance(feedback, json_codec.JsonFeedback):
-        return json_codec.JsonMessage(
-            feedback.raw or b"",
-            feedback.content_type,
-            content_encoding=feedback.content_encoding,
-            query=feedback.query,
-            limit_bytes=feedback.limit_bytes,
-        )
-    return Message.of([], Encoding.NDARRAY)

@@ -12,9 +12,8 @@ from enum import Enum
 from typing import Any
 
 from infergraph.errors import PayloadError
-from infergraph.message import Message, Meta, SoleMessage
+from infergraph.message import Message, Meta
 from infergraph.settings import FALSE, GraphMeta
-from infergraph.wire import json_codec, proto_codec
 
 _UNITED = ("tags", "requestPath")
 
@@ -72,29 +71,6 @@ def meta_of(message: Message) -> Meta | None:
     return meta if isinstance(meta, dict) else None
 
 
-def with_meta(message: Message, meta: Meta) -> Message:
-    """The same message with another meta; all else that it holds is kept in its own spelling.
-
-    Returns: the message itself where it is JSON but no object, which has no place for a meta.
-    """
-    if isinstance(message, json_codec.JsonMessage):
-        return _json_with_meta(message, meta)
-    if isinstance(message, proto_codec.ProtoMessage):
-        return proto_codec.with_meta(message, meta)
-    if isinstance(message, SoleMessage):
-        return message.with_meta(meta)
-    return Message(message.content._replace(meta=meta))
-
-
-def _json_with_meta(message: json_codec.JsonMessage, meta: Meta) -> json_codec.JsonMessage:
-    document = message.document
-    if not isinstance(document, dict):
-        return message
-    changed = json_codec.JsonMessage.of_document({**document, "meta": meta}, is_answer=message.is_answer)
-    # Bytes stay bytes: an edge may read a status out of a document that user code made, but not out of a node's body.
-    return changed if message.raw is None else json_codec.as_bytes(changed)
-
-
 def join(metas: Sequence[Mapping[str, Any] | None]) -> Meta:
     """Several metas in one: tags and path united (later ones win), metrics in a row, the first puid; no routing.
 
@@ -126,7 +102,7 @@ def carry(given: Mapping[str, Any] | None, answer: Message) -> Message:
     metrics = _all_metrics(_list(given.get("metrics")), _list(own.get("metrics")))
     if metrics:
         merged["metrics"] = metrics
-    return with_meta(answer, merged)
+    return answer.with_meta(merged)
 
 
 def finish(answer: Message, flight: Flight, puid: str) -> Message:
@@ -142,7 +118,7 @@ def finish(answer: Message, flight: Flight, puid: str) -> Message:
         meta["requestPath"] = {**flight.path, **_dict(meta.get("requestPath"))}
     if puid and not meta.get("puid"):
         meta["puid"] = puid
-    return with_meta(answer, meta)
+    return answer.with_meta(meta)
 
 
 def inject(message: Message, flight: Flight) -> Message:
@@ -150,16 +126,8 @@ def inject(message: Message, flight: Flight) -> Message:
 
     Source: the orchestrator specification, section 12; integers keep their digits here.
     """
-    if not isinstance(message, json_codec.JsonMessage):
-        meta = meta_of(message)
-        return message if meta is None else with_meta(message, {**meta, "routing": dict(flight.routing)})
-    try:
-        document = message.document
-    except PayloadError:
-        return message
-    if not isinstance(document, dict) or not isinstance(document.get("meta"), dict):
-        return message
-    return with_meta(message, {**document["meta"], "routing": dict(flight.routing)})
+    meta = meta_of(message)
+    return message if meta is None else message.with_meta({**meta, "routing": dict(flight.routing)})
 
 
 def _set(meta: Meta, key: str) -> Meta:

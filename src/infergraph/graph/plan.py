@@ -193,7 +193,7 @@ def _with_stand_in(place: PlannedNode, parts: Parts) -> PlannedNode:
         return place
     stand_in: PlannedNode | Message
     if isinstance(fallback, dict):
-        stand_in = json_codec.JsonMessage.of_document(fallback)
+        stand_in = json_codec.of_document(fallback)
         _check_constant(place, stand_in)
     else:
         stand_in = _place(fallback, parts)

@@ -6,14 +6,12 @@ Source: the orchestrator specification, sections 8 and 9; what crashes the refer
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from infergraph.errors import PayloadError, RoutingError
-from infergraph.message import Encoding, Feedback, Message
-from infergraph.wire import json_codec, proto_codec
+from infergraph.message import Feedback, Message
 
 ALL = -1
 NONE = -2
@@ -28,17 +26,11 @@ def route_value(answer: Message, node: str) -> int:
     Returns: n for child n, -1 for all children (also when `data` is there but empty), -2 for none of them.
     Raises: RoutingError where there is no number, or one that is not whole.
     """
-    if isinstance(answer, json_codec.JsonMessage):
-        return _of_document(_document(answer, node), node)
-    if isinstance(answer, proto_codec.ProtoMessage) and _is_without_array(answer):
-        return ALL
     try:
-        content = answer.content
+        chosen = answer.chosen()
     except PayloadError as fault:
         raise RoutingError(f"router {node} gave no readable answer: {fault}", node=node) from fault
-    if not content.encoding.is_array:
-        raise RoutingError(f"router {node} answered {content.encoding.value}, not an array with a number", node=node)
-    return _whole(_first(content.payload, node), node)
+    return ALL if chosen is None else _whole(_first(chosen, node), node)
 
 
 def check_route(route: int, children: int, node: str) -> int:
@@ -58,49 +50,13 @@ def feedback_route(feedback: Feedback, node: str) -> int:
         RoutingError: the recorded route is no whole number.
         PayloadError: the feedback cannot be read.
     """
-    recorded = _recorded(feedback).get(node, ALL)
+    recorded = feedback.recorded().get(node, ALL)
     if isinstance(recorded, str):
         try:
             return int(recorded)
         except ValueError:
             raise RoutingError(f"the recorded route {recorded!r:.100} of node {node} is no number", node=node) from None
     return _whole(recorded, node)
-
-
-def _recorded(feedback: Feedback) -> Mapping[str, Any]:
-    if not isinstance(feedback, json_codec.JsonFeedback):
-        return feedback.routing
-    # The payloads are the nodes' business: a field unknown here must not send the reward astray.
-    found = feedback.document
-    if not isinstance(found, dict):
-        raise PayloadError("a feedback is an object with request, response, reward or truth")
-    for key in ("response", "meta", "routing"):
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _document(answer: json_codec.JsonMessage, node: str) -> Any:
-    try:
-        return answer.document
-    except PayloadError as fault:
-        raise RoutingError(f"router {node} gave no readable answer: {fault}", node=node) from fault
-
-
-def _of_document(document: Any, node: str) -> int:
-    if isinstance(document, list):
-        if document and isinstance(document[0], int) and not isinstance(document[0], bool):
-            return document[0]
-        raise RoutingError(f"router {node} answered a list that does not begin with an integer", node=node)
-    if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
-        raise RoutingError(f"router {node} answered no data with a number", node=node)
-    data: Mapping[str, Any] = document["data"]
-    if Encoding.NDARRAY.value in data:
-        return _whole(_first(data[Encoding.NDARRAY.value], node), node)
-    if isinstance(tensor := data.get(Encoding.TENSOR.value), dict):
-        return _whole(_first(tensor.get("values"), node), node)
-    if isinstance(tensor := data.get(Encoding.TFTENSOR.value), dict):
-        return _whole(_first(tensor.get("intVal") or tensor.get("int_val"), node), node)
-    return ALL
 
 
 def _first(payload: Any, node: str) -> Any:
@@ -112,15 +68,6 @@ def _first(payload: Any, node: str) -> Any:
     if depth or isinstance(payload, int | float | np.number):
         return payload
     raise RoutingError(f"router {node} answered an empty array", node=node)
-
-
-def _is_without_array(answer: proto_codec.ProtoMessage) -> bool:
-    """Whether `data` is there and holds nothing."""
-    try:
-        proto = answer.proto
-    except PayloadError:
-        return False
-    return proto.WhichOneof("data_oneof") == "data" and proto.data.WhichOneof("data_oneof") is None
 
 
 def _whole(number: Any, node: str) -> int:

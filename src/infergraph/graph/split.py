@@ -18,7 +18,7 @@ import msgspec
 
 from infergraph.errors import GraphError, NotReady
 from infergraph.graph import routing
-from infergraph.graph.meta import meta_of, with_meta
+from infergraph.graph.meta import meta_of
 from infergraph.graph.parallel import side_by_side
 from infergraph.graph.shadows import Comparison, Shadows
 from infergraph.local import LocalCalls
@@ -180,7 +180,7 @@ class Split(LocalCalls, PredictiveUnit):
         meta = meta_of(answer)
         if meta is None:
             return answer
-        return with_meta(answer, {**meta, "routing": {**(meta.get("routing") or {}), self.name: drawn}})
+        return answer.with_meta({**meta, "routing": {**(meta.get("routing") or {}), self.name: drawn}})
 
     async def _feedback(self, feedback: Feedback, context: Context) -> Message:
         route = routing.check_route(routing.feedback_route(feedback, self.name), len(self._live), self.name)

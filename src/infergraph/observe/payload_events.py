@@ -15,13 +15,9 @@ from urllib.parse import quote
 import msgspec
 
 from infergraph.message import Feedback, Message, SoleMessage, Transport
-from infergraph.wire import json_codec, proto_codec
-from infergraph.wire.compression import unpacked
-from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
+from infergraph.wire import verbatim
+from infergraph.wire.json_text import JsonOptions
 
-JSON = "application/json"
-PROTOBUF = "application/protobuf"
-UNPACKED_LIMIT_BYTES = 64 * 1024 * 1024
 _OF_A_RECORD_BYTES = 512
 # What the HTTP binding lets stand as it is: printable ASCII without the space, the quote and the percent sign.
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
@@ -98,7 +94,8 @@ def event_of(record: Record, origin: Origin, id: str) -> Event:
         id: of the event.
     Raises: PayloadError if the payload cannot be written.
     """
-    body, content_type = _body(record, origin.json)
+    over_grpc = record.transport is Transport.GRPC
+    body, content_type = verbatim.body_of(record.carrier, origin.json, over_grpc=over_grpc)
     when = datetime.fromtimestamp(record.at, UTC).isoformat().replace("+00:00", "Z")
     attributes = (
         ("Ce-Id", id),
@@ -115,20 +112,3 @@ def event_of(record: Record, origin: Origin, id: str) -> Event:
     )
     told = tuple((name, quote(value, safe=_PLAIN)) for name, value in attributes if value)
     return Event((*told, ("Content-Type", content_type)), body)
-
-
-def _body(record: Record, options: JsonOptions) -> tuple[bytes, str]:
-    """The payload's own bytes, unpacked, where it has some; else written as the request was."""
-    carrier = record.carrier
-    if isinstance(carrier, JsonMessage | JsonFeedback) and carrier.raw is not None and not carrier.query:
-        limit_bytes = carrier.limit_bytes or UNPACKED_LIMIT_BYTES
-        raw = unpacked(carrier.raw, limit_bytes) if carrier.content_encoding else carrier.raw
-        return raw, carrier.content_type or JSON
-    is_proto = isinstance(carrier, proto_codec.ProtoMessage | proto_codec.ProtoFeedback)
-    if not is_proto and (record.transport is not Transport.GRPC or isinstance(carrier, JsonMessage | JsonFeedback)):
-        if isinstance(carrier, Feedback):
-            return json_codec.encode_feedback(carrier, options), JSON
-        return json_codec.encode(carrier, options), JSON
-    if isinstance(carrier, Feedback):
-        return proto_codec.encode_feedback(carrier), PROTOBUF
-    return proto_codec.encode(carrier), PROTOBUF

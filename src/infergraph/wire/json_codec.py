@@ -9,7 +9,7 @@ read as strictly as the protocol reads it, which is by protobuf's rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -35,9 +35,16 @@ __all__ = [
     "encode",
     "encode_feedback",
     "encode_messages",
+    "forwarded",
+    "of_document",
+    "other_document",
     "outgoing",
     "own_document",
-    "with_meta",
+    "received",
+    "received_feedback",
+    "reply",
+    "value_of",
+    "whole_document",
 ]
 
 JSON_TYPE = "application/json"
@@ -142,6 +149,26 @@ class JsonMessage(WireMessage):
             return json_content.content_of(json_text.copied(self._document, ""), is_answer=self.is_answer)
         return content._replace(names=own_names(content.names), meta=own_json(content.meta))
 
+    def with_meta(self, meta: Meta) -> Message:
+        """The same message with another meta; every other member is kept.
+
+        Returns: the message itself where it is no object, which has no place for a meta.
+        Raises: PayloadError if it cannot be read.
+        """
+        document = self.document
+        if not isinstance(document, dict):
+            return self
+        changed = JsonMessage.of_document({**document, "meta": meta}, is_answer=self.is_answer)
+        # Bytes stay bytes: an edge may read a status out of a document that user code made, not out of a node's body.
+        return changed if self.raw is None else as_bytes(changed)
+
+    def chosen(self) -> Any:
+        """What a router's answer holds, which may be a bare list.
+
+        Raises: PayloadError if it holds no number, or cannot be read.
+        """
+        return json_content.chosen_of(self.document)
+
     def _read(self) -> tuple[Content, Any]:
         """Content and document of the bytes, neither of them kept; the document is unread where numbers are all."""
         text = _text(self)
@@ -242,6 +269,29 @@ class JsonFeedback(Feedback):
     def _decode(self) -> FeedbackContent:
         return json_feedback.content_of(_document(self))
 
+    def echo(self) -> Message:
+        """The feedback's own body."""
+        return JsonMessage(
+            self.raw or b"",
+            self.content_type,
+            content_encoding=self.content_encoding,
+            query=self.query,
+            limit_bytes=self.limit_bytes,
+            values_limit_bytes=self.values_limit_bytes,
+        )
+
+    def recorded(self) -> Mapping[str, Any]:
+        """The recorded route; the payloads are the nodes' business, so a field unknown here is not refused.
+
+        Raises: PayloadError if the feedback cannot be read.
+        """
+        found = self.document
+        if not isinstance(found, dict):
+            raise PayloadError("a feedback is an object with request, response, reward or truth")
+        for key in ("response", "meta", "routing"):
+            found = found.get(key) if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else {}
+
 
 def _text(carrier: JsonMessage | JsonFeedback) -> bytes | None:
     """The JSON text that a body carries, unpacked; None where it is spread over multipart parts."""
@@ -272,6 +322,61 @@ def _unpacked(raw: bytes, content_encoding: str, limit_bytes: int) -> bytes:
     return unpacked(raw, limit_bytes)
 
 
+def of_document(document: Any, *, is_answer: bool = False) -> Message:
+    """A message that stands for a whole JSON value."""
+    return JsonMessage.of_document(document, is_answer=is_answer)
+
+
+def received(
+    raw: bytes,
+    content_type: str = JSON_TYPE,
+    *,
+    content_encoding: str = "",
+    query: bytes = b"",
+    limit_bytes: int = 0,
+    values_limit_bytes: int = 0,
+    is_answer: bool = False,
+) -> Message:
+    """The message of an HTTP body; the arguments of `JsonMessage`."""
+    return JsonMessage(
+        raw,
+        content_type,
+        content_encoding=content_encoding,
+        query=query,
+        limit_bytes=limit_bytes,
+        values_limit_bytes=values_limit_bytes,
+        is_answer=is_answer,
+    )
+
+
+def received_feedback(
+    raw: bytes,
+    content_type: str,
+    *,
+    content_encoding: str = "",
+    query: bytes = b"",
+    limit_bytes: int = 0,
+    values_limit_bytes: int = 0,
+) -> Feedback:
+    """The feedback of an HTTP body; the arguments of `JsonFeedback`."""
+    return JsonFeedback(
+        raw,
+        content_type,
+        content_encoding=content_encoding,
+        query=query,
+        limit_bytes=limit_bytes,
+        values_limit_bytes=values_limit_bytes,
+    )
+
+
+def value_of(raw: bytes, content_type: str = JSON_TYPE) -> Any:
+    """The JSON value of a reply's body.
+
+    Raises: PayloadError if it is none.
+    """
+    return JsonMessage(raw, content_type).document
+
+
 class Outgoing(NamedTuple):
     """A body with the two headers that tell how to read it."""
 
@@ -293,6 +398,52 @@ def outgoing(message: Message, options: JsonOptions = PLAIN) -> Outgoing:
         is_json = not message.content_encoding and body.is_json_type(kind, message.raw)
         return Outgoing(message.raw, JSON_TYPE if is_json else kind, message.content_encoding)
     return Outgoing(encode(message, options), JSON_TYPE, "")
+
+
+def forwarded(carrier: Message | Feedback, options: JsonOptions = PLAIN) -> Outgoing:
+    """The very body and headers that a message or feedback came in over HTTP, else its JSON.
+
+    Raises: as `encode` does.
+    """
+    if isinstance(carrier, JsonMessage | JsonFeedback) and carrier.raw is not None and not carrier.query:
+        return Outgoing(carrier.raw, carrier.content_type, carrier.content_encoding)
+    written = encode_feedback(carrier, options) if isinstance(carrier, Feedback) else encode(carrier, options)
+    return Outgoing(written, JSON_TYPE, "")
+
+
+def reply(message: Message, options: JsonOptions, *, is_opaque: bool, is_hop: bool) -> Outgoing:
+    """What an edge answers with.
+
+    Args:
+        is_opaque: what a node answered goes out as it came.
+        is_hop: a graph of ours asks, so that NaN and the infinities go out as bare words.
+    Raises: as `encode` does.
+    """
+    if not isinstance(message, JsonMessage) or message.raw is None:
+        if not is_hop:
+            return Outgoing(encode(message, options), JSON_TYPE, "")
+        message = as_bytes(message)
+    if message.raw is not None and (is_hop or (is_opaque and message.content_type != LITERAL_TYPE)):
+        return Outgoing(message.raw, message.content_type, message.content_encoding)
+    return outgoing(message, options)
+
+
+def whole_document(message: Message) -> Any:
+    """The JSON value that user code answered in place of a message; None where it answered a payload, or a node did."""
+    return message.document if isinstance(message, JsonMessage) and message.raw is None else None
+
+
+def other_document(message: Message) -> Any:
+    """The JSON value of an answer that is no message of the protocol.
+
+    Raises: PayloadError if it came in no JSON, cannot be read, or has a payload that cannot be read.
+    """
+    if not isinstance(message, JsonMessage):
+        raise PayloadError("the answer is no JSON")
+    document = message.document
+    if isinstance(document, dict) and document.keys() & {"data", "strData", "binData"}:
+        raise PayloadError("the answer has a payload that cannot be read")
+    return document
 
 
 def encode(message: Message, options: JsonOptions = PLAIN) -> bytes:
@@ -378,24 +529,6 @@ def own_document(message: Message) -> Any:
     Raises: as `encode` does.
     """
     return own_json(message.document) if isinstance(message, JsonMessage) else document_of(message)
-
-
-def with_meta(message: JsonMessage, meta: Meta) -> Message:
-    """The same message with another meta; every other member is kept.
-
-    Returns: the message itself where it is no object, which has no place for a meta.
-    Raises: PayloadError if it cannot be read.
-    """
-    if message.known_document is None and len(message.raw or b"") >= json_scan.LARGE_BYTES:
-        try:
-            content = message.content
-        except PayloadError:
-            pass  # the document may still be an object
-        else:
-            if message.known_document is None:  # a large array of numbers, and nothing else
-                return Message(content._replace(meta=meta))
-    document = message.document
-    return JsonMessage.of_document({**document, "meta": meta}) if isinstance(document, dict) else message
 
 
 def encode_messages(messages: Iterable[Message], options: JsonOptions = PLAIN) -> bytes:

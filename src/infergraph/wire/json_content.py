@@ -183,6 +183,29 @@ def _unbase64(text: Any) -> bytes:
         raise PayloadError(f"binData is not valid base64: {error}") from error
 
 
+def chosen_of(document: Any) -> Any:
+    """What a router's JSON answer holds: a bare list, or the values of `data`; None where `data` holds nothing.
+
+    Raises: PayloadError if there is neither.
+    """
+    if isinstance(document, list):
+        if document and isinstance(document[0], int) and not isinstance(document[0], bool):
+            return document
+        raise PayloadError("a list that does not begin with an integer")
+    data = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(data, dict):
+        raise PayloadError("no data with a number")
+    if Encoding.NDARRAY.value in data:
+        found = data[Encoding.NDARRAY.value]
+    elif isinstance(tensor_found := data.get(Encoding.TENSOR.value), dict):
+        found = tensor_found.get("values")
+    elif isinstance(tensor_found := data.get(Encoding.TFTENSOR.value), dict):
+        found = tensor_found.get("intVal") or tensor_found.get("int_val")
+    else:
+        return None
+    return [] if found is None else found
+
+
 def document_of(content: Content) -> dict[str, Any]:
     """The document of `content`; its arrays are still NumPy's.
 

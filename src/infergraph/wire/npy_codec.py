@@ -34,6 +34,8 @@ class NpyMessage(Message):
 
     __slots__ = ("raw",)
 
+    raw: bytes
+
     def __init__(self, raw: bytes) -> None:
         super().__init__(None)
         self.raw = raw
@@ -47,6 +49,11 @@ class NpyMessage(Message):
         Raises: PayloadError as `content` does.
         """
         return self._decode()
+
+
+def received(raw: bytes) -> Message:
+    """The message of a .npy file's bytes."""
+    return NpyMessage(raw)
 
 
 def is_npy(content_type: str) -> bool:

@@ -9,7 +9,7 @@ Bytes are assembled by hand: a tensor's values are its array's own bytes behind 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf import json_format
@@ -44,8 +44,10 @@ __all__ = [
     "encode_messages",
     "encode_metadata",
     "of_document",
+    "of_proto",
     "proto3_document",
-    "with_meta",
+    "received",
+    "received_feedback",
 ]
 
 _META_FIELD = 2
@@ -60,6 +62,9 @@ class ProtoMessage(WireMessage):
     """
 
     __slots__ = ("_proto", "is_answer", "raw")
+
+    raw: bytes
+    lists_are_arrays = True
 
     def __init__(self, raw: bytes, *, is_answer: bool = False) -> None:
         self._content = None
@@ -134,6 +139,31 @@ class ProtoMessage(WireMessage):
         content = self._decode()
         return content._replace(payload=copy_any(content.payload)) if content.encoding is Encoding.CUSTOM else content
 
+    def with_meta(self, meta: Meta) -> Message:
+        """The same message with another meta; every other field keeps its bytes, also unknown ones.
+
+        Raises: PayloadError if the bytes are no message; ComponentError if the meta cannot be written.
+        """
+        raw, parts, kept = self.raw, [encode_meta(meta)], 0
+        try:
+            for number, _, _start, end in split(raw):
+                if number != _META_FIELD:
+                    parts.append(raw[kept:end])
+                kept = end
+        except ValueError as error:
+            raise PayloadError(f"the message is not a valid {prediction.PACKAGE}.SeldonMessage: {error}") from error
+        return ProtoMessage(b"".join(parts), is_answer=self.is_answer)
+
+    def chosen(self) -> Any:
+        """What a router's answer holds.
+
+        Raises: PayloadError if it holds no array, or cannot be read.
+        """
+        proto = self.proto
+        if proto.WhichOneof("data_oneof") == "data" and proto.data.WhichOneof("data_oneof") is None:
+            return None
+        return super().chosen()
+
 
 class ProtoFeedback(Feedback):
     """A `seldon.protos.Feedback`, read when its content is first asked for.
@@ -143,6 +173,8 @@ class ProtoFeedback(Feedback):
     """
 
     __slots__ = ("_proto", "raw")
+
+    raw: bytes
 
     def __init__(self, raw: bytes) -> None:
         self._content = None
@@ -208,6 +240,21 @@ def _status_document(proto: Any) -> dict[str, Any]:
     return document
 
 
+def received(raw: bytes, *, is_answer: bool = False) -> Message:
+    """The message of a call's or a reply's bytes."""
+    return ProtoMessage(raw, is_answer=is_answer)
+
+
+def received_feedback(raw: bytes) -> Feedback:
+    """The feedback of a call's bytes."""
+    return ProtoFeedback(raw)
+
+
+def of_proto(message: Any) -> Message:
+    """The message of any protobuf object of this type, from whichever pool, by its bytes."""
+    return ProtoMessage.of_proto(message)
+
+
 def encode(message: Message) -> bytes:
     """`message` as a serialized SeldonMessage.
 
@@ -246,24 +293,6 @@ def _encode_document(message: WireMessage) -> bytes:
     if encoding.is_array and payload.dtype.kind in "UO" and type(listed := document["data"].get("ndarray")) is list:
         payload = listed
     return encode_status(document.get("status")) + encode_meta(meta) + encode_content(payload, encoding, names)
-
-
-def with_meta(message: ProtoMessage, meta: Mapping[str, Any]) -> ProtoMessage:
-    """The same message with another meta; every other field keeps its bytes, also unknown ones.
-
-    Raises: PayloadError if the bytes are no message; ComponentError if the meta cannot be written.
-    """
-    raw, parts, kept = message.raw, [encode_meta(meta)], 0
-    try:
-        for number, _, _start, end in split(raw):
-            if number == _META_FIELD:
-                kept = end
-                continue
-            parts.append(raw[kept:end])
-            kept = end
-    except ValueError as error:
-        raise PayloadError(f"the message is not a valid {prediction.PACKAGE}.SeldonMessage: {error}") from error
-    return ProtoMessage(b"".join(parts), is_answer=message.is_answer)
 
 
 def proto3_document(message: Message) -> dict[str, Any]:

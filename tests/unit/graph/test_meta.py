@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from graph_units import Saying, node
 from infergraph.graph.executor import Graph, GraphOptions
-from infergraph.graph.meta import Flight, MetaMode, carry, finish, inject, join, meta_mode, meta_of, with_meta
+from infergraph.graph.meta import Flight, MetaMode, carry, finish, inject, join, meta_mode, meta_of
 from infergraph.graph.spec import Node
 from infergraph.message import Context, Encoding, Message, Meta, Method, PredictiveUnit
 from infergraph.settings import GraphMeta
@@ -36,7 +36,7 @@ class Wrapping(Saying):
     async def answer(self, method: Method, request: Any, context: Context) -> Message:
         answer = await super().answer(method, request, context)
         asked = [request] if isinstance(request, Message) else request
-        return with_meta(answer, join([*(message.meta for message in asked), self.meta]))
+        return answer.with_meta(join([*(message.meta for message in asked), self.meta]))
 
 
 def test_routing_of_every_router() -> None:

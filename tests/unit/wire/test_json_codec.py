@@ -408,7 +408,7 @@ def test_meta_is_exchanged_and_nothing_else(rows):
     for extra in ({}, {"status": {"code": 1}}, {"other": [1]}):
         message = JsonMessage(orjson.dumps({**document, **extra}))
         assert message.meta == {"puid": "old"}
-        changed = json_codec.with_meta(JsonMessage(orjson.dumps({**document, **extra})), {"puid": "new"})
+        changed = JsonMessage(orjson.dumps({**document, **extra})).with_meta({"puid": "new"})
         assert json_codec.document_of(changed) == {**document, **extra, "meta": {"puid": "new"}}
 
 
@@ -416,9 +416,9 @@ def test_meta_finds_its_place_without_a_payload():
     """A large document without payload still has a meta; JSON that is no object has no place for one."""
     message = JsonMessage(orjson.dumps({"meta": {"puid": "p"}, "status": {"info": "x" * 5000}}))
     assert message.meta == {"puid": "p"}
-    assert json_codec.document_of(json_codec.with_meta(message, {}))["meta"] == {}
+    assert json_codec.document_of(message.with_meta({}))["meta"] == {}
     bare = JsonMessage(b"[1]")
-    assert json_codec.with_meta(bare, {}) is bare
+    assert bare.with_meta({}) is bare
     with pytest.raises(PayloadError, match="Invalid request data type"):
         _ = bare.meta
 

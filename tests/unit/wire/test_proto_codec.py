@@ -430,11 +430,11 @@ def test_meta_is_exchanged_and_nothing_else():
     payload, unknown = SeldonMessage(strData="x").SerializeToString(), b"\xaa\x06\x01u"
     old = SeldonMessage(meta={"puid": "old"}).SerializeToString()
     for raw in (old + payload + unknown, payload + old + unknown + old, payload + unknown):
-        changed = proto_codec.with_meta(ProtoMessage(raw), {"puid": "new"})
+        changed = ProtoMessage(raw).with_meta({"puid": "new"})
         assert (changed.meta, changed.payload) == ({"puid": "new"}, "x")
         assert changed.raw.endswith(payload + unknown)
     with pytest.raises(PayloadError):
-        proto_codec.with_meta(ProtoMessage(b"\xff"), {})
+        ProtoMessage(b"\xff").with_meta({})
 
 
 def test_meta_of_a_large_message_is_read_alone():

@@ -22,7 +22,6 @@ from infergraph.protocol import services
 from infergraph.protocol.headers import ANSWER_HOP, HOP_BY_HOP, HOP_KEY, PUID, PUID_KEY, REQUEST_HOP
 from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import proto_codec
-from infergraph.wire.proto_codec import ProtoMessage
 
 _PATHS = {method: services.path(call) for method, call in services.NODE_CALLS.items()}
 _METADATA_PATH = services.path(services.NODE_METADATA)
@@ -94,7 +93,7 @@ class GrpcUnit(PredictiveUnit):
             raw = proto_codec.encode_messages(request)
         metadata = (*_metadata(context), hop)
         answer = await self._ask(_PATHS[method], raw, metadata, self._timeout_s(context))
-        return ProtoMessage(answer, is_answer=True)
+        return proto_codec.received(answer, is_answer=True)
 
     async def ready(self) -> bool:
         """Whether the node takes a connection, or says that it serves where full checks are on."""

@@ -23,7 +23,7 @@ from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, HOP_BY_H
 from infergraph.protocol.paths import Protocol
 from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import json_codec, json_text
-from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
+from infergraph.wire.json_codec import JsonOptions
 from infergraph.wire.json_text import LITERAL
 
 _log = logging.getLogger(__name__)
@@ -96,11 +96,11 @@ class RestUnit(PredictiveUnit):
         protocol = self.options.protocol
         if isinstance(request, Feedback):
             if protocol is not Protocol.SELDON:  # no such call there
-                return JsonMessage(json_codec.encode_feedback(request))
-            body, content_type, encoding = _feedback_body(request, self.options.json)
+                return json_codec.received(json_codec.encode_feedback(request))
+            body, content_type, encoding = json_codec.forwarded(request, self.options.json)
         elif isinstance(request, Message):
             message = _chained(protocol, method, request, self.name)
-            body, content_type, encoding = _body(message, self.options.json)
+            body, content_type, encoding = json_codec.forwarded(message, self.options.json)
         else:
             body, content_type, encoding = self._joined(request)
         path = paths.method_path(protocol, method, context.model or self.name)
@@ -115,8 +115,8 @@ class RestUnit(PredictiveUnit):
         if not 200 <= reply.status < 300:
             raise self._failure("POST", path, reply, body=method is not Method.ROUTE)
         if method is Method.ROUTE:
-            return JsonMessage(reply.body)
-        return JsonMessage(reply.body, reply.content_type, is_answer=True)
+            return json_codec.received(reply.body)
+        return json_codec.received(reply.body, reply.content_type, is_answer=True)
 
     async def ready(self) -> bool:
         """Whether the node takes a connection, or says that it is healthy where full checks are on."""
@@ -163,18 +163,18 @@ class RestUnit(PredictiveUnit):
         path = paths.metadata_path(self.options.protocol, self.name)
         message = await self._get(path, context or Context(Transport.REST))
         try:
-            document = JsonMessage(message.raw or b"").document
+            document = json_codec.value_of(message.raw or b"")
         except PayloadError as fault:
             raise RemoteError(f"the metadata of node {self.name} cannot be read: {fault}", node=self.name) from fault
         if not isinstance(document, dict):
             raise RemoteError(f"the metadata of node {self.name} is no JSON object", node=self.name)
         return document
 
-    async def _get(self, path: str, context: Context) -> JsonMessage:
+    async def _get(self, path: str, context: Context) -> Message:
         reply = await self._exchange(Call("GET", path, _header_lines(context), None), context)
         if not 200 <= reply.status < 300:
             raise self._failure("GET", path, reply, body=True)
-        return JsonMessage(reply.body, reply.content_type)
+        return json_codec.received(reply.body, reply.content_type)
 
     async def _exchange(self, call: Call, context: Context) -> Reply:
         own_s = self.options.timeout_s or None
@@ -207,7 +207,7 @@ class RestUnit(PredictiveUnit):
 
     def _joined(self, messages: Sequence[Message]) -> tuple[bytes, str, str]:
         """The children's bodies as one JSON list, verbatim; its content type is the first one's."""
-        bodies = [_body(message, self.options.json) for message in messages]
+        bodies = [json_codec.forwarded(message, self.options.json) for message in messages]
         parts: list[bytes] = []
         for message, (body, _, encoding) in zip(messages, bodies, strict=True):
             part = json_codec.encode(message, self.options.json) if encoding else body
@@ -245,7 +245,7 @@ def _chained(protocol: Protocol, method: Method, message: Message, node: str) ->
             return message
         if given in document:
             renamed = {wanted if key == given else key: value for key, value in document.items()}
-            return json_codec.JsonMessage.of_document(renamed)
+            return json_codec.of_document(renamed)
     raise RemoteError(f"Failed to convert {name} response so it could be chained to new input", node=node)
 
 
@@ -254,19 +254,6 @@ def _document(message: Message, node: str) -> Any:
         return json_codec.document_of(message)
     except PayloadError as fault:
         raise RemoteError(str(fault), node=node) from fault
-
-
-def _body(message: Message, options: JsonOptions) -> tuple[bytes, str, str]:
-    """Body, content type and content encoding of a message: its own where it came in JSON."""
-    if isinstance(message, JsonMessage) and message.raw is not None and not message.query:
-        return message.raw, message.content_type, message.content_encoding
-    return json_codec.encode(message, options), "application/json", ""
-
-
-def _feedback_body(feedback: Feedback, options: JsonOptions) -> tuple[bytes, str, str]:
-    if isinstance(feedback, JsonFeedback) and feedback.raw is not None and not feedback.query:
-        return feedback.raw, feedback.content_type, feedback.content_encoding
-    return json_codec.encode_feedback(feedback, options), "application/json", ""
 
 
 def _header_lines(context: Context, coding: bytes = b"identity") -> bytes:

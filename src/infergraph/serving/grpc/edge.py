@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from infergraph import errors
 from infergraph.errors import ComponentError, DeadlinePassed, Fault, MethodMissing, NestedTooDeeply, PayloadError
-from infergraph.message import Context, Message, Method, PredictiveUnit, Transport
+from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Transport
 from infergraph.protocol import services
 from infergraph.protocol.headers import ANSWER_HOP, NODE_KEY, PUID_KEY, REASON_KEY, STATUS_KEY, new_puid
 from infergraph.protocol.status import GRPC_NAMES, GrpcStatus, grpc_status, http_status
@@ -23,7 +23,6 @@ from infergraph.runner import Runner
 from infergraph.serving.admission import Admission
 from infergraph.serving.call import AccessLine, Accounting, Call, Calls
 from infergraph.wire import proto_codec
-from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
 from infergraph.wire.wire_message import blamed
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
@@ -130,7 +129,7 @@ class Grpc:
         return table
 
     def _asking(self, method: Method) -> GrpcMethod:
-        read: Callable[..., Any] = _READERS.get(method, ProtoMessage)
+        read: Callable[..., Any] = _READERS.get(method, proto_codec.received)
 
         async def handle(call: GrpcCall) -> bytes:
             request = read(call.payload, is_answer=ANSWER_HOP in call.metadata)
@@ -210,8 +209,8 @@ def _may_wait() -> Runner | None:
     return None
 
 
-def _read_feedback(payload: bytes, *, is_answer: bool) -> ProtoFeedback:
-    return ProtoFeedback(payload)
+def _read_feedback(payload: bytes, *, is_answer: bool) -> Feedback:
+    return proto_codec.received_feedback(payload)
 
 
 _READERS: dict[Method, Callable[..., Any]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from infergraph.errors import ComponentError, NestedTooDeeply, PayloadError
-from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.observe.node_times import collect_node_times, node_times
 from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, REQUEST_CODING
 from infergraph.protocol.paths import (
@@ -38,8 +38,8 @@ from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Endpoint, Handler, Paths
 from infergraph.serving.http.exchange import Exchange
 from infergraph.wire import json_codec, npy_codec
-from infergraph.wire.json_codec import LITERAL_TYPE, JsonFeedback, JsonMessage, JsonMessages, JsonOptions, Outgoing
-from infergraph.wire.npy_codec import NPY_TYPE, NpyMessage
+from infergraph.wire.json_text import JsonOptions
+from infergraph.wire.npy_codec import NPY_TYPE
 from infergraph.wire.wire_message import blamed
 
 JSON = "application/json"
@@ -198,19 +198,8 @@ class Rest:
 
     def _answer(self, message: Message, status_from_payload: bool = False, *, is_hop: bool = False) -> Answer:
         options = self._options
-        if not isinstance(message, JsonMessage):
-            if not is_hop:
-                return Answer(200, json_codec.encode(message, options.json), [JSON_TYPE])
-            message = json_codec.as_bytes(message)
-        status = 200
-        if status_from_payload and message.raw is None:
-            status = _status_of(message.document)
-        if is_hop and message.raw is None:
-            message = json_codec.as_bytes(message)
-        if message.raw is not None and (is_hop or (options.opaque and message.content_type != LITERAL_TYPE)):
-            outgoing = Outgoing(message.raw, message.content_type, message.content_encoding)
-        else:
-            outgoing = json_codec.outgoing(message, options.json)
+        status = _status_of(json_codec.whole_document(message)) if status_from_payload else 200
+        outgoing = json_codec.reply(message, options.json, is_opaque=options.opaque, is_hop=is_hop)
         kind = outgoing.content_type
         headers = [JSON_TYPE if kind == JSON else (b"content-type", kind.encode("latin-1"))]
         if outgoing.content_encoding:
@@ -289,8 +278,8 @@ def _query(exchange: Exchange, options: RestOptions) -> bytes:
 def _read_message(exchange: Exchange, options: RestOptions) -> Message:
     kind = JSON if exchange.headers.get(b"content-type") == JSON_TYPE[1] else _header(exchange, b"content-type")
     if kind is not JSON and npy_codec.is_npy(kind):
-        return NpyMessage(exchange.body)
-    return JsonMessage(
+        return npy_codec.received(exchange.body)
+    return json_codec.received(
         exchange.body,
         kind,
         content_encoding=_encoding(exchange) if b"content-encoding" in exchange.headers else "",
@@ -301,8 +290,8 @@ def _read_message(exchange: Exchange, options: RestOptions) -> Message:
     )
 
 
-def _read_feedback(exchange: Exchange, options: RestOptions) -> JsonFeedback:
-    return JsonFeedback(
+def _read_feedback(exchange: Exchange, options: RestOptions) -> Feedback:
+    return json_codec.received_feedback(
         exchange.body,
         _header(exchange, b"content-type"),
         content_encoding=_encoding(exchange),
@@ -312,7 +301,7 @@ def _read_feedback(exchange: Exchange, options: RestOptions) -> JsonFeedback:
     )
 
 
-def _read_messages(exchange: Exchange, options: RestOptions) -> JsonMessages:
+def _read_messages(exchange: Exchange, options: RestOptions) -> Sequence[Message]:
     return json_codec.decode_messages(
         exchange.body,
         _header(exchange, b"content-type"),

@@ -24,7 +24,6 @@ from infergraph.settings import NanPolicy, RowMode
 from infergraph.tasks.engines.messages import Lines
 from infergraph.wire import error_lines, json_codec, jsonl
 from infergraph.wire.arrays import is_square
-from infergraph.wire.json_codec import JsonMessage
 from infergraph.wire.json_text import JsonOptions
 from infergraph.wire.jsonl import Bad
 
@@ -194,7 +193,7 @@ class MessageRows(RowReader):
         given = [row]
 
         async def attempt() -> bytes:
-            message = JsonMessage.of_document(given.pop() if given else jsonl.read_line(raw))
+            message = json_codec.of_document(given.pop() if given else jsonl.read_line(raw))
             answer = await self._unit.answer(Method.PREDICT, message, Context())
             return json_codec.encode(answer, self._options).replace(b"\n", b" ")
 

@@ -59,13 +59,13 @@ def grpc_datadef_to_array(datadef: Any) -> Any:
 
 def content_of_proto(message: Any) -> Content:
     """The decoded content of a SeldonMessage. Raises: SeldonMicroserviceException if it cannot be read."""
-    content: Content = translated(lambda: proto_codec.ProtoMessage.of_proto(message).content)
+    content: Content = translated(lambda: proto_codec.of_proto(message).content)
     return content
 
 
 def content_of_document(document: Any) -> Content:
     """The decoded content of a message's document. Raises: SeldonMicroserviceException if it cannot be read."""
-    content: Content = translated(lambda: json_codec.JsonMessage.of_document(document).content)
+    content: Content = translated(lambda: json_codec.of_document(document).content)
     return content
 
 

@@ -14,7 +14,7 @@ import orjson
 
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Feedback, Message, Request
-from infergraph.wire import json_codec, prediction, proto_codec
+from infergraph.wire import body, json_codec, prediction, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonMessages
 from infergraph.wire.own_content import own_json
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
@@ -57,23 +57,44 @@ def user_messages() -> Any:
         return prediction
 
 
-def as_it_is(body: bytes) -> JsonMessage:
+def undecoded(request: Request) -> Any:
+    """What a request carried over HTTP, for user code that reads it itself; None where it came in another way."""
+    if not isinstance(request, JsonMessage) or request.raw is None:
+        return None
+    return body.undecoded(request.raw, request.content_type, request.query)
+
+
+def as_it_is(raw: bytes) -> Message:
     """The bytes that a hook answered in pass-through, as a body of the type that they are."""
     try:
-        orjson.loads(body)
+        orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return JsonMessage(body, "application/octet-stream")
-    return JsonMessage(body)
+        return JsonMessage(raw, "application/octet-stream")
+    return JsonMessage(raw)
 
 
-def feedback_message(result: Any) -> ProtoMessage:
-    """What a raw feedback hook answered, which was always a protobuf message in the end; None is an empty one."""
-    if hasattr(result, "SerializeToString"):
-        return ProtoMessage.of_proto(result)
+def feedback_message(result: Any, feedback: Feedback) -> Message:
+    """What a raw hook answered to a feedback, always a protobuf message in the end; None is an empty one.
+
+    Returns: for a feedback that came in JSON, that message in protobuf's own JSON mapping.
+    Raises: ComponentError for what is no such message.
+    """
     try:
-        return proto_codec.of_document({} if result is None else result)
+        is_proto = hasattr(result, "SerializeToString")
+        message = (
+            proto_codec.of_proto(result) if is_proto else proto_codec.of_document({} if result is None else result)
+        )
     except PayloadError as error:  # of the answer, which is not the caller's
         raise ComponentError(f"a raw feedback hook must return a message or None: {error}") from error
+    if isinstance(feedback, JsonFeedback):
+        return JsonMessage.of_document(proto_codec.proto3_document(message))
+    return message
+
+
+def with_document(message: Message, document: Any) -> Message:
+    """A message like this one whose JSON view is `document`."""
+    changed = JsonMessage.of_document(document)
+    return ProtoMessage(proto_codec.encode(changed)) if isinstance(message, ProtoMessage) else changed
 
 
 def message_of(result: Any) -> Message:
