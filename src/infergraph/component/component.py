@@ -200,7 +200,7 @@ class Component(PredictiveUnit):
             raise TargetError(f"{self.name} cannot be constructed: {text}") from error
         self._table = hooks.visit(user)
         if any(found.raw or found.grpc for found in self._table.values()):
-            raw.user_messages()  # imported now: it may bring in TensorFlow, for which the first request should not wait
+            raw_hooks.user_messages()  # now, since it may bring in TensorFlow: no request should wait for that
         self._tags = hooks.single(user, "tags")
         self._metrics = hooks.single(user, "metrics")
         self._adds = self._tags is not None or self._metrics is not None
