@@ -81,8 +81,8 @@ def server_of(target: str) -> str:
 def with_server(target: str) -> str:
     """A target that is a file or a folder of a model, with its packaged server; any other target as it is.
 
-    `iris.joblib` is `SKLEARN_SERVER:iris.joblib`. A file is told by its ending, and XGBoost's JSON by its content; a
-    folder by what it holds.
+    `iris.joblib` is `SKLEARN_SERVER:iris.joblib`. A file is recognized by its ending, XGBoost's JSON by its content,
+    and a folder by its files.
 
     Raises: TargetError for a file or folder that is neither a model, nor code, nor a deployment file.
     """

@@ -1,4 +1,4 @@
-"""What is served, drawn for people: a tree of nodes as plain data, without the units behind them."""
+"""The topology of what is served: a tree of nodes as plain data, without the units behind them."""
 
 from __future__ import annotations
 

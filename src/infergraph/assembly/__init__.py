@@ -41,7 +41,7 @@ def build(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics)
 
 
 def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:
-    """What the start says of `source`, which has been built: a line for each thing that is odd, or has no effect.
+    """Warnings about `source`, which has been built: a line for each, also for members without effect.
 
     Args:
         host, ports: where it is served.

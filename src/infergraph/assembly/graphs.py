@@ -69,7 +69,7 @@ def build(
 
 
 def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:
-    """What the start says of a deployment file that has been built: a line for each oddity, and what has no effect.
+    """Warnings about a deployment file that has been built: a line for each, also for members without effect.
 
     Args:
         host, ports: where it is served.

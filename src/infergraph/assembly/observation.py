@@ -1,4 +1,4 @@
-"""How the graph of one predictor is watched: its metrics, payload log and trace spans.
+"""Observation of one predictor: metrics, payload log and trace spans of its graph.
 
 unit ─▶ TracedNode( MeasuredNode( unit ))        the span only where it is asked for
 Graph ─▶ MeasuredGraph( CollectsTimes( Graph ))
@@ -57,7 +57,7 @@ class Companion(PredictiveUnit):
 
 
 class ObservedGraph(Graph):
-    """A graph that counts what it is asked, under the names of Seldon's orchestrator.
+    """A graph that counts its requests, under the metric names of Seldon's orchestrator.
 
     A cancelled request is not counted: nobody was answered.
 
@@ -93,7 +93,7 @@ class ObservedGraph(Graph):
 
 
 class Observation:
-    """What watches one predictor.
+    """The observers of one predictor.
 
     `taps` are those of all nodes with a logger; `companions` must be started and stopped with the graph.
 
@@ -137,7 +137,7 @@ class Observation:
         return unit if self._tracing is None else self._tracing.node(unit, remote=is_remote)
 
     def server_metrics(self) -> ServerMetrics:
-        """The account of what the graph is asked from outside."""
+        """The metrics of the graph's external requests."""
         return ServerMetrics(self._shared_metrics, Spot(self._deployment.name, self._predictor.name, self._version))
 
     def _open_log(self) -> dict[str, Tap]:

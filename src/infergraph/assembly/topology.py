@@ -1,4 +1,4 @@
-"""What a source names, as a scene for people: read from the file alone, nothing is built."""
+"""The topology of a source, for the console: read from the file alone, nothing is built."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def graph_topology(source: UnitSource) -> Topology:
-    """The scene of a deployment file that has been built, so that it is known to be valid.
+    """The topology of a deployment file that has been built, and is therefore valid.
 
     Raises: GraphError where the file has changed since and is no longer so.
     """

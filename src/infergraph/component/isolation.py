@@ -208,7 +208,7 @@ class OwnModules(MetaPathFinder):
         found = None if path.stem in self._loaded else self._locate(path.stem)
         if found is not None and found.origin == str(path):
             return self.named(path.stem)
-        return self._execute(path)  # it bears the name of something that is not to be replaced
+        return self._execute(path)  # its name belongs to a module that must not be replaced
 
     def _execute(self, path: Path) -> ModuleType:
         name = self._free_name(path.stem)

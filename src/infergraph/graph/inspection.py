@@ -1,4 +1,4 @@
-"""A deployment file before anything of it runs: what is wrong, odd, or without effect, and the deployment to serve.
+"""A deployment file before anything of it runs: errors, warnings, members without effect, and the deployment to serve.
 
 text ─▶ inspect ─▶ problems and advice, with their lines           (`infergraph check`)
 file ─▶ chosen ─▶ one deployment, defaulted and known to be valid  (`infergraph serve`)
@@ -20,7 +20,7 @@ _ALIASES = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})
 
 
 class Found(NamedTuple):
-    """One problem or hint, with the line it stands at (0 where that cannot be told)."""
+    """One problem or hint, with its line (0 if that is not known)."""
 
     line: int
     document: int
@@ -28,7 +28,7 @@ class Found(NamedTuple):
 
 
 class Inspected(NamedTuple):
-    """What a text holds, what is wrong with it, and what is odd."""
+    """The deployments of a text, its errors and its warnings."""
 
     deployments: list[spec.Deployment]
     problems: list[Found]
@@ -69,7 +69,7 @@ def validate(read: spec.Deployment, deployment: spec.Deployment, overrides: Coll
 
 
 def advice(deployment: spec.Deployment, overrides: Mapping[str, str]) -> list[spec.Problem]:
-    """What is odd in a deployment, as it was read, or has no effect; none of it stops the graph."""
+    """Warnings about a deployment, as it was read, and members without effect; none of them stops the graph."""
     return [*spec.advise(deployment), *_elsewhere(deployment, overrides), *unused(deployment, overrides)]
 
 
@@ -94,8 +94,8 @@ def chosen(path: Path, name: str, wanted: str, overrides: Mapping[str, str]) -> 
     resolution.check_overrides([served], overrides)
     problems = [] if read.bare else validate(read, served, overrides)
     if problems:
-        told = [f"{problem}{f' ({problem.hint})' if problem.hint else ''}" for problem in problems]
-        raise GraphError(f"{name} is not valid: " + "; ".join(told))
+        lines = [f"{problem}{f' ({problem.hint})' if problem.hint else ''}" for problem in problems]
+        raise GraphError(f"{name} is not valid: " + "; ".join(lines))
     return read, served
 
 

@@ -29,7 +29,7 @@ _EXPORTED = "it comes from a secret, a config map or a field of the pod: export 
 
 
 def unused(deployment: Deployment, overrides: Mapping[str, str]) -> list[Problem]:
-    """What of `deployment` has no effect here, and what to do where a component may rely on it; none of it is wrong.
+    """What of `deployment` has no effect here, and what to do where a component may rely on it; none of it is an error.
 
     Args:
         deployment: as it was read.
@@ -68,7 +68,7 @@ def _of_spec(deployment: Deployment) -> Iterator[Problem]:
 def _of_predictor(predictor: Predictor, path: str) -> Iterator[Problem]:
     members = [*_given(predictor, _UNREAD_OF_PREDICTOR), *_annotations(predictor.annotations)]
     members += [f"svcOrchSpec.{key}" for key in predictor.svc_orch_spec if key.lower() != "env"]
-    if predictor.explainer and not predictor.explainer.get("type"):  # one with a type is spoken of by `advise`
+    if predictor.explainer and not predictor.explainer.get("type"):  # `advise` reports one with a type
         members.append("explainer")
     yield from _problem(path, members)
     orchestrator = [f"env {variable.name}" for variable in variables(predictor)]

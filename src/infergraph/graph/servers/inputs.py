@@ -1,4 +1,4 @@
-"""What a packaged server says about input that its model cannot take, and of a model that it cannot read."""
+"""Errors of packaged servers: input that the model does not accept, and a model that cannot be read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from infergraph.errors import Fault, PayloadError, TargetError
 
 @contextmanager
 def input_faults(model: str, *also: type[Exception]) -> Iterator[None]:
-    """Turn what a model raises about its input into a PayloadError that keeps the model's own words.
+    """Turn what a model raises about its input into a PayloadError that keeps the library's message.
 
     Args:
         model: what the model is called in the text.
-        also: exceptions of the model's library that speak of the input, beside ValueError and TypeError.
+        also: exceptions of the library that are about the input, besides ValueError and TypeError.
     """
     refusals: tuple[type[Exception], ...] = (ValueError, TypeError, *also)
     try:
@@ -26,7 +26,7 @@ def input_faults(model: str, *also: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def reading(place: Path) -> Iterator[None]:
-    """Turn whatever a library raises over a model that is broken, or not its own, into one line that names the place.
+    """Turn what a library raises for a broken or foreign model file into one line that names the path.
 
     Raises: TargetError.
     """

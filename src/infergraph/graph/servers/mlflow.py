@@ -67,7 +67,7 @@ class MLFlowServer:
     def predict(self, X: Any, names: Any = (), meta: Any = None) -> Any:
         """The model's answer for rows `X`, a data frame as it is, so that each answer has its own column names.
 
-        Raises: PayloadError for input that does not fit the model, in MLflow's words or with the column's name.
+        Raises: PayloadError for input that does not fit the model, with MLflow's message or the column's name.
         """
         with input_faults("model", *self._refusals):
             return self._model.predict(self._input(X, list(names)))
@@ -113,7 +113,7 @@ class MLFlowServer:
         return frame
 
     def _cast(self, values: Any, kind: str, label: Any) -> Any:
-        """One column as the type of the signature; as it is where MLflow has a word for what it lacks."""
+        """One column as the type of the signature; unchanged where MLflow has a message of its own."""
         try:
             if kind in ("double", "float"):
                 return self._pandas.to_numeric(values).astype("float64" if kind == "double" else "float32")

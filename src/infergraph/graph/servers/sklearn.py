@@ -53,7 +53,7 @@ class SKLearnServer:
         """
         try:
             import joblib
-            import sklearn  # noqa: F401 - without it joblib's own error is hard to read
+            import sklearn  # noqa: F401 - without it joblib's error is hard to read
         except ImportError as error:
             raise MissingExtra.of("scikit-learn", "sklearn", "SKLEARN_SERVER") from error
         path = model_file(self._place, "model.joblib", (".joblib", ".pkl", ".pickle"))
@@ -82,7 +82,7 @@ class SKLearnServer:
     def predict(self, X: Any, names: Any = (), meta: Any = None) -> Any:
         """The model's answer for rows `X`; a model that was fitted with names gets the columns that it knows by name.
 
-        Raises: PayloadError with the model's own words for input that it does not take.
+        Raises: PayloadError, with scikit-learn's message, for input that the model does not accept.
         """
         with input_faults("model"):
             return self._predict(X if self._frame is None else self._named(X, list(names)))

@@ -57,7 +57,7 @@ class XGBoostServer:
         """The booster's answer for rows `X`; column names are not looked at.
 
         Raises: PayloadError for another number of columns than the model was fitted with (xgboost itself would answer
-            without a word), and for what is no number.
+            silently), and for values that are not numbers.
         """
         with input_faults("model"):
             rows = np.asarray(X, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What is odd in a graph that the reference accepts: names that nothing knows, branches that nobody reaches."""
+"""Warnings about a graph that the reference accepts: unknown names, unreachable branches."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _of_node(node: Node, path: str, names: Counter[str]) -> Iterator[Problem]:
         yield Problem(path, "has no name", "routes, metrics and feedback go by the name")
     elif names[node.name] > 1:
         times = names.pop(node.name)  # said once, at the first of them
-        text = f"the name {node.name!r} is borne by {times} nodes"
+        text = f"the name {node.name!r} is used by {times} nodes"
         yield Problem(path, text, "routes and feedback go by the name: give each its own")
     yield from _of_words(node, path)
     yield from _of_children(node, path)

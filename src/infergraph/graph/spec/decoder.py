@@ -123,17 +123,17 @@ _OURS_ALONE = frozenset({(Node, "methods_written")})
 _PASSED_OVER: dict[type, frozenset[str]] = {Root: frozenset({"status"})}
 
 
-def spelt(path: Sequence[str | int]) -> str:
-    """A path as it is written in messages: `spec.predictors[0].graph`; the middle of a very long one is left out."""
+def path_text(path: Sequence[str | int]) -> str:
+    """A path as messages write it: `spec.predictors[0].graph`; the middle of a very long one is left out."""
     if len(path) > _PATH_SHOWN:
         head, tail = path[: _PATH_SHOWN // 2], path[-_PATH_SHOWN // 2 :]
-        return f"{spelt(head)}…{spelt(tail)}"
+        return f"{path_text(head)}…{path_text(tail)}"
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
     return "".join(parts).removeprefix(".")
 
 
 def called(value: Any) -> str:
-    """What a person would call a value of a document."""
+    """A short description of a value, for error messages."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -264,7 +264,7 @@ class Reader:
         return self.struct(Node, raw, path)
 
     def _fault(self, path: Path, text: str, hint: str = "") -> None:
-        self.faults.append(Problem(spelt(path) or "the document", text, hint))
+        self.faults.append(Problem(path_text(path) or "the document", text, hint))
 
     def _mismatch(self, wanted: str, raw: Any, path: Path, hint: str = "") -> None:
         self._fault(path, f"expected {wanted}, found {called(raw)}", hint)
@@ -274,12 +274,8 @@ class Reader:
             return
         names = {name: field.encode_name for name, field in _fields(record).items()}
         near = difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.7)
-        hint = (
-            f"did you mean {names[near[0]]!r}?"
-            if near
-            else "it is passed over; known are: " + ", ".join(names.values())
-        )
-        self.advice.append(Problem(spelt((*path, key)), f"unknown member {key!r}", hint))
+        hint = f"did you mean {names[near[0]]!r}?" if near else "it is ignored; known are: " + ", ".join(names.values())
+        self.advice.append(Problem(path_text((*path, key)), f"unknown member {key!r}", hint))
 
     def _too_much(self, path: Path) -> bool:
         self._values += 1

@@ -81,7 +81,7 @@ def parse(text: str, *, source: str) -> list[Document]:
 
 
 def line_of(text: str, document: int, field: str) -> int:
-    """The line, from 1, of a place in document number `document`; 0 where it cannot be told.
+    """The line, from 1, of a place in document number `document`; 0 if it is not known.
 
     Args:
         field: the place as messages spell it, `spec.predictors[0].graph.children[1]`; a child of a node may be given
@@ -122,7 +122,7 @@ def _step(node: yaml.Node, part: str) -> tuple[int, yaml.Node] | None:
 
 
 def _last_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A dict in the order of each key's last appearance, so that `Name` after `name` can be told from before."""
+    """A dict in the order of each key's last appearance, so that the later of `Name` and `name` wins."""
     members: dict[str, Any] = {}
     for key, value in pairs:
         members.pop(key, None)

@@ -3,7 +3,7 @@
     text ─documents─▶ plain values ─decoder─▶ Deployment of Predictors of Nodes
                                         └───▶ problems, and advice on members that nobody reads
 
-Unknown members are passed over (and reported as advice), names are matched in any case, the later of two
+Unknown members are ignored (and reported as advice), names are matched in any case, the later of two
 spellings wins, and a value of the wrong JSON type is a fault: as the reference decodes.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from infergraph.errors import GraphError
-from infergraph.graph.spec.decoder import API_VERSIONS, KIND, Metadata, Path, Reader, Root, Spec, called, spelt
+from infergraph.graph.spec.decoder import API_VERSIONS, KIND, Metadata, Path, Reader, Root, Spec, called, path_text
 from infergraph.graph.spec.documents import line_of, parse
 from infergraph.graph.spec.records import Deployment, Predictor, Problem
 
@@ -32,7 +32,7 @@ class Reading(NamedTuple):
 
 
 def read(text: str, *, source: str) -> list[Deployment]:
-    """The deployments of a YAML or JSON text, in order; documents of another kind are passed over.
+    """The deployments of a YAML or JSON text, in order; documents of another kind are skipped.
 
     A document that is a bare predictor (`name` and `graph`, no `kind`) becomes a deployment of its name.
 
@@ -125,7 +125,7 @@ def _deployment(reader: Reader, value: dict[str, Any], at: Path) -> Deployment:
         root = reader.struct(Root, value, at)
     if root.api_version not in API_VERSIONS:
         hint = f"use one of {', '.join(API_VERSIONS)}"
-        reader.faults.append(Problem(spelt((*at, "apiVersion")), f"{root.api_version!r} is not supported", hint))
+        reader.faults.append(Problem(path_text((*at, "apiVersion")), f"{root.api_version!r} is not supported", hint))
     spec, metadata = root.spec, root.metadata
     return Deployment(
         api_version=root.api_version,

@@ -1,4 +1,4 @@
-"""The records that an inference graph is made of: frozen, plain, spelt on the wire as in a deployment file.
+"""The records that an inference graph is made of: frozen structs, whose wire names are those of a deployment file.
 
     Deployment ─▶ Predictor ─▶ Node ─▶ Node …
 
@@ -164,14 +164,14 @@ class Predictor(
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing that is wrong, or odd, in a graph.
+    """One error or warning about a deployment.
 
     `str()` gives the line that the reference prints: `field: Invalid value: "v": text`.
 
     Args:
         field: path of the place in the document, such as `spec.predictors[0].graph[1]` (children are indices).
         text: what is wrong.
-        hint: how to mend it.
+        hint: how to fix it.
         value: the value found there; None where the reference has no such line.
     """
 
@@ -196,7 +196,7 @@ class Deployment(msgspec.Struct, frozen=True):
         annotations: `spec.annotations`, the ones that a graph obeys.
         metadata_annotations, labels: those of `metadata`.
         protocol, transport, server_type: empty where the file says nothing.
-        advice: what was odd while reading (unknown members), see `advise`.
+        advice: warnings from reading (unknown members), see `advise`.
         bare: the document was a predictor alone, as the orchestrator itself is given it: taken as it is written.
         source, document: the file and the number of the document in it, from 0.
     """

@@ -50,7 +50,7 @@ def validate(
         deployment: as read, which is what the reference looks at, or as defaulted.
         in_process: names of nodes that need no container, because the file gives their address (see `addressed`). A
             node with a `component` and a CHAIN never need one.
-        overridden: names of nodes that are told otherwise what to run (`--node`): they need no container either, and
+        overridden: names of nodes whose target is overridden (`--node`): they need no container either, and
             their packaged server is not looked at.
     """
     in_process = {*in_process, *overridden}

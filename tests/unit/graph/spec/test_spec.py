@@ -402,7 +402,7 @@ def test_unknown_members_are_passed_over_and_told():
         "chidlren": "did you mean 'children'?",
         "http_port": "did you mean 'httpPort'?",
     }
-    assert told["zzz"].startswith("it is passed over; known are: name, type,")
+    assert told["zzz"].startswith("it is ignored; known are: name, type,")
 
 
 def test_members_of_kubernetes_are_not_told():

@@ -259,7 +259,7 @@ def test_a_name_borne_twice_is_told_once():
     """Two nodes of one name, a fallback among them, bring one piece of advice."""
     found = _advice(Node("a", children=(Node("b", fallback=Node("a")),)))
     assert found == [
-        ("graph", "the name 'a' is borne by 2 nodes", "routes and feedback go by the name: give each its own")
+        ("graph", "the name 'a' is used by 2 nodes", "routes and feedback go by the name: give each its own")
     ]
 
 
