@@ -25,6 +25,13 @@ _HOOKS = frozenset(f"{method.value}{suffix}" for method in Method for suffix in 
 
 _LOADING = threading.RLock()
 
+FORMER_ADDRESSES = {
+    "infergraph.graph.bandit": "infergraph.graph.routers.bandits",
+    "infergraph.graph.ensemble": "infergraph.graph.routers.combiners",
+    "infergraph.knowledge": "infergraph_knowledge",
+}
+"""Modules of components of ours that deployment files may still name as they were called before."""
+
 
 class Modules(Protocol):
     """Where a target's module comes from: the process's own import system, or that of one node."""
@@ -112,6 +119,9 @@ def _file_of(source: str, folder: Path) -> str:
 
 
 def _module(modules: Modules, name: str, target: str) -> ModuleType:
+    for former, current in FORMER_ADDRESSES.items():
+        if name == former or name.startswith(f"{former}."):
+            name = current + name.removeprefix(former)
     try:
         return modules.named(name)
     except ModuleNotFoundError as error:

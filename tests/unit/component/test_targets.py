@@ -1,5 +1,6 @@
 """Targets: finding and constructing what is served."""
 
+import importlib
 import sys
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from infergraph.component import construct, find
+from infergraph.component.targets import FORMER_ADDRESSES
 from infergraph.errors import TargetError
 
 
@@ -124,3 +126,11 @@ def test_files_of_one_name_in_several_folders_stay_apart(folder: Path) -> None:
     classes = [find("same.py:A", folder / f"f{number}") for number in range(3)]
     assert [found.number for found in classes] == [0, 1, 2]
     assert classes == [find("same.py:A", folder / f"f{number}") for number in range(3)]
+
+
+@pytest.mark.parametrize("former", FORMER_ADDRESSES)
+def test_former_addresses_of_our_own_components_are_known(former: str) -> None:
+    """A deployment file that names one of our components as it was called before still gets it."""
+    current = importlib.import_module(FORMER_ADDRESSES[former])
+    name = next(name for name, found in vars(current).items() if isinstance(found, type))
+    assert find(f"{former}:{name}") is getattr(current, name)
