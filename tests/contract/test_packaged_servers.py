@@ -12,6 +12,7 @@ import pandas
 import pytest
 import sklearn.datasets
 import sklearn.linear_model
+import sklearn.neighbors
 import sklearn.pipeline
 import sklearn.preprocessing
 import xgboost
@@ -566,3 +567,16 @@ def test_a_model_without_probabilities_predicts(tmp_path):
     with served("SKLEARN_SERVER:line.joblib", folder=tmp_path) as there:
         reply = there.ask("POST", "/predict", {"data": {"ndarray": ROWS.tolist()}})
     assert [round(value) for value in reply.json["data"]["ndarray"]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("classes", [(2, 2), (2, 3)])
+def test_a_model_of_several_targets_answers_by_row(tmp_path, classes):
+    """Probabilities have the axes (row, target, class); a class that a target does not have has none."""
+    rows = np.arange(6.0)[:, None]
+    targets = np.array([[number % count for count in classes] for number in range(6)])
+    joblib.dump(sklearn.neighbors.KNeighborsClassifier(1).fit(rows, targets), tmp_path / "model.joblib")
+    server = SKLearnServer(str(tmp_path))
+    server.load()
+    answer = server.predict(rows[:5])
+    assert answer.shape == (5, 2, max(classes))
+    assert (answer.argmax(axis=2) == targets[:5]).all()

@@ -150,7 +150,7 @@ def _begin(
     if task is None:
         return store.accept(wanted, now=clocks.wall(), queue_limit=1).task
     differs = _differences(task, wanted)
-    if differs and task.done > task.failed:
+    if differs and (task.state is not State.FAILED or task.done > task.failed):
         raise TaskConflict(
             f"{' and '.join(differs)} is not what {data.root} was begun with; remove that folder to begin anew, or "
             "name another output"

@@ -99,6 +99,15 @@ def test_an_array_is_written_as_its_rows_are(table: np.ndarray, turned: bool) ->
     assert jsonl.write(table) == jsonl.write(table.tolist())
 
 
+@given(st.lists(VALUES | st.floats() | st.text(st.characters(exclude_categories=()), max_size=5), max_size=6))
+def test_rows_of_json_s_own_types_are_written_at_once(rows: list[object]) -> None:
+    """Written together or one by one, rows have the same values, and the same ones are refused."""
+    together, alone = jsonl.write(rows, is_json=True), jsonl.write(rows)
+    assert [isinstance(line, Bad) or json.loads(line) for line in together] == [
+        isinstance(line, Bad) or json.loads(line) for line in alone
+    ]
+
+
 def test_numpy_answers_are_written() -> None:
     """NumPy scalars and arrays, also in dicts, come out as plain JSON, beside text that stays as it is."""
     rows = [{"score": np.float32(0.5), "ids": np.arange(3), "data": "北京"}, {"n": np.int64(7)}]

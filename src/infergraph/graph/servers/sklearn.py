@@ -85,7 +85,7 @@ class SKLearnServer:
         Raises: PayloadError, with scikit-learn's message, for input that the model does not accept.
         """
         with input_faults("model"):
-            return self._predict(X if self._frame is None else self._named(X, list(names)))
+            return _rows_first(self._predict(X if self._frame is None else self._named(X, list(names))))
 
     def _named(self, X: Any, names: list[str]) -> Any:
         """A frame of the columns that the model was fitted with: by name if all are there, else as they come."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from infergraph.errors import ComponentError, Fault, PayloadError
-from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit
+from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit, SoleMessage
 from infergraph.net.backoff import Backoff
 from infergraph.net.retry import Retry
 from infergraph.settings import NanPolicy, RowMode
@@ -93,7 +93,7 @@ class _BatchReader(RowReader):
         given = [rows]
 
         async def attempt() -> list[Any]:
-            return self._written(await self.once(given.pop() if given else _read_again(raw)))
+            return await self._once(given.pop() if given else _read_again(raw))
 
         try:
             return await self._retry.call(attempt)
@@ -109,17 +109,18 @@ class _BatchReader(RowReader):
 
     async def _half(self, raw: Sequence[bytes]) -> list[Any]:
         try:
-            return self._written(await self.once(_read_again(raw)))
+            return await self._once(_read_again(raw))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's reason
             return await self._halves(raw, error)
 
-    def _written(self, answers: Any) -> list[Any]:
-        return jsonl.write(answers, self._nan)
-
-    async def once(self, rows: list[Any]) -> Any:
-        """Ask the unit once; a list or array with one answer for each row, or a fault."""
-        count = len(rows)
+    async def _once(self, rows: list[Any]) -> list[Any]:
+        """Ask the unit once; each row's answer as JSON bytes, or `Bad`. Raises: what the unit raises."""
         answer = await self._unit.answer(Method.PREDICT, self.message(rows), Context())
+        # What a component made of a list is in JSON's own types already, and nobody else's.
+        return jsonl.write(self._rows_of(answer, len(rows)), self._nan, is_json=isinstance(answer, SoleMessage))
+
+    def _rows_of(self, answer: Message, count: int) -> Any:
+        """A list or array with one answer for each of so many rows. Raises: ComponentError if there is none."""
         payload = answer.payload
         if not isinstance(payload, list | tuple) and not (isinstance(payload, np.ndarray) and payload.ndim):
             raise ComponentError(f"the unit answered {_kind(payload)} to {count} rows, expected a list of {count}")
