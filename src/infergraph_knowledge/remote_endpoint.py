@@ -11,32 +11,21 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
-from enum import IntEnum
 from http import HTTPStatus
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError, SettingsError
 from infergraph.net.address import Location
 from infergraph.net.backoff import Backoff
 from infergraph.net.form import Form
 from infergraph.net.http_client import Call, HttpClient, HttpOptions
+from infergraph.protocol.gbuilder import TASKS, TaskStatus, results_path, task_path
 from infergraph_knowledge.authoring import About, RecordComponent, Rows
 
 REASON_LIMIT_CHARACTERS = 200
 POLL_FIRST_S = 0.05
 STOP_TIMEOUT_S = 5.0
 _OPTIONS = HttpOptions(reply_limit_bytes=1 << 30)
-
-
-class TaskStatus(IntEnum):
-    """What `GET /tasks/<id>` answers."""
-
-    RUNNING = 0
-    WAITING = 1
-    FINISHED = 2
-    FAILED = 3
-    UNKNOWN = -1
 
 
 class _Answer(NamedTuple):
@@ -97,7 +86,7 @@ class RemoteEndpoint(RecordComponent):
                 async with self._stopped_if_left(client, task_id), asyncio.timeout(self._timeout_s):
                     await self._submit(client, task_id, b"\n".join(lines) + b"\n")
                     await self._wait(client, task_id)
-                    body = self._checked(await self._ask(client, "GET", f"/tasks/{quote(task_id)}/results"))
+                    body = self._checked(await self._ask(client, "GET", results_path(task_id)))
         except TimeoutError as error:
             raise DeadlinePassed(f"{self._url} did not finish the task in {self._timeout_s:g} s") from error
         return [line for line in body.split(b"\n") if line.strip()]
@@ -110,7 +99,7 @@ class RemoteEndpoint(RecordComponent):
         except (TimeoutError, asyncio.CancelledError):
             with suppress(RemoteError, TimeoutError):
                 async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await self._ask(client, "DELETE", f"/tasks/{quote(task_id)}")
+                    await self._ask(client, "DELETE", task_path(task_id))
             raise
 
     async def _submit(self, client: HttpClient, task_id: str, body: bytes) -> None:
@@ -119,7 +108,7 @@ class RemoteEndpoint(RecordComponent):
         headers = f"content-type: {form.content_type}\r\n".encode()
         whole = form.head + body + form.tail
         for attempt in itertools.count(1):
-            answer = await self._ask(client, "POST", "/tasks", headers, whole)
+            answer = await self._ask(client, "POST", TASKS, headers, whole)
             if answer.status != HTTPStatus.SERVICE_UNAVAILABLE:
                 self._checked(answer)
                 return
@@ -127,12 +116,12 @@ class RemoteEndpoint(RecordComponent):
 
     async def _wait(self, client: HttpClient, task_id: str) -> None:
         for attempt in itertools.count(1):
-            status = self._status(self._checked(await self._ask(client, "GET", f"/tasks/{quote(task_id)}")))
+            status = self._status(self._checked(await self._ask(client, "GET", task_path(task_id))))
             if status is TaskStatus.FINISHED:
                 return
             if status is TaskStatus.FAILED:
                 # Endpoints of this project say why where the results would be.
-                reason = await self._ask(client, "GET", f"/tasks/{quote(task_id)}/results")
+                reason = await self._ask(client, "GET", results_path(task_id))
                 raise self._fault(f"failed the task: {reason.shown or 'it gave no reason'}")
             if status is TaskStatus.UNKNOWN:
                 raise self._fault("does not know the task any more")

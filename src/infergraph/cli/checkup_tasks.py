@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote
 
 from infergraph.cli import example_requests
 from infergraph.cli.checkup import Bad, Step, Verdict, learn, told
 from infergraph.cli.example_requests import MARK, Rows
 from infergraph.cli.wire_probe import Address, Probe, Reply
 from infergraph.errors import RemoteError
+from infergraph.protocol import gbuilder
+from infergraph.protocol.gbuilder import TaskStatus
 from infergraph.protocol.paths import TASKS
+from infergraph.tasks.availability import Availability
 
 STATUS_LIMIT_S = 3.0
 STOP_LIMIT_S = 1.0
 _LONG_LINES = 20_000
 _WAITS_S = (0.02, 0.05, 0.1, 0.2, 0.5)
-_STATES = {0: "running", 1: "waiting", 2: "finished", 3: "failed", -1: "unknown"}
+_STATES = {status.value: status.name.lower() for status in TaskStatus}
+_ENDED = {TaskStatus.FINISHED, TaskStatus.FAILED, TaskStatus.UNKNOWN}
 
 
 Probes = tuple[Probe, ...]
@@ -83,16 +87,16 @@ class TaskCheckup:
         return number
 
     def _form(self, id: str, content: bytes, *, field: str = "task_file") -> Probe:
-        return self._address.post_form("/tasks", {"task_id": id, "immediate": "true"}, field, content)
+        return self._address.post_form(gbuilder.TASKS, {"task_id": id, "immediate": "true"}, field, content)
 
     def _state(self, id: str) -> tuple[int, Probe]:
-        probe = self._address.get(f"/tasks/{quote(id, safe='')}")
+        probe = self._address.get(gbuilder.task_path(id))
         number = self._number(probe)
         if number not in _STATES:
             raise Bad(f"{number} is not a task state (0, 1, 2, 3 or -1)", probe)
         return number, probe
 
-    def _until(self, id: str, wanted: set[int], within_s: float) -> tuple[int, Probe]:
+    def _until(self, id: str, wanted: Collection[int], within_s: float) -> tuple[int, Probe]:
         """Poll until the task is in one of the wanted states, or time is over."""
         deadline = time.monotonic() + within_s
         for turn in range(1 << 30):
@@ -104,7 +108,7 @@ class TaskCheckup:
 
     def _lines(self, id: str, form: Probe) -> tuple[list[Any], Probes]:
         """The results of the task that `form` submitted, and the requests that show them."""
-        probes = (form, self._address.get(f"/tasks/{quote(id, safe='')}/results"))
+        probes = (form, self._address.get(gbuilder.results_path(id)))
         reply = self._ask(probes[1])
         if reply.status != 200:
             raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", *probes)
@@ -137,21 +141,21 @@ class TaskCheckup:
     # ── the steps ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _reach(self) -> str:
-        probe = self._address.get("/status")
+        probe = self._address.get(gbuilder.STATUS)
         reply = self._ask(probe, timeout_s=STATUS_LIMIT_S * 3)
         return f"it answers (HTTP {reply.status})"
 
     def _status(self) -> str:
-        probe = self._address.get("/status")
+        probe = self._address.get(gbuilder.STATUS)
         number = self._number(probe)
         seconds = self._ask(probe).seconds
-        if number not in (1, 2, 3):
+        if number not in set(Availability):
             raise Bad(f"{number} is not an endpoint status (1, 2 or 3)", probe)
-        if number == 3:
+        if number == Availability.BROKEN:
             raise Bad("the endpoint says 3: in error, it cannot serve", probe)
         if seconds > STATUS_LIMIT_S:
             raise Bad(f"it took {seconds:.1f} s; a registration waits {STATUS_LIMIT_S:g} s", probe)
-        if number == 2:
+        if number == Availability.FULL:
             raise Bad("the endpoint says 2: full; try again when it is free", probe)
         return f"available, in {seconds * 1000:.0f} ms"
 
@@ -190,11 +194,11 @@ class TaskCheckup:
                     continue
                 self._submitted = probe
             form = self._submitted
-            state, probe = self._until(self._first, {2, 3, -1}, self._patience_s)
+            state, probe = self._until(self._first, _ENDED, self._patience_s)
             seconds = time.monotonic() - began
-            if state == 2:
+            if state == TaskStatus.FINISHED:
                 return f"finished after {seconds:.1f} s" + (f", with {rows.kind} for rows" if place else "")
-            if state != 3:
+            if state != TaskStatus.FAILED:
                 text = f"after {seconds:.1f} s the task is {_STATES[state]}, not finished"
                 raise Bad(text, form, probe)
             reasons.append(f"{rows.kind}: {self._why_failed()}")
@@ -229,7 +233,7 @@ class TaskCheckup:
         for name, asked, expected in (("alone", sent[:1], answers[:1]), ("backwards", sent[::-1], answers[::-1])):
             id = f"{self._run}-{name}"
             self._accepted(self._ask(form := self._form(id, _jsonl(asked))), form)
-            self._until(id, {2, 3, -1}, self._patience_s)
+            self._until(id, _ENDED, self._patience_s)
             others, probes = self._lines(id, form)
             if [_content(row) for row in others] != expected:
                 text = f"the same rows {name} get other answers: out of order, or never the same twice"
@@ -242,7 +246,7 @@ class TaskCheckup:
         if reply.status != 200:
             text = f"the published example's field `file` is not taken (HTTP {reply.status})"
             raise Bad(text, probe, verdict=Verdict.DOUBTFUL)
-        self._until(f"{self._run}-2", {2, 3, -1}, self._patience_s)
+        self._until(f"{self._run}-2", _ENDED, self._patience_s)
         return "taken too"
 
     def _submit_again(self) -> str:
@@ -262,8 +266,8 @@ class TaskCheckup:
         if reply.status != 200:
             text = f"a file with one bad line is refused whole: HTTP {reply.status}"
             raise Bad(text, form, verdict=Verdict.DOUBTFUL)
-        state, probe = self._until(id, {2, 3, -1}, self._patience_s)
-        if state != 2:
+        state, probe = self._until(id, _ENDED, self._patience_s)
+        if state != TaskStatus.FINISHED:
             raise Bad(f"one bad line leaves the task {_STATES[state]}", form, probe, verdict=Verdict.DOUBTFUL)
         rows, probes = self._lines(id, form)
         if len(rows) != len(sent) or not _is_error(rows[1]):
@@ -273,9 +277,9 @@ class TaskCheckup:
 
     def _unknown(self) -> str:
         state, probe = self._state(f"{self._run}-unknown")
-        if state != -1:
+        if state != TaskStatus.UNKNOWN:
             raise Bad(f"an unknown task is {_STATES[state]}, expected -1", probe)
-        probe = self._address.get(f"/tasks/{self._run}-unknown/results")
+        probe = self._address.get(gbuilder.results_path(f"{self._run}-unknown"))
         reply = self._ask(probe)
         if reply.status < 400:
             raise Bad(f"results of an unknown task are answered with HTTP {reply.status}", probe)
@@ -289,9 +293,9 @@ class TaskCheckup:
             if reply.status != 200:
                 raise Bad(f"a task of {lines} lines is refused: HTTP {reply.status}{told(reply)}", form)
             self._until(id, {0, 2, 3, -1}, self._patience_s)
-            stop = self._address.get(f"/tasks/{id}", "DELETE")
+            stop = self._address.get(gbuilder.task_path(id), "DELETE")
             reply = self._ask(stop)
-            if reply.status == 409 and self._state(id)[0] == 2:
+            if reply.status == 409 and self._state(id)[0] == TaskStatus.FINISHED:
                 lines *= 8  # it was faster than we are: a longer one
                 continue
             return self._stopped(id, reply, (form, stop))
@@ -302,21 +306,21 @@ class TaskCheckup:
             raise Bad(f"DELETE of a running task: HTTP {reply.status} instead of 200{told(reply)}", *probes)
         self._accepted(reply, probes[1])
         state, after = self._state(id)
-        if state != -1:
+        if state != TaskStatus.UNKNOWN:
             raise Bad(f"DELETE says 200, but the task is still {_STATES[state]}, expected -1", *probes, after)
         if reply.seconds > STOP_LIMIT_S:
             raise Bad(f"DELETE took {reply.seconds:.1f} s", *probes, verdict=Verdict.DOUBTFUL)
         return f"a running task is stopped in {reply.seconds * 1000:.0f} ms"
 
     def _free_again(self) -> str:
-        probe = self._address.get("/status")
+        probe = self._address.get(gbuilder.STATUS)
         number = self._number(probe)
-        if number != 1:
+        if number != Availability.AVAILABLE:
             raise Bad(f"after the stop the endpoint says {number}, expected 1", probe)
         id = f"{self._run}-4"
         self._accepted(self._ask(form := self._form(id, _jsonl(self._rows.rows))), form)
-        state, probe = self._until(id, {2, 3, -1}, self._patience_s)
-        if state != 2:
+        state, probe = self._until(id, _ENDED, self._patience_s)
+        if state != TaskStatus.FINISHED:
             raise Bad(f"after the stop a new task is {_STATES[state]}", form, probe)
         return "it takes and finishes the next task"
 

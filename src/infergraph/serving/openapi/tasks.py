@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from infergraph.protocol import gbuilder
 from infergraph.protocol.paths import TASK_ENGINE, TASKS
 from infergraph.serving.openapi.schemas import Schema, ref
 
@@ -43,15 +44,16 @@ def task_paths() -> dict[str, Any]:
 
 def _gbuilder_paths() -> dict[str, Any]:
     status = _answer("TaskStatus")
+    look = _operation(_GBUILDER, "Whether a task would be taken: 1 yes, 2 full, 3 in error", status)
     return {
-        "/status": {"get": _operation(_GBUILDER, "Whether a task would be taken: 1 yes, 2 full, 3 in error", status)},
-        "/tasks": {
+        gbuilder.STATUS: {"get": look},
+        gbuilder.TASKS: {
             "post": _operation(
                 _GBUILDER, "Submit a task; answered once it is accepted, or done (`immediate`)", status, *_UPLOAD,
                 form=True,
             ),
         },
-        "/tasks/{id}": {
+        gbuilder.TASKS + "/{id}": {
             "parameters": [_ID],
             "get": _operation(
                 _GBUILDER, "0 running, 1 waiting, 2 finished, 3 failed, -1 no such task", status, "404"
@@ -60,7 +62,7 @@ def _gbuilder_paths() -> dict[str, Any]:
                 _GBUILDER, "Stop a task; its work is dead when this is answered", status, "400", "404", "409"
             ),
         },
-        "/tasks/{id}/results": {
+        gbuilder.TASKS + "/{id}/results": {
             "parameters": [_ID],
             "get": _operation(_GBUILDER, "The answers of a finished task", _file(), "404", "409"),
         },

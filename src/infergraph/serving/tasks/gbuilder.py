@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from infergraph.errors import Fault, TaskFault, TaskState
+from infergraph.protocol.gbuilder import STATUS, TASKS, TaskStatus
 from infergraph.serving.tasks.api import api_routes
 from infergraph.serving.tasks.paths import TaskPaths
 from infergraph.serving.tasks.results import results_response
@@ -25,8 +26,12 @@ from infergraph.tasks.task import State
 
 _log = logging.getLogger(__name__)
 
-STATUS = {State.WAITING: 1, State.RUNNING: 0, State.FINISHED: 2, State.FAILED: 3}
-UNKNOWN = -1
+_STATUS = {
+    State.WAITING: TaskStatus.WAITING,
+    State.RUNNING: TaskStatus.RUNNING,
+    State.FINISHED: TaskStatus.FINISHED,
+    State.FAILED: TaskStatus.FAILED,
+}
 
 
 def routes(service: TaskService, settings: Settings) -> list[BaseRoute]:
@@ -34,9 +39,9 @@ def routes(service: TaskService, settings: Settings) -> list[BaseRoute]:
     edge = _Edge(service, settings)
     return [
         *api_routes(service, settings),
-        TaskPaths("/status", {("", "GET"): edge.status}),
+        TaskPaths(STATUS, {("", "GET"): edge.status}),
         TaskPaths(
-            "/tasks",
+            TASKS,
             {
                 ("", "POST"): edge.submit,
                 ("*", "GET"): edge.state,
@@ -76,7 +81,7 @@ class _Edge:
     async def state(self, request: Request, id: str) -> Response:
         """`{"status": 0|1|2|3|-1}`: running, waiting, finished, failed, unknown."""
         task = await self._service.find(id)
-        return JSONResponse({"status": UNKNOWN if task is None else STATUS[task.state]})
+        return JSONResponse({"status": int(TaskStatus.UNKNOWN if task is None else _STATUS[task.state])})
 
     async def results(self, request: Request, id: str) -> Response:
         """The answers, as a download."""
