@@ -108,6 +108,6 @@ def curve(x0: float, y0: float, x1: float, y1: float) -> str:
 
 
 def component_topology(name: str, target: str) -> Topology:
-    """The scene of a component that is served alone."""
+    """The topology of a component that is served alone."""
     root = TopologyNode(name=name, kind="COMPONENT", where=Where.HERE, target=target)
     return Topology(name=name, target=target, is_graph=False, root=root)

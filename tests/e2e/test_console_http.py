@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode, urljoin
 import pytest
 
 from console_units import GRAPH
-from infergraph.serving.console.templates import number
+from infergraph.serving.console.rendering import number
 from infergraph.tasks.files import DataFolder
 from served import Reply, Served, served
 

@@ -42,23 +42,23 @@ def source(path: Path, **more: object) -> UnitSource:
 @pytest.mark.parametrize("folder", sorted(each.name for each in EXAMPLES.iterdir() if each.is_dir()))
 def test_every_example_has_a_scene(folder: str) -> None:
     """The graphs of the examples come out as trees whose nodes all have a name and a kind."""
-    scene = graph_topology(source(EXAMPLES / folder / "deployment.yaml"))
-    assert scene.is_graph
-    assert scene.name
-    nodes = list(scene.root.walk())
+    topology = graph_topology(source(EXAMPLES / folder / "deployment.yaml"))
+    assert topology.is_graph
+    assert topology.name
+    nodes = list(topology.root.walk())
     assert len(nodes) > 1
     assert all(node.name and node.kind for node in nodes)
-    assert scene.node(nodes[-1].name) is not None
+    assert topology.node(nodes[-1].name) is not None
 
 
 def test_nodes_are_told_by_kind_and_place(tmp_path: Path) -> None:
     """Predictors are a split with their traffic; remote, built-in and shadow nodes are told apart; passwords go."""
     path = tmp_path / "many.yaml"
     path.write_text(GRAPH)
-    scene = graph_topology(source(path))
-    assert (scene.name, scene.root.kind, scene.root.routes) == ("many", "SPLIT", True)
-    assert [(child.name, child.share) for child in scene.root.children] == [("main", 80), ("canary", 20)]
-    router = scene.node("r")
+    topology = graph_topology(source(path))
+    assert (topology.name, topology.root.kind, topology.root.routes) == ("many", "SPLIT", True)
+    assert [(child.name, child.share) for child in topology.root.children] == [("main", 80), ("canary", 20)]
+    router = topology.node("r")
     assert router is not None
     assert router.routes
     assert [(child.where, child.role) for child in router.children] == [
@@ -67,7 +67,7 @@ def test_nodes_are_told_by_kind_and_place(tmp_path: Path) -> None:
         (Where.HERE, Role.SHADOW),
     ]
     assert [child.name for child in router.branches()] == ["far", "average"]
-    far = scene.node("far")
+    far = topology.node("far")
     assert far is not None
     assert "secret" not in far.target
     assert "10.0.0.1" in far.target
@@ -77,15 +77,19 @@ def test_one_predictor_and_overrides_are_as_served(tmp_path: Path) -> None:
     """A chosen predictor stands alone, and a node that was given elsewhere shows where it really runs."""
     path = tmp_path / "many.yaml"
     path.write_text(GRAPH)
-    scene = graph_topology(source(path, predictor="canary", nodes={"only": "grpc://10.1.1.1:5000"}))
-    assert (scene.root.name, scene.root.where, scene.root.target) == ("only", Where.REMOTE, "grpc://10.1.1.1:5000")
+    topology = graph_topology(source(path, predictor="canary", nodes={"only": "grpc://10.1.1.1:5000"}))
+    assert (topology.root.name, topology.root.where, topology.root.target) == (
+        "only",
+        Where.REMOTE,
+        "grpc://10.1.1.1:5000",
+    )
 
 
 def test_a_component_is_a_scene_of_one() -> None:
     """What is served alone is drawn as one node that runs here."""
-    scene = component_topology("M", "m.py:M")
-    assert [node.name for node in scene.root.walk()] == ["M"]
-    assert (scene.is_graph, scene.root.where) == (False, Where.HERE)
+    topology = component_topology("M", "m.py:M")
+    assert [node.name for node in topology.root.walk()] == ["M"]
+    assert (topology.is_graph, topology.root.where) == (False, Where.HERE)
 
 
 def test_the_layout_puts_a_parent_between_its_children() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+KINDS = {"model": "模型", "router": "路由器", "combiner": "组合器", "transformer": "转换器"}
+"""What a project of our own is, as a whole text: the words stand in templates as well."""
+
 CHINESE = {
     # every README
     "## Run": "## 运行",
@@ -22,7 +25,6 @@ CHINESE = {
     "Where infergraph is on no package index, put its wheel into this folder; the commands find it there.": (
         "如果软件源中没有 infergraph，请把它的 wheel 文件放进本目录，下面的命令会找到它。"
     ),
-    # what a project is
     # the Dockerfile
     "# Tasks and their results live here: keep it on a volume and they survive the container.": (
         "# 任务及其结果存放在这里：放在卷上，容器删除后仍然保留。"
@@ -98,6 +100,8 @@ def in_chinese(text: str, more: Mapping[str, str] = MappingProxyType({})) -> str
     Args:
         more: other sentences with their translations.
     """
+    if text in KINDS:
+        return KINDS[text]
     known = {**CHINESE, **more}
     for sentence in sorted(known, key=len, reverse=True):
         text = text.replace(sentence, known[sentence])

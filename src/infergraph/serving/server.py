@@ -248,13 +248,13 @@ class Server:
 
     def _console_parts(self) -> console.ConsoleParts:
         if self._is_graph:
-            scene = importlib.import_module("infergraph.assembly.topology").graph_topology(self._source)
+            topology = importlib.import_module("infergraph.assembly.topology").graph_topology(self._source)
         else:
-            scene = component_topology(self._built.name, self._source.target)
+            topology = component_topology(self._built.name, self._source.target)
         return console.ConsoleParts(
             unit=self._unit,
             settings=self._settings,
-            scene=scene,
+            topology=topology,
             watch=self._watch,
             methods=lambda: getattr(self._within, "methods", frozenset()),
             data_dir=self._source.path / self._settings.data_dir,

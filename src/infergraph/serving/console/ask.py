@@ -15,13 +15,12 @@ from infergraph.message import Method
 from infergraph.protocol import paths
 from infergraph.protocol.paths import Protocol
 from infergraph.protocol.services import CLIENT_CALLS
-from infergraph.serving.console import templates
 from infergraph.serving.console.arms import Arm, belief, read_arms
 from infergraph.serving.console.console import ConsoleParts
 from infergraph.serving.console.forms import form_of
 from infergraph.serving.console.live_figures import View
 from infergraph.serving.console.picture import shares_of
-from infergraph.serving.console.render import Renderer
+from infergraph.serving.console.rendering import Renderer, kind_class
 from infergraph.topology import Topology, TopologyNode
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -103,31 +102,31 @@ class AskPages:
         return self._renderer.part(request, "_arms.html", await self._arms())
 
     def _methods(self) -> tuple[Asking, ...]:
-        scene = self._parts.scene
-        if not scene.is_graph:
+        topology = self._parts.topology
+        if not topology.is_graph:
             known = self._parts.methods()
             return tuple(asking for method, asking in COMPONENT.items() if method in known) or _UNKNOWN
-        protocol = Protocol.named(scene.protocol)
+        protocol = Protocol.named(topology.protocol)
         if protocol is Protocol.SELDON:
             return (Asking(paths.EXTERNAL[Method.PREDICT], _PREDICT, Method.PREDICT.value),)
-        return (Asking(paths.method_path(protocol, Method.PREDICT, scene.root.name), _PREDICT, ""),)
+        return (Asking(paths.method_path(protocol, Method.PREDICT, topology.root.name), _PREDICT, ""),)
 
     async def _unit(self) -> tuple[dict[str, Any], str]:
         """What the scripts need to know, and why the metadata cannot be had."""
-        scene, trouble, metadata = self._parts.scene, "", None
+        topology, trouble, metadata = self._parts.topology, "", None
         try:
             metadata = await self._parts.unit.metadata()
         except Fault as fault:
             trouble = fault.text
-        form = form_of(metadata, scene.protocol)
+        form = form_of(metadata, topology.protocol)
         known = {
-            "name": scene.name,
+            "name": topology.name,
             "start": form.start,
             "pane": form.pane.value,
             "textKey": form.text_key,
-            "scene": _tree(scene.root),
+            "topology": _tree(topology.root),
             "grpcPort": self._parts.grpc_port,
-            "feedbackPath": "" if scene.protocol == "v2" else paths.EXTERNAL[Method.SEND_FEEDBACK],
+            "feedbackPath": "" if topology.protocol == "v2" else paths.EXTERNAL[Method.SEND_FEEDBACK],
             "mode": self._parts.settings.console.value,
         }
         return known, trouble
@@ -138,31 +137,31 @@ class AskPages:
             known, trouble = await asyncio.to_thread(read_arms, self._parts.data_dir / FILE_NAME), ""
         except OSError as error:
             known, trouble = {}, str(error)
-        return {"routers": list(_routers(self._parts.scene, view, known)), "trouble": trouble}
+        return {"routers": list(_routers(self._parts.topology, view, known)), "trouble": trouble}
 
 
 def _tree(node: TopologyNode) -> dict[str, Any]:
     return {
         "name": node.name,
         "kind": node.kind,
-        "css": templates.kind_class(node.kind),
+        "css": kind_class(node.kind),
         "role": node.role.value,
         "routes": node.routes,
         "children": [_tree(child) for child in node.children],
     }
 
 
-def _routers(scene: Topology, view: View, known: dict[str, list[Arm]]) -> list[RouterRow]:
+def _routers(topology: Topology, view: View, known: dict[str, list[Arm]]) -> list[RouterRow]:
     """The routers that are served, then those that the file knows beside them."""
     rows, left = [], dict(known)
-    for node in scene.root.walk():
+    for node in topology.root.walk():
         if not node.routes or node.kind == "SPLIT":
             continue
-        key = next((key for key in left if key.startswith(f"{scene.name}/") and key.endswith(f"/{node.name}")), "")
+        key = next((key for key in left if key.startswith(f"{topology.name}/") and key.endswith(f"/{node.name}")), "")
         rows.append(_served(node, view, left.pop(key, None)))
     for key, arms in left.items():
         names = {arm.branch: f"branch {arm.branch}" for arm in arms}
-        if not scene.is_graph or not rows:
+        if not topology.is_graph or not rows:
             rows.append(RouterRow(key, "", True, _arm_rows(arms, names, {}, {})))
     return rows
 

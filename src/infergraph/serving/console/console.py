@@ -48,7 +48,7 @@ class ConsoleParts:
     Args:
         unit: what is served; asked for its metadata and its nodes' health.
         settings: all of them.
-        scene: what is served, as plain data.
+        topology: what is served, as plain data.
         watch: samples the shared metrics.
         methods: of a component that is served alone, once it is loaded; none for a graph.
         data_dir: where what routers have learnt is kept.
@@ -59,7 +59,7 @@ class ConsoleParts:
 
     unit: PredictiveUnit
     settings: Settings
-    scene: Topology
+    topology: Topology
     watch: Watch
     methods: Callable[[], frozenset[Method]]
     data_dir: Path

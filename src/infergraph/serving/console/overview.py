@@ -20,7 +20,7 @@ from infergraph.message import Context
 from infergraph.serving.console import charts
 from infergraph.serving.console.console import ConsoleParts
 from infergraph.serving.console.picture import Card, Health, Picture, draw
-from infergraph.serving.console.render import Renderer
+from infergraph.serving.console.rendering import Renderer
 from infergraph.serving.console.texts import Texts
 from infergraph.topology import TopologyNode, Where
 
@@ -78,8 +78,8 @@ class OverviewPages:
     async def _live(self, t: Texts) -> dict[str, Any]:
         view, is_ready = await asyncio.gather(asyncio.to_thread(self._parts.watch.look), self._parts.is_ready())
         health = await self._node_health()
-        picture = draw(self._parts.scene, view, health)
-        narrow = draw(self._parts.scene, view, health, is_narrow=True)
+        picture = draw(self._parts.topology, view, health)
+        narrow = draw(self._parts.topology, view, health, is_narrow=True)
         faulty = [card.node.name for card in picture.cards if card.health is Health.FAULTY]
         loaded = max(view.now.loaded.values(), default=0.0)
         return {
@@ -101,7 +101,7 @@ class OverviewPages:
         """The health of every node, asked at most every few seconds however many look."""
         async with self._checking:
             if time.monotonic() - self._checked_at >= HEALTH_KEEP_S:
-                nodes = [node for node in self._parts.scene.root.walk() if node.where in (Where.HERE, Where.REMOTE)]
+                nodes = [node for node in self._parts.topology.root.walk() if node.where in (Where.HERE, Where.REMOTE)]
                 found = await asyncio.gather(*(self._ask(node) for node in nodes))
                 self._health = {node.name: health for node, health in zip(nodes, found, strict=True)}
                 self._checked_at = time.monotonic()
@@ -112,7 +112,7 @@ class OverviewPages:
         unit = self._parts.unit
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
-                await (unit.status(node.name, context) if self._parts.scene.is_graph else unit.health(context))
+                await (unit.status(node.name, context) if self._parts.topology.is_graph else unit.health(context))
         except TimeoutError:
             return Health.FAULTY, f"no answer within {HEALTH_TIMEOUT_S:g} s"
         except NotReady as fault:

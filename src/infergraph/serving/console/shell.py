@@ -16,7 +16,7 @@ from infergraph.protocol.status import http_status
 from infergraph.serving.console.ask import AskPages
 from infergraph.serving.console.console import ConsoleParts
 from infergraph.serving.console.overview import OverviewPages
-from infergraph.serving.console.render import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Renderer
+from infergraph.serving.console.rendering import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Renderer
 from infergraph.serving.console.task_pages import TaskPages
 from infergraph.serving.console.texts import LANGUAGES, Texts
 from infergraph.serving.http.cross_origin import is_foreign

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from infergraph.errors import PayloadError, UnknownTask
 from infergraph.serving.console.console import ConsoleParts
-from infergraph.serving.console.render import Renderer
+from infergraph.serving.console.rendering import Renderer
 from infergraph.serving.console.texts import Texts
 from infergraph.serving.tasks.api import document
 from infergraph.tasks.service import ResultFile, TaskService, read_block

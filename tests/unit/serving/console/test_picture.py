@@ -20,7 +20,7 @@ def node(name: str, *children: TopologyNode, kind: str = "MODEL", **more: Any) -
     return TopologyNode(name=name, kind=kind, where=more.pop("where", Where.HERE), children=children, **more)
 
 
-def scene(root: TopologyNode) -> Topology:
+def topology_of(root: TopologyNode) -> Topology:
     """A graph of it."""
     return Topology(name="g", target="g.yaml", is_graph=True, root=root)
 
@@ -48,7 +48,7 @@ def trees() -> st.SearchStrategy[TopologyNode]:
 @given(trees(), st.booleans())
 def test_cards_never_overlap_and_lie_in_the_picture(root: TopologyNode, is_narrow: bool) -> None:
     """Whatever the tree, every node has a card of its own inside the picture, and one edge for each but the root."""
-    picture = draw(scene(root), Watch(Path("nowhere"), lambda: 1.0).look(), {}, is_narrow=is_narrow)
+    picture = draw(topology_of(root), Watch(Path("nowhere"), lambda: 1.0).look(), {}, is_narrow=is_narrow)
     corners = [(card.left, card.top) for card in picture.cards]
     assert len(corners) == len(list(root.walk())) == len(picture.edges) + 1
     for place, (left, top) in enumerate(corners):
@@ -64,7 +64,7 @@ def test_a_narrow_picture_grows_with_the_depth_alone() -> None:
     """However many branches a node has, the picture for a phone is as wide as one card and its indent."""
     few, many = (node("r", *(node(str(place)) for place in range(count))) for count in (1, 20))
     view = Watch(Path("nowhere"), lambda: 1.0).look()
-    widths = [draw(scene(root), view, {}, is_narrow=True).width for root in (few, many)]
+    widths = [draw(topology_of(root), view, {}, is_narrow=True).width for root in (few, many)]
     assert widths[0] == widths[1] < 320
 
 
@@ -80,7 +80,7 @@ def test_traffic_stands_on_each_edge(tmp_path: Path) -> None:
         seconds = shared_metrics.histogram("infergraph_unit_seconds", "", labels, Bounds.SECONDS)
         for _ in range(count):
             seconds.observe(0.01)
-    rates = [edge.rate for edge in draw(scene(root), watch.look(), {}).edges]
+    rates = [edge.rate for edge in draw(topology_of(root), watch.look(), {}).edges]
     assert rates == [0.5, 2.0, 2.0]
 
 
@@ -115,14 +115,14 @@ def test_two_predictors_with_nodes_of_one_name_cannot_be_told_apart(tmp_path: Pa
     """Their nodes are counted together, so that the picture shows what the file gives them and not what was counted."""
     arms = [node(name, node("model"), kind="PREDICTOR", share=share) for name, share in (("old", 90), ("new", 10))]
     split = node("d", *arms, kind="SPLIT", routes=True, where=Where.NOWHERE)
-    picture = draw(scene(split), view_of(tmp_path, model=10), {})
+    picture = draw(topology_of(split), view_of(tmp_path, model=10), {})
     assert [edge.share for edge in picture.edges if edge.is_given] == [0.9, 0.1]
 
 
 def test_health_and_why_stand_on_the_card(tmp_path: Path) -> None:
     """A node that nobody knows of is unknown and not well; what is built in is well; what calls nothing has none."""
     below = [node("b"), node("c", where=Where.BUILT_IN), node("d", where=Where.NOWHERE)]
-    picture = draw(scene(node("a", *below)), view_of(tmp_path), {"a": (Health.FAULTY, "no response")})
+    picture = draw(topology_of(node("a", *below)), view_of(tmp_path), {"a": (Health.FAULTY, "no response")})
     assert [(card.health, card.why) for card in picture.cards] == [
         (Health.FAULTY, "no response"),
         (Health.UNKNOWN, ""),

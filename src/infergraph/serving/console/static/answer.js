@@ -142,13 +142,13 @@ function edgeOf(node, from) {
 // ── the route of a response ──────────────────────────────────────────────────────────────────────────────────────
 
 /** The nodes that took part in one request, with the time each took, from the Server-Timing header of its response. */
-export function route(scene, meta, timing, took) {
+export function route(topology, meta, timing, took) {
   const spent = {};
   for (const [, name, milliseconds] of timing.matchAll(/desc="([^"]*)";dur=([\d.e+-]+)/g)) spent[decodeURIComponent(name)] = milliseconds / 1000;
   const path = meta.requestPath ?? {};
   const routing = meta.routing ?? {};
   const longest = Math.max(took, ...Object.values(spent));
-  const shown = make("div", {}, make("h3", {}, t("Route")), make("ul", { class: "route" }, hop(scene, { path, routing, spent, longest })));
+  const shown = make("div", {}, make("h3", {}, t("Route")), make("ul", { class: "route" }, hop(topology, { path, routing, spent, longest })));
   shown.append(make("p", { class: "hint" }, t("Time of each node itself, without its children.")));
   return shown;
 }

@@ -259,7 +259,7 @@ function showAnswer(response, text, took) {
   const shown = records(answer?.jsonData ?? answer?.data?.ndarray, $("shown").clientWidth);
   if (shown) parts.push(shown);
   if (typeof answer?.strData === "string") parts.push(make("pre", { class: "wraps" }, answer.strData));
-  const way = answer && route(unit.scene, answer.meta ?? {}, response.headers.get("server-timing") ?? "", took);
+  const way = answer && route(unit.topology, answer.meta ?? {}, response.headers.get("server-timing") ?? "", took);
   if (way) parts.push(way);
   if (unit.feedbackPath && unit.mode === "on" && answer && isPrediction()) parts.push(rewardBox());
   const whole = make("pre", { class: "wraps", tabindex: "0" }, answer !== null && text.length < LIMIT.shownCharacters ? coloured(pretty(text)) : text.slice(0, LIMIT.shownCharacters));
