@@ -346,6 +346,23 @@ class Context:
         return Context(self.transport, headers, self.puid, self.deadline, self.model, self.path, self.query)
 
 
+class UnitFacts(NamedTuple):
+    """What a server has to know of the unit that it serves; each unit says what it knows, wherever it stands.
+
+    Args:
+        protocol: what a graph's front speaks: seldon, tensorflow or v2.
+        deployment, namespace: whose graph it is.
+        user_object: the component's own object, once it is constructed.
+        methods: those that the component's object has.
+    """
+
+    protocol: str = "seldon"
+    deployment: str = ""
+    namespace: str = "default"
+    user_object: Any = None
+    methods: frozenset[Method] = frozenset()
+
+
 class PredictiveUnit(ABC):
     """Anything that answers messages: a component, a remote unit, a built-in, a whole graph, a unit around a unit.
 
@@ -409,6 +426,11 @@ class PredictiveUnit(ABC):
         """
 
     @property
+    def facts(self) -> UnitFacts:
+        """What a server has to know of the unit, as far as it is known by now."""
+        return UnitFacts()
+
+    @property
     def task_rows(self) -> str | None:
         """How the started unit wants the lines of a task (a value of `RowMode`); None where it does not say."""
         return None
@@ -450,13 +472,11 @@ class Around(PredictiveUnit):
         return await self.unit.metadata(node, context)
 
     @property
+    def facts(self) -> UnitFacts:
+        """Those of the unit within."""
+        return self.unit.facts
+
+    @property
     def task_rows(self) -> str | None:
         """What the unit within says."""
         return self.unit.task_rows
-
-
-def innermost(unit: PredictiveUnit) -> PredictiveUnit:
-    """The unit within all that is around it: a component or a graph, which has more to tell than every unit has."""
-    while isinstance(unit, Around):
-        unit = unit.unit
-    return unit

@@ -14,7 +14,7 @@ import yaml
 
 from infergraph import assembly
 from infergraph.errors import TargetError
-from infergraph.graph.executor import Graph
+from infergraph.local import LocalCalls
 from infergraph.observe.shared_metrics import PrivateMetrics
 from infergraph.settings import Execution, Settings
 from infergraph.source import UnitSource
@@ -54,7 +54,7 @@ def graph(
     env: Mapping[str, Mapping[str, str]] | None = None,
     parameters: Mapping[str, Any] | None = None,
     **settings: Any,
-) -> Graph:
+) -> Any:
     """A line of nodes, each a target, with the environment of each one's container."""
     tree: dict[str, Any] = {}
     for name in reversed(nodes):
@@ -78,11 +78,11 @@ def graph(
     (folder / "deployment.yaml").write_text(yaml.safe_dump(document))
     source = UnitSource(target="deployment.yaml", folder=str(folder), nodes=dict(nodes))
     unit = assembly.build(source, Settings(data_dir=str(folder / "data"), **settings), PrivateMetrics())
-    assert isinstance(unit, Graph)
+    assert isinstance(unit, LocalCalls)
     return unit
 
 
-def tags(unit: Graph, times: int = 1) -> list[str]:
+def tags(unit: Any, times: int = 1) -> list[str]:
     """What the nodes appended to a row of one number."""
     with unit:
         for _ in range(times):

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from infergraph import assembly
-from infergraph.graph.executor import Graph
 from infergraph.graph.inspection import inspect
 from infergraph.graph.spec import text_of
+from infergraph.local import LocalCalls
 from infergraph.observe.shared_metrics import PrivateMetrics
 from infergraph.settings import Settings
 from infergraph.source import UnitSource
@@ -26,11 +26,11 @@ CASES = Path(__file__).parent / "cases" / "bugs"
 
 
 @contextlib.contextmanager
-def running(folder: Path, data_dir: Path, nodes: Mapping[str, str]) -> Iterator[Graph]:
+def running(folder: Path, data_dir: Path, nodes: Mapping[str, str]) -> Iterator[Any]:
     """The graph of the folder's deployment file, started."""
     source = UnitSource(target="deployment.yaml", folder=str(folder), nodes=dict(nodes))
     unit = assembly.build(source, Settings(data_dir=str(data_dir)), PrivateMetrics())
-    assert isinstance(unit, Graph)
+    assert isinstance(unit, LocalCalls)
     with unit:
         yield unit
 

@@ -102,7 +102,7 @@ def _build_predictor(
     settings: Settings,
     shared_metrics: SharedMetrics,
     isolation: component.Isolation,
-) -> Graph:
+) -> ObservedGraph:
     observation = observed(predictor)
     resolved = resolution.resolve(predictor, deployment, source.nodes)
     annotations = {**deployment.annotations, **predictor.annotations}
@@ -122,15 +122,8 @@ def _build_predictor(
     )
     present = {name: unit for name, unit in units.items() if unit is not None}
     root = _with_components(predictor.graph, source.nodes)
-    return ObservedGraph(
-        root,
-        present | observation.companions,
-        options,
-        name=predictor.name,
-        taps=observation.taps,
-        metrics=observation.server_metrics(),
-        collects=settings.access_log,
-    )
+    graph = Graph(root, present | observation.companions, options, name=predictor.name, taps=observation.taps)
+    return ObservedGraph(graph, observation.server_metrics(), collects=settings.access_log)
 
 
 def _is_ours(resolved: Mapping[str, Resolution]) -> bool:

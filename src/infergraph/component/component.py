@@ -40,6 +40,7 @@ from infergraph.message import (
     Request,
     SoleMessage,
     Transport,
+    UnitFacts,
 )
 from infergraph.request import Answering
 from infergraph.runner import INLINE, Runner, drive
@@ -232,14 +233,10 @@ class Component(PredictiveUnit):
             self._scope.close()
 
     @property
-    def methods(self) -> frozenset[Method]:
-        """The methods that the user's object has; none before `start`."""
-        return frozenset(method for method, found in self._table.items() if found.plain is not None or found.is_raw)
-
-    @property
-    def user_object(self) -> Any:
-        """The user's object; None before `start`."""
-        return self._user
+    def facts(self) -> UnitFacts:
+        """The user's object and the methods that it has; none before `start`."""
+        methods = frozenset(method for method, found in self._table.items() if found.plain is not None or found.is_raw)
+        return UnitFacts(user_object=self._user, methods=methods)
 
     @property
     def task_rows(self) -> str | None:

@@ -25,7 +25,7 @@ from infergraph.graph.shadows import Comparison, Shadows
 from infergraph.graph.spec import Node
 from infergraph.graph.taps import Tap
 from infergraph.local import LocalCalls
-from infergraph.message import Context, Feedback, Message, Meta, Method, PredictiveUnit, Request, share
+from infergraph.message import Context, Feedback, Message, Meta, Method, PredictiveUnit, Request, UnitFacts, share
 from infergraph.net.retry import is_refused
 from infergraph.runner import Runner
 
@@ -106,14 +106,10 @@ class Graph(LocalCalls, PredictiveUnit):
         self._lives(here=False)
 
     @property
-    def protocol(self) -> str:
-        """What the graph's front speaks: seldon, tensorflow or v2."""
-        return self.options.protocol
-
-    @property
-    def origin(self) -> tuple[str, str]:
-        """The deployment's name and its namespace."""
-        return self.options.deployment, self.options.namespace
+    def facts(self) -> UnitFacts:
+        """What the graph's front speaks, and whose graph it is."""
+        options = self.options
+        return UnitFacts(options.protocol, options.deployment, options.namespace)
 
     @property
     def task_rows(self) -> str | None:

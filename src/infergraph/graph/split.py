@@ -22,7 +22,7 @@ from infergraph.graph.meta import meta_of
 from infergraph.graph.parallel import side_by_side
 from infergraph.graph.shadows import Comparison, Shadows
 from infergraph.local import LocalCalls
-from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, share
+from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, UnitFacts, share
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -75,14 +75,9 @@ class Split(LocalCalls, PredictiveUnit):
         self._shadows = Shadows(shadow_limit, on_shadow)
 
     @property
-    def protocol(self) -> str:
-        """What the front speaks: that of the predictors, which is one for all of a deployment."""
-        return str(getattr(self._live[0], "protocol", "seldon"))
-
-    @property
-    def origin(self) -> tuple[str, str]:
-        """The deployment's name and its namespace."""
-        return getattr(self._live[0], "origin", (self.name, "default"))
+    def facts(self) -> UnitFacts:
+        """Those of the predictors, which are one for all of a deployment."""
+        return self._live[0].facts
 
     async def start(self) -> None:
         """Start all predictors.

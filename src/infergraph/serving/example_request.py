@@ -39,12 +39,11 @@ def message_for(metadata: Mapping[str, Any] | None) -> Any:
     return {"jsonData": example_of(schema)} if isinstance(schema, Mapping) and schema else None
 
 
-async def announced(unit: PredictiveUnit, built: PredictiveUnit, *, is_graph: bool) -> str:
+async def announced(unit: PredictiveUnit, *, is_graph: bool) -> str:
     """A request to try, as JSON [path, body], for the supervisor's banner; empty where none is known, or nobody reads.
 
     Args:
-        unit: what is asked for its metadata.
-        built: the component or graph within.
+        unit: what is served.
     """
     if not os.isatty(2):
         return ""
@@ -52,10 +51,10 @@ async def announced(unit: PredictiveUnit, built: PredictiveUnit, *, is_graph: bo
     with contextlib.suppress(Exception):  # a remote node may be away: that is told elsewhere
         async with asyncio.timeout(_METADATA_TIMEOUT_S):
             metadata = await unit.metadata()
-    if is_graph and getattr(built, "protocol", "seldon") != "seldon":
+    facts = unit.facts
+    if facts.protocol != "seldon":
         return ""
-    user_object = getattr(built, "user_object", None)
-    request = graph_request(metadata) if is_graph else component_request(user_object, metadata)
+    request = graph_request(metadata) if is_graph else component_request(facts.user_object, metadata)
     return msgspec.json.encode(request).decode()
 
 

@@ -22,7 +22,6 @@ from starlette.routing import BaseRoute
 
 from infergraph import assembly
 from infergraph.errors import MissingExtra
-from infergraph.message import innermost
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
 from infergraph.process import startup_gate
@@ -73,15 +72,12 @@ class Server:
         if context.slot == 0:  # the first worker speaks for all
             for line in assembly.inspect(self._source, self._settings.host, self._own_ports()):
                 _log.info("%s", line)
-        self._within = innermost(self._built)
         self._is_graph = is_graph(self._source.target)
         measured = Measured(self._built, context.shared_metrics, is_node=not self._is_graph)
         self._unit = ReadinessGate(measured, self._settings.load_wait_s)
-        cors = Cors(self._settings.cors_origins, self._settings.cors_headers)
+        cors, facts = Cors(self._settings.cors_origins, self._settings.cors_headers), self._built.facts
         self._dialect = (
-            ExternalDialect(cors, getattr(self._within, "origin", ("", "default")))
-            if self._is_graph
-            else InternalDialect(cors)
+            ExternalDialect(cors, (facts.deployment, facts.namespace)) if self._is_graph else InternalDialect(cors)
         )
         self._tasks: TaskService | None = None
         if self._settings.tasks:
@@ -179,8 +175,8 @@ class Server:
         if not await loading:
             return
         _settle_memory()
-        user_object = getattr(self._within, "user_object", None)
-        self._context.ready(await example_request.announced(self._unit, self._within, is_graph=self._is_graph))
+        user_object = self._built.facts.user_object
+        self._context.ready(await example_request.announced(self._unit, is_graph=self._is_graph))
         if self._in_server is not None:
             self._in_server.begin()
         if self._context.slot == 0 and callable(getattr(user_object, "custom_service", None)):
@@ -213,9 +209,9 @@ class Server:
             self._is_ready,
         )
         if self._is_graph:
-            paths = rest.external_paths(getattr(self._within, "protocol", "seldon"))
+            paths = rest.external_paths(self._built.facts.protocol)
             if settings.gateway_paths:
-                paths = behind_gateway(paths, getattr(self._within, "origin", (self._unit.name, ""))[0])
+                paths = behind_gateway(paths, self._built.facts.deployment or self._unit.name)
         else:
             paths = rest.microservice_paths()
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})
@@ -230,7 +226,7 @@ class Server:
             name=self._unit.name,
             paths=paths,
             is_graph=self._is_graph,
-            protocol=getattr(self._within, "protocol", "seldon"),
+            protocol=self._built.facts.protocol,
             has_tasks=self._tasks is not None,
         )
         routes = endpoints.routes(self._unit, served)
@@ -256,7 +252,7 @@ class Server:
             settings=self._settings,
             topology=topology,
             watch=self._watch,
-            methods=lambda: getattr(self._within, "methods", frozenset()),
+            methods=lambda: self._built.facts.methods,
             data_dir=self._source.path / self._settings.data_dir,
             is_ready=self._is_ready,
             tasks=self._tasks,

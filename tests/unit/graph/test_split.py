@@ -136,7 +136,7 @@ def test_protocol() -> None:
     """A split's front speaks what its predictors do."""
     options = GraphOptions(protocol="v2")
     graph = Graph(node("a"), {"a": Saying("a")}, options)
-    assert Split("d", [Share(graph)], random.Random(1)).protocol == "v2"
+    assert Split("d", [Share(graph)], random.Random(1)).facts.protocol == "v2"
 
 
 def test_plain_call() -> None:
