@@ -30,7 +30,7 @@ class InServerWorker:
     """
 
     def __init__(self, folder: Path, unit: PredictiveUnit, nan: NanPolicy = NanPolicy.ERROR) -> None:
-        self._folder = folder
+        self._folder = folder.absolute()  # a node may change the working folder
         self._desk = ChunkDesk(unit, nan)
         self._leaving = asyncio.Event()
         self._busy = asyncio.Lock()
