@@ -7,6 +7,7 @@ without it once more: the last two have to be equal, or the first would differ f
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import os
@@ -22,7 +23,7 @@ from click.testing import CliRunner
 
 import infergraph
 from contract.client_servers import reply, scripted
-from infergraph.cli import batch
+from infergraph.cli import batch, microservice
 from infergraph.cli.main import infergraph as program
 from infergraph.cli.options import SettingOption
 from infergraph.settings import Settings
@@ -278,6 +279,30 @@ def test_a_setting_reaches_the_supervisor(
     told = plan["settings"][param.name]
     shown = {True: "on", False: "off"}.get(told, told) if isinstance(told, bool) else told
     assert str(shown) in (value, f"{value}.0")
+
+
+FLAGS = [action for action in microservice._parser()._actions if action.option_strings and action.dest != "help"]
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.dest)
+def test_a_flag_of_the_original_has_an_effect_or_says_that_it_has_none(
+    flag: argparse.Action, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`microservice` hands each flag on, or its help says that it is accepted and no more."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Parts.py").write_text(PARTS)
+    monkeypatch.setattr(os, "execv", planned)
+    values = {"log_level": "ERROR", "parameters": OTHER["parameters"], "pidfile": "pid", "grpc_workers": "0"}
+    value = values.get(flag.dest, "7")
+    given = [value if flag.nargs is None else "true"] if "accepted" not in str(flag.help) else ["MODEL"]
+    ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
+    ports += ["--threads", "3"] if flag.dest == "single_threaded" else []
+    plans = [
+        CliRunner().invoke(program, ["microservice", "Parts.Twice", *ports, *more]).output
+        for more in ([], [flag.option_strings[0], *given])
+    ]
+    if "accepted" not in str(flag.help):
+        assert plans[0] != plans[1]
 
 
 def test_every_setting_is_read() -> None:
