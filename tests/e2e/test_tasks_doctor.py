@@ -185,7 +185,7 @@ def test_the_endpoint_of_these_tests_is_good_when_nothing_is_broken() -> None:
         ("wrong field", "submit", "only under the field `file`"),
         ("HTML errors", "submit", "a page of HTML"),
         ("status in words", "submit", '{"status": 200}'),
-        ("status 0", "status", "0 is no status"),
+        ("status 0", "status", "0 is not an endpoint status"),
         ("slow status", "status", "a registration waits"),
         ("never ends", "finish", "the task is running, not finished"),
         ("out of order", "results", "out of order: line 1 answers line 5"),
@@ -281,7 +281,7 @@ def test_rows_are_given_on_the_command_line(tmp_path: Path) -> None:
     """`--row` for one, `--rows` for a file; what is no JSON, or belongs to the other part, is exit code 2."""
     (tmp_path / "rows.jsonl").write_text("[1, 2, 3]\n[4, 5, 6]\n")
     with endpoint("", takes=staticmethod(takes_lists)) as url:
-        assert "5 lines, all alike" in run_doctor(url, "--row", "[1, 2, 3]", "--patience", "5").stdout
+        assert "5 lines, all equal" in run_doctor(url, "--row", "[1, 2, 3]", "--patience", "5").stdout
         assert "2 lines, in order" in run_doctor(url, "--rows", str(tmp_path / "rows.jsonl")).stdout
         for wrong in (["--row", "[1,"], ["--data", "{}"], ["--rows", str(tmp_path / "none")]):
             assert run_doctor(url, *wrong).returncode == 2
@@ -351,7 +351,7 @@ def test_nobody_there_is_said_so() -> None:
         gone = url
     (finding,) = examine(gone)
     assert finding.step == "reach"
-    assert "nobody listens" in finding.text
+    assert "nothing is listening" in finding.text
 
 
 def run_doctor(*arguments: str) -> subprocess.CompletedProcess[str]:
