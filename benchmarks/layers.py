@@ -53,7 +53,7 @@ def _server(target: str, folder: Path) -> Server:
         metrics_socket=None,
         grpc_port=None,
         metrics_dir=folder,
-        ledger=SharedMetrics(folder, "layers"),
+        shared_metrics=SharedMetrics(folder, "layers"),
         requests_limit=0,
         stopping=Stopping(),
         tell=lambda report: None,
