@@ -363,6 +363,10 @@ class UnitFacts(NamedTuple):
     methods: frozenset[Method] = frozenset()
 
 
+Runners: TypeAlias = Mapping[Method, Runner | None]
+"""What drives the answers of a unit, by method; None where they may wait."""
+
+
 class PredictiveUnit(ABC):
     """Anything that answers messages: a component, a remote unit, a built-in, a whole graph, a unit around a unit.
 

@@ -9,6 +9,7 @@ What is raised on the way is caught here; an edge says how its protocol tells of
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from time import perf_counter
@@ -59,6 +60,7 @@ class Call(Job, kw_only=True, eq=False):
         request_bytes: the size of its body.
         result, error: what the handler answered or raised; where one is there from the start, the call is refused.
         limit_s: the longest time it may take; 0 for any.
+        times_nodes: whether its handler wants to know the times of nodes.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Call(Job, kw_only=True, eq=False):
     begun: float = msgspec.field(default_factory=perf_counter)
     request_bytes: int = 0
     limit_s: float = 0.0
+    times_nodes: bool = False
     is_over: bool = False
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
@@ -113,14 +116,14 @@ class Calls:
         if call.error is not None or call.result is not None:
             self._end(call)
             return
+        if self._writes_lines or call.times_nodes:
+            call.context.run(collect_node_times)
         call.work = call.handler(call)
         runner = call.runner
         if runner is None:
-            call.task = asyncio.get_running_loop().create_task(self._wait(call))
+            call.task = asyncio.get_running_loop().create_task(self._wait(call), context=call.context)
             return
         call.done = self._end
-        if self._writes_lines:
-            call.context.run(collect_node_times)
         if runner.submit(call):
             self._end(call)
         elif call.limit_s:
@@ -133,6 +136,8 @@ class Calls:
         call.abandoned = True
         if call.task is not None:
             call.task.cancel()
+            if call.work is not None and inspect.getcoroutinestate(call.work) == inspect.CORO_CREATED:
+                call.work.close()  # the task will not begin either
         self._close(call, call.gone_code, 0)
 
     def _time_out(self, call: Call) -> None:

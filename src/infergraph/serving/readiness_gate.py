@@ -1,4 +1,4 @@
-"""The unit behind a door that opens when it is loaded."""
+"""The unit behind a gate that opens when it is loaded."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from infergraph.runner import Runner
 class ReadinessGate(Around):
     """Lets requests through once the unit is loaded.
 
+    `runners` are those of the unit by method; none until the gate is open, since a request may wait for that.
+
     Args:
-        wait_s: how long a request waits for the door to open; 0 to refuse it at once. Probes never wait.
+        wait_s: how long a request waits for the gate to open; 0 to refuse it at once. Probes never wait.
     """
 
     def __init__(self, unit: PredictiveUnit, wait_s: float = 0.0) -> None:
         super().__init__(unit)
         self._wait_s = wait_s
         self._decided = asyncio.Event()
-        self._runners: Mapping[Method, Runner | None] = {}
+        self.runners: dict[Method, Runner | None] = {}
         self.is_open = False
 
     async def start(self) -> None:
         """Start the unit, then open; whoever waits is let in, or told that it will not open."""
         try:
             await self.unit.start()
-            self._runners = {method: self.unit.runner(method) for method in Method}
+            self.runners.update((method, self.unit.runner(method)) for method in Method)
             self.is_open = True
         finally:
             self._decided.set()
@@ -38,7 +40,7 @@ class ReadinessGate(Around):
     async def stop(self) -> None:
         """Close, then stop the unit."""
         self.is_open = False
-        self._runners = {}
+        self.runners.clear()
         await self.unit.stop()
 
     def _enter(self) -> PredictiveUnit:
@@ -63,8 +65,8 @@ class ReadinessGate(Around):
         return await (await self._opened()).answer(method, request, context)
 
     def runner(self, method: Method) -> Runner | None:
-        """The unit's; None until the door is open, since a request may wait for that."""
-        return self._runners.get(method)
+        """The unit's; None until the gate is open."""
+        return self.runners.get(method)
 
     async def ready(self) -> bool:
         """Whether the door is open and the unit ready."""

@@ -105,6 +105,7 @@ class Server:
             message_limit_bytes=self._limits.grpc_message_bytes,
             concurrency_limit=self._settings.concurrency_limit,
             request_timeout_s=self._settings.request_timeout_s,
+            runners=self._unit.runners,
         )
 
     async def run(self) -> None:
@@ -207,6 +208,7 @@ class Server:
                 opaque=self._is_graph,
             ),
             self._is_ready,
+            self._unit.runners,
         )
         if self._is_graph:
             paths = rest.external_paths(self._built.facts.protocol)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from infergraph import errors
 from infergraph.errors import ComponentError, DeadlinePassed, Fault, MethodMissing, NestedTooDeeply, PayloadError
-from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Transport
+from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Runners, Transport
 from infergraph.protocol import services
 from infergraph.protocol.headers import ANSWER_HOP, NODE_KEY, PUID_KEY, REASON_KEY, STATUS_KEY, new_puid
 from infergraph.protocol.status import GRPC_NAMES, GrpcStatus, grpc_status, http_status
@@ -32,6 +32,7 @@ TEXT_LIMIT_BYTES = 4096
 
 
 _OK = GRPC_NAMES[GrpcStatus.OK]
+_NO_RUNNERS: Runners = {}
 
 
 class Replying(Protocol):
@@ -101,6 +102,7 @@ class Grpc:
 
     Args:
         is_graph: whether it is asked as a graph: each call has an id, and metadata of its nodes.
+        runners: what drives its answers, by method, once that is known.
     """
 
     def __init__(
@@ -112,8 +114,10 @@ class Grpc:
         message_limit_bytes: int,
         concurrency_limit: int,
         request_timeout_s: float,
+        runners: Runners = _NO_RUNNERS,
     ) -> None:
         self._unit = unit
+        self._runners = runners
         self._is_graph = is_graph
         self._message_limit_bytes = message_limit_bytes
         self._request_timeout_s = request_timeout_s
@@ -139,7 +143,7 @@ class Grpc:
             except NestedTooDeeply as fault:
                 raise blamed(fault, request) from fault
 
-        return GrpcMethod(method.value, handle, functools.partial(self._unit.runner, method))
+        return GrpcMethod(method.value, handle, functools.partial(self._runners.get, method))
 
     async def _metadata(self, call: GrpcCall) -> bytes:
         node = proto_codec.decode_metadata_request(call.payload) if call.payload else ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -27,8 +26,6 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Handler: TypeAlias = "Callable[[Exchange], Coroutine[Any, Any, Answer]]"
-
-_NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
 
 class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,15 +94,12 @@ class Paths(NamedTuple):
     patterns: Sequence[tuple[re.Pattern[str], Endpoint]] = ()
 
     def find(self, path: str) -> tuple[Endpoint | None, Mapping[str, str]]:
-        """The endpoint at a path, and the parts of it that a pattern names."""
-        endpoint = self.exact.get(path)
-        if endpoint is not None:
-            return endpoint, _NO_PARAMETERS
+        """The endpoint at a path that is no exact one, and the parts of it that the pattern names."""
         for pattern, endpoint in self.patterns:
             found = pattern.fullmatch(path)
             if found is not None:
                 return endpoint, found.groupdict()
-        return None, _NO_PARAMETERS
+        return None, {}
 
 
 class HttpApp:
@@ -136,13 +130,4 @@ class HttpApp:
         )
         self.calls = Calls(self.admission, accounting)
         self.is_draining = False
-        self._refuse = refuse
-
-    def refusal(self, endpoint: Endpoint, exchange: Exchange) -> Answer | None:
-        """The answer to a request that its head rules out."""
-        method = exchange.method
-        if method == "OPTIONS" or (endpoint.methods is not None and method not in endpoint.methods):
-            return self.dialect.refuse_method(endpoint, exchange)
-        if self._refuse is not None and endpoint.gated and "POST" in (endpoint.methods or ()):
-            return self._refuse(exchange.raw_headers)
-        return None
+        self.refuse = refuse

@@ -17,6 +17,7 @@ import struct
 from collections import deque
 from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -39,6 +40,7 @@ SLOWEST_BYTES_S = 1024
 _FRAMING_FACTOR = 8
 """A body in chunks of one byte takes six bytes for each; extensions and trailers come on top of that."""
 
+_NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _Request: TypeAlias = "Exchange | AsgiCall"
 
@@ -190,7 +192,9 @@ class Connection(asyncio.Protocol):
         if self._is_broken:
             return
         path, query = _target(self._url)
-        endpoint, parameters = self._app.paths.find(path)
+        endpoint, parameters = self._app.paths.exact.get(path), _NO_PARAMETERS
+        if endpoint is None:
+            endpoint, parameters = self._app.paths.find(path)
         headers = dict(self._headers)
         keeps_alive = parser.get_http_version() == "1.1" and parser.should_keep_alive()
         expects = headers.get(b"expect", b"").lower() == b"100-continue"

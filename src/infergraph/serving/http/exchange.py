@@ -20,6 +20,9 @@ from infergraph.serving.http.app import Endpoint, HttpApp
 BODILESS = frozenset({204, 304})
 """Statuses whose answers end with their headers: a body would be taken for the next answer."""
 
+NODE_TIMES = b"infergraph-node-times"
+"""A request header that asks for the time each node took, in the `Server-Timing` header of the answer."""
+
 _LOOP_GZIP_BYTES = 64 * 1024
 _KEPT_BYTES = 128
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -83,14 +86,19 @@ class Exchange(Call, kw_only=True, eq=False):
 
     def prepare(self) -> None:
         """Set what the head says: its id, how it is answered, and whether it is refused."""
-        endpoint, app = self.endpoint, self.app
+        endpoint, app, headers = self.endpoint, self.app, self.headers
         self.puid = app.dialect.identify(self)
         self.runner = endpoint.runner()
-        if b"gzip" in self.headers.get(b"accept-encoding", b""):
+        self.times_nodes = NODE_TIMES in headers
+        if b"gzip" in headers.get(b"accept-encoding", b""):
             self.handler = _compressed
         if endpoint.gated:
             self.limit_s = app.options.request_timeout_s
-        self.result = app.refusal(endpoint, self)
+        method, methods = self.method, endpoint.methods
+        if method == "OPTIONS" or (methods is not None and method not in methods):
+            self.result = app.dialect.refuse_method(endpoint, self)
+        elif app.refuse is not None and endpoint.gated and "POST" in (methods or ()):
+            self.result = app.refuse(self.raw_headers)
 
     def reply(self) -> tuple[str, int]:
         """Send the answer with its length; one of a status without a body ends with its headers."""

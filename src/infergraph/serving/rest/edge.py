@@ -16,8 +16,8 @@ import msgspec
 import orjson
 
 from infergraph.errors import ComponentError, NestedTooDeeply, PayloadError
-from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, Transport
-from infergraph.observe.node_times import collect_node_times, node_times
+from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, Runners, Transport
+from infergraph.observe.node_times import node_times
 from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, REQUEST_CODING
 from infergraph.protocol.paths import (
     API,
@@ -43,8 +43,6 @@ from infergraph.wire.npy_codec import NPY_TYPE
 from infergraph.wire.wire_message import blamed
 
 JSON = "application/json"
-NODE_TIMES = b"infergraph-node-times"
-"""A request header that asks for the time each node took, in the `Server-Timing` header of the answer."""
 _NPY_TYPE = (b"content-type", NPY_TYPE.encode())
 _LARGE_BYTES = 256 * 1024
 _POST = frozenset({"POST"})
@@ -66,6 +64,7 @@ PATHS: dict[str, tuple[Method, frozenset[str]]] = {
 """Paths that ask a component, with their HTTP methods."""
 
 _MODEL = "(?P<model>[^/]+)"
+_NO_RUNNERS: Runners = {}
 
 
 class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,10 +84,22 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rest:
-    """The REST edge over one unit."""
+    """The REST edge over one unit.
 
-    def __init__(self, unit: PredictiveUnit, options: RestOptions, is_ready: Callable[[], Awaitable[bool]]) -> None:
+    Args:
+        is_ready: whether it may be asked.
+        runners: what drives its answers, by method, once that is known.
+    """
+
+    def __init__(
+        self,
+        unit: PredictiveUnit,
+        options: RestOptions,
+        is_ready: Callable[[], Awaitable[bool]],
+        runners: Runners = _NO_RUNNERS,
+    ) -> None:
         self._unit = unit
+        self._runners = runners
         self._options = options
         self._is_ready = is_ready
 
@@ -158,7 +169,7 @@ class Rest:
         return {path: self._endpoint(method, verbs) for path, (method, verbs) in paths.items()}
 
     def _endpoint(self, method: Method, verbs: frozenset[str]) -> Endpoint:
-        runner = functools.partial(self._unit.runner, method)
+        runner = functools.partial(self._runners.get, method)
         return Endpoint(verbs, self._asking(method), method.value, runner=runner)
 
     def _asking(self, method: Method) -> Handler:
@@ -167,15 +178,12 @@ class Rest:
         options = self._options
 
         async def handle(exchange: Exchange) -> Answer:
-            wants_times = NODE_TIMES in exchange.headers
-            if wants_times:
-                collect_node_times()
             request = read(exchange, options)
             try:
                 answer = await self._ask(method, request, exchange)
             except NestedTooDeeply as fault:
                 raise blamed(fault, request) from fault
-            if wants_times:
+            if exchange.times_nodes:
                 answer.headers.append((b"server-timing", _server_timing(node_times())))
             return answer
 
