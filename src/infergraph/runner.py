@@ -54,10 +54,17 @@ class Job(msgspec.Struct, kw_only=True, eq=False):
     error: BaseException | None = None
     abandoned: bool = False
 
+    def taken(self) -> Coroutine[Any, Any, Any]:
+        """The work, for whoever begins it now."""
+        work, self.work = self.work, None
+        assert work is not None
+        return work
+
     def close(self) -> None:
-        """Forget the work, which has not begun."""
-        if self.work is not None:
-            self.work.close()
+        """Forget the work, if it has not begun."""
+        work, self.work = self.work, None
+        if work is not None:
+            work.close()
 
 
 class UserContext:
@@ -102,9 +109,8 @@ class UserContext:
 
 
 def _drive_job(job: Job) -> None:
-    assert job.work is not None
     try:
-        job.result = drive(job.work)
+        job.result = drive(job.taken())
     except BaseException as error:  # noqa: BLE001 - handed on to who asked
         job.error = error
 

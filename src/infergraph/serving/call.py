@@ -9,7 +9,6 @@ What is raised on the way is caught here; an edge says how its protocol tells of
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from time import perf_counter
@@ -136,8 +135,7 @@ class Calls:
         call.abandoned = True
         if call.task is not None:
             call.task.cancel()
-            if call.work is not None and inspect.getcoroutinestate(call.work) == inspect.CORO_CREATED:
-                call.work.close()  # the task will not begin either
+            call.close()  # where the task has not begun it never will
         self._close(call, call.gone_code, 0)
 
     def _time_out(self, call: Call) -> None:
@@ -147,10 +145,10 @@ class Calls:
 
     async def _wait(self, call: Call) -> None:
         """Await the handler, at most as long as the call may take."""
-        assert call.work is not None
+        work = call.taken()
         try:
             async with asyncio.timeout(call.limit_s or None) as limit:
-                call.result = await call.work
+                call.result = await work
         except TimeoutError as error:
             call.error = call.late() if limit.expired() else error
         except BaseException as error:  # noqa: BLE001 - the last net: whatever it is, the caller gets an answer
@@ -191,4 +189,4 @@ class Calls:
                 puid=call.puid,
                 nodes=nodes,
             )
-        call.work = call.result = call.error = None  # an error knows the frames that know the call: let go of all
+        call.result = call.error = None  # an error knows the frames that know the call: let go of it
