@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from infergraph import component
 from infergraph.assembly import components
-from infergraph.assembly.observation import Observation, ObservedGraph
+from infergraph.assembly.observation import Observation
 from infergraph.errors import GraphError
 from infergraph.graph import compose, inspection, resolution, servers, spec
 from infergraph.graph.executor import Graph, GraphOptions
@@ -27,6 +27,7 @@ from infergraph.graph.routers import builtin
 from infergraph.graph.split import Share, Split
 from infergraph.message import PredictiveUnit
 from infergraph.observe.measured import Measured
+from infergraph.observe.orchestrator_metrics import MeasuredGraph
 from infergraph.observe.shared_metrics import PrivateMetrics, SharedMetrics
 from infergraph.observe.tracing import Tracing, TracingOptions
 from infergraph.protocol.paths import Protocol
@@ -102,7 +103,7 @@ def _build_predictor(
     settings: Settings,
     shared_metrics: SharedMetrics,
     isolation: component.Isolation,
-) -> ObservedGraph:
+) -> MeasuredGraph:
     observation = observed(predictor)
     resolved = resolution.resolve(predictor, deployment, source.nodes)
     annotations = {**deployment.annotations, **predictor.annotations}
@@ -123,7 +124,7 @@ def _build_predictor(
     present = {name: unit for name, unit in units.items() if unit is not None}
     root = _with_components(predictor.graph, source.nodes)
     graph = Graph(root, present | observation.companions, options, name=predictor.name, taps=observation.taps)
-    return ObservedGraph(graph, observation.server_metrics(), collects=settings.access_log)
+    return MeasuredGraph(graph, observation.server_metrics(), collects=settings.access_log)
 
 
 def _is_ours(resolved: Mapping[str, Resolution]) -> bool:

@@ -1,13 +1,12 @@
 """Observation of one predictor: metrics, payload log and trace spans of its graph.
 
 unit ─▶ TracedNode( MeasuredNode( unit ))        the span only where it is asked for
-Graph ─▶ ObservedGraph( Graph )
+Graph ─▶ MeasuredGraph( Graph )
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from time import perf_counter
 from typing import Any
 
 from infergraph.assembly.payload_post import PayloadPost
@@ -15,9 +14,7 @@ from infergraph.errors import MethodMissing
 from infergraph.graph import spec
 from infergraph.graph.remote import remote
 from infergraph.graph.taps import Tap, sink_url
-from infergraph.local import LocalCalls
-from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request, Transport
-from infergraph.observe.node_times import collect_node_times
+from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.observe.orchestrator_metrics import MeasuredNode, ServerMetrics, Spot
 from infergraph.observe.payload_events import Origin
 from infergraph.observe.payload_log import PayloadLog, PayloadLogOptions
@@ -25,7 +22,6 @@ from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.observe.tracing import Tracing
 from infergraph.protocol.images import split_image
 from infergraph.protocol.paths import Protocol, health_path, metadata_path, method_path
-from infergraph.runner import Runner
 from infergraph.settings import Settings
 from infergraph.wire.json_codec import JsonOptions
 
@@ -55,57 +51,6 @@ class Companion(PredictiveUnit):
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """Its name."""
         return {"name": self.name}
-
-
-class ObservedGraph(LocalCalls, Around):
-    """A unit around a graph that counts its requests, under the metric names of Seldon's orchestrator.
-
-    A cancelled request is not counted: nobody was answered.
-
-    Args:
-        collects: whether the times of nodes are collected for access lines.
-    """
-
-    def __init__(self, graph: PredictiveUnit, metrics: ServerMetrics, *, collects: bool) -> None:
-        LocalCalls.__init__(self)
-        Around.__init__(self, graph)
-        self._metrics = metrics
-        self._collects = collects
-
-    async def start(self) -> None:
-        """Start the graph."""
-        await self.unit.start()
-        self._lives(here=True)
-
-    async def stop(self) -> None:
-        """Stop the graph."""
-        await self.unit.stop()
-        self._lives(here=False)
-
-    def runner(self, method: Method) -> Runner | None:
-        """The graph's."""
-        return self.unit.runner(method)
-
-    async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """The graph's answer, counted."""
-        begin = perf_counter()
-        if self._collects:
-            collect_node_times()
-        try:
-            answer = await self.unit.answer(method, request, context)
-        except Exception as error:
-            self._metrics.failed(method, context.transport, error, perf_counter() - begin)
-            raise
-        self._metrics.answered(method, context.transport, perf_counter() - begin)
-        return answer
-
-    async def status(self, node: str, context: Context) -> Message:
-        """The account of one node, counted."""
-        return await self._metrics.got("status", self.unit.status(node, context))
-
-    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
-        """The metadata of the graph or of one node; counted as a GET, however it was asked for."""
-        return await self._metrics.got("metadata", self.unit.metadata(node, context))
 
 
 class Observation:

@@ -70,7 +70,7 @@ class JsonMessage(WireMessage):
         is_answer: a node answered it, so that its rows may have different lengths.
     """
 
-    __slots__ = (*_CARRIED, "is_answer")
+    __slots__ = (*_CARRIED, "_is_narrow", "is_answer")
 
     raw: bytes | None
 
@@ -87,6 +87,7 @@ class JsonMessage(WireMessage):
     ) -> None:
         self._content = None
         self._document = _UNREAD
+        self._is_narrow = False
         self.raw = raw
         self.content_type = content_type
         self.content_encoding = content_encoding
@@ -109,6 +110,10 @@ class JsonMessage(WireMessage):
 
         Raises: PayloadError if it cannot be read.
         """
+        if self._document is _UNREAD:
+            text = _text(self)
+            if text is not None and len(text) < json_scan.LARGE_BYTES:
+                self._document = self._read_small(text)
         return _document(self)
 
     @property
@@ -122,7 +127,7 @@ class JsonMessage(WireMessage):
                 return self.content.meta  # most likely numbers, which are read faster without the document
             except PayloadError:
                 pass  # there may be a meta without a payload
-        return self._content.meta if self._content is not None else json_content.meta_of(_document(self))
+        return self._content.meta if self._content is not None else json_content.meta_of(self.document)
 
     @property
     def known_document(self) -> Any:
@@ -131,7 +136,7 @@ class JsonMessage(WireMessage):
 
     def _decode(self) -> Content:
         if self._document is not _UNREAD:
-            return json_content.content_of(self._document, is_answer=self.is_answer)
+            return self._content_of(self._document)
         content, self._document = self._read()
         return content
 
@@ -142,7 +147,7 @@ class JsonMessage(WireMessage):
         """
         if self._document is _UNREAD:
             return self._read()[0] if self._content is None else None
-        content = json_content.content_of(self._document, is_answer=self.is_answer)
+        content = self._content_of(self._document)
         if content.encoding is Encoding.JSON or (content.encoding.is_array and content.payload.dtype.kind == "O"):
             if self.raw is not None:
                 return self._read()[0]
@@ -173,16 +178,23 @@ class JsonMessage(WireMessage):
         """Content and document of the bytes, neither of them kept; the document is unread where numbers are all."""
         text = _text(self)
         if text is not None and len(text) < json_scan.LARGE_BYTES:
-            narrow = len(text) < _SMALL_BYTES and json_text.is_narrow(text)
-            document = json_text.read(text, self.content_type, narrow=narrow)
-            if document is None:
-                json_text.refuse_null()
-            return json_content.content_of(document, is_plain=narrow, is_answer=self.is_answer), document
+            document = self._read_small(text)
+            return self._content_of(document), document
         found = json_scan.read_numbers(text) if text is not None and json_text.is_utf8_json(text) else None
         if found is not None:
             return found, _UNREAD
         document = _read_document(self, text)
-        return json_content.content_of(document, is_answer=self.is_answer), document
+        return self._content_of(document), document
+
+    def _read_small(self, text: bytes) -> Any:
+        self._is_narrow = narrow = len(text) < _SMALL_BYTES and json_text.is_narrow(text)
+        document = json_text.read(text, self.content_type, narrow=narrow)
+        if document is None:
+            json_text.refuse_null()
+        return document
+
+    def _content_of(self, document: Any) -> Content:
+        return json_content.content_of(document, is_plain=self._is_narrow, is_answer=self.is_answer)
 
 
 class JsonMessages(Sequence[Message]):
