@@ -103,7 +103,7 @@ def test_every_decision_is_in_the_index() -> None:
     index = (DOCS / "decisions" / "README.md").read_text("utf-8")
     for page in (DOCS / "decisions").glob("0*.md"):
         assert f"({page.name})" in index, page.name
-        number = int(page.name.partition("-")[0])
+        number = page.name.partition("-")[0].lstrip("0")
         assert page.read_text("utf-8").startswith(f"# {number}. "), page.name
 
 

@@ -1,4 +1,4 @@
-"""Whether tasks would be taken, and how the engine does: read from the store, the disk and the driver's last word."""
+"""Whether tasks would be taken, and how the engine does: from the store, the disk and the last heartbeat."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from infergraph.tasks.store import Store
 from infergraph.tasks.task import State
 
 SILENCE_S = 15.0
-"""A driver that has work and says nothing for so long is in trouble."""
+"""A driver that has work and sends no heartbeat for so long is in trouble."""
 
 
 class Availability(IntEnum):
@@ -33,7 +33,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         reason: why it is not available; empty if it is.
         counts: tasks by state.
-        note: the driver's last word; None if there is none of late.
+        note: the driver's last heartbeat; None if it is too old.
         silent_s: how long ago it was; None while nothing is expected of a driver.
     """
 
@@ -79,7 +79,7 @@ class AvailabilityCheck:
         """Why no work is handed out; empty if it is."""
         full = self._full_disk()
         if full:
-            return full  # the driver cannot tell: its word has no room either
+            return full  # the driver cannot report it: a heartbeat needs room, too
         note, _ = self._note()
         return note.paused if note is not None else ""
 
@@ -110,7 +110,7 @@ class AvailabilityCheck:
         return Availability.AVAILABLE, ""
 
     def _note(self) -> tuple[Heartbeat | None, float | None]:
-        """The driver's last word, if it is one of late, and how long ago it was."""
+        """The driver's last heartbeat, if it is recent, and its age."""
         driver = self._store.driver()
         if driver is None:
             return None, None

@@ -1,4 +1,4 @@
-"""The driver's word about itself, left in the store with each beat for whoever wants to know."""
+"""The driver's heartbeat: what it reports about itself, kept in the store."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import msgspec
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """What the driver says of itself with each beat.
+    """What the driver reports with each heartbeat.
 
     Args:
-        pid: its process id; 0 in the word that is left for it when it is first called.
+        pid: its process id; 0 in the one that is written for it when it is first started.
         ready, wanted: lanes that have the unit loaded, and that there should be.
         load_error: why the unit could not be loaded the last time; empty if it could.
         paused: why no work is handed out; empty if it is.

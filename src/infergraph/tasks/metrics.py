@@ -24,7 +24,7 @@ class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):
         outbox: webhooks that wait to be delivered.
         lines, failed_lines: answered since the data folder was made.
         used_bytes, free_bytes: of the data folder and its disk.
-        note: the driver's last word; None if there is none.
+        note: the driver's last heartbeat; None if there is none.
         silent_s: how long ago that was.
     """
 
@@ -111,7 +111,7 @@ FIGURES: tuple[EngineMetric, ...] = (
         _of_note(lambda note: note.wanted),
     ),
     EngineMetric(
-        "infergraph_task_paused", "gauge", "1 while no work is handed out, for want of room on the disk.", "",
+        "infergraph_task_paused", "gauge", "1 while no work is handed out: the disk is full, or no cluster.", "",
         _of_note(lambda note: int(bool(note.paused))),
     ),
     EngineMetric(
@@ -131,7 +131,7 @@ FIGURES: tuple[EngineMetric, ...] = (
         _of_note(lambda note: note.kills),
     ),
     EngineMetric(
-        "infergraph_task_driver_silent_seconds", "gauge", "Time since the driver's last word.", "",
+        "infergraph_task_driver_silent_seconds", "gauge", "Time since the driver's last heartbeat.", "",
         lambda figures: {} if figures.silent_s is None else {"": figures.silent_s},
     ),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """What the edges may ask about tasks: one object over store and files, for an event loop.
 
 edge ─▶ TaskService ─▶ store, files          every blocking call in a thread of our own
-                   └─▶ a ring for the driver, which looks at the store
+                   └─▶ a wake-up for the driver, which looks at the store
 """
 
 from __future__ import annotations

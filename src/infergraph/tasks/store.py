@@ -45,7 +45,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class DriverState(msgspec.Struct, frozen=True):
-    """The driver's last word: when (Unix seconds), and what it noted about itself (JSON)."""
+    """The driver's last heartbeat: when (Unix seconds), and what it reported (JSON)."""
 
     beat: float
     note: str
@@ -467,10 +467,10 @@ class Store:
             "update outbox set attempts = attempts + 1, next_at = ?, error = ? where number = ?", next_at, error, number
         )
 
-    # ── the driver's heart ──────────────────────────────────────────────────────────────────────────────────────
+    # ── the heartbeat ──────────────────────────────────────────────────────────────────────────────────────
 
     def beat(self, *, now: float, note: str) -> None:
-        """Say that the driver lives. Atomic, but not synced: a lost beat costs nothing."""
+        """Write a heartbeat. Atomic, but not synced: a lost one costs nothing."""
         with self._beat_lock, translated():
             self._check_there()
             if self._heart is None:
@@ -478,7 +478,7 @@ class Store:
             self._heart.execute("insert or replace into driver values(1, ?, ?)", (now, note))
 
     def driver(self) -> DriverState | None:
-        """The driver's last word; None if there never was one."""
+        """The driver's last heartbeat; None if there never was one."""
         rows = self._read("select beat, note from driver")
         return DriverState(*rows[0]) if rows else None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from infergraph.tasks.driver.chunks import BLOCK_BYTES, LinePace, LineReader, Piece
+from infergraph.tasks.driver.chunks import BLOCK_BYTES, Chunk, LinePace, LineReader
 from infergraph.tasks.driver.reorder_buffer import ReorderBuffer
 from infergraph.tasks.driver.retry_round import SecondRound
 from infergraph.tasks.engines.messages import Answer, Key, Lines, Order
@@ -29,14 +29,14 @@ _RATE_MEMORY_S = 5.0
 
 
 class AttemptRules(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits that a run keeps; the settings of the same names."""
+    """The limits that a attempt keeps; the settings of the same names."""
 
     chunk_target_s: float
     chunk_lines_limit: int
     attempts_limit: int
     row_timeout_s: float
     window: int
-    """Pieces that may be out or waiting for an earlier one."""
+    """Chunks that may be out or waiting for an earlier one."""
     carries_data: bool = False
     """Whether orders carry the lines, since no disk is shared."""
 
@@ -97,13 +97,13 @@ class Attempt:
             self._condemn_head()
 
     def _lines_limit(self) -> int:
-        """A run that led nowhere is tried again in ever smaller chunks, to find the line that ends the server."""
+        """A attempt that led nowhere is tried again in ever smaller chunks, to find the line that ends the server."""
         return max(1, self._rules.chunk_lines_limit >> (2 * self._stalls))
 
     def _condemn_head(self) -> None:
-        piece, kept = self._next_piece(1)
+        chunk, kept = self._next_chunk(1)
         reason = f"the server died {self.task.stalls} times while it worked on this line"
-        self._ledger.settle_piece(piece, kept or self._failed_line(piece, reason))
+        self._ledger.settle_chunk(chunk, kept or self._failed_line(chunk, reason))
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -135,47 +135,47 @@ class Attempt:
             self._cut()
             if not self._ledger.has_queued:
                 return None
-        serial, piece = self._ledger.take()
-        self._last_lines = piece.lines
-        self.spent_s += max(piece.lines * self.pace.line_s, 1e-3) / self.weight
+        serial, chunk = self._ledger.take()
+        self._last_lines = chunk.lines
+        self.spent_s += max(chunk.lines * self.pace.line_s, 1e-3) / self.weight
         return Order(
             Key(self.number, serial),
             os.fspath(self._path),
-            piece.offset,
-            piece.size,
-            piece.line,
-            piece.lines,
+            chunk.offset,
+            chunk.size,
+            chunk.line,
+            chunk.lines,
             self.task.rows,
-            self._reader.read(piece) if self._rules.carries_data else None,
+            self._reader.read(chunk) if self._rules.carries_data else None,
             self.task.charset,
         )
 
     def _cut(self) -> None:
-        piece, kept = self._next_piece(self.pace.lines)
+        chunk, kept = self._next_chunk(self.pace.lines)
         if kept is None:
-            self._ledger.add(piece)
+            self._ledger.add(chunk)
         else:
-            self._ledger.settle_piece(piece, kept)
+            self._ledger.settle_chunk(chunk, kept)
 
-    def _next_piece(self, lines: int) -> tuple[Piece, Lines | None]:
+    def _next_chunk(self, lines: int) -> tuple[Chunk, Lines | None]:
         """The next lines of the input, and their answers where they are known already."""
         if self._second is None:
-            piece, kept = self._reader.cut(self._cut_to, self._cut_line, lines=lines, bytes=BLOCK_BYTES), None
+            chunk, kept = self._reader.cut(self._cut_to, self._cut_line, lines=lines, bytes=BLOCK_BYTES), None
         else:
-            piece, kept = self._second.cut(self._cut_to, self._cut_line, lines=lines)
-        self._cut_to, self._cut_line = piece.end, piece.line + piece.lines
-        return piece, kept
+            chunk, kept = self._second.cut(self._cut_to, self._cut_line, lines=lines)
+        self._cut_to, self._cut_line = chunk.end, chunk.line + chunk.lines
+        return chunk, kept
 
     # ── back ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def answered(self, answer: Answer) -> bool:
         """Take an answer; False if nobody waits for it any more."""
-        piece = self._ledger.piece(answer.key.serial)
-        if piece is None:
+        chunk = self._ledger.chunk(answer.key.serial)
+        if chunk is None:
             return False
-        lines = Lines(answer.output, answer.errors, answer.failed, piece.lines)
+        lines = Lines(answer.output, answer.errors, answer.failed, chunk.lines)
         self._ledger.settle(answer.key.serial, lines)
-        self.pace.seen(piece.lines, answer.seconds)
+        self.pace.seen(chunk.lines, answer.seconds)
         return True
 
     def returned(self, key: Key) -> None:
@@ -194,11 +194,11 @@ class Attempt:
         guilty = self._ledger.blame(key.serial, deadly=is_late)
         if guilty is not None:
             reason = why if is_late else f"the worker {why} on this line"
-            self._ledger.settle_piece(guilty, self._failed_line(guilty, reason))
+            self._ledger.settle_chunk(guilty, self._failed_line(guilty, reason))
 
-    def _failed_line(self, piece: Piece, reason: str) -> Lines:
-        raw = self._reader.read(piece).removesuffix(b"\n")
-        line = error_lines.error_line(piece.line, reason, raw, self.task.charset) + b"\n"
+    def _failed_line(self, chunk: Chunk, reason: str) -> Lines:
+        raw = self._reader.read(chunk).removesuffix(b"\n")
+        line = error_lines.error_line(chunk.line, reason, raw, self.task.charset) + b"\n"
         return Lines(line, line, 1, 1)
 
     def allowed_s(self, key: Key) -> float:
@@ -207,25 +207,25 @@ class Attempt:
         A line alone gets exactly its limit; lines together, their usual time four times over beside it, after which
         they are tried in parts.
         """
-        piece = self._ledger.piece(key.serial)
+        chunk = self._ledger.chunk(key.serial)
         limit_s = self._rules.row_timeout_s
-        if piece is None or not limit_s:
+        if chunk is None or not limit_s:
             return 0.0
-        return limit_s if piece.lines == 1 else limit_s + 4 * piece.lines * self.pace.line_s
+        return limit_s if chunk.lines == 1 else limit_s + 4 * chunk.lines * self.pace.line_s
 
     # ── to the disk ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def append(self) -> None:
         """Write what is next in order, behind what is written.
 
-        Raises: StorageFull; the run is then to be closed and opened again at its watermark.
+        Raises: StorageFull; the attempt is then to be closed and opened again at its watermark.
         """
         output, errors, mark = [], [], self.mark
-        for piece, lines in self._ledger.drain():
+        for chunk, lines in self._ledger.drain():
             output.append(lines.output)
             errors.append(lines.errors)
             mark = Watermark(
-                in_off=piece.end,
+                in_off=chunk.end,
                 out_off=mark.out_off + len(lines.output),
                 err_off=mark.err_off + len(lines.errors),
                 done=mark.done + lines.lines,
@@ -280,7 +280,7 @@ class Attempt:
 
     @property
     def worked_s(self) -> float:
-        """Seconds of work on the task so far, earlier runs included; the loading of the unit is none."""
+        """Seconds of work on the task so far, earlier attempts included; the loading of the unit is none."""
         return self.task.worked_s + (self._clock() - self._began_at if self.began else 0.0)
 
     def begin(self) -> None:
@@ -300,7 +300,7 @@ class Attempt:
         return self._ledger.unwritten > 0
 
     def digest(self) -> str | None:
-        """The SHA-256 of the whole output if this run wrote all of it, else None: then the file must be read."""
+        """The SHA-256 of the whole output if this attempt wrote all of it, else None: then the file must be read."""
         return self._sha.hexdigest() if self._sha is not None else None
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ _FIRST_LINES = 4
 _GROWTH = 4
 
 
-class Piece(msgspec.Struct, frozen=True):
+class Chunk(msgspec.Struct, frozen=True):
     """A range of whole lines.
 
     Args:
@@ -28,12 +28,12 @@ class Piece(msgspec.Struct, frozen=True):
 
     @property
     def end(self) -> int:
-        """Where the next piece begins."""
+        """Where the next chunk begins."""
         return self.offset + self.size
 
 
 class LineReader:
-    """Cuts a file into pieces of whole lines.
+    """Cuts a file into chunks of whole lines.
 
     Args:
         end: where reading ends; the last line needs no line end.
@@ -50,8 +50,8 @@ class LineReader:
             os.close(self._fd)
             self._fd = -1
 
-    def cut(self, offset: int, line: int, *, lines: int, bytes: int = BLOCK_BYTES) -> Piece:
-        """The next piece: at most `lines` lines and about `bytes` bytes, but at least one line however long."""
+    def cut(self, offset: int, line: int, *, lines: int, bytes: int = BLOCK_BYTES) -> Chunk:
+        """The next chunk: at most `lines` lines and about `bytes` bytes, but at least one line however long."""
         room = self._end - offset
         wanted = min(bytes, max(4096, int(lines * self._line_bytes * 1.25)))
         while True:
@@ -63,31 +63,31 @@ class LineReader:
                 size, count = len(block), count + 1
             if count:
                 self._line_bytes += 0.2 * (size / count - self._line_bytes)
-                return Piece(offset, size, line, count)
+                return Chunk(offset, size, line, count)
             wanted *= 4
 
-    def take(self, offset: int, line: int, lines: int) -> Piece:
+    def take(self, offset: int, line: int, lines: int) -> Chunk:
         """Exactly `lines` lines, however long they are; fewer only where the file ends."""
-        piece = self.cut(offset, line, lines=lines, bytes=self._end - offset)
-        while piece.lines < lines and piece.end < self._end:
-            more = self.cut(piece.end, line + piece.lines, lines=lines - piece.lines, bytes=self._end - piece.end)
-            piece = Piece(offset, piece.size + more.size, line, piece.lines + more.lines)
-        return piece
+        chunk = self.cut(offset, line, lines=lines, bytes=self._end - offset)
+        while chunk.lines < lines and chunk.end < self._end:
+            more = self.cut(chunk.end, line + chunk.lines, lines=lines - chunk.lines, bytes=self._end - chunk.end)
+            chunk = Chunk(offset, chunk.size + more.size, line, chunk.lines + more.lines)
+        return chunk
 
-    def split(self, piece: Piece, parts: int) -> list[Piece]:
-        """The same lines in up to `parts` pieces of nearly equal length."""
-        step = -(-piece.lines // parts)
-        pieces = []
-        offset, line = piece.offset, piece.line
-        while offset < piece.end:
-            part = self.take(offset, line, min(step, piece.line + piece.lines - line))
-            pieces.append(part)
+    def split(self, chunk: Chunk, parts: int) -> list[Chunk]:
+        """The same lines in up to `parts` chunks of nearly equal length."""
+        step = -(-chunk.lines // parts)
+        chunks = []
+        offset, line = chunk.offset, chunk.line
+        while offset < chunk.end:
+            part = self.take(offset, line, min(step, chunk.line + chunk.lines - line))
+            chunks.append(part)
             offset, line = part.end, line + part.lines
-        return pieces
+        return chunks
 
-    def read(self, piece: Piece) -> bytes:
-        """The bytes of a piece."""
-        return os.pread(self._fd, piece.size, piece.offset)
+    def read(self, chunk: Chunk) -> bytes:
+        """The bytes of a chunk."""
+        return os.pread(self._fd, chunk.size, chunk.offset)
 
 
 def _whole_lines(block: bytes, lines: int) -> tuple[int, int]:

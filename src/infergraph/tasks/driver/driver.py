@@ -2,7 +2,7 @@
 
     python -m infergraph.tasks.driver.driver < orders.json      (kept open: the end of its standard input ends it)
 
-    look around: stops, the disk, waiting tasks, lanes, retention, a beat
+    look around: stops, the disk, waiting tasks, lanes, retention, the heartbeat
     then round and round: feed ─▶ wait ─▶ events ─▶ settle
 
 Whatever ends this process, the next one goes on at each task's watermark.
@@ -95,7 +95,7 @@ class Driver:
         self._clocks = clocks
         self._pid = pid
         self._owner = owner
-        self._bench = Scheduler(data, store, engine, settings, clocks)
+        self._scheduler = Scheduler(data, store, engine, settings, clocks)
         self._is_stopping = False
         self._look_at = self._keep_house_at = self._beat_at = 0.0
         self._busy_at = clocks.steady()
@@ -120,7 +120,7 @@ class Driver:
                     break
         finally:
             self._engine.stop()
-            self._bench.put_all_down()
+            self._scheduler.put_all_down()
             self._janitor.shutdown()
 
     def recover(self) -> None:
@@ -148,18 +148,18 @@ class Driver:
             self._look()
         try:
             if not self._paused:
-                self._bench.feed()
+                self._scheduler.feed()
         except StorageFull as fault:
             self._pause(str(fault))
-        for event in self._engine.wait(self._bench.patience_s(self._look_at)):
+        for event in self._engine.wait(self._scheduler.patience_s(self._look_at)):
             self._on(event)
-        self._bench.settle()
+        self._scheduler.settle()
 
     def _on(self, event: Event) -> None:
         if isinstance(event, Answered):
-            self._bench.answered(event)
+            self._scheduler.answered(event)
         elif isinstance(event, LaneLost):
-            self._bench.lane_lost(event)
+            self._scheduler.lane_lost(event)
             self._look_at = 0.0
         elif isinstance(event, LaneReady):
             _log.info("a task worker has loaded the unit in %.2f s", event.load_s)
@@ -184,7 +184,7 @@ class Driver:
         self._load_trouble_sum += KILLED_WEIGHT if trouble.was_killed else 1.0
         self._beat_at = 0.0
         if self._load_trouble_sum >= LOAD_TROUBLE_LIMIT and not self._engine.ready:
-            self._bench.fail_all(f"the unit cannot be loaded: {trouble.text}")
+            self._scheduler.fail_all(f"the unit cannot be loaded: {trouble.text}")
 
     # ── looking around ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -192,10 +192,10 @@ class Driver:
         now = self._clocks.steady()
         self._look_at = now + LOOK_S
         try:
-            self._obey_stops()
+            self._stop_tasks()
             self._check_disk()
             if not self._paused:
-                self._bench.bring_back()
+                self._scheduler.bring_back()
                 self._admit()
             self._staff(now)
             if now >= self._keep_house_at:
@@ -207,11 +207,11 @@ class Driver:
         except StorageFull as fault:
             self._pause(str(fault))
 
-    def _obey_stops(self) -> None:
+    def _stop_tasks(self) -> None:
         erased = 0
         for task in self._store.in_state(State.STOPPING):
-            self._bench.drop(task.seq)
-            if self._bench.is_halting(task.seq):
+            self._scheduler.drop(task.seq)
+            if self._scheduler.is_halting(task.seq):
                 continue  # its lanes are dying; their loss brings us back here
             if erased == ERASED_AT_ONCE:
                 self._look_at = 0.0
@@ -241,7 +241,7 @@ class Driver:
         self._paused = why
 
     def _admit(self) -> None:
-        room = self._settings.task_active_limit - self._bench.active
+        room = self._settings.task_active_limit - self._scheduler.active
         if room > 0:
             chosen = self._store.waiting(room, owner=self._owner)
         elif room == 0:
@@ -252,10 +252,10 @@ class Driver:
             task = self._store.claim(waiting.seq, now=self._clocks.wall())
             if task is not None:
                 crash_point("claimed")
-                self._bench.take_up(task)
+                self._scheduler.take_up(task)
 
     def _staff(self, now: float) -> None:
-        if self._bench.active:
+        if self._scheduler.active:
             self._busy_at = now
             self._engine.staff(self._settings.task_workers)
         elif self._settings.task_idle_s and not self._load_error and now - self._busy_at > self._settings.task_idle_s:
@@ -277,18 +277,18 @@ class Driver:
             self._keep_house_at = 0.0
 
     def _beat(self) -> None:
-        tally = self._bench.tally
+        tally = self._scheduler.tally
         note = Heartbeat(
             pid=self._pid,
             ready=self._engine.ready,
             wanted=self._engine.wanted,
             load_error=self._load_error,
-            paused=self._paused or self._engine_trouble or self._bench.trouble,
+            paused=self._paused or self._engine_trouble or self._scheduler.trouble,
             chunks=tally.chunks,
             chunk_s=tally.chunk_s,
             retries=tally.retries,
             kills=tally.kills,
-            active=self._bench.active,
+            active=self._scheduler.active,
             lanes=tuple(self._engine.pids()),
             can_kill=self._engine.can_kill,
         )

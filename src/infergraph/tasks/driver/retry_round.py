@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
-from infergraph.tasks.driver.chunks import BLOCK_BYTES, LineReader, Piece
+from infergraph.tasks.driver.chunks import BLOCK_BYTES, Chunk, LineReader
 from infergraph.tasks.engines.messages import Lines
 from infergraph.tasks.files import DataFolder
 from infergraph.tasks.task import Task
@@ -31,36 +31,36 @@ class SecondRound:
     def _skip(self, lines: int) -> int:
         offset = 0
         while lines:
-            piece = self._old.cut(offset, 1, lines=lines)
-            offset, lines = piece.end, lines - piece.lines
+            chunk = self._old.cut(offset, 1, lines=lines)
+            offset, lines = chunk.end, lines - chunk.lines
         return offset
 
-    def cut(self, offset: int, line: int, *, lines: int) -> tuple[Piece, Lines | None]:
-        """The next piece, and its old answers where it keeps them.
+    def cut(self, offset: int, line: int, *, lines: int) -> tuple[Chunk, Lines | None]:
+        """The next chunk, and its old answers where it keeps them.
 
         Args:
-            lines: most lines of a piece that is worked again.
+            lines: most lines of a chunk that is worked again.
         """
         if self._next is not None and self._next <= line:
             return self._again(offset, line, lines), None
         stretch = BLOCK_BYTES if self._next is None else self._next - line
-        piece = self._input.cut(offset, line, lines=stretch)
-        return piece, Lines(self._take_old(piece.lines), b"", 0, piece.lines)
+        chunk = self._input.cut(offset, line, lines=stretch)
+        return chunk, Lines(self._take_old(chunk.lines), b"", 0, chunk.lines)
 
-    def _again(self, offset: int, line: int, lines: int) -> Piece:
+    def _again(self, offset: int, line: int, lines: int) -> Chunk:
         """Consecutive failed lines, at most `lines`."""
         count = 0
         while self._next == line + count and count < lines:
             count += 1
             self._next = next(self._failed, None)
-        piece = self._input.take(offset, line, count)
-        self._take_old(piece.lines)
-        return piece
+        chunk = self._input.take(offset, line, count)
+        self._take_old(chunk.lines)
+        return chunk
 
     def _take_old(self, lines: int) -> bytes:
-        piece = self._old.take(self._old_at, 1, lines)
-        self._old_at = piece.end
-        return self._old.read(piece)
+        chunk = self._old.take(self._old_at, 1, lines)
+        self._old_at = chunk.end
+        return self._old.read(chunk)
 
     def close(self) -> None:
         """Let go of the files. Idempotent."""

@@ -41,7 +41,7 @@ class Tally(msgspec.Struct):
 
 
 class Scheduler:
-    """The runs of a driver. Used by its one thread."""
+    """The attempts of a driver. Used by its one thread."""
 
     def __init__(self, data: DataFolder, store: Store, engine: Engine, settings: Settings, clocks: Clocks) -> None:
         self._data = data
@@ -57,7 +57,7 @@ class Scheduler:
             window=2 * DEPTH_OF_SHORT * max(1, settings.task_workers or settings.workers),
             carries_data=not engine.shares_disk,
         )
-        self._runs: dict[int, Attempt] = {}
+        self._attempts: dict[int, Attempt] = {}
         self._by_number: dict[int, Attempt] = {}
         self._aside: dict[int, float] = {}
         self._halting: dict[int, int] = {}
@@ -77,21 +77,21 @@ class Scheduler:
     @property
     def active(self) -> int:
         """Tasks in work, those set aside for want of room included."""
-        return len(self._runs) + len(self._aside)
+        return len(self._attempts) + len(self._aside)
 
     @property
     def is_hurried(self) -> bool:
         """Whether there is something to do that no event will announce."""
         return any(
-            run.is_complete and seq not in self._digesting and run.number not in self._committing
-            for seq, run in self._runs.items()
+            attempt.is_complete and seq not in self._digesting and attempt.number not in self._committing
+            for seq, attempt in self._attempts.items()
         )
 
     def patience_s(self, until: float) -> float:
         """How long nothing needs to be done, at most until this steady time."""
         if self.is_hurried:
             return 0.0
-        if any(run.is_dirty and run.number not in self._committing for run in self._runs.values()):
+        if any(attempt.is_dirty and attempt.number not in self._committing for attempt in self._attempts.values()):
             until = min(until, self._commit_at)
         return max(0.0, until - self._clocks.steady())
 
@@ -99,7 +99,7 @@ class Scheduler:
         """Begin, or go on with, a claimed task."""
         self._number += 1
         try:
-            run = Attempt(
+            attempt = Attempt(
                 self._data,
                 task,
                 self._number,
@@ -111,16 +111,16 @@ class Scheduler:
             _log.error("task %r cannot go on: %s", task.id, error)
             self._end(task, State.FAILED, f"the files of the task are damaged: {error}", "")
             return
-        run.spent_s = min((other.spent_s for other in self._runs.values()), default=0.0)
-        self._runs[task.seq] = self._by_number[run.number] = run
+        attempt.spent_s = min((other.spent_s for other in self._attempts.values()), default=0.0)
+        self._attempts[task.seq] = self._by_number[attempt.number] = attempt
 
     def drop(self, seq: int) -> None:
         """Work no more on a task, now, in whatever code its workers are. Idempotent."""
         self._aside.pop(seq, None)
-        run = self._put_down(seq)
-        if run is not None:
-            self._engine.abandon(run.number)
-            self._halting[seq] = run.number
+        attempt = self._put_down(seq)
+        if attempt is not None:
+            self._engine.abandon(attempt.number)
+            self._halting[seq] = attempt.number
 
     def is_halting(self, seq: int) -> bool:
         """Whether a process may still be working on a dropped task."""
@@ -134,14 +134,14 @@ class Scheduler:
 
     def put_all_down(self) -> None:
         """An orderly end: commit what is appended, and let the next driver go on."""
-        for seq, run in list(self._runs.items()):
+        for seq, attempt in list(self._attempts.items()):
             if seq in self._digesting:
                 self._digesting.pop(seq).cancel()
-            self._commit(run)
-            self._await_commit(run)
-            if seq in self._runs:
+            self._commit(attempt)
+            self._await_commit(attempt)
+            if seq in self._attempts:
                 self._put_down(seq)
-                if run.began and not run.moved:
+                if attempt.began and not attempt.moved:
                     self._store.unstall(seq)
                 self._store.release(seq)
         for seq in self._aside:
@@ -150,25 +150,25 @@ class Scheduler:
         self._commits.shutdown()
 
     def _put_down(self, seq: int) -> Attempt | None:
-        run = self._runs.pop(seq, None)
-        if run is None:
+        attempt = self._attempts.pop(seq, None)
+        if attempt is None:
             return None
-        del self._by_number[run.number]
-        self._committing.pop(run.number, None)
+        del self._by_number[attempt.number]
+        self._committing.pop(attempt.number, None)
         self._digesting.pop(seq, None)
-        if run.pace.line_s:
-            self._line_s[run.task.rows] = run.pace.line_s
-        run.close()
-        return run
+        if attempt.pace.line_s:
+            self._line_s[attempt.task.rows] = attempt.pace.line_s
+        attempt.close()
+        return attempt
 
-    def _set_aside(self, run: Attempt, fault: StorageFull) -> None:
+    def _set_aside(self, attempt: Attempt, fault: StorageFull) -> None:
         """No room to write: let go of what is beyond the watermark, and go on from there when there is room."""
         self.trouble = str(fault)
-        _committed, late = self._committing.get(run.number, (None, None))
+        _committed, late = self._committing.get(attempt.number, (None, None))
         if late is not None:
             late.exception()  # it must not move the watermark once the output is cut back
-        self._put_down(run.task.seq)
-        self._aside[run.task.seq] = self._clocks.steady() + SET_ASIDE_S
+        self._put_down(attempt.task.seq)
+        self._aside[attempt.task.seq] = self._clocks.steady() + SET_ASIDE_S
 
     def bring_back(self) -> None:
         """Go on with tasks that were set aside, since there is room again."""
@@ -183,28 +183,28 @@ class Scheduler:
     # ── work ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def feed(self) -> None:
-        """Fill the lanes with orders: the run with the least time for its weight first.
+        """Fill the lanes with orders: the attempt with the least time for its weight first.
 
         Raises: StorageFull.
         """
-        while ready := [run for run in self._runs.values() if run.can_give]:
-            run = min(ready, key=lambda run: (run.spent_s, run.task.seq))
-            lanes = self._engine.idle(DEPTH_OF_SHORT if run.order_s < SHORT_S else DEPTH)
+        while ready := [attempt for attempt in self._attempts.values() if attempt.can_give]:
+            attempt = min(ready, key=lambda attempt: (attempt.spent_s, attempt.task.seq))
+            lanes = self._engine.idle(DEPTH_OF_SHORT if attempt.order_s < SHORT_S else DEPTH)
             if not lanes:
                 return
-            if not run.began:
-                self._store.stall(run.task.seq)
-                run.begin()
+            if not attempt.began:
+                self._store.stall(attempt.task.seq)
+                attempt.begin()
                 crash_point("begun")
-            order = run.give()
+            order = attempt.give()
             if order is not None:
                 self._engine.send(lanes[0], order)
 
     def answered(self, event: Answered) -> None:
         """A lane answered an order."""
         answer: Answer = event.answer
-        run = self._by_number.get(answer.key.run)
-        if run is not None and run.answered(answer):
+        attempt = self._by_number.get(answer.key.attempt)
+        if attempt is not None and attempt.answered(answer):
             self.tally.chunks += 1
             self.tally.chunk_s += answer.seconds
 
@@ -213,40 +213,40 @@ class Scheduler:
         if not event.killed:
             _log.warning("a task worker %s; it is replaced", event.why)
         for place, key in enumerate(event.held):
-            run = self._by_number.get(key.run)
-            if run is None:
+            attempt = self._by_number.get(key.attempt)
+            if attempt is None:
                 continue
             self.tally.retries += 1
-            if place == 0 and (not event.killed or key in run.overdue):
+            if place == 0 and (not event.killed or key in attempt.overdue):
                 self.tally.kills += 1
-                run.lost(key, event.why)
+                attempt.lost(key, event.why)
             else:
-                run.returned(key)
+                attempt.returned(key)
 
     def fail_all(self, reason: str) -> None:
         """The unit cannot be loaded: end the tasks in work, each saying so."""
-        for run in list(self._runs.values()):
-            self._fail(run, reason)
+        for attempt in list(self._attempts.values()):
+            self._fail(attempt, reason)
 
     # ── after each round of events ──────────────────────────────────────────────────────────────────────────────
 
     def settle(self) -> None:
         """Append what came, watch the time, commit when it is due, end what is complete."""
-        for run in list(self._runs.values()):
+        for attempt in list(self._attempts.values()):
             try:
-                run.append()
+                attempt.append()
             except StorageFull as fault:
-                self._set_aside(run, fault)
-        for run in list(self._runs.values()):
-            self._committed(run)
+                self._set_aside(attempt, fault)
+        for attempt in list(self._attempts.values()):
+            self._committed(attempt)
         self._check_times()
         if self._clocks.steady() >= self._commit_at:
             self._commit_at = self._clocks.steady() + COMMIT_S
-            for run in list(self._runs.values()):
-                self._commit(run)
-        for run in list(self._runs.values()):
-            if run.is_complete:
-                self._complete(run)
+            for attempt in list(self._attempts.values()):
+                self._commit(attempt)
+        for attempt in list(self._attempts.values()):
+            if attempt.is_complete:
+                self._complete(attempt)
 
     def _check_times(self) -> None:
         now = self._clocks.steady()
@@ -254,102 +254,106 @@ class Scheduler:
             for lane, key, began in list(self._engine.in_work()):
                 self._check_order(lane, key, now - began)
         limit_s = self._settings.task_timeout_s
-        for run in list(self._runs.values()):
-            if limit_s and run.worked_s > limit_s and not run.is_complete:
-                self._fail(run, f"the task took longer than {limit_s:g} s")
+        for attempt in list(self._attempts.values()):
+            if limit_s and attempt.worked_s > limit_s and not attempt.is_complete:
+                self._fail(attempt, f"the task took longer than {limit_s:g} s")
 
     def _check_order(self, lane: int, key: Key, taken_s: float) -> None:
-        run = self._by_number.get(key.run)
-        allowed_s = run.allowed_s(key) if run is not None else 0.0
-        if run is not None and allowed_s and taken_s > allowed_s:
-            run.overdue.add(key)
+        attempt = self._by_number.get(key.attempt)
+        allowed_s = attempt.allowed_s(key) if attempt is not None else 0.0
+        if attempt is not None and allowed_s and taken_s > allowed_s:
+            attempt.overdue.add(key)
             self._engine.kill(lane)
 
-    def _commit(self, run: Attempt) -> None:
+    def _commit(self, attempt: Attempt) -> None:
         """Begin to commit what is appended. Results first, then the watermark: death in between costs work only.
 
         A thread does it, so that the lanes are fed while the disk is busy.
         """
-        if not run.is_dirty or run.number in self._committing:
+        if not attempt.is_dirty or attempt.number in self._committing:
             return
-        files = run.files_to_sync()
-        future = self._commits.submit(_commit_files, files, self._store, run.task.seq, run.mark, run.progress())
-        self._committing[run.number] = (run.mark, future)
+        files = attempt.files_to_sync()
+        future = self._commits.submit(
+            _commit_files, files, self._store, attempt.task.seq, attempt.mark, attempt.progress()
+        )
+        self._committing[attempt.number] = (attempt.mark, future)
         future.add_done_callback(lambda _: self._engine.wake())
 
-    def _committed(self, run: Attempt) -> None:
+    def _committed(self, attempt: Attempt) -> None:
         """Take note of a commit that is done."""
-        mark, future = self._committing.get(run.number, (run.mark, None))
+        mark, future = self._committing.get(attempt.number, (attempt.mark, None))
         if future is None or not future.done():
             return
-        del self._committing[run.number]
+        del self._committing[attempt.number]
         try:
             kept = future.result()
         except StorageFull as fault:
-            self._set_aside(run, fault)
+            self._set_aside(attempt, fault)
             return
         if not kept:
-            self.drop(run.task.seq)  # it is being stopped
+            self.drop(attempt.task.seq)  # it is being stopped
             return
-        run.committed(mark)
+        attempt.committed(mark)
         limit = self._settings.task_errors_limit
         if 0 <= limit < mark.failed:
-            self._fail(run, f"{mark.failed} lines failed, more than the limit of {limit}; the last: {run.last_error}")
+            self._fail(
+                attempt, f"{mark.failed} lines failed, more than the limit of {limit}; the last: {attempt.last_error}"
+            )
 
-    def _await_commit(self, run: Attempt) -> None:
+    def _await_commit(self, attempt: Attempt) -> None:
         """Wait for the commit under way, if there is one."""
-        if run.number in self._committing:
-            self._committing[run.number][1].exception()
-            self._committed(run)
+        if attempt.number in self._committing:
+            self._committing[attempt.number][1].exception()
+            self._committed(attempt)
 
-    def _complete(self, run: Attempt) -> None:
-        """End a run whose answers are all appended, as soon as they are committed and their checksum is known."""
-        self._commit(run)
-        if run.is_dirty:
+    def _complete(self, attempt: Attempt) -> None:
+        """End a attempt whose answers are all appended, as soon as they are committed and their checksum is known."""
+        self._commit(attempt)
+        if attempt.is_dirty:
             return
-        task, mark = run.task, run.mark
-        digest = run.digest() or self._read_digest(run)
+        task, mark = attempt.task, attempt.mark
+        digest = attempt.digest() or self._read_digest(attempt)
         if digest is None:
             return
         crash_point("finish-synced")
         if mark.done != task.total:
-            self._fail(run, f"the input has {mark.done} lines where {task.total} were counted")
+            self._fail(attempt, f"the input has {mark.done} lines where {task.total} were counted")
         elif mark.failed == mark.done:
-            self._fail(run, f"every line failed; the last: {run.last_error}")
+            self._fail(attempt, f"every line failed; the last: {attempt.last_error}")
         else:
-            self._close(run, State.FINISHED, run.last_error, digest)
+            self._close(attempt, State.FINISHED, attempt.last_error, digest)
 
-    def _read_digest(self, run: Attempt) -> str | None:
-        """The checksum of an output that an earlier run began, read by a thread; None while it reads."""
-        seq = run.task.seq
+    def _read_digest(self, attempt: Attempt) -> str | None:
+        """The checksum of an output that an earlier attempt began, read by a thread; None while it reads."""
+        seq = attempt.task.seq
         if seq not in self._digesting:
-            path = self._data.output(run.task.folder, run.task.round)
+            path = self._data.output(attempt.task.folder, attempt.task.round)
             self._digesting[seq] = self._digests.submit(sha256_of, path)
             self._digesting[seq].add_done_callback(lambda _: self._engine.wake())
         if not self._digesting[seq].done():
             return None
         return self._digesting[seq].result()
 
-    def _fail(self, run: Attempt, reason: str) -> None:
-        _log.warning("task %r failed: %s", run.task.id, reason)
-        self._close(run, State.FAILED, reason, "")
+    def _fail(self, attempt: Attempt, reason: str) -> None:
+        _log.warning("task %r failed: %s", attempt.task.id, reason)
+        self._close(attempt, State.FAILED, reason, "")
 
-    def _close(self, run: Attempt, state: State, error: str, digest: str) -> None:
-        self._commit(run)
-        self._await_commit(run)
-        if run.task.seq not in self._runs:
+    def _close(self, attempt: Attempt, state: State, error: str, digest: str) -> None:
+        self._commit(attempt)
+        self._await_commit(attempt)
+        if attempt.task.seq not in self._attempts:
             return
         try:
-            self._end(run.task, state, error, digest, failed=run.mark.failed, done=run.mark.done)
+            self._end(attempt.task, state, error, digest, failed=attempt.mark.failed, done=attempt.mark.done)
         except StorageFull as fault:
-            self._set_aside(run, fault)
+            self._set_aside(attempt, fault)
             return
-        self._put_down(run.task.seq)
-        self._engine.abandon(run.number)
+        self._put_down(attempt.task.seq)
+        self._engine.abandon(attempt.number)
         if state is State.FINISHED:
-            _log.info("a task is finished", extra=_told(run))
-            if run.task.round:
-                self._data.forget_round(run.task.folder, run.task.round - 1)
+            _log.info("a task is finished", extra=_told(attempt))
+            if attempt.task.round:
+                self._data.forget_round(attempt.task.folder, attempt.task.round - 1)
 
     def _end(self, task: Task, state: State, error: str, digest: str, *, done: int = 0, failed: int = 0) -> None:
         webhook = None
@@ -375,22 +379,22 @@ class Scheduler:
         crash_point("finished")
 
 
-def _told(run: Attempt) -> dict[str, object]:
-    """What the log says of a finished run."""
-    seconds = run.worked_s
+def _told(attempt: Attempt) -> dict[str, object]:
+    """What the log says of a finished attempt."""
+    seconds = attempt.worked_s
     return {
-        "task": run.task.id,
-        "lines": run.mark.done,
-        "failed": run.mark.failed,
+        "task": attempt.task.id,
+        "lines": attempt.mark.done,
+        "failed": attempt.mark.failed,
         "s": round(seconds, 3),
-        "lines_per_s": round(run.mark.done / seconds) if seconds else 0,
-        "retries": run.retries,
-        "kills": run.kills,
+        "lines_per_s": round(attempt.mark.done / seconds) if seconds else 0,
+        "retries": attempt.retries,
+        "kills": attempt.kills,
     }
 
 
 def _commit_files(files: Sequence[int], store: Store, seq: int, mark: Watermark, progress: Progress) -> bool:
-    """Sync and close the files, then move the watermark; False if the task runs no more. Raises: StorageFull."""
+    """Sync and close the files, then move the watermark; False if the task attempts no more. Raises: StorageFull."""
     try:
         with disk_faults():
             for fd in files:

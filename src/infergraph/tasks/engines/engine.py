@@ -49,7 +49,7 @@ class LoadTrouble(msgspec.Struct, frozen=True):
     """A lane could not load the unit.
 
     Args:
-        was_killed: it did not say so itself: somebody (want of memory, perhaps) killed it while it loaded.
+        was_killed: it was killed from outside while it loaded, perhaps for lack of memory.
     """
 
     text: str
@@ -70,14 +70,14 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Woken(msgspec.Struct, frozen=True):
-    """Somebody changed a task and wants the driver to look."""
+    """A wake-up: a task has changed."""
 
 
 Event = LaneReady | LaneLost | LoadTrouble | EngineTrouble | Answered | Woken
 
 
 class Lane:
-    """What the engine's books say about one lane.
+    """What the engine knows of one lane.
 
     Args:
         number: unique in the life of the engine.
@@ -147,28 +147,28 @@ class Engine(ABC):
             entry.killed = True
             self._end(lane)
 
-    def abandon(self, run: int) -> None:
-        """Nobody wants this run any more: lanes that work on it die, queued orders of it are never begun."""
-        self._abandoned.add(run)
-        for lane in self.holders(run):
-            in_work = self.lanes[lane].held[0].run == run
-            if (self.can_kill and in_work) or not self._drop(lane, run):
+    def abandon(self, attempt: int) -> None:
+        """Give up an attempt: lanes that work on it are killed, and queued orders of it are never begun."""
+        self._abandoned.add(attempt)
+        for lane in self.holders(attempt):
+            in_work = self.lanes[lane].held[0].attempt == attempt
+            if (self.can_kill and in_work) or not self._drop(lane, attempt):
                 self.kill(lane)
 
-    def is_in_work(self, run: int) -> bool:
-        """Whether a process may still be working on this run."""
-        return any(lane.held and lane.held[0].run == run for lane in self.lanes.values())
+    def is_in_work(self, attempt: int) -> bool:
+        """Whether a process may still be working on this attempt."""
+        return any(lane.held and lane.held[0].attempt == attempt for lane in self.lanes.values())
 
-    # ── the books ───────────────────────────────────────────────────────────────────────────────────────────────
+    # ── lanes and their orders ──────────────────────────────────────────────────────────────────────────────────
 
     def idle(self, depth: int) -> list[int]:
         """Lanes that hold fewer than `depth` orders, those with the fewest first."""
         free = [lane for lane in self.lanes.values() if lane.ready and not lane.killed and len(lane.held) < depth]
         return [lane.number for lane in sorted(free, key=lambda lane: len(lane.held))]
 
-    def holders(self, run: int) -> list[int]:
-        """Lanes that hold an order of this run."""
-        return [lane.number for lane in self.lanes.values() if any(key.run == run for key in lane.held)]
+    def holders(self, attempt: int) -> list[int]:
+        """Lanes that hold an order of this attempt."""
+        return [lane.number for lane in self.lanes.values() if any(key.attempt == attempt for key in lane.held)]
 
     def in_work(self) -> Iterator[tuple[int, Key, float]]:
         """Lane, order in work, and when it began, for each lane that works."""
@@ -182,28 +182,28 @@ class Engine(ABC):
         return sum(lane.ready and not lane.killed for lane in self.lanes.values())
 
     def _enforce(self) -> None:
-        """A lane that begins an order of an abandoned run, since the drop came too late, dies."""
+        """A lane that begins an order of an abandoned attempt, since the drop came too late, dies."""
         for lane in list(self.lanes.values()) if self.can_kill else ():
-            begun = bool(lane.held) and lane.held[0].run in self._abandoned
+            begun = bool(lane.held) and lane.held[0].attempt in self._abandoned
             if begun and not lane.killed and self.clock() - lane.began > DROP_GRACE_S:
                 self.kill(lane.number)
-        self._abandoned = {run for run in self._abandoned if self.holders(run)}
+        self._abandoned = {attempt for attempt in self._abandoned if self.holders(attempt)}
 
     def _dropped(self, lane: int, keys: list[Key]) -> None:
-        """Enter a lane's word that it forgot these orders."""
+        """Note that a lane has dropped these orders."""
         held = self.lanes[lane].held
         for key in keys:
             if key in held:
                 held.remove(key)
 
     def _answered(self, lane: int, answer: Answer) -> Answered | None:
-        """Enter an answer into the books; None for one that the lane does not owe, or that nobody wants any more."""
+        """Note an answer; None for one that was not asked of the lane, or whose attempt was given up."""
         entry = self.lanes[lane]
         if answer.key not in entry.held:
             return None
         entry.held.remove(answer.key)
         entry.began = self.clock()
-        return None if answer.key.run in self._abandoned else Answered(lane, answer)
+        return None if answer.key.attempt in self._abandoned else Answered(lane, answer)
 
     def _free_index(self) -> int:
         """The lowest index that no lane has."""
@@ -220,8 +220,8 @@ class Engine(ABC):
     def _deliver(self, lane: int, order: Order) -> None:
         """Bring an order to a lane."""
 
-    def _drop(self, lane: int, run: int) -> bool:
-        """Tell a lane to forget the queued orders of a run; False if this engine cannot."""
+    def _drop(self, lane: int, attempt: int) -> bool:
+        """Tell a lane to forget the queued orders of an attempt; False if this engine cannot."""
         return False
 
     @abstractmethod

@@ -1,9 +1,9 @@
-"""Lanes that are guests: serving workers that answer chunks with the unit they have loaded already.
+"""Lanes in the serving workers, which answer chunks with the unit that they have loaded already.
 
-driver ── GuestEngine listens ◀── connect ── Guest(unit) in each serving worker
+driver ── InServerEngine listens ◀── connect ── InServerWorker in each serving worker
 
-One copy of the model is enough so. The price: a guest is not ours to kill, so a stop takes effect at the end of the
-chunk in work, and a time limit for rows cannot be kept.
+One copy of the model is enough. The price: a serving worker cannot be killed for the sake of a task, so a stop takes
+effect at the end of the chunk in work, and a time limit for rows cannot be kept.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def lanes_address(folder: Path) -> Iterator[str]:
 
 
 class _ServingLane(Lane):
-    """A serving worker that has come to help."""
+    """The lane of one serving worker."""
 
     def __init__(self, number: int, connection: socket.socket) -> None:
         super().__init__(number)
@@ -71,7 +71,7 @@ class _ServingLane(Lane):
 
 
 class InServerEngine(Engine):
-    """Lanes that come and go as serving workers do.
+    """Lanes that come and go with the serving workers.
 
     Args:
         folder: the data folder, where the socket is.
@@ -83,7 +83,7 @@ class InServerEngine(Engine):
     def __init__(self, folder: Path, clock: Callable[[], float], *, wake_fd: int = -1) -> None:
         super().__init__(clock)
         self._folder = folder
-        self._guests: dict[int, _ServingLane] = {}
+        self._serving: dict[int, _ServingLane] = {}
         self._number = 0
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = os.pipe()
@@ -102,15 +102,15 @@ class InServerEngine(Engine):
         self._selector.register(self._listener, selectors.EVENT_READ, None)
 
     def staff(self, wanted: int) -> None:
-        """Guests come by themselves."""
-        self.wanted = len(self._guests)
+        """Serving workers connect by themselves."""
+        self.wanted = len(self._serving)
 
     def wait(self, timeout_s: float) -> list[Event]:
         """See `Engine.wait`."""
         events: list[Event] = []
         for key, _ in self._selector.select(timeout_s):
             if key.fileobj is self._listener:
-                self._welcome()
+                self._accept()
             elif key.data is None:
                 with suppress(BlockingIOError):
                     while os.read(key.fd, 4096):
@@ -119,51 +119,49 @@ class InServerEngine(Engine):
             elif not self._hear(key.data, events):
                 self._lose(key.data, events)
         self._enforce()
-        for in_server in self._guests.values():
-            in_server.flush()
-            self._watch_room(in_server)
+        for serving in self._serving.values():
+            serving.flush()
+            self._watch_room(serving)
         return events
 
-    def _watch_room(self, in_server: _ServingLane) -> None:
+    def _watch_room(self, serving: _ServingLane) -> None:
         """Have `wait` return when there is room for what could not be sent."""
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if in_server.unsent else 0)
-        if self._selector.get_key(in_server.connection).events != wanted:
-            self._selector.modify(in_server.connection, wanted, in_server)
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if serving.unsent else 0)
+        if self._selector.get_key(serving.connection).events != wanted:
+            self._selector.modify(serving.connection, wanted, serving)
 
-    def _welcome(self) -> None:
+    def _accept(self) -> None:
         with suppress(BlockingIOError):
             connection, _ = self._listener.accept()
             self._number += 1
-            in_server = _ServingLane(self._number, connection)
-            self._guests[in_server.number] = self.lanes[in_server.number] = in_server
-            self._selector.register(connection, selectors.EVENT_READ, in_server)
+            serving = _ServingLane(self._number, connection)
+            self._serving[serving.number] = self.lanes[serving.number] = serving
+            self._selector.register(connection, selectors.EVENT_READ, serving)
 
-    def _hear(self, in_server: _ServingLane, events: list[Event]) -> bool:
+    def _hear(self, serving: _ServingLane, events: list[Event]) -> bool:
         try:
-            replies = in_server.reader.read()
+            replies = serving.reader.read()
         except BlockingIOError:
             return True
         except (EOFError, OSError, msgspec.DecodeError):
             return False
         for reply in replies:
             if isinstance(reply, Ready):
-                in_server.ready = True
-                events.append(LaneReady(in_server.number, reply.load_s))
+                serving.ready = True
+                events.append(LaneReady(serving.number, reply.load_s))
             elif isinstance(reply, Dropped):
-                self._dropped(in_server.number, reply.keys)
+                self._dropped(serving.number, reply.keys)
             elif isinstance(reply, Leaving):
-                in_server.killed = True  # it is given nothing more, and its loss will be nobody's fault
-            elif isinstance(reply, Answer) and (answered := self._answered(in_server.number, reply)) is not None:
+                serving.killed = True  # it gets no more orders, and no line is to blame for its loss
+            elif isinstance(reply, Answer) and (answered := self._answered(serving.number, reply)) is not None:
                 events.append(answered)
         return True
 
-    def _lose(self, in_server: _ServingLane, events: list[Event]) -> None:
-        self._selector.unregister(in_server.connection)
-        in_server.connection.close()
-        del self._guests[in_server.number], self.lanes[in_server.number]
-        events.append(
-            LaneLost(in_server.number, tuple(in_server.held), "went away, a serving worker,", in_server.killed)
-        )
+    def _lose(self, serving: _ServingLane, events: list[Event]) -> None:
+        self._selector.unregister(serving.connection)
+        serving.connection.close()
+        del self._serving[serving.number], self.lanes[serving.number]
+        events.append(LaneLost(serving.number, tuple(serving.held), "went away, a serving worker,", serving.killed))
 
     def wake(self) -> None:
         """See `Engine.wake`."""
@@ -171,10 +169,10 @@ class InServerEngine(Engine):
             os.write(self._wake_writer, b"w")
 
     def stop(self) -> None:
-        """See `Engine.stop`: the guests are sent away; a chunk in work ends where it is."""
-        for in_server in self._guests.values():
-            in_server.connection.close()
-        self._guests.clear()
+        """See `Engine.stop`: the connections are closed; the answer to a chunk in work is lost."""
+        for serving in self._serving.values():
+            serving.connection.close()
+        self._serving.clear()
         self.lanes.clear()
         self._listener.close()
         self._selector.close()
@@ -184,11 +182,11 @@ class InServerEngine(Engine):
         self._wake_reader = self._wake_writer = -1
 
     def _deliver(self, lane: int, order: Order) -> None:
-        self._guests[lane].tell(order)
+        self._serving[lane].tell(order)
 
-    def _drop(self, lane: int, run: int) -> bool:
-        self._guests[lane].tell(Drop(run))
+    def _drop(self, lane: int, attempt: int) -> bool:
+        self._serving[lane].tell(Drop(attempt))
         return True
 
     def _end(self, lane: int) -> None:
-        raise NotImplementedError("a guest is not ours to kill")
+        raise NotImplementedError("a serving worker cannot be killed for a task")

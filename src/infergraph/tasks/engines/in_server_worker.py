@@ -1,6 +1,6 @@
-"""A serving worker's side of being a guest: it answers chunks with the unit it has loaded already.
+"""A serving worker's side of the in-server engine: it answers chunks with the unit that it has loaded already.
 
-begin ─▶ connect ─▶ obey one driver until it goes away ─▶ connect …          leave ─▶ the chunk in work, then no more
+begin ─▶ connect ─▶ serve one driver until it disconnects ─▶ connect …      leave ─▶ the chunk in work, then no more
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class InServerWorker:
         self._work: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Offer help, from now on."""
-        self._work = asyncio.create_task(self._obey_drivers())
+        """Connect to the driver, and to its successors, from now on."""
+        self._work = asyncio.create_task(self._serve_drivers())
 
     async def leave(self, within_s: float) -> None:
-        """Finish the chunk in work, at most for so many seconds, and help no more. Idempotent.
+        """Finish the chunk in work, within at most `within_s`, and take no more. Idempotent.
 
         Promises: the driver gives what is left to others, and blames no line for it.
         """
@@ -51,25 +51,25 @@ class InServerWorker:
         with suppress(TimeoutError, asyncio.CancelledError):
             await asyncio.wait_for(self._work, within_s)
 
-    async def _obey_drivers(self) -> None:
+    async def _serve_drivers(self) -> None:
         while not self._leaving.is_set():
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.setblocking(False)
             try:
                 with lanes_address(self._folder) as address:
                     await asyncio.get_running_loop().sock_connect(connection, address)
-                await self._obey(connection)
-                _log.info("the task driver and this worker have parted")
+                await self._serve(connection)
+                _log.info("the task driver has disconnected")
             except OSError:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._leaving.wait(), _AGAIN_S)
-            except Exception:  # noqa: BLE001 - the driver hears of it by our absence, and finds the line
+            except Exception:  # noqa: BLE001 - the driver sees the connection end, and finds the line
                 _log.exception("a chunk of a task could not be answered")
             finally:
                 connection.close()
 
-    async def _obey(self, connection: socket.socket) -> None:
-        """Obey one driver until it goes away, or we leave."""
+    async def _serve(self, connection: socket.socket) -> None:
+        """Answer the orders of one driver until it disconnects, or this worker leaves."""
         loop = asyncio.get_running_loop()
         gone = asyncio.Event()
         replies: asyncio.Queue[Reply] = asyncio.Queue()

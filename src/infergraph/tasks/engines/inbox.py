@@ -20,7 +20,7 @@ class Inbox:
 
     Args:
         fd: where commands come in; reading it must not block.
-        reply: sends word to the driver.
+        reply: sends a message to the driver.
         gone: called when the driver is, perhaps more than once.
     """
 
@@ -51,12 +51,12 @@ class Inbox:
             if isinstance(command, Order):
                 self._waiting.append(command)
             else:
-                self._drop(command.run)
+                self._drop(command.attempt)
         self._come.set()
 
-    def _drop(self, run: int) -> None:
-        dropped = [order.key for order in self._waiting if order.key.run == run]
-        self._waiting = deque(order for order in self._waiting if order.key.run != run)
+    def _drop(self, attempt: int) -> None:
+        dropped = [order.key for order in self._waiting if order.key.attempt == attempt]
+        self._waiting = deque(order for order in self._waiting if order.key.attempt != attempt)
         self._reply(Dropped(dropped))
 
     async def next(self) -> Order:

@@ -276,8 +276,8 @@ class LocalEngine(Engine):
     def _deliver(self, lane: int, order: Order) -> None:
         self._tell(lane, order)
 
-    def _drop(self, lane: int, run: int) -> bool:
-        self._tell(lane, Drop(run))
+    def _drop(self, lane: int, attempt: int) -> bool:
+        self._tell(lane, Drop(attempt))
         return True
 
     def _tell(self, lane: int, command: Command) -> None:

@@ -42,11 +42,11 @@ class Key(msgspec.Struct, frozen=True, array_like=True):
     """Which hand-out this is: an answer under an old key is refused.
 
     Args:
-        run: number of the opening of a task, unique in the driver's life.
+        attempt: number of the opening of a task, unique in the driver's life.
         serial: the ledger's number.
     """
 
-    run: int
+    attempt: int
     serial: int
 
 
@@ -71,9 +71,9 @@ class Order(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Drop(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Forget the orders of this run that are not yet begun."""
+    """Forget the orders of this attempt that are not yet begun."""
 
-    run: int
+    attempt: int
 
 
 Command = Order | Drop

@@ -4,7 +4,7 @@ driver ── order with its lines ──▶ actor ── answer ──▶ drive
 
 A cluster that cannot be reached is tried again and again, and named. A dead one says nothing by itself: a sentinel that
 stops answering is how we know. A queued order cannot be taken back alone (`ray.cancel` was seen to end the actor's next
-one too), so an abandoned run costs its lanes.
+one too), so an abandoned attempt costs its lanes.
 """
 
 from __future__ import annotations

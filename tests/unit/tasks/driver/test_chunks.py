@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infergraph.tasks.driver.chunks import LinePace, LineReader, Piece
+from infergraph.tasks.driver.chunks import Chunk, LinePace, LineReader
 
 LINES = st.lists(st.integers(0, 40).map(lambda size: b"x" * size) | st.just(b"y" * 5000), min_size=1, max_size=40)
 
@@ -19,7 +19,7 @@ LINES = st.lists(st.integers(0, 40).map(lambda size: b"x" * size) | st.just(b"y"
 def test_pieces_are_the_file_line_by_line(
     tmp_path: Path, lines: list[bytes], closed: bool, most: int, size: int
 ) -> None:
-    """Pieces meet without gaps, hold whole lines, at most as many as asked, and carry their line numbers."""
+    """Chunks meet without gaps, hold whole lines, at most as many as asked, and carry their line numbers."""
     content = b"\n".join(lines) + (b"\n" if closed else b"")
     end = len(content)
     if not content:
@@ -30,19 +30,19 @@ def test_pieces_are_the_file_line_by_line(
     offset, line = 0, 1
     total = content.count(b"\n") + (not content.endswith(b"\n"))
     while offset < end:
-        piece = reader.cut(offset, line, lines=most, bytes=size)
-        block = reader.read(piece)
-        assert 1 <= piece.lines <= most
-        assert block.endswith(b"\n") or piece.end == end
-        assert piece.lines == block.count(b"\n") + (not block.endswith(b"\n"))
-        assert (piece.offset, piece.line) == (offset, line)
-        parts = reader.split(piece, 3)
-        assert [part.offset for part in parts] == [piece.offset, *(part.end for part in parts[:-1])]
-        assert sum(part.lines for part in parts) == piece.lines
-        assert parts[-1].end == piece.end
-        offset, line = piece.end, line + piece.lines
+        chunk = reader.cut(offset, line, lines=most, bytes=size)
+        block = reader.read(chunk)
+        assert 1 <= chunk.lines <= most
+        assert block.endswith(b"\n") or chunk.end == end
+        assert chunk.lines == block.count(b"\n") + (not block.endswith(b"\n"))
+        assert (chunk.offset, chunk.line) == (offset, line)
+        parts = reader.split(chunk, 3)
+        assert [part.offset for part in parts] == [chunk.offset, *(part.end for part in parts[:-1])]
+        assert sum(part.lines for part in parts) == chunk.lines
+        assert parts[-1].end == chunk.end
+        offset, line = chunk.end, line + chunk.lines
     assert line == total + 1
-    assert reader.take(0, 1, total + 5) == Piece(0, end, 1, total)
+    assert reader.take(0, 1, total + 5) == Chunk(0, end, 1, total)
     reader.close()
 
 

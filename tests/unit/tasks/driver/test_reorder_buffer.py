@@ -6,19 +6,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from infergraph.tasks.driver.chunks import Piece
+from infergraph.tasks.driver.chunks import Chunk
 from infergraph.tasks.driver.reorder_buffer import ReorderBuffer
 
 LIMIT = 2
 TOTAL = 60
 
 
-def split(piece: Piece, parts: int) -> list[Piece]:
-    """Lines of one byte each: a piece of n lines has n bytes."""
-    step = -(-piece.lines // parts)
+def split(chunk: Chunk, parts: int) -> list[Chunk]:
+    """Lines of one byte each: a chunk of n lines has n bytes."""
+    step = -(-chunk.lines // parts)
     return [
-        Piece(at, min(step, piece.end - at), at + 1, min(step, piece.end - at))
-        for at in range(piece.offset, piece.end, step)
+        Chunk(at, min(step, chunk.end - at), at + 1, min(step, chunk.end - at))
+        for at in range(chunk.offset, chunk.end, step)
     ]
 
 
@@ -29,36 +29,36 @@ class Books(RuleBasedStateMachine):
         super().__init__()
         self.ledger: ReorderBuffer[str] = ReorderBuffer(0, split, LIMIT)
         self.cut_to = 0
-        self.out: dict[int, Piece] = {}
+        self.out: dict[int, Chunk] = {}
         self.stale: set[int] = set()
         self.deaths: dict[int, int] = {}
         self.written: list[tuple[int, str]] = []
         self.committed = 0
 
     def _collect(self) -> None:
-        for piece, answer in self.ledger.drain():
-            self.written += [(byte, answer) for byte in range(piece.offset, piece.end)]
+        for chunk, answer in self.ledger.drain():
+            self.written += [(byte, answer) for byte in range(chunk.offset, chunk.end)]
 
     @precondition(lambda self: self.cut_to < TOTAL)
     @rule(lines=st.integers(1, 20))
     def cut(self, lines: int) -> None:
         """The next lines of the input enter the books."""
         size = min(lines, TOTAL - self.cut_to)
-        self.ledger.add(Piece(self.cut_to, size, self.cut_to + 1, size))
+        self.ledger.add(Chunk(self.cut_to, size, self.cut_to + 1, size))
         self.cut_to += size
 
     @precondition(lambda self: self.ledger.has_queued)
     @rule()
     def hand_out(self) -> None:
-        """A worker gets the earliest piece."""
-        serial, piece = self.ledger.take()
+        """A worker gets the earliest chunk."""
+        serial, chunk = self.ledger.take()
         assert serial not in self.out
-        self.out[serial] = piece
+        self.out[serial] = chunk
 
     @precondition(lambda self: self.out)
     @rule(data=st.data())
     def answer(self, data: st.DataObject) -> None:
-        """Any piece that is out is answered, in any order."""
+        """Any chunk that is out is answered, in any order."""
         serial = data.draw(st.sampled_from(sorted(self.out)))
         assert self.ledger.settle(serial, "answer") == self.out.pop(serial)
         self.stale.add(serial)
@@ -78,21 +78,21 @@ class Books(RuleBasedStateMachine):
     @precondition(lambda self: self.out)
     @rule(data=st.data())
     def lose_a_worker(self, data: st.DataObject) -> None:
-        """A worker dies: one piece is blamed, any others it held come back unblamed."""
+        """A worker dies: one chunk is blamed, any others it held come back unblamed."""
         held = data.draw(st.lists(st.sampled_from(sorted(self.out)), min_size=1, max_size=3, unique=True))
         for serial in held[1:]:
             self.ledger.give_back(serial)
             self.out.pop(serial)
-        piece = self.out.pop(held[0])
+        chunk = self.out.pop(held[0])
         self.stale.update(held)
         guilty = self.ledger.blame(held[0])
-        if piece.lines > 1:
+        if chunk.lines > 1:
             assert guilty is None
             return
-        self.deaths[piece.offset] = self.deaths.get(piece.offset, 0) + 1
-        assert (guilty is not None) == (self.deaths[piece.offset] >= LIMIT)
+        self.deaths[chunk.offset] = self.deaths.get(chunk.offset, 0) + 1
+        assert (guilty is not None) == (self.deaths[chunk.offset] >= LIMIT)
         if guilty is not None:
-            self.ledger.settle_piece(guilty, "guilty")
+            self.ledger.settle_chunk(guilty, "guilty")
             self._collect()
 
     @rule()
@@ -139,27 +139,27 @@ def test_a_single_guilty_line_is_found_in_few_deaths() -> None:
     """A line that kills its worker is alone after log8 deaths, and only it is condemned."""
     lines, poison = 8192, 5000
     ledger: ReorderBuffer[str] = ReorderBuffer(0, split, LIMIT)
-    ledger.add(Piece(0, lines, 1, lines))
+    ledger.add(Chunk(0, lines, 1, lines))
     deaths = 0
     condemned = []
     while ledger.has_queued:
-        serial, piece = ledger.take()
-        if not piece.offset <= poison < piece.end:
+        serial, chunk = ledger.take()
+        if not chunk.offset <= poison < chunk.end:
             ledger.settle(serial, "answer")
             continue
         deaths += 1
         guilty = ledger.blame(serial)
         if guilty is not None:
             condemned.append(guilty)
-            ledger.settle_piece(guilty, "guilty")
-    assert condemned == [Piece(poison, 1, poison + 1, 1)]
+            ledger.settle_chunk(guilty, "guilty")
+    assert condemned == [Chunk(poison, 1, poison + 1, 1)]
     assert deaths <= 7
-    assert sum(piece.lines for piece, _ in ledger.drain()) == lines
+    assert sum(chunk.lines for chunk, _ in ledger.drain()) == lines
 
 
 def test_a_deadly_line_is_condemned_at_once() -> None:
     """A line that ran into its time limit is not given a second one."""
     ledger: ReorderBuffer[str] = ReorderBuffer(0, split, 5)
-    ledger.add(Piece(0, 1, 1, 1))
-    serial, piece = ledger.take()
-    assert ledger.blame(serial, deadly=True) == piece
+    ledger.add(Chunk(0, 1, 1, 1))
+    serial, chunk = ledger.take()
+    assert ledger.blame(serial, deadly=True) == chunk
