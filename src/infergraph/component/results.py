@@ -194,10 +194,24 @@ def _is_frame(row: Any) -> bool:
     return type(row) is not list and hasattr(row, "__array__") and not isinstance(row, np.ndarray | np.generic)
 
 
-@functools.lru_cache(maxsize=16)
 def default_names(columns: int | None) -> Sequence[str]:
-    """`t:0`, `t:1`, … for an array of two or more axes, else nothing."""
-    return () if columns is None else tuple(f"t:{column}" for column in range(columns))
+    """`t:0`, `t:1`, … for an array of two or more axes, else nothing.
+
+    An array of more than a million columns has none: they would take far more memory than its values.
+    """
+    if columns is None or columns > _NAMED_COLUMNS:
+        return ()
+    return _kept_names(columns) if columns <= _KEPT_COLUMNS else _numbered(columns)
+
+
+def _numbered(columns: int) -> tuple[str, ...]:
+    return tuple(f"t:{column}" for column in range(columns))
+
+
+_NAMED_COLUMNS = 1_000_000
+_KEPT_COLUMNS = 10_000
+_kept_names = functools.lru_cache(maxsize=16)(_numbered)
+"""The same, kept for the next answer of as many columns."""
 
 
 def branch(result: Any) -> int:

@@ -18,6 +18,7 @@ from infergraph.wire.multipart import MultipartReader, Part, is_multipart
 _UTF8_BOM = b"\xef\xbb\xbf"
 _FORM = "application/x-www-form-urlencoded"
 _FORM_FIELDS_LIMIT = 1000
+_BLOCK_BYTES = 1 << 18
 
 
 def read(raw: bytes, content_type: str = "application/json", query: bytes = b"") -> Any:
@@ -115,7 +116,8 @@ def multipart_value(raw: bytes, content_type: str, *, values_limit_bytes: int = 
     """
     reader = MultipartReader(content_type)
     parts: list[tuple[Part, list[bytes]]] = []
-    for event in chain(reader.feed(raw), reader.finish()):
+    pieces = (raw[at : at + _BLOCK_BYTES] for at in range(0, len(raw), _BLOCK_BYTES))
+    for event in chain(chain.from_iterable(map(reader.feed, pieces)), reader.finish()):
         if isinstance(event, Part):
             parts.append((event, []))
         else:

@@ -151,7 +151,7 @@ class JsonMessage(WireMessage):
         if content.encoding is Encoding.JSON or (content.encoding.is_array and content.payload.dtype.kind == "O"):
             if self.raw is not None:
                 return self._read()[0]
-            return json_content.content_of(json_text.copied(self._document, ""), is_answer=self.is_answer)
+            return json_content.content_of(json_slices.copied(self._document, ""), is_answer=self.is_answer)
         return content._replace(names=own_names(content.names), meta=own_json(content.meta))
 
     def with_meta(self, meta: Meta) -> Message:

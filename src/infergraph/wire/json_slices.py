@@ -255,6 +255,17 @@ def read_slices(raw: bytes, cuts: Iterable[Cut]) -> Any:
     return reader.read_rest()
 
 
+def copied(value: Any, path: str) -> Any:
+    """A copy of `value` in JSON's own types, numbers with all their digits, NaN and the infinities kept.
+
+    Args:
+        path: where the value stands, for the fault.
+    Raises:
+        ComponentError: something in it cannot be written; the text names its type and place.
+    """
+    return read(json_text.write(value, json_text.LITERAL, path))
+
+
 def _utf8(raw: bytes, content_type: str) -> bytes:
     """A text in UTF-8: out of another Unicode encoding, or of the charset that is declared for it.
 

@@ -195,17 +195,6 @@ def write(value: Any, options: JsonOptions = PLAIN, path: str = "") -> bytes:
     return text.encode()
 
 
-def copied(value: Any, path: str) -> Any:
-    """A copy of `value` in JSON's own types, numbers with all their digits, NaN and the infinities kept.
-
-    Args:
-        path: where the value stands, for the fault.
-    Raises:
-        ComponentError: something in it cannot be written; the text names its type and place.
-    """
-    return read(write(value, LITERAL, path))
-
-
 def fragment(value: Any, options: JsonOptions) -> orjson.Fragment:
     """`value` written already, as part of a value for `write_numbers`."""
     return orjson.Fragment(write(value, options))

@@ -107,11 +107,16 @@ class MultipartReader:
         if not 0 < len(boundary) <= _BOUNDARY_LIMIT_BYTES:
             raise PayloadError("the multipart body cannot be read: its content type names no boundary")
         self._boundary = boundary
-        self._mark = b"\n--" + boundary
+        self._set_mark(b"\n--" + boundary)
         self._held = b"\n"  # the first boundary may stand at the very beginning
         self._skipped = 0
         self._state = _State.PREAMBLE
         self._parts = 0
+
+    def _set_mark(self, mark: bytes) -> None:
+        self._mark = mark
+        self._line = re.compile(re.escape(mark) + rb"(?:--)?[ \t]{0,%d}\r?\n" % _PADDING_LIMIT_BYTES)
+        self._last_line = re.compile(re.escape(mark) + rb"--[ \t\r]*\Z")
 
     def feed(self, block: bytes) -> Iterator[Part | bytes]:
         """What the next block of the body holds: heads of parts, each followed by blocks of its data.
@@ -152,19 +157,16 @@ class MultipartReader:
 
     def _data(self, *, is_last: bool) -> tuple[bytes, bool]:
         """The data up to the next boundary, and whether it was found: then `_held` begins with the rest of its line."""
-        held, mark, start = self._held, self._mark, 0
-        while (at := held.find(mark, start)) >= 0:
-            rest = at + len(mark)
-            end = held.find(b"\n", rest, rest + _PADDING_LIMIT_BYTES)
-            line = held[rest : end if end >= 0 else rest + _PADDING_LIMIT_BYTES]
-            if end < 0 and not is_last and len(line) < _PADDING_LIMIT_BYTES:
-                return self._take(at), False  # the line is not whole yet
-            if _is_boundary_end(line, has_end=end >= 0):
-                data = self._take(at)
-                self._held = held[rest:]
-                return data, True
-            start = at + 1
-        return self._take(len(held) if is_last else max(0, len(held) - len(mark) + 1)), False
+        held, mark = self._held, self._mark
+        found = self._line.search(held) or (self._last_line.search(held) if is_last else None)
+        if found is not None:
+            data = self._take(found.start())
+            self._held = held[found.start() + len(mark) :]
+            return data, True
+        # What may be the beginning of a boundary's line waits for the rest of it.
+        waiting = len(mark) + _PADDING_LIMIT_BYTES
+        at = held.find(mark[:1], max(0, len(held) - waiting))
+        return self._take(len(held) if is_last or at < 0 else at), False
 
     def _take(self, end: int) -> bytes:
         """The held bytes before `end`, but for the line end that was put before a part's data."""
@@ -181,7 +183,7 @@ class MultipartReader:
             self._state, self._held = _State.EPILOGUE, b""
             return
         if self._state is _State.PREAMBLE and line.endswith(b"\r"):
-            self._mark = b"\r" + self._mark
+            self._set_mark(b"\r" + self._mark)
         self._parts += 1
         if self._parts > _PARTS_LIMIT:
             raise PayloadError(f"the multipart body cannot be read: it has more than {_PARTS_LIMIT} parts")
@@ -201,12 +203,6 @@ class MultipartReader:
         self._skipped = len(line_end)
         self._state = _State.DATA
         return part
-
-
-def _is_boundary_end(line: bytes, *, has_end: bool) -> bool:
-    """Whether a line that begins with the boundary is one: white space follows, or the two dashes of the last."""
-    padding = line.removeprefix(b"--")
-    return not padding.strip(b" \t\r") and (has_end or padding is not line)
 
 
 def _part_of(head: bytes) -> Part:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from infergraph.message import Content, Encoding, Message, SoleMessage
-from infergraph.wire import json_text
+from infergraph.wire import json_slices
 from infergraph.wire.arrays import rows_of
 from infergraph.wire.json_values import text_of
 
@@ -48,7 +48,7 @@ def own_json(value: Any, path: str = "") -> Any:
     """
     if value is None:
         return None
-    return {} if type(value) is dict and not value else json_text.copied(value, path)
+    return {} if type(value) is dict and not value else json_slices.copied(value, path)
 
 
 def copy_any(custom: Any) -> Any:
