@@ -19,13 +19,7 @@ from infergraph.settings import LogFormat, Settings
 
 ACCESS = "infergraph.access"
 COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
-QUIET = {
-    "uvicorn": "WARNING",
-    "uvicorn.error": "WARNING",
-    "uvicorn.access": "CRITICAL",
-    "asyncio": "WARNING",
-    "ray": "WARNING",
-}
+QUIET = {"asyncio": "WARNING", "ray": "WARNING"}
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -36,7 +30,7 @@ def configure(settings: Settings, *, worker: int | None = None, stream: TextIO |
     Args:
         settings: `log_level`, `log_format` and `access_log`.
         worker: the number of the serving worker; None in the supervisor.
-    Promises: idempotent. The components' own loggers appear; those of the web server only from WARNING on.
+    Promises: idempotent. The components' own loggers appear; those of asyncio and Ray only from WARNING on.
     """
     stream = sys.stderr if stream is None else stream
     human = settings.log_format is LogFormat.HUMAN or (settings.log_format is LogFormat.AUTO and stream.isatty())

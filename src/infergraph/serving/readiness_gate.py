@@ -69,7 +69,7 @@ class ReadinessGate(Around):
         return self.runners.get(method)
 
     async def ready(self) -> bool:
-        """Whether the door is open and the unit ready."""
+        """Whether the gate is open and the unit ready."""
         return self.is_open and await self.unit.ready()
 
     async def health(self, context: Context) -> Message:
