@@ -97,3 +97,14 @@ def test_each_node_opens_the_files_of_its_own_folder(tmp_path: Path, monkeypatch
     nodes = {"left": "left/Model.py:Model", "right": "right/Model.py:Model"}
     with running(folder, tmp_path / "data", nodes) as unit:
         assert rows(unit([[1]])) == [["1", "left", "right"]]
+
+
+def test_the_start_names_what_has_no_effect_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log of a start has a line for what each node's environment does not give, with the way out."""
+    caplog.set_level("INFO")
+    nodes = dict.fromkeys(("first", "second"), "stages.py:Stage")
+    with served("deployment.yaml", folder=CASES / "b01-container-env", nodes=nodes, data_dir=str(tmp_path)) as there:
+        assert there.ask("GET", "/ready").status == 200
+    lines = [record.getMessage() for record in caplog.records if "env STEP" in record.getMessage()]
+    assert len(lines) == 1
+    assert all(words in lines[0] for words in ("STEP of first", "STEP of second", "--node NAME=http://HOST:PORT"))

@@ -69,8 +69,9 @@ class Server:
             on_limit=lambda: context.recycle("it has answered max_requests"),
         )
         self._built = assembly.build(self._source, self._settings, context.shared_metrics)
-        if context.slot == 0:  # the first worker speaks for all
-            for line in assembly.inspect(self._source, self._settings.host, self._own_ports()):
+        warnings = assembly.inspect(self._source, self._settings.host, self._own_ports())
+        if context.slot == 0 and context.opens_early:  # once, for all workers
+            for line in warnings:
                 _log.info("%s", line)
         self._is_graph = is_graph(self._source.target)
         measured = Measured(self._built, context.shared_metrics, is_node=not self._is_graph)
