@@ -23,6 +23,7 @@ from infergraph.errors import Fault
 from infergraph.message import Around, Content, Context, Message, Method, PredictiveUnit, Request, SoleMessage
 from infergraph.wire.arrays import is_square
 from infergraph.wire.own_content import own_json, own_names
+from infergraph.wire.wire_message import is_larger
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Batching(Around):
         """The unit's answer, or this request's part of a joined one."""
         if method is not Method.PREDICT or not self._joins or not isinstance(request, Message):
             return await self.unit.answer(method, request, context)
-        kind = None if _is_large(request) else _kind(request)
+        kind = None if is_larger(request, _LARGE_BYTES) else _kind(request)
         if kind is None or (rows := len(request.payload)) > self._options.rows_limit:
             return await self.unit.answer(method, request, context)
         if not self._options.wait_s and not self._waiting and self._running < self._options.lanes:
@@ -204,12 +205,6 @@ class Batching(Around):
                 entry.answer.set_result(_part(content, entry, slice(at, at + entry.rows)))
             at += entry.rows
         return True
-
-
-def _is_large(request: Message) -> bool:
-    """Whether a request came with more bytes than are worth joining, and decoding on the event loop."""
-    raw = getattr(request, "raw", None)
-    return raw is not None and len(raw) > _LARGE_BYTES
 
 
 def _kind(request: Message) -> Hashable:

@@ -47,6 +47,7 @@ from infergraph.runner import INLINE, Runner, drive
 from infergraph.settings import Execution
 from infergraph.wire import json_codec, proto_codec, raw_hooks
 from infergraph.wire.own_content import own_content, own_names
+from infergraph.wire.wire_message import is_larger
 
 _log = logging.getLogger(__name__)
 
@@ -606,7 +607,7 @@ class Component(PredictiveUnit):
 
 async def _read(message: Message, hook: Hook | None) -> Content:
     """What the hook is handed of a message; for an async one a large message is read off the event loop."""
-    if hook is not None and hook.is_async and len(getattr(message, "raw", None) or b"") > _LARGE_BYTES:
+    if hook is not None and hook.is_async and is_larger(message, _LARGE_BYTES):
         return await asyncio.to_thread(own_content, message)
     return own_content(message)
 

@@ -203,7 +203,7 @@ def _in_parts(value: list[Any], field: str, found: _Leaves, dtype: np.dtype[Any]
 
 
 def _parts(value: list[Any], field: str, count: int, dtype: np.dtype[Any] | None) -> list[np.ndarray]:
-    """The arrays of some rows each of nested lists with so many values in all."""
+    """The arrays of parts of nested lists; `count` is the number of values in all of them."""
     step = max(1, len(value) * _MANY // max(1, count))
     if step > 1 or count <= _MANY or not isinstance(value[0], list):
         return [_convert(value[start : start + step], field, dtype) for start in range(0, len(value), step)]

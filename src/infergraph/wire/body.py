@@ -29,7 +29,7 @@ def read(raw: bytes, content_type: str = "application/json", query: bytes = b"")
         content_type: the header as it came; "" for none.
         query: the query string as it came, without the question mark.
     Raises:
-        UnsupportedBody: the content type is none of ours and the body does not look like JSON.
+        UnsupportedBody: the content type is not supported and the body does not look like JSON.
         PayloadError: there is no JSON value, or it cannot be read.
     """
     text = json_bytes(raw, content_type, query)
@@ -96,7 +96,7 @@ def _is_json(kind: str) -> bool:
 
 
 def _field(encoded: bytes, place: str) -> bytes:
-    """The first `json` field of an urlencoded text; empty where there is none."""
+    """The first `json` field of an urlencoded text; empty if it has no such field."""
     if b"json" not in encoded:
         return b""
     try:

@@ -1,7 +1,7 @@
 """Protobuf's wire format by hand: the few pieces that a codec needs to be faster than building messages.
 
 Source: the protocol buffers encoding guide: a field is a tag (number * 8 + wire type) and a value; type 2 is a length
-and so many bytes; a varint holds seven bits a byte, the lowest first.
+followed by that number of bytes; a varint holds seven bits per byte, least significant first.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from infergraph.wire.proto_codec import ProtoFeedback
 
 _MESSAGES = ("request", "response", "truth")
 _MANY = 8
-"""From so many rows or values on, an array is worth taking out: protobuf's parser takes microseconds for each."""
+"""An array of this many rows or values is taken out: protobuf's parser takes microseconds for each."""
 
 
 def content_of(document: Any) -> FeedbackContent:

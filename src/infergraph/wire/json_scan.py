@@ -33,7 +33,7 @@ LARGE_BYTES = 4096
 _KEPT_BYTES = 32 * 1024 * 1024
 """Largest body whose parser is kept: it holds about as much memory again."""
 _idle_parsers: list[Any] = []
-"""Parsers for the next bodies; at most as many as were at work at once. A new one spends two fifths of its time on
+"""Parsers to be reused; at most as many as were in use at the same time. A new one spends two fifths of its time on
 memory that it has not touched before."""
 
 SLICED_BYTES = 8 << 20
@@ -168,7 +168,7 @@ def _shape_of(frame: bytes, start: int) -> list[int] | None:
     shape: list[int] = []
     unit = b""
     for depth in range(1, axes + 1):
-        # The first block of this depth ends at the first so many closing brackets in a row.
+        # The first block of this depth ends at the first run of `depth` closing brackets.
         begin, end = start + axes - depth, frame.find(b"]" * depth, start) + depth
         size, rest = divmod(end - begin - 1, len(unit) + 1)
         if end < begin or rest or size == 0:
@@ -179,7 +179,7 @@ def _shape_of(frame: bytes, start: int) -> list[int] | None:
 
 
 def read_slices(raw: bytes, slice_bytes: int = _SLICE_BYTES) -> Content | None:
-    """The same for a very large body: one slice of its numbers after the other, so that nobody waits for all of them.
+    """The same for a very large body, slice by slice: other threads run between two slices.
 
     The rest of the body is read with a word in the place of its numbers.
     """
@@ -274,7 +274,7 @@ class _Numbers:
 
 
 def _end(text: bytes, depth: int) -> int:
-    """Where the lists end, of which so many are open. Raises: ValueError if they do not."""
+    """Where the lists end, `depth` of which are open at the start. Raises: ValueError if they do not end."""
     signs = np.frombuffer(text, np.uint8)
     brackets = np.flatnonzero((signs == ord("[")) | (signs == ord("]")))
     depths = np.cumsum(np.where(signs[brackets] == ord("["), 1, -1)) + depth

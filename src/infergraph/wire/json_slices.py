@@ -1,4 +1,4 @@
-"""Large JSON, read slice by slice: its cost is known before it is paid, and nobody waits long for the interpreter.
+"""Large JSON, parsed slice by slice: its memory is estimated before it is read, and the GIL is released in between.
 
     bytes ──survey──▶ Survey: what is in it, where it can be cut ──read──▶ value
 
@@ -26,7 +26,7 @@ LARGE_BYTES = 1 << 20
 
 _BLOCK_BYTES = 1 << 18
 _CUT_LEVELS = 32
-"""A text is cut within so many open brackets: each of them is written around each slice again."""
+"""Deepest nesting at which a text is cut: the open brackets are repeated around each slice."""
 _GROWTH = 10
 """How many times its size a message may take in memory, beside its bytes and those of its slices."""
 _UNCUT_LIMIT = 1_000_000
@@ -197,7 +197,7 @@ class _Signs(NamedTuple):
     opened: bytes
 
     def outermost_comma(self) -> int | None:
-        """The last of the commas that lie least deep; None where there is none to cut at."""
+        """The last comma of the lowest nesting level; None if the block has none to cut at."""
         commas = np.flatnonzero(self.kinds == _COMMA)
         if not commas.size or int(self.depths.min()) < 0:
             return None
@@ -269,7 +269,7 @@ def copied(value: Any, path: str) -> Any:
 def _utf8(raw: bytes, content_type: str) -> bytes:
     """A text in UTF-8: out of another Unicode encoding, or of the charset that is declared for it.
 
-    Returns: the text as it is where it is none of these: the fault is found when it is read.
+    Returns: the text unchanged if it is neither; reading it then raises the fault.
     """
     label = charsets.label_of(content_type)
     if json_text.is_utf8_json(raw) and label.lower() in ("", "utf-8", "utf8"):
@@ -287,7 +287,7 @@ class _SliceReader:
 
     A slice stands between two cuts. The brackets that are open at its beginning are written before it, each with the
     next one within as its first item; those that are open at its end are closed behind it. An item in place of the
-    neighbour at each side makes a missing one the fault that it is; their words are such as nobody can send.
+    neighbour at each side turns a missing value into a syntax error; the placeholders are random.
     """
 
     def __init__(self, raw: bytes) -> None:

@@ -141,7 +141,7 @@ def refuse_null() -> NoReturn:
 
 
 def _long_integer(raw: bytes) -> str:
-    """Where the first integer of too many digits stands; empty if there is none."""
+    """The position of the first integer with too many digits; empty if there is none."""
     limit = sys.get_int_max_str_digits()
     found = re.search(rb"[0-9]{%d,}" % (limit + 1), raw) if limit else None
     return f"an integer of {len(found[0])} digits at byte {found.start()}; {limit} are read" if found else ""

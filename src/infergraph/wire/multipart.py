@@ -1,4 +1,4 @@
-"""A multipart form, block by block, as the clients of all languages write it: for messages and for task uploads.
+"""Multipart forms, parsed incrementally and leniently: for messages and for task uploads.
 
     block ──MultipartReader.feed──▶ Part, data, data, Part, data …
 

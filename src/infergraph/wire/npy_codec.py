@@ -109,7 +109,7 @@ def encode(message: Message) -> bytes | None:
     """A message's array as a .npy file; None if it has no array of numbers that can be read."""
     try:
         content = message.content
-    except PayloadError:  # as a document it can be sent all the same
+    except PayloadError:  # it can still be sent as a document
         return None
     if not content.encoding.is_array:
         return None

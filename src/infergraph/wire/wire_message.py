@@ -9,7 +9,7 @@ from infergraph.message import Feedback, Message, Request
 from infergraph.wire import json_text
 
 _DEEP_LEVELS = 30
-"""Protobuf carries about so many: a request of more may be too deep for what stands around it in an answer."""
+"""About what protobuf can carry: a deeper request may not fit into an answer, which wraps it in further levels."""
 
 
 class WireMessage(Message):
@@ -52,3 +52,9 @@ def blamed(fault: NestedTooDeeply, request: Request) -> Fault:
     if any(isinstance(part, WireMessage) and json_text.is_deeper(part.document, _DEEP_LEVELS) for part in parts):
         return PayloadError(f"the request is nested too deeply to be answered: {fault.text}")
     return fault
+
+
+def is_larger(message: Message, size_bytes: int) -> bool:
+    """Whether a message came in more than `size_bytes`, or compressed: then its size is known only once it is read."""
+    raw = getattr(message, "raw", None)
+    return raw is not None and (len(raw) > size_bytes or bool(getattr(message, "content_encoding", "")))

@@ -22,6 +22,7 @@ from infergraph.message import Encoding, Feedback, FeedbackContent, Message
 from infergraph.settings import NanPolicy
 from infergraph.wire import json_codec, json_content, prediction, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
+from infergraph.wire.wire_message import is_larger
 
 
 def decoded(text: str):
@@ -812,3 +813,11 @@ def test_rows_in_another_servers_form_are_answered_with_the_right_one(text, form
     with pytest.raises(PayloadError, match="Invalid request data type") as caught:
         _ = JsonMessage(text.encode()).content
     assert caught.value.text.endswith(f"; rows are sent as {form}")
+
+
+def test_a_compressed_message_may_be_of_any_size():
+    """Whoever asks whether a message is large is told so of each that is compressed, and of none made here."""
+    assert is_larger(JsonMessage(b"x" * 11), 10)
+    assert not is_larger(JsonMessage(b"x" * 9), 10)
+    assert is_larger(JsonMessage(b"x" * 9, content_encoding="gzip"), 10)
+    assert not is_larger(Message.of("x" * 99, Encoding.STR), 10)

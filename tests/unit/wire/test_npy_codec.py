@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from infergraph.errors import PayloadError
 from infergraph.message import Encoding, Message
-from infergraph.wire import npy_codec
+from infergraph.wire import json_codec, npy_codec
 from infergraph.wire.npy_codec import NpyMessage
 
 TYPES = ["?", "<i1", "<u2", ">i4", "<i8", "<u8", "<f2", "<f4", ">f8", "<f8"]
@@ -110,3 +110,8 @@ def test_an_empty_array_of_impossible_size() -> None:
 def test_what_is_no_array_of_numbers_is_not_written(message: Message) -> None:
     """Texts, objects and ragged lists have no .npy form here."""
     assert npy_codec.encode(message) is None
+
+
+def test_a_message_that_cannot_be_read_as_an_array_is_none():
+    """A document without a readable payload is no array, so that the edge sends it as it is."""
+    assert npy_codec.encode(json_codec.of_document({"data": {"tensor": {}}})) is None
