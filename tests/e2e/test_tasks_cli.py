@@ -89,7 +89,7 @@ def test_an_interrupt_leaves_the_task_and_says_how_to_come_back(server: TaskServ
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    command = err.strip().splitlines()[-1].partition("come back with: infergraph ")[2]
+    command = err.strip().splitlines()[-1].partition("resume with: infergraph ")[2]
     assert command == f"tasks watch left --url {server.url}"
     assert server.state("left") == 0
     run(*command.split(), "-o", str(tmp_path / "out.jsonl"))
@@ -116,7 +116,7 @@ def test_tasks_are_looked_at_and_steered(server: TaskServer, tmp_path: Path) -> 
     assert server.is_gone("steer")
     assert "pruned" in run("tasks", "prune", "--older-than", "0", *at)[1]
     assert run("tasks", "show", "steer", *at, code=1)[1].startswith("infergraph: there is no task 'steer'")
-    assert "is no duration" in run("tasks", "prune", "--older-than", "soon", *at, code=2)[1]
+    assert "is not a duration" in run("tasks", "prune", "--older-than", "soon", *at, code=2)[1]
 
 
 def test_a_task_that_fails_is_exit_code_1(server: TaskServer, tmp_path: Path) -> None:
@@ -128,10 +128,10 @@ def test_a_task_that_fails_is_exit_code_1(server: TaskServer, tmp_path: Path) ->
 
 
 def test_progress_in_words() -> None:
-    """Lines, failures, rate, time left, or the place in the queue."""
+    """Lines, failures, rate, time left, or the position in the queue."""
     task = Task(id="t", state="running", done=50, total=200, failed=2, rate=12345.678, eta_s=61.0)
     assert progress_text(task) == "50/200 lines, 2 failed, 1.235e+04 lines/s, 1 min 01 s left"
-    assert progress_text(Task(id="t", state="waiting", queue_position=3)) == "place 3 in the queue"
+    assert progress_text(Task(id="t", state="waiting", queue_position=3)) == "position 3 in the queue"
     assert "paused: no room" in progress_text(Task(id="t", state="running", paused="no room", rate=1.0))
     assert [duration_text(seconds) for seconds in (0.4, 59.4, 60, 7260)] == ["0 s", "59 s", "1 min 00 s", "2 h 01 min"]
 
