@@ -83,6 +83,10 @@ class Call(Job, kw_only=True, eq=False):
         """Send `result`, or what tells of `error`; the code that is counted and the bytes that were sent."""
         raise NotImplementedError
 
+    def give_up(self) -> None:
+        """End a call whose reply could not be sent, so that its caller does not wait."""
+        raise NotImplementedError
+
     def late(self) -> DeadlinePassed:
         """The fault of a call whose time is over."""
         raise NotImplementedError
@@ -167,6 +171,7 @@ class Calls:
         except Exception:  # noqa: BLE001 - one reply is no reason to lose what else is in work
             _log.exception("the reply to %s could not be sent", call.access_line().path)
             code, sent_bytes = call.gone_code, 0
+            call.give_up()
         self._close(call, code, sent_bytes)
 
     def _close(self, call: Call, code: str, sent_bytes: int) -> None:

@@ -86,6 +86,10 @@ class GrpcCall(Call, kw_only=True, eq=False):
             self.out.fail(code, f"internal error; the log has the details under puid {self.puid or '-'}", ())
         return GRPC_NAMES.get(code, str(code)), 0
 
+    def give_up(self) -> None:
+        """Send a bare status."""
+        self.out.fail(GrpcStatus.INTERNAL, "internal error", ())
+
     def late(self) -> DeadlinePassed:
         """Which limit has passed: the setting's, or the caller's, which is a little less by the time it is read."""
         if self.remaining_s is None or self.limit_s < self.remaining_s:

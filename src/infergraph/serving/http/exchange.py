@@ -133,6 +133,11 @@ class Exchange(Call, kw_only=True, eq=False):
         if not self.wire.is_closing():
             self.wire.writelines(parts)
 
+    def give_up(self) -> None:
+        """End the connection."""
+        self.keeps_alive = False
+        self.wire.close()
+
     def late(self) -> DeadlinePassed:
         """That the setting's time is over."""
         return DeadlinePassed(f"no answer within {self.limit_s:g} s (setting request_timeout_s)")
