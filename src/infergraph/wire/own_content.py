@@ -46,9 +46,23 @@ def own_json(value: Any, path: str = "") -> Any:
         path: where the value stands, for the fault.
     Raises: ComponentError for what JSON cannot express; the text names the type and the place.
     """
-    if value is None:
-        return None
-    return {} if type(value) is dict and not value else json_slices.copied(value, path)
+    if type(value) in _EMPTY and not value:
+        return None if value is None else type(value)()
+    if type(value) is list:
+        if _is_flat(value):
+            return value.copy()
+        if set(map(type, value)) == {list} and all(map(_is_flat, value)):
+            return [row.copy() for row in value]
+    return json_slices.copied(value, path)
+
+
+def _is_flat(values: list[Any]) -> bool:
+    """Whether a list holds nothing but numbers and None, of JSON's own types."""
+    return set(map(type, values)) <= _NUMBERS
+
+
+_EMPTY = frozenset({dict, list, type(None)})
+_NUMBERS = frozenset({int, float, bool, type(None)})
 
 
 def copy_any(custom: Any) -> Any:
