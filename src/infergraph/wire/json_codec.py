@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
 import numpy as np
+import orjson
 
 from infergraph.errors import PayloadError
 from infergraph.message import Content, Encoding, Feedback, FeedbackContent, Message, Meta
@@ -493,14 +494,21 @@ def _numbers_body(content: Content, options: JsonOptions) -> bytes | None:
         return None
     names = json_text.fragment(content.names, options)
     if content.encoding is Encoding.TENSOR:
-        payload = {"shape": values.shape, "values": json_values.direct(values.ravel())}
+        payload = {"shape": values.shape, "values": _written_numbers(values.ravel())}
     else:
-        payload = json_values.direct(values)
+        payload = _written_numbers(values)
     document = {
         "data": {"names": names, content.encoding.value: payload},
         "meta": json_text.fragment({} if content.meta is None else content.meta, options),
     }
     return json_text.write_numbers(document, options)
+
+
+def _written_numbers(values: np.ndarray) -> Any:
+    """Numbers as `json_text.write_numbers` takes them; very many are written here, in blocks."""
+    if values.size <= json_values.BLOCK_VALUES:
+        return json_values.direct(values)
+    return orjson.Fragment(json_values.numbers_text(values))
 
 
 def _verbatim(carrier: JsonMessage | JsonFeedback, options: JsonOptions) -> bytes | None:

@@ -28,6 +28,8 @@ DEPTH_LIMIT = 300
 
 _FIRST_DATE, _LAST_DATE = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31", "s")
 _SMALL_ARRAY = 64
+BLOCK_VALUES = 1 << 18
+"""Most numbers that are written in one go."""
 
 
 def plain(value: Any, nan: NanPolicy = NanPolicy.LITERAL, path: str = "") -> Any:
@@ -73,12 +75,25 @@ def array_value(values: np.ndarray) -> Any:
     """An array as what orjson writes best: text already where it is large and numeric, else lists."""
     kind = values.dtype.kind
     if kind in "iuf" and values.size > _SMALL_ARRAY:
-        return orjson.Fragment(orjson.dumps(direct(values), option=orjson.OPT_SERIALIZE_NUMPY))
+        return orjson.Fragment(numbers_text(values))
     if kind == "M":
         return _dated(values)
     if kind == "f" and values.dtype.itemsize > 8:
         return values.astype(np.float64).tolist()
     return values.tolist()
+
+
+def numbers_text(values: np.ndarray, *, block_values: int = BLOCK_VALUES) -> bytes:
+    """The JSON of an array of numbers; a large one is written in blocks, between which other threads run."""
+    if values.size <= block_values:
+        return orjson.dumps(direct(values), option=orjson.OPT_SERIALIZE_NUMPY)
+    step = len(values) * block_values // values.size
+    if step:
+        rows = [values[start : start + step] for start in range(0, len(values), step)]
+        blocks = [numbers_text(block, block_values=block_values)[1:-1] for block in rows]
+    else:
+        blocks = [numbers_text(row, block_values=block_values) for row in values]
+    return b"[" + b",".join(blocks) + b"]"
 
 
 def direct(values: np.ndarray) -> Any:

@@ -20,7 +20,7 @@ from google.protobuf import json_format
 from infergraph.errors import ComponentError, PayloadError, UploadTooLarge
 from infergraph.message import Encoding, Feedback, FeedbackContent, Message
 from infergraph.settings import NanPolicy
-from infergraph.wire import json_codec, json_content, prediction, proto_codec
+from infergraph.wire import json_codec, json_content, json_values, prediction, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
 from infergraph.wire.wire_message import is_larger
 
@@ -821,3 +821,12 @@ def test_a_compressed_message_may_be_of_any_size():
     assert not is_larger(JsonMessage(b"x" * 9), 10)
     assert is_larger(JsonMessage(b"x" * 9, content_encoding="gzip"), 10)
     assert not is_larger(Message.of("x" * 99, Encoding.STR), 10)
+
+
+@pytest.mark.parametrize("shape", [(3,), (20,), (1, 30), (5, 9), (2, 20, 3), (100, 1), (1, 1, 40)])
+@pytest.mark.parametrize("scale", [1.0, -1e-5])
+def test_large_arrays_are_written_in_blocks(shape, scale):
+    """Whatever the shape, and however the blocks fall, the text is that of the whole array."""
+    values = np.random.default_rng(0).random(shape) * scale
+    for block_values in (1, 7, 1000):
+        assert json.loads(json_values.numbers_text(values, block_values=block_values)) == values.tolist()
