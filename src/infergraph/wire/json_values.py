@@ -28,7 +28,7 @@ DEPTH_LIMIT = 300
 
 _FIRST_DATE, _LAST_DATE = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31", "s")
 _SMALL_ARRAY = 64
-BLOCK_VALUES = 1 << 18
+BLOCK_VALUES = 1 << 20
 """Most numbers that are written in one go."""
 
 
