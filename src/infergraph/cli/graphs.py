@@ -39,7 +39,9 @@ def check(file: Path, nodes: tuple[str, ...], as_json: bool, cluster: bool) -> N
     overrides = read_overrides(nodes)
     server = server_of(with_server(str(file)))
     if server:
-        raise GraphError(f"{file} is a model, which {server} serves as it is: infergraph serve {file}")
+        report = {"file": str(file), "ok": True, "server": server}
+        click.echo(json.dumps(report, indent=2) if as_json else f"{file}: ok (a model, served by {server})")
+        return
     try:
         checked = inspect(spec.text_of(file, str(file)), str(file), overrides, cluster=cluster)
     except GraphError as fault:

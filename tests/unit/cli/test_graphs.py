@@ -203,3 +203,12 @@ def test_show_as_json(run):
     assert shown["predictor"] == "p"
     assert shown["graph"]["name"] == "a"
     assert shown["answers"] == {"a": "m:A"}
+
+
+def test_a_saved_model_is_ok(tmp_path, monkeypatch):
+    """A file that `serve` takes as a model is no deployment file that cannot be read."""
+    monkeypatch.chdir(tmp_path)
+    Path("iris.joblib").touch()
+    result = CliRunner().invoke(graphs.check, ["iris.joblib"])
+    assert (result.exit_code, result.output) == (0, "iris.joblib: ok (a model, served by SKLEARN_SERVER)\n")
+    assert json.loads(CliRunner().invoke(graphs.check, ["iris.joblib", "--json"]).output)["ok"] is True
