@@ -56,12 +56,14 @@ def engine_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeEn
         engine: Engine
         if request.param == "local":
             engine = LocalEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic)
+            engine.start()
             engine.staff(lanes)
         elif request.param == "ray":
             engine = RayEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic)
             engine.staff(lanes)
         else:
             engine = InServerEngine(tmp_path, time.monotonic)
+            engine.start()
             spawn = multiprocessing.get_context("spawn")
             helpers.append(spawn.Process(target=be_guests, args=(str(tmp_path), source, lanes), daemon=True))
             helpers[-1].start()
@@ -168,6 +170,7 @@ def local() -> Iterator[Callable[..., LocalEngine]]:
     def build(unit: str, lanes: int = 1, **options: Any) -> LocalEngine:
         source = json.dumps({"unit": unit, **options})
         engine = LocalEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic)
+        engine.start()
         engine.staff(lanes)
         made.append(engine)
         return engine

@@ -112,8 +112,9 @@ class Driver:
 
     def run(self, *, until: Callable[[], bool] = lambda: False) -> None:
         """Work until `stop` is called, or until `until`, asked after each round, says so."""
-        self.recover()
+        self._engine.start()
         try:
+            self.recover()
             while not self._is_stopping:
                 self.turn()
                 if until():

@@ -8,9 +8,12 @@ The driver is the same over every engine; an engine knows nothing of tasks, file
 from __future__ import annotations
 
 import itertools
+import os
+import selectors
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import msgspec
 
@@ -113,6 +116,9 @@ class Engine(ABC):
         self.lanes: dict[int, Lane] = {}
         self.wanted = 0
         self._abandoned: set[int] = set()
+
+    def start(self) -> None:
+        """Take what it needs of the system. Called once, before anything else but `wake`."""
 
     # ── what the driver asks ────────────────────────────────────────────────────────────────────────────────────
 
@@ -227,3 +233,46 @@ class Engine(ABC):
     @abstractmethod
     def _end(self, lane: int) -> None:
         """Kill a lane."""
+
+
+class SelectingEngine(Engine):
+    """An engine that waits for descriptors: those of its lanes, and two that wake it.
+
+    Args:
+        wake_fd: a descriptor that becomes readable when somebody wants `wait` to return, or -1.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, wake_fd: int = -1) -> None:
+        super().__init__(clock)
+        self._wake_fd = wake_fd
+        self._wake_reader = self._wake_writer = -1
+
+    def start(self) -> None:
+        """See `Engine.start`."""
+        self._selector = selectors.DefaultSelector()
+        self._wake_reader, self._wake_writer = os.pipe()
+        for fd in (self._wake_reader, self._wake_writer):
+            os.set_blocking(fd, False)
+        for fd in (self._wake_reader, self._wake_fd):
+            if fd >= 0:
+                self._selector.register(fd, selectors.EVENT_READ, None)
+
+    def wake(self) -> None:
+        """See `Engine.wake`."""
+        with suppress(OSError):  # it is full, and so will be read; or the engine does not run
+            os.write(self._wake_writer, b"w")
+
+    def stop(self) -> None:
+        """See `Engine.stop`; what the lanes have is released before."""
+        if self._wake_reader >= 0:
+            self._selector.close()
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+        self._wake_reader = self._wake_writer = -1
+
+
+def drain(fd: int) -> None:
+    """Read what a descriptor holds that does not block."""
+    with suppress(BlockingIOError):
+        while os.read(fd, 4096):
+            pass

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from infergraph.tasks.engines.engine import Engine, Event, Lane, LaneLost, LaneReady, Woken
+from infergraph.tasks.engines.engine import Event, Lane, LaneLost, LaneReady, SelectingEngine, Woken, drain
 from infergraph.tasks.engines.messages import (
     Answer,
     Command,
@@ -70,33 +70,31 @@ class _ServingLane(Lane):
                 del self.unsent[: self.connection.send(self.unsent)]
 
 
-class InServerEngine(Engine):
+class InServerEngine(SelectingEngine):
     """Lanes that come and go with the serving workers.
 
     Args:
         folder: the data folder, where the socket is.
-        wake_fd: see `LocalEngine`.
+        wake_fd: see `SelectingEngine`.
     """
 
     can_kill = False
 
     def __init__(self, folder: Path, clock: Callable[[], float], *, wake_fd: int = -1) -> None:
-        super().__init__(clock)
+        super().__init__(clock, wake_fd=wake_fd)
         self._folder = folder
         self._serving: dict[int, _ServingLane] = {}
         self._number = 0
-        self._selector = selectors.DefaultSelector()
-        self._wake_reader, self._wake_writer = os.pipe()
-        for fd in (self._wake_reader, self._wake_writer):
-            os.set_blocking(fd, False)
-        for fd in (self._wake_reader, wake_fd):
-            if fd >= 0:
-                self._selector.register(fd, selectors.EVENT_READ, None)
+        self._listener: socket.socket | None = None
+
+    def start(self) -> None:
+        """See `Engine.start`."""
+        super().start()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        (folder / SOCKET).unlink(missing_ok=True)
-        with lanes_address(folder) as address:
+        (self._folder / SOCKET).unlink(missing_ok=True)
+        with lanes_address(self._folder) as address:
             self._listener.bind(address)
-        (folder / SOCKET).chmod(0o600)
+        (self._folder / SOCKET).chmod(0o600)
         self._listener.listen()
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, None)
@@ -109,12 +107,10 @@ class InServerEngine(Engine):
         """See `Engine.wait`."""
         events: list[Event] = []
         for key, _ in self._selector.select(timeout_s):
-            if key.fileobj is self._listener:
-                self._accept()
+            if self._listener is not None and key.fileobj is self._listener:
+                self._accept(self._listener)
             elif key.data is None:
-                with suppress(BlockingIOError):
-                    while os.read(key.fd, 4096):
-                        pass
+                drain(key.fd)
                 events.append(Woken())
             elif not self._hear(key.data, events):
                 self._lose(key.data, events)
@@ -130,9 +126,9 @@ class InServerEngine(Engine):
         if self._selector.get_key(serving.connection).events != wanted:
             self._selector.modify(serving.connection, wanted, serving)
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         with suppress(BlockingIOError):
-            connection, _ = self._listener.accept()
+            connection, _ = listener.accept()
             self._number += 1
             serving = _ServingLane(self._number, connection)
             self._serving[serving.number] = self.lanes[serving.number] = serving
@@ -163,23 +159,15 @@ class InServerEngine(Engine):
         del self._serving[serving.number], self.lanes[serving.number]
         events.append(LaneLost(serving.number, tuple(serving.held), "went away, a serving worker,", serving.killed))
 
-    def wake(self) -> None:
-        """See `Engine.wake`."""
-        with suppress(OSError):
-            os.write(self._wake_writer, b"w")
-
     def stop(self) -> None:
         """See `Engine.stop`: the connections are closed; the answer to a chunk in work is lost."""
         for serving in self._serving.values():
             serving.connection.close()
         self._serving.clear()
         self.lanes.clear()
-        self._listener.close()
-        self._selector.close()
-        for fd in (self._wake_reader, self._wake_writer):
-            if fd >= 0:
-                os.close(fd)
-        self._wake_reader = self._wake_writer = -1
+        if self._listener is not None:
+            self._listener.close()
+        super().stop()
 
     def _deliver(self, lane: int, order: Order) -> None:
         self._serving[lane].tell(order)

@@ -18,7 +18,17 @@ from contextlib import suppress
 import msgspec
 
 from infergraph import lifetime
-from infergraph.tasks.engines.engine import DROP_GRACE_S, Engine, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
+from infergraph.tasks.engines.engine import (
+    DROP_GRACE_S,
+    Event,
+    Lane,
+    LaneLost,
+    LaneReady,
+    LoadTrouble,
+    SelectingEngine,
+    Woken,
+    drain,
+)
 from infergraph.tasks.engines.messages import (
     Answer,
     Command,
@@ -118,12 +128,12 @@ def _widen(pipe: int) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-class LocalEngine(Engine):
+class LocalEngine(SelectingEngine):
     """Lanes as processes of this machine.
 
     Args:
         plan: what each worker shall be.
-        wake_fd: a descriptor that becomes readable when somebody wants `wait` to return, or -1.
+        wake_fd: see `SelectingEngine`.
     """
 
     def __init__(
@@ -134,20 +144,13 @@ class LocalEngine(Engine):
         wake_fd: int = -1,
         command: Sequence[str] = (sys.executable, "-P", "-m", "infergraph.tasks.engines.worker"),
     ) -> None:
-        super().__init__(clock)
+        super().__init__(clock, wake_fd=wake_fd)
         self._plan = plan
         self._command = command
         self._processes: dict[int, _Process] = {}
         self._number = 0
         self._failures = 0
         self._not_before = 0.0
-        self._selector = selectors.DefaultSelector()
-        self._wake_reader, self._wake_writer = os.pipe()
-        for fd in (self._wake_reader, self._wake_writer):
-            os.set_blocking(fd, False)
-        for fd in (self._wake_reader, wake_fd):
-            if fd >= 0:
-                self._selector.register(fd, selectors.EVENT_READ, None)
 
     def staff(self, wanted: int) -> None:
         """See `Engine.staff`. Lanes without work leave first; new ones start in the background."""
@@ -182,7 +185,7 @@ class LocalEngine(Engine):
         for key, _ in self._selector.select(timeout_s):
             process = key.data
             if process is None:
-                _drain(key.fd)
+                drain(key.fd)
                 events.append(Woken())
             elif key.fd == process.pid_fd or (key.fd == process.replies and not self._hear(process, events)):
                 lost.add(process)
@@ -248,21 +251,12 @@ class LocalEngine(Engine):
         del self._processes[process.number], self.lanes[process.number]
         return process.close()
 
-    def wake(self) -> None:
-        """See `Engine.wake`."""
-        with suppress(OSError):  # it is full, and so will be read; or the engine has stopped
-            os.write(self._wake_writer, b"w")
-
     def stop(self) -> None:
         """See `Engine.stop`."""
         self.wanted = 0
         for process in list(self._processes.values()):
             self._remove(process)
-        self._selector.close()
-        for fd in (self._wake_reader, self._wake_writer):
-            if fd >= 0:
-                os.close(fd)
-        self._wake_reader = self._wake_writer = -1
+        super().stop()
 
     @property
     def failures(self) -> int:
@@ -288,12 +282,6 @@ class LocalEngine(Engine):
 
     def _end(self, lane: int) -> None:
         self._processes[lane].kill()
-
-
-def _drain(fd: int) -> None:
-    with suppress(BlockingIOError):
-        while os.read(fd, 4096):
-            pass
 
 
 def _ending(code: int) -> str:

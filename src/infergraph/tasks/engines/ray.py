@@ -93,7 +93,7 @@ class RayEngine(Engine):
     Args:
         plan: what each lane shall be.
         address: of the cluster; "local" starts one of our own, on the loopback alone.
-        wake_fd: see `LocalEngine`.
+        wake_fd: see `SelectingEngine`.
     Raises: MissingExtra where Ray is not installed.
     """
 
