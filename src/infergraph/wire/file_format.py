@@ -24,6 +24,10 @@ _MAGIC = (
     (b"\x93NUMPY", "a NumPy array: write each row as a line of JSON first"),
     (b"SQLite format 3\x00", "an SQLite database: write its rows as lines of JSON first"),
     (b"%PDF-", "a PDF document"),
+    (b"<?xml", "XML: write its records as lines of JSON first"),
+    (b"<!DOCTYPE", "an HTML page, not the data that it leads to"),
+    (b"<html", "an HTML page, not the data that it leads to"),
+    (b"\x1e", "a JSON text sequence: take its record separators out (tr -d '\\036')"),
 )
 _CSV = "CSV: write it as JSON lines first (pandas: read_csv(…).to_json(…, orient='records', lines=True))"
 _DELIMITERS = (",", "\t", ";")
@@ -46,9 +50,9 @@ def whole_fault(head: bytes, lines: int) -> str:
     if lines == 1 or ("\n" not in text.rstrip() and not is_cut):
         return _one_line_fault(text)
     rows = text.split("\n")
-    return _spread_fault("\n".join(rows[:-1]) + "\n" if is_cut else text, is_cut=is_cut) or _table_fault(
-        rows[:-1] if is_cut else rows
-    )
+    whole = rows[:-1] if is_cut else rows
+    spread = _spread_fault("\n".join(whole) + "\n" if is_cut else text, is_cut=is_cut)
+    return spread or _comma_fault(whole) or _table_fault(whole)
 
 
 def _one_line_fault(text: str) -> str:
@@ -82,6 +86,16 @@ def _spread_fault(text: str, *, is_cut: bool) -> str:
     if text[0] == "[":
         return "the file is one JSON array over several lines; a line for each item is expected (jq -c '.[]')"
     return "the file has JSON objects over several lines; each in one line is expected (jq -c .)"
+
+
+def _comma_fault(rows: Sequence[str]) -> str:
+    """What is wrong with a file whose first rows are the items of an array, each with its comma; its last has none."""
+    first = [row.strip() for row in rows if row.strip()][:5]
+    if len(first) < 2 or any(row[0] not in "[{" or row[_value_end(row) :].lstrip() != "," for row in first[:-1]):
+        return ""
+    return (
+        "the file's lines end in commas, as the items of a JSON array; lines without them are expected (sed 's/, *$//')"
+    )
 
 
 def _table_fault(rows: Sequence[str]) -> str:

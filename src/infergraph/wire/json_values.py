@@ -28,6 +28,7 @@ DEPTH_LIMIT = 300
 
 _FIRST_DATE, _LAST_DATE = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31", "s")
 _SMALL_ARRAY = 64
+_AS_NULL = " (--nan null, and --task-nan null for tasks, write null)"
 BLOCK_VALUES = 1 << 20
 """Most numbers that are written in one go."""
 
@@ -182,7 +183,7 @@ class _Walk:
         if math.isfinite(value) or self.nan is NanPolicy.LITERAL:
             return value
         if self.nan is NanPolicy.ERROR:
-            raise ComponentError(f"the answer holds {value} at {path}, which JSON cannot express")
+            raise ComponentError(f"the answer holds {value} at {path}, which JSON cannot express{_AS_NULL}")
         return None
 
     def array(self, values: np.ndarray, path: str, depth: int) -> Any:
