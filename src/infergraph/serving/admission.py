@@ -1,4 +1,4 @@
-"""Who may be worked on: requests in work, bodies in memory, and the limits of both."""
+"""Admission control: the requests in flight, the bodies in memory, and the limits of both."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from infergraph.errors import Overloaded
 
 
 class Admission:
-    """Counts of one edge. A limit of 0 is none.
+    """Concurrency and memory limits of one edge. A limit of 0 means no limit.
 
-    A request whose body is still coming is not in work, so that slow senders keep nobody out.
+    A request whose body is still arriving is not in flight, so slow clients do not use up the concurrency limit.
     """
 
     __slots__ = ("_bodies_limit_bytes", "bodies_bytes", "concurrency_limit", "in_flight")
@@ -20,14 +20,14 @@ class Admission:
         self.bodies_bytes = 0
 
     def overloaded(self) -> Overloaded:
-        """The fault of a request that is one too many."""
+        """The fault for a request over the concurrency limit."""
         text = f"{self.concurrency_limit} requests are in work already (setting concurrency_limit); try again"
         return Overloaded(text)
 
     def hold(self, size_bytes: int) -> None:
-        """Keep that much more of a body in memory; give it back by subtracting from `bodies_bytes`.
+        """Account for more bytes of a body in memory; release them by subtracting from `bodies_bytes`.
 
-        Raises: Overloaded if all bodies together are too much; it counts as kept all the same.
+        Raises: Overloaded if all bodies together exceed the limit; the bytes are counted all the same.
         """
         self.bodies_bytes += size_bytes
         limit = self._bodies_limit_bytes

@@ -1,9 +1,9 @@
-"""The life of one request, written once for every edge.
+"""The request lifecycle, shared by every edge: admission, time limit, reply, metrics, access log.
 
     start ─▶ counted ─▶ admitted ─▶ handler: driven by its runner, or in a task, in time ─▶ reply ─▶ accounted, logged
-       └──────── the caller leaves: abandon ────────┘
+       └────── the client disconnects: abandon ──────┘
 
-What is raised on the way is caught here; an edge says how its protocol tells of it.
+Exceptions are caught here; each edge turns them into its protocol's error response.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class Accounting(Protocol):
     """Where requests are counted."""
 
     def started(self) -> None:
-        """A request has come in."""
+        """Count a request that has arrived."""
 
     def finished(
         self, method: str, code: str, transport: str, seconds: float, request_bytes: int, response_bytes: int
     ) -> None:
-        """A request that had started is over."""
+        """Record a finished request."""
 
 
 class AccessLine(NamedTuple):
-    """What the access log says of a request beside its outcome."""
+    """The fields of the access log that identify a request."""
 
     method: str
     path: str
@@ -46,20 +46,20 @@ class AccessLine(NamedTuple):
 
 
 class Call(Job, kw_only=True, eq=False):
-    """One request, from its edge's point of view.
+    """One request, as its edge sees it.
 
     Args:
-        name: what it is counted under.
+        name: its label in the metrics.
         transport: rest or grpc.
         handler: answers it.
-        runner: drives the handler; None where it may have to wait.
+        runner: runs the handler; None if it may wait, and so needs a task.
         is_gated: whether it counts against the concurrency limit and the time limit; probes do not.
         puid: its id; empty for none.
-        begun: when its first bytes came, on the clock of `perf_counter`.
+        begun: when its first bytes arrived, on the clock of `perf_counter`.
         request_bytes: the size of its body.
-        result, error: what the handler answered or raised; where one is there from the start, the call is refused.
-        limit_s: the longest time it may take; 0 for any.
-        times_nodes: whether its handler wants to know the times of nodes.
+        result, error: what the handler returned or raised; if either is set from the start, the handler is not called.
+        limit_s: its time limit; 0 for none.
+        times_nodes: whether its handler needs the time of each node.
     """
 
     name: str
@@ -77,31 +77,31 @@ class Call(Job, kw_only=True, eq=False):
     timer: asyncio.TimerHandle | None = None
 
     gone_code = ""
-    """What is counted where the caller has left."""
+    """The status code recorded when the client has disconnected."""
 
     def reply(self) -> tuple[str, int]:
-        """Send `result`, or what tells of `error`; the code that is counted and the bytes that were sent."""
+        """Send `result`, or the error response for `error`; return the status code and the number of bytes sent."""
         raise NotImplementedError
 
     def give_up(self) -> None:
-        """End a call whose reply could not be sent, so that its caller does not wait."""
+        """End a call whose reply could not be sent, so that the client does not wait."""
         raise NotImplementedError
 
     def late(self) -> DeadlinePassed:
-        """The fault of a call whose time is over."""
+        """The fault for a call that exceeded its time limit."""
         raise NotImplementedError
 
     def access_line(self) -> AccessLine:
-        """What the access log says of it."""
+        """Its fields in the access log."""
         raise NotImplementedError
 
 
 class Calls:
-    """The calls of one worker, or of one of its ports. To be used on its event loop.
+    """The calls of one worker, or of one of its ports. Not thread-safe: use it on the event loop.
 
     Args:
-        admission: who may be worked on.
-        accounting: where calls are counted.
+        admission: the concurrency limit.
+        accounting: where calls are recorded.
     """
 
     def __init__(self, admission: Admission, accounting: Accounting) -> None:
@@ -110,7 +110,7 @@ class Calls:
         self._writes_lines = logs.access_on()
 
     def start(self, call: Call) -> None:
-        """Answer a call, now or later; `call.is_over` tells whether it is answered already."""
+        """Answer a call, now or later; `call.is_over` says whether it has been answered already."""
         admission = self._admission
         admission.in_flight += 1
         self._accounting.started()
@@ -133,13 +133,13 @@ class Calls:
             call.timer = asyncio.get_running_loop().call_later(call.limit_s, self._time_out, call)
 
     def abandon(self, call: Call) -> None:
-        """Forget a call whose caller has left. Idempotent."""
+        """Cancel a call whose client has disconnected. Idempotent."""
         if call.is_over:
             return
         call.abandoned = True
         if call.task is not None:
             call.task.cancel()
-            call.close()  # where the task has not begun it never will
+            call.close()  # a task cancelled before its first step never runs its coroutine
         self._close(call, call.gone_code, 0)
 
     def _time_out(self, call: Call) -> None:
@@ -148,19 +148,19 @@ class Calls:
         self._end(call)
 
     async def _wait(self, call: Call) -> None:
-        """Await the handler, at most as long as the call may take."""
+        """Await the handler within the time limit of the call."""
         work = call.taken()
         try:
             async with asyncio.timeout(call.limit_s or None) as limit:
                 call.result = await work
         except TimeoutError as error:
             call.error = call.late() if limit.expired() else error
-        except BaseException as error:  # noqa: BLE001 - the last net: whatever it is, the caller gets an answer
+        except BaseException as error:  # noqa: BLE001 - catch-all: the client always gets a response
             call.error = error
         self._end(call)
 
     def _end(self, call: Call) -> None:
-        """Answer a call, unless its caller has left."""
+        """Send the reply, unless the call is over already."""
         if call.is_over:
             return
         error = call.error
@@ -168,7 +168,7 @@ class Calls:
             _log.error("a request to %s failed (puid %s)", call.access_line().path, call.puid or "-", exc_info=error)
         try:
             code, sent_bytes = call.reply()
-        except Exception:  # noqa: BLE001 - one reply is no reason to lose what else is in work
+        except Exception:  # noqa: BLE001 - a failed reply must not affect other calls
             _log.exception("the reply to %s could not be sent", call.access_line().path)
             code, sent_bytes = call.gone_code, 0
             call.give_up()
@@ -194,4 +194,4 @@ class Calls:
                 puid=call.puid,
                 nodes=nodes,
             )
-        call.result = call.error = None  # an error knows the frames that know the call: let go of it
+        call.result = call.error = None  # break the reference cycle: error, traceback, frame, call

@@ -1,4 +1,4 @@
-"""The unit behind a gate that opens when it is loaded."""
+"""The readiness gate: requests wait, or are refused, until the unit is loaded."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from infergraph.runner import Runner
 
 
 class ReadinessGate(Around):
-    """Lets requests through once the unit is loaded.
+    """A unit around a unit that passes requests on once it is loaded.
 
-    `runners` are those of the unit by method; none until the gate is open, since a request may wait for that.
+    `runners` are those of the unit by method; empty until the gate is open, since a request may wait for that.
 
     Args:
-        wait_s: how long a request waits for the gate to open; 0 to refuse it at once. Probes never wait.
+        wait_s: how long a request waits for the gate to open; 0 to refuse it immediately. Probes never wait.
     """
 
     def __init__(self, unit: PredictiveUnit, wait_s: float = 0.0) -> None:
@@ -29,7 +29,7 @@ class ReadinessGate(Around):
         self.is_open = False
 
     async def start(self) -> None:
-        """Start the unit, then open; whoever waits is let in, or told that it will not open."""
+        """Start the unit, then open the gate; waiting requests proceed, or fail if the unit could not be loaded."""
         try:
             await self.unit.start()
             self.runners.update((method, self.unit.runner(method)) for method in Method)
@@ -73,7 +73,7 @@ class ReadinessGate(Around):
         return self.is_open and await self.unit.ready()
 
     async def health(self, context: Context) -> Message:
-        """The unit's own account; NotReady before it is loaded."""
+        """The unit's own health; NotReady before it is loaded."""
         return await self._enter().health(context)
 
     async def status(self, node: str, context: Context) -> Message:

@@ -1,6 +1,6 @@
-"""One serving worker: both edges over one unit, from the open ports to the end of the drain.
+"""The server of one worker: REST and gRPC edges over one unit, from opening the ports to the graceful shutdown.
 
-open ports ─▶ listening ─▶ unit.start() ─▶ ready … order to stop ─▶ not ready ─▶ no new requests ─▶ finish ─▶ end
+open ports ─▶ listening ─▶ unit.start() ─▶ ready … order to stop ─▶ not ready ─▶ no new requests ─▶ drain ─▶ exit
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from infergraph.wire.json_codec import JsonOptions
 _log = logging.getLogger(__name__)
 
 Stop: TypeAlias = Callable[[float], Awaitable[None]]
-"""Closes one port: takes no new requests, finishes those in work within so many seconds."""
+"""Closes one port: accepts no new requests, and finishes those in flight within the given seconds."""
 
 
 class Server:
@@ -110,7 +110,7 @@ class Server:
         )
 
     async def run(self) -> None:
-        """Serve until ordered to stop, then drain both protocols side by side."""
+        """Serve until ordered to stop, then drain both protocols concurrently."""
         stopping = asyncio.create_task(self._context.stopping.wait())
         sampling = asyncio.create_task(self._watch.sample()) if self._settings.console is not ConsoleMode.OFF else None
         mark = startup_gate.LoadingMark(self._context.metrics_dir, os.getpid())
@@ -143,7 +143,7 @@ class Server:
             self._tasks.close()
 
     async def _open(self) -> list[Stop]:
-        """Open all ports; the HTTP port, where readiness is asked for, last where somebody else answers already."""
+        """Open all ports; the HTTP port, which has the readiness probe, last if another worker already answers."""
         if self._context.opens_early:
             return [await self._open_http(self._http, self._context.http_socket), *await self._open_others()]
         stops = await self._open_others()
@@ -288,7 +288,7 @@ class Server:
         return serving.stop
 
     async def _is_ready(self) -> bool:
-        # Both ports: who is told "ready" over HTTP may call over gRPC next.
+        # Both ports: a client that sees "ready" over HTTP may call over gRPC next.
         return self._is_open and not self._context.stopping.is_set() and await self._unit.ready()
 
     # ── gRPC ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -318,7 +318,7 @@ class Server:
         return stop
 
     async def _aio(self, address: str, *, with_methods: bool) -> Any:
-        # grpcio takes long to import: it comes after the HTTP port is open, and beside the loading of the unit.
+        # grpcio is slow to import: after the HTTP port is open, concurrently with the loading of the unit.
         engine = await asyncio.to_thread(importlib.import_module, "infergraph.serving.grpc.aio")
         return engine.AioServer(
             self._grpc,
@@ -333,7 +333,7 @@ class Server:
 
 
 class _Uncounted:
-    """The account of the metrics port: scrapes are not counted."""
+    """Accounting of the metrics port: scrapes are not counted."""
 
     def started(self) -> None:
         """Nothing."""
@@ -343,16 +343,16 @@ class _Uncounted:
 
 
 async def _unmarked(folder: Path) -> None:
-    """Wait until no other worker answers that has not loaded."""
-    while startup_gate.is_any_loading(folder):  # noqa: ASYNC110 - another process ends it, which no event of ours can tell
+    """Wait until no worker that has not loaded yet answers on the ports."""
+    while startup_gate.is_any_loading(folder):  # noqa: ASYNC110 - another process removes the file
         await asyncio.sleep(0.05)
 
 
 def _settle_memory() -> None:
-    """Spare the garbage collector what stays: modules and the loaded unit are never looked at again.
+    """Tune the garbage collector: freeze modules and the loaded unit, which stay for the life of the process.
 
-    Requests leave next to no cycles, so the youngest generation may grow larger than Python's default before it is
-    searched (measured: a fifth of the CPU of a small request).
+    Requests leave almost no cycles, so the youngest generation may grow larger than Python's default before it is
+    collected (measured: a fifth of the CPU time of a small request).
     """
     gc.collect()
     gc.freeze()
@@ -367,7 +367,7 @@ def _uses_native(settings: Settings) -> bool:
     if settings.grpc_engine is GrpcEngine.GRPCIO:
         return False
     try:
-        import pygrpc_native  # noqa: F401 - asked whether it is there
+        import pygrpc_native  # noqa: F401 - availability check
     except ImportError as error:
         if settings.grpc_engine is GrpcEngine.NATIVE:
             raise MissingExtra(

@@ -1,1 +1,1 @@
-"""HTTP: connections, what is served where, the two dialects of the protocol; `listener` opens a port."""
+"""The HTTP server: listener, connections, routing, and the two dialects of the protocol."""

@@ -1,4 +1,4 @@
-"""From a fault to its REST answer: one table, one envelope."""
+"""REST error responses: from a fault to its status and the protocol's error envelope."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Answer(NamedTuple):
-    """A whole REST answer."""
+    """A complete REST answer: status, body, headers."""
 
     status: int
     body: bytes
@@ -36,7 +36,7 @@ def envelope(text: str, reason: str, *, node: str = "") -> bytes:
 
 
 def of_fault(fault: Fault) -> Answer:
-    """The answer that tells a caller of a fault.
+    """The error response for a fault.
 
     A remote unit's own error body and status pass through; so does what the user's error handler made.
     """
@@ -54,7 +54,7 @@ def of_fault(fault: Fault) -> Answer:
 
 
 def of_bug(puid: str) -> Answer:
-    """The neutral answer to an error that is ours; its traceback is in the log."""
+    """The response to an unexpected error, without details; its traceback is in the log."""
     text = f"internal error; the log has the details under puid {puid or '-'}"
     return Answer(500, envelope(text, INTERNAL), [JSON_TYPE])
 

@@ -1,7 +1,7 @@
-"""What is served where over HTTP: hot paths by one dictionary look-up, everything else by one ASGI application.
+"""HTTP routing: prediction paths by one dictionary look-up, everything else by one ASGI application.
 
 path ─▶ Paths ─▶ Endpoint ─▶ Exchange (exchange.py)
-          └────▶ other: Starlette (tasks, console, documents)
+          └────▶ other: Starlette (tasks, console, OpenAPI)
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Handler: TypeAlias = "Callable[[Exchange], Coroutine[Any, Any, Answer]]"
 
 
 class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits and habits of the HTTP side; assembly fills them from the settings.
+    """Limits and options of the HTTP server, filled from the settings.
 
     Args:
-        receive_timeout_s: how long a client may take for what it owes: the next part of a request, or taking an
-            answer; 0 for ever.
+        receive_timeout_s: how long a client may take to send the next part of a request, or to read an answer; 0 for
+            no limit.
         keepalive_s: how long a connection may be idle between two requests.
     """
 
@@ -52,10 +52,10 @@ def _may_wait() -> Runner | None:
 
 
 class Endpoint(NamedTuple):
-    """What answers at a path: the methods it takes (None for all), its handler, the name it is counted under.
+    """A route: the HTTP methods it accepts (None for all), its handler, its label in the metrics.
 
-    Gated endpoints count against the concurrency limit and the request timeout; probes are not gated. `runner` gives
-    what drives the handler; None where it may have to wait.
+    Gated endpoints are subject to the concurrency limit and the request timeout; probes are not gated. `runner` gives
+    what runs the handler; None if it may wait, and so needs a task.
     """
 
     methods: frozenset[str] | None
@@ -66,35 +66,35 @@ class Endpoint(NamedTuple):
 
 
 class Dialect(Protocol):
-    """The habits in which the protocol's two HTTP interfaces differ."""
+    """What differs between the protocol's two HTTP interfaces."""
 
     def identify(self, exchange: Exchange) -> str:
         """The id of a request; empty for none."""
 
     def decorate(self, headers: Headers, endpoint: Endpoint, exchange: Exchange) -> None:
-        """Add the headers that every answer has."""
+        """Add the headers common to all answers."""
 
     def of_fault(self, fault: Fault) -> Answer:
-        """How a fault is told."""
+        """The error response for a fault."""
 
     def of_bug(self, puid: str) -> Answer:
-        """How an error of ours is told."""
+        """The error response for an unexpected error."""
 
     def refuse_method(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
-        """The answer to a method that the path does not take, OPTIONS among them."""
+        """The answer to a method that the path does not accept, including OPTIONS."""
 
     def not_found(self, path: str, hint: str) -> Answer:
-        """The answer where nothing is served."""
+        """The answer for an unknown path."""
 
 
 class Paths(NamedTuple):
-    """What is served where: exact paths by one look-up, then patterns in their order."""
+    """The routes: exact paths by one look-up, then patterns in order."""
 
     exact: Mapping[str, Endpoint]
     patterns: Sequence[tuple[re.Pattern[str], Endpoint]] = ()
 
     def find(self, path: str) -> tuple[Endpoint | None, Mapping[str, str]]:
-        """The endpoint at a path that is no exact one, and the parts of it that the pattern names."""
+        """The endpoint whose pattern matches a path, and the path parameters."""
         for pattern, endpoint in self.patterns:
             found = pattern.fullmatch(path)
             if found is not None:
@@ -103,11 +103,11 @@ class Paths(NamedTuple):
 
 
 class HttpApp:
-    """All that one port serves.
+    """The application of one port.
 
     Args:
-        other: answers at all other paths.
-        refuse: the answer to requests whose headers rule them out, asked before a unit is; None to refuse nobody.
+        other: the ASGI application for all other paths.
+        refuse: rejects a request by its headers, before the unit is called; None to accept all.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One request that an ASGI application answers, while its body comes and its answer goes.
+"""One request to the ASGI application, with streamed request and response bodies.
 
     Connection ─feed, complete, disconnect─▶ receive() ─▶ application ─▶ send() ─▶ transport
 
@@ -29,7 +29,7 @@ class AsgiCall:
     """One request and its answer.
 
     Args:
-        expects: whether the client waits for a word (100 Continue) before it sends the body.
+        expects: whether the client waits for 100 Continue before it sends the body.
         keeps_alive: whether the connection stays open after the answer.
     """
 
@@ -58,11 +58,11 @@ class AsgiCall:
     # ── the connection's side ───────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
-        """Ask the application."""
+        """Call the application."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def feed(self, body: bytes) -> None:
-        """A part of the body has come."""
+        """Add received bytes of the body."""
         if self._is_complete:
             return
         self._parts.append(body)
@@ -71,12 +71,12 @@ class AsgiCall:
         self._changed.set()
 
     def complete(self) -> None:
-        """All of the body has come."""
+        """Mark the body as complete."""
         self._more = False
         self._changed.set()
 
     def disconnect(self) -> None:
-        """The client has left."""
+        """Tell the application that the client has disconnected."""
         self._is_gone = True
         self._changed.set()
 
@@ -85,7 +85,7 @@ class AsgiCall:
     async def _run(self) -> None:
         try:
             await self._app.other(self._scope, self._receive, self._send)
-        except Exception:  # noqa: BLE001 - the last net
+        except Exception:  # noqa: BLE001 - catch-all: the client always gets a response
             if not self._is_gone:
                 _log.exception("a request to %s failed", self._scope["path"])
         if not self._is_complete and not self._is_gone:
@@ -131,10 +131,10 @@ class AsgiCall:
             self._is_complete = True
             self._changed.set()
             if self._unsent_bytes and self._has_body and not self._is_chunked:
-                self.keeps_alive = False  # shorter than its head has promised: the end of the connection tells
+                self.keeps_alive = False  # shorter than its Content-Length: closing the connection signals it
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Make the head; it goes out with the first bytes of the body, in one write."""
+        """Prepare the response head, sent with the first bytes of the body in one write."""
         lines = [STATUS_LINES[status]]
         length: int | None = None
         for name, value in headers:

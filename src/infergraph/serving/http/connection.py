@@ -1,10 +1,10 @@
-"""One HTTP/1.1 connection: parsing, pipelining, time-outs, and the limits of what a client may cost.
+"""One HTTP/1.1 connection: parsing, pipelining, time-outs, size limits and client disconnects.
 
-    bytes ─▶ parser ─▶ head ─▶ Exchange, when its body is whole ─▶ Calls.start ─▶ its answer in one write
-                         └───▶ AsgiCall, while its body comes ─▶ the ASGI application (asgi.py)
+    bytes ─▶ parser ─▶ head ─▶ Exchange, when its body is complete ─▶ Calls.start ─▶ its answer in one write
+                         └───▶ AsgiCall, body streamed ─▶ the ASGI application (asgi.py)
 
-A connection answers its requests one after the other, in their order. What is no HTTP, sent too slowly, or larger than
-the limits is refused; a client that leaves cancels what it has asked.
+A connection answers its requests one at a time, in order. Malformed, slow or oversized requests are refused; when the
+client disconnects, its requests are cancelled.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from infergraph.serving.http.exchange import Exchange, too_large
 _log = logging.getLogger(__name__)
 
 HEAD_LIMIT_BYTES = 64 * 1024
-"""Largest head of a request; one that arrives in a single piece may be somewhat larger."""
+"""Maximum size of a request head; one that arrives in a single read may be somewhat larger."""
 
 SLOWEST_BYTES_S = 1024
-"""A client that sends slower than this for as long as receive_timeout_s is cut off."""
+"""A client that sends slower than this for receive_timeout_s is disconnected."""
 
 _FRAMING_FACTOR = 8
-"""A body in chunks of one byte takes six bytes for each; extensions and trailers come on top of that."""
+"""In chunks of one byte a body takes six bytes on the wire for each, not counting extensions and trailers."""
 
 _NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -49,15 +49,15 @@ class Connection(asyncio.Protocol):
     """The server's end of one connection.
 
     Args:
-        app: what is served.
-        connections: those that are open; it is one of them from `connection_made` to `connection_lost`.
+        app: the application.
+        connections: the open ones; contains this one from `connection_made` to `connection_lost`.
     """
 
     def __init__(self, app: HttpApp, connections: set[Connection]) -> None:
         self._app = app
         self._connections = connections
         self._parser = httptools.HttpRequestParser(self)
-        # what is coming in
+        # receiving
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._parts: list[bytes] = []
@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
         self._in_head = True
         self._received_bytes = 0
         self._body_bytes = 0
-        # what is being answered
+        # answering
         self._active: _Request | None = None
         self._waiting: deque[_Request] = deque()
         self._is_advancing = False
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._last_words: tuple[int, str] | None = None
         self.can_write = asyncio.Event()
         self.can_write.set()
-        # how long it takes
+        # time-outs
         self._owes = True
         self._has_spoken = False
         self._owing_since: float | None = None
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
     # ── the transport's side ────────────────────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: Any) -> None:
-        """A client has come, and owes us a request."""
+        """Register the connection and start the receive time-out."""
         self.transport = transport
         self._connections.add(self)
         peer = transport.get_extra_info("peername")
@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._address = self.client[0] if self.client else ""
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The client has left, or we closed: nobody waits for what is in work."""
+        """The connection is closed: cancel the requests in flight."""
         self._connections.discard(self)
         self._is_broken = True
         self.can_write.set()
@@ -111,16 +111,16 @@ class Connection(asyncio.Protocol):
         self._active = self._incoming = None
 
     def pause_writing(self) -> None:
-        """The client does not keep up with reading."""
+        """The write buffer is full: the client reads too slowly."""
         self.can_write.clear()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The write buffer has drained."""
         self.can_write.set()
         self._advance()
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes have come."""
+        """Parse received bytes."""
         if self._is_broken:
             return
         self._owes = self._has_spoken = True
@@ -149,10 +149,10 @@ class Connection(asyncio.Protocol):
             return
 
     def _without_upgrade(self) -> bytes:
-        """The head that has just come, without its wish for another protocol, and a parser to read it.
+        """A new parser, and the received head without its `Upgrade` header.
 
-        Java's client and `curl --http2` express it with every first request; the parser takes what follows for bytes
-        of that protocol, the request's body with them.
+        Java's client and `curl --http2` ask for an upgrade to HTTP/2 with every first request; the parser would take
+        what follows, the body included, for bytes of that protocol.
         """
         method = self._parser.get_method()
         headers = (b"%b: %b\r\n" % header for header in self._headers if header[0] != b"upgrade")
@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
     # ── the parser's side ───────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Start of a request."""
         self._url = b""
         self._headers = []
         self._parts = []
@@ -173,16 +173,16 @@ class Connection(asyncio.Protocol):
         self._owing_since = None
 
     def on_url(self, url: bytes) -> None:
-        """A part of its address."""
+        """Part of the request target."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer, which is nobody's business here: it must not change how the body is read."""
+        """A header; trailers are ignored, since they must not change how the body is read."""
         if self._in_head:
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Its head is whole."""
+        """The head is complete."""
         parser = self._parser
         method = parser.get_method().decode("latin-1")
         if parser.should_upgrade() and method != "CONNECT":
@@ -225,7 +225,7 @@ class Connection(asyncio.Protocol):
         self._take_head(exchange, expects)
 
     def _take_head(self, exchange: Exchange, expects: bool) -> None:
-        """Look at a request whose body may still have to come."""
+        """Route a request, before its body has arrived."""
         exchange.prepare()
         declared = int(exchange.headers.get(b"content-length") or 0)
         exchange.request_bytes = declared
@@ -234,14 +234,14 @@ class Connection(asyncio.Protocol):
             exchange.error = too_large(declared, limit)
         if exchange.result is not None or exchange.error is not None:
             if expects:
-                exchange.keeps_alive = False  # nobody can tell whether the body comes all the same
+                exchange.keeps_alive = False  # the client may or may not send the body all the same
             if declared > limit or expects:
                 self._answer_early(exchange)
         elif expects and self._active is None:
             self.transport.write(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
-        """A part of its body."""
+        """Part of the body."""
         incoming = self._incoming
         self._body_bytes += len(body)
         if incoming is None:
@@ -255,7 +255,7 @@ class Connection(asyncio.Protocol):
                 self._refuse(incoming, too_large(self._body_bytes, limit))
 
     def on_message_complete(self) -> None:
-        """It is whole: now we owe the client something."""
+        """The request is complete: queue it for an answer."""
         if self._is_upgrading:
             return
         self._owes = self._in_head = False
@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
         if not isinstance(incoming, Exchange):
             incoming.complete()
         elif not incoming.is_over and incoming is not self._active:
-            parts, self._parts = self._parts, []  # a large body is there once
+            parts, self._parts = self._parts, []  # do not keep a large body twice
             incoming.body = parts[0] if len(parts) == 1 else b"".join(parts)
             self._waiting.append(incoming)
             self._advance()
@@ -290,7 +290,7 @@ class Connection(asyncio.Protocol):
     # ── bodies ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _hold(self, exchange: Exchange) -> None:
-        """Count what has come of a body that is not whole yet."""
+        """Count received bytes of an incomplete body against the limits."""
         more_bytes = self._body_bytes - exchange.held_bytes
         if more_bytes and exchange.error is None and exchange.result is None:
             exchange.held_bytes += more_bytes
@@ -304,7 +304,7 @@ class Connection(asyncio.Protocol):
         exchange.held_bytes = 0
 
     def _refuse(self, exchange: Exchange, fault: Fault) -> None:
-        """Answer a request whose body is still coming with a fault; the rest of the body is thrown away."""
+        """Answer a request with a fault before its body has arrived; the rest of the body is discarded."""
         self._parts.clear()
         self._release(exchange)
         exchange.error = fault
@@ -318,7 +318,7 @@ class Connection(asyncio.Protocol):
     # ── answers, one after the other ────────────────────────────────────────────────────────────────────────────
 
     def _advance(self) -> None:
-        """Begin to answer what comes next, if nothing is being answered."""
+        """Start answering the next request, unless one is being answered."""
         if self._is_advancing:
             return
         self._is_advancing = True
@@ -338,7 +338,7 @@ class Connection(asyncio.Protocol):
         self._pace_reading()
 
     def answered(self, request: _Request) -> None:
-        """A request has been answered: go on with the next."""
+        """A request has been answered: continue with the next."""
         if request is self._active:
             self._ended(request)
             self._advance()
@@ -346,7 +346,7 @@ class Connection(asyncio.Protocol):
     def _ended(self, request: _Request) -> None:
         self._active = None
         if isinstance(request, Exchange):
-            request.body = b""  # a closed connection and its last request know each other for a while
+            request.body = b""  # a closed connection and its last request may still reference each other
             if request.held_bytes:
                 self._release(request)
         if not request.keeps_alive:
@@ -354,13 +354,13 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def hold_reading(self, is_flooded: bool) -> None:
-        """Whether more of the body has come than its reader has taken."""
+        """Pause or resume reading, as more of the body has arrived than its reader has consumed, or not."""
         if is_flooded != self._is_flooded:
             self._is_flooded = is_flooded
             self._pace_reading()
 
     def _pace_reading(self) -> None:
-        """Read no more while requests wait for their turn, or a body for its reader."""
+        """Apply backpressure: stop reading while requests are queued or a body has unread bytes."""
         pauses = self._is_flooded or bool(self._waiting)
         if pauses != self._is_paused and not self.transport.is_closing():
             self._is_paused = pauses
@@ -369,18 +369,18 @@ class Connection(asyncio.Protocol):
             else:
                 self.transport.resume_reading()
 
-    # ── who has used up its time ────────────────────────────────────────────────────────────────────────────────
+    # ── time-outs ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def close_if_idle(self) -> None:
-        """Close a connection on which nothing is in work."""
+        """Close the connection if no request is in flight."""
         if self._active is None and not self._waiting:
             self.transport.close()
 
     def check(self, now: float, passed_s: float) -> None:
-        """Cut the client off if it has used up its time, and end the connection if nobody needs it any more.
+        """Enforce the time-outs: disconnect a slow client, close an idle connection.
 
         Args:
-            now: the time of the event loop.
+            now: the time on the event loop's clock.
             passed_s: seconds since the last check.
         """
         options = self._app.options
@@ -402,7 +402,7 @@ class Connection(asyncio.Protocol):
         if self._owing_since is None:
             self._owing_since, self._received_then = now, self._received_bytes
         elif self._is_paused:
-            self._owing_since += passed_s  # we do not read, so it cannot send
+            self._owing_since += passed_s  # reading is paused, so the client cannot send
         elif now - self._owing_since <= timeout_s:
             return
         elif self._received_bytes - self._received_then >= timeout_s * SLOWEST_BYTES_S:
@@ -418,14 +418,14 @@ class Connection(asyncio.Protocol):
         return now - self._unsent_since > timeout_s
 
     def _drop(self) -> None:
-        """End the connection with nothing of it left, in the system's buffers neither."""
+        """Abort the connection with a reset, discarding unsent data."""
         connection = self.transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def _fail(self, status: int, text: str) -> None:
-        """Read no more of what cannot be read; say so after the answers that are owed."""
+        """Stop reading after a parse error; report it after the answers to earlier requests."""
         self._is_broken = True
         if isinstance(self._active, Exchange | None) and self._active is not self._incoming:
             self._last_words = status, text
@@ -434,7 +434,7 @@ class Connection(asyncio.Protocol):
             self._say_last(status, text)
 
     def _say_last(self, status: int, text: str) -> None:
-        """Answer with a fault where no answer has begun, and close."""
+        """Answer with a fault, unless an answer has begun, and close."""
         self._is_broken = True
         if self.transport.is_closing():
             return
@@ -453,7 +453,7 @@ _PLAIN_TARGET = re.compile(rb"(/[^?#%]*)(?:\?([^#]*))?")
 
 
 def _target(url: bytes) -> tuple[str, bytes]:
-    """Path, decoded, and query of a request's target, which may be a whole address."""
+    """The decoded path and the query of a request target, which may be an absolute URL."""
     plain = _PLAIN_TARGET.fullmatch(url)
     if plain is not None:
         return plain[1].decode("latin-1"), plain[2] or b""

@@ -1,6 +1,6 @@
-"""What keeps other sites' pages out: who may ask, and what a browser may do with a page of ours.
+"""Cross-origin protection: which pages may call the API, and the content security policy of the console.
 
-The API has no log-in, so a browser on the same machine or network is all that another site's page would need.
+The API has no authentication, so a page of another site could call it through any browser on the same network.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-"""Of every answer of the console: no script, style or picture but our own files, nothing inline, no frames."""
+"""Headers of every console response: scripts, styles and images from our own files only, nothing inline, no frames."""
 
 
 def is_foreign(headers: Headers) -> bool:
-    """Whether a page of another origin sent a request. Programs that are no browsers are never foreign.
+    """Whether a page of another origin sent a request. Clients other than browsers are never foreign.
 
-    Source: Fetch Metadata, section 2.2; browsers leave it out where the address is plain http and not this machine,
-    and then send `Origin` with all that could be read or change something.
+    Source: Fetch Metadata, section 2.2; browsers omit it for plain http to another machine, and then send `Origin`
+    with every request that could read or change something.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -48,15 +48,15 @@ def is_foreign(headers: Headers) -> bool:
 
 
 def may_look(headers: Headers) -> bool:
-    """Whether a page of the console may be answered with: not to another site's script, but to its links."""
+    """Whether a console page may be served: to links of another site, but not to its scripts."""
     is_followed = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
     return is_followed or not is_foreign(headers)
 
 
 def foreign_calls(origins: str) -> Callable[[RawHeaders], Answer | None] | None:
-    """What refuses the calls of pages that `cors_origins` leaves out; None where it lets any page call.
+    """A check that refuses calls of pages whose origin is not in `cors_origins`; None if any origin is allowed.
 
-    Browsers keep such pages from reading answers, but send them plain forms and texts all the same.
+    Browsers keep such pages from reading responses, but send their simple requests (forms, plain text) all the same.
     """
     named = origins_of(origins)
     if "*" in named:
@@ -73,11 +73,11 @@ def foreign_calls(origins: str) -> Callable[[RawHeaders], Answer | None] | None:
 
 
 class ForeignWrites:
-    """Refuses what pages of other sites ask for that changes something: a form of theirs needs no CORS to be sent.
+    """ASGI middleware that refuses state-changing requests of other sites: a form is sent without a CORS pre-flight.
 
     Args:
-        app: answers the rest.
-        origins: `cors_origins`: origins that are named there may write; `*` names none.
+        app: the wrapped application.
+        origins: `cors_origins`: origins listed there may write; `*` lists none.
     """
 
     def __init__(self, app: ASGIApp, origins: str) -> None:

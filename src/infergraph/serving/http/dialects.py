@@ -1,7 +1,7 @@
-"""The habits in which the two HTTP interfaces of the protocol differ: ids, fixed headers, error bodies.
+"""The two HTTP dialects of the protocol, internal and external API: ids, fixed headers, error bodies.
 
-`InternalDialect` is a component's, as Seldon's wrapper shows itself; `ExternalDialect` is a graph's, as the reference
-orchestrator does. Source: the microservice specification, section 5; the orchestrator's, sections 13 and 15 to 17.
+`InternalDialect` is a component's, as in Seldon's wrapper; `ExternalDialect` is a graph's, as in the reference
+orchestrator. Source: the microservice specification, section 5; the orchestrator's, sections 13 and 15 to 17.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _SLASHES = re.compile("/{2,}")
 
 
 class Cors(msgspec.Struct, frozen=True):
-    """Which pages may call: origins separated by commas or `*`, and the headers they may send (empty for any)."""
+    """CORS settings: allowed origins, separated by commas, or `*`, and allowed headers (empty for any)."""
 
     origins: str = "*"
     headers: str = ""
 
 
 def origins_of(setting: str) -> frozenset[str]:
-    """The origins that `cors_origins` names, `*` among them where any may call."""
+    """The origins that `cors_origins` lists; `*` among them allows any."""
     return frozenset(origin.strip() for origin in setting.split(",")) - {""}
 
 
@@ -50,11 +50,11 @@ class InternalDialect:
         self._is_open = "*" in self._allowed
 
     def identify(self, exchange: Exchange) -> str:
-        """The id that the caller gave."""
+        """The id that the client sent."""
         return exchange.headers.get(PUID, b"").decode("latin-1")
 
     def decorate(self, headers: Headers, endpoint: Endpoint, exchange: Exchange) -> None:
-        """The id that came, and the CORS headers."""
+        """The id that the client sent, and the CORS headers."""
         if exchange.puid:
             headers.append((PUID, exchange.puid.encode("latin-1")))
         origin = exchange.headers.get(b"origin")
@@ -74,11 +74,11 @@ class InternalDialect:
         return answer
 
     def of_bug(self, puid: str) -> Answer:
-        """A neutral sentence in the same envelope."""
+        """A generic message in the same envelope."""
         return answers.of_bug(puid)
 
     def refuse_method(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
-        """405 in the envelope, or the answer to a pre-flight, which names the headers back that it asks for."""
+        """405 in the envelope, or the answer to a pre-flight, which allows the headers it asks for."""
         method = exchange.method
         allowed = ", ".join(sorted((endpoint.methods or frozenset()) | {"OPTIONS"})).encode()
         if method != "OPTIONS":
@@ -107,7 +107,7 @@ class ExternalDialect:
     The reason of an error goes in a header.
 
     Args:
-        origin: the deployment's name and its namespace, for callers that speak CloudEvents.
+        origin: the deployment's name and its namespace, for clients that use CloudEvents.
     """
 
     def __init__(self, cors: Cors, origin: tuple[str, str] = ("", "default")) -> None:
@@ -121,14 +121,14 @@ class ExternalDialect:
         self._headers = (b"access-control-allow-headers", (cors.headers or _DEFAULT_HEADERS).encode("latin-1"))
 
     def identify(self, exchange: Exchange) -> str:
-        """The first id that the caller gave, or a new one."""
+        """The first id that the client sent, or a new one."""
         if PUID not in exchange.headers:
             return new_puid()
         given = next((value for name, value in exchange.raw_headers if name == PUID and value), b"")
         return given.decode("latin-1") or new_puid()
 
     def decorate(self, headers: Headers, endpoint: Endpoint, exchange: Exchange) -> None:
-        """The id and the fixed headers; an answer that refuses the method has none."""
+        """The id and the fixed headers; a 405 has none."""
         method = exchange.method
         if endpoint.methods is not None and method not in endpoint.methods and method != "OPTIONS":
             return
@@ -158,7 +158,7 @@ class ExternalDialect:
         return answer
 
     def of_bug(self, puid: str) -> Answer:
-        """A neutral sentence in the same body."""
+        """A generic message in the same body."""
         return _failure(500, 500, f"internal error; the log has the details under puid {puid}")
 
     def refuse_method(self, endpoint: Endpoint, exchange: Exchange) -> Answer:

@@ -1,4 +1,4 @@
-"""One request over HTTP as an endpoint sees it, and the way back to its client."""
+"""One HTTP request and its response, as an endpoint sees them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from infergraph.serving.http.answers import Answer, Headers
 from infergraph.serving.http.app import Endpoint, HttpApp
 
 BODILESS = frozenset({204, 304})
-"""Statuses whose answers end with their headers: a body would be taken for the next answer."""
+"""Statuses whose responses have no body: one would be parsed as the next response."""
 
 NODE_TIMES = b"infergraph-node-times"
-"""A request header that asks for the time each node took, in the `Server-Timing` header of the answer."""
+"""Request header that asks for the time of each node, in the `Server-Timing` header of the response."""
 
 _LOOP_GZIP_BYTES = 64 * 1024
 _KEPT_BYTES = 128
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-"""What no header may hold: it could end the head of the answer early."""
+"""Control characters, which no header may contain: they would allow response splitting."""
 _CLOSE = b"connection: close\r\n"
 
 
@@ -42,9 +42,9 @@ STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
 
 
 def header_line(name: bytes, value: bytes) -> bytes:
-    """A header as it is sent.
+    """A header line.
 
-    Raises: ValueError for one that would break the head.
+    Raises: ValueError for control characters in the value.
     """
     if _UNSAFE.search(value) is not None:
         raise ValueError(f"the header {name!r} holds {value!r}")
@@ -52,17 +52,17 @@ def header_line(name: bytes, value: bytes) -> bytes:
 
 
 _kept_line = functools.lru_cache(maxsize=512)(header_line)
-"""The same for short ones, most of which every answer has."""
+"""The same, cached, for short headers, most of which repeat in every response."""
 
 
 class Exchange(Call, kw_only=True, eq=False):
-    """One request whose body is whole.
+    """One buffered request: its body is complete.
 
     Args:
-        app: whose endpoint answers it.
+        app: the application that it was sent to.
         raw_headers: lower-case names and values, in order; `headers` has the last value of each.
-        query: the part of the address behind the question mark, as it came.
-        parameters: the parts of the path that a pattern named.
+        query: the query string, undecoded.
+        parameters: path parameters.
         keeps_alive: whether the connection stays open after the answer.
         transport_out: the connection's transport.
         on_end: called when the answer has been written later than the call was started.
@@ -85,7 +85,7 @@ class Exchange(Call, kw_only=True, eq=False):
     gone_code = "499"
 
     def prepare(self) -> None:
-        """Set what the head says: its id, how it is answered, and whether it is refused."""
+        """Apply the request head: id, runner, time limit, compression, and refusals."""
         endpoint, app, headers = self.endpoint, self.app, self.headers
         self.puid = app.dialect.identify(self)
         self.runner = endpoint.runner()
@@ -101,7 +101,7 @@ class Exchange(Call, kw_only=True, eq=False):
             self.result = app.refuse(self.raw_headers)
 
     def reply(self) -> tuple[str, int]:
-        """Send the answer with its length; one of a status without a body ends with its headers."""
+        """Send the response."""
         app = self.app
         answer = self.result if self.error is None else self._of_error(self.error)
         status, body, headers = answer
@@ -134,12 +134,12 @@ class Exchange(Call, kw_only=True, eq=False):
             self.wire.writelines(parts)
 
     def give_up(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self.keeps_alive = False
         self.wire.close()
 
     def late(self) -> DeadlinePassed:
-        """That the setting's time is over."""
+        """The fault for a request over request_timeout_s."""
         return DeadlinePassed(f"no answer within {self.limit_s:g} s (setting request_timeout_s)")
 
     def access_line(self) -> AccessLine:
@@ -148,7 +148,7 @@ class Exchange(Call, kw_only=True, eq=False):
 
 
 async def _compressed(exchange: Exchange) -> Answer:
-    """The endpoint's answer, compressed if it is worth it."""
+    """The endpoint's answer, gzip-compressed if its size is within the limits."""
     answer = await exchange.endpoint.handler(exchange)
     status, body, headers = answer
     options = exchange.app.options

@@ -1,4 +1,4 @@
-"""An open port: its connections, the watch over slow clients, and the end without cutting anybody off."""
+"""The HTTP listener of one port: accepting connections, checking time-outs, graceful shutdown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Listener:
         self._connections: set[Connection] = set()
 
     async def start(self, listening: socket.socket) -> None:
-        """Begin to take connections."""
+        """Start accepting connections."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connected, sock=listening, backlog=_BACKLOG)
         self._watching = loop.create_task(self._watch())
@@ -33,11 +33,10 @@ class Listener:
         return Connection(self._app, self._connections)
 
     async def stop(self, grace_s: float, *, linger_s: float = LINGER_S) -> None:
-        """Take no new connections, finish what is in work within `grace_s`, and close.
+        """Stop accepting connections, finish the requests in flight within `grace_s`, and close.
 
-        A client of a kept-alive connection may send its next request at the very moment we close it, and would lose it.
-        So each connection gets one more answer, with `Connection: close`; those that ask nothing for `linger_s` are
-        closed.
+        A client of a kept-alive connection may send its next request just as we close it, and would lose it. So each
+        connection may get one more answer, with `Connection: close`; those idle for `linger_s` are closed.
         """
         self._server.close()
         self._app.is_draining = True
@@ -48,7 +47,7 @@ class Listener:
         self._watching.cancel()
 
     async def _emptied(self, within_s: float, visit: Callable[[Connection], None]) -> None:
-        """Wait until there is no connection, visiting those that there are again and again."""
+        """Wait until no connection is open, calling `visit` for each open one at intervals."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while self._connections:
@@ -57,7 +56,7 @@ class Listener:
                     await asyncio.sleep(_POLL_S)
 
     async def _watch(self) -> None:
-        """Check all connections again and again, until cancelled."""
+        """Check the time-outs of all connections periodically, until cancelled."""
         loop = asyncio.get_running_loop()
         options = self._app.options
         limits_s = (options.receive_timeout_s, options.keepalive_s)

@@ -1,4 +1,4 @@
-"""Everything that is not a hot path: one Starlette application with the protocol's error bodies."""
+"""The Starlette application behind the prediction paths, with the protocol's error bodies."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _log = logging.getLogger(__name__)
 def application(
     routes: Sequence[BaseRoute], settings: Settings, dialect: Dialect, paths: Iterable[str] = ()
 ) -> Starlette:
-    """The application that serves `routes`; faults get the protocol's envelope, 404 as the dialect writes it.
+    """The application that serves `routes`; faults get the protocol's envelope, 404 the dialect's body.
 
     Args:
-        paths: further ones that the server answers at, for the hint of a 404.
+        paths: other paths of the server, for the suggestion in a 404.
     """
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     headers = [header.strip() for header in settings.cors_headers.split(",") if header.strip()]
@@ -51,11 +51,11 @@ def application(
 
 
 def with_access_lines(app: App) -> App:
-    """The application with a line in the access log for each request, as the hot paths write it."""
+    """ASGI middleware that writes the access log, in the same form as for predictions."""
 
     async def accessed(scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        status = 499  # the client left before there was an answer
+        status = 499  # the client disconnected before the response started
 
         async def noted(message: MutableMapping[str, Any]) -> None:
             nonlocal status
@@ -77,16 +77,16 @@ def with_access_lines(app: App) -> App:
 
 
 def response(answer: Answer) -> Response:
-    """An answer as Starlette sends it."""
+    """An answer as a Starlette response."""
     headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers}
     return Response(answer.body, answer.status, headers)
 
 
 def nothing(dialect: Dialect, served: Iterable[str]) -> App:
-    """An application with nothing in it.
+    """An ASGI application that answers 404 to everything.
 
     Args:
-        served: the paths that others answer at, those for predictions first.
+        served: the paths of the server, those for predictions first.
     """
     known = [path for path in served if "{" not in path]
 
@@ -98,7 +98,7 @@ def nothing(dialect: Dialect, served: Iterable[str]) -> App:
 
 
 def hint(path: str, served: Sequence[str]) -> str:
-    """What to say beside 404: the path that was meant, or where to look."""
+    """The suggestion in a 404: the path that was probably meant, or where to look."""
     meant = max((each for each in served if len(each) > 1 and path.endswith(each)), key=len, default="")
     if meant:
         return f"this server answers at {meant}"
