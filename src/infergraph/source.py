@@ -84,7 +84,8 @@ def with_server(target: str) -> str:
     `iris.joblib` is `SKLEARN_SERVER:iris.joblib`. A file is recognized by its ending, XGBoost's JSON by its content,
     and a folder by its files.
 
-    Raises: TargetError for a file or folder that is neither a model, nor code, nor a deployment file.
+    Raises: TargetError for a file or folder that is neither a model, nor code, nor a deployment file, and for a
+        file of a model that is not there.
     """
     path = Path(target)
     if path.is_dir():
@@ -93,6 +94,8 @@ def with_server(target: str) -> str:
     elif path.is_file():
         server = _server_of_file(path)
         is_code = path.suffix in (".py", *GRAPH_ENDINGS)
+    elif path.suffix in _MODEL_ENDINGS and not path.with_suffix("").is_dir():  # a package may have a module `onnx`
+        raise TargetError(f"{target}: there is no such file (looked for in {Path.cwd()})")
     else:
         return target
     if server:

@@ -56,6 +56,7 @@ def test_a_model_is_known_by_ending_and_content(target: str, server: str) -> Non
         "graph.json",
         "graph.yaml#x",
         "nowhere",
+        "package.onnx",
         "SKLEARN_SERVER:x",
     ],
 )
@@ -65,7 +66,8 @@ def test_other_targets_stay_as_they_are(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "words"), [("weights.pt", "file.py:Class"), ("nothing", "readme.txt"), ("two", "a.onnx")]
+    ("target", "words"),
+    [("weights.pt", "file.py:Class"), ("nothing", "readme.txt"), ("two", "a.onnx"), ("no.joblib", "no such file")],
 )
 def test_what_is_no_model_is_said(target: str, words: str) -> None:
     """A file or folder that nothing here can load is refused with what could, and what a folder holds."""
