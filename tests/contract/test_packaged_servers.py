@@ -495,6 +495,13 @@ def test_text_beside_numbers_is_read_by_the_signature(signed):
     assert values == [["m", "f"], ["22", "30"], ["70.5", "60.0"], ["True", "False"]]
 
 
+@pytest.mark.parametrize("rows", [[[True, 1], [False, 0]], [[1, 1.0], [0, 2.5]], [["true", 1], ["false", 2]]])
+def test_a_truth_beside_numbers_is_read_by_the_signature(signed, rows):
+    """A boolean column takes true and false where an array has made 1 and 0 of them."""
+    _, kinds, values = _seen(signed(smokes="boolean", weight="double"), rows)
+    assert (kinds, values[0]) == (["bool", "float64"], ["True", "False"])
+
+
 def test_columns_go_by_name_and_optional_ones_may_be_missing(signed):
     """Named columns are put in the signature's order; an optional one may be left out, a required one may not."""
     server = signed(a="double", b="integer", c_="double")

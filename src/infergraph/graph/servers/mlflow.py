@@ -17,7 +17,7 @@ from infergraph.errors import MissingExtra, PayloadError
 from infergraph.graph.servers.files import fetch, read_metadata
 from infergraph.graph.servers.inputs import input_faults, reading
 
-_TRUTHS = {"True": True, "False": False, "true": True, "false": False}
+_TRUTHS = {"True": True, "False": False, "true": True, "false": False, 1: True, 0: False}
 
 
 class MLFlowServer:
