@@ -52,7 +52,11 @@ coverage: $(VENV)/.test
 soak: $(VENV)/.test
 	$(BIN)/python -m benchmarks.soak --kills $(or $(KILLS),200)
 
-bench: $(VENV)/.demo
+$(VENV)/.bench: $(VENV)/.demo
+	@$(BIN)/python -m pip install --quiet --group bench
+	@touch $@
+
+bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run
 
 # The site, in site/: open site/index.html; no network is needed to read it.

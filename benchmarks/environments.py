@@ -42,7 +42,8 @@ OWN = Environment("", (), ("infergraph", "uvicorn", "uvloop", "pygrpc-native", "
 SELDON = Environment(
     "seldon",
     (
-        Choice(("seldon-core==1.19.0",), (3, 12), (3, 13)),
+        Choice(("seldon-core==1.19.0",), (3, 12), (3, 12)),  # on 3.13 its numpy has no wheel: ten minutes to compile
+        Choice(("seldon-core==1.19.0",), (3, 13), (3, 13)),
         Choice(("seldon-core==1.18.2", "setuptools<81"), (3, 8), (3, 11)),
     ),
     ("seldon-core", "flask", "gunicorn", "grpcio", "protobuf", "numpy"),
