@@ -1,4 +1,4 @@
-"""The faults: errors we raise on purpose, each with a text for a person, a stable reason, and a node's name.
+"""The fault hierarchy: errors raised on purpose, each with a message, a stable reason, and a node's name.
 
     Fault
     ├── PayloadError
@@ -43,8 +43,8 @@ class Fault(Exception):
     """An error raised on purpose. `str(fault)` is never empty.
 
     Args:
-        text: one sentence for a person; it names the field, line or node.
-        reason: the stable word that clients match; the class has a default.
+        text: the message, one sentence; it names the field, line or node.
+        reason: the stable code that clients match; each class has a default.
         node: the name of the graph node it happened at; empty outside a graph.
     """
 
@@ -68,7 +68,7 @@ class PayloadError(Fault):
 
 
 class UnsupportedBody(PayloadError):
-    """A body of a content type that is no message, and that does not look like JSON either."""
+    """A body of an unsupported content type that does not look like JSON either."""
 
 
 class MethodMissing(Fault):
@@ -112,7 +112,7 @@ class BadMetadata(ComponentError):
 
 
 class NestedTooDeeply(ComponentError):
-    """An answer, or what goes to a node, of more levels than can be written."""
+    """An answer, or a request to a node, nested deeper than can be encoded."""
 
 
 class RoutingError(Fault):
@@ -124,10 +124,10 @@ class RemoteError(Fault):
 
     Args:
         status: the HTTP status it answered, if it did.
-        body: the body it answered, passed through as it came.
+        body: the body it answered, passed through unchanged.
         content_type: of `body`.
         grpc_code: the number of the gRPC status it answered, if it did.
-        retry_after_s: when to try again, if it said so.
+        retry_after_s: its Retry-After, if any.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ def remote_error_of(fault: Fault) -> RemoteError | None:
 
 
 class DeadlinePassed(Fault):
-    """The time given ran out."""
+    """The time limit or deadline was exceeded."""
 
     reason = "DEADLINE_PASSED"
 
@@ -177,7 +177,7 @@ class NotReady(Fault):
 
 
 class TaskFault(Fault):
-    """A request about a task that could not be carried out: its store or its files cannot be used."""
+    """A task operation failed: the store or the files cannot be used."""
 
     reason = "TASK"
 
@@ -189,13 +189,13 @@ class UnknownTask(TaskFault):
 
 
 class TaskState(TaskFault):
-    """Not possible in the state the task is in."""
+    """Not possible in the task's current state."""
 
     reason = "TASK_STATE"
 
 
 class TaskConflict(TaskFault):
-    """A task of this id exists with other bytes."""
+    """A task with this id and different content exists."""
 
     reason = "TASK_CONFLICT"
 
@@ -207,13 +207,13 @@ class UploadTooLarge(TaskFault):
 
 
 class StorageFull(TaskFault):
-    """No room on the disk of the data folder."""
+    """The disk of the data folder is full."""
 
     reason = "STORAGE_FULL"
 
 
 class StartupFault(Fault):
-    """The program cannot start as asked: exit code 2 and one line that says what and where."""
+    """The program cannot start: exit code 2 and one line that says what is wrong and where."""
 
 
 class SettingsError(StartupFault):
@@ -223,7 +223,7 @@ class SettingsError(StartupFault):
 
 
 class TargetError(StartupFault):
-    """What was named to be served cannot be found, imported or constructed."""
+    """The target cannot be found, imported or constructed."""
 
 
 class GraphError(StartupFault):
@@ -233,7 +233,7 @@ class GraphError(StartupFault):
 
 
 class PortInUse(StartupFault):
-    """A port that we were told to listen on is taken."""
+    """A port to listen on is in use."""
 
 
 class MissingExtra(StartupFault):
@@ -241,12 +241,12 @@ class MissingExtra(StartupFault):
 
     @classmethod
     def of(cls, package: str, extra: str, purpose: str) -> MissingExtra:
-        """The standard sentence for a missing optional `package` of the extra `extra`."""
+        """The fault for a missing optional `package` of the extra `extra`."""
         return cls(f"{purpose} needs the package {package!r}: pip install 'infergraph[{extra}]'")
 
 
 def did_you_mean(given: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """`; did you mean 'serve'?`, for the end of a fault's text, where a known word is near; else nothing.
+    """`; did you mean 'serve'?`, a suffix for a fault's text, if a known word is similar; else an empty string.
 
     Args:
         cutoff: how alike two words must be, 0 to 1.
@@ -259,10 +259,10 @@ _OURS = (str(Path(__file__).parent), "<frozen importlib", str(Path(importlib.__f
 
 
 def traceback_text(error: BaseException) -> str:
-    """The traceback of an error for a log; empty where its text says it all.
+    """The traceback of an error for a log; empty if its text is sufficient.
 
-    The text of a StartupFault does. Only a TargetError, perhaps behind a GraphError that names the node, has an
-    exception of the user's code as its cause: the traceback begins at the user's code.
+    The text of a StartupFault is. Only a TargetError, possibly wrapped in a GraphError that names the node, has an
+    exception of the user's code as its cause: then the traceback begins at the user's code.
     """
     if not isinstance(error, StartupFault):
         return "".join(traceback.format_exception(error))

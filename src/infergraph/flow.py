@@ -1,4 +1,4 @@
-"""Graphs in Python, without files: compose one, run it, test it, write it out as a deployment file.
+"""Graphs in Python, without files: compose one, run it, test it, write it as a deployment file.
 
 from infergraph.flow import model, run, transformer
 

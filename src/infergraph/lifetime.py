@@ -1,4 +1,4 @@
-"""Processes on the machine: one dies with its parent, ends orphans, and keeps the memory that it will use again."""
+"""Process lifetime: die with the parent, kill orphans; and keep freed memory for reuse."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _MMAP_BYTES = 32 << 20
 MARK = "TASK_LANE_OF"
-"""Environment variable of every worker, and of what it starts: the data folder it works for."""
+"""Environment variable of every worker and its children: the data folder it works for."""
 
 
 def die_with_parent(parent: int, life_fd: int | None = None) -> None:
-    """End this process as soon as `parent` is gone, whatever either of them is doing.
+    """End this process when its `parent` exits, whatever either of them is doing.
 
-    The kernel does it on Linux, also in the middle of C code; it watches the *thread* that spawned us, so parents spawn
-    from their main thread. Elsewhere, and as a second net, a thread waits for the end of a pipe that the parent holds.
+    On Linux the kernel does it, even during C code (PR_SET_PDEATHSIG); it watches the *thread* that spawned us, so
+    parents spawn from their main thread. Elsewhere, and as a fallback, a thread waits for the end of the parent's pipe.
 
     Args:
-        parent: process id; if it is not our parent any more, this process ends here.
-        life_fd: the reading end of a pipe whose writing end only the parent has; None where another channel to the
-            parent tells of its end.
+        parent: process id; if it is no longer our parent, this process exits now.
+        life_fd: the read end of a pipe whose write end only the parent has; None if another channel to the parent
+            signals its exit.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -50,10 +50,10 @@ def _wait_for_end(life_fd: int) -> None:
 
 
 def end_orphans(mark: str) -> int:
-    """SIGKILL for workers of this mark, and for what they had started, that outlived their driver; how many.
+    """Kill orphaned workers with this mark in their environment, and their process groups; return how many.
 
-    What has left its worker's process group meant to live on, and does. To be called by the one driver of a data
-    folder, before it has workers. Linux alone; elsewhere it finds nothing.
+    A process that has left its worker's process group is not killed. To be called by the only driver of a data
+    folder, before it starts workers. Linux only; elsewhere it finds nothing.
     """
     wanted = f"{MARK}={mark}".encode()
     ended = 0
@@ -72,19 +72,18 @@ def _was_worker(group: int) -> bool:
         command = Path(f"/proc/{group}/cmdline").read_bytes()
     except OSError:
         return True
-    return not command or b"infergraph.tasks.engines.worker" in command  # a dead one that nobody has reaped has none
+    return not command or b"infergraph.tasks.engines.worker" in command  # a zombie has no environment
 
 
 def keep_freed_memory(kept_bytes: int = 32 << 20) -> None:
-    """Tell the C library's allocator to keep freed blocks for the next chunk or message, not to give each one back.
+    """Configure glibc's malloc to keep freed blocks for the next chunk or message instead of returning them.
 
-    Blocks of some megabytes, over and over, sit just where glibc's defaults map, unmap and fault them in each time.
-    For chunks of a million bytes that cost more than reading and writing their JSON (4.8 µs a row against 1.6), for
-    messages of 3 MB over gRPC more than all other work (20 ms against 6). A C library without such a switch is left
-    as it is.
+    With glibc's defaults, repeated blocks of a few megabytes are mapped, faulted in and unmapped each time. For chunks
+    of a million bytes that cost more than reading and writing their JSON (4.8 µs a row against 1.6), for messages of
+    3 MB over gRPC more than all other work (20 ms against 6). No effect with other C libraries.
 
     Args:
-        kept_bytes: so much may stay with the process at most.
+        kept_bytes: maximum of free memory that the process keeps.
     """
     with suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt

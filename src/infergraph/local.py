@@ -1,4 +1,4 @@
-"""Ask a unit from Python: with `await`, or with a plain call from a script or a notebook.
+"""Call a unit from Python: with `await`, or with a plain call from a script or a notebook.
 
 graph(X) ──▶ the unit's own event loop, in a thread ──▶ payload
 await graph.predict(X) ──▶ the same loop, or this one where the unit was started here
@@ -30,7 +30,7 @@ def message_of(data: Any, *, names: Sequence[str] = (), meta: Meta | None = None
 
     Args:
         data: an array or a list of rows, a data frame (its columns are the names), a dict or a list of dicts, text,
-            bytes, or a message, which is taken as it is.
+            bytes, or a message, which is returned unchanged.
         names: column names.
         meta: the protocol's meta.
     """
@@ -54,17 +54,17 @@ def message_of(data: Any, *, names: Sequence[str] = (), meta: Meta | None = None
 def _array(rows: Sequence[Any]) -> np.ndarray[Any, Any]:
     try:
         return np.array(rows)
-    except ValueError:  # rows of unequal length
+    except ValueError:  # rows of different lengths
         array = np.empty(len(rows), dtype=object)
         array[:] = rows
         return array
 
 
 class LocalCalls:
-    """What a unit gains to be called from Python.
+    """Mixin for units that can be called from Python.
 
-    Promises: usable from any thread, and while an event loop runs in this one. A unit that nobody started is
-    started at the first call, in a thread of its own, and stopped by `close`.
+    Promises: usable from any thread, and while an event loop runs in this one. A unit that has not been started is
+    started at the first call, in its own thread, and stopped by `close`.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class LocalCalls:
         return (await self.ask(data, names=names, meta=meta)).payload
 
     async def ask(self: Any, data: Any, *, names: Sequence[str] = (), meta: Meta | None = None) -> Message:
-        """The whole answer to `data`, with names and meta; `feedback` takes it back to the routers that chose."""
+        """The complete answer to `data`, with names and meta, which `feedback` needs to find the routers that chose."""
         message = message_of(data, names=names, meta=meta)
         answer: Message = await self._at_home(self.answer, Method.PREDICT, message, Context())
         answer.share()
@@ -90,7 +90,7 @@ class LocalCalls:
 
         Args:
             reward: how good it was; routers here learn from 0 to 1.
-            request, response, truth: what was asked, what `ask` gave, what would have been right; each optional.
+            request, response, truth: the request, the result of `ask`, the correct answer; each optional.
         """
         parts = [None if part is None else message_of(part) for part in (request, response, truth)]
         given = Feedback(FeedbackContent(parts[0], parts[1], reward, parts[2]))
@@ -102,7 +102,7 @@ class LocalCalls:
         return self.run(self.predict(data, names=names, meta=meta))
 
     def run(self: Any, call: Coroutine[Any, Any, T]) -> T:
-        """The result of one of the calls above, waited for.
+        """Wait for the result of one of the calls above.
 
         Raises: RuntimeError on the event loop that the unit was started on, which would wait for itself.
         """
@@ -143,7 +143,7 @@ class LocalCalls:
         self.close()
 
     def _lives(self, here: bool) -> None:
-        """Remember the running loop as the one this unit lives on, or that it lives nowhere; for start and stop."""
+        """Set the running loop as this unit's loop, or clear it; called by start and stop."""
         self._loop = asyncio.get_running_loop() if here else None
 
     def _home(self: Any) -> asyncio.AbstractEventLoop:
@@ -170,7 +170,7 @@ class LocalCalls:
 
 
 class LoopThread:
-    """An event loop that runs in a thread of its own until it is told to end."""
+    """An event loop in its own thread, until `end` is called."""
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()

@@ -1,10 +1,10 @@
-"""What travels between units, and what a unit is.
+"""The two core interfaces: `Message`, which units exchange, and `PredictiveUnit`.
 
     bytes ──wire──▶ Message ──▶ PredictiveUnit.answer(method, request, context) ──▶ Message ──wire──▶ bytes
 
-A message that came off the wire keeps its bytes and is decoded once, when somebody first asks for its
-content; the subclasses that know how live in `infergraph.wire`. A message that a unit made holds its content
-and has no bytes until an edge encodes it.
+A message received from the network keeps its bytes and is decoded once, when its content is first accessed; the
+subclasses that do so are in `infergraph.wire`. A message that a unit made holds its content and has no bytes until an
+edge encodes it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from infergraph.runner import Runner
 
 @direct
 class Method(Enum):
-    """The six things a unit can be asked; the value is the name of a component's hook."""
+    """The six methods of a unit; the value is the name of a component's hook."""
 
     __hash__ = object.__hash__  # members are single objects; Enum's own hash runs in Python, on every look-up
 
@@ -34,12 +34,12 @@ class Method(Enum):
 
 
 ONCE_ONLY = frozenset({Method.ROUTE, Method.SEND_FEEDBACK})
-"""Never asked a second time: a router may draw or count, and a reward must count once."""
+"""Methods that are never retried: a router may draw or count, and a reward must count once."""
 
 
 @direct
 class Kind(Enum):
-    """What a node of an inference graph is; the value is the protocol's name for it."""
+    """The type of a graph node; the value is the protocol's name for it."""
 
     MODEL = "MODEL"
     ROUTER = "ROUTER"
@@ -50,7 +50,7 @@ class Kind(Enum):
 
 @direct
 class Encoding(Enum):
-    """The spelling of a payload; the value is its field name on the wire."""
+    """The encoding of a payload; the value is its field name on the wire."""
 
     __hash__ = object.__hash__  # as for Method
 
@@ -73,7 +73,7 @@ _ARRAYS = frozenset({Encoding.TENSOR, Encoding.NDARRAY, Encoding.TFTENSOR})
 
 @direct
 class Transport(Enum):
-    """The protocol a request came in by."""
+    """The protocol of a request."""
 
     REST = "rest"
     GRPC = "grpc"
@@ -101,13 +101,13 @@ class Content(NamedTuple):
 class Message:
     """One payload with its encoding, column names and meta.
 
-    Promises: content is decoded at most once and never by merely passing the message on.
+    Promises: content is decoded at most once, and not at all if the message is only passed on.
     """
 
     __slots__ = ("_content",)
 
     raw: bytes | None = None
-    """The bytes that it came in, perhaps compressed; None for one that was made here."""
+    """The received bytes, possibly compressed; None for one that was made here."""
 
     is_answer = True
     """Whether a unit answered it, and no client sent it; a codec's message says so for itself."""
@@ -134,7 +134,7 @@ class Message:
     def content(self) -> Content:
         """The decoded message.
 
-        Raises: PayloadError if it came off the wire and cannot be read.
+        Raises: PayloadError if it was received and cannot be read.
         """
         if self._content is None:
             self._content = self._decode()
@@ -144,7 +144,7 @@ class Message:
         raise NotImplementedError("a message without content comes from a codec that can decode it")
 
     def decode_again(self) -> Content | None:
-        """The content made anew, for a reader that may change it; None where there are no bytes to make it from.
+        """A fresh copy of the content, for a reader that may change it; None if there are no bytes to decode again.
 
         Raises: PayloadError as `content` does.
         """
@@ -154,7 +154,7 @@ class Message:
         """Keep the content for more than one reader; called before the first of them is given the message."""
 
     def with_meta(self, meta: Meta) -> Message:
-        """The same message with another meta; all else that it holds is kept in its own spelling.
+        """The same message with another meta; everything else is kept in its own encoding.
 
         Returns: the message itself where it has no place for a meta.
         Raises: PayloadError if it cannot be read.
@@ -162,7 +162,7 @@ class Message:
         return Message(self.content._replace(meta=meta))
 
     def chosen(self) -> Any:
-        """What a router's answer holds: an array, a list or a number; None where it holds nothing, for all children.
+        """The route in a router's answer: an array, a list or a number; None if it is empty, for all children.
 
         Raises: PayloadError if it holds something else, or cannot be read.
         """
@@ -173,7 +173,7 @@ class Message:
 
     @property
     def is_bare(self) -> bool:
-        """Whether it says nothing but, perhaps, its meta.
+        """Whether it has no payload; it may have a meta.
 
         Raises: PayloadError if it cannot be read.
         """
@@ -186,7 +186,7 @@ class Message:
 
     @property
     def encoding(self) -> Encoding:
-        """How the data was spelt."""
+        """The encoding of the data."""
         return self.content.encoding
 
     @property
@@ -202,7 +202,7 @@ class Message:
 
 
 class SoleMessage(Message):
-    """A message made here whose objects nobody else holds, so that the one unit that reads it may have them.
+    """A message made here whose objects have no other reference, so that its only reader may take them over.
 
     Args:
         content: its payload, names and meta belong to the message alone.
@@ -219,14 +219,14 @@ class SoleMessage(Message):
         self._is_shared = True
 
     def take(self) -> Content | None:
-        """The content itself, which the message then no longer has; None where it is shared."""
+        """Take over the content, which the message then no longer has; None if it is shared."""
         if self._is_shared:
             return None
         content, self._content = self.content, None
         return content
 
     def with_meta(self, meta: Meta) -> Message:
-        """The same message with another meta, in place of this one, which is read no more."""
+        """The same message with another meta; it replaces this one, which must not be read again."""
         changed = SoleMessage(self.content._replace(meta=meta))
         changed._is_shared = self._is_shared
         return changed
@@ -236,7 +236,7 @@ class SoleMessage(Message):
 
 
 class FeedbackContent(NamedTuple):
-    """A decoded feedback: the request and answer it is about, its reward, perhaps the truth."""
+    """A decoded feedback: a request, its answer, the reward, and optionally the truth."""
 
     request: Message | None
     response: Message | None
@@ -259,7 +259,7 @@ class Feedback:
     def content(self) -> FeedbackContent:
         """The decoded feedback.
 
-        Raises: PayloadError if it came off the wire and cannot be read.
+        Raises: PayloadError if it was received and cannot be read.
         """
         if self._content is None:
             self._content = self._decode()
@@ -269,14 +269,14 @@ class Feedback:
         raise NotImplementedError("a feedback without content comes from a codec that can decode it")
 
     raw: bytes | None = None
-    """The bytes that it came in, perhaps compressed; None for one that was made here."""
+    """The received bytes, possibly compressed; None for one that was made here."""
 
     def echo(self) -> Message:
-        """What a graph answers that takes no feedback: what came in, where that has bytes of a message's kind."""
+        """The answer of a graph whose nodes take no feedback: the feedback's own body, if it is one of a message."""
         return Message.of([], Encoding.NDARRAY)
 
     def recorded(self) -> Mapping[str, Any]:
-        """The recorded route as it was sent, for those who read nothing else of the feedback.
+        """The recorded route as it was sent, without decoding the rest of the feedback.
 
         Raises: PayloadError if it cannot be read.
         """
@@ -284,7 +284,7 @@ class Feedback:
 
     @property
     def routing(self) -> Mapping[str, int]:
-        """The recorded route: node name to chosen child; empty where the answer carries none."""
+        """The recorded route: node name to chosen child; empty if the answer has none."""
         response = self.content.response
         meta = response.meta if response is not None else None
         routing = (meta or {}).get("routing")
@@ -292,11 +292,11 @@ class Feedback:
 
 
 Request: TypeAlias = Message | Sequence[Message] | Feedback
-"""What a unit is asked with: a list of messages for AGGREGATE, a feedback for SEND_FEEDBACK, else a message."""
+"""The argument of a method: a list of messages for AGGREGATE, a feedback for SEND_FEEDBACK, else a message."""
 
 
 def share(request: Request) -> None:
-    """Keep what is asked with for more than one reader (see `Message.share`)."""
+    """Keep the request's content for more than one reader (see `Message.share`)."""
     if isinstance(request, Message):
         request.share()
     elif not isinstance(request, Feedback):
@@ -305,16 +305,16 @@ def share(request: Request) -> None:
 
 
 class Context:
-    """What a request carries beside its content.
+    """The context of a request: transport, headers, id, deadline, path.
 
     Args:
-        transport: the protocol it came in by.
+        transport: its protocol.
         headers: request headers or gRPC metadata, lower-case names, raw bytes, in order, repeats kept.
-        puid: the request's id; empty where nobody gave one.
-        deadline: the loop time (`asyncio` clock, seconds) by which an answer is wanted; None for no limit.
-        model: the model that the request's address names (open inference protocol, TensorFlow); empty for none.
-        path: of its address, or `/package.Service/Method`; empty where it came by no network.
-        query: of its address.
+        puid: the request's id; empty if it has none.
+        deadline: the time on the event loop's clock, in seconds, at which the request expires; None for no limit.
+        model: the model named in the request's path (open inference protocol, TensorFlow); empty for none.
+        path: the URL path, or `/package.Service/Method`; empty if it did not come over the network.
+        query: the query string.
     """
 
     __slots__ = ("deadline", "headers", "model", "path", "puid", "query", "transport")
@@ -338,22 +338,22 @@ class Context:
         self.query = query
 
     def due(self, deadline: float | None) -> Context:
-        """The same with another deadline."""
+        """A copy with another deadline."""
         return Context(self.transport, self.headers, self.puid, deadline, self.model, self.path, self.query)
 
     def carrying(self, headers: Sequence[tuple[bytes, bytes]]) -> Context:
-        """The same with other headers."""
+        """A copy with other headers."""
         return Context(self.transport, headers, self.puid, self.deadline, self.model, self.path, self.query)
 
 
 class UnitFacts(NamedTuple):
-    """What a server has to know of the unit that it serves; each unit says what it knows, wherever it stands.
+    """What a server needs to know of its unit; every unit reports what it knows, also one inside another.
 
     Args:
-        protocol: what a graph's front speaks: seldon, tensorflow or v2.
-        deployment, namespace: whose graph it is.
-        user_object: the component's own object, once it is constructed.
-        methods: those that the component's object has.
+        protocol: the protocol in which a graph is served: seldon, tensorflow or v2.
+        deployment, namespace: of a graph.
+        user_object: the instance of the user's class, once constructed.
+        methods: the methods that this object implements.
     """
 
     protocol: str = "seldon"
@@ -364,11 +364,11 @@ class UnitFacts(NamedTuple):
 
 
 Runners: TypeAlias = Mapping[Method, Runner | None]
-"""What drives the answers of a unit, by method; None where they may wait."""
+"""The runner of each method of a unit; None if an answer may wait."""
 
 
 class PredictiveUnit(ABC):
-    """Anything that answers messages: a component, a remote unit, a built-in, a whole graph, a unit around a unit.
+    """Anything that answers messages: a component, a remote unit, a built-in, a graph, a unit around a unit.
 
     One call signature serves every layer, so that a unit around a unit is written once and not six times.
     """
@@ -382,41 +382,40 @@ class PredictiveUnit(ABC):
         """
 
     async def stop(self) -> None:
-        """Let go of what `start` took. Idempotent."""
+        """Release what `start` acquired. Idempotent."""
 
     @abstractmethod
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """Answer one request.
 
         Args:
-            method: what is asked.
+            method: the method to call.
             request: a sequence of messages for AGGREGATE, a Feedback for SEND_FEEDBACK, else one message.
-            context: what the request carries beside its content.
+            context: the context of the request.
         Raises: a Fault; anything else is a bug of the unit.
         """
 
     def runner(self, method: Method) -> Runner | None:
-        """What drives an answer of `method` to its end; None where it may wait for something, and needs a task.
+        """The runner for answers of `method`; None if they may wait for something, and so need a task.
 
-        Promises: asked once the unit has started, it stays the same. Where there is one, `answer` awaits nothing and
-            does not ask for the current task, provided that it is driven by that runner and its context has no
-            deadline.
+        Promises: constant once the unit has started. If there is one, `answer` never suspends and does not use the
+            current task, provided that it is run by that runner and its context has no deadline.
         """
         return None
 
     async def ready(self) -> bool:
-        """Whether the unit can answer now. Cheap; asked by readiness probes."""
+        """Whether the unit can answer now. Cheap; called by readiness probes."""
         return True
 
     async def health(self, context: Context) -> Message:
-        """The unit's own account of its health. Never waits behind an answer.
+        """The unit's own report of its health. Never waits behind an answer.
 
         Raises: a Fault if it is not healthy.
         """
         return Message.of("healthy", Encoding.STR)
 
     async def status(self, node: str, context: Context) -> Message:
-        """The health of one node of a graph; a unit that is no graph tells its own."""
+        """The health of one node of a graph; a unit that is not a graph returns its own."""
         return await self.health(context)
 
     @abstractmethod
@@ -425,62 +424,62 @@ class PredictiveUnit(ABC):
 
         Args:
             node: asks a graph about one of its nodes; "" about itself, as a node of another graph.
-            context: of the request that wants it, if one does: its headers reach the remote units asked in turn.
-        Raises: BadMetadata where the metadata cannot be had; GraphError for an unknown node.
+            context: of the request for it, if there is one: its headers are forwarded to remote units.
+        Raises: BadMetadata if it is not available; GraphError for an unknown node.
         """
 
     @property
     def facts(self) -> UnitFacts:
-        """What a server has to know of the unit, as far as it is known by now."""
+        """What a server needs to know of the unit, as far as it is known yet."""
         return UnitFacts()
 
     @property
     def task_rows(self) -> str | None:
-        """How the started unit wants the lines of a task (a value of `RowMode`); None where it does not say."""
+        """How the started unit takes the lines of a task (a value of `RowMode`); None if it does not say."""
         return None
 
 
 class Around(PredictiveUnit):
-    """A unit around a unit that passes everything on; subclasses change what they are for."""
+    """A unit around a unit that passes everything on; subclasses override what they change."""
 
     def __init__(self, unit: PredictiveUnit) -> None:
         self.name = unit.name
         self.unit = unit
 
     async def start(self) -> None:
-        """Start the unit within."""
+        """Start the wrapped unit."""
         await self.unit.start()
 
     async def stop(self) -> None:
-        """Stop the unit within."""
+        """Stop the wrapped unit."""
         await self.unit.stop()
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """What the unit within answers."""
+        """The wrapped unit's answer."""
         return await self.unit.answer(method, request, context)
 
     async def ready(self) -> bool:
-        """Whether the unit within is."""
+        """Whether the wrapped unit is ready."""
         return await self.unit.ready()
 
     async def health(self, context: Context) -> Message:
-        """The account of the unit within."""
+        """The wrapped unit's health."""
         return await self.unit.health(context)
 
     async def status(self, node: str, context: Context) -> Message:
-        """The account of one node of the unit within."""
+        """The health of one node of the wrapped unit."""
         return await self.unit.status(node, context)
 
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
-        """The metadata of the unit within."""
+        """The wrapped unit's metadata."""
         return await self.unit.metadata(node, context)
 
     @property
     def facts(self) -> UnitFacts:
-        """Those of the unit within."""
+        """The wrapped unit's facts."""
         return self.unit.facts
 
     @property
     def task_rows(self) -> str | None:
-        """What the unit within says."""
+        """The wrapped unit's row mode."""
         return self.unit.task_rows

@@ -1,9 +1,9 @@
-"""The place that a user names for an answer: a file that is replaced whole, or a stream that is written to.
+"""The output path of a command: a file that is replaced atomically, or a stream that is written to.
 
-    path ──OutputPlace.at──▶ checked, before any work ──put(finished file)──▶ there, whole
+    path ──OutputPlace.at──▶ checked, before any work ──put(finished file)──▶ replaced, atomically
 
-A link's target is replaced and not the link; a file keeps its mode and its owner, and a new one gets the umask's. Pipes
-and devices cannot be replaced: they are written to when everything is finished.
+The target of a symbolic link is replaced, not the link; a file keeps its mode and owner, a new one gets the umask's
+mode. Pipes and devices cannot be replaced: they are written to when the work is finished.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _NAMED = {STANDARD_OUTPUT: 1, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
 class OutputPlace(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an answer goes.
+    """Where the output goes.
 
     Args:
-        path: the file, links followed; for a stream as the user named it.
+        path: the file, with links resolved; for a stream as given.
         is_stream: whether it is a pipe or a device.
-        descriptor: which of this process's own it is, for a stream named so.
+        descriptor: the file descriptor, if the stream was given as one of this process's.
     """
 
     path: Path
@@ -41,11 +41,11 @@ class OutputPlace(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def at(cls, path: str | os.PathLike[str], *, source: Path | None = None) -> OutputPlace:
-        """The place that `path` names.
+        """The output place at `path`.
 
         Args:
-            source: the file that the answer is made from.
-        Raises: PayloadError if nothing can be put there: a folder, a disk, the source itself.
+            source: the input file.
+        Raises: PayloadError if it cannot be written to: a folder, a block device, the source itself.
         """
         named = os.fspath(path)
         descriptor = _descriptor(named)
@@ -64,7 +64,7 @@ class OutputPlace(msgspec.Struct, frozen=True, kw_only=True):
         return cls(path=target, is_stream=not stat.S_ISREG(mode))
 
     def put(self, finished: Path) -> None:
-        """Put a finished file there: whole, or not at all if it is not a stream. The file is gone afterwards."""
+        """Move a finished file there; atomic unless it is a stream."""
         if self.is_stream:
             with finished.open("rb") as file, self.open_stream() as stream:
                 shutil.copyfileobj(file, stream, 1 << 20)
@@ -75,7 +75,7 @@ class OutputPlace(msgspec.Struct, frozen=True, kw_only=True):
 
     @contextmanager
     def open_stream(self) -> Iterator[BinaryIO]:
-        """The stream, open for writing. Waits until somebody reads from a pipe."""
+        """The stream, open for writing. For a pipe, waits until it has a reader."""
         fd = os.open(self.path, os.O_WRONLY) if self.descriptor is None else os.dup(self.descriptor)
         with os.fdopen(fd, "wb") as stream:
             yield stream
@@ -89,7 +89,7 @@ def _descriptor(named: str) -> int | None:
 
 
 def _mode(path: Path) -> int | None:
-    """Type and permissions of what is there; None for nothing."""
+    """Type and permissions of the existing file; None if there is none."""
     try:
         return path.stat().st_mode
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def _mode(path: Path) -> int | None:
 
 
 def _take_after(finished: Path, target: Path) -> None:
-    """Give a file the mode and owner of the one that it replaces, or the mode of a new one."""
+    """Copy mode and owner from the file that is replaced; without one, set the mode of a new file."""
     try:
         before = target.stat()
     except FileNotFoundError:
@@ -111,7 +111,7 @@ def _take_after(finished: Path, target: Path) -> None:
 
 
 def _new_mode(folder: Path) -> int:
-    """The mode that the umask gives to a new file; asked of the system, since reading the umask sets it."""
+    """The mode of a new file under the umask; found by creating one, since reading the umask sets it."""
     probe = folder / ".mode"
     fd = os.open(probe, os.O_CREAT | os.O_WRONLY, 0o666)
     try:

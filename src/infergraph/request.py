@@ -1,4 +1,4 @@
-"""The request that a component is answering, for code in its hooks.
+"""The current request, for code in a component's hooks.
 
 from infergraph.request import current_request
 
@@ -20,7 +20,7 @@ _CONTEXT: ContextVar[Context | None] = ContextVar("infergraph_request", default=
 class Headers(Mapping[str, str]):
     """The headers of a REST request or the metadata of a gRPC call.
 
-    Names are found in any case; of a name that comes more than once the first value counts.
+    Names are case-insensitive; of repeated headers the first value is returned.
     """
 
     def __init__(self, pairs: Sequence[tuple[bytes, bytes]] = ()) -> None:
@@ -39,19 +39,19 @@ class Headers(Mapping[str, str]):
         return len({name for name, _ in self._pairs})
 
     def all(self, name: str) -> list[str]:
-        """Every value of `name`, in the order in which they came."""
+        """All values of `name`, in order."""
         wanted = name.lower().encode("latin-1", "replace")
         return [value.decode("latin-1") for key, value in self._pairs if key == wanted]
 
 
 class CurrentRequest(NamedTuple):
-    """What a request carries beside its message.
+    """Transport, path, query, id and headers of a request.
 
     Args:
         transport: REST, GRPC, or LOCAL for a line of a task, a call from Python, and where there is no request.
         path: `/predict`, `/seldon.protos.Model/Predict`; empty where the transport is LOCAL.
-        query: what stood behind `?` in its address.
-        puid: its id; empty where nobody gave one.
+        query: its query string.
+        puid: its id; empty if it has none.
     """
 
     transport: Transport
@@ -62,16 +62,16 @@ class CurrentRequest(NamedTuple):
 
 
 def current_request() -> CurrentRequest:
-    """The request that is being answered here; an empty one in `load()`, in plain tests and in threads of one's own."""
+    """The request being answered; an empty one in `load()`, in plain tests and in threads that you start."""
     context = _CONTEXT.get() or Context()
     query = context.query.decode("latin-1")
     return CurrentRequest(context.transport, Headers(context.headers), context.path, query, context.puid)
 
 
 class Answering:
-    """What makes `context` the current request of the code within; `scope` is entered and left with it.
+    """A context manager that makes `context` the current request; `scope` is entered and exited with it.
 
-    Promises: contexts may lie within each other, as when a component asks a graph of its own.
+    Promises: may be nested, as when a component calls a graph of its own.
     """
 
     __slots__ = ("_context", "_scope", "_token")

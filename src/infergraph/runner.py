@@ -1,11 +1,11 @@
-"""Where an answer that waits for nothing is made: on the event loop's own thread (inline), or on a component's thread.
+"""Runners: execute coroutines that never suspend, on the event loop's thread (inline) or on a component's thread.
 
     edge ─▶ unit.runner(method) ─▶ INLINE  run at once, no task
-                                   Runner  handed to a thread, `done` is called on the loop
+                                   Runner  run in a thread, `done` is called on the loop
                                    None    the answer may wait: an asyncio task
 
-What may have to wait is written once, as a coroutine; where it is known that nothing in it will wait, it is driven to
-its end without a task.
+Code that may have to wait is written once, as a coroutine; if it is known that nothing in it will wait, it is run to
+completion without a task.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ T = TypeVar("T")
 
 
 def drive(work: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that waits for nothing.
+    """Run a coroutine that never suspends, and return its result.
 
-    Raises: what it raises; RuntimeError if it waits after all, which ends it.
+    Raises: what it raises; RuntimeError if it does suspend, which closes it.
     """
     try:
         work.send(None)
@@ -38,13 +38,13 @@ def drive(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Job(msgspec.Struct, kw_only=True, eq=False):
-    """A coroutine that waits for nothing, for a runner to drive, and in the end what came of it.
+    """A coroutine that never suspends, for a runner to run, and its result.
 
     Args:
         work: the coroutine.
-        done: called on the event loop when it has ended, if it did not end at once.
-        abandoned: nobody wants its result any more.
-        context: what the work sees of its caller's context variables, such as the trace of its request.
+        done: called on the event loop on completion, unless it completed in `submit`.
+        abandoned: its result is no longer needed.
+        context: the caller's context variables, such as the trace of its request.
     """
 
     work: Coroutine[Any, Any, Any] | None = None
@@ -55,27 +55,27 @@ class Job(msgspec.Struct, kw_only=True, eq=False):
     abandoned: bool = False
 
     def taken(self) -> Coroutine[Any, Any, Any]:
-        """The work, for whoever begins it now."""
+        """The work, to be started now."""
         work, self.work = self.work, None
         assert work is not None
         return work
 
     def close(self) -> None:
-        """Forget the work, if it has not begun."""
+        """Close the coroutine, if it has not been started."""
         work, self.work = self.work, None
         if work is not None:
             work.close()
 
 
 class UserContext:
-    """The context variables of the user code of one thread, kept from one job to the next as in any program.
+    """The context variables of user code in one thread, kept from one job to the next as in any program.
 
-    Python keeps the precision of decimals there, and NumPy how it reports errors: what `load` sets is there for all
+    Python keeps the precision of decimals there, and NumPy its error handling: what `load` sets applies to all
     requests. A request's own variables, such as its trace, are laid over them for its job.
 
     Args:
-        kept: where the user code starts from; empty in a new thread.
-        base: the context that requests come from, by which their own variables are told.
+        kept: the initial context of the user code; empty in a new thread.
+        base: the context that requests are started from; what differs from it belongs to the request.
     """
 
     def __init__(self, kept: contextvars.Context, base: contextvars.Context) -> None:
@@ -84,12 +84,12 @@ class UserContext:
         self._is_entered = False
 
     def drive(self, job: Job) -> None:
-        """Run a job to its end, here.
+        """Run a job to completion in this thread.
 
-        Promises: user code that forks and comes back in both processes is answered by the parent alone.
+        Promises: if user code forks and returns in both processes, only the parent completes the job.
         """
         pid = os.getpid()
-        if self._is_entered:  # user code runs an event loop of its own, and asks a unit there
+        if self._is_entered:  # user code runs its own event loop, and calls a unit there
             job.context.run(_drive_job, job)
         else:
             self._is_entered = True
@@ -111,27 +111,27 @@ class UserContext:
 def _drive_job(job: Job) -> None:
     try:
         job.result = drive(job.taken())
-    except BaseException as error:  # noqa: BLE001 - handed on to who asked
+    except BaseException as error:  # noqa: BLE001 - passed on to the caller
         job.error = error
 
 
 class Runner(ABC):
-    """Drives coroutines that wait for nothing. One for each thread, or pool of threads, that components run on."""
+    """Runs coroutines that never suspend. One for each thread, or thread pool, that components run on."""
 
     @abstractmethod
     def submit(self, job: Job) -> bool:
-        """Drive a job; to be called on the event loop.
+        """Run a job; to be called on the event loop.
 
-        Returns: whether it has ended already; else its `done` is called on the event loop, once.
-        Promises: an abandoned job that has not begun never runs, and `done` of an abandoned one is not called.
+        Returns: whether it has completed; if not, its `done` is called on the event loop, once.
+        Promises: an abandoned job that has not started never runs, and `done` of an abandoned one is not called.
         """
 
     @abstractmethod
     def is_current(self) -> bool:
-        """Whether the caller is being driven by this runner."""
+        """Whether the caller is executed by this runner."""
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`; where the caller is driven by this runner already it is awaited here."""
+        """Run `work` and return its result; awaited directly if the caller is executed by this runner already."""
         if self.is_current():
             return await work
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -145,7 +145,7 @@ class Runner(ABC):
             raise
 
     async def call(self, function: Callable[[], T]) -> T:
-        """What a plain function gives, called by this runner."""
+        """Call a plain function on this runner, and return its result."""
         return await self.run(_called(function))
 
 
@@ -163,21 +163,21 @@ def _settle(future: asyncio.Future[Any], job: Job) -> None:
 
 
 def _raisable(error: BaseException) -> BaseException:
-    """The error itself, where a future may hold it."""
+    """The error, in a form that a future accepts."""
     return RuntimeError("a coroutine raised StopIteration") if isinstance(error, StopIteration) else error
 
 
 class Inline(Runner):
-    """Drives work where it is called, on the event loop's thread, which is held up meanwhile.
+    """Runs work directly on the event loop's thread, which is blocked meanwhile.
 
-    The running loop is hidden from the work: user code may run a loop of its own, as it may in a thread.
+    The running loop is hidden from the work: user code may run its own event loop, as in a thread.
     """
 
     def __init__(self) -> None:
         self._own = threading.local()
 
     def submit(self, job: Job) -> bool:
-        """Drive it now."""
+        """Run it now."""
         loop = asyncio._get_running_loop()
         asyncio._set_running_loop(None)
         try:
@@ -200,4 +200,4 @@ class Inline(Runner):
 
 
 INLINE = Inline()
-"""The one runner of all that runs on the event loop's thread."""
+"""The runner of everything that runs on the event loop's thread."""

@@ -1,4 +1,4 @@
-"""What is served, as plain values that cross processes; light, since the command line and the supervisor import it."""
+"""The source of a unit (target, environment, folder) as plain values that are passed between processes."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ ENVIRONMENT = (
     "SELDON_EXECUTOR_ENABLED",
     "SELDON_ENABLE_ROUTING_INJECTION",
 )
-"""The variables that tell a unit its place in a deployment."""
+"""The environment variables that identify a unit within its deployment."""
 
 
 class UnitSource(msgspec.Struct, frozen=True, kw_only=True):
-    """What is served.
+    """What is to be served.
 
     Args:
         target: "module:Class", "file.py:Class", "deployment.yaml", "deployment.yaml#name", "SKLEARN_SERVER:path", …
         environment: the protocol's own variables (`ENVIRONMENT`).
-        folder: where relative targets and modules are looked for; empty for the working directory.
+        folder: base of relative targets and modules; empty for the working directory.
         nodes: targets or addresses for nodes of a graph, by node name.
         predictor: which predictor of a graph file; empty for all.
     """
@@ -79,10 +79,10 @@ def server_of(target: str) -> str:
 
 
 def with_server(target: str) -> str:
-    """A target that is a file or a folder of a model, with its packaged server; any other target as it is.
+    """The target with its packaged server, if it is a model's file or folder; any other target unchanged.
 
-    `iris.joblib` is `SKLEARN_SERVER:iris.joblib`. A file is recognized by its ending, XGBoost's JSON by its content,
-    and a folder by its files.
+    `iris.joblib` becomes `SKLEARN_SERVER:iris.joblib`. A file is recognized by its extension, XGBoost's JSON by its
+    content, and a folder by its files.
 
     Raises: TargetError for a file or folder that is neither a model, nor code, nor a deployment file, and for a
         file of a model that is not there.
@@ -125,9 +125,9 @@ def _server_of_folder(folder: Path) -> str:
 
 
 def read_overrides(given: Sequence[str]) -> dict[str, str]:
-    """The targets of nodes from `NAME=TARGET` texts.
+    """Parse `NAME=TARGET` texts to targets by node name.
 
-    Raises: SettingsError for a text of another form.
+    Raises: SettingsError for malformed text.
     """
     overrides = {}
     for text in given:

@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 class Where(Enum):
-    """Where a node's answers are made."""
+    """Where a node runs."""
 
     HERE = "in process"
     REMOTE = "remote"
@@ -21,7 +21,7 @@ class Where(Enum):
 
 
 class Role(Enum):
-    """Why a node stands below its parent."""
+    """The role of a node for its parent."""
 
     CHILD = "child"
     SHADOW = "shadow"
@@ -32,14 +32,14 @@ class TopologyNode(msgspec.Struct, frozen=True, kw_only=True):
     """One node.
 
     Args:
-        name: its name, by which the ledgers count it.
-        kind: MODEL, ROUTER, …, in the protocol's spelling, or what stands for it; SPLIT for a choice of predictors.
-        where: where its answers are made.
-        target: what answers, without credentials; empty for a node that calls nothing.
-        role: why it stands below its parent.
-        share: the part of the requests that it was given beforehand, in percent; None where nobody said.
+        name: its name, as in the metrics.
+        kind: MODEL, ROUTER, …, in the protocol's spelling, or a substitute; SPLIT for a choice of predictors.
+        where: where it runs.
+        target: what it calls, without credentials; empty for a node that calls nothing.
+        role: its role for its parent.
+        share: its configured share of the requests, in percent; None if none is configured.
         routes: it sends each request to one of its children.
-        children: in order, shadows and fallbacks among them.
+        children: in order, including shadows and fallbacks.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
         name: of the component, or of the deployment.
         target: as the command line was given it.
         is_graph: a graph is asked at other paths than a component.
-        protocol: seldon, tensorflow or v2: what the front speaks.
+        protocol: seldon, tensorflow or v2.
         root: the only node of a component; a graph's tree; a SPLIT over the trees of several predictors.
     """
 
@@ -85,7 +85,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rows_of(root: _T, children: Callable[[_T], Sequence[_T]]) -> tuple[dict[int, float], float]:
-    """The layout of a tree that is drawn from left to right, a column for each depth.
+    """The layout of a tree drawn from left to right, one column for each depth.
 
     Returns: the row of each node by its `id`, a parent midway between its first and its last child; how many rows.
     """
@@ -102,12 +102,12 @@ def rows_of(root: _T, children: Callable[[_T], Sequence[_T]]) -> tuple[dict[int,
 
 
 def curve(x0: float, y0: float, x1: float, y1: float) -> str:
-    """The path of an edge, as SVG writes it: level at both ends."""
+    """The SVG path of an edge: a curve that is horizontal at both ends."""
     middle = (x0 + x1) / 2
     return f"M{x0:.1f} {y0:.1f}C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
 
 
 def component_topology(name: str, target: str) -> Topology:
-    """The topology of a component that is served alone."""
+    """The topology of a component served on its own."""
     root = TopologyNode(name=name, kind="COMPONENT", where=Where.HERE, target=target)
     return Topology(name=name, target=target, is_graph=False, root=root)

@@ -1,14 +1,14 @@
-"""What each worker process finds in its environment: which of the workers it is, and the GPUs that are its share."""
+"""The environment variables of a worker process: its index, and its share of the GPUs."""
 
 from __future__ import annotations
 
 from infergraph.errors import SettingsError
 
 SERVING_INDEX = "INFERGRAPH_WORKER_INDEX"
-"""Of a serving worker, from 0; its successor after a restart has the same."""
+"""Index of a serving worker, from 0; its successor after a restart has the same."""
 
 TASK_INDEX = "INFERGRAPH_TASK_WORKER_INDEX"
-"""Of a task worker, from 0; a worker that takes the place of another has the same."""
+"""Index of a task worker, from 0; a worker that replaces another has the same."""
 
 DEVICES = "CUDA_VISIBLE_DEVICES"
 
@@ -17,7 +17,7 @@ def worker_environment(variable: str, index: int, gpus: str) -> dict[str, str]:
     """The variables of the worker with this index; `variable` names its kind.
 
     Args:
-        gpus: shares separated by commas, dealt out in turn; the devices of one share are joined by `+`.
+        gpus: shares separated by commas, assigned round-robin; the devices of one share are joined by `+`.
     """
     shares = shares_of(gpus)
     devices = {DEVICES: shares[index % len(shares)]} if shares else {}

@@ -1,6 +1,6 @@
-"""The first request to try: what a unit can be asked with, as far as its metadata tells.
+"""The example request: a first request to try, derived from the unit's metadata.
 
-metadata.inputs ─▶ message ┊ the unit's methods ─▶ path ─▶ shown when serving begins, sent by `infergraph doctor`
+metadata.inputs ─▶ message ┊ the unit's methods ─▶ path ─▶ shown at start-up, sent by `infergraph doctor`
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def inputs_of(metadata: Mapping[str, Any] | None) -> Described:
 
 
 def message_for(metadata: Mapping[str, Any] | None) -> Any:
-    """A message that a unit can be asked with; None where its metadata does not tell enough."""
+    """An example message for a unit; None if its metadata is not detailed enough."""
     inputs = inputs_of(metadata)
     if not inputs.items or inputs.items[0].get("messagetype") != "jsonData":
         return inputs.example()
@@ -40,7 +40,7 @@ def message_for(metadata: Mapping[str, Any] | None) -> Any:
 
 
 async def announced(unit: PredictiveUnit, *, is_graph: bool) -> str:
-    """A request to try, as JSON [path, body], for the supervisor's banner; empty where none is known, or nobody reads.
+    """The example request as JSON [path, body], for the supervisor's banner; empty if there is none, or no terminal.
 
     Args:
         unit: what is served.
@@ -48,7 +48,7 @@ async def announced(unit: PredictiveUnit, *, is_graph: bool) -> str:
     if not os.isatty(2):
         return ""
     metadata: Mapping[str, Any] = {}
-    with contextlib.suppress(Exception):  # a remote node may be away: that is told elsewhere
+    with contextlib.suppress(Exception):  # a remote node may be unreachable: that is reported elsewhere
         async with asyncio.timeout(_METADATA_TIMEOUT_S):
             metadata = await unit.metadata()
     facts = unit.facts

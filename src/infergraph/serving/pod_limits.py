@@ -1,4 +1,4 @@
-"""What the pod's annotations limit.
+"""Limits from the pod's annotations: the REST time-out and the gRPC message size.
 
 Source: the microservice specification, section 2.2.
 """
@@ -16,16 +16,14 @@ _log = logging.getLogger(__name__)
 
 
 class Limits(NamedTuple):
-    """What settings and annotations say together: the longest time for a REST request (0 for any), the largest gRPC
-    message.
-    """
+    """The limits from settings and annotations: the REST time-out (0 for none) and the maximum gRPC message size."""
 
     rest_timeout_s: float
     grpc_message_bytes: int
 
 
 def limits(settings: Settings) -> Limits:
-    """The limits of a component; a setting that is not the default goes before its annotation."""
+    """The limits of a component; a setting other than the default overrides its annotation."""
     annotations = read_annotations(Path(settings.annotations_file))
     timeout_s, message_bytes = settings.request_timeout_s, settings.message_limit_bytes
     timeout_ms = _number(annotations, REST_TIMEOUT)
@@ -38,7 +36,7 @@ def limits(settings: Settings) -> Limits:
 
 
 def _number(annotations: dict[str, str], name: str) -> int:
-    """A whole number above 0; 0 where there is none."""
+    """A positive integer; 0 if there is none."""
     text = annotations.get(name, "")
     if text.isdecimal():
         return int(text)

@@ -118,7 +118,7 @@ class Server:
         loading.add_done_callback(lambda _: mark.remove())
         if not self._context.opens_early:
             await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            passed = asyncio.create_task(_unmarked(self._context.metrics_dir))
+            passed = asyncio.create_task(_others_loaded(self._context.metrics_dir))
             await asyncio.wait({passed, stopping}, return_when=asyncio.FIRST_COMPLETED)
             passed.cancel()
         hopeless = loading.done() and not loading.result()
@@ -176,7 +176,7 @@ class Server:
     async def _announce(self, loading: asyncio.Task[bool]) -> None:
         if not await loading:
             return
-        _settle_memory()
+        _tune_garbage_collector()
         user_object = self._built.facts.user_object
         self._context.ready(await example_request.announced(self._unit, is_graph=self._is_graph))
         if self._in_server is not None:
@@ -342,13 +342,13 @@ class _Uncounted:
         """Nothing."""
 
 
-async def _unmarked(folder: Path) -> None:
+async def _others_loaded(folder: Path) -> None:
     """Wait until no worker that has not loaded yet answers on the ports."""
     while startup_gate.is_any_loading(folder):  # noqa: ASYNC110 - another process removes the file
         await asyncio.sleep(0.05)
 
 
-def _settle_memory() -> None:
+def _tune_garbage_collector() -> None:
     """Tune the garbage collector: freeze modules and the loaded unit, which stay for the life of the process.
 
     Requests leave almost no cycles, so the youngest generation may grow larger than Python's default before it is

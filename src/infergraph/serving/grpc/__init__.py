@@ -1,1 +1,1 @@
-"""The gRPC edge over raw bytes, and the two engines that carry it."""
+"""The gRPC edge over raw bytes, and its two transports: the native engine and grpcio."""

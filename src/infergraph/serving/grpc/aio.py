@@ -1,6 +1,6 @@
 """The grpcio engine: generic handlers over raw bytes on `grpc.aio`, health and reflection with it.
 
-It also stands behind the native engine on a Unix socket, for reflection and health streams.
+It also serves as the native engine's fallback, on a Unix socket, for reflection and health streams.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class AioServer:
         self.port: int = self._server.add_insecure_port(address)
 
     async def start(self) -> None:
-        """Begin to answer."""
+        """Start serving."""
         await self._server.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Take no new calls, wait for running ones up to `grace_s`, close."""
+        """Accept no new calls, wait up to `grace_s` for those in flight, and close."""
         await self._server.stop(grace_s)
 
 
@@ -65,7 +65,7 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio ships no 
 
 
 class _Reply:
-    """What came of one call, for the coroutine that grpcio waits for."""
+    """The result of one call, for the coroutine that grpcio awaits."""
 
     def __init__(self) -> None:
         self.answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -73,13 +73,13 @@ class _Reply:
         self.failed: tuple[int, str, Metadata] | None = None
 
     def respond(self, payload: bytes, initial: Metadata) -> None:
-        """Keep the answer."""
+        """Store the answer."""
         self.initial = initial
         if not self.answered.done():
             self.answered.set_result(payload)
 
     def fail(self, code: int, text: str, trailing: Metadata) -> None:
-        """Keep the status."""
+        """Store the status."""
         self.failed = code, text, trailing
         if not self.answered.done():
             self.answered.set_result(b"")
@@ -124,7 +124,7 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # grpcio sh
 
 
 class _Pools:
-    """The descriptors of our private pool, then those of the default one, as reflection asks for them."""
+    """The descriptors for reflection: our private pool first, then the default one."""
 
     def __init__(self) -> None:
         self._pools = (prediction.POOL, descriptor_pool.Default())

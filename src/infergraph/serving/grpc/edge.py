@@ -2,7 +2,7 @@
 
     engine ─GrpcCall─▶ Calls.start ─▶ Grpc's handler ─▶ unit ─▶ GrpcCall.reply ─▶ engine: payload | status and trailers
 
-Written once against raw bytes; `native` and `aio` are the two engines that carry it.
+`native` and `aio` are the two engines that transport the calls.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from infergraph.wire.wire_message import blamed
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 TEXT_LIMIT_BYTES = 4096
-"""Longest text of a fault, as it is encoded on the wire; many clients take 8 KiB of metadata in all."""
+"""Maximum length of a fault's text, as encoded on the wire; many clients limit all metadata to 8 KiB."""
 
 
 _OK = GRPC_NAMES[GrpcStatus.OK]
@@ -36,17 +36,17 @@ _NO_RUNNERS: Runners = {}
 
 
 class Replying(Protocol):
-    """How an engine sends what comes of a call."""
+    """How an engine sends the result of a call."""
 
     def respond(self, payload: bytes, initial: Metadata) -> None:
-        """Send an answer, with the metadata that goes before it."""
+        """Send an answer with its initial metadata."""
 
     def fail(self, code: int, text: str, trailing: Metadata) -> None:
-        """Send a status, with the metadata that goes behind it."""
+        """Send a status with its trailing metadata."""
 
 
 class GrpcMethod(NamedTuple):
-    """One method of the services: what it is counted under, its handler, and what drives that."""
+    """One method of the services: its label in the metrics, its handler, and the handler's runner."""
 
     name: str
     handler: Callable[[GrpcCall], Coroutine[Any, Any, bytes]]
@@ -59,8 +59,8 @@ class GrpcCall(Call, kw_only=True, eq=False):
     Args:
         path: `/package.Service/Method`.
         metadata: of the request.
-        remaining_s: seconds the caller still waits; None for no limit.
-        out: sends what comes of it.
+        remaining_s: seconds until the client's deadline; None for none.
+        out: sends the result.
     """
 
     path: str
@@ -91,13 +91,13 @@ class GrpcCall(Call, kw_only=True, eq=False):
         self.out.fail(GrpcStatus.INTERNAL, "internal error", ())
 
     def late(self) -> DeadlinePassed:
-        """Which limit has passed: the setting's, or the caller's, which is a little less by the time it is read."""
+        """The fault for request_timeout_s or for the client's deadline, whichever was exceeded."""
         if self.remaining_s is None or self.limit_s < self.remaining_s:
             return DeadlinePassed(f"no answer within {self.limit_s:g} s (setting request_timeout_s)")
         return DeadlinePassed(f"no answer within the {float(f'{self.remaining_s:.2g}'):g} s that the caller gave")
 
     def access_line(self) -> AccessLine:
-        """The kind of call and its path."""
+        """Its fields in the access log."""
         return AccessLine("unary", self.path)
 
 
@@ -105,8 +105,8 @@ class Grpc:
     """The gRPC edge over one unit.
 
     Args:
-        is_graph: whether it is asked as a graph: each call has an id, and metadata of its nodes.
-        runners: what drives its answers, by method, once that is known.
+        is_graph: whether it is served as a graph: each call has an id, and metadata of its nodes.
+        runners: the runner of each method, once known.
     """
 
     def __init__(
@@ -130,13 +130,13 @@ class Grpc:
         self.methods: dict[str, GrpcMethod] = self._table()
 
     def _table(self) -> dict[str, GrpcMethod]:
-        table = {services.path(call): self._asking(method) for call, method in services.METHODS.items()}
+        table = {services.path(call): self._method(method) for call, method in services.METHODS.items()}
         for call in (services.NODE_METADATA, services.MODEL_METADATA):
             table[services.path(call)] = GrpcMethod("metadata", self._metadata, _may_wait)
         table[services.path(services.GRAPH_METADATA)] = GrpcMethod("metadata", self._graph_metadata, _may_wait)
         return table
 
-    def _asking(self, method: Method) -> GrpcMethod:
+    def _method(self, method: Method) -> GrpcMethod:
         read: Callable[..., Any] = _READERS.get(method, proto_codec.received)
 
         async def handle(call: GrpcCall) -> bytes:
@@ -160,12 +160,12 @@ class Grpc:
         return proto_codec.encode_graph_metadata(dict(await self._unit.metadata(context=_context(call))))
 
     def call(self, path: str, payload: bytes, metadata: Metadata, remaining_s: float | None, out: Replying) -> GrpcCall:
-        """A call of one of the `methods`, for `calls` to start.
+        """The call of one of the `methods`, for `calls` to start.
 
         Args:
             metadata: of the request.
-            remaining_s: seconds the caller still waits; None for no limit.
-            out: sends what comes of it.
+            remaining_s: seconds until the client's deadline; None for none.
+            out: sends the result.
         """
         name, handler, runner = self.methods[path]
         puid = next((str(value) for key, value in metadata if key == PUID_KEY), "")
@@ -197,7 +197,7 @@ class Grpc:
 
 
 _SHORTEST_S = 1e-6
-"""What is left of a time that is over: 0 would be no limit."""
+"""The time limit once a deadline has passed: 0 would mean no limit."""
 
 
 def too_large(size_bytes: int, limit_bytes: int) -> errors.UploadTooLarge:
@@ -228,7 +228,7 @@ _READERS: dict[Method, Callable[..., Any]] = {
 
 
 class _Headers(Sequence[tuple[bytes, bytes]]):
-    """Metadata as headers, converted only if somebody looks: most units never do."""
+    """Metadata as headers, converted on access: most units never read them."""
 
     __slots__ = ("_metadata",)
 
@@ -251,7 +251,7 @@ def _pair(key: str, value: str | bytes) -> tuple[bytes, bytes]:
 
 
 def _context(call: GrpcCall) -> Context:
-    """What the call carries beside its payload. Where a runner drives it, its time is watched from outside."""
+    """The call's context. Without a deadline where a runner is used: then a timer enforces the limit."""
     deadline = None
     if call.runner is None and call.limit_s:
         deadline = asyncio.get_running_loop().time() + call.limit_s
@@ -259,7 +259,7 @@ def _context(call: GrpcCall) -> Context:
 
 
 def _brief(text: str) -> str:
-    """`text` as far as it fits into the trailers of an answer, which clients limit to some kilobytes."""
+    """`text`, truncated to fit into the trailers, which clients limit to a few kilobytes."""
     cut = text[:TEXT_LIMIT_BYTES].encode("utf-8", "replace").decode()
     while len(quote(cut)) > TEXT_LIMIT_BYTES:
         cut = cut[: len(cut) * 2 // 3]

@@ -1,12 +1,12 @@
-"""Tell the clients of a port that its HTTP/2 connections end, for an engine that cannot say so itself.
+"""Graceful shutdown of HTTP/2 connections: send GOAWAY on behalf of an engine that does not.
 
-    drain ─▶ close_listener ─▶ announce: GOAWAY on each connection ─▶ clients go elsewhere, and their calls end here
+    drain ─▶ close_listener ─▶ announce: GOAWAY on each connection ─▶ clients reconnect elsewhere, calls in flight end
 
-The native engine closes its connections from one moment to the next, and the calls under way are lost. Its sockets are
-sockets of this process, so the frame is written beside it: between two frames of its own, since it writes each frame
-whole unless the system's buffer is full, and then nothing is written here. Linux only.
+The native engine closes its connections abruptly, and calls in flight are lost. Its sockets belong to this process, so
+the frame can be written to them here, between two frames of the engine: the engine writes each frame in one piece
+unless the socket buffer is full, and then nothing is written here. Linux only.
 
-Source: RFC 9113, section 6.8: a first GOAWAY with the highest stream number leaves the calls under way alone.
+Source: RFC 9113, section 6.8: a first GOAWAY with the highest stream number does not affect calls in flight.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _TCP_ESTABLISHED = 1
 
 
 def close_listener(port: int) -> None:
-    """Take no more connections on a port of this process."""
+    """Stop accepting connections on a port of this process."""
     for found in _sockets(port):
         if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             with suppress(OSError):
                 found.shutdown(socket.SHUT_RDWR)
 
 
-def announce(port: int, told: set[int]) -> int:
-    """Announce the end of each connection of a port that has nothing on its way to its client.
+def announce(port: int, announced: set[int]) -> int:
+    """Send GOAWAY on each connection of a port that has no unsent data.
 
     Args:
-        told: the inodes of connections that know already; those told now are added.
+        announced: the inodes of connections that have been sent one; updated in place.
     Returns: how many connections are open.
     """
     count = 0
@@ -48,15 +48,15 @@ def announce(port: int, told: set[int]) -> int:
             continue
         count += 1
         inode = os.fstat(found.fileno()).st_ino
-        if inode not in told and not _unsent_bytes(found):
+        if inode not in announced and not _unsent_bytes(found):
             with suppress(OSError):
                 found.send(GOAWAY, socket.MSG_DONTWAIT)
-            told.add(inode)
+            announced.add(inode)
     return count
 
 
 def _sockets(port: int) -> Iterator[socket.socket]:
-    """Duplicates of the TCP sockets of this process that are bound to a port; each is closed when the next is taken."""
+    """Duplicates of this process's TCP sockets bound to a port; each is closed before the next one is yielded."""
     if sys.platform != "linux":
         return
     for name in os.listdir(_FOLDER):

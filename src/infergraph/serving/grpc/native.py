@@ -1,12 +1,12 @@
-"""The native gRPC engine: HTTP/2 in Rust (pygrpc-native's low-level front), answers made on the event loop.
+"""The native gRPC engine: HTTP/2 in Rust (the low-level API of pygrpc-native), handlers on the event loop.
 
     Rust threads ─batch of events─▶ reader thread ─one hop─▶ event loop ─▶ Calls.start ─▶ respond / fail
-                 └───────────────── while there are any ──────▲
+                 └──────────── while events arrive ───────────▲
 
 One reader thread hands the first batch to the loop, which fetches the next ones itself: a burst costs one hop.
-Reflection and anything not registered go to a small grpcio server behind it on a Unix socket. Known limit: this front
-reads a message whole before we can refuse it by size; `grpc_engine=grpcio` refuses by the length prefix
-(docs/decisions).
+Reflection and methods that are not registered go to a small grpcio server behind it, on a Unix socket. Known
+limitation: this engine reads a complete message before we can refuse it by size; `grpc_engine=grpcio` refuses by the
+length prefix (docs/decisions).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 
 class _Reply(NamedTuple):
-    """The way back of one call."""
+    """Sends the result of one call."""
 
     front: Any
     call_id: int
     open_calls: dict[int, GrpcCall]
 
     def respond(self, payload: bytes, initial: Metadata) -> None:
-        """Send an answer; it has no effect where the caller has gone."""
+        """Send an answer; no effect if the client has disconnected."""
         self.open_calls.pop(self.call_id, None)
         self.front.respond(self.call_id, payload, initial or None)
 
@@ -61,7 +61,7 @@ class NativeServer:
         self._nothing_left = threading.Semaphore(0)
 
     def start(self, fallback: str | None) -> None:
-        """Begin to answer; calls of methods that are not registered go to the grpcio server at `fallback`."""
+        """Start serving; calls of methods that are not registered go to the grpcio server at `fallback`."""
         self._loop = asyncio.get_running_loop()
         if fallback is not None:
             self._front.set_fallback(fallback)
@@ -72,7 +72,7 @@ class NativeServer:
         while (events := self._front.recv_batch_details(_BATCH)) is not None:
             try:
                 self._loop.call_soon_threadsafe(self._on_events, events)
-            except RuntimeError:  # the loop has gone
+            except RuntimeError:  # the loop is closed
                 return
             self._nothing_left.acquire()
 
@@ -83,7 +83,7 @@ class NativeServer:
             self._fetch()
 
     def _fetch(self) -> None:
-        """What has come meanwhile needs no thread to bring it; the reader sleeps until there is nothing."""
+        """Fetch events that have arrived meanwhile on the loop itself; wake the reader thread if there are none."""
         more = self._front.recv_batch_details(_BATCH, 0)
         if more:
             self._loop.call_soon(self._on_events, more)
@@ -111,16 +111,16 @@ class NativeServer:
             self._calls[call_id] = call
 
     async def stop(self, grace_s: float) -> None:
-        """Tell the clients that their connections end, answer the calls in work within `grace_s`, and close."""
+        """Send GOAWAY to the clients, finish the calls in flight within `grace_s`, and close."""
         loop = asyncio.get_running_loop()
-        logging.getLogger("pygrpc_native").setLevel(logging.ERROR)  # it warns that it cannot accept any more
+        logging.getLogger("pygrpc_native").setLevel(logging.ERROR)  # it would warn that it can no longer accept
         goaway.close_listener(self.port)
         linger_until, deadline = loop.time() + _LINGER_S, loop.time() + grace_s
-        told: set[int] = set()
-        await asyncio.sleep(_POLL_S)  # the engine greets what it has just accepted
-        while goaway.announce(self.port, told) and loop.time() < linger_until:  # noqa: ASYNC110 - nobody tells
+        announced: set[int] = set()
+        await asyncio.sleep(_POLL_S)  # the engine sends SETTINGS on connections it has just accepted
+        while goaway.announce(self.port, announced) and loop.time() < linger_until:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(_POLL_S)
-        while self._edge.admission.in_flight and loop.time() < deadline:  # noqa: ASYNC110 - once, at the end of a life
+        while self._edge.admission.in_flight and loop.time() < deadline:  # noqa: ASYNC110 - only at shutdown
             await asyncio.sleep(_POLL_S)
         self._closing = True
         self._front.close()

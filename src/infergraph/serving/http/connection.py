@@ -70,14 +70,14 @@ class Connection(asyncio.Protocol):
         self._active: _Request | None = None
         self._waiting: deque[_Request] = deque()
         self._is_advancing = False
-        self._is_paused = self._is_flooded = False
+        self._is_paused = self._is_backlogged = False
         self._is_broken = False
-        self._last_words: tuple[int, str] | None = None
+        self._pending_refusal: tuple[int, str] | None = None
         self.can_write = asyncio.Event()
         self.can_write.set()
         # time-outs
-        self._owes = True
-        self._has_spoken = False
+        self._awaits_request = True
+        self._has_received = False
         self._owing_since: float | None = None
         self._received_then = 0
         self._requests = self._requests_then = 0
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
         """Parse received bytes."""
         if self._is_broken:
             return
-        self._owes = self._has_spoken = True
+        self._awaits_request = self._has_received = True
         self._received_bytes += len(data)
         self._feed(data)
         incoming = self._incoming
@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers = []
         self._parts = []
-        self._in_head = self._owes = True
+        self._in_head = self._awaits_request = True
         self._requests += 1
         self._received_bytes = self._body_bytes = 0
         self._owing_since = None
@@ -258,7 +258,7 @@ class Connection(asyncio.Protocol):
         """The request is complete: queue it for an answer."""
         if self._is_upgrading:
             return
-        self._owes = self._in_head = False
+        self._awaits_request = self._in_head = False
         incoming, self._incoming = self._incoming, None
         if incoming is None or self._is_broken:
             return
@@ -333,9 +333,9 @@ class Connection(asyncio.Protocol):
             else:
                 request.on_end = self.answered
         self._is_advancing = False
-        if self._last_words is not None and self._active is None and not self._waiting:
-            self._say_last(*self._last_words)
-        self._pace_reading()
+        if self._pending_refusal is not None and self._active is None and not self._waiting:
+            self._send_refusal(*self._pending_refusal)
+        self._update_reading()
 
     def answered(self, request: _Request) -> None:
         """A request has been answered: continue with the next."""
@@ -353,15 +353,15 @@ class Connection(asyncio.Protocol):
             self._is_broken = True
             self.transport.close()
 
-    def hold_reading(self, is_flooded: bool) -> None:
+    def hold_reading(self, is_backlogged: bool) -> None:
         """Pause or resume reading, as more of the body has arrived than its reader has consumed, or not."""
-        if is_flooded != self._is_flooded:
-            self._is_flooded = is_flooded
-            self._pace_reading()
+        if is_backlogged != self._is_backlogged:
+            self._is_backlogged = is_backlogged
+            self._update_reading()
 
-    def _pace_reading(self) -> None:
+    def _update_reading(self) -> None:
         """Apply backpressure: stop reading while requests are queued or a body has unread bytes."""
-        pauses = self._is_flooded or bool(self._waiting)
+        pauses = self._is_backlogged or bool(self._waiting)
         if pauses != self._is_paused and not self.transport.is_closing():
             self._is_paused = pauses
             if self._is_paused:
@@ -390,7 +390,7 @@ class Connection(asyncio.Protocol):
             self._drop()
         elif self._active is not None and self._active is not self._incoming:
             self._idle_since = None
-        elif self._owes:
+        elif self._awaits_request:
             if options.receive_timeout_s:
                 self._check_sending(now, passed_s, options.receive_timeout_s)
         elif self._idle_since is None or self._requests != self._requests_then:
@@ -408,7 +408,7 @@ class Connection(asyncio.Protocol):
         elif self._received_bytes - self._received_then >= timeout_s * SLOWEST_BYTES_S:
             self._owing_since, self._received_then = now, self._received_bytes
         else:
-            self._say_last(408, f"no whole request came within {timeout_s:g} s (setting receive_timeout_s)")
+            self._send_refusal(408, f"no whole request came within {timeout_s:g} s (setting receive_timeout_s)")
 
     def _reads_nothing(self, now: float, timeout_s: float) -> bool:
         unsent = self.transport.get_write_buffer_size()
@@ -428,19 +428,19 @@ class Connection(asyncio.Protocol):
         """Stop reading after a parse error; report it after the answers to earlier requests."""
         self._is_broken = True
         if isinstance(self._active, Exchange | None) and self._active is not self._incoming:
-            self._last_words = status, text
+            self._pending_refusal = status, text
             self._advance()
         else:
-            self._say_last(status, text)
+            self._send_refusal(status, text)
 
-    def _say_last(self, status: int, text: str) -> None:
+    def _send_refusal(self, status: int, text: str) -> None:
         """Answer with a fault, unless an answer has begun, and close."""
         self._is_broken = True
         if self.transport.is_closing():
             return
         active = self._active
         has_begun = isinstance(active, AsgiCall) and active.has_begun
-        if self._has_spoken and not has_begun:
+        if self._has_received and not has_begun:
             phrase = HTTPStatus(status).phrase
             body = answers.envelope(f"{status} {phrase}: {text}", answers.BAD_DATA)
             head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\n"

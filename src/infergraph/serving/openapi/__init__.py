@@ -1,1 +1,1 @@
-"""What is served, as an OpenAPI document and a page."""
+"""The OpenAPI document of a server, and the page that shows it."""

@@ -1,4 +1,4 @@
-"""What is served, as an OpenAPI 3.1 document, generated from the table by which it is served.
+"""The OpenAPI 3.1 document, generated from the routes themselves.
 
 Paths of the edge + schemas + the unit's metadata + task routes ─▶ OpenAPI document
 """
@@ -62,9 +62,9 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         name: of the unit.
         paths: the edge's own table.
-        is_graph: whether it is a graph, whose front speaks as an orchestrator does.
+        is_graph: whether it is a graph, which is served as by an orchestrator.
         protocol: seldon, tensorflow or v2.
-        has_tasks: whether the task endpoint is served too.
+        has_tasks: whether the task endpoint is served as well.
     """
 
     name: str
@@ -78,7 +78,7 @@ def document(served: Served, metadata: Mapping[str, Any] | None) -> dict[str, An
     """The OpenAPI document.
 
     Args:
-        metadata: the unit's, if it is known: its schemas and examples go in.
+        metadata: the unit's, if known, for its schemas and examples.
     """
     known = metadata or {}
     inputs = Described(known.get("graphinputs" if served.is_graph else "inputs"))
@@ -141,20 +141,20 @@ class _Writer:
     def _exact(self, path: str, endpoint: Endpoint) -> Schema:
         name = endpoint.name
         if name in _ASKING:
-            asking = self._asking(name, endpoint)
-            return {verb: {**operation, **_older(path)} for verb, operation in asking.items()}
+            call = self._call(name, endpoint)
+            return {verb: {**operation, **_older(path)} for verb, operation in call.items()}
         if name == "metadata":
-            return {"get": self._look(name, {"200": self._metadata(path)}, "500", "503")}
+            return {"get": self._get(name, {"200": self._metadata(path)}, "500", "503")}
         if name == "health":
-            return {"get": self._look(name, {"200": _json("As the component tells it", ref("SeldonMessage"))}, "500")}
+            return {"get": self._get(name, {"200": _json("As the component tells it", ref("SeldonMessage"))}, "500")}
         if name == "ping":
-            return {"get": self._look(name, {"200": _told("pong", "text/html")})}
+            return {"get": self._get(name, {"200": _text_answer("pong", "text/html")})}
         if name == "metrics":
-            return {"get": self._look(name, {"200": _told("The metrics", _TEXT)})}
+            return {"get": self._get(name, {"200": _text_answer("The metrics", _TEXT)})}
         if name == "live":
-            return {"get": self._look(name, {"200": {"description": "It runs"}})}
+            return {"get": self._get(name, {"200": {"description": "It runs"}})}
         return {
-            "get": self._look(name, {"200": {"description": "It can"}, "503": {"description": "Not now; try again"}})
+            "get": self._get(name, {"200": {"description": "It can"}, "503": {"description": "Not now; try again"}})
         }
 
     def _model(self) -> Schema:
@@ -163,18 +163,18 @@ class _Writer:
 
     def _templated(self, endpoint: Endpoint) -> Schema:
         if endpoint.name in _ASKING:
-            return self._asking(endpoint.name, endpoint)
+            return self._call(endpoint.name, endpoint)
         if endpoint.name == "metadata":
             answered = _json("The node's metadata", ref("Metadata") if self._speaks_seldon else {})
         else:
             answered = _json("As the node tells it", {})
-        return {"get": self._look(f"node {endpoint.name}", {"200": answered}, "500", "503")}
+        return {"get": self._get(f"node {endpoint.name}", {"200": answered}, "500", "503")}
 
     @property
     def _speaks_seldon(self) -> bool:
         return self._served.protocol == "seldon"
 
-    def _asking(self, name: str, endpoint: Endpoint) -> Schema:
+    def _call(self, name: str, endpoint: Endpoint) -> Schema:
         body, example = self._body(name)
         post = self._operation("Ask", _SUMMARIES[name], self._answers(name))
         content: Schema = {_JSON: {"schema": body} | ({"example": example} if example is not None else {})}
@@ -213,10 +213,10 @@ class _Writer:
         return {"200": given, **_refused(*_REFUSALS)}
 
     def _metadata(self, path: str) -> Schema:
-        of_graph = self._served.is_graph and path != METADATA  # where another graph asks this one as its node
+        of_graph = self._served.is_graph and path != METADATA  # for another graph that has this one as a node
         return _json("The metadata", ref("GraphMetadata" if of_graph else "Metadata"))
 
-    def _look(self, name: str, answers: Schema, *refused: str) -> Schema:
+    def _get(self, name: str, answers: Schema, *refused: str) -> Schema:
         summary = (
             _SUMMARIES.get(name)
             or {
@@ -234,12 +234,12 @@ _EXAMPLE: Schema = {"data": {"ndarray": [[1.0, 2.0]]}}
 
 
 def _older(path: str) -> Schema:
-    """The mark of a path that is there for old clients alone."""
+    """Marks a path that exists for old clients only."""
     return {"deprecated": True} if path in OLD_INTERNAL or path in OLD_EXTERNAL else {}
 
 
 def templates(pattern: re.Pattern[str]) -> list[str]:
-    """The path templates that a pattern of the edge stands for."""
+    """The path templates for a pattern of the edge."""
     text = re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", pattern.pattern).replace("/?", "")
     found = re.search(r"\(\?:([^)]*)\)", text)
     if found is None:
@@ -248,7 +248,7 @@ def templates(pattern: re.Pattern[str]) -> list[str]:
 
 
 def _identified(paths: dict[str, Any]) -> dict[str, Any]:
-    """The paths, each operation with an id of its own."""
+    """The paths, each operation with a unique id."""
     taken: set[str] = set()
     for path, operations in paths.items():
         for verb, operation in _operations(operations):
@@ -270,7 +270,7 @@ def _json(description: str, schema: Schema) -> Schema:
     return {"description": description, "content": {_JSON: {"schema": schema}}}
 
 
-def _told(description: str, kind: str) -> Schema:
+def _text_answer(description: str, kind: str) -> Schema:
     return {"description": description, "content": {kind: {"schema": {"type": "string"}}}}
 
 

@@ -1,4 +1,4 @@
-"""The documents of what is served: `/openapi.json`, generated from the edge's own table, and the page `/docs`.
+"""The API documentation endpoints: `/openapi.json`, generated from the edge's routes, and the page `/docs`.
 
 openapi.document ─▶ /openapi.json ─▶ a page that needs no internet
 """
@@ -17,7 +17,7 @@ from infergraph.message import PredictiveUnit
 from infergraph.serving.openapi import description
 
 SELDON_INFO = {"title": "Seldon External API", "version": "0.1"}
-"""How the original's document calls itself; some clients look for it."""
+"""The title of the reference's document; some clients look for it."""
 
 
 def routes(unit: PredictiveUnit, served: description.Served) -> list[BaseRoute]:
@@ -27,7 +27,7 @@ def routes(unit: PredictiveUnit, served: description.Served) -> list[BaseRoute]:
     async def described() -> dict[str, Any]:
         try:
             metadata = await unit.metadata()
-        except Fault:  # not loaded yet, or metadata that is not valid: the document does without
+        except Fault:  # not loaded yet, or invalid metadata: the document is made without it
             metadata = None
         return description.document(served, metadata)
 
@@ -55,4 +55,4 @@ def routes(unit: PredictiveUnit, served: description.Served) -> list[BaseRoute]:
 
 
 async def _to_page(request: Request) -> Response:
-    return RedirectResponse("../../../docs", 302)  # relative: an ingress may have cut off the front of our path
+    return RedirectResponse("../../../docs", 302)  # relative: an ingress may have removed a prefix of the path

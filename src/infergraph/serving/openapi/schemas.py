@@ -1,6 +1,6 @@
-"""The protocol's messages as JSON schemas, and the schemas and examples that a unit's metadata tells.
+"""JSON schemas of the protocol's messages, and schemas and examples from a unit's metadata.
 
-metadata.inputs, metadata.outputs ─▶ schema of what the unit takes or gives, examples to send
+metadata.inputs, metadata.outputs ─▶ schemas of the unit's inputs and outputs, example requests
 """
 
 from __future__ import annotations
@@ -211,11 +211,11 @@ TASK_SCHEMAS: dict[str, Schema] = {
         free_bytes=_WHOLE,
     ),
 }  # fmt: skip
-"""What the task endpoint takes and answers."""
+"""The requests and responses of the task endpoint."""
 
 
 class Described:
-    """What a unit's metadata says of its inputs or outputs, as far as it can be read; of anything else, nothing."""
+    """The inputs or outputs in a unit's metadata; entries that cannot be read are ignored."""
 
     def __init__(self, items: object) -> None:
         self.items: list[Mapping[str, Any]] = (
@@ -238,7 +238,7 @@ class Described:
         return described
 
     def example(self) -> Any:
-        """A message with these items; None where the metadata does not tell enough."""
+        """An example message with these items; None if the metadata is not detailed enough."""
         if not self.items:
             return None
         kind = str(self.items[0].get("messagetype", ""))
@@ -276,15 +276,15 @@ def _array(kind: str, schema: object) -> Schema:
     count = 1
     for size in shape:
         count *= size
-    # A TensorProto is too much to type: the tensor spelling does the same.
+    # A TensorProto is too long to type: the tensor encoding is equivalent.
     return {**data, "tensor": {"shape": shape, "values": [0.0] * count}}
 
 
 def _sizes(shape: object, names: int) -> list[int]:
-    """Sizes for an example: open ones are 1, and the first is when there would be too many values."""
+    """Sizes for an example: unknown ones are 1, and the first is 1 if there would be too many values."""
     given = [size for size in shape if isinstance(size, int)] if isinstance(shape, list | tuple) else []
     sizes = [max(1, size) for size in given] or [1, names or 2]
-    if sizes == [names]:  # the shape of one row: columns with names have rows before them
+    if sizes == [names]:  # the shape of one row: named columns have a row axis before them
         sizes = [1, names]
     count = 1
     for size in sizes[1:]:
@@ -299,7 +299,7 @@ def _nested(shape: Sequence[int]) -> Any:
 
 
 def is_plain(schema: object) -> bool:
-    """Whether a component's own JSON schema is surely a valid one, so that it may stand in the document."""
+    """Whether a component's own JSON schema is known to be valid, so that the document may contain it."""
     if isinstance(schema, bool):
         return True
     if not isinstance(schema, Mapping):

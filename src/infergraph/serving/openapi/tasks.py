@@ -1,4 +1,4 @@
-"""The task endpoint in OpenAPI: gBuilder's five routes and the native API beside them."""
+"""The task endpoint in OpenAPI: gBuilder's five routes and the native API."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _small(name: str, kind: str) -> Schema:
 
 
 def _file() -> Schema:
-    """A file as a download; a finished one also in parts."""
+    """A file as a download; a finished one also by range requests."""
     lines = {_LINES: {"schema": {"type": "string", "description": "One JSON value a line."}}}
     return {
         "200": {"description": "The file", "content": lines},

@@ -54,27 +54,27 @@ EXTERNAL_PATHS: dict[str, tuple[Method, frozenset[str]]] = {
     **{path: (method, _POST) for method, path in EXTERNAL.items()},
     **{path: (method, _POST) for path, method in OLD_EXTERNAL.items()},
 }
-"""Paths that ask a graph, with their HTTP methods."""
+"""Paths of the external API, which a graph serves, with their HTTP methods."""
 
 PATHS: dict[str, tuple[Method, frozenset[str]]] = {
     **{path: (method, _EITHER) for method, path in INTERNAL.items()},
     **{path: (method, _EITHER) for path, method in OLD_INTERNAL.items()},
     **EXTERNAL_PATHS,
 }
-"""Paths that ask a component, with their HTTP methods."""
+"""Paths of the internal and external API, which a component serves, with their HTTP methods."""
 
 _MODEL = "(?P<model>[^/]+)"
 _NO_RUNNERS: Runners = {}
 
 
 class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Habits of the REST edge.
+    """Options of the REST edge.
 
     Args:
-        json: how answers are written.
-        limit_bytes: most bytes that a compressed body may unpack to.
+        json: how JSON answers are written.
+        limit_bytes: maximum size of a decompressed body.
         values_limit_bytes: memory that the values of bodies may take, as `wire.json_slices` counts it; 0 for no limit.
-        opaque: what a node answered goes out as it came, whatever it is: a graph's front adds nothing.
+        opaque: a node's answer is passed on unchanged, whatever it is, as a graph does.
     """
 
     json: JsonOptions = JsonOptions()
@@ -87,8 +87,8 @@ class Rest:
     """The REST edge over one unit.
 
     Args:
-        is_ready: whether it may be asked.
-        runners: what drives its answers, by method, once that is known.
+        is_ready: the readiness probe.
+        runners: the runner of each method, once known.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class Rest:
         self._is_ready = is_ready
 
     def microservice_paths(self) -> Paths:
-        """Where a component is served."""
+        """The routes of a component."""
         ready = Endpoint(_EITHER, self._ready, "ready", gated=False)
         exact = {
-            **self._asking_all(PATHS),
+            **self._method_endpoints(PATHS),
             LIVE: Endpoint(_EITHER, _live, "live", gated=False),
             READY: ready,
             STATUS: ready,
@@ -120,15 +120,15 @@ class Rest:
         return Paths(exact)
 
     def external_paths(self, protocol: str) -> Paths:
-        """Where a graph is served; `protocol` is seldon, tensorflow or v2."""
+        """The routes of a graph; `protocol` is seldon, tensorflow or v2."""
         exact = {
             LIVE: Endpoint(None, _live, "live", gated=False),
             READY: Endpoint(None, self._ready, "ready", gated=False),
         }
-        spoken = Protocol.named(protocol)
-        if spoken is not Protocol.SELDON:
-            return self._paths_of_models(spoken, exact)
-        exact |= self._asking_all(EXTERNAL_PATHS) | self._paths_of_a_node()
+        known = Protocol.named(protocol)
+        if known is not Protocol.SELDON:
+            return self._paths_of_models(known, exact)
+        exact |= self._method_endpoints(EXTERNAL_PATHS) | self._paths_of_a_node()
         exact[API + METADATA] = Endpoint(_GET, self._metadata, "metadata")
         for path in (STATUS, API + HEALTH):
             exact[path] = Endpoint(_GET, self._ready, "status", gated=False)
@@ -136,7 +136,7 @@ class Rest:
         return Paths(exact, self._model_paths(f"{version}/status/{_MODEL}", f"{version}/metadata/{_MODEL}"))
 
     def _paths_of_a_node(self) -> dict[str, Endpoint]:
-        """Where another graph asks this one as a node of its own, as over gRPC."""
+        """The routes by which another graph calls this one as its node, as over gRPC."""
         return {
             **{INTERNAL[method]: self._endpoint(method, _POST) for method in EXTERNAL},
             HEALTH: Endpoint(_GET, self._health, "health"),
@@ -165,22 +165,22 @@ class Rest:
             (re.compile(metadata), Endpoint(_GET, self._model_metadata, "metadata")),
         ]
 
-    def _asking_all(self, paths: dict[str, tuple[Method, frozenset[str]]]) -> dict[str, Endpoint]:
+    def _method_endpoints(self, paths: dict[str, tuple[Method, frozenset[str]]]) -> dict[str, Endpoint]:
         return {path: self._endpoint(method, verbs) for path, (method, verbs) in paths.items()}
 
     def _endpoint(self, method: Method, verbs: frozenset[str]) -> Endpoint:
         runner = functools.partial(self._runners.get, method)
-        return Endpoint(verbs, self._asking(method), method.value, runner=runner)
+        return Endpoint(verbs, self._method_handler(method), method.value, runner=runner)
 
-    def _asking(self, method: Method) -> Handler:
-        """The handler that asks the unit with `method`."""
+    def _method_handler(self, method: Method) -> Handler:
+        """The handler that calls `method` of the unit."""
         read = _READERS.get(method, _read_message)
         options = self._options
 
         async def handle(exchange: Exchange) -> Answer:
             request = read(exchange, options)
             try:
-                answer = await self._ask(method, request, exchange)
+                answer = await self._call_unit(method, request, exchange)
             except NestedTooDeeply as fault:
                 raise blamed(fault, request) from fault
             if exchange.times_nodes:
@@ -189,8 +189,8 @@ class Rest:
 
         return handle
 
-    async def _ask(self, method: Method, request: Request, exchange: Exchange) -> Answer:
-        """The unit's answer to a request, as the client asks for it."""
+    async def _call_unit(self, method: Method, request: Request, exchange: Exchange) -> Answer:
+        """The unit's answer to a request, in the format that the client accepts."""
         message = await self._unit.answer(method, request, _context(exchange))
         try:
             wants_array = b"accept" in exchange.headers and npy_codec.is_npy(_header(exchange, b"accept"))
@@ -237,13 +237,13 @@ class Rest:
 
 
 def _context(exchange: Exchange) -> Context:
-    """What the request carries beside its body."""
+    """The request's context: headers, id, path, query."""
     model = exchange.parameters.get("model", "") if exchange.parameters else ""
     return Context(Transport.REST, exchange.raw_headers, exchange.puid, None, model, exchange.path, exchange.query)
 
 
 def _status_of(document: object) -> int:
-    """The HTTP status that a raw answer asks for in its `status.code`; 200 where it asks for none, 500 for nonsense."""
+    """The HTTP status that a raw answer sets in its `status.code`; 200 if it sets none, 500 if that is not valid."""
     status = document.get("status") if isinstance(document, dict) else None
     code = status.get("code") if isinstance(status, dict) else None
     if code is None:
@@ -274,12 +274,12 @@ def _encoding(exchange: Exchange) -> str:
 
 
 def _is_hop(exchange: Exchange) -> bool:
-    """Whether a graph of ours asks."""
+    """Whether the client is a graph of this runtime."""
     return exchange.headers.get(ACCEPT_ENCODING) in (ANSWER_CODING, REQUEST_CODING)
 
 
 def _query(exchange: Exchange, options: RestOptions) -> bytes:
-    """A component reads `?json=`, as the wrapper does; a graph's bodies are opaque and its query is nobody's."""
+    """The query string, which may carry the body as `?json=`; ignored by a graph, whose bodies are opaque."""
     return b"" if options.opaque else exchange.query
 
 
@@ -336,7 +336,7 @@ async def _live(exchange: Exchange) -> Answer:
 
 
 def behind_gateway(paths: Paths, deployment: str) -> Paths:
-    """`paths`, also where an ingress shows them: `/seldon/<namespace>/<deployment>/…` and `/seldon/<deployment>/…`."""
+    """`paths`, also behind an ingress: `/seldon/<namespace>/<deployment>/…` and `/seldon/<deployment>/…`."""
     prefix = f"/seldon/(?:[^/]+/)?{re.escape(deployment)}"
     moved = [(re.compile(prefix + re.escape(path)), endpoint) for path, endpoint in paths.exact.items()]
     moved += [(re.compile(prefix + pattern.pattern), endpoint) for pattern, endpoint in paths.patterns]

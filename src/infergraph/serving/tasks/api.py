@@ -1,8 +1,8 @@
-"""The native task API: everything that people, the console and clients want beyond gBuilder's contract.
+"""The native task API: listing, events, cancel, retry and prune, which gBuilder's contract does not have.
 
 /api/v1.0/tasks                  GET list · POST submit · DELETE prune
 /api/v1.0/tasks/<id>             GET · DELETE (in any state)
-/api/v1.0/tasks/<id>/results     GET; ?partial=true for what there is so far
+/api/v1.0/tasks/<id>/results     GET; ?partial=true for the results so far
 /api/v1.0/tasks/<id>/errors      GET
 /api/v1.0/tasks/<id>/events      GET, server-sent events
 /api/v1.0/tasks/<id>/cancel      POST
@@ -37,7 +37,7 @@ from infergraph.tasks.task import State, Task
 from infergraph.wire import charsets
 
 _PAGE_LIMIT = 1000
-_WHOLE_LIMIT = (1 << 63) - 1  # what the store takes
+_WHOLE_LIMIT = (1 << 63) - 1  # the range of the store's integers
 _REPEAT_S = 15.0
 
 
@@ -63,7 +63,7 @@ def api_routes(service: TaskService, settings: Settings) -> list[BaseRoute]:
 
 
 def document(task: Task, *, position: int | None = None, paused: str = "") -> dict[str, Any]:
-    """A task as JSON shows it: times as RFC 3339 in UTC, sizes in bytes, durations in seconds."""
+    """A task as a JSON document: times as RFC 3339 in UTC, sizes in bytes, durations in seconds."""
     left = task.total - task.done
     is_moving = task.state is State.RUNNING and task.rate > 0
     return {
@@ -141,7 +141,7 @@ class _Api:
         )
 
     async def submit(self, request: Request, id: str) -> Response:
-        """Take a task in: a form as at /tasks, or the lines themselves as the body with `?id=…`; 201 with the task."""
+        """Submit a task: a form as at /tasks, or the lines themselves as the body with `?id=…`; 201 with the task."""
         if request.headers.get("content-type", "").startswith("multipart/"):
             task, said = await receive_form(self._service, request)
             immediate = said is not False
@@ -168,7 +168,7 @@ class _Api:
             await self._service.run(incoming.discard)
 
     async def prune(self, request: Request, id: str) -> Response:
-        """Forget tasks that ended more than `older_than_s` ago (0 for all that ended)."""
+        """Delete tasks that ended more than `older_than_s` ago (0 for all that ended)."""
         given = request.query_params.get("older_than_s")
         if given is None:
             raise PayloadError("older_than_s: the parameter is missing")
@@ -185,31 +185,31 @@ class _Api:
         return _json(await self._document(await self._service.task(id)))
 
     async def delete(self, request: Request, id: str) -> Response:
-        """Forget a task in whatever state; a running one is stopped first."""
+        """Delete a task in any state; a running one is stopped first."""
         await self._service.delete(id)
         return _json({"deleted": id})
 
     async def cancel(self, request: Request, id: str) -> Response:
-        """Stop a waiting or running task; when this is answered its work is dead."""
+        """Stop a waiting or running task; its work has ended when this is answered."""
         await self._service.stop(id)
         return _json({"stopped": id})
 
     async def retry(self, request: Request, id: str) -> Response:
-        """Work the failed lines of an ended task again."""
+        """Process the failed lines of an ended task again."""
         return _json(await self._document(await self._service.retry(id)))
 
     async def results(self, request: Request, id: str) -> Response:
-        """The answers; with `partial=true` those there are so far."""
+        """The results; with `partial=true` those available so far."""
         partial = _flag(request, "partial", default=False)
         file = await self._service.results(id, partial=partial, hint="; ?partial=true gives what is there")
         return results_response(file, id)
 
     async def errors(self, request: Request, id: str) -> Response:
-        """The error lines alone, in order."""
+        """The error lines only, in order."""
         return results_response(await self._service.errors(id), f"{id}.errors")
 
     async def events(self, request: Request, id: str) -> Response:
-        """Progress as it is made: `progress` events with the task, then one `end`."""
+        """A stream of server-sent events: `progress` with the task, then one `end`."""
         await self._service.task(id)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(self._stream(id), media_type="text/event-stream", headers=headers)
@@ -227,7 +227,7 @@ class _Api:
         yield b"event: end\ndata: " + ending + b"\n\n"
 
     async def engine(self, request: Request, id: str) -> Response:
-        """How the engine does: availability, counts, workers, disk."""
+        """The status of the task engine: availability, counts, workers, disk."""
         engine = await self._service.engine()
         return _json(
             {

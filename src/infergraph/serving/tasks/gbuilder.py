@@ -1,4 +1,4 @@
-"""The task endpoint: gBuilder's five routes, to the letter.
+"""The task endpoint: gBuilder's five routes, exactly as its contract defines them.
 
     GET /status · POST /tasks · GET /tasks/<id> · GET /tasks/<id>/results · DELETE /tasks/<id>
 
@@ -35,7 +35,7 @@ _STATUS = {
 
 
 def routes(service: TaskService, settings: Settings) -> list[BaseRoute]:
-    """gBuilder's five routes, and the native API beside them, over a task service."""
+    """gBuilder's five routes, and the native API, over a task service."""
     edge = _Edge(service, settings)
     return [
         *api_routes(service, settings),
@@ -60,7 +60,7 @@ class _Edge:
         self._settings = settings
 
     async def status(self, request: Request, id: str) -> Response:
-        """`{"status": 1|2|3}`: available, full, broken."""
+        """`{"status": 1|2|3}`: available, full, unavailable."""
         try:
             return JSONResponse({"status": int(await self._service.availability())})
         except TaskFault:
@@ -68,7 +68,7 @@ class _Edge:
             return JSONResponse({"status": int(Availability.BROKEN)})
 
     async def submit(self, request: Request, id: str) -> Response:
-        """Take a task in; answer at once, or when it has ended, as `immediate` says."""
+        """Submit a task; respond at once, or when it has ended, as `immediate` says."""
         task, immediate = await receive_form(self._service, request)
         if not (is_immediate({}, self._settings) if immediate is None else immediate):
             ended = await self._service.ended(task, request.is_disconnected)
@@ -84,10 +84,10 @@ class _Edge:
         return JSONResponse({"status": int(TaskStatus.UNKNOWN if task is None else _STATUS[task.state])})
 
     async def results(self, request: Request, id: str) -> Response:
-        """The answers, as a download."""
+        """The results, as a download."""
         return results_response(await self._service.results(id), id)
 
     async def stop(self, request: Request, id: str) -> Response:
-        """Stop a task; when this is answered its work is dead."""
+        """Stop a task; its work has ended when this is answered."""
         await self._service.stop(id)
         return JSONResponse({"status": 200})

@@ -1,6 +1,6 @@
-"""Task ids in paths: routes that read the path as it came over the wire.
+"""Routing by task id: routes that match the raw path, before percent-decoding.
 
-An encoded slash is a character of an id and not of the path, and so is every other character.
+An encoded slash is part of an id, not a separator; so is every other encoded character.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class TaskPaths(BaseRoute):
     """A collection of tasks at `prefix`: the collection itself, its members, and what belongs to a member.
 
     Args:
-        table: handlers by what is addressed ("" the collection, "*" a member, else the name behind a member's id) and
-            HTTP method. Handlers get the request and the id.
+        table: handlers by resource ("" the collection, "*" a member, else the name after a member's id) and HTTP
+            method. Handlers get the request and the id.
     """
 
     def __init__(self, prefix: str, table: Mapping[tuple[str, str], Handler]) -> None:
@@ -49,7 +49,7 @@ class TaskPaths(BaseRoute):
         return Match.FULL, {"endpoint": self._answer}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; every fault becomes its answer here."""
+        """Answer a request; every fault becomes its error response here."""
         request = Request(scope, receive)
         try:
             response = await self._answer(request)
@@ -57,7 +57,7 @@ class TaskPaths(BaseRoute):
             response = _faulty(fault)
         except ClientDisconnect:
             return
-        except Exception:  # noqa: BLE001 - the edge's last net: whatever it is, the caller gets an answer
+        except Exception:  # noqa: BLE001 - catch-all: the client always gets a response
             _log.exception("a request to %s failed", scope["path"])
             response = _response(answers.of_bug(""))
         await response(scope, receive, send)
@@ -73,7 +73,7 @@ class TaskPaths(BaseRoute):
         return _response(answers.refusal(405, text, answers.INTERNAL, (b"allow", allowed.encode())))
 
     def _addressed(self, rest: str) -> tuple[str, str]:
-        """What of the table is addressed, and the id."""
+        """The resource in the table, and the id."""
         if rest in ("", "/"):
             return "", ""
         parts = rest[1:].split("/")
@@ -85,12 +85,12 @@ class TaskPaths(BaseRoute):
             raise UnknownTask(f"there is no task {quote_from_bytes(raw)!r}: the id is not UTF-8") from error
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
-        """These routes have no names."""
+        """Never matches: these routes have no names."""
         raise NoMatchFound(name, path_params)
 
 
 def raw_path(scope: Scope) -> str:
-    """The path as it came, percent-encoding and all, without what the application is mounted under."""
+    """The raw, percent-encoded path, without the prefix that the application is mounted under."""
     raw = scope.get("raw_path")
     path: str = raw.partition(b"?")[0].decode("latin-1") if raw else quote(scope["path"])
     return path.removeprefix(quote(scope.get("root_path", "")))

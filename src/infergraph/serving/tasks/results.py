@@ -1,4 +1,4 @@
-"""Files of answers as downloads."""
+"""Result files as downloads, with range requests."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from infergraph.tasks.service import ResultFile, read_block
 
 JSONL_TYPE = "application/x-ndjson"
 _NAME_LIMIT = 60
-"""Characters of a file's name: four bytes each are still a name to every file system."""
+"""Maximum characters of a file name: at four bytes each, still within the limit of every file system."""
 
 
 def results_response(file: ResultFile, id: str) -> Response:
-    """A result file as a download; a finished one can be fetched in parts.
+    """A result file as a download; a finished one supports range requests.
 
-    Raises: TaskFault if the file is not there any more.
+    Raises: TaskFault if the file no longer exists.
     """
     if file.size and not file.path.exists():
         raise TaskFault(f"the answers of task {id!r} are gone from the disk", reason="TASK_FILES")
@@ -43,7 +43,7 @@ async def _stream(file: ResultFile) -> AsyncIterator[bytes]:
 
 
 def disposition(id: str) -> str:
-    """A header that names the download after the task; only what is harmless as a file name stays of the id."""
+    """A Content-Disposition header that names the download after the task; unsafe characters of the id are replaced."""
     name = "".join(char if char.isalnum() or char in "-_." else "_" for char in id[:_NAME_LIMIT]).lstrip(".")
     name = name or "results"
     plain = name.encode("ascii", "replace").decode().replace("?", "_")

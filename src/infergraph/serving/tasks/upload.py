@@ -1,4 +1,4 @@
-"""An upload on its way to its final file: parsed, counted, checked and transcoded block by block, never held in memory.
+"""Streaming uploads: the body is parsed, counted, checked and transcoded to disk block by block.
 
 body ─▶ multipart parser ─▶ fields
                         └─▶ file part ─▶ Transcoder ─▶ Incoming
@@ -32,9 +32,9 @@ _STORE_BYTES = 1 << 20
 
 
 class FileSink:
-    """Takes the blocks of the file part, and stores them some megabytes at a time: a thread does that meanwhile.
+    """Buffers the blocks of the file part, to be written by a thread a few megabytes at a time.
 
-    Raises (from `feed`): UploadTooLarge as soon as the limit is passed.
+    Raises (from `feed`): UploadTooLarge as soon as the limit is exceeded.
     """
 
     def __init__(self, incoming: Incoming, limit_bytes: int) -> None:
@@ -46,11 +46,11 @@ class FileSink:
         self._blocks_bytes = 0
 
     def set_charset(self, charset: str) -> None:
-        """The charset that the part names. Raises: UnsupportedBody if it is no charset of text."""
+        """Set the charset that the part declares. Raises: UnsupportedBody if it is not a text charset."""
         self._transcoder = Transcoder(charsets.codec_of(charset, "task_file"))
 
     def feed(self, block: bytes) -> None:
-        """The next block, as it came."""
+        """Add the next block, as received."""
         self.raw_bytes += len(block)
         if self._limit_bytes and self.raw_bytes > self._limit_bytes:
             raise UploadTooLarge(
@@ -61,24 +61,24 @@ class FileSink:
 
     @property
     def is_full(self) -> bool:
-        """Whether there is enough to be stored."""
+        """Whether enough is buffered to be written."""
         return self._blocks_bytes >= _STORE_BYTES
 
     def take(self) -> list[bytes]:
-        """The blocks that are not stored yet; they are the caller's to `store`."""
+        """The buffered blocks, removed from the buffer; the caller has to `store` them."""
         blocks, self._blocks, self._blocks_bytes = self._blocks, [], 0
         return blocks
 
     def store(self, blocks: list[bytes], *, is_last: bool = False) -> None:
-        """Write blocks that were taken, in their order. Blocks. Raises: StorageFull."""
-        raw = b"".join(blocks)  # one piece: each call below lets other threads run, and has to wait for them after it
+        """Write the blocks from `take`, in order. Blocking. Raises: StorageFull."""
+        raw = b"".join(blocks)  # joined: each call below releases the GIL, and has to wait for it afterwards
         self._incoming.digest(raw)
         self._incoming.write(self._transcoder.feed(raw, is_last=is_last))
         self._incoming.charset = self._transcoder.charset
 
 
 class TaskForm:
-    """A multipart form with a task's file in it, parsed as it comes; its fields may stand before or behind the file."""
+    """A multipart form with a task's file, parsed as it arrives; its fields may precede or follow the file."""
 
     def __init__(self, content_type: str, sink: FileSink) -> None:
         if not is_multipart(content_type):
@@ -91,11 +91,11 @@ class TaskForm:
         self._value = bytearray()
 
     def feed(self, block: bytes) -> None:
-        """The next block of the body. Raises: PayloadError, and what the sink raises."""
+        """Add the next block of the body. Raises: PayloadError, and what the sink raises."""
         self._take(self._reader.feed(block))
 
     def finish(self) -> None:
-        """The body ends here. Raises: PayloadError naming what is missing."""
+        """End of the body. Raises: PayloadError naming what is missing."""
         self._take(self._reader.finish())
         self._end_field()
         if not self.fields.get("task_id"):
@@ -116,7 +116,7 @@ class TaskForm:
                     raise PayloadError(f"{self._part.name}: the field is longer than {_FIELD_LIMIT_BYTES} bytes")
 
     def _begin(self, part: Part) -> None:
-        """Begin a field, or the file, of which there is one."""
+        """Start of a field, or of the file, of which there is one."""
         if part.name not in FILE_FIELDS:
             if len(self.fields) >= _FIELDS_LIMIT:
                 raise PayloadError(f"the form has more than {_FIELDS_LIMIT} fields")
@@ -130,7 +130,7 @@ class TaskForm:
         self._sink.set_charset(charsets.label_of(part.content_type))
 
     def _end_field(self) -> None:
-        """Take what the field before holds."""
+        """Store the value of the previous field."""
         part, self._part = self._part, None
         if part is None:
             return
@@ -142,9 +142,9 @@ class TaskForm:
 async def pump(
     blocks: AsyncIterator[bytes], form: TaskForm | FileSink, sink: FileSink, incoming: Incoming, service: TaskService
 ) -> None:
-    """Feed a body into its form or file: flat in memory, and kind to the disk and to other requests.
+    """Feed a body into its form or file: constant memory, disk writes in a thread.
 
-    Raises: what the form and the sink raise; StorageFull once the reserve of the disk is touched.
+    Raises: what the form and the sink raise; StorageFull when the free disk space falls below the reserve.
     """
     looked = synced = 0
     storing: asyncio.Task[None] | None = None
@@ -168,16 +168,16 @@ async def pump(
             await storing
         await service.run(sink.store, sink.take(), is_last=True)
     finally:
-        for running in (storing, syncing):  # nobody may write once the file is discarded
+        for running in (storing, syncing):  # no write may follow the discarding of the file
             if running is not None:
-                with suppress(Exception):  # what is wrong is raised above, or by the seal, which syncs again
+                with suppress(Exception):  # errors are raised above, or by the seal, which syncs again
                     await running
     if isinstance(form, TaskForm):
         form.finish()
 
 
 def is_immediate(form: Mapping[str, str], settings: Settings) -> bool:
-    """Whether the POST is answered as soon as the task is accepted. Raises: PayloadError."""
+    """Whether to respond to the POST as soon as the task is accepted. Raises: PayloadError."""
     try:
         given = read_bool(form.get("immediate", ""))
     except ValueError as error:
@@ -188,7 +188,7 @@ def is_immediate(form: Mapping[str, str], settings: Settings) -> bool:
 async def receive_form(service: TaskService, request: Request) -> tuple[Task, bool | None]:
     """Receive a form with a task's file, and accept the task.
 
-    Returns: the task, and whether to answer at once; None where the form does not say.
+    Returns: the task, and whether to respond at once; None if the form does not say.
     Raises: PayloadError naming the field, and what `TaskService.accept` raises.
     """
     incoming = await place(service, request)
@@ -210,7 +210,7 @@ async def receive_form(service: TaskService, request: Request) -> tuple[Task, bo
 async def _admitted(
     body: AsyncIterator[bytes], form: TaskForm, request: Request, service: TaskService
 ) -> AsyncIterator[bytes]:
-    """The blocks of a form's body; when its file begins, there must be room for it. Raises: Overloaded."""
+    """The blocks of a form's body; checks the queue limit when its file begins. Raises: Overloaded."""
     is_admitted = False
     async for block in body:
         yield block
@@ -220,10 +220,10 @@ async def _admitted(
 
 
 async def place(service: TaskService, request: Request, known: Submission | None = None) -> Incoming:
-    """A place for the file of this request.
+    """Create the incoming file for this request.
 
     Args:
-        known: what is submitted, if that is known before its file comes.
+        known: the submission, if known before its file arrives.
     Raises: Overloaded, StorageFull.
     """
     try:
@@ -243,14 +243,14 @@ def _length(request: Request) -> int:
 
 
 async def body_of(request: Request) -> AsyncGenerator[bytes, None]:
-    """The blocks of a body, as they come."""
+    """The blocks of a body, as they arrive."""
     async for block in request.stream():
         if block:
             yield block
 
 
 async def _drain(body: AsyncIterator[bytes]) -> None:
-    """Read on for a while, since many clients read an answer only when they have sent their request."""
+    """Read and discard more of the body: many clients read the response only after they have sent the request."""
     left = _DRAIN_LIMIT_BYTES
     async for block in body:
         left -= len(block)
@@ -259,7 +259,7 @@ async def _drain(body: AsyncIterator[bytes]) -> None:
 
 
 def submission(fields: Mapping[str, str], request: Request) -> Submission:
-    """What the caller says of its file. Raises: PayloadError naming the field."""
+    """The submission from a form's fields. Raises: PayloadError naming the field."""
     rows = fields.get("rows", "")
     if rows and rows not in {mode.value for mode in RowMode}:
         raise PayloadError(f"rows: {rows!r} is none of {', '.join(mode.value for mode in RowMode)}")
