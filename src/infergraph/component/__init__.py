@@ -1,7 +1,7 @@
-"""A user's class: find it, construct it, and answer messages with it.
+"""Components: find a user's class, construct it, and answer messages with it.
 
 target ──targets──▶ object ──hooks──▶ table of methods ──component──▶ PredictiveUnit
-                                                           └─results: what came back ─▶ Message
+                                                           └─results: return value ─▶ Message
 """
 
 from infergraph.component.component import Component, ComponentOptions, Recorder

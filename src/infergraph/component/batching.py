@@ -1,9 +1,9 @@
-"""A unit around a component that answers requests side by side with one call.
+"""Dynamic batching: a unit around a component that joins concurrent requests into one call.
 
-    requests ─▶ waiting ─▶ those of the same kind, their rows joined ─▶ one answer ─▶ its rows, to each its own
+    requests ─▶ queue ─▶ compatible ones, their rows joined ─▶ one call ─▶ the answer, split by request
 
-Requests wait only while the component is busy (or for `wait_s`, if set): an idle component is asked at once, and under
-load the batch is whatever has come in since. Nobody need guess a batch size.
+Requests wait only while the component is busy (or for `wait_s`, if set): an idle component is called at once, and under
+load a batch is whatever has arrived in the meantime. There is no batch size to tune.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _LARGE_BYTES = 64 * 1024
 
 
 class BatchOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How requests are joined.
+    """Options of dynamic batching.
 
     Args:
-        rows_limit: most rows of a joined request; a request with more goes alone.
-        wait_s: how long the first of a batch waits for others while the component is idle.
-        lanes: calls of the component side by side.
+        rows_limit: maximum rows of a batch; a larger request is not joined with others.
+        wait_s: how long the first request of a batch waits for others while the component is idle.
+        lanes: concurrent calls of the component.
     """
 
     rows_limit: int
@@ -54,15 +54,15 @@ class _Waiting(NamedTuple):
 
 
 class Batching(Around):
-    """`unit`, asked once for the rows of several predictions.
+    """A unit around `unit` that calls it once for the rows of several predictions.
 
-    Only `predict` with arrays of two axes or more is joined, and only what the component cannot tell apart: the same
-    shape of a row, element type, column names and meta (but for the puid). An answer that has not a row for each row
-    asked with ends the joining for good; a joined call that fails is made again for each request alone, so that only
-    the guilty one fails.
+    Only `predict` with arrays of two axes or more is joined, and only requests that the component cannot tell apart:
+    the same row shape, element type, column names and meta (except for the puid). If an answer does not have a row for
+    each row of the request, batching is turned off for good; if a joined call fails, each request is repeated alone,
+    so that only the one that causes the error fails.
 
     Args:
-        observe: told the rows of each joined call.
+        observe: called with the number of rows of each joined call.
     """
 
     def __init__(self, unit: PredictiveUnit, options: BatchOptions, observe: Callable[[float], None]) -> None:
@@ -102,7 +102,7 @@ class Batching(Around):
             self._go_on()
 
     def _go_on(self) -> None:
-        """Ask for what waits, as far as lanes are free."""
+        """Start calls for queued requests while lanes are free."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -119,18 +119,18 @@ class Batching(Around):
                 task.add_done_callback(self._tasks.discard)
 
     def _early_by(self) -> float:
-        """How long the first that waits may still wait for company, in seconds."""
+        """How long the first queued request may still wait for others, in seconds."""
         if not self._options.wait_s or sum(entry.rows for entry in self._waiting) >= self._options.rows_limit:
             return 0.0
         return self._waiting[0].since + self._options.wait_s - asyncio.get_running_loop().time()
 
     def _take(self) -> list[_Waiting]:
-        """The first that waits and those that can join it; empty if nobody wants an answer any more."""
+        """The first queued request and those that can join it; empty if all have been cancelled."""
         batch: list[_Waiting] = []
         others: deque[_Waiting] = deque()
         rows = 0
         for entry in self._waiting:
-            if entry.answer.done():  # its caller has gone
+            if entry.answer.done():  # its client has disconnected
                 continue
             if batch and (entry.kind != batch[0].kind or rows + entry.rows > self._options.rows_limit):
                 others.append(entry)
@@ -159,7 +159,7 @@ class Batching(Around):
             return
         try:
             answer = await self.unit.answer(Method.PREDICT, entry.message, entry.context)
-        except Exception as error:  # noqa: BLE001 - handed to the one who asked
+        except Exception as error:  # noqa: BLE001 - passed on to the caller
             if not entry.answer.done():
                 entry.answer.set_exception(error)
         else:
@@ -168,19 +168,19 @@ class Batching(Around):
                 entry.answer.set_result(answer)
 
     def _learn(self, answer: Message, rows: int) -> None:
-        """See what the answer to one request shows."""
+        """Learn from the answer to a single request whether answers have a row axis."""
         if not self._is_row_first:
             with suppress(Fault):
                 if _has_rows(answer.content, rows):
                     self._shows_rows(answer.content)
 
     def _shows_rows(self, content: Content) -> bool:
-        """Whether this answer, or one before it, has shown that its first axis is the row and not a class or target."""
+        """Whether this or an earlier answer has shown that the first axis is the row, and not a class or target."""
         self._is_row_first = self._is_row_first or not is_square(content.payload)
         return self._is_row_first
 
     async def _answer_joined(self, batch: Sequence[_Waiting]) -> bool:
-        """Answer all with one call; False if each has to be asked alone."""
+        """Answer all with one call; False if each has to be called alone."""
         first = batch[0].message.content
         joined = np.concatenate([entry.message.content.payload for entry in batch])
         meta = None if first.meta is None else _without_puid(first.meta)
@@ -208,11 +208,11 @@ class Batching(Around):
 
 
 def _kind(request: Message) -> Hashable:
-    """What requests must have in common to be joined; None for what is never joined."""
+    """The key that requests must share to be joined; None for requests that are never joined."""
     try:
         content = request.content
     except Fault:
-        return None  # the component tells what is wrong with it
+        return None  # the component reports what is wrong with it
     payload = content.payload
     if not isinstance(payload, np.ndarray) or payload.ndim < 2 or not len(payload) or payload.dtype.kind not in "biuf":
         return None
@@ -236,13 +236,13 @@ def _has_rows(content: Content, rows: int) -> bool:
 
 
 def _part(content: Content, entry: _Waiting, rows: slice) -> Message:
-    """One request's rows of a joined answer, with its own puid and a meta of its own."""
+    """One request's rows of a joined answer, with its own puid and meta."""
     payload = content.payload[rows]
     asked = entry.message.content.meta
     meta: dict[str, Any] = {"puid": asked["puid"]} if asked and asked.get("puid") else {}
     for key, value in (content.meta or {}).items():
         meta[key] = value.copy() if isinstance(value, dict | list) else value
     if entry.message.lists_are_arrays and isinstance(payload, list):
-        array = np.array(payload)  # over gRPC a list is the array that NumPy makes of it
+        array = np.array(payload)  # over gRPC a list becomes the array that NumPy makes of it
         payload = payload if array.dtype.kind == "O" else array
     return Message.of(payload, content.encoding, names=content.names, meta=meta)

@@ -3,8 +3,8 @@
     answer(method) ─▶ its runner (thread or inline) ─▶ deprecated hook | raw hook | plain hook | the protocol's default
                                                         ─▶ answers: payload, names, meta ─▶ Message
 
-There is one implementation for plain and async hooks: a coroutine that awaits only what is async, and that a thread
-drives to its end where nothing is.
+There is one implementation for plain and async hooks: a coroutine that awaits only what is async, and that a runner
+runs to completion where nothing is.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from infergraph.wire.wire_message import is_larger
 _log = logging.getLogger(__name__)
 
 _LARGE_BYTES = 256 * 1024
-"""A message above this takes milliseconds to read."""
+"""Decoding a message larger than this takes milliseconds."""
 
 _METRIC_METHODS = {
     Method.PREDICT: "predict",
@@ -67,34 +67,34 @@ _HEALTH_WAIT_S = 0.5
 
 
 class Recorder(Protocol):
-    """Where a component's own metrics go."""
+    """Records a component's own metrics."""
 
     def validate(self, metrics: object) -> list[dict[str, Any]]:
-        """The metrics as a list of dicts; BadMetric if they are none."""
+        """The metrics as a list of dicts; BadMetric if they are not."""
 
     def record(self, metrics: list[dict[str, Any]], method: str) -> None:
-        """Count them; `method` is the protocol's label."""
+        """Record them; `method` is the protocol's label."""
 
     def record_feedback(self, reward: float) -> None:
-        """Count one reward."""
+        """Record a reward."""
 
 
 RequestScope = Callable[[Context, Any], "AbstractContextManager[Any] | None"]
-"""What a component's hooks are called in, beside the current request of `infergraph.request`; None for nothing."""
+"""The context manager that hooks are called in, in addition to the current request; None for none."""
 
 ErrorHandler = Callable[[object, Exception], "tuple[int, bytes, Mapping[str, str]] | None"]
 """The user's own error handlers: (blueprint, exception) to status, body and headers, or None if none fits."""
 
 
 class ComponentOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a component needs to know of its surroundings.
+    """Options of a component.
 
     Args:
         unit_id: the unit's name in its graph; key of requestPath and of the recorded route; empty if it has none.
         image: the container image, `name:version`; value of requestPath.
         label: value of requestPath where there is no image; empty to leave requestPath to the graph around it.
-        execution: where plain methods run.
-        threads: how many threads they have, where they run in threads.
+        execution: where plain (not async) methods run: inline or in a thread.
+        threads: the number of threads, if they run in threads.
     """
 
     unit_id: str = ""
@@ -111,10 +111,10 @@ class ComponentOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Component(PredictiveUnit):
-    """Wraps the object that `make` constructs; nothing of the user's runs before `start`.
+    """A user's object as a predictive unit; `make` constructs it in `start`, and no user code runs before.
 
     Args:
-        thread: what plain code runs in, where it does not run inline; one of its own by default.
+        thread: where plain code runs, if not inline; a new thread by default.
     Promises: hooks are looked up once; a hook is called once per request; plain code is constructed, loaded and asked
     in the same thread, and with one thread (the default) no two calls of it overlap.
     """
@@ -156,7 +156,7 @@ class Component(PredictiveUnit):
     # ── start and stop ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def start(self) -> None:
-        """Construct the user's object, load it, and visit its hooks.
+        """Construct the user's object, load it, and look up its hooks.
 
         Raises: StartupFault, also for what the user's module or constructor raises; whatever `load()` raises.
         """
@@ -202,7 +202,7 @@ class Component(PredictiveUnit):
             raise TargetError(f"{self.name} cannot be constructed: {text}") from error
         self._table = hooks.visit(user)
         if any(found.raw or found.grpc for found in self._table.values()):
-            raw_hooks.user_messages()  # now, since it may bring in TensorFlow: no request should wait for that
+            raw_hooks.user_messages()  # imported now, since it may import TensorFlow: no request should wait for that
         self._tags = hooks.single(user, "tags")
         self._metrics = hooks.single(user, "metrics")
         self._adds = self._tags is not None or self._metrics is not None
@@ -225,7 +225,7 @@ class Component(PredictiveUnit):
             _log.info(text, self.name, "; ".join(found), self.name)
 
     async def stop(self) -> None:
-        """Take no more work; running user code ends by itself."""
+        """Accept no more work; running user code is not interrupted."""
         self._let_go_of_thread()
         if self._own_loop is not None:
             self._own_loop.close()
@@ -235,13 +235,13 @@ class Component(PredictiveUnit):
 
     @property
     def facts(self) -> UnitFacts:
-        """The user's object and the methods that it has; none before `start`."""
+        """The user's object and the methods that it implements; none before `start`."""
         methods = frozenset(method for method, found in self._table.items() if found.plain is not None or found.is_raw)
         return UnitFacts(user_object=self._user, methods=methods)
 
     @property
     def task_rows(self) -> str | None:
-        """How the component wants the lines of a task (`object`, `instance`, `message`), if it says so."""
+        """How the component takes the lines of a task (`object`, `instance`, `message`), if it says so."""
         declared = getattr(self._user, "task_rows", None)
         return declared if isinstance(declared, str) else None
 
@@ -252,7 +252,7 @@ class Component(PredictiveUnit):
         return self._runner if method in self._driven else None
 
     def answer(self, method: Method, request: Request, context: Context) -> Coroutine[Any, Any, Message]:
-        """One answer of the component (see `PredictiveUnit.answer`)."""
+        """The component's answer (see `PredictiveUnit.answer`)."""
         found = self._table[method]
         work = self._answer(method, found, request, context)
         if found.is_async or self._awaits_inline:
@@ -374,7 +374,7 @@ class Component(PredictiveUnit):
             self._recorder.record_feedback(reward)
 
     async def _own(self, method: Method, response: Returned) -> Own:
-        """What the component adds to the meta; its metrics are counted even if the answer then cannot be sent."""
+        """Tags and metrics of the component; its metrics are recorded even if the answer then cannot be sent."""
         if not self._adds and response.metrics is None:
             return self._no_own
         tags = await self._side(self._tags)
@@ -419,7 +419,7 @@ class Component(PredictiveUnit):
         return own_names(named)
 
     async def _side(self, hook: Hook | None, missing: Any = None) -> Any:
-        """What a hook beside the answer gives; `missing` where it is not implemented."""
+        """The result of an auxiliary hook; `missing` if it is not implemented."""
         if hook is None:
             return missing
         try:
@@ -433,7 +433,7 @@ class Component(PredictiveUnit):
             raise
 
     def _finished(self, result: Any) -> Any:
-        """`result`, or what it gives in the end if it is a coroutine; a thread waits while the event loop runs it."""
+        """`result`, awaited if it is a coroutine; a thread waits while the event loop runs it."""
         if not inspect.iscoroutine(result):
             return result
         if threading.get_ident() == self._loop_thread:
@@ -449,7 +449,7 @@ class Component(PredictiveUnit):
             if method is Method.PREDICT and found.plain is not None:
                 return await self._pass_through(found.plain, request, bare=False)
             return None
-        # Not what the message is: after a node of the same process it is neither.
+        # Decided by the transport: a message from a node of the same process is in neither format.
         is_proto = context.transport is Transport.GRPC or raw_hooks.is_proto(request)
         passes = self._options.payload_passthrough and method is Method.PREDICT and not is_proto
         deprecated = (found.grpc or found.rest) if is_proto else (found.rest or found.grpc)
@@ -494,7 +494,7 @@ class Component(PredictiveUnit):
         return raw_hooks.message_of(result)
 
     def _count_raw(self, message: Message, method: Method) -> Message:
-        """Count the metrics inside a raw answer, and leave them out of it if so set."""
+        """Record the metrics inside a raw answer, and remove them from it if so configured."""
         document = json_codec.document_of(message)
         meta = document.get("meta") if isinstance(document, dict) else None
         metrics = meta.get("metrics") if isinstance(meta, dict) else None
@@ -513,7 +513,7 @@ class Component(PredictiveUnit):
     # ── health and metadata ─────────────────────────────────────────────────────────────────────────────────────
 
     async def health(self, context: Context) -> Message:
-        """The component's own account of its health; its last one where it is busy with answers."""
+        """The component's own report of its health; the last one if it is busy."""
         whole = hooks.single(self._user, "health_status_raw")
         hook = whole or hooks.single(self._user, "health_status")
         work = self._account(hook, is_whole=whole is not None, context=context)
@@ -552,7 +552,7 @@ class Component(PredictiveUnit):
             raise ComponentError("health_status() answered False", status=503, reason="NOT_HEALTHY")
         if response.data is None or response.data is True:
             response = replace(response, data="healthy")
-        # Probes must not move the component's own counters: metrics() is not asked.
+        # Probes must not change the component's own counters: metrics() is not called.
         tags = await self._side(self._tags)
         own = Own(tags, (), self._no_own.request_path)
         return self._message(response, Encoding.STR, results.meta_of((), own, response, carries=False))

@@ -1,4 +1,4 @@
-"""What an exception of user code means."""
+"""Exceptions of user code: the HTTP status and message that they stand for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _NOT_IMPLEMENTED = "SeldonNotImplementedError"
 
 
 def is_not_implemented(error: BaseException) -> bool:
-    """Whether a hook says that it is not there after all; by name, since seldon_core's own class counts as well."""
+    """Whether an exception means that the hook is not implemented; by name, to include seldon_core's own class."""
     return type(error).__name__ == _NOT_IMPLEMENTED
 
 
 def declared_status(error: BaseException) -> int | None:
-    """The HTTP status that the class of an error declares; 500 for one that is no answer's, None for none.
+    """The HTTP status that the class of an error declares; 500 if it is not an error status, None for none.
 
-    An HTTP client's error has a status on the instance alone: it is that of somebody else's answer.
+    An HTTP client's error has a status on the instance only: that of another server's response.
     """
     if not isinstance(getattr(type(error), "status_code", None), int):
         return None
@@ -27,7 +27,7 @@ def declared_status(error: BaseException) -> int | None:
 
 
 def ends_request(error: BaseException) -> bool:
-    """Whether an exception in a coroutine is the end of its request, not of the user's making."""
+    """Whether an exception in a coroutine is the cancellation of its request, and not an error of the user code."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
@@ -35,7 +35,7 @@ def ends_request(error: BaseException) -> bool:
 
 
 def text_of(error: BaseException) -> str:
-    """What an exception says; its class where it says nothing, or fails to."""
+    """The message of an exception; its class if the message is empty, or raises itself."""
     try:
         return str(error) or type(error).__name__
     except Exception:  # noqa: BLE001 - user code may raise anything, here too
@@ -43,7 +43,7 @@ def text_of(error: BaseException) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """` (looked for in FOLDER)` for a file that was opened by a relative path and is not there; else nothing."""
+    """` (looked for in FOLDER)` if a file opened by a relative path does not exist; else an empty string."""
     name = getattr(error, "filename", None)
     is_relative = isinstance(error, FileNotFoundError) and isinstance(name, str) and not os.path.isabs(name)
     return f" (looked for in {os.getcwd()})" if is_relative else ""

@@ -1,10 +1,10 @@
-"""Where a component's plain code runs: a thread of its own for its whole life, or the event loop's.
+"""Execution of a component's plain code: in its own thread, or inline on the event loop.
 
     loop: submit, submit, … ─one wake-up a turn─▶ queue ─▶ thread: drive, drive, … ─one wake-up a batch─▶ loop: done …
 
-A hop costs two wake-ups of a thread, which is more than many models take. So all that the event loop hands over in one
-turn is put into the queue at once, and all that the thread has finished by the time the loop comes to it is taken at
-once: under load a hop costs next to nothing (docs/decisions/0016-one-thread-for-a-component.md).
+A hop costs two thread wake-ups, which is more than many models take. So all jobs submitted in one iteration of the
+event loop are queued at once, and all jobs that the thread has finished when the loop gets to them are collected at
+once: under load a hop costs almost nothing (docs/decisions/0016-one-thread-for-a-component.md).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _log = logging.getLogger(__name__)
 
 
 class ComponentThread(Runner):
-    """A thread, or a pool of them, in which components are constructed, loaded and asked.
+    """A thread, or a thread pool, in which components are constructed, loaded and called.
 
-    Several components may share one: then a chain of them is asked with one hop. It begins with the first that starts
-    and ends with the last that stops.
+    Several components may share one: then a chain of them needs one hop. It starts with the first component that
+    starts, and stops with the last that stops.
 
     Args:
-        name: of the threads.
-        threads: how many; with one, no two calls of user code overlap.
+        name: thread name.
+        threads: number of threads; with one, no two calls of user code overlap.
     """
 
     def __init__(self, name: str, threads: int = 1) -> None:
@@ -48,11 +48,11 @@ class ComponentThread(Runner):
         self._is_signalled = False
 
     def enter_with(self, function: Callable[[], None]) -> None:
-        """Have each thread call `function` when it begins."""
+        """Have each thread call `function` when it starts."""
         self._enter.append(function)
 
     def start(self) -> None:
-        """Begin, unless it has; to be called on the event loop that work will be submitted on."""
+        """Start, unless started already; to be called on the event loop that will submit work."""
         self._users += 1
         if self._users > 1:
             return
@@ -68,7 +68,7 @@ class ComponentThread(Runner):
         self._idents = frozenset(thread.ident for thread in threads if thread.ident is not None)
 
     def stop(self) -> None:
-        """Take no more work, if nobody uses it any more; running user code ends by itself."""
+        """Accept no more work, once no component uses it; running user code is not interrupted."""
         self._users -= 1
         if self._users == 0:
             self._flush()
@@ -80,7 +80,7 @@ class ComponentThread(Runner):
         return threading.get_ident() in self._idents
 
     def submit(self, job: Job) -> bool:
-        """Hand a job to the threads; False, since it has not ended."""
+        """Queue a job for the threads; returns False, since it has not completed."""
         if self._users < 1:
             job.close()
             job.error = NotReady(f"{self._name} has stopped")
@@ -91,7 +91,7 @@ class ComponentThread(Runner):
         return False
 
     def _flush(self) -> None:
-        """Hand over what was submitted in this turn of the loop."""
+        """Queue the jobs submitted in this iteration of the loop."""
         turn, self._turn = self._turn, []
         if self._threads == 1:
             if turn:
@@ -117,17 +117,17 @@ class ComponentThread(Runner):
         own_loop.close()
 
     def _finish(self, job: Job) -> None:
-        # The first of a batch wakes the loop, since the next may take long; what follows until it comes needs no other.
+        # The first result wakes the loop, since the next may take long; those before the loop runs need no wake-up.
         self._finished.append(job)
         if not self._is_signalled:
             self._is_signalled = True
-            with contextlib.suppress(RuntimeError):  # the loop has gone, and who waited with it
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and so nothing waits for the result
                 self._loop.call_soon_threadsafe(self._deliver)
 
     # ── on the event loop ───────────────────────────────────────────────────────────────────────────────────────
 
     def _deliver(self) -> None:
-        self._is_signalled = False  # first: what is finished from now on signals anew
+        self._is_signalled = False  # first: jobs that finish from now on wake the loop again
         finished = self._finished
         while finished:
             job = finished.popleft()
@@ -135,26 +135,26 @@ class ComponentThread(Runner):
                 continue
             try:
                 job.done(job)
-            except Exception:  # noqa: BLE001 - one answer is no reason to lose the others
+            except Exception:  # noqa: BLE001 - a failing callback must not affect other jobs
                 _log.exception("an answer could not be handed on")
 
 
 class OwnLoop:
-    """What `asyncio.get_event_loop()` finds in user code, as in a program's main thread. For one thread."""
+    """The event loop that `asyncio.get_event_loop()` returns in user code of one thread, as in a main thread."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.install()
 
     def install(self) -> None:
-        """Put it in place, also where user code has closed it or put away (as `asyncio.run` does)."""
+        """Set it, also if user code has closed or unset it (as `asyncio.run` does)."""
         if self._loop is None or self._loop.is_closed():
-            with contextlib.suppress(OSError):  # no more files to be had: most user code does without
+            with contextlib.suppress(OSError):  # out of file descriptors: most user code does not need it
                 self._loop = asyncio.SelectorEventLoop()
         asyncio.set_event_loop(self._loop)
 
     def close(self) -> None:
-        """Take it away."""
+        """Close and unset it."""
         asyncio.set_event_loop(None)
         if self._loop is not None:
             self._loop.close()

@@ -1,8 +1,8 @@
-"""What a component can do: found out once, by name and signature, and kept in a table.
+"""The hooks of a component: looked up once, by name and signature, and kept in a table.
 
-A component may leave out `names`, `meta` or `routing`, or take `**kwargs`: the signature says how each hook is called,
-so a TypeError from inside user code is the user's own and is raised once. One signature says nothing: that of a
-decorator that takes `**kwargs` and passes them on. It is given all there is, and less once that turned out too much.
+A component may omit `names`, `meta` or `routing`, or take `**kwargs`: the signature decides how each hook is called, so
+a TypeError from inside user code is the user's own and is raised once. One signature is inconclusive: that of a
+decorator that takes `**kwargs` and passes them on. It is given all arguments, and fewer once they have been rejected.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _POSITIONAL = {
 
 
 class Hook(NamedTuple):
-    """One callable of the component; `call` takes all that the protocol offers and passes what the hook takes."""
+    """One callable of the component; `call` takes all the protocol's arguments and passes those that it accepts."""
 
     call: Callable[..., Any]
     is_async: bool
 
 
 class MethodHooks(NamedTuple):
-    """The ways in which a component answers one method; None where it has no such way.
+    """The hooks by which a component answers one method; None if it does not have the hook.
 
-    `is_async` tells whether any of them must be awaited, `is_raw` whether there is any but the plain one: both are
-    asked for every request.
+    `is_async`: whether any of them must be awaited. `is_raw`: whether there is any other than the plain one. Both are
+    read for every request.
     """
 
     plain: Hook | None
@@ -77,12 +77,12 @@ def single(component: object, name: str) -> Hook | None:
 
 
 def is_coroutine(function: Callable[..., Any]) -> bool:
-    """Whether calling `function` gives something to await."""
+    """Whether calling `function` returns an awaitable."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
 def fit(function: Callable[..., Any], method: Method) -> Callable[..., Any]:
-    """`function` behind the protocol's full argument list.
+    """Adapt `function` to the protocol's full argument list.
 
     The result is called as f(X, names, meta) for predict, the transforms and route, f(Xs, names) for aggregate, and
     f(X, names, reward, truth, routing) for feedback.
@@ -91,7 +91,7 @@ def fit(function: Callable[..., Any], method: Method) -> Callable[..., Any]:
     optional = _OPTIONAL.get(method, ("meta",))
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # written in C: it gets the positional arguments
+    except (TypeError, ValueError):  # written in C: called with positional arguments
         return _drop(function, positions=len(positional), dropped=len(optional))
     taken = _positions(parameters, positional, optional)
     by_name = _keywords(parameters, positional[taken:] + optional)
@@ -104,9 +104,9 @@ def fit(function: Callable[..., Any], method: Method) -> Callable[..., Any]:
 
 
 class _Learning:
-    """A hook behind `**kwargs` that may lead to a function which does not take them.
+    """A hook that takes `**kwargs`, but may pass them to a function that does not accept them.
 
-    Promises: it is called again only after a call was refused for one of these names, and that once in its life.
+    Promises: it is called a second time only if it rejected one of these arguments, and only once in its life.
     """
 
     def __init__(self, full: Callable[..., Any], less: Callable[..., Any], offered: tuple[str, ...]) -> None:
@@ -115,7 +115,7 @@ class _Learning:
         self._refusals = tuple(f"got an unexpected keyword argument '{name}'" for name in offered)
 
     def fitted(self, is_async: bool) -> Callable[..., Any]:
-        """What is called for each request."""
+        """The callable for each request."""
         return self._awaited if is_async else self._called
 
     def _called(self, *arguments: Any) -> Any:
@@ -170,7 +170,7 @@ def _caller(
     taken: int,
     by_name: tuple[str, ...],
 ) -> Callable[..., Any]:
-    """The common shapes are spelt out, since they are on the hot path; the rest is assembled by name."""
+    """The call for a signature; common ones are written out, since they are on the hot path."""
     if optional == ("meta",):
         if taken == 2 and by_name == ("meta",):
             return lambda features, names, meta: function(features, names, meta=meta)

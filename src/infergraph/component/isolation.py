@@ -1,11 +1,11 @@
-"""What each node of a graph has of its own, as in its container: modules, environment variables, a working folder.
+"""Isolation of the nodes of a graph in one process: modules, environment variables and working directory of each.
 
     Isolation ─▶ NodeScope for each node of the process ─▶ OwnModules
-    loading():   sys.modules, sys.path, os.environ and the working folder are the node's
-    afterwards:  import statements of the node's own code find its own modules; its threads keep its working folder
+    loading():   sys.modules, sys.path, os.environ and the working directory are the node's
+    afterwards:  import statements of the node's own code find its own modules; its threads keep its working directory
 
-A process has one environment and one table of modules. So nodes are loaded one after the other, and what a node cannot
-keep during requests is logged (`shortcomings`) or, where the file tells it, an advice on the file.
+A process has one environment and one module table. So nodes are loaded one after the other, and what a node loses
+during requests is logged (`shortcomings`), or reported as advice if the deployment file shows it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Isolation:
     """The nodes of one graph that run in this process.
 
     Args:
-        is_shared: there are several, so that each needs a scope of its own; else the process is its only node's.
+        is_shared: there are several, so that each needs its own scope; otherwise the process belongs to its only node.
     """
 
     def __init__(self, *, is_shared: bool) -> None:
@@ -52,20 +52,20 @@ class Isolation:
         """The scope of one node.
 
         Args:
-            folders: where its modules are looked for, the first one first.
-            working_folder: the folder of its code; None for installed code, which stays where the process is.
-            variables: what its container has in the environment.
+            folders: module search path, in order.
+            working_folder: the folder of its code; None for installed code, which keeps the process's.
+            variables: the environment variables of its container.
         """
         modules = OwnModules(node, list(map(str, folders)), self._loaded, self._owners) if self._is_shared else None
         return NodeScope(modules, variables, str(working_folder or ""), self._turn)
 
     def _turn(self) -> asyncio.Lock:
-        """What the nodes that are loaded on this event loop wait for."""
+        """The lock that serializes the loading of nodes on this event loop."""
         return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 class NodeScope:
-    """What one node has of its own."""
+    """The modules, variables and working directory of one node."""
 
     def __init__(
         self,
@@ -83,12 +83,12 @@ class NodeScope:
 
     @property
     def working_folder(self) -> str:
-        """Where relative paths of its code begin; empty for where the process is."""
+        """The working directory of its code; empty for the process's."""
         return self._folder
 
     @asynccontextmanager
     async def loading(self) -> AsyncIterator[None]:
-        """Give the process to the node, for its import, constructor and `load`; the only one keeps it until `close`."""
+        """Apply the scope to the process, for import, constructor and `load`; an only node keeps it until `close`."""
         if self.modules is None:
             self._kept.close()
             self._kept.enter_context(_variables(self._variables))
@@ -100,13 +100,13 @@ class NodeScope:
                 yield
 
     def close(self) -> None:
-        """Give the process back, and forget the node's modules."""
+        """Restore the process, and remove the node's modules."""
         self._kept.close()
         if self.modules is not None:
             self.modules.forget()
 
     def enter_thread(self) -> None:
-        """Give the calling thread, and those that it starts, the node's working folder for their lives (Linux)."""
+        """Set the node's working directory for the calling thread and those that it starts (Linux)."""
         if self.modules is None or not self._folder:
             return
         if _leaves_shared_folder():
@@ -115,10 +115,10 @@ class NodeScope:
             self._keeps_folder = False
 
     def shortcomings(self, *, on_loop: bool) -> list[str]:
-        """What the loaded node does not have during its requests as it would in a process of its own.
+        """The respects in which the loaded node, during requests, differs from one in its own process.
 
         Args:
-            on_loop: its code runs, in part at least, on the event loop, which is no thread of its own.
+            on_loop: at least part of its code runs on the event loop, and so not in its own thread.
         """
         if self.modules is None:
             return []
@@ -132,7 +132,7 @@ class NodeScope:
 
 
 def _leaves_shared_folder() -> bool:
-    """Whether the calling thread has a working folder of its own from now on; some sandboxes forbid it."""
+    """Give the calling thread its own working directory (unshare); False if a sandbox forbids it."""
     return sys.platform == "linux" and bool(ctypes.CDLL(None).unshare(_CLONE_FS) == 0)
 
 
@@ -164,15 +164,15 @@ def _working_folder(folder: str) -> Iterator[None]:
 
 
 class OwnModules(MetaPathFinder):
-    """The modules in a node's own folders, imported for this node alone.
+    """The modules in a node's own folders, imported for this node only.
 
-    A module keeps its name where no other node and no installed package has it, else it is `name@node`. An import
-    statement in the node's own code finds it by its plain name at any time, since its code has an `__import__` of its
-    own; pickles, `importlib` and libraries do while the node is loaded (`shown`).
+    A module keeps its name unless another node or an installed package has it; then it becomes `name@node`. Import
+    statements in the node's own code find it by its plain name at any time, since that code has its own `__import__`;
+    pickles, `importlib` and libraries find it while the node is loaded (`shown`).
 
     Args:
-        loaded: names that were imported before any node: these win over a file of that name, as in any program.
-        owners: by plain name, which node's module has it; one table for all nodes.
+        loaded: names imported before any node: these take precedence over a file of that name, as in any program.
+        owners: the node that owns each plain name; one table for all nodes.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class OwnModules(MetaPathFinder):
 
     @property
     def renamed(self) -> list[str]:
-        """Plain names of its modules under which `sys.modules` has another file's module."""
+        """Plain names of its modules that `sys.modules` has for another file's module."""
         return sorted(
             plain
             for plain, own in self._names.items()
@@ -251,7 +251,7 @@ class OwnModules(MetaPathFinder):
             self._displaced.clear()
 
     def forget(self) -> None:
-        """Take the node's modules, and what made the import system find them, out of the process."""
+        """Remove the node's modules, and its finder, from the process."""
         for name in list(sys.modules):
             if name.partition(".")[0] in self._plain:
                 del sys.modules[name]
@@ -264,7 +264,7 @@ class OwnModules(MetaPathFinder):
         self._plain.clear()
 
     def _displace(self, plain: str) -> None:
-        """Take the modules of others under a name out of sight."""
+        """Hide the modules of others under a name."""
         for name in list(sys.modules):
             if name.partition(".")[0] == plain:
                 self._displaced[name] = sys.modules.pop(name)
@@ -276,9 +276,9 @@ class OwnModules(MetaPathFinder):
         return f"{self._own_name(top) or top}{dot}{rest}"
 
     def _own_name(self, top: str) -> str | None:
-        """What the top-level module `top` of the node's own folders is called in `sys.modules`; None if not there.
+        """The name in `sys.modules` of the node's own top-level module `top`; None if there is none.
 
-        Raises: ModuleNotFoundError for a module that another node alone has.
+        Raises: ModuleNotFoundError for a module that only another node has.
         """
         known = self._names.get(top)
         if known is not None or top in self._loaded:
@@ -304,7 +304,7 @@ class OwnModules(MetaPathFinder):
         return next(name for name in names if name not in sys.modules)
 
     def _locate(self, top: str) -> ModuleSpec | None:
-        """The spec of a top-level module that lies in a folder of the node's own, if the import system took that."""
+        """The spec of a top-level module in one of the node's folders, if the import system resolves to it."""
         path = sys.path if self._is_shown else self._path
         found = PathFinder.find_spec(top, self._own_entries())
         if found is None or not _can_be_own(found):
@@ -326,13 +326,13 @@ class OwnModules(MetaPathFinder):
         fromlist: Sequence[str] = (),
         level: int = 0,
     ) -> ModuleType:
-        """`__import__` of the node's own code; a relative name starts at the package's own name already."""
+        """`__import__` of the node's own code; relative imports already start at the package's own name."""
         return builtins.__import__(name if level else self._resolve(name), globals, locals, fromlist, level)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of a module of the node's own: by its own name, or by its plain name while the node is shown."""
+        """The spec of a module of the node: by its own name, or by its plain name while the node is shown."""
         top = fullname.partition(".")[0]
         if top in self._plain:
             found = self._locate(self._plain[top]) if path is None else PathFinder.find_spec(fullname, path)
@@ -358,7 +358,7 @@ class OwnModules(MetaPathFinder):
 
 
 class _OwnSource(SourceFileLoader):
-    """Loads a file of a node's own."""
+    """Loads a file from a node's folders."""
 
     def __init__(self, name: str, path: str, own_builtins: dict[str, Any]) -> None:
         super().__init__(name, path)
@@ -371,7 +371,7 @@ class _OwnSource(SourceFileLoader):
 
 
 class _Alias(Loader):
-    """Gives a module that is loaded under another name."""
+    """Loader for a module that is already loaded under another name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -383,7 +383,7 @@ class _Alias(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing: it has run; the import system has just given it the alias's spec."""
+        """Nothing: the module has run already."""
         module.__spec__ = self._spec
 
 
@@ -392,7 +392,7 @@ def _is_some_nodes(module: ModuleType | None) -> bool:
 
 
 def _can_be_own(spec: ModuleSpec) -> bool:
-    """Whether a module can be loaded once for each node: source, or a folder of source; no extension module."""
+    """Whether a module can be loaded once per node: a source file or package; not an extension module."""
     return isinstance(spec.loader, SourceFileLoader) or spec.origin is None
 
 

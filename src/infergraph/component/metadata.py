@@ -1,6 +1,6 @@
 """A model's metadata: defaults, then `init_metadata()`, then MODEL_METADATA, checked against the protocol's schema.
 
-Where nothing declares the inputs, those that a fitted estimator itself tells are the default.
+If nothing declares the inputs, those of a fitted scikit-learn estimator are the default.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def check(metadata: object) -> None:
-    """Raise BadMetadata naming the first member that breaks the protocol's schema.
+    """Raise BadMetadata naming the first member that violates the protocol's schema.
 
     Source: Seldon's documented metadata, observed with its validator.
     """
@@ -97,9 +97,9 @@ def assemble(image: str, own: object, override: str, inputs: Sequence[Mapping[st
 
     Args:
         image: the container image that names it by default; may be empty.
-        own: what `init_metadata()` gave; anything but a dict is logged and ignored.
-        override: YAML or JSON mapping laid over it; unreadable text is logged and ignored.
-        inputs: what holds where neither of them has any.
+        own: the result of `init_metadata()`; anything but a dict is logged and ignored.
+        override: YAML or JSON mapping that overrides it; unreadable text is logged and ignored.
+        inputs: the default if neither of them has any.
     """
     name, version = split_tag(image)
     metadata: dict[str, Any] = {
@@ -115,7 +115,7 @@ def assemble(image: str, own: object, override: str, inputs: Sequence[Mapping[st
 
 
 def expected_inputs(user: object) -> list[dict[str, Any]]:
-    """The input of the fitted estimator that a component is or holds, as its attributes name it; empty for none.
+    """The input of the fitted scikit-learn estimator that a component is or contains; empty if there is none.
 
     Source: scikit-learn's developer guide, "Estimated attributes": `n_features_in_` and `feature_names_in_`.
     """

@@ -1,4 +1,4 @@
-"""What user code returned, turned into a message by the protocol's rules.
+"""Results of user code, converted to messages by the protocol's rules.
 
     result ─▶ payload and encoding (mirrors the request's) ─▶ names ─▶ meta
 
@@ -25,7 +25,7 @@ from infergraph.wire.own_content import copy_any, own_json
 
 
 class Returned(msgspec.Struct, frozen=True):
-    """A result with the tags and metrics that came with it."""
+    """A result with its tags and metrics."""
 
     data: Any
     tags: Mapping[str, Any] | None = None
@@ -33,7 +33,7 @@ class Returned(msgspec.Struct, frozen=True):
 
 
 class Own(msgspec.Struct, frozen=True):
-    """What the component adds to the meta of an answer."""
+    """The component's own additions to the meta of an answer."""
 
     tags: Mapping[str, Any] | None
     metrics: Sequence[Mapping[str, Any]]
@@ -47,12 +47,12 @@ _ROWS = "data.ndarray"
 
 
 def unwrap(result: Any, given: Any = None) -> Returned:
-    """The parts of a SeldonResponse; any other result is data alone.
+    """The parts of a SeldonResponse; any other result is data only.
 
     Args:
-        result: in a local variable of the caller, which counts as one that holds it.
-        given: the payload that the hook was handed, which it may have answered.
-    Promises: an array is nobody else's: one that the component keeps, or a view of one, is copied.
+        result: held in a local variable of the caller, which counts as one reference.
+        given: the payload passed to the hook, which it may have returned.
+    Promises: an array has no other owner: one that the component keeps, or a view of one, is copied.
     """
     kind = type(result)
     if kind is np.ndarray:
@@ -68,7 +68,7 @@ def unwrap(result: Any, given: Any = None) -> Returned:
 
 
 def _is_sole(values: np.ndarray[Any, Any], given: Any) -> bool:
-    """Whether only the frames of this request hold an array and what it is a view of."""
+    """Whether only the frames of this request reference an array and the array it is a view of."""
     if sys.getrefcount(values) > (_ANSWERED_REFERENCES if values is given else _REFERENCES):
         return False
     base = values.base
@@ -85,9 +85,9 @@ def _counted(values: np.ndarray[Any, Any], given: Any) -> int:
 
 
 def _references(*, is_view: bool, is_given: bool) -> int:
-    """The count of references to an array, or to what it is a view of, that only the frames of a request hold.
+    """The reference count of an array, or of its base, if only the frames of a request reference it.
 
-    Measured, since interpreters differ in what they count. The names are those of the frames that ask.
+    Measured, since interpreters count differently. The variable names are those of the calling frames.
     """
     payload = np.empty(1) if is_given else None
     result = np.empty(1) if payload is None else payload
@@ -120,11 +120,11 @@ def shape(result: Any, asked: Encoding, *, as_array: bool = False) -> Shaped:
     """The payload and encoding of a result.
 
     Args:
-        result: what user code returned; an array is nobody else's (see `unwrap`).
-        asked: the encoding of the request, which array answers mirror.
+        result: the return value of user code; an array has no other owner (see `unwrap`).
+        asked: the encoding of the request, which arrays in answers keep.
         as_array: a list becomes the array that NumPy makes of it (numbers beside text are text); else it stays.
-    Returns: arrays of numbers, booleans or text as they are, all else in JSON's own types, and nobody else's.
-    Raises: ComponentError for what no message can carry; the text names the type and its place.
+    Returns: arrays of numbers, booleans or text unchanged, everything else in JSON's own types, with no other owner.
+    Raises: ComponentError for values that no message can carry; the text names the type and its path.
     """
     if isinstance(result, np.ndarray):
         return _shape_array(result if type(result) is np.ndarray else _plain_array(result), asked)
@@ -167,7 +167,7 @@ def _shape_array(array: np.ndarray[Any, Any], asked: Encoding) -> Shaped:
 
 
 def _plain_array(array: Any) -> np.ndarray[Any, Any]:
-    """An array of a subclass as one of its own, with NaN, or None beside text, in place of what is masked."""
+    """An array of a subclass as a plain one, with masked values as NaN, or as None among text."""
     if not np.ma.is_masked(array):
         return np.array(array)
     if array.dtype.kind in "iuf":
@@ -176,7 +176,7 @@ def _plain_array(array: Any) -> np.ndarray[Any, Any]:
 
 
 def _shape_list(rows: list[Any], asked: Encoding, *, as_array: bool) -> Shaped:
-    # Rows of a task, labels: no array is needed to know.
+    # Rows of a task, labels: decided without making an array.
     if rows and not as_array and isinstance(rows[0], dict | str):
         return Shaped(own_json(rows, _ROWS), Encoding.NDARRAY, None)
     try:
@@ -190,12 +190,12 @@ def _shape_list(rows: list[Any], asked: Encoding, *, as_array: bool) -> Shaped:
 
 
 def _is_frame(row: Any) -> bool:
-    """Whether a row is a table or a tensor of another library, which JSON knows nothing of but NumPy does."""
+    """Whether a row is a table or tensor of another library, which NumPy can convert and JSON cannot."""
     return type(row) is not list and hasattr(row, "__array__") and not isinstance(row, np.ndarray | np.generic)
 
 
 def default_names(columns: int | None) -> Sequence[str]:
-    """`t:0`, `t:1`, … for an array of two or more axes, else nothing.
+    """The column names `t:0`, `t:1`, … for an array of two or more axes, else none.
 
     An array of more than a million columns has none: they would take far more memory than its values.
     """
@@ -215,9 +215,9 @@ _kept_names = functools.lru_cache(maxsize=16)(_numbered)
 
 
 def branch(result: Any) -> int:
-    """The child that a router's result names: n, -1 for all, -2 for none.
+    """The route in a router's result: n for child n, -1 for all, -2 for none.
 
-    Raises: ComponentError for anything but an integer; a bool is none.
+    Raises: ComponentError for anything but an integer; a bool is not one.
     """
     if isinstance(result, numbers.Integral | np.integer) and not isinstance(result, bool | np.bool_):
         return int(result)
@@ -230,10 +230,10 @@ def meta_of(asked: Sequence[Meta | None], own: Own, response: Returned, *, carri
     """The meta of an answer.
 
     Args:
-        asked: the meta of the message asked with; of several for a combiner.
+        asked: the meta of the request; of several messages for a combiner.
         own: what the component adds.
-        response: tags and metrics that came with the result; they win.
-        carries: whether the requests' tags, metrics and path travel on (not through routers, feedback and health).
+        response: tags and metrics returned with the result; they take precedence.
+        carries: whether the requests' tags, metrics and path are kept (not for routers, feedback and health).
     """
     if not any(asked) and response.tags is None and own.tags is None and not own.metrics:
         return {"requestPath": dict(own.request_path)} if own.request_path else {}
@@ -260,9 +260,9 @@ def meta_of(asked: Sequence[Meta | None], own: Own, response: Returned, *, carri
 
 
 def _union(member: str, given: Sequence[Any], *own: Any) -> Any:
-    """What requests and the component say of one member of meta, the later over the earlier.
+    """One member of meta, merged from requests and component; later values take precedence.
 
-    The only value there is travels on whatever it is: the protocol does not check what it need not read.
+    A single value is passed on whatever it is: the protocol does not validate what it need not read.
     """
     sent = [value for value in given if value]
     added = [value for value in own if value]
@@ -285,7 +285,7 @@ def _mapping(member: str, value: Any) -> Mapping[str, Any]:
 
 
 def _joined(given: Sequence[Any], own: Sequence[Any]) -> Any:
-    """The metrics of requests and component in one list; the only value there is travels on whatever it is."""
+    """The metrics of requests and component in one list; a single value is passed on whatever it is."""
     sent = [value for value in given if value]
     if len(sent) == 1 and not own and not isinstance(sent[0], list):
         return sent[0]

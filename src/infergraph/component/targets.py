@@ -1,4 +1,4 @@
-"""Find what a target names, and construct it.
+"""Targets: resolve a name such as `module:Class`, and construct the object.
 
 A target is `module:Class`, `path/to/file.py:Class`, `path/to/file.py`, `package.module.Class`, or Seldon's bare name
 `MyModel` (class MyModel of module MyModel).
@@ -30,25 +30,25 @@ FORMER_ADDRESSES = {
     "infergraph.graph.ensemble": "infergraph.graph.routers.combiners",
     "infergraph.knowledge": "infergraph_knowledge",
 }
-"""Modules of components of ours that deployment files may still name as they were called before."""
+"""Former module names of our components, which deployment files may still use."""
 
 
 class Modules(Protocol):
-    """Where a target's module comes from: the process's own import system, or that of one node."""
+    """Imports a target's module: in the process, or in the scope of one node."""
 
     def named(self, name: str) -> ModuleType:
-        """The module of a name; ModuleNotFoundError if there is none, ValueError for stray dots."""
+        """Import by name; ModuleNotFoundError if there is none, ValueError for stray dots."""
 
     def of_file(self, path: Path) -> ModuleType:
-        """The module of a file that exists."""
+        """Import an existing file."""
 
 
 def find(target: str, folder: Path | None = None, modules: Modules | None = None) -> Any:
-    """What `target` names: a class, a factory function or a ready object.
+    """The class, factory function or object that `target` names.
 
     Args:
-        folder: where modules and relative files are looked for; the working directory by default.
-        modules: by default the process's, and then `folder` is put on `sys.path`, as is the folder of a file, so that
+        folder: base of modules and relative files; the working directory by default.
+        modules: by default the process's; then `folder` is added to `sys.path`, as is the folder of a file, so that
             the file's own imports work.
     Raises:
         TargetError: no such file, module or attribute.
@@ -71,10 +71,10 @@ def find(target: str, folder: Path | None = None, modules: Modules | None = None
 
 
 def folder_of(target: str, folder: Path) -> Path | None:
-    """The folder that the code of `target` lies in, if it is a file or a module of `folder`; None if it is installed.
+    """The folder of the code of `target`, if it is a file or a module in `folder`; None if it is installed.
 
     Args:
-        folder: where relative files and modules are looked for.
+        folder: base of relative files and modules.
     """
     source = _file_of(target.partition(":")[0], folder)
     if source.endswith(".py"):
@@ -84,7 +84,7 @@ def folder_of(target: str, folder: Path) -> Path | None:
 
 
 def construct(found: Any, arguments: Mapping[str, Any], target: str) -> Any:
-    """The object that serves: `found(**arguments)`, or `found` itself if it is an object already.
+    """The object to serve: `found(**arguments)`, or `found` itself if it is an object already.
 
     Raises:
         TargetError: arguments for a ready object, or arguments that the constructor does not take (it names them).
@@ -99,12 +99,12 @@ def construct(found: Any, arguments: Mapping[str, Any], target: str) -> Any:
     except TypeError as error:
         raise TargetError(f"{target} cannot be constructed with the parameters given: {error}") from None
     except ValueError:
-        pass  # a class written in C shows no signature: the call itself will tell
+        pass  # a class written in C has no signature: the call itself will raise
     return found(**arguments)
 
 
 def _file_of(source: str, folder: Path) -> str:
-    """`left/Model` is `left/Model.py` where there is that file: Seldon's bare name, in a folder.
+    """`left/Model` as `left/Model.py`, if that file exists: Seldon's bare name, in a folder.
 
     Raises: TargetError for a folder.
     """
@@ -143,8 +143,8 @@ class _ProcessModules:
 
     def of_file(self, path: Path) -> ModuleType:
         _put_on_path(path.parent)
-        with _LOADING:  # the nodes of a graph load side by side, and half a module must not be seen
-            # A file may bear the name of an installed module, or of one in another folder: then it is loaded beside it.
+        with _LOADING:  # nodes of a graph load concurrently, and must not see a partially loaded module
+            # A file may have the name of an installed module, or of one elsewhere: then it is loaded in addition.
             alias = f"_infergraph_{path.stem}_{zlib.crc32(os.fsencode(path)):08x}"
             for name in (path.stem, alias):
                 loaded = sys.modules.get(name)

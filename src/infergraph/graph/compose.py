@@ -5,9 +5,9 @@
     flow = router("choose", component(EpsilonGreedy, n_branches=2), model("a", A), remote_model)
     print(flow.to_yaml("my-graph"))
 
-A flow is a tree of nodes beside the objects that answer at them; it runs nothing itself. What stands at a node
-is one of: an object, a class, `component(...)` (a class or target with its arguments), `remote(...)` (an
-address), `packaged(...)` (a model server), or a ready predictive unit.
+A flow is a tree of nodes with the objects behind them; it runs nothing itself. Behind a node is one of: an object, a
+class, `component(...)` (a class or target with its arguments), `remote(...)` (an address), `packaged(...)` (a model
+server), or a ready predictive unit.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _SCHEMES = {"http": "REST", "grpc": "GRPC"}
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A class, or any callable that gives an object, with the arguments to call it with."""
+    """A class, or any factory, with the arguments to call it with."""
 
     found: Callable[..., object]
     arguments: Mapping[str, Any]
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A component by name, found when the graph starts: `module:Class` or `file.py:Class`."""
+    """A component by name, imported when the graph starts: `module:Class` or `file.py:Class`."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -59,7 +59,7 @@ class Packaged(msgspec.Struct, frozen=True):
 
 
 Unit: TypeAlias = object
-"""What stands at a node: see the module."""
+"""What may be behind a node: see the module."""
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -67,8 +67,8 @@ class Flow(msgspec.Struct, frozen=True):
 
     Args:
         node: its root.
-        units: by node name, what answers there in this process: an object, a `Made`, or a predictive unit. Nodes
-            that are remote, packaged, built in or given by target are not in it.
+        units: by node name, for nodes in this process: an object, a `Made`, or a predictive unit. Nodes that are
+            remote, packaged, built in or given by target are not in it.
     """
 
     node: Node
@@ -76,7 +76,7 @@ class Flow(msgspec.Struct, frozen=True):
 
     @property
     def makers(self) -> dict[str, Callable[[], object]]:
-        """By node name, a call that gives the object that answers there; nothing is constructed before the call."""
+        """By node name, a factory of its object; nothing is constructed before the call."""
         return {name: _maker(unit) for name, unit in self.units.items()}
 
     def guarded(
@@ -87,14 +87,14 @@ class Flow(msgspec.Struct, frozen=True):
         retry_backoff_ms: int = 100,
         fallback: Flow | Mapping[str, Any] | None = None,
     ) -> Flow:
-        """The same flow, its root with a time limit, repeats, and what answers when it fails.
+        """The same flow, its root with a time-out, retries and a fallback.
 
         Args:
-            timeout_ms: longest time for one call; 0 for none.
-            retries: how often a failed call is made again, of calls that may be repeated.
-            retry_backoff_ms: wait before the first repeat; it doubles with each.
-            fallback: another flow, or a constant answer as a message document, such as `{"strData": "none"}`.
-        Raises: GraphError for a negative number, or a name that the flow has already.
+            timeout_ms: time-out of one call; 0 for none.
+            retries: number of retries of a failed call, if it may be retried.
+            retry_backoff_ms: wait before the first retry; doubles with each.
+            fallback: another flow, or a constant answer as a JSON message, such as `{"strData": "none"}`.
+        Raises: GraphError for a negative number, or a node name that is in the flow already.
         """
         if min(timeout_ms, retries, retry_backoff_ms) < 0:
             raise GraphError(f"node {self.node.name!r}: timeout_ms, retries and retry_backoff_ms must be 0 or more")
@@ -110,7 +110,7 @@ class Flow(msgspec.Struct, frozen=True):
         return Flow(node, units)
 
     def shadowed(self) -> Flow:
-        """The same flow, its answer compared and logged, and never returned."""
+        """The same flow as a shadow: its answer is compared and logged, and never returned."""
         return Flow(replace(self.node, shadow=True), self.units)
 
     def logged(self, mode: str = "all", url: str = "") -> Flow:
@@ -118,13 +118,13 @@ class Flow(msgspec.Struct, frozen=True):
         return Flow(replace(self.node, logger=Logger(url=url, mode=mode)), self.units)
 
     def to_deployment(self, name: str = "") -> Deployment:
-        """The graph as a deployment of one predictor, classes spelt as `component: module:Class`.
+        """The graph as a deployment of one predictor, with classes as `component: module:Class`.
 
         Args:
             name: of the deployment; the root's name by default.
         Raises:
-            GraphError: a unit cannot be written: its class cannot be imported by name, or it is an object whose
-                arguments nobody knows; the text says what to give instead.
+            GraphError: a unit cannot be written: its class cannot be imported by name, or it is an object with
+                unknown arguments; the text says what to use instead.
         """
         predictor = Predictor(name="default", graph=_written(self.node, self.units))
         return Deployment(name=name or self.node.name, predictors=(predictor,))
@@ -139,7 +139,7 @@ def component(found: Callable[..., object] | str, /, **arguments: Any) -> Made |
 
     Args:
         found: the class itself, or its name as `module:Class`.
-        arguments: to construct it with; only text, whole numbers, floats and booleans can be written to a file.
+        arguments: of the constructor; only text, integers, floats and booleans can be written to a file.
     """
     return Target(found, arguments) if isinstance(found, str) else Made(found, arguments)
 
@@ -150,7 +150,7 @@ def packaged(server: str, model_uri: str, /, **arguments: Any) -> Packaged:
 
 
 def remote(address: str) -> Endpoint:
-    """A node elsewhere: `http://host:port` for REST, `grpc://host:port` for gRPC.
+    """A remote node: `http://host:port` for REST, `grpc://host:port` for gRPC.
 
     Raises: GraphError for any other form.
     """
@@ -168,12 +168,12 @@ def remote(address: str) -> Endpoint:
 
 
 def model(name: str, unit: Unit, *children: Flow) -> Flow:
-    """A node that predicts; children, if any, are asked with its answer."""
+    """A node that predicts; children, if any, are called with its answer."""
     return _flow(Node(name=name, type="MODEL"), unit, children)
 
 
 def transformer(name: str, unit: Unit, *children: Flow) -> Flow:
-    """A node that transforms its input, and hands it to its child."""
+    """A node that transforms its input, and passes it to its child."""
     return _flow(Node(name=name, type="TRANSFORMER"), unit, children)
 
 
@@ -191,7 +191,7 @@ def router(name: str, unit: Unit, *children: Flow) -> Flow:
 
 
 def combiner(name: str, unit: Unit, *children: Flow) -> Flow:
-    """A node that makes one answer of those of all its children, which run side by side.
+    """A node that combines the answers of all its children, which run concurrently.
 
     Raises: GraphError if it has no children.
     """
@@ -199,7 +199,7 @@ def combiner(name: str, unit: Unit, *children: Flow) -> Flow:
 
 
 def chain(name: str, *children: Flow) -> Flow:
-    """Its children one after the other, each asked with the answer of the one before.
+    """A node that runs its children in sequence, each called with the answer of the one before.
 
     Raises: GraphError if it has no children.
     """
@@ -207,7 +207,7 @@ def chain(name: str, *children: Flow) -> Flow:
 
 
 def built_in(name: str, implementation: str, /, *children: Flow, **parameters: Any) -> Flow:
-    """A node that the runtime itself answers at: SIMPLE_MODEL, SIMPLE_ROUTER, RANDOM_ABTEST or AVERAGE_COMBINER.
+    """A built-in node: SIMPLE_MODEL, SIMPLE_ROUTER, RANDOM_ABTEST or AVERAGE_COMBINER.
 
     Args:
         parameters: of the implementation, such as `ratioA=0.9` of RANDOM_ABTEST.
@@ -290,13 +290,13 @@ def _written(node: Node, units: Mapping[str, Unit]) -> Node:
 
 
 def _as_made(name: str, unit: Unit) -> Made:
-    """The class of an object, if it can be constructed in one way only."""
+    """An object as its class, if the constructor needs no arguments."""
     found = type(unit)
     try:
         if found.__init__ is object.__init__ or not inspect.signature(found).parameters:
             return Made(found, {})
     except ValueError:
-        pass  # a class written in C shows no signature
+        pass  # a class written in C has no signature
     raise GraphError(
         f"node {name!r}: the arguments that this {found.__name__} was constructed with are not known; "
         f"give component({found.__name__}, ...) to be able to write it"

@@ -1,6 +1,6 @@
-"""Describe a graph: its nodes' metadata, and what goes in and comes out of the whole.
+"""Graph metadata: the metadata of the nodes, and the inputs and outputs of the graph.
 
-Source: the orchestrator specification, section 10; nodes that crash the reference pass through here.
+Source: the orchestrator specification, section 10; metadata that crashes the reference is passed on here.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _KEYS = ("name", "platform", "versions", "inputs", "outputs", "custom")
 
 
 async def describe(root: PlannedNode, name: str, context: Context | None) -> dict[str, Any]:
-    """The metadata of a whole graph, asked for by the request of `context`, if by any.
+    """The metadata of a graph, for the request of `context`, if there is one.
 
-    Returns: `name`, `models` by node name, `graphinputs`, `graphoutputs` (None where a node gives none).
-    Raises: the fault of the first node that has no metadata, its body left out; BadMetadata for a wrong type.
+    Returns: `name`, `models` by node name, `graphinputs`, `graphoutputs` (None if a node declares none).
+    Raises: the fault of the first node without metadata, without its body; BadMetadata for a wrong type.
     """
     models: dict[str, dict[str, Any]] = {}
-    for place in root.walk():
-        if place.unit is not None and not place.node.built_in:
-            models[place.name] = await _model(place, context)
+    for planned in root.walk():
+        if planned.unit is not None and not planned.node.built_in:
+            models[planned.name] = await _model(planned, context)
     inputs, outputs = _edges(root, models)
     return {
         "name": name,
@@ -35,7 +35,7 @@ async def describe(root: PlannedNode, name: str, context: Context | None) -> dic
 
 
 def as_node(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata of a graph in the spelling of a model's, for a graph that has it as a node."""
+    """The metadata of a graph in the form of a model's, for a graph that has it as a node."""
     return {
         "name": described["name"],
         "versions": [],
@@ -50,22 +50,22 @@ def find(root: PlannedNode, name: str) -> PlannedNode:
 
     Raises: GraphError if there is none.
     """
-    for place in root.walk():
-        if place.name == name:
-            return place
+    for planned in root.walk():
+        if planned.name == name:
+            return planned
     raise GraphError(f"Failed to find model {name}")
 
 
-async def _model(place: PlannedNode, context: Context | None) -> dict[str, Any]:
-    assert place.unit is not None
+async def _model(planned: PlannedNode, context: Context | None) -> dict[str, Any]:
+    assert planned.unit is not None
     try:
-        metadata = await place.unit.metadata(context=context)
+        metadata = await planned.unit.metadata(context=context)
     except RemoteError as error:
-        raise RemoteError(error.text, node=place.name, status=error.status, grpc_code=error.grpc_code) from error
+        raise RemoteError(error.text, node=planned.name, status=error.status, grpc_code=error.grpc_code) from error
     except Fault as fault:
-        fault.node = fault.node or place.name
+        fault.node = fault.node or planned.name
         raise
-    return _checked(metadata, place.name)
+    return _checked(metadata, planned.name)
 
 
 def _checked(metadata: Mapping[str, Any], node: str) -> dict[str, Any]:
@@ -83,18 +83,18 @@ def _checked(metadata: Mapping[str, Any], node: str) -> dict[str, Any]:
     return {key: metadata[key] for key in _KEYS if metadata.get(key)}
 
 
-def _edges(place: PlannedNode, models: Mapping[str, dict[str, Any]]) -> tuple[Any, Any]:
-    """What goes into and comes out of the tree below `place`; only the first child is looked at."""
-    place = place.guarded or place
-    own = models.get(place.name, {})
+def _edges(planned: PlannedNode, models: Mapping[str, dict[str, Any]]) -> tuple[Any, Any]:
+    """The inputs and outputs of the tree below `planned`; only the first child is considered."""
+    planned = planned.primary or planned
+    own = models.get(planned.name, {})
     inputs, outputs = own.get("inputs"), own.get("outputs")
-    if not place.children:
+    if not planned.children:
         return inputs, outputs
-    first_inputs, first_outputs = _edges(place.children[0], models)
-    if place.chain:
-        return first_inputs, _edges(place.children[-1], models)[1]
-    if place.node.type in ("MODEL", "TRANSFORMER"):
+    first_inputs, first_outputs = _edges(planned.children[0], models)
+    if planned.chain:
+        return first_inputs, _edges(planned.children[-1], models)[1]
+    if planned.node.type in ("MODEL", "TRANSFORMER"):
         return inputs, first_outputs
-    if place.node.type in ("OUTPUT_TRANSFORMER", "COMBINER"):
+    if planned.node.type in ("OUTPUT_TRANSFORMER", "COMBINER"):
         return first_inputs, outputs
     return first_inputs, first_outputs

@@ -1,6 +1,6 @@
-"""Run an inference graph: one recursive function over a table of places.
+"""The graph executor: one recursive function over the execution plan.
 
-    message ─▶ input phase ─▶ route ─▶ children, side by side ─▶ combine ─▶ output phase ─▶ answer
+    message ─▶ input phase ─▶ route ─▶ children, concurrently ─▶ combine ─▶ output phase ─▶ answer
 
 The graph receives its units and never builds one; it is a predictive unit itself, so every edge can serve it.
 Source: the orchestrator specification, sections 6 to 10.
@@ -18,7 +18,7 @@ import msgspec
 
 from infergraph.errors import DeadlinePassed, Fault, MethodMissing, NotReady
 from infergraph.graph import description, routing
-from infergraph.graph.meta import Flight, MetaMode, carry, finish, inject, join, meta_of
+from infergraph.graph.meta import MetaMode, RequestState, carry, finish, inject, join, meta_of
 from infergraph.graph.parallel import side_by_side
 from infergraph.graph.plan import Parts, PlannedNode, calls_in_turn, plan
 from infergraph.graph.shadows import Comparison, Shadows
@@ -31,15 +31,15 @@ from infergraph.runner import Runner
 
 
 class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a graph runs.
+    """Options of a graph.
 
     Args:
         meta: see `MetaMode`.
-        deadline_s: longest time for one request; 0 for no limit of the graph's own.
-        ready_timeout_s: longest time for the readiness of all nodes.
-        shadow_limit: shadow calls in flight at most; further ones are left out.
-        protocol: seldon, tensorflow or v2: what the graph's front speaks.
-        deployment, namespace: whose graph it is, for its front.
+        deadline_s: time limit of one request; 0 for none.
+        ready_timeout_s: time-out of the readiness check of all nodes.
+        shadow_limit: maximum of shadow calls in flight; further ones are dropped.
+        protocol: seldon, tensorflow or v2: the protocol in which the graph is served.
+        deployment, namespace: of the graph, for its external API.
     """
 
     meta: MetaMode = MetaMode.MERGE
@@ -56,14 +56,14 @@ class Graph(LocalCalls, PredictiveUnit):
 
     Args:
         root: the tree.
-        units: for each node that calls something, its unit by node name.
-        options: how it runs.
+        units: the unit of each node that calls something, by node name.
+        options: time limits, meta mode, protocol.
         name: the predictor's name, as graph metadata shows it.
-        taps: for each node with a logger, what its payloads are shown to.
-        rng: draws the waits between retries.
-        on_shadow: gets what each shadow did beside the live answer.
-    Raises: GraphError where a node lacks its unit, or the tree cannot run; the text names the node.
-    Promises: nothing that a client or a node sends ends the process; a cancelled request cancels its node calls.
+        taps: the payload tap of each node with a logger.
+        rng: randomizes the waits between retries.
+        on_shadow: called with each comparison of a shadow with the live answer.
+    Raises: GraphError if a node lacks its unit, or the tree cannot run; the text names the node.
+    Promises: no request or answer of a node ends the process; a cancelled request cancels its node calls.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Graph(LocalCalls, PredictiveUnit):
         self._calls = None if self._injects else calls_in_turn(self._root)
 
     async def start(self) -> None:
-        """Start all units side by side.
+        """Start all units concurrently.
 
         Raises: the fault of the first that cannot start; the others are stopped again.
         """
@@ -107,14 +107,14 @@ class Graph(LocalCalls, PredictiveUnit):
 
     @property
     def facts(self) -> UnitFacts:
-        """What the graph's front speaks, and whose graph it is."""
+        """The protocol in which the graph is served, and its deployment."""
         options = self.options
         return UnitFacts(options.protocol, options.deployment, options.namespace)
 
     @property
     def task_rows(self) -> str | None:
-        """What the first of its units says that says anything: those on the way in come before those behind them."""
-        units = (place.unit for place in self._root.walk() if place.unit is not None)
+        """The row mode of the first unit that declares one, parents before children."""
+        units = (planned.unit for planned in self._root.walk() if planned.unit is not None)
         return next((unit.task_rows for unit in units if unit.task_rows is not None), None)
 
     async def settle(self) -> None:
@@ -122,12 +122,12 @@ class Graph(LocalCalls, PredictiveUnit):
         await self._shadows.settle()
 
     def runner(self, method: Method) -> Runner | None:
-        """The one runner of all its nodes, where they are asked one after the other: a chain costs one hop."""
+        """The common runner of all its nodes, if they are called in sequence: a chain costs one hop."""
         if method is not Method.PREDICT or not self._calls or self.options.deadline_s:
             return None
-        if any(place.tap is not None for place, _ in self._calls):
-            return None  # what watches payloads lives on the event loop
-        runners = {None if place.unit is None else place.unit.runner(asked) for place, asked in self._calls}
+        if any(planned.tap is not None for planned, _ in self._calls):
+            return None  # payload taps run on the event loop
+        runners = {None if planned.unit is None else planned.unit.runner(asked) for planned, asked in self._calls}
         return runners.pop() if len(runners) == 1 else None
 
     def answer(self, method: Method, request: Request, context: Context) -> Coroutine[Any, Any, Message]:
@@ -135,8 +135,8 @@ class Graph(LocalCalls, PredictiveUnit):
 
         Raises:
             MethodMissing: for any other method.
-            DeadlinePassed: the graph's or the context's deadline is over.
-            Fault: the one of the node that failed; `fault.node` names it.
+            DeadlinePassed: the graph's or the context's deadline has passed.
+            Fault: of the node that failed; `fault.node` names it.
         """
         work: Callable[[Any, Context], Coroutine[Any, Any, Message]]
         given: Any = request
@@ -151,7 +151,7 @@ class Graph(LocalCalls, PredictiveUnit):
         return self._within_deadline(work, given, context)
 
     async def ready(self) -> bool:
-        """Whether every node's unit can answer now; asked side by side, false when that takes too long."""
+        """Whether every node's unit can answer now; checked concurrently, False on time-out."""
         try:
             async with asyncio.timeout(self.options.ready_timeout_s):
                 return all(await asyncio.gather(*(unit.ready() for unit in self._units)))
@@ -168,25 +168,25 @@ class Graph(LocalCalls, PredictiveUnit):
         raise NotReady(f"a node of graph {self.name} cannot answer")
 
     async def status(self, node: str, context: Context) -> Message:
-        """One node's own account of its health.
+        """The health of one node.
 
         Raises: GraphError for an unknown node; the node's fault.
         """
-        place = description.find(self._root, node)
-        return await super().health(context) if place.unit is None else await place.unit.health(context)
+        planned = description.find(self._root, node)
+        return await super().health(context) if planned.unit is None else await planned.unit.health(context)
 
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The graph's metadata (`name`, `models`, `graphinputs`, `graphoutputs`), or one node's own.
 
-        Of "" the graph's own as a node of another graph has it.
+        For "" the graph's own, in the form of a node of another graph.
         Raises: GraphError for an unknown node; the fault of a node that has no metadata.
         """
         if node is None:
             return await description.describe(self._root, self.name, context)
         if not node:
             return description.as_node(await description.describe(self._root, self.name, context))
-        place = description.find(self._root, node)
-        return {"name": node} if place.unit is None else await place.unit.metadata(context=context)
+        planned = description.find(self._root, node)
+        return {"name": node} if planned.unit is None else await planned.unit.metadata(context=context)
 
     async def _within_deadline(
         self, work: Callable[[Any, Context], Awaitable[Message]], request: Request, context: Context
@@ -207,37 +207,37 @@ class Graph(LocalCalls, PredictiveUnit):
             raise DeadlinePassed(text) from None
 
     async def _predict(self, message: Message, context: Context) -> Message:
-        flight = Flight()
+        state = RequestState()
         if self._calls is None:
-            answer = await self._visit(self._root, message, context, flight)
+            answer = await self._visit(self._root, message, context, state)
         else:
             answer = message
-            for place, method in self._calls:
-                answer = await self._call(place, method, answer, context, flight)
-        return finish(answer, flight, context.puid) if self._merges else answer
+            for planned, method in self._calls:
+                answer = await self._call(planned, method, answer, context, state)
+        return finish(answer, state, context.puid) if self._merges else answer
 
-    async def _visit(self, place: PlannedNode, message: Message, context: Context, flight: Flight) -> Message:
-        """The answer of a node and all below it."""
-        if place.guarded is not None:
-            return await self._visit_guarded(place, place.guarded, message, context, flight)
-        if place.input is not None:
+    async def _visit(self, planned: PlannedNode, message: Message, context: Context, state: RequestState) -> Message:
+        """The answer of a node and its subtree."""
+        if planned.primary is not None:
+            return await self._visit_with_fallback(planned, planned.primary, message, context, state)
+        if planned.input is not None:
             if self._injects:
-                flight.routing[place.name] = routing.ALL
-            message = await self._call(place, place.input, message, context, flight)
-        if place.children:
-            message = await self._descend(place, message, context, flight)
-        if place.output:
-            message = await self._call(place, Method.TRANSFORM_OUTPUT, message, context, flight)
-        return inject(message, flight) if self._injects else message
+                state.routing[planned.name] = routing.ALL
+            message = await self._call(planned, planned.input, message, context, state)
+        if planned.children:
+            message = await self._descend(planned, message, context, state)
+        if planned.output:
+            message = await self._call(planned, Method.TRANSFORM_OUTPUT, message, context, state)
+        return inject(message, state) if self._injects else message
 
     def _call(
-        self, place: PlannedNode, method: Method, message: Message, context: Context, flight: Flight
+        self, planned: PlannedNode, method: Method, message: Message, context: Context, state: RequestState
     ) -> Coroutine[Any, Any, Message]:
         """The answer of a node's own unit to one message."""
         given = meta_of(message) if self._merges else None
-        if place.tap is None:
-            return self._own(place, method, message, context, flight, given)
-        return self._tapped(place.tap, self._own(place, method, message, context, flight, given), message, context)
+        if planned.tap is None:
+            return self._own(planned, method, message, context, state, given)
+        return self._tapped(planned.tap, self._own(planned, method, message, context, state, given), message, context)
 
     async def _tapped(
         self, tap: Tap, asked: Coroutine[Any, Any, Message], message: Message, context: Context
@@ -251,102 +251,115 @@ class Graph(LocalCalls, PredictiveUnit):
 
     async def _own(
         self,
-        place: PlannedNode,
+        planned: PlannedNode,
         method: Method,
         request: Request,
         context: Context,
-        flight: Flight | None,
+        state: RequestState | None,
         given: Meta | None = None,
     ) -> Message:
-        """What a node's own unit answers, or its stand-in where it failed; a fault leaves with the node's name.
+        """The answer of a node's own unit, or of its fallback if it failed; a fault gets the node's name.
 
         Args:
-            given: the meta of the request, which the answer has to carry on.
+            given: the meta of the request, which the answer has to carry.
         """
-        unit = place.unit
+        unit = planned.unit
         assert unit is not None
-        if place.stand_in is not None:
+        if planned.stand_in is not None:
             share(request)
         try:
             answer = await unit.answer(method, request, context)
         except Fault as fault:
             if not fault.node:
-                fault.node = place.name
-            if place.stand_in is None or flight is None or is_refused(fault):
+                fault.node = planned.name
+            if planned.stand_in is None or state is None or is_refused(fault):
                 raise
-            answer = await self._stand_in(place, method, request, context, flight, fault)
+            answer = await self._stand_in(planned, method, request, context, state, fault)
         else:
-            if place.label and flight is not None:
-                flight.path[place.name] = place.label
+            if planned.label and state is not None:
+                state.path[planned.name] = planned.label
         return carry(given, answer) if given else answer
 
     async def _stand_in(
-        self, place: PlannedNode, method: Method, request: Request, context: Context, flight: Flight, fault: Fault
+        self,
+        planned: PlannedNode,
+        method: Method,
+        request: Request,
+        context: Context,
+        state: RequestState,
+        fault: Fault,
     ) -> Message:
-        stand_in = place.stand_in
-        place.log_fallback(fault)
+        stand_in = planned.stand_in
+        planned.log_fallback(fault)
         if isinstance(stand_in, Message):
             return stand_in
         assert stand_in is not None
         if isinstance(request, Message) and method is not Method.ROUTE:
-            return await self._visit(stand_in, request, context, flight)
+            return await self._visit(stand_in, request, context, state)
         if stand_in.unit is None:
             raise fault
-        return await self._own(stand_in, method, request, context, flight)
+        return await self._own(stand_in, method, request, context, state)
 
-    async def _visit_guarded(
-        self, guard: PlannedNode, place: PlannedNode, message: Message, context: Context, flight: Flight
+    async def _visit_with_fallback(
+        self, guard: PlannedNode, planned: PlannedNode, message: Message, context: Context, state: RequestState
     ) -> Message:
         message.share()
         try:
-            return await self._visit(place, message, context, flight)
+            return await self._visit(planned, message, context, state)
         except Fault as fault:
             if is_refused(fault):
                 raise
-            return await self._stand_in(guard, Method.PREDICT, message, context, flight, fault)
+            return await self._stand_in(guard, Method.PREDICT, message, context, state, fault)
 
-    async def _descend(self, place: PlannedNode, message: Message, context: Context, flight: Flight) -> Message:
-        """The joint answer of a node's children."""
-        if place.chain:
-            for child in place.children:
-                message = await self._visit(child, message, context, flight)
+    async def _descend(self, planned: PlannedNode, message: Message, context: Context, state: RequestState) -> Message:
+        """The combined answer of a node's children."""
+        if planned.chain:
+            for child in planned.children:
+                message = await self._visit(child, message, context, state)
             return message
-        if place.is_read_twice:
+        if planned.is_read_twice:
             message.share()
-        tap = place.group_tap
+        tap = planned.group_tap
         if tap is not None:
             tap.request(message, context)
-        route = await self._route(place, message, context, flight)
+        route = await self._route(planned, message, context, state)
         if route == routing.NONE:
-            flight.routing[place.name] = route
+            state.routing[planned.name] = route
             return message
-        chosen = place.children if route == routing.ALL else place.children[route : route + 1]
-        if place.shadows:
-            answers = await self._beside_shadows(place, chosen, message, context, flight)
+        chosen = planned.children if route == routing.ALL else planned.children[route : route + 1]
+        if planned.shadows:
+            answers = await self._beside_shadows(planned, chosen, message, context, state)
         else:
-            answers = await self._ask(chosen, message, context, flight)
-        if place.routes or self._injects:  # only now: injected routing shows a node no choice made above it
-            flight.routing[place.name] = route
-        answer = answers[0] if not place.combines else await self._combine(place, answers, context, flight)
+            answers = await self._ask(chosen, message, context, state)
+        if planned.routes or self._injects:  # after the children: they must not see it in injected routing
+            state.routing[planned.name] = route
+        answer = answers[0] if not planned.combines else await self._combine(planned, answers, context, state)
         if tap is not None:
             answer.share()
             tap.response(answer, context)
         return answer
 
     async def _ask(
-        self, children: Sequence[PlannedNode], message: Message, context: Context, flight: Flight
+        self, children: Sequence[PlannedNode], message: Message, context: Context, state: RequestState
     ) -> Sequence[Message]:
         if len(children) == 1:
-            return (await self._visit(children[0], message, context, flight),)
-        return await side_by_side([self._visit(child, message, context, flight) for child in children])
+            return (await self._visit(children[0], message, context, state),)
+        return await side_by_side([self._visit(child, message, context, state) for child in children])
 
     async def _beside_shadows(
-        self, place: PlannedNode, children: Sequence[PlannedNode], message: Message, context: Context, flight: Flight
+        self,
+        planned: PlannedNode,
+        children: Sequence[PlannedNode],
+        message: Message,
+        context: Context,
+        state: RequestState,
     ) -> Sequence[Message]:
-        calls = {shadow.name: partial(self._visit, shadow, message, context, Flight()) for shadow in place.shadows}
+        calls = {
+            shadow.name: partial(self._visit, shadow, message, context, RequestState()) for shadow in planned.shadows
+        }
         watched = self._shadows.begin(calls)
         try:
-            answers = await self._ask(children, message, context, flight)
+            answers = await self._ask(children, message, context, state)
         except BaseException:
             watched.give_up()
             raise
@@ -354,49 +367,49 @@ class Graph(LocalCalls, PredictiveUnit):
         watched.compare(answers[0])
         return answers
 
-    async def _route(self, place: PlannedNode, message: Message, context: Context, flight: Flight) -> int:
-        if not place.routes:
+    async def _route(self, planned: PlannedNode, message: Message, context: Context, state: RequestState) -> int:
+        if not planned.routes:
             return routing.ALL
-        answer = await self._own(place, Method.ROUTE, message, context, flight)
-        route = routing.check_route(routing.route_value(answer, place.name), len(place.children), place.name)
+        answer = await self._own(planned, Method.ROUTE, message, context, state)
+        route = routing.check_route(routing.route_value(answer, planned.name), len(planned.children), planned.name)
         if self._merges and (meta := meta_of(answer)):
-            flight.asides.append(meta)
+            state.asides.append(meta)
         return route
 
     async def _combine(
-        self, place: PlannedNode, answers: Sequence[Message], context: Context, flight: Flight
+        self, planned: PlannedNode, answers: Sequence[Message], context: Context, state: RequestState
     ) -> Message:
         if self._injects:
-            flight.routing[place.name] = routing.ALL
+            state.routing[planned.name] = routing.ALL
         given = join([meta_of(one) for one in answers]) if self._merges else None
-        return await self._own(place, Method.AGGREGATE, answers, context, flight, given)
+        return await self._own(planned, Method.AGGREGATE, answers, context, state, given)
 
     async def _feedback(self, feedback: Feedback, context: Context) -> Message:
         answer = await self._visit_feedback(self._root, feedback, context)
         return answer if answer is not None else feedback.echo()
 
-    async def _visit_feedback(self, place: PlannedNode, feedback: Feedback, context: Context) -> Message | None:
-        """Give feedback to the children that answered, then to the node itself.
+    async def _visit_feedback(self, planned: PlannedNode, feedback: Feedback, context: Context) -> Message | None:
+        """Send feedback to the children that answered, then to the node itself.
 
         Returns: the node's own answer; None where it takes no feedback.
         """
-        place = place.guarded or place
-        if place.tap is not None:
-            place.tap.feedback(feedback, context)
-        if place.children:
-            chosen = _rewarded(place, feedback)
+        planned = planned.primary or planned
+        if planned.tap is not None:
+            planned.tap.feedback(feedback, context)
+        if planned.children:
+            chosen = _rewarded(planned, feedback)
             if chosen:
                 await side_by_side([self._visit_feedback(child, feedback, context) for child in chosen])
-        if not place.feedback:
+        if not planned.feedback:
             return None
-        return await self._own(place, Method.SEND_FEEDBACK, feedback, context, None)
+        return await self._own(planned, Method.SEND_FEEDBACK, feedback, context, None)
 
 
-def _rewarded(place: PlannedNode, feedback: Feedback) -> Sequence[PlannedNode]:
+def _rewarded(planned: PlannedNode, feedback: Feedback) -> Sequence[PlannedNode]:
     """The children that a feedback is for."""
-    if place.chain:
-        return place.children
-    route = routing.check_route(routing.feedback_route(feedback, place.name), len(place.children), place.name)
+    if planned.chain:
+        return planned.children
+    route = routing.check_route(routing.feedback_route(feedback, planned.name), len(planned.children), planned.name)
     if route == routing.NONE:
         return ()
-    return place.children if route == routing.ALL else place.children[route : route + 1]
+    return planned.children if route == routing.ALL else planned.children[route : route + 1]

@@ -1,4 +1,4 @@
-"""A deployment file before anything of it runs: errors, warnings, members without effect, and the deployment to serve.
+"""Checks of a deployment file before it runs: errors, warnings, members without effect; and the deployment to serve.
 
 text ─▶ inspect ─▶ problems and advice, with their lines           (`infergraph check`)
 file ─▶ chosen ─▶ one deployment, defaulted and known to be valid  (`infergraph serve`)
@@ -36,11 +36,11 @@ class Inspected(NamedTuple):
 
 
 def inspect(text: str, source: str, overrides: Mapping[str, str], *, cluster: bool = False) -> Inspected:
-    """Every problem and hint of a deployment file.
+    """All errors and warnings of a deployment file.
 
     Args:
-        overrides: what answers at nodes instead, by name.
-        cluster: as the operator of a cluster sees it: every node needs a container.
+        overrides: replacements of nodes, by name.
+        cluster: check as the operator of a cluster does: every node needs a container.
     Raises: GraphError for a text that is neither YAML nor JSON, has no deployment, or lacks a node of `overrides`.
     """
     deployments, misread = spec.survey(text, source=source)
@@ -59,7 +59,7 @@ def inspect(text: str, source: str, overrides: Mapping[str, str], *, cluster: bo
 
 
 def validate(read: spec.Deployment, deployment: spec.Deployment, overrides: Collection[str]) -> list[spec.Problem]:
-    """What is wrong with a deployment where nodes may be overridden, or have the address that the file gives them.
+    """The errors of a deployment whose nodes may be overridden, or have an address in the file.
 
     Args:
         read: as it was read.
@@ -69,7 +69,7 @@ def validate(read: spec.Deployment, deployment: spec.Deployment, overrides: Coll
 
 
 def advice(deployment: spec.Deployment, overrides: Mapping[str, str]) -> list[spec.Problem]:
-    """Warnings about a deployment, as it was read, and members without effect; none of them stops the graph."""
+    """Warnings about a deployment, as it was read, and members without effect; none prevents serving."""
     return [*spec.advise(deployment), *_elsewhere(deployment, overrides), *unused(deployment, overrides)]
 
 
@@ -77,10 +77,10 @@ def chosen(path: Path, name: str, wanted: str, overrides: Mapping[str, str]) -> 
     """The deployment `wanted` of a file, as it was read and as it is served: defaulted, and known to be valid.
 
     Args:
-        path, name: the file, and what it is called in messages.
-        wanted: its name; empty for the only one.
-        overrides: what answers at nodes instead, by name.
-    Raises: TargetError where there is no such file; GraphError for anything else that is wrong, all of it at once.
+        path, name: the file, and its name in messages.
+        wanted: the deployment's name; empty for the only one.
+        overrides: replacements of nodes, by name.
+    Raises: TargetError if there is no such file; GraphError for anything else, with all errors at once.
     """
     if not path.is_file():
         raise TargetError(f"there is no file {path}")
@@ -100,7 +100,7 @@ def chosen(path: Path, name: str, wanted: str, overrides: Mapping[str, str]) -> 
 
 
 def predictors(deployment: spec.Deployment, wanted: str) -> list[spec.Predictor]:
-    """The predictors of a deployment that are served: the one of the name `wanted`, or all if that is empty.
+    """The predictors of a deployment to serve: the one named `wanted`, or all if that is empty.
 
     Raises: GraphError if there is none.
     """
@@ -112,10 +112,10 @@ def predictors(deployment: spec.Deployment, wanted: str) -> list[spec.Predictor]
 
 
 def refuse_own_addresses(resolved: Mapping[str, Resolution], host: str, ports: Collection[int]) -> None:
-    """Raise GraphError for a node that would be called at this server's own address, where only the graph answers.
+    """Raise GraphError for a node whose address is this server's own: the graph would call itself.
 
     Args:
-        resolved: what answers at each node, by name.
+        resolved: the resolution of each node, by name.
         host, ports: where this server listens.
     """
     hosts = _ALIASES if host in _ALIASES else {host}
@@ -132,7 +132,7 @@ def refuse_own_addresses(resolved: Mapping[str, Resolution], host: str, ports: C
 
 
 def _elsewhere(deployment: spec.Deployment, overrides: Mapping[str, str]) -> Iterator[spec.Problem]:
-    """Packaged servers that do not run in process: said here, and a fault when the graph is served."""
+    """Packaged servers that do not run in process: a warning here, and a fault when the graph is served."""
     defaulted = spec.default(deployment)
     for place, predictor in enumerate(defaulted.predictors):
         resolved = resolution.resolve(predictor, defaulted, overrides)

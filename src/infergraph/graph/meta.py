@@ -1,8 +1,8 @@
-"""What a graph knows about a request, joined into the `meta` of its answer.
+"""The `meta` of messages in a graph: routing, path, tags and metrics, merged into the final answer.
 
     incoming meta ──carry──▶ answer of a node ──…──▶ answer of the root ──finish──▶ answer with routing and path
 
-A component copies the meta it was given into its answer, other units need not; `carry` restores what got lost.
+A component copies the meta of its request into its answer, other units need not; `carry` restores what was lost.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _UNITED = ("tags", "requestPath")
 class MetaMode(Enum):
     """What the graph does with the `meta` of messages.
 
-    PASS leaves them alone; INJECT writes `meta.routing` after every node where there is a meta, as the reference
-    does when told to; MERGE joins routing, path, tags, metrics and puid into the final answer.
+    PASS leaves them unchanged; INJECT writes `meta.routing` after every node if there is a meta, as the reference
+    does when configured to; MERGE merges routing, path, tags, metrics and puid into the final answer.
     """
 
     PASS = "pass"
@@ -34,9 +34,9 @@ def meta_mode(injection: str, *, is_ours: bool, wanted: GraphMeta = GraphMeta.AU
     """The mode for a graph.
 
     Args:
-        injection: the value of SELDON_ENABLE_ROUTING_INJECTION; any text but a word for no turns it on.
-        is_ours: whether a node of it runs in this process; what is made of remote nodes alone passes through.
-        wanted: the setting `graph_meta`, which decides where there is no injection.
+        injection: the value of SELDON_ENABLE_ROUTING_INJECTION; any text but a negative word turns it on.
+        is_ours: whether a node of it runs in this process; a graph of remote nodes only passes meta through.
+        wanted: the setting `graph_meta`, which applies unless injection is on.
     """
     if injection.strip().lower() not in FALSE:
         return MetaMode.INJECT
@@ -45,13 +45,13 @@ def meta_mode(injection: str, *, is_ours: bool, wanted: GraphMeta = GraphMeta.AU
     return MetaMode.MERGE if is_ours else MetaMode.PASS
 
 
-class Flight:
-    """What one request gathers on its way through the graph. Shared by all branches of the request.
+class RequestState:
+    """The routing, path and metas that one request collects in the graph. Shared by all its branches.
 
     Args:
         routing: node name to the child chosen there.
-        path: node name to what answered there.
-        asides: the meta of answers that do not travel on: those of routers.
+        path: node name to the image or label of its component.
+        asides: the meta of answers that are not passed on: those of routers.
     """
 
     __slots__ = ("asides", "path", "routing")
@@ -63,7 +63,7 @@ class Flight:
 
 
 def meta_of(message: Message) -> Meta | None:
-    """The meta of a message; None where it has none or is no message of the protocol."""
+    """The meta of a message; None if it has none or is not a message of the protocol."""
     try:
         meta = message.meta
     except PayloadError:
@@ -72,7 +72,7 @@ def meta_of(message: Message) -> Meta | None:
 
 
 def join(metas: Sequence[Mapping[str, Any] | None]) -> Meta:
-    """Several metas in one: tags and path united (later ones win), metrics in a row, the first puid; no routing.
+    """Merge metas: tags and path (later ones take precedence), metrics concatenated, the first puid; no routing.
 
     Source: the microservice specification, section 7, the rule for combiners.
     """
@@ -89,7 +89,7 @@ def join(metas: Sequence[Mapping[str, Any] | None]) -> Meta:
 
 
 def carry(given: Mapping[str, Any] | None, answer: Message) -> Message:
-    """The answer with what it lost of the meta it was asked with; itself where nothing is lost."""
+    """The answer with those parts of the request's meta that it lost; itself if nothing was lost."""
     if not given:
         return answer
     own = meta_of(answer)
@@ -105,38 +105,38 @@ def carry(given: Mapping[str, Any] | None, answer: Message) -> Message:
     return answer.with_meta(merged)
 
 
-def finish(answer: Message, flight: Flight, puid: str) -> Message:
+def finish(answer: Message, state: RequestState, puid: str) -> Message:
     """The root's answer with the routing, the path, the meta of the routers, and the id of the request."""
     own = meta_of(answer)
     if own is None and not _can_hold(answer):
         return answer
     own = own or {}
-    meta = {**own, **join([*flight.asides, own]), **_set(own, "puid")} if flight.asides else dict(own)
-    if flight.routing:
-        meta["routing"] = {**_dict(meta.get("routing")), **flight.routing}
-    if flight.path:
-        meta["requestPath"] = {**flight.path, **_dict(meta.get("requestPath"))}
+    meta = {**own, **join([*state.asides, own]), **_set(own, "puid")} if state.asides else dict(own)
+    if state.routing:
+        meta["routing"] = {**_dict(meta.get("routing")), **state.routing}
+    if state.path:
+        meta["requestPath"] = {**state.path, **_dict(meta.get("requestPath"))}
     if puid and not meta.get("puid"):
         meta["puid"] = puid
     return answer.with_meta(meta)
 
 
-def inject(message: Message, flight: Flight) -> Message:
-    """The message with the routing so far in its meta; itself where it has no meta, or is no message.
+def inject(message: Message, state: RequestState) -> Message:
+    """The message with the routing so far in its meta; itself if it has no meta, or is not a message.
 
     Source: the orchestrator specification, section 12; integers keep their digits here.
     """
     meta = meta_of(message)
-    return message if meta is None else message.with_meta({**meta, "routing": dict(flight.routing)})
+    return message if meta is None else message.with_meta({**meta, "routing": dict(state.routing)})
 
 
 def _set(meta: Meta, key: str) -> Meta:
-    """That member of a meta, if it is there and says something."""
+    """A member of a meta, if it is present and not empty."""
     return {key: meta[key]} if meta.get(key) else {}
 
 
 def _holds(own: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    # On the hot path: most metas have one member or none. Members of another type than the protocol's get lost.
+    # On the hot path: most metas have one member or none. Members of a wrong type are dropped.
     for key, wanted in given.items():
         if not wanted:
             continue
@@ -153,7 +153,7 @@ def _holds(own: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
 
 
 def _all_metrics(given: list[Any], own: list[Any]) -> list[Any]:
-    # A unit that passes metrics on puts its own behind them, so a common beginning is not counted twice.
+    # A unit that passes metrics on appends its own, so a common prefix is not counted twice.
     return own if own[: len(given)] == given else [*given, *own]
 
 
@@ -166,7 +166,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _can_hold(message: Message) -> bool:
-    """Whether a message without readable meta is one of the protocol, so that meta may be written into it."""
+    """Whether a message without readable meta is one of the protocol, so that meta can be added to it."""
     try:
         return message.content.meta is None
     except PayloadError:

@@ -1,4 +1,4 @@
-"""Run several branches of a graph side by side."""
+"""Run several branches of a graph concurrently."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 async def side_by_side(branches: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all branches, in their order.
+    """The results of all branches, in order.
 
-    Promises: every branch is done when this returns; a single branch costs no task; a cancellation reaches all.
+    Promises: all branches are done when this returns; a single branch needs no task; cancellation reaches all.
     Raises: what the first branch in order raised, once all are done.
     """
     loop = asyncio.get_running_loop()

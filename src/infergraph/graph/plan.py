@@ -1,6 +1,6 @@
-"""The table that the executor runs over: what each node does, found out once from its type, methods and unit.
+"""The execution plan: the phases of each node, derived once from its type, methods and unit.
 
-    Node tree + units by name ──plan──▶ Place tree
+    Node tree + units by name ──plan──▶ PlannedNode tree
 
 Source: the orchestrator specification, section 6.
 """
@@ -16,7 +16,7 @@ import msgspec
 
 from infergraph.errors import Fault, GraphError, RoutingError
 from infergraph.graph import routing
-from infergraph.graph.resilience import guarded
+from infergraph.graph.resilience import resilient
 from infergraph.graph.spec import Node
 from infergraph.graph.taps import Tap, filtered
 from infergraph.message import Message, Method, PredictiveUnit
@@ -33,15 +33,15 @@ class PlannedNode(msgspec.Struct, kw_only=True, eq=False):
     """One node as the executor sees it.
 
     Args:
-        unit: what it calls; None for a node that only joins others.
+        unit: what it calls; None for a node that only combines others.
         input: the method of its input phase, if it has one.
         routes, combines, output, feedback: whether it has that phase.
-        chain: its children run one after the other.
-        children: those that count; `shadows` are called beside them.
-        label: what answers there, for `meta.requestPath`; empty to leave it out.
-        tap: is shown its own calls; `group_tap` what goes into its children and what comes out.
-        stand_in: answers where its own call fails.
-        guarded: for a place that only watches over another one: that one; `stand_in` answers where it fails.
+        chain: its children run in sequence.
+        children: the live ones; `shadows` are called in addition.
+        label: its image or target, for `meta.requestPath`; empty to omit it.
+        tap: observes its own calls; `group_tap` the requests and answers of its children.
+        stand_in: the fallback if its own call fails.
+        primary: for a node that only adds a fallback to another one: that one; `stand_in` answers if it fails.
     """
 
     name: str
@@ -59,34 +59,34 @@ class PlannedNode(msgspec.Struct, kw_only=True, eq=False):
     tap: Tap | None = None
     group_tap: Tap | None = None
     stand_in: PlannedNode | Message | None = None
-    guarded: PlannedNode | None = None
+    primary: PlannedNode | None = None
 
     @property
     def calls(self) -> bool:
-        """Whether the node asks a unit anything."""
+        """Whether the node calls a unit."""
         return self.input is not None or self.routes or self.combines or self.output or self.feedback
 
     @property
     def is_read_twice(self) -> bool:
-        """Whether more than one reads what goes to its children: several of them, its router, a shadow, a tap."""
+        """Whether the children's request has several readers: several children, a router, a shadow, a tap."""
         return self.routes or len(self.children) > 1 or bool(self.shadows) or self.group_tap is not None
 
     def walk(self) -> list[PlannedNode]:
-        """This place and all below it, parents first; shadows and stand-ins are left out."""
-        inner = self.guarded or self
-        return [inner, *(place for child in inner.children for place in child.walk())]
+        """This node and its descendants, parents first; without shadows and fallbacks."""
+        inner = self.primary or self
+        return [inner, *(planned for child in inner.children for planned in child.walk())]
 
     def log_fallback(self, fault: Fault) -> None:
-        """Leave word that the stand-in answers."""
+        """Log that the fallback answers."""
         _log.warning("node %s failed, its fallback answers: %s", self.name, fault)
 
 
 Call: TypeAlias = tuple[PlannedNode, Method]
-"""What one place asks its unit."""
+"""One call of a node's unit."""
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """What places are made of: units and taps by node name, and the random numbers of their guards."""
+    """Units and taps by node name, and the random numbers for retries."""
 
     units: Mapping[str, PredictiveUnit]
     taps: Mapping[str, Tap]
@@ -94,20 +94,20 @@ class Parts(msgspec.Struct, frozen=True):
 
 
 def plan(node: Node, parts: Parts) -> PlannedNode:
-    """The table for a tree.
+    """The execution plan for a tree.
 
     Raises: GraphError for a node without its unit, or a tree that cannot run.
     """
     _check_names(node)
     if node.shadow:
         raise GraphError(f"the root {node.name!r} cannot be a shadow: there is nothing beside it", node=node.name)
-    return _place(node, parts)
+    return _plan_node(node, parts)
 
 
 def calls_in_turn(root: PlannedNode) -> Sequence[Call] | None:
-    """The calls that a prediction makes, where they are made one after the other whatever is asked and answered.
+    """The calls of a prediction, if they are made in sequence whatever the request and the answers are.
 
-    Returns: None where nodes route, combine, have shadows or fallbacks, or watch over their children.
+    Returns: None if nodes route, combine, or have shadows or fallbacks.
     """
     before: list[Call] = []
     after: list[Call] = []
@@ -127,11 +127,11 @@ def calls_in_turn(root: PlannedNode) -> Sequence[Call] | None:
     return before + after
 
 
-def _place(node: Node, parts: Parts) -> PlannedNode:
+def _plan_node(node: Node, parts: Parts) -> PlannedNode:
     built_in = node.built_in
     methods = frozenset(node.methods)
     has_children = any(not child.shadow for child in node.children)
-    place = PlannedNode(
+    planned = PlannedNode(
         name=node.name,
         node=node,
         input=_input(node, methods),
@@ -143,28 +143,28 @@ def _place(node: Node, parts: Parts) -> PlannedNode:
         chain=node.type == "CHAIN",
         label=node.component or node.packaged or built_in,
     )
-    if place.calls:
+    if planned.calls:
         unit = parts.units.get(node.name)
         if unit is None:
             raise GraphError(
                 f"node {node.name!r} has nothing to call: give it a component, an endpoint or an implementation",
                 node=node.name,
             )
-        place.unit = guarded(unit, node, parts.rng)
-    _check_shadows(place, has_children)
-    _tap(place, parts.taps.get(node.name))
-    places = [(_place(child, parts), child.shadow) for child in node.children]
-    place.children = tuple(child for child, shadow in places if not shadow)
-    place.shadows = tuple(child for child, shadow in places if shadow)
-    return _with_stand_in(place, parts)
+        planned.unit = resilient(unit, node, parts.rng)
+    _check_shadows(planned, has_children)
+    _tap(planned, parts.taps.get(node.name))
+    children = [(_plan_node(child, parts), child.shadow) for child in node.children]
+    planned.children = tuple(child for child, shadow in children if not shadow)
+    planned.shadows = tuple(child for child, shadow in children if shadow)
+    return _with_stand_in(planned, parts)
 
 
-def _check_shadows(place: PlannedNode, has_children: bool) -> None:
-    shadows = [child.name for child in place.node.children if child.shadow]
+def _check_shadows(planned: PlannedNode, has_children: bool) -> None:
+    shadows = [child.name for child in planned.node.children if child.shadow]
     if not shadows:
         return
-    name = place.name
-    if place.chain:
+    name = planned.name
+    if planned.chain:
         text = f"node {name!r}: a shadow cannot stand in a CHAIN; put it beside the node that it shadows"
         raise GraphError(text, node=name)
     if not has_children:
@@ -178,43 +178,43 @@ def _input(node: Node, methods: frozenset[str]) -> Method | None:
     return Method.PREDICT if node.type == "MODEL" else _INPUT_OF_BUILT_IN.get(node.built_in)
 
 
-def _tap(place: PlannedNode, tap: Tap | None) -> None:
+def _tap(planned: PlannedNode, tap: Tap | None) -> None:
     # The reference records a combiner's children and its own call alike; here each pair is recorded once.
-    if tap is None or place.node.logger is None:
+    if tap is None or planned.node.logger is None:
         return
-    place.tap = filtered(tap, place.node.logger.mode)
-    if place.node.children and place.input is None and not place.output:
-        place.group_tap = place.tap
+    planned.tap = filtered(tap, planned.node.logger.mode)
+    if planned.node.children and planned.input is None and not planned.output:
+        planned.group_tap = planned.tap
 
 
-def _with_stand_in(place: PlannedNode, parts: Parts) -> PlannedNode:
-    fallback = place.node.fallback
+def _with_stand_in(planned: PlannedNode, parts: Parts) -> PlannedNode:
+    fallback = planned.node.fallback
     if fallback is None:
-        return place
+        return planned
     stand_in: PlannedNode | Message
     if isinstance(fallback, dict):
         stand_in = json_codec.of_document(fallback)
-        _check_constant(place, stand_in)
+        _check_constant(planned, stand_in)
     else:
-        stand_in = _place(fallback, parts)
-    if place.calls:
-        place.stand_in = stand_in
-        return place
-    return PlannedNode(name=place.name, node=place.node, guarded=place, stand_in=stand_in)
+        stand_in = _plan_node(fallback, parts)
+    if planned.calls:
+        planned.stand_in = stand_in
+        return planned
+    return PlannedNode(name=planned.name, node=planned.node, primary=planned, stand_in=stand_in)
 
 
-def _check_constant(place: PlannedNode, answer: Message) -> None:
-    """Raise GraphError where a router's constant answer names no child of it."""
-    if not place.routes:
+def _check_constant(planned: PlannedNode, answer: Message) -> None:
+    """Raise GraphError if a router's constant fallback is not one of its children."""
+    if not planned.routes:
         return
     try:
-        routing.check_route(routing.route_value(answer, place.name), len(place.children), place.name)
+        routing.check_route(routing.route_value(answer, planned.name), len(planned.children), planned.name)
     except RoutingError as fault:
-        raise GraphError(f"fallback of node {place.name!r} is no route: {fault}", node=place.name) from fault
+        raise GraphError(f"fallback of node {planned.name!r} is no route: {fault}", node=planned.name) from fault
 
 
 def _check_names(root: Node) -> None:
-    """Nodes may share a name only if they are the same thing, since units are found by it."""
+    """Raise GraphError for different nodes of the same name: units are looked up by name."""
     seen: dict[str, Any] = {}
     for node in _all(root):
         what = (node.component, node.implementation, node.endpoint, node.parameters, node.model_uri)

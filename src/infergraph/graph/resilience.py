@@ -1,4 +1,4 @@
-"""Units around a unit that make it answer in time, or again, or otherwise.
+"""Time-outs and retries of a node, as units around its unit.
 
     Retried( Timed( unit ) )          the limit is for each attempt
 
@@ -25,9 +25,9 @@ _BACKOFF_LIMIT_S = 30.0
 
 
 class Timed(Around):
-    """Gives a unit a longest time for each answer.
+    """A unit around a unit that applies a time-out to each answer.
 
-    Raises: DeadlinePassed when it is over; what the unit was doing is cancelled.
+    Raises: DeadlinePassed on time-out; the call is cancelled.
     """
 
     def __init__(self, unit: PredictiveUnit, timeout_s: float) -> None:
@@ -35,7 +35,7 @@ class Timed(Around):
         self.timeout_s = timeout_s
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """What the unit within answers in time."""
+        """The unit's answer, within the time-out."""
         deadline = asyncio.get_running_loop().time() + self.timeout_s
         if context.deadline is not None and context.deadline <= deadline:
             return await self.unit.answer(method, request, context)
@@ -51,12 +51,12 @@ class Timed(Around):
 
 
 class Retried(Around):
-    """Asks a unit again when it failed; never for a route or a feedback, which must happen once.
+    """A unit around a unit that retries failed calls; never a route or a feedback, which must happen once.
 
     Args:
-        retries: how often again, at most.
-        backoff_s: wait before the first repeat; it doubles with each, and half of it is drawn at random.
-        rng: for that.
+        retries: maximum number of retries.
+        backoff_s: wait before the first retry; doubles with each, and half of it is random.
+        rng: for the random part.
         sleep: waits so many seconds.
     """
 
@@ -79,9 +79,9 @@ class Retried(Around):
         )
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """What the unit within answers, in the end.
+        """The answer of the first attempt that succeeds.
 
-        Raises: the fault of the last attempt, or of the first that another attempt would not mend.
+        Raises: the fault of the last attempt, or the first that is not worth a retry.
         """
         if method in ONCE_ONLY:
             return await self.unit.answer(method, request, context)
@@ -93,8 +93,8 @@ class Retried(Around):
         _log.info("node %s failed, attempt %d of %d: %s", self.name, failures, self._retry.retries + 1, fault)
 
 
-def guarded(unit: PredictiveUnit, node: Node, rng: random.Random) -> PredictiveUnit:
-    """The unit with what its node asks for around it; the unit itself where it asks for nothing."""
+def resilient(unit: PredictiveUnit, node: Node, rng: random.Random) -> PredictiveUnit:
+    """The unit with the time-out and retries of its node; the unit itself if the node has none."""
     if node.timeout_ms > 0:
         unit = Timed(unit, node.timeout_ms / 1000)
     if node.retries > 0:

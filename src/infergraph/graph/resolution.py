@@ -1,4 +1,4 @@
-"""What answers at each node of a graph: a component here, a packaged server, a built-in, or an address.
+"""Node resolution: whether a node is a local component, a packaged server, a built-in, or a remote address.
 
 The order is that of preference: `--node`, `component`, packaged server, built-in, endpoint.
 """
@@ -19,7 +19,7 @@ _CALLING = TYPES - {"UNKNOWN_TYPE", "CHAIN"}
 
 
 class Means(Enum):
-    """How a node answers."""
+    """The kind of implementation behind a node."""
 
     COMPONENT = "component"
     PACKAGED = "packaged"
@@ -30,12 +30,12 @@ class Means(Enum):
 
     @property
     def is_here(self) -> bool:
-        """Whether code runs in this process for it that is not a part of the graph itself."""
+        """Whether user code or a packaged server runs in this process for it."""
         return self in (Means.COMPONENT, Means.PACKAGED)
 
 
 class Resolution(msgspec.Struct, frozen=True):
-    """What answers at a node. `str()` is for people, and empty for a node that calls nothing.
+    """The implementation of a node. `str()` is for display, and empty for a node that calls nothing.
 
     Args:
         target: a component's target, a server's or built-in's name, or an address `http://host:port` or
@@ -57,7 +57,7 @@ class Resolution(msgspec.Struct, frozen=True):
 
 
 def resolve(predictor: Predictor, deployment: Deployment, overrides: Mapping[str, str]) -> dict[str, Resolution]:
-    """What answers at each node of `predictor`, by name, fallback nodes too.
+    """The resolution of each node of `predictor`, by name, including fallback nodes.
 
     Args:
         predictor: of `deployment`, both as defaulted.
@@ -76,9 +76,9 @@ def check_overrides(deployments: Iterable[Deployment], overrides: Mapping[str, s
 
 
 def address(endpoint: Endpoint, transport: str = "") -> str:
-    """The address of an endpoint by its own type, or else by the deployment's transport; empty if it has no host.
+    """The address of an endpoint, by its own type or else the deployment's transport; empty if it has no host.
 
-    An endpoint of neither that has a gRPC port is called as each request came: it has two addresses.
+    An endpoint with neither, but with a gRPC port, has two addresses and is called by each request's own transport.
     """
     if not endpoint.service_host:
         return ""
@@ -91,9 +91,9 @@ def address(endpoint: Endpoint, transport: str = "") -> str:
 
 
 def _is_elsewhere(node: Node) -> bool:
-    """Whether the packaged server of a node runs at its endpoint: it is none of ours, or there is no model to load.
+    """Whether a node's packaged server runs at its endpoint: we do not have it, or there is no model to load.
 
-    Asked of a predictor alone, which is taken as it is written; a whole deployment has its endpoints filled in.
+    Only for a bare predictor, which is used as written; in a deployment the endpoints have been filled in.
     """
     if node.endpoint is None or not node.endpoint.service_host:
         return False

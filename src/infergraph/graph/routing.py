@@ -1,4 +1,4 @@
-"""Which child a router chose, and which way a feedback goes.
+"""Routing: the child that a router chose, and the children that a feedback is sent to.
 
 Source: the orchestrator specification, sections 8 and 9; what crashes the reference is a RoutingError here.
 """
@@ -18,13 +18,13 @@ NONE = -2
 
 
 def route_value(answer: Message, node: str) -> int:
-    """The child that a router's answer names: its first number.
+    """The route in a router's answer: its first number.
 
     Args:
         answer: a message with an array, or bare JSON: a list of integers.
         node: the router's name, for the fault.
-    Returns: n for child n, -1 for all children (also when `data` is there but empty), -2 for none of them.
-    Raises: RoutingError where there is no number, or one that is not whole.
+    Returns: n for child n, -1 for all children (also if `data` is present but empty), -2 for none of them.
+    Raises: RoutingError if there is no number, or it is not an integer.
     """
     try:
         chosen = answer.chosen()
@@ -34,7 +34,7 @@ def route_value(answer: Message, node: str) -> int:
 
 
 def check_route(route: int, children: int, node: str) -> int:
-    """The same route, if it is one of a node with so many children.
+    """Check that a route is valid for a node with this number of children, and return it.
 
     Raises: RoutingError if not.
     """
@@ -44,10 +44,10 @@ def check_route(route: int, children: int, node: str) -> int:
 
 
 def feedback_route(feedback: Feedback, node: str) -> int:
-    """The child that answered the request of a feedback, -1 where the feedback does not say.
+    """The child that answered the request of a feedback; -1 if the feedback does not say.
 
     Raises:
-        RoutingError: the recorded route is no whole number.
+        RoutingError: the recorded route is not an integer.
         PayloadError: the feedback cannot be read.
     """
     recorded = feedback.recorded().get(node, ALL)

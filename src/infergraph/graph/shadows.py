@@ -1,6 +1,6 @@
-"""Call shadow children beside the live ones, compare what they answer, and keep their answers to ourselves.
+"""Shadow traffic: call shadow children in the background, compare and log their answers, and discard them.
 
-message ─┬─▶ live children ──▶ answer ──────────┬─▶ on its way, never waiting
+message ─┬─▶ live children ──▶ answer ──────────┬─▶ returned without waiting
          └─▶ shadow, in the background ─────────┴─▶ compared, logged, dropped
 """
 
@@ -22,13 +22,13 @@ _log = logging.getLogger("infergraph.shadow")
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """What a shadow did beside the live answer.
+    """The comparison of a shadow's answer with the live one.
 
     Args:
         node: the shadow's name.
         same: whether both payloads are equal (arrays: of one shape, each value within 1e-9 of the other).
         difference: the largest absolute difference of two numeric arrays of one shape, else None.
-        fault: what the shadow failed with; empty if it answered.
+        fault: the shadow's error; empty if it answered.
     """
 
     node: str
@@ -46,7 +46,7 @@ class Watched:
         self._live = live
 
     def compare(self, live: Message) -> None:
-        """Hand over the live answer; returns at once."""
+        """Provide the live answer; returns at once."""
         if not self._live.done():
             self._live.set_result(live)
 
@@ -59,8 +59,8 @@ class Shadows:
     """The shadow calls in flight.
 
     Args:
-        limit: how many at most; further ones are left out, with a word in the log.
-        report: gets each comparison, beside the log.
+        limit: maximum number; further ones are dropped and logged.
+        report: called with each comparison, in addition to the log.
     """
 
     def __init__(self, limit: int, report: Callable[[Comparison], None] | None = None) -> None:
@@ -69,7 +69,7 @@ class Shadows:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, calls: Mapping[str, Callable[[], Coroutine[Any, Any, Message]]]) -> Watched:
-        """Start calling shadows; `calls` makes each one's answer, by its name."""
+        """Start shadow calls; `calls` has a function for each, by name."""
         loop = asyncio.get_running_loop()
         live: asyncio.Future[Message] = loop.create_future()
         for name, call in calls.items():
@@ -103,7 +103,7 @@ class Shadows:
             if live.cancelled():
                 return
             raise
-        except Exception as error:  # noqa: BLE001  a shadow's bug must stay with the shadow
+        except Exception as error:  # noqa: BLE001  a shadow's error must not affect the live request
             _log.exception("shadow %s", name)
             comparison = Comparison(name, same=False, fault=repr(error))
         _log.info("shadow %s: same=%s difference=%s %s", *msgspec.structs.astuple(comparison))
@@ -112,7 +112,7 @@ class Shadows:
 
 
 def compare(node: str, live: Message, shadow: Message) -> Comparison:
-    """Two answers side by side; raises PayloadError if one of them cannot be read."""
+    """Compare two answers; raises PayloadError if one of them cannot be read."""
     left, right = live.payload, shadow.payload
     if not (live.encoding.is_array and shadow.encoding.is_array):
         return Comparison(node, same=live.encoding is shadow.encoding and left == right)

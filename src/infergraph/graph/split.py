@@ -1,6 +1,6 @@
-"""Several graphs behind one address: each request goes to one by its share, copies go to the shadows.
+"""Traffic split: several predictors behind one address, with weights and shadows.
 
-    message ─▶ one live graph, drawn by traffic ─▶ answer
+    message ─▶ one live graph, chosen at random by traffic ─▶ answer
             └▶ shadows, in the background: compared, logged, dropped
 
 The reference leaves this to a service mesh.
@@ -30,7 +30,7 @@ class Share(msgspec.Struct, frozen=True):
 
     Args:
         unit: the graph; its name is the predictor's.
-        traffic: its part of the requests, as a weight.
+        traffic: its weight.
         shadow: gets a copy of every request; its answers are compared, logged and dropped.
     """
 
@@ -44,11 +44,11 @@ class Split(LocalCalls, PredictiveUnit):
 
     Args:
         name: the deployment's name.
-        shares: the predictors; those that are no shadows count from 0 in their order.
-        rng: draws the predictor for each request.
-        marks: write the predictor drawn into the answer's `meta.routing` under `name`, so that feedback finds it.
-        shadow_limit: shadow calls in flight at most.
-        on_shadow: gets what each shadow did beside the live answer.
+        shares: the predictors; those that are not shadows are numbered from 0.
+        rng: chooses the predictor of each request.
+        marks: write the chosen predictor into the answer's `meta.routing` under `name`, so that feedback finds it.
+        shadow_limit: maximum of shadow calls in flight.
+        on_shadow: called with each comparison of a shadow with the live answer.
     Raises: GraphError if all are shadows.
     """
 
@@ -76,7 +76,7 @@ class Split(LocalCalls, PredictiveUnit):
 
     @property
     def facts(self) -> UnitFacts:
-        """Those of the predictors, which are one for all of a deployment."""
+        """The predictors' facts, which are the same for all of a deployment."""
         return self._live[0].facts
 
     async def start(self) -> None:
@@ -99,7 +99,7 @@ class Split(LocalCalls, PredictiveUnit):
 
     @property
     def task_rows(self) -> str | None:
-        """What the first predictor says that says anything."""
+        """The row mode of the first predictor that declares one."""
         return next((unit.task_rows for unit in self._live if unit.task_rows is not None), None)
 
     async def settle(self) -> None:
@@ -107,7 +107,7 @@ class Split(LocalCalls, PredictiveUnit):
         await self._shadows.settle()
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """What the predictor drawn answers; a feedback goes to the one that it names, else to all."""
+        """The answer of the chosen predictor; a feedback goes to the one that it names, else to all."""
         if isinstance(request, Feedback):
             return await self._feedback(request, context)
         drawn = 0 if len(self._live) == 1 else self._rng.choices(range(len(self._live)), self._traffic)[0]
@@ -115,11 +115,11 @@ class Split(LocalCalls, PredictiveUnit):
         return self._marked(answer, drawn) if self.marks and len(self._live) > 1 else answer
 
     async def ready(self) -> bool:
-        """Whether every predictor that is no shadow can answer."""
+        """Whether every live predictor can answer."""
         return all(await asyncio.gather(*(unit.ready() for unit in self._live)))
 
     async def health(self, context: Context) -> Message:
-        """The account of the first predictor, when all are ready.
+        """The health of the first predictor, if all are ready.
 
         Raises: NotReady if one is not.
         """
@@ -128,7 +128,7 @@ class Split(LocalCalls, PredictiveUnit):
         return await self._live[0].health(context)
 
     async def status(self, node: str, context: Context) -> Message:
-        """One node's own account of its health, from the first predictor that has it.
+        """The health of one node, from the first predictor that has it.
 
         Raises: GraphError if none has.
         """

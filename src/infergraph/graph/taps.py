@@ -1,4 +1,4 @@
-"""Which of a node's payloads are logged, and where to.
+"""Payload taps: which of a node's payloads are logged, and to which sink.
 
     executor ─▶ tap filtered by the node's mode and the request's skip header ─▶ a sink of records
 
@@ -21,20 +21,20 @@ _RESPONSES = frozenset({"all", "response"})
 
 
 class Tap(Protocol):
-    """What a logged node's payloads are shown to; it must neither raise nor wait."""
+    """Observes the payloads of a node with a logger; must neither raise nor wait."""
 
     def request(self, message: Message, context: Context) -> None:
-        """The node is about to answer `message`."""
+        """Called before the node answers `message`."""
 
     def response(self, message: Message, context: Context) -> None:
-        """The node answered `message`."""
+        """Called with the node's answer."""
 
     def feedback(self, feedback: Feedback, context: Context) -> None:
-        """The node gets `feedback`."""
+        """Called before the node gets `feedback`."""
 
 
 def filtered(tap: Tap, mode: str) -> Tap | None:
-    """The tap, shown only what a logger of this mode asks for; None for a mode that asks for nothing."""
+    """The tap, restricted to what a logger of this mode logs; None for a mode that logs nothing."""
     asked = mode in _REQUESTS, mode in _RESPONSES
     return _Filtered(tap, *asked) if any(asked) else None
 
@@ -59,16 +59,16 @@ class _Filtered:
 
 
 def skips(context: Context) -> bool:
-    """Whether the request asks not to be logged."""
+    """Whether the request's headers disable logging."""
     return any(name == _SKIP and value.lower() in _YES for name, value in context.headers)
 
 
 def sink_url(node: Node, default: str) -> str:
-    """Where a logged node's records go.
+    """The sink of a node's payload log.
 
     Args:
         default: for a logger without a url (REQUEST_LOGGER_DEFAULT_ENDPOINT).
-    Raises: GraphError if it is no http address.
+    Raises: GraphError if it is not an http address.
     """
     url = (node.logger.url if node.logger else "") or default
     try:

@@ -1,8 +1,8 @@
-"""Members of a deployment that have no effect when it is served here, each named once.
+"""Members of a deployment that have no effect when it is served here, each reported once.
 
 Deployment ─▶ what a cluster would do with it, and this server does not ─▶ one Problem for each record that has such
 
-What has an effect depends on what answers at each node, so it is looked at with the overrides of the command line.
+What has an effect depends on the resolution of each node, so the overrides of the command line are needed.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _EXPORTED = "it comes from a secret, a config map or a field of the pod: export 
 
 
 def unused(deployment: Deployment, overrides: Mapping[str, str]) -> list[Problem]:
-    """What of `deployment` has no effect here, and what to do where a component may rely on it; none of it is an error.
+    """The members of `deployment` without effect here, and what to do if a component relies on one; none is an error.
 
     Args:
         deployment: as it was read.
-        overrides: what answers at nodes instead, by name.
+        overrides: replacements of nodes, by name.
     """
     defaulted = deployment if deployment.bare else default(deployment)
     answers = [resolve(predictor, defaulted, overrides) for predictor in defaulted.predictors]
@@ -77,7 +77,7 @@ def _of_predictor(predictor: Predictor, path: str) -> Iterator[Problem]:
 
 
 def _given(record: msgspec.Struct, names: Iterable[str]) -> list[str]:
-    """Those of the fields `names` that are not at their default, as the file spells them."""
+    """Those of the fields `names` that are not at their default, by their names in the file."""
     fields = {field.name: field for field in msgspec.structs.fields(record)}
     return [fields[name].encode_name for name in names if getattr(record, name) not in (None, "", {}, ())]
 
@@ -119,7 +119,7 @@ def _of_containers(
 
 
 def _of_pod(pod: Mapping[str, Any]) -> Iterator[str]:
-    """The members of a pod that are not looked at: all but its containers."""
+    """The members of a pod that are ignored: all but its containers."""
     yield from (key for key in pod if key.lower() != "spec")
     yield from (key for key in _member(pod, "spec") or () if key.lower() != "containers")
 
@@ -149,13 +149,13 @@ def _of_environment(
 
 
 def _member(document: Any, name: str) -> Any:
-    """The member of a plain document, whatever the case of its name; None where there is none."""
+    """A member of a plain document by case-insensitive name; None if there is none."""
     members = document if isinstance(document, dict) else {}
     return next((members[key] for key in reversed(members) if key.lower() == name.lower()), None)
 
 
 def _entries(document: Any, name: str) -> list[dict[str, Any]]:
-    """The objects in the list that is a member of a plain document."""
+    """The objects in a list member of a plain document."""
     return [entry for entry in _member(document, name) or () if isinstance(entry, dict)]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from graph_units import Saying, node
 from infergraph.graph.executor import Graph, GraphOptions
-from infergraph.graph.meta import Flight, MetaMode, carry, finish, inject, join, meta_mode, meta_of
+from infergraph.graph.meta import MetaMode, RequestState, carry, finish, inject, join, meta_mode, meta_of
 from infergraph.graph.spec import Node
 from infergraph.message import Context, Encoding, Message, Meta, Method, PredictiveUnit
 from infergraph.settings import GraphMeta
@@ -144,19 +144,19 @@ def test_mode_that_is_set() -> None:
 def test_bodies_that_are_no_messages_pass_whole(body: bytes) -> None:
     """An answer that is no message of the protocol has no place for meta, so it leaves as the very same message."""
     message = JsonMessage(body, "text/plain")
-    flight = Flight()
-    flight.routing["r"] = 1
-    assert finish(message, flight, "p") is message
+    state = RequestState()
+    state.routing["r"] = 1
+    assert finish(message, state, "p") is message
     assert carry({"tags": {"a": 1}}, message) is message
-    assert inject(message, flight) is message
+    assert inject(message, state) is message
 
 
 def test_other_members_keep_their_spelling() -> None:
     """Only `meta` changes in a JSON answer: integers, unknown members and key order stay."""
     body = b'{"data":{"ndarray":[12345678901234567890,1.0,1]},"zzz":{"b":1,"a":2},"meta":{"tags":{"t":1}}}'
-    flight = Flight()
-    flight.routing["r"] = 1
-    injected = inject(JsonMessage(body), flight)
+    state = RequestState()
+    state.routing["r"] = 1
+    injected = inject(JsonMessage(body), state)
     assert json_codec.encode(injected) == body.replace(b'"tags":{"t":1}', b'"tags":{"t":1},"routing":{"r":1}')
     assert isinstance(injected, JsonMessage)
     assert injected.raw is not None
@@ -166,15 +166,15 @@ def test_injection_needs_a_meta() -> None:
     """A JSON answer without a `meta` object is left alone."""
     for body in (b'{"data":{"ndarray":[1]}}', b'{"strData":"x","meta":null}', b'{"strData":"x","meta":[1]}'):
         message = JsonMessage(body)
-        assert inject(message, Flight()) is message
+        assert inject(message, RequestState()) is message
 
 
 def test_protobuf_answers_take_meta() -> None:
     """A protobuf answer gets the routing and keeps its payload."""
     message = ProtoMessage(proto_codec.encode(Message.of("x", Encoding.STR, meta={"tags": {"t": "u"}})))
-    flight = Flight()
-    flight.routing["r"] = -2
-    for changed in (inject(message, flight), finish(message, flight, "")):
+    state = RequestState()
+    state.routing["r"] = -2
+    for changed in (inject(message, state), finish(message, state, "")):
         assert isinstance(changed, ProtoMessage)
         assert changed.payload == "x"
         assert changed.meta == {"tags": {"t": "u"}, "routing": {"r": -2}}

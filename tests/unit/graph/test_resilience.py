@@ -10,7 +10,7 @@ import pytest
 
 from graph_units import Failing, Saying, Waiting, node
 from infergraph.errors import DeadlinePassed, RemoteError
-from infergraph.graph.resilience import Around, Retried, Timed, guarded
+from infergraph.graph.resilience import Around, Retried, Timed, resilient
 from infergraph.message import Context, Encoding, Message, Method
 
 X = Message.of("x", Encoding.STR)
@@ -58,7 +58,7 @@ def test_each_attempt_has_its_time() -> None:
             return await super().answer(method, request, context)
 
     async def run() -> None:
-        unit = guarded(SlowOnce("a"), node("a", timeout_ms=20, retries=1, retry_backoff_ms=0), random.Random(1))
+        unit = resilient(SlowOnce("a"), node("a", timeout_ms=20, retries=1, retry_backoff_ms=0), random.Random(1))
         assert (await unit.answer(Method.PREDICT, X, Context())).payload[0] == "a"
 
     asyncio.run(run())
@@ -94,7 +94,7 @@ def test_timeouts_of_the_unit_itself_are_its_own() -> None:
 def test_nothing_asked_nothing_around() -> None:
     """A node that asks for no guard gets its unit itself."""
     unit = Saying("a")
-    assert guarded(unit, node("a"), random.Random(1)) is unit
+    assert resilient(unit, node("a"), random.Random(1)) is unit
 
 
 def test_all_else_is_passed_on() -> None:

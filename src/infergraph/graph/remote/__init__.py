@@ -1,1 +1,1 @@
-"""Nodes that answer elsewhere, over REST or gRPC."""
+"""Remote nodes, over REST or gRPC."""

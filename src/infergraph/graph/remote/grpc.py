@@ -1,4 +1,4 @@
-"""A node that is reached over gRPC.
+"""A remote node over gRPC.
 
     Message ─▶ its own bytes, or encoded ─▶ unary call ─▶ OK: the bytes as a message ┊ else: RemoteError with the code
 
@@ -32,13 +32,13 @@ _VALUE = re.compile(rb"[\x20-\x7e]*")
 
 
 class GrpcOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a gRPC node is called.
+    """Options of a gRPC node.
 
     Args:
-        timeout_s: longest time for one call (annotation `seldon.io/grpc-timeout`); None for no limit, 0 for none.
-        message_limit_bytes: largest message either way (annotation `seldon.io/grpc-max-message-size`).
-        full_health_checks: ask the standard health service, where the node has it.
-        ready_timeout_s: longest time for that.
+        timeout_s: time-out of one call (annotation `seldon.io/grpc-timeout`); None for no limit, 0 for no time at all.
+        message_limit_bytes: maximum message size, both ways (annotation `seldon.io/grpc-max-message-size`).
+        full_health_checks: call the standard health service, if the node has it.
+        ready_timeout_s: time-out of the health check.
     """
 
     timeout_s: float | None = None
@@ -48,14 +48,14 @@ class GrpcOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrpcUnit(PredictiveUnit):
-    """A predictive unit elsewhere, over gRPC.
+    """A remote predictive unit, over gRPC.
 
     Args:
         name: the node's name.
         host, port: where it listens.
         options: how it is called.
         probe_port: where readiness is probed; 0 for `port`.
-    Promises: a message that came as protobuf is sent as the bytes it came in; a cancelled call is cancelled there.
+    Promises: a message received as protobuf is forwarded byte for byte; cancelling a call cancels it on the server.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class GrpcUnit(PredictiveUnit):
         await self._client.close()
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """What the node answers.
+        """The node's answer.
 
         Raises:
-            RemoteError: it is unreachable, or answered a code that is not OK: code and text pass through.
+            RemoteError: it is unreachable, or returned a status other than OK: code and text pass through.
             DeadlinePassed: no answer within the timeout or by the deadline.
         """
         hop = ANSWER_HOP
@@ -96,14 +96,14 @@ class GrpcUnit(PredictiveUnit):
         return proto_codec.received(answer, is_answer=True)
 
     async def ready(self) -> bool:
-        """Whether the node takes a connection, or says that it serves where full checks are on."""
+        """Whether the node accepts a connection, or, with full checks, reports SERVING."""
         timeout_s = self.options.ready_timeout_s
         if not await connects(self._probe_address, timeout_s):
             return False
         return not self.options.full_health_checks or await self._client.serves(timeout_s=timeout_s)
 
     async def health(self, context: Context) -> Message:
-        """That the node takes calls; the protocol has no call for more.
+        """A message saying that the node accepts calls; the protocol has no health call over gRPC.
 
         Raises: RemoteError if it does not.
         """
@@ -142,7 +142,7 @@ class GrpcUnit(PredictiveUnit):
 
 
 def _metadata(context: Context) -> Metadata:
-    """The request's headers as metadata, without those of one hop and those that gRPC cannot carry."""
+    """The request's headers as metadata, without hop-by-hop headers and those that gRPC cannot carry."""
     metadata: list[tuple[str, str | bytes]] = []
     known = False
     for name, value in context.headers:

@@ -1,4 +1,4 @@
-"""Nodes elsewhere: which unit calls a node, over REST, over gRPC, or over whichever its caller uses."""
+"""Remote nodes: the unit that calls a node over REST, over gRPC, or over the transport of the request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["EitherUnit", "GrpcOptions", "GrpcUnit", "RemoteOptions", "RestOption
 
 
 class RemoteOptions(msgspec.Struct, frozen=True):
-    """How the remote nodes of a deployment are called; `transport` is rest, grpc or empty: as the request came."""
+    """Options of a deployment's remote nodes; `transport` is rest, grpc, or empty for that of the request."""
 
     rest: RestOptions = RestOptions()
     grpc: GrpcOptions = GrpcOptions()
@@ -35,11 +35,11 @@ def options_for(
     message_limit_bytes: int,
     full_health_checks: bool = False,
 ) -> RemoteOptions:
-    """The options that a deployment asks for.
+    """The options from a deployment's annotations.
 
     Args:
         annotations: those of the deployment and its predictor.
-    Raises: GraphError if one is no number that it can be.
+    Raises: GraphError if one is not a valid number.
     """
     rest_timeout_ms = _whole(annotations, REST_TIMEOUT, least=1)
     grpc_timeout_ms = _whole(annotations, GRPC_TIMEOUT, least=0)
@@ -76,7 +76,7 @@ def build(node: Node, options: RemoteOptions) -> PredictiveUnit:
 
 
 class EitherUnit(PredictiveUnit):
-    """A node that speaks both: asked over gRPC for a request that came so, else over REST."""
+    """A node that has both transports: called over gRPC for a gRPC request, else over REST."""
 
     def __init__(self, rest: RestUnit, grpc: GrpcUnit) -> None:
         self.name = rest.name
@@ -84,11 +84,11 @@ class EitherUnit(PredictiveUnit):
         self.grpc = grpc
 
     async def stop(self) -> None:
-        """Close both ways."""
+        """Close both clients."""
         await asyncio.gather(self.rest.stop(), self.grpc.stop())
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """What the node answers."""
+        """The node's answer."""
         unit: PredictiveUnit = self.grpc if context.transport is Transport.GRPC else self.rest
         return await unit.answer(method, request, context)
 
@@ -97,7 +97,7 @@ class EitherUnit(PredictiveUnit):
         return await self.rest.ready()
 
     async def health(self, context: Context) -> Message:
-        """The node's own account, which only REST has a call for."""
+        """The node's health, over REST: gRPC has no call for it."""
         return await self.rest.health(context)
 
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""A node that is reached over REST.
+"""A remote node over REST.
 
     Message ─▶ its own bytes, or encoded ─▶ POST ─▶ 2xx: the body as a message ┊ else: RemoteError with status and body
 
@@ -32,17 +32,17 @@ _CHAINED = frozenset({Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_O
 
 
 class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a REST node is called.
+    """Options of a REST node.
 
     Args:
-        protocol: what is spoken.
-        timeout_s: longest time for one call (annotation `seldon.io/rest-timeout`); 0 for no limit.
-        full_health_checks: ask for the node's health, where else a connection is enough.
-        is_assumed: nobody gave the address, it is where a container would listen; so readiness is a node that answers,
-            not just a connection, which anything may take.
-        ready_timeout_s: longest time for that.
-        http: the connection's options.
-        json: how messages are written that have no JSON bytes of their own.
+        protocol: of the node.
+        timeout_s: time-out of one call (annotation `seldon.io/rest-timeout`); 0 for no limit.
+        full_health_checks: request the node's health; otherwise a connection is sufficient.
+        is_assumed: the address is not configured, but that of a would-be container; so readiness needs an answer of
+            the node, not just a connection, which any process may accept.
+        ready_timeout_s: time-out of the readiness check.
+        http: options of the connections.
+        json: how messages without JSON bytes are encoded.
     """
 
     protocol: Protocol = Protocol.SELDON
@@ -55,14 +55,14 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RestUnit(PredictiveUnit):
-    """A predictive unit elsewhere, over REST.
+    """A remote predictive unit, over REST.
 
     Args:
-        name: the node's name, which is the model's in the paths of some protocols.
+        name: the node's name; in some protocols the model's name in paths.
         host, port: where it listens.
         options: how it is called.
         probe_port: where readiness is probed; 0 for `port`.
-    Promises: a message that came as JSON is sent as the bytes it came in; a cancelled call closes its connection.
+    Promises: a message received as JSON is forwarded byte for byte; a cancelled call closes its connection.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class RestUnit(PredictiveUnit):
         self._probe_client.close()
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """What the node answers.
+        """The node's answer.
 
         Raises:
             RemoteError: it is unreachable, or answered a status that is no success: status and body pass through,
