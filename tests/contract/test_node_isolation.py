@@ -289,15 +289,15 @@ def test_targets_of_every_form_are_each_nodes_own(folder: Path) -> None:
     write(
         folder,
         {
-            "parts/__init__.py": "count = 0\n",
-            "parts/model.py": "from . import count\n"
+            "every_form/__init__.py": "count = 0\n",
+            "every_form/model.py": "from . import count\n"
             + TAGGING.format(tag="str(count)")
             + "    def load(self):\n        global count\n        count += 1\n",
             "Node.py": TAGGING.format(tag="'bare'"),
             "json.py": TAGGING.format(tag="'file'"),
         },
     )
-    nodes = {"a": "parts.model:Node", "b": "parts.model.Node", "c": "Node", "d": "json.py:Node"}
+    nodes = {"a": "every_form.model:Node", "b": "every_form.model.Node", "c": "Node", "d": "json.py:Node"}
     assert tags(graph(folder, nodes)) == ["1", "1", "bare", "file"]
 
 

@@ -96,6 +96,26 @@ def test_a_line_is_read_as_a_request_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("policy", "line"),
+    [
+        ("error", b'{"error":{"line":1,'),
+        ("null", b'{"score":null}\n'),
+        ("literal", b'{"score":NaN}\n'),
+    ],
+)
+def test_nan_in_a_result_is_what_the_setting_says(tmp_path: Path, policy: str, line: bytes) -> None:
+    """`task_nan`: a line with NaN in its result fails, or has null or the bare word in its place."""
+    (tmp_path / "score.py").write_text(
+        "class Score:\n"
+        "    def predict(self, X, names=None):\n"
+        "        return [{'score': float('nan') if row else 1.0} for row in X]\n"
+    )
+    (tmp_path / "rows.jsonl").write_text('{"is": "bad"}\n{}\n')
+    batch(tmp_path, "score.py:Score", "rows.jsonl", "-o", "out.jsonl", INFERGRAPH_TASK_NAN=policy)
+    assert (tmp_path / "out.jsonl").read_bytes().startswith(line)
+
+
+@pytest.mark.parametrize(
     ("file", "told"),
     [
         ("array.json", "one JSON array over several lines"),

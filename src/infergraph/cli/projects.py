@@ -93,8 +93,8 @@ OWN: Mapping[str, Project] = {
 
 
 def names() -> list[str]:
-    """The names of all kinds."""
-    return list(dict.fromkeys([*OWN, *(entry.name for entry in entry_points(group=ENTRY_POINTS))]))
+    """The names of all kinds: our own, then those of other packages by name."""
+    return list(dict.fromkeys([*OWN, *sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))]))
 
 
 def project_of(kind: str) -> Project:
