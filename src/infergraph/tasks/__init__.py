@@ -1,4 +1,4 @@
-"""Durable JSONL inference: accept a file, answer every line in its place, survive anything.
+"""Durable JSONL inference: accept a file, answer every line in order, survive any crash.
 
 upload ─▶ files ─▶ store ◀─▶ driver ─▶ engine ─▶ worker ─▶ unit
                      ▲          │ append answers, sync, move the watermark

@@ -1,4 +1,4 @@
-"""Whether tasks would be taken, and how the engine does: from the store, the disk and the last heartbeat."""
+"""Availability of the task engine: whether new tasks are accepted, from the store, the disk and the last heartbeat."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from infergraph.tasks.store import Store
 from infergraph.tasks.task import State
 
 SILENCE_S = 15.0
-"""A driver that has work and sends no heartbeat for so long is in trouble."""
+"""A driver that has work and sends no heartbeat for this long is considered unavailable."""
 
 
 class Availability(IntEnum):
-    """Whether a new task would be taken; the numbers are gBuilder's."""
+    """Whether a new task is accepted; the numbers are gBuilder's."""
 
     AVAILABLE = 1
     FULL = 2
@@ -28,7 +28,7 @@ class Availability(IntEnum):
 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How the engine does.
+    """The status of the task engine.
 
     Args:
         reason: why it is not available; empty if it is.
@@ -47,12 +47,12 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AvailabilityCheck:
-    """Looks at the engine from outside. Every method blocks for some milliseconds at most.
+    """Checks the engine from another process. Every method blocks for a few milliseconds at most.
 
     Args:
         unit_failed: whether the serving process's own unit failed to load.
-        call_driver: has the driver started where there is none yet.
-    Raises: TaskFault from every method, where the store cannot be used.
+        call_driver: starts the driver if there is none yet.
+    Raises: TaskFault from every method, if the store cannot be used.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class AvailabilityCheck:
         self._call_driver = call_driver
         self._opened_at = clocks.steady()
         self.write_trouble = ""
-        """Why the last write failed; empty if it did not."""
+        """The error of the last write; empty if it succeeded."""
 
     def paused(self) -> str:
-        """Why no work is handed out; empty if it is."""
+        """Why the engine is paused; empty if it is not."""
         full = self._full_disk()
         if full:
-            return full  # the driver cannot report it: a heartbeat needs room, too
+            return full  # the driver cannot report it: a heartbeat needs disk space, too
         note, _ = self._note()
         return note.paused if note is not None else ""
 
@@ -90,7 +90,7 @@ class AvailabilityCheck:
         return f"the disk of the data folder has {free} bytes left; {reserve} are reserved"
 
     def look(self) -> tuple[Availability, str]:
-        """Whether a new task would be taken, and why not."""
+        """Whether a new task is accepted, and if not, why."""
         if self._unit_failed():
             return Availability.BROKEN, "the component failed to load"
         if self.write_trouble:
@@ -118,13 +118,13 @@ class AvailabilityCheck:
         return None if _is_silent(silent_s) or not note.pid else note, silent_s
 
     def wake_driver(self) -> None:
-        """Work is coming: a driver that was never needed is started now, and its time to come up begins to count."""
+        """Start the driver if it has not been needed so far; its start-up time counts from now."""
         self._call_driver()
         if _is_silent(self._note()[1]) and not self._store.alive():
             self._store.beat(now=self._clocks.wall(), note=msgspec.json.encode(Heartbeat(pid=0)).decode())
 
     def describe(self) -> EngineStatus:
-        """How the engine does."""
+        """The status of the task engine."""
         availability, reason = self.look()
         note, silent_s = self._note()
         counts = self._store.counts()
@@ -140,7 +140,7 @@ class AvailabilityCheck:
         )
 
     def metrics(self) -> bytes:
-        """The engine's figures as text for Prometheus."""
+        """The engine's metrics in the Prometheus text format."""
         engine = self.describe()
         lines, failed_lines = self._store.lines_done()
         return exposition(

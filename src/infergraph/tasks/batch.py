@@ -1,8 +1,8 @@
 """A task without a server: the same engine over one file, in this process, resumable.
 
-input ─▶ <output>.infergraph/ (store, output so far) ─▶ output, whole, at the very end
+input ─▶ <output>.infergraph/ (store, partial output) ─▶ output, atomically, at the end
 
-A file is read where it lies; a pipe, and a file of another charset, is copied first, since resuming reads it again.
+A file is read in place; a pipe, or a file in another charset, is copied first, since resuming reads it again.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class BatchOrders(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         input: `-` for standard input.
         output: `-` for standard output.
-        owner: tag of what answers: work that another target has begun is not gone on with.
-        charset: a codec's name; empty for UTF-8, or what the file's first bytes say.
+        owner: tag of the target: work that another target has begun is not resumed.
+        charset: a codec's name; empty for UTF-8, or the encoding detected from the first bytes.
     """
 
     input: Path
@@ -67,16 +67,16 @@ def run_batch(
     counting: Callable[[int], None] = lambda _: None,
     working: Callable[[Task], None] = lambda _: None,
 ) -> Task:
-    """Work the file; the task as it ended, or as it was left when SIGINT or SIGTERM came.
+    """Process the file; returns the task as it ended, or as it was at SIGINT or SIGTERM.
 
     Args:
-        counting: told how many bytes are looked through before the work begins.
-        working: told of the task now and then.
-    Raises: PayloadError if the input cannot be read, is no JSONL or has no lines, or if nothing can be put at the
-        output; TaskConflict if the work was begun with another input or target; TaskState if another process works
-        on the same output.
-    Promises: the output is there whole or not at all; run again after any death it goes on where it was. What is
-        refused leaves nothing behind.
+        counting: called with the number of bytes scanned before the work begins.
+        working: called with the task at intervals.
+    Raises: PayloadError if the input cannot be read, is not JSONL or has no lines, or if the output cannot be written;
+        TaskConflict if the work was begun with another input or target; TaskState if another process works on the
+        same output.
+    Promises: the output appears atomically; run again after a crash, the work is resumed. Refused input leaves no
+        files behind.
     """
     place = OutputPlace.at(orders.output, source=orders.input)
     _check_input(orders.input)
@@ -105,7 +105,7 @@ def run_batch(
 
 
 def _check_input(input: Path) -> None:
-    """Raises: PayloadError if it is nothing that can be read."""
+    """Raises: PayloadError if it is not readable."""
     try:
         if input != STANDARD_INPUT and stat.S_ISDIR(input.stat().st_mode):
             raise PayloadError(f"{input}: it is a folder; name a file in it")
@@ -115,7 +115,7 @@ def _check_input(input: Path) -> None:
 
 @contextmanager
 def _folder_of(place: OutputPlace) -> Iterator[Path]:
-    """The folder for the work: beside the output; for a stream, to which nobody comes back, a temporary one."""
+    """The work folder: next to the output; for a stream, which cannot be resumed, a temporary one."""
     if not place.is_stream:
         yield place.path.with_name(place.path.name + ENDING)
         return
@@ -127,7 +127,7 @@ def _folder_of(place: OutputPlace) -> Iterator[Path]:
 
 
 def _is_needless(task: Task) -> bool:
-    """Whether nothing of a task is worth coming back to."""
+    """Whether a task has nothing worth resuming."""
     return task.state is State.FINISHED or (task.state is State.FAILED and not task.done)
 
 
@@ -145,7 +145,7 @@ def _begin(
         rows=orders.settings.task_rows.value,
         owner=orders.owner,
     )
-    if task is None or not wanted.input_sha256:  # what cannot be read twice is read to know whether it is the same
+    if task is None or not wanted.input_sha256:  # an input that cannot be read twice is read now, to compare it
         wanted = _received(data, wanted, orders, counting)
     if task is None:
         return store.accept(wanted, now=clocks.wall(), queue_limit=1).task
@@ -164,7 +164,7 @@ def _begin(
 
 
 def _differences(task: Task, wanted: NewTask) -> list[str]:
-    """What is not as it was when a task was begun, in the words of the command."""
+    """The options that differ from those the task was begun with, as on the command line."""
     return [
         name
         for name, before, now in (
@@ -177,7 +177,7 @@ def _differences(task: Task, wanted: NewTask) -> list[str]:
 
 
 def _erase(data: DataFolder, store: Store, task: Task, clocks: Clocks) -> None:
-    """Begin anew: nothing good of the task is lost."""
+    """Start over: the task has no results worth keeping."""
     store.stop(_ID, tuple(State))
     store.erase(task.seq, why="begun anew", now=clocks.wall())
     data.discard(task.folder)
@@ -185,7 +185,7 @@ def _erase(data: DataFolder, store: Store, task: Task, clocks: Clocks) -> None:
 
 
 def _fingerprint(orders: BatchOrders) -> str:
-    """What must be the same for work to go on: the file, and when it was last changed; empty for a stream."""
+    """The identity of the input, which must match to resume: file and modification time; empty for a stream."""
     if orders.input == STANDARD_INPUT:
         return ""
     found = orders.input.stat()
@@ -195,7 +195,7 @@ def _fingerprint(orders: BatchOrders) -> str:
 
 
 def _received(data: DataFolder, new: NewTask, orders: BatchOrders, counting: Callable[[int], None]) -> NewTask:
-    """The task with its input looked through, in a folder of its own."""
+    """The new task, its input scanned, in its own folder."""
     folder = uuid.uuid4().hex
     home = data.tasks / folder
     home.mkdir()
@@ -234,7 +234,7 @@ def _looked_through(
     target: Path,
     counting: Callable[[int], None],
 ) -> NewTask:
-    """Read the input once: its lines are counted, and copied to `target` where they cannot be read again as they are.
+    """Scan the input: count its lines, and copy them to `target` if they cannot be read in place.
 
     Raises: PayloadError if there are no lines; OSError; StorageFull.
     """
@@ -270,7 +270,7 @@ def _looked_through(
 
 
 def _work(data: DataFolder, store: Store, orders: BatchOrders, clocks: Clocks, working: Callable[[Task], None]) -> Task:
-    # There is no serving worker here whose unit could answer instead of workers of our own.
+    # There is no serving worker here for the in-server engine.
     settings = msgspec.structs.replace(orders.settings, task_workers=orders.settings.task_workers or 1)
     told = DriverOrders(
         data_dir=os.fspath(data.root),
@@ -302,7 +302,7 @@ def _found(store: Store) -> Task:
 
 
 def _deliver(data: DataFolder, task: Task, place: OutputPlace) -> None:
-    """The finished output takes its place, durably; done before, it stays done."""
+    """Move the finished output into place, durably. Idempotent."""
     finished = data.output(task.folder, task.round)
     if not finished.exists():
         return
@@ -334,6 +334,6 @@ class _Copy:
             file.write(text)
 
     def close(self) -> None:
-        """Bring it to the disk."""
+        """Sync to disk and close."""
         with disk_faults(), self._path.open("rb") as file:
             os.fdatasync(file.fileno())

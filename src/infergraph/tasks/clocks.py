@@ -1,4 +1,4 @@
-"""The two clocks that everything here is given: one for people and records, one for durations."""
+"""Clocks, injected everywhere in tasks: wall-clock time for records, monotonic time for durations."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Named places where a test may end this process, to prove that death there loses nothing.
+"""Failpoints: named places where a test may kill this process, to prove that a crash there loses nothing.
 
-Set `CRASH_POINT` in the environment to `name@flagfile`: the first process that reaches the place `name` creates the
-file and ends itself with SIGKILL; once the file exists nothing happens any more.
+Set `CRASH_POINT` in the environment to `name@flagfile`: the first process that reaches the failpoint `name` creates
+the file and kills itself with SIGKILL; once the file exists, failpoints do nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ POINTS = (
 
 
 def crash_point(name: str) -> None:
-    """End this process here if the environment asks for it; else cost one look-up."""
+    """Kill this process here if the environment says so; otherwise costs one look-up."""
     wanted = os.environ.get(VARIABLE)
     if wanted is None:
         return

@@ -1,10 +1,10 @@
-"""The data folder: files on their way in, one folder for each task, and what is on its way out.
+"""The data folder: incoming files, one folder for each task, and trash.
 
     incoming/<ours>/input.jsonl ──rename──▶ tasks/<ours>/{input,output.<round>,errors.<round>}.jsonl ──rename──▶ trash/
 
-All names are ours; a caller's task id is never part of a path. A folder moves with one rename, and every rename is
-made durable by a sync of both parents. An upload holds a lock on its file until its row is in the store, so a sweep
-can tell a dead one from one that is still being received, whichever process receives it.
+All names are generated; a client's task id is never part of a path. A folder is moved with one rename, and every
+rename is made durable by a sync of both parents. An upload holds a lock on its file until its row is in the store, so
+a sweep can distinguish an abandoned upload from one still being received, by whichever process.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _BLANK = b" \t\r\n"
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that has arrived: sizes in bytes, its lines without blank ones at the end, its checksum as it came.
+    """A received file: sizes in bytes, lines without trailing blank ones, checksum of the received bytes.
 
     Args:
-        charset: of the file as it came; empty for UTF-8.
-        fault: what it is that is no lines of JSON; empty for nothing.
+        charset: of the received file; empty for UTF-8.
+        fault: why the file is not JSONL at all; empty if it may be.
     """
 
     folder: str
@@ -51,9 +51,9 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LineCount:
-    """Counts lines while a file streams by, and knows where the last one that is not blank ends.
+    """Counts the lines of a streamed file, and finds the end of the last one that is not blank.
 
-    Promises: constant memory; the result does not depend on how the file is cut into blocks.
+    Promises: constant memory; the result does not depend on the block boundaries.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class LineCount:
         self._head: bytes | None = b""
 
     def feed(self, block: bytes) -> None:
-        """The next block, of any size."""
+        """Add the next block, of any size."""
         if len(self._first) < HEAD_BYTES:
             self._first += block[: HEAD_BYTES - len(self._first)]
         if self._head is not None:
@@ -84,23 +84,23 @@ class LineCount:
         self._bytes += len(block)
 
     def finish(self) -> None:
-        """The file ends here; from now on `lines` and `end` (a byte offset) are those of the file."""
+        """End of the file; from now on `lines` and `end` (a byte offset) are final."""
         if self._head:
             self.end, self.lines = len(self._head), 1
 
     @property
     def fault(self) -> str:
-        """What the file is that is no lines of JSON, once it is finished; empty for nothing."""
+        """Why the finished file is not JSONL at all; empty if it may be."""
         return whole_fault(self._first, self.lines) if self.lines else "the file is empty"
 
 
 class Incoming:
-    """A file on its way in.
+    """A file being received.
 
-    Promises: nothing of it is ever taken for a task unless it was sealed, moved and accepted; while this object is
-    open, no sweep of any process touches it.
+    Promises: it never becomes a task unless it was sealed, moved and accepted; while this object is open, no sweep of
+    any process removes it.
     Raises: StorageFull from every method that writes.
-    Promises: `write` and `sync` may run in threads while another one gives the file up.
+    Promises: `write` and `sync` may run in threads while another one discards the file.
     """
 
     def __init__(self, data: DataFolder) -> None:
@@ -118,7 +118,7 @@ class Incoming:
             self._fd = self._create()
 
     def _create(self) -> int:
-        """Our locked file, or -1 where a sweep was faster than the lock."""
+        """Our locked file, or -1 if a sweep removed it before it was locked."""
         with disk_faults():
             self._folder.mkdir()
             try:
@@ -132,18 +132,18 @@ class Incoming:
             return -1
 
     def digest(self, raw: bytes) -> None:
-        """Bytes as they came, for the checksum."""
+        """Add received bytes to the checksum."""
         self._digest.update(raw)
 
     def write(self, block: bytes) -> None:
-        """The next block of the file, in UTF-8."""
+        """Write the next block of the file, in UTF-8."""
         self._count.feed(block)
         self._stored += len(block)
         with self._lock, disk_faults():
             write_all(self._open_fd(), block)
 
     def sync(self) -> None:
-        """Bring what was written so far to the disk. Blocks."""
+        """Sync to disk what was written so far. Blocking."""
         with disk_faults():
             with self._lock:
                 fd = os.dup(self._open_fd())
@@ -158,7 +158,7 @@ class Incoming:
         return self._fd
 
     def seal(self) -> Received:
-        """End of the file: it is whole and durable, under the name that its task will have. Blocks."""
+        """End of the file: it is complete and durable, under the name that its task will have. Blocking."""
         crash_point("upload-written")
         self._count.finish()
         with disk_faults():
@@ -181,14 +181,14 @@ class Incoming:
         )
 
     def close(self) -> None:
-        """Let go of the lock: the file belongs to a task now. Idempotent."""
+        """Release the lock: the file belongs to a task now. Idempotent."""
         with self._lock:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
 
     def discard(self) -> None:
-        """Remove what has come so far. Idempotent."""
+        """Remove the partial file. Idempotent."""
         if self._fd >= 0:
             shutil.rmtree(self._folder, ignore_errors=True)
         self.close()
@@ -201,14 +201,14 @@ class Lock:
         self._fd = fd
 
     def release(self) -> None:
-        """Let others have it. Idempotent."""
+        """Release it. Idempotent."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 class DataFolder:
-    """Where everything of the tasks lives. Touches nothing outside `root`."""
+    """The folder of all task data. Touches nothing outside `root`."""
 
     def __init__(self, root: Path) -> None:
         root = root.absolute()
@@ -222,7 +222,7 @@ class DataFolder:
         self.ballast = root / "ballast"
 
     def prepare(self) -> None:
-        """Make what is missing.
+        """Create missing folders.
 
         Raises: TaskFault if the folder cannot be written.
         """
@@ -236,17 +236,17 @@ class DataFolder:
         self.load_ballast()
 
     def load_ballast(self) -> None:
-        """Hold a little room back, so that a task can be stopped on a full disk. Does what it can."""
+        """Reserve a little disk space, so that a task can be stopped on a full disk. Best effort."""
         with suppress(OSError, TaskFault):
             if not self.ballast.exists() and self.free_bytes() > 4 * _BALLAST_BYTES:
                 self.ballast.write_bytes(b"\0" * _BALLAST_BYTES)
 
     def jettison(self) -> None:
-        """Give the ballast's room to whoever is stopping a task."""
+        """Free the ballast's disk space, to stop a task."""
         self.ballast.unlink(missing_ok=True)
 
     def try_lock(self) -> Lock | None:
-        """The right to be the driver of this folder; None while another process has it."""
+        """The lock of this folder's driver; None while another process holds it."""
         fd = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -256,7 +256,7 @@ class DataFolder:
         return Lock(fd)
 
     def open_wake(self) -> int:
-        """A descriptor that becomes readable when somebody calls `ring`."""
+        """A descriptor that becomes readable when `ring` is called."""
         return os.open(self.wake, os.O_RDWR | os.O_NONBLOCK)
 
     def ring(self) -> None:
@@ -264,7 +264,7 @@ class DataFolder:
         try:
             fd = os.open(self.wake, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
-            return  # no driver listens; the next one looks for itself
+            return  # no driver is running; the next one scans the store anyway
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(fd, b"w")
         os.close(fd)
@@ -282,12 +282,12 @@ class DataFolder:
         return self.tasks / folder / f"errors.{round}.jsonl"
 
     def forget_round(self, folder: str, round: int) -> None:
-        """Remove the files of a round that a later one replaced. Idempotent."""
+        """Remove the files of a round that a later one has replaced. Idempotent."""
         self.output(folder, round).unlink(missing_ok=True)
         self.errors(folder, round).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
-        """Room on the disk. Raises: TaskFault if the folder is gone."""
+        """Free disk space. Raises: TaskFault if the folder is gone."""
         try:
             disk = os.statvfs(self.root)
         except FileNotFoundError as error:
@@ -297,18 +297,18 @@ class DataFolder:
         return disk.f_bavail * disk.f_frsize
 
     def discard(self, folder: str) -> None:
-        """Take a task's folder away: at once out of sight, and removed by `empty_trash`. Idempotent."""
+        """Move a task's folder to the trash, to be removed by `empty_trash`. Idempotent."""
         with suppress(FileNotFoundError):
             os.rename(self.tasks / folder, self.trash / folder)
             sync_folder(self.tasks)
 
     def empty_trash(self) -> None:
-        """Remove what was discarded. Blocks while large files are freed."""
+        """Delete the trash. Blocking while large files are freed."""
         for folder in self.trash.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self, is_known: Callable[[str], bool]) -> int:
-        """Remove uploads that nobody receives any more, and folders that no task owns; how many there were.
+        """Remove abandoned uploads, and folders that no task owns; returns how many.
 
         Args:
             is_known: whether a task owns the folder of this name.
@@ -326,7 +326,7 @@ def _remove_abandoned(folder: Path, trash: Path, is_known: Callable[[str], bool]
         fd = os.open(folder / INPUT, os.O_RDONLY)
     except FileNotFoundError:
         with suppress(OSError):
-            folder.rmdir()  # only if it is empty: somebody may be about to create the file
+            folder.rmdir()  # only if it is empty: another process may be about to create the file
             return True
         return False
     except OSError:
@@ -334,7 +334,7 @@ def _remove_abandoned(folder: Path, trash: Path, is_known: Callable[[str], bool]
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if is_known(folder.name):
-            return False  # accepted between the look and the lock
+            return False  # accepted between the check and the lock
         os.rename(folder, trash / folder.name)
     except BlockingIOError:
         return False
@@ -344,14 +344,14 @@ def _remove_abandoned(folder: Path, trash: Path, is_known: Callable[[str], bool]
 
 
 def write_all(fd: int, block: bytes) -> None:
-    """Write the whole block at the file's position."""
+    """Write the complete block at the file's position."""
     view = memoryview(block)
     while view:
         view = view[os.write(fd, view) :]
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Sync a folder, so that the names in it are durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -361,7 +361,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def disk_faults() -> Iterator[None]:
-    """The operating system's errors as faults; a missing file stays what it is."""
+    """Translate the operating system's errors to faults; FileNotFoundError is not translated."""
     try:
         yield
     except FileNotFoundError:

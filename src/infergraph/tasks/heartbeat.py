@@ -9,13 +9,13 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """What the driver reports with each heartbeat.
 
     Args:
-        pid: its process id; 0 in the one that is written for it when it is first started.
-        ready, wanted: lanes that have the unit loaded, and that there should be.
-        load_error: why the unit could not be loaded the last time; empty if it could.
-        paused: why no work is handed out; empty if it is.
-        chunk_s, chunks, retries, kills: since the driver began.
+        pid: its process id; 0 in the one written on its behalf when it is first started.
+        ready, wanted: lanes that have the unit loaded, and the desired number.
+        load_error: the error of the last attempt to load the unit; empty if it succeeded.
+        paused: why no work is assigned; empty if it is.
+        chunk_s, chunks, retries, kills: since the driver started.
         lanes: process ids.
-        can_kill: whether a stop takes effect at once, and not at the end of a chunk.
+        can_kill: whether a stop takes effect immediately, and not at the end of a chunk.
     """
 
     pid: int

@@ -1,6 +1,6 @@
-"""The engine's figures as text for Prometheus, read from the store: the same whichever serving worker is asked.
+"""The task engine's Prometheus metrics, read from the store: the same from every serving worker.
 
-They are no worker's own, and so they stand in no worker's ledger: each is in a scrape once, however many workers serve.
+They do not belong to one worker, and so are not in the shared metrics: a scrape has each once, however many workers.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from infergraph.tasks.task import State
 
 
 class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What is counted.
+    """The values of the metrics.
 
     Args:
         availability: gBuilder's number.
         states: tasks by state.
         counters: of the store.
-        outbox: webhooks that wait to be delivered.
-        lines, failed_lines: answered since the data folder was made.
+        outbox: webhooks waiting for delivery.
+        lines, failed_lines: answered since the data folder was created.
         used_bytes, free_bytes: of the data folder and its disk.
         note: the driver's last heartbeat; None if there is none.
         silent_s: how long ago that was.
@@ -41,7 +41,7 @@ class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineMetric(NamedTuple):
-    """One metric: its name, kind and help, the label that its samples differ by, if any, and where its values are."""
+    """One metric: name, type, help, its label, if any, and how to get its values."""
 
     name: str
     kind: str
@@ -135,16 +135,16 @@ FIGURES: tuple[EngineMetric, ...] = (
         lambda figures: {} if figures.silent_s is None else {"": figures.silent_s},
     ),
 )  # fmt: skip
-"""Every metric of the task engine. Those of the driver are missing until there was one."""
+"""Every metric of the task engine. Those of the driver are missing until one has run."""
 
 
 def exposition(figures: EngineFigures) -> bytes:
-    """The figures as text, one family after the other."""
+    """The metrics in the Prometheus text format."""
     return _text((figure, figure.values(figures)) for figure in FIGURES)
 
 
 def exposition_of_a_broken_store(status: int) -> bytes:
-    """What can be said when nothing can be read."""
+    """The metrics when the store cannot be read."""
     return _text([(STATUS, {"": status})])
 
 

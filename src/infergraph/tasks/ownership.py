@@ -1,10 +1,10 @@
-"""Whose data folder it is: a target's tasks and counts are never worked on, or gone on with, by another target.
+"""Ownership of the data folder: a target's tasks and counts are never processed or resumed by another target.
 
     <root>/serves.json    the owner; locked (shared) by every server that runs on the folder
 
-A folder that is nobody's, or empty, belongs to who is started there. One that another target's server is using, or
-where another target has left tasks, is refused; a newer version of the same target goes on with what is left.
-Where the default folder is another's, a target gets a folder of its own inside it (`chosen`).
+A folder without owner, or an empty one, is claimed by the target that starts there. One that another target's server is
+using, or where another target has left tasks, is refused; a newer version of the same target resumes what is left.
+If the default folder has another owner, a target gets its own folder inside it (`chosen`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BANDITS = "bandits.sqlite"
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """What is served from a data folder; see `UnitSource`."""
+    """The target that owns a data folder; see `UnitSource`."""
 
     target: str
     folder: str = ""
@@ -37,7 +37,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, source: UnitSource, parameters: str) -> Owner:
-        """The owner that a source with these constructor parameters is."""
+        """The owner for a source with these constructor parameters."""
         return cls(
             target=source.target.removeprefix("./"),
             folder=source.folder,
@@ -48,11 +48,11 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tag(self) -> str:
-        """What tells its tasks from those of others."""
+        """The tag that identifies its tasks."""
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
 
     def beside(self, other: Owner) -> str:
-        """Its target, and what makes it another than `other` where that has the same."""
+        """Its target, and how it differs from `other` if that has the same target."""
         if self.target != other.target:
             return self.target
         difference = f"in {self.folder}" if self.folder != other.folder else "with other parameters or nodes"
@@ -60,14 +60,14 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def owner_of(root: Path) -> Owner | None:
-    """Whose folder it is, as the last start left it; None for nobody's."""
+    """The owner recorded at the last start; None if there is none."""
     with suppress(OSError, msgspec.DecodeError):
         return msgspec.json.decode((root / FILE_NAME).read_bytes(), type=Owner)
     return None
 
 
 def chosen(root: Path, owner: Owner) -> Path:
-    """The folder that an owner has by default: `root`, or one inside it where that is another target's."""
+    """The default folder of an owner: `root`, or one inside it if another target owns that."""
     slug = re.sub(r"[^\w.-]+", "-", owner.target).strip("-.")[-60:]
     own = root / f"for-{slug}-{owner.tag[:8]}"
     if own.is_dir():
@@ -80,9 +80,9 @@ def chosen(root: Path, owner: Owner) -> Path:
 
 
 def claim(root: Path, owner: Owner) -> Lock:
-    """Make a folder an owner's, until the lock is released, and as long as no other target is started there.
+    """Claim a folder for an owner, until the lock is released and another target is started there.
 
-    Raises: SettingsError if it is another's.
+    Raises: SettingsError if it has another owner.
     """
     path = root / FILE_NAME
     try:
@@ -115,12 +115,12 @@ def claim(root: Path, owner: Owner) -> Lock:
 
 
 def holds_work(root: Path) -> bool:
-    """Whether a folder holds anything of a task, or what routers have learnt."""
+    """Whether a folder contains any task data, or counts of bandit routers."""
     return has_tasks(root) or (root / _BANDITS).exists()
 
 
 def has_tasks(root: Path) -> bool:
-    """Whether a folder holds anything of a task: one that is on its way in, is kept, or is on its way out."""
+    """Whether a folder contains any task data: incoming, stored, or in the trash."""
     for name in ("incoming", "tasks", "trash"):
         with suppress(OSError), os.scandir(root / name) as entries:
             if any(entries):

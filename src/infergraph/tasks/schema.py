@@ -1,4 +1,4 @@
-"""The tables of the task store, and how an older data folder is brought up to date."""
+"""The database schema of the task store, and its migrations."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ MIGRATIONS: tuple[str, ...] = (
     create index outbox_due on outbox(receiver, next_at)
     """,
 )
-"""Entry n brings a store of version n to version n + 1."""
+"""Entry n migrates a store from version n to version n + 1."""
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
-    """Bring the store to the newest version.
+    """Migrate the store to the newest version.
 
     Raises: SettingsError if it was written by a newer program.
     Promises: atomic, also among processes that open it at the same time.

@@ -1,7 +1,7 @@
-"""What the edges may ask about tasks: one object over store and files, for an event loop.
+"""The task service: the interface of the edges to the store and the files, for an event loop.
 
-edge ─▶ TaskService ─▶ store, files          every blocking call in a thread of our own
-                   └─▶ a wake-up for the driver, which looks at the store
+edge ─▶ TaskService ─▶ store, files          every blocking call in our own thread pool
+                   └─▶ wake-up of the driver, which reads the store
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller says of the file it sends."""
+    """The fields of a submission, besides the file."""
 
     id: str
     priority: int = 0
@@ -53,7 +53,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResultFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of answers: its first `size` bytes are whole lines, in order."""
+    """A result file: its first `size` bytes are complete lines, in order."""
 
     path: Path
     size: int
@@ -62,7 +62,7 @@ class ResultFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_id(id: str) -> None:
-    """Raises: PayloadError if a task cannot have this id."""
+    """Raises: PayloadError for an invalid task id."""
     if not 1 <= len(id) <= ID_CHARACTERS_LIMIT:
         raise PayloadError(f"task_id: 1 to {ID_CHARACTERS_LIMIT} characters are taken, this has {len(id)}")
     try:
@@ -72,14 +72,14 @@ def check_id(id: str) -> None:
 
 
 class TaskService:
-    """Tasks for the edges of one process; any number of processes may serve the same data folder.
+    """The task operations of one process; any number of processes may serve the same data folder.
 
     Args:
         unit_failed: whether the serving process's own unit failed to load.
-        owner: tag of what is served (`Owner.tag`), which goes with each task.
-        call_driver: has the driver started where there is none yet; called from any thread, and again and again.
-        renew: has this process replaced; called from any thread, when its data folder was taken away.
-    Raises: TaskFault from every method, where the store cannot be used; StorageFull where the disk is full.
+        owner: tag of what is served (`Owner.tag`), stored with each task.
+        call_driver: starts the driver if there is none yet; called from any thread, repeatedly.
+        renew: has this process replaced; called from any thread, if its data folder was removed.
+    Raises: TaskFault from every method, if the store cannot be used; StorageFull if the disk is full.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class TaskService:
         renew: Callable[[], None] = lambda: None,
         owner: str = "",
     ) -> TaskService:
-        """The service over `settings.data_dir`, which is made where it is missing. Blocks.
+        """The service over `settings.data_dir`, which is created if missing. Blocking.
 
         Raises: TaskFault if the folder cannot be used; SettingsError if a newer program wrote it.
         """
@@ -127,7 +127,7 @@ class TaskService:
         return cls(data, store, settings, clocks or Clocks(), call_driver=call_driver, renew=renew, owner=owner)
 
     def close(self) -> None:
-        """Let go of everything. Idempotent."""
+        """Release all resources. Idempotent."""
         self._readers.shutdown()
         self._writers.shutdown()
         self._store.close()
@@ -135,11 +135,11 @@ class TaskService:
     # ── is there room? ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def availability(self) -> Availability:
-        """Whether a new task would be taken. Milliseconds at any load."""
+        """Whether a new task is accepted. Takes milliseconds at any load."""
         return (await self._read(self._outlook.look))[0]
 
     async def engine(self) -> EngineStatus:
-        """How the engine does, for people."""
+        """The status of the engine."""
         return await self._read(self._outlook.describe)
 
     async def counts(self) -> dict[State, int]:
@@ -147,11 +147,11 @@ class TaskService:
         return await self._read(self._store.counts)
 
     async def paused(self) -> str:
-        """Why no work is handed out; empty if it is."""
+        """Why the engine is paused; empty if it is not."""
         return await self._read(self._outlook.paused)
 
     async def metrics(self) -> bytes:
-        """The engine's figures as text for Prometheus; never raises."""
+        """The engine's metrics in the Prometheus text format; never raises."""
         try:
             return await self._read(self._outlook.metrics)
         except TaskFault:
@@ -161,9 +161,9 @@ class TaskService:
     # ── accepting ───────────────────────────────────────────────────────────────────────────────────────────────
 
     async def check_room(self, id: str, key: str | None) -> None:
-        """Whether the queue has room for a task of this id and idempotency key, as far as they are known yet.
+        """Check the queue limit for a task of this id and idempotency key, as far as they are known yet.
 
-        Raises: Overloaded if it is full, unless the task is in it: to send a file again is harmless at any time.
+        Raises: Overloaded if the queue is full, unless the task is in it: repeating an upload is always allowed.
         """
         await self._read(self._check_room, id, key)
 
@@ -175,7 +175,7 @@ class TaskService:
             raise Overloaded(f"the queue is full: {alive} tasks are waiting or running")
 
     async def check_disk(self, bytes: int = 0) -> None:
-        """Raises: StorageFull if so many bytes more would touch the reserve of the disk."""
+        """Raises: StorageFull if this many more bytes would use up the disk reserve."""
         await self._read(self._check_disk, bytes)
 
     def _check_disk(self, bytes: int) -> None:
@@ -184,28 +184,28 @@ class TaskService:
             raise StorageFull(f"the disk of the data folder has {free} bytes left; {reserve} are reserved")
 
     async def receive(self) -> Incoming:
-        """A place for a file on its way in."""
+        """Create an incoming file."""
         return await self._write(self._receive)
 
     def _receive(self) -> Incoming:
-        self._outlook.wake_driver()  # it comes up while the file comes in
+        self._outlook.wake_driver()  # it starts up during the upload
         return Incoming(self._data)
 
     async def run(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """A blocking call on a file on its way in, in a thread of ours."""
+        """Run a blocking call on an incoming file in our thread pool."""
         return await self._write(call, *arguments, **named)
 
     def check(self, submission: Submission) -> None:
-        """Raises: PayloadError naming the field that is not acceptable."""
+        """Raises: PayloadError naming the invalid field."""
         check_id(submission.id)
         if submission.webhook:
             check_webhook(submission.webhook, self.settings.task_webhook_hosts)
 
     async def accept(self, submission: Submission, incoming: Incoming) -> Task:
-        """Turn a received file into a task; from the return on it survives everything.
+        """Turn a received file into a task, durable from the return on.
 
-        Promises: the same id with the same bytes gives the task that exists; a task that failed, or was stopped,
-            starts afresh.
+        Promises: the same id with the same bytes returns the existing task; a task that failed, or was stopped,
+            starts over.
         Raises: PayloadError, TaskConflict, Overloaded, StorageFull; the file is then gone.
         """
         self.check(submission)
@@ -255,12 +255,12 @@ class TaskService:
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def find(self, id: str) -> Task | None:
-        """The task of this id; None if there is none, or it is being stopped."""
+        """The task with this id; None if there is none, or it is being stopped."""
         task = await self._read(self._store.find, id)
         return None if task is None or task.state is State.STOPPING else task
 
     async def task(self, id: str) -> Task:
-        """The task of this id. Raises: UnknownTask, saying what became of it where that is known."""
+        """The task with this id. Raises: UnknownTask, with what became of it if that is known."""
         task = await self.find(id)
         if task is not None:
             return task
@@ -268,7 +268,7 @@ class TaskService:
         raise UnknownTask(f"there is no task {id!r}" + (f" any more: it was {gone[0]}" if gone else ""))
 
     async def position(self, task: Task) -> int | None:
-        """How many waiting tasks come before it; None if it does not wait."""
+        """How many waiting tasks are ahead of it; None if it is not waiting."""
         return await self._read(self._store.position, task) if task.state is State.WAITING else None
 
     async def listing(self, wanted: Listing) -> list[Task]:
@@ -279,8 +279,8 @@ class TaskService:
         """The answers.
 
         Args:
-            partial: what there is so far will do, also of a task that failed.
-            hint: how what there is so far can be had, for the refusal of a task that runs.
+            partial: accept partial results, also of a task that failed.
+            hint: how to get partial results, for the error about a running task.
         Raises: UnknownTask; TaskState if it is not finished, with its state, or failed, with the reason.
         """
         task = await self.task(id)
@@ -308,7 +308,7 @@ class TaskService:
         """The task now and whenever it has changed, until it has ended or is gone. Raises: UnknownTask.
 
         Args:
-            repeat_s: yield it again after so long even if nothing has changed, so that a silent line is a dead one.
+            repeat_s: yield it again after this long without a change, so that a client can detect a dead connection.
         """
         last = await self.task(id)
         yield last
@@ -322,16 +322,16 @@ class TaskService:
                 last, yielded_at = task, self._clocks.steady()
                 yield task
 
-    async def ended(self, task: Task, hung_up: Callable[[], Any]) -> Task | None:
-        """Wait until a task has ended; None if it is gone, or the caller has hung up.
+    async def ended(self, task: Task, is_disconnected: Callable[[], Any]) -> Task | None:
+        """Wait until a task has ended; None if it is gone, or the client has disconnected.
 
         Args:
-            hung_up: an async callable that tells so.
+            is_disconnected: an async callable: whether the client has disconnected.
         """
         looks = 0
         current: Task | None = task
         while current is not None and current.seq == task.seq and current.state not in ENDED:
-            if await hung_up():
+            if await is_disconnected():
                 return None
             looks += 1
             await asyncio.sleep(_LOOKS.wait_s(looks))
@@ -341,14 +341,14 @@ class TaskService:
     # ── changing ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def stop(self, id: str) -> None:
-        """Stop a waiting or running task, really, and forget it; returns when its work is dead.
+        """Stop a waiting or running task and delete it; returns when its work has ended.
 
         Raises: UnknownTask; TaskState if it has ended.
         """
         await self._remove(id, ALIVE)
 
     async def delete(self, id: str) -> None:
-        """Forget a task in whatever state; a running one is stopped. Raises: UnknownTask."""
+        """Delete a task in any state; a running one is stopped. Raises: UnknownTask."""
         await self._remove(id, ALIVE | ENDED)
 
     async def _remove(self, id: str, states: frozenset[State]) -> None:
@@ -369,11 +369,11 @@ class TaskService:
         try:
             return self._store.stop(task.id, (task.state,))
         except StorageFull:
-            self._data.jettison()  # stopping a task must work on a full disk, of all times
+            self._data.jettison()  # stopping a task must work on a full disk
             return self._store.stop(task.id, (task.state,))
 
     def _erase(self, task: Task) -> None:
-        """Nobody works on this task: take it away ourselves."""
+        """Delete a task that no driver works on."""
         self._data.discard(task.folder)
         self._store.erase(task.seq, why="stopped" if task.state in ALIVE else "deleted", now=self._clocks.wall())
         self._data.empty_trash()
@@ -389,7 +389,7 @@ class TaskService:
             await asyncio.sleep(_POLL_S)
 
     def _erase_for_dead_driver(self, task: Task) -> bool:
-        """Where no driver lives its workers are dead too: take the task away in its stead."""
+        """If no driver is running, its workers are dead too: delete the task in its place."""
         lock = self._data.try_lock()
         if lock is None:
             return False
@@ -400,7 +400,7 @@ class TaskService:
         return True
 
     async def retry(self, id: str) -> Task:
-        """Work the failed lines of an ended task again; a task that failed half-way goes on where it was.
+        """Process the failed lines of an ended task again; a task that failed half-way is resumed.
 
         Raises: UnknownTask; TaskState if it has not ended, or no line failed.
         """
@@ -416,7 +416,7 @@ class TaskService:
         return await self.task(id)
 
     async def prune(self, *, older_than_s: float) -> int:
-        """Forget tasks that ended longer ago than this; how many."""
+        """Delete tasks that ended longer ago than this; returns how many."""
         return await self._write(self._prune, older_than_s)
 
     def _prune(self, older_than_s: float) -> int:
@@ -461,7 +461,7 @@ class TaskService:
 
 
 def read_block(file: ResultFile, offset: int, limit: int = 1 << 18) -> bytes:
-    """The next bytes of a result file; empty at its end. Blocks."""
+    """The next bytes of a result file; empty at its end. Blocking."""
     with suppress(FileNotFoundError):
         fd = os.open(file.path, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""How the task store opens its SQLite file, and what its errors are called here."""
+"""SQLite connections of the task store, and the translation of SQLite's errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BUSY_S = 15.0
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Which file is there; None if there is none."""
+    """Device and inode of the file; None if there is none."""
     try:
         stat = path.stat()
     except OSError:
@@ -32,7 +32,7 @@ def connect(path: Path, synchronous: str) -> sqlite3.Connection:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """SQLite's errors as faults."""
+    """Translate SQLite's errors to faults."""
     try:
         yield
     except sqlite3.OperationalError as error:

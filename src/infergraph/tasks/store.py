@@ -1,7 +1,7 @@
-"""The task table: the only place with SQL, and the only truth about tasks.
+"""The task store: the only module with SQL for tasks, and the single source of truth about them.
 
-A state changes by compare-and-set alone: whoever loses the race learns it and does nothing. Every change is on the
-disk before the call returns (WAL, synchronous=FULL); only the driver's heartbeat is not worth a sync.
+State changes are compare-and-set: the loser of a race gets False or None and does nothing. Every change is on disk
+before the call returns (WAL, synchronous=FULL), except for the driver's heartbeat, which is not synced.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GONE_LIMIT = 10_000
 
 
 class Accepted(NamedTuple):
-    """The task of a submission, and whether this submission made it; `replaced` is the folder of a failed one."""
+    """The task of a submission, and whether this submission created it; `replaced` is the folder of a failed one."""
 
     task: Task
     created: bool
@@ -35,7 +35,7 @@ class Accepted(NamedTuple):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A webhook call that is due; `receiver` is who waits with others of its own."""
+    """A webhook delivery that is due; those of one `receiver` are made one at a time."""
 
     number: int
     url: str
@@ -52,7 +52,7 @@ class DriverState(msgspec.Struct, frozen=True):
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What tasks are wanted: newest first, older than `before` (a seq), at most `limit`."""
+    """A query for tasks: newest first, older than `before` (a seq), at most `limit`."""
 
     states: tuple[State, ...] = ()
     prefix: str = ""
@@ -86,7 +86,7 @@ class Store:
         self._file = identity(path)
 
     def close(self) -> None:
-        """Let go of the file. Idempotent."""
+        """Close the file. Idempotent."""
         self._reader.close()
         self._scanner.close()
         self._writer.close()
@@ -96,11 +96,11 @@ class Store:
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def find(self, id: str) -> Task | None:
-        """The task that the caller named `id`, or None."""
+        """The task with this client-given id, or None."""
         return self._one("id = ?", id)
 
     def find_seq(self, seq: int) -> Task | None:
-        """The task of this number, or None."""
+        """The task with this seq, or None."""
         return self._one("seq = ?", seq)
 
     def find_key(self, key: str) -> Task | None:
@@ -137,11 +137,11 @@ class Store:
         return {state: found.get(state.value, 0) for state in State}
 
     def alive(self) -> int:
-        """How many tasks wait or run."""
+        """How many tasks are waiting or running."""
         return int(self._read("select count(*) from task where state in ('waiting', 'running')")[0][0])
 
     def position(self, task: Task) -> int:
-        """How many waiting tasks come before this waiting one."""
+        """How many waiting tasks are ahead of this waiting one."""
         rows = self._read(
             "select count(*) from task where state = 'waiting' and (priority > ? or (priority = ? and seq < ?))",
             task.priority,
@@ -151,7 +151,7 @@ class Store:
         return int(rows[0][0])
 
     def waiting(self, limit: int, *, owner: str = "", largest_bytes: int | None = None) -> list[Task]:
-        """The next tasks to take up, in order; only those of this owner, and of at most `largest_bytes`, if given."""
+        """The next tasks to claim, in order; only those of this owner, and of at most `largest_bytes`, if given."""
         bound = "" if largest_bytes is None else f"and input_bytes <= {int(largest_bytes)}"
         rows = self._read(
             f"""select {_COLUMNS} from task where state = 'waiting' and (? = '' or owner in ('', ?1)) {bound}
@@ -167,12 +167,12 @@ class Store:
         return [_task(row) for row in rows]
 
     def gone(self, id: str) -> tuple[str, float] | None:
-        """Why and when (Unix seconds) a task of this id went away, if that is still known."""
+        """Why and when (Unix seconds) a task of this id was deleted, if that is still known."""
         rows = self._read("select why, at from gone where id = ?", id)
         return (str(rows[0][0]), float(rows[0][1])) if rows else None
 
     def expired(self, *, older_than: float | None, keep_count: int, keep_bytes: int, limit: int) -> list[Task]:
-        """Ended tasks that retention no longer keeps, oldest end first; 0 means no such limit.
+        """Ended tasks past their retention, oldest end first; 0 means no such limit.
 
         Args:
             older_than: Unix seconds; tasks that ended before are expired; None for no limit by age.
@@ -198,12 +198,12 @@ class Store:
         return int(self._scan(f"select coalesce(sum({_BYTES}), 0) from task")[0][0])
 
     def lines_done(self) -> tuple[int, int]:
-        """Lines answered and lines failed, over all tasks that ever were."""
+        """Lines answered and lines failed, over all tasks, including deleted ones."""
         kept = "(select coalesce(sum({}), 0) from task)"
         erased = "(select coalesce(sum(value), 0) from counter where name = '{}')"
         done = f"{kept.format('done')} + {erased.format('lines_erased')}"
         failed = f"{kept.format('failed')} + {erased.format('failed_erased')}"
-        rows = self._scan(f"select {done}, {failed}")  # one look: a task that is erased meanwhile counts once
+        rows = self._scan(f"select {done}, {failed}")  # one query: a task that is erased meanwhile counts once
         return int(rows[0][0]), int(rows[0][1])
 
     def counters(self) -> dict[str, int]:
@@ -213,11 +213,11 @@ class Store:
     # ── accepting and stopping (edges) ──────────────────────────────────────────────────────────────────────────
 
     def accept(self, new: NewTask, *, now: float, queue_limit: int) -> Accepted:
-        """Take a task in, unless it is here already.
+        """Insert a task, unless it exists already.
 
-        Promises: same id (or idempotency key) and same bytes: the task that exists; a failed one starts afresh.
+        Promises: same id (or idempotency key) and same bytes: the existing task; a failed one starts over.
         Raises:
-            TaskConflict: a task of this id, or of this key, has other bytes.
+            TaskConflict: a task with this id, or this key, has different bytes.
             TaskState is never raised; a task that is being stopped counts as a conflict until it is gone.
             Overloaded: the queue is full.
         """
@@ -292,7 +292,7 @@ class Store:
             )
 
     def retry(self, id: str) -> bool:
-        """Send an ended task round again: for its failed lines, or from its watermark on if it did not get to the end.
+        """Start another round of an ended task: for its failed lines, or from its watermark on if it is incomplete.
 
         False if it is not ended.
         """
@@ -320,7 +320,7 @@ class Store:
     # ── working (the driver) ────────────────────────────────────────────────────────────────────────────────────
 
     def claim(self, seq: int, *, now: float) -> Task | None:
-        """WAITING to RUNNING; the task as it now is, or None if it was not waiting any more."""
+        """WAITING to RUNNING; the updated task, or None if it was no longer waiting."""
         changed = self._write(
             """update task set state = 'running', attempts = attempts + 1, started = coalesce(started, ?)
                where seq = ? and state = 'waiting'""",
@@ -330,34 +330,34 @@ class Store:
         return self.find_seq(seq) if changed else None
 
     def release(self, seq: int) -> bool:
-        """RUNNING to WAITING: an orderly stop of the driver."""
+        """RUNNING to WAITING: a graceful stop of the driver."""
         return self._write("update task set state = 'waiting' where seq = ? and state = 'running'", seq) == 1
 
     def adopt(self, owner: str) -> int:
-        """Make all tasks this owner's; how many were not."""
+        """Give all tasks to this owner; returns how many had another."""
         return self._write("update task set owner = ? where owner <> ?1", owner)
 
     def strangers(self, owner: str) -> int:
-        """How many waiting tasks are another owner's than this one; 0 for an empty `owner`."""
+        """How many waiting tasks belong to another owner; 0 for an empty `owner`."""
         rows = self._read(
             "select count(*) from task where state = 'waiting' and owner not in ('', ?) and ?1 <> ''", owner
         )
         return int(rows[0][0])
 
     def recover(self) -> int:
-        """All of RUNNING to WAITING: the driver before this one died. How many there were."""
+        """All of RUNNING to WAITING, after a crash of the previous driver; returns how many."""
         return self._write("update task set state = 'waiting' where state = 'running'")
 
     def stall(self, seq: int) -> bool:
-        """Note that work beyond the watermark begins: if the next thing seen is a restart, it led nowhere."""
+        """Record that work beyond the watermark begins: after a crash it counts as an attempt without progress."""
         return self._write("update task set stalls = stalls + 1 where seq = ? and state = 'running'", seq) == 1
 
     def unstall(self, seq: int) -> bool:
-        """Take one `stall` back: the work was given up in good order."""
+        """Undo one `stall`: the work was stopped gracefully."""
         return self._write("update task set stalls = max(0, stalls - 1) where seq = ?", seq) == 1
 
     def advance(self, seq: int, mark: Watermark, progress: Progress) -> bool:
-        """Move the watermark of a running task; False if it runs no more."""
+        """Advance the watermark of a running task; False if it is no longer running."""
         changed = self._write(
             """update task set in_off = ?, out_off = ?, err_off = ?, done = ?, failed = ?, stalls = 0, retries = ?,
                                kills = ?, rate = ?, worked_s = ?, error = ?
@@ -379,11 +379,11 @@ class Store:
         webhook: bytes | None = None,
         receiver: str = "",
     ) -> bool:
-        """RUNNING to FINISHED or FAILED; False if it runs no more.
+        """RUNNING to FINISHED or FAILED; False if it is no longer running.
 
         Args:
             sha256: of the output, for a finished task.
-            webhook: the body to send to the task's webhook; it enters the outbox with the change itself.
+            webhook: the body for the task's webhook, added to the outbox in the same transaction.
             receiver: see `Delivery`.
         """
         with self._transaction() as run:
@@ -410,7 +410,7 @@ class Store:
         return bool(changed)
 
     def erase(self, seq: int, *, why: str, now: float) -> bool:
-        """STOPPING to gone; False if it was not being stopped."""
+        """Delete a STOPPING task; False if it was not being stopped."""
         with self._transaction() as run:
             row = run(f"select {_COLUMNS} from task where seq = ? and state = 'stopping'", seq).fetchone()
             if row is None:
@@ -433,7 +433,7 @@ class Store:
     # ── the outbox ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def due(self, *, now: float, limit: int, busy: Sequence[str] = ()) -> list[Delivery]:
-        """Webhook calls whose time has come: for each receiver that is not `busy` the longest due, those first."""
+        """Webhook deliveries that are due: for each receiver that is not `busy` the one due longest, in that order."""
         rows = self._read(
             f"""select number, url, body, attempts, receiver, min(next_at) from outbox
                 where next_at <= ? and receiver not in ({", ".join("?" * len(busy))})
@@ -445,15 +445,15 @@ class Store:
         return [Delivery(*row[:-1]) for row in rows]
 
     def outbox(self) -> int:
-        """How many webhook calls wait to be delivered."""
+        """How many webhooks are waiting for delivery."""
         return int(self._read("select count(*) from outbox")[0][0])
 
     def delivered(self, number: int) -> None:
-        """Forget a webhook call that was delivered."""
+        """Remove a delivered webhook."""
         self._forget_delivery(number, "webhooks_delivered")
 
     def give_up(self, number: int) -> None:
-        """Forget a webhook call that will not be delivered."""
+        """Remove a webhook that will not be delivered."""
         self._forget_delivery(number, "webhooks_given_up")
 
     def _forget_delivery(self, number: int, counted_as: str) -> None:
@@ -462,7 +462,7 @@ class Store:
                 _count(run, **{counted_as: 1})
 
     def postpone(self, number: int, *, next_at: float, error: str) -> None:
-        """Try a webhook call again at `next_at`."""
+        """Schedule the next attempt of a webhook."""
         self._write(
             "update outbox set attempts = attempts + 1, next_at = ?, error = ? where number = ?", next_at, error, number
         )
@@ -470,7 +470,7 @@ class Store:
     # ── the heartbeat ──────────────────────────────────────────────────────────────────────────────────────
 
     def beat(self, *, now: float, note: str) -> None:
-        """Write a heartbeat. Atomic, but not synced: a lost one costs nothing."""
+        """Write a heartbeat. Atomic, but not synced: losing one is harmless."""
         with self._beat_lock, translated():
             self._check_there()
             if self._heart is None:
@@ -478,14 +478,14 @@ class Store:
             self._heart.execute("insert or replace into driver values(1, ?, ?)", (now, note))
 
     def driver(self) -> DriverState | None:
-        """The driver's last heartbeat; None if there never was one."""
+        """The driver's last heartbeat; None if there is none."""
         rows = self._read("select beat, note from driver")
         return DriverState(*rows[0]) if rows else None
 
     # ── underneath ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _check_there(self) -> None:
-        """What is written to a file that was removed is lost to everybody else, and would be called durable."""
+        """Raise if the database file was removed: writes to it would succeed, but be lost."""
         if identity(self._path) != self._file:
             raise TaskFault(f"the task store {self._path} was taken away while it was in use", reason="TASK_STORE_GONE")
 
@@ -499,7 +499,7 @@ class Store:
             return self._reader.execute(sql, values).fetchall()
 
     def _scan(self, sql: str, *values: Any) -> list[Any]:
-        """Read what looks at many tasks; quick reads do not wait for it."""
+        """A read of many tasks, on its own connection, so that quick reads do not wait for it."""
         with self._scan_lock, translated():
             self._check_there()
             return self._scanner.execute(sql, values).fetchall()
@@ -530,7 +530,7 @@ def _task(row: tuple[Any, ...]) -> Task:
 
 
 def _until(rows: list[Any], bytes: int) -> list[Any]:
-    """The first of these rows of tasks that together have so many bytes, or all."""
+    """The first of these tasks that together have this many bytes, or all."""
     for place, row in enumerate(rows):
         if bytes <= 0:
             return rows[:place]

@@ -1,4 +1,4 @@
-"""A task as everybody sees it: a frozen row of the store, and its states.
+"""The task record: a frozen row of the store, and the task states.
 
 WAITING ─▶ RUNNING ─▶ FINISHED | FAILED
    ▲         │            │
@@ -14,7 +14,7 @@ import msgspec
 
 
 class State(Enum):
-    """Where a task is in its life."""
+    """The state of a task."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -32,30 +32,30 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         seq: order of acceptance.
-        id: the caller's name for it.
-        folder: our name of its folder.
-        rows: how lines reach the unit, a value of `RowMode`.
-        input_bytes: size of the file as it came.
-        input_end: where reading ends: behind the last line that is not blank.
-        input_sha256: of the bytes as they came.
+        id: given by the client.
+        folder: the name of its folder.
+        rows: how lines are passed to the unit, a value of `RowMode`.
+        input_bytes: size of the received file.
+        input_end: where reading ends: after the last line that is not blank.
+        input_sha256: of the received bytes.
         total: lines that will be answered.
         in_off: watermark: input up to here is answered ...
-        out_off: ... in so many bytes of the output, ...
-        err_off: ... and the error lines among them in so many bytes of the errors file.
+        out_off: ... in this many bytes of the output, ...
+        err_off: ... and the error lines among them in this many bytes of the errors file.
         done: lines answered, failed ones included.
         failed: error lines among them.
         round: 0, and one more for each retry of the failed lines; names the output file.
-        attempts: how often a driver took it up.
-        stalls: how often it was worked on since the watermark last moved.
-        retries: chunks that were handed out again.
+        attempts: how often a driver has claimed it.
+        stalls: attempts since the watermark last advanced.
+        retries: chunks that were assigned again.
         kills: workers that died on it.
-        rate: lines a second, lately.
+        rate: lines per second, recent average.
         worked_s: seconds of work so far.
-        error: why it failed, or its last trouble; empty for none.
+        error: why it failed, or its last error; empty for none.
         output_sha256: of the finished output; empty before.
-        webhook: where a POST is sent when it ends; empty for nowhere.
-        charset: of the file as it came; empty for UTF-8.
-        owner: tag of what was served when it was accepted; empty for not known.
+        webhook: URL to POST to when it ends; empty for none.
+        charset: of the received file; empty for UTF-8.
+        owner: tag of what was served when it was accepted; empty if unknown.
     """
 
     seq: int
@@ -92,7 +92,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a task when its file has arrived; see `Task`."""
+    """A task to be inserted, once its file is received; see `Task`."""
 
     id: str
     folder: str
@@ -109,7 +109,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watermark(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole checkpoint of a running task; see `Task` for the fields."""
+    """The checkpoint of a running task; see `Task` for the fields."""
 
     in_off: int
     out_off: int
@@ -119,7 +119,7 @@ class Watermark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """What is written beside a watermark: counts that only people read."""
+    """Counts written with a watermark, for display only."""
 
     retries: int
     kills: int

@@ -1,10 +1,10 @@
-"""Webhooks: a POST when a task ends, from an outbox, repeated until it is delivered or given up.
+"""Webhooks: a POST when a task ends, from a durable outbox, with retries.
 
-    outbox ──one delivery a receiver──▶ POST ──2xx──▶ delivered
-                                          └─anything else──▶ later again, with back-off; in the end given up
+    outbox ──one at a time per receiver──▶ POST ──2xx──▶ delivered
+                                             └─anything else──▶ retried with back-off, finally given up
 
-Deliveries are independent of each other: each receiver has one at a time, and a receiver that is dead, slow or cannot
-even be called holds up its own and nobody else's. The task's end is durable before its delivery begins.
+Deliveries to different receivers are independent: one that is dead, slow or unreachable delays only its own. The task's
+end is durable before its delivery begins.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _LOOKUPS_AT_ONCE = 32
 
 
 def check_webhook(url: str, allowed: str) -> Location:
-    """Where a webhook goes, if it may be sent there.
+    """Validate a webhook's URL.
 
     Args:
         allowed: hosts (or host:port) separated by commas; `*` for any.
-    Raises: PayloadError with the reason, for a person: it may not be, or it cannot be called at all.
+    Raises: PayloadError if its host is not allowed, or the URL is invalid.
     """
     try:
         location = Location.of(url)
@@ -60,7 +60,7 @@ def check_webhook(url: str, allowed: str) -> Location:
 
 
 def receiver_of(url: str) -> str:
-    """Who receives a webhook; deliveries to one receiver wait for each other."""
+    """The receiver of a webhook, to which deliveries are made one at a time."""
     try:
         return urlsplit(url).netloc.lower()
     except ValueError:
@@ -68,7 +68,7 @@ def receiver_of(url: str) -> str:
 
 
 class WebhookSender:
-    """Delivers what is in the outbox, in a thread with an event loop of its own.
+    """Delivers the webhooks in the outbox, in a thread with its own event loop.
 
     Args:
         allowed: see `check_webhook`; checked again at delivery, since the setting may have changed.
@@ -85,15 +85,15 @@ class WebhookSender:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin, in a thread."""
+        """Start the thread."""
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="webhooks", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End; what was not delivered by then is sent again by the next sender."""
+        """Stop; undelivered webhooks are sent by the next sender."""
         self._is_over.set()
         if self._loop is not None:
-            with suppress(RuntimeError):  # it has ended by itself
+            with suppress(RuntimeError):  # it has stopped already
                 self._loop.call_soon_threadsafe(self._freed.set)
         if self._thread is not None:
             self._thread.join(2 * _LOOK_S)
@@ -107,7 +107,7 @@ class WebhookSender:
                 self._look()
             except TaskFault as fault:
                 _log.warning("webhooks wait: %s", fault)
-            except Exception:  # noqa: BLE001 - the next look may find better rows
+            except Exception:  # noqa: BLE001 - the next poll may succeed
                 _log.exception("the outbox of webhooks could not be looked through")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._freed.wait(), _LOOK_S)
@@ -115,7 +115,7 @@ class WebhookSender:
             delivery.cancel()
 
     def _look(self) -> None:
-        """Begin what is due, one delivery for each receiver that has none under way."""
+        """Start due deliveries, for each receiver that has none in progress."""
         room = _AT_ONCE - len(self._busy)
         if room <= 0:
             return
@@ -132,7 +132,7 @@ class WebhookSender:
             error = await send(check_webhook(delivery.url, self._allowed), delivery)
         except PayloadError as fault:
             error = str(fault)
-        except Exception as bug:  # noqa: BLE001 - no row may end the sender
+        except Exception as bug:  # noqa: BLE001 - a bad row must not end the sender
             _log.exception("the webhook to %s could not be sent", delivery.url)
             error = repr(bug)
         try:
@@ -152,7 +152,7 @@ class WebhookSender:
 
 
 async def send(location: Location, delivery: Delivery) -> str:
-    """Send one webhook; redirects are not followed. Why it was not delivered; empty if it was."""
+    """Send one webhook, without following redirects; returns the error, empty if delivered."""
     head = (
         f"content-type: application/json\r\nuser-agent: infergraph\r\nidempotency-key: infergraph-{delivery.number}\r\n"
     )

@@ -1,8 +1,8 @@
-"""A task in work: its input, its books, its output, and the watermark between them.
+"""One attempt at a task: its input, its reorder buffer, its output, and the watermark.
 
-    cut ─▶ ledger ─▶ orders ─▶ answers ─▶ ledger ─▶ append ─▶ sync ─▶ watermark
+    cut ─▶ reorder buffer ─▶ orders ─▶ answers ─▶ reorder buffer ─▶ append ─▶ sync ─▶ watermark
 
-The recovery rule, whole: cut the output back to the watermark, read on at the watermark. A file is never extended.
+The recovery rule: truncate the output to the watermark, read on from the watermark. Truncation never extends a file.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ _RATE_MEMORY_S = 5.0
 
 
 class AttemptRules(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits that a attempt keeps; the settings of the same names."""
+    """The limits of an attempt; the settings of the same names."""
 
     chunk_target_s: float
     chunk_lines_limit: int
     attempts_limit: int
     row_timeout_s: float
     window: int
-    """Chunks that may be out or waiting for an earlier one."""
+    """Maximum of chunks that are assigned, or waiting for an earlier one."""
     carries_data: bool = False
-    """Whether orders carry the lines, since no disk is shared."""
+    """Whether orders contain the lines, since workers do not share the disk."""
 
 
 class Attempt:
-    """One task in work.
+    """One attempt at a task.
 
     Args:
-        number: unique in the life of the driver; answers carry it.
-        line_s: seconds a line took lately, in other tasks; 0 for unknown.
-    Raises: OSError if the files are not as the watermark says.
+        number: unique in the driver's lifetime; answers refer to it.
+        line_s: recent seconds per line in other tasks; 0 for unknown.
+    Raises: OSError if the files do not match the watermark.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Attempt:
             self._condemn_head()
 
     def _lines_limit(self) -> int:
-        """A attempt that led nowhere is tried again in ever smaller chunks, to find the line that ends the server."""
+        """Attempts without progress use ever smaller chunks, to isolate the line that crashes the server."""
         return max(1, self._rules.chunk_lines_limit >> (2 * self._stalls))
 
     def _condemn_head(self) -> None:
@@ -109,17 +109,17 @@ class Attempt:
 
     @property
     def weight(self) -> float:
-        """The share of the workers' time: twice as much for each step of priority."""
+        """The weight of the task's share of the workers: doubles with each step of priority."""
         return float(2.0 ** max(-8, min(8, self.task.priority)))
 
     @property
     def order_s(self) -> float:
-        """About how long the next order takes; infinite where nothing is known yet."""
+        """Estimated time of the next order; infinite if nothing is known yet."""
         return self._last_lines * self.pace.line_s or float("inf")
 
     @property
     def can_give(self) -> bool:
-        """Whether there is an order to hand out."""
+        """Whether there is an order to assign."""
         if self._ledger.has_queued:
             return not self._is_solo or not self._ledger.out
         window = 1 if self._is_solo else self._rules.window
@@ -158,7 +158,7 @@ class Attempt:
             self._ledger.settle_chunk(chunk, kept)
 
     def _next_chunk(self, lines: int) -> tuple[Chunk, Lines | None]:
-        """The next lines of the input, and their answers where they are known already."""
+        """The next lines of the input, and their answers if they are known already."""
         if self._second is None:
             chunk, kept = self._reader.cut(self._cut_to, self._cut_line, lines=lines, bytes=BLOCK_BYTES), None
         else:
@@ -169,7 +169,7 @@ class Attempt:
     # ── back ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def answered(self, answer: Answer) -> bool:
-        """Take an answer; False if nobody waits for it any more."""
+        """Accept an answer; False if it is no longer expected."""
         chunk = self._ledger.chunk(answer.key.serial)
         if chunk is None:
             return False
@@ -179,12 +179,12 @@ class Attempt:
         return True
 
     def returned(self, key: Key) -> None:
-        """An order comes back through no fault of its own."""
+        """An order is returned unprocessed, without blame."""
         self.retries += 1
         self._ledger.give_back(key.serial)
 
     def lost(self, key: Key, why: str) -> None:
-        """The worker died of an order, or was killed since the order took too long."""
+        """The worker died while processing an order, or was killed because the order took too long."""
         self.retries += 1
         self.kills += 1
         is_late = key in self.overdue
@@ -202,10 +202,10 @@ class Attempt:
         return Lines(line, line, 1, 1)
 
     def allowed_s(self, key: Key) -> float:
-        """How long an order may take; 0 for any time.
+        """The time limit of an order; 0 for none.
 
-        A line alone gets exactly its limit; lines together, their usual time four times over beside it, after which
-        they are tried in parts.
+        A single line gets exactly its limit; several lines get in addition four times their usual time, after which
+        they are retried in parts.
         """
         chunk = self._ledger.chunk(key.serial)
         limit_s = self._rules.row_timeout_s
@@ -216,9 +216,9 @@ class Attempt:
     # ── to the disk ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def append(self) -> None:
-        """Write what is next in order, behind what is written.
+        """Append the answers that are next in order.
 
-        Raises: StorageFull; the attempt is then to be closed and opened again at its watermark.
+        Raises: StorageFull; the attempt then has to be closed and reopened at its watermark.
         """
         output, errors, mark = [], [], self.mark
         for chunk, lines in self._ledger.drain():
@@ -248,25 +248,25 @@ class Attempt:
         self.mark = mark
 
     def files_to_sync(self) -> list[int]:
-        """Descriptors of the files that hold what was appended; they are the caller's to close."""
+        """Duplicated descriptors of the files with unsynced data; the caller has to close them."""
         files = [self._output] + [self._errors] * self._errors_dirty
         self._errors_dirty = False
         return [os.dup(fd) for fd in files]
 
     @property
     def is_dirty(self) -> bool:
-        """Whether something is appended beyond the committed watermark."""
+        """Whether data is appended beyond the committed watermark."""
         return self.mark != self._committed_mark
 
     def committed(self, mark: Watermark) -> None:
-        """The watermark has followed: whatever kept this task from moving is behind it."""
+        """The watermark has advanced: reset what counts attempts without progress."""
         self._committed_mark = mark
         self.moved = True
         self._stalls = 0
         self.pace.widen(self._rules.chunk_lines_limit)
 
     def progress(self) -> Progress:
-        """The counts for people, and the rate of late."""
+        """The counts for display, and the recent rate."""
         now = self._clock()
         then, done = self._rate_at
         if self.began and now > then:
@@ -280,11 +280,11 @@ class Attempt:
 
     @property
     def worked_s(self) -> float:
-        """Seconds of work on the task so far, earlier attempts included; the loading of the unit is none."""
+        """Seconds of work on the task, including earlier attempts, without the loading of the unit."""
         return self.task.worked_s + (self._clock() - self._began_at if self.began else 0.0)
 
     def begin(self) -> None:
-        """The first order is about to go out."""
+        """Called before the first order is sent."""
         self.began = True
         self._began_at = self._clock()
         self._rate_at = (self._began_at, self.mark.done)
@@ -296,15 +296,15 @@ class Attempt:
 
     @property
     def is_queued_out(self) -> bool:
-        """Whether lines of it are cut and not yet appended."""
+        """Whether lines are cut and not yet appended."""
         return self._ledger.unwritten > 0
 
     def digest(self) -> str | None:
-        """The SHA-256 of the whole output if this attempt wrote all of it, else None: then the file must be read."""
+        """The SHA-256 of the output if this attempt wrote all of it; None if the file must be read."""
         return self._sha.hexdigest() if self._sha is not None else None
 
     def close(self) -> None:
-        """Let go of the files; what is beyond the watermark is cut off by the next opening. Idempotent."""
+        """Close the files; data beyond the watermark is truncated when they are reopened. Idempotent."""
         self._reader.close()
         if self._second is not None:
             self._second.close()
@@ -315,7 +315,7 @@ class Attempt:
 
 
 def _reopen(path: Path, size: int) -> int:
-    """A file for appending behind its first `size` bytes; what follows them is cut off."""
+    """Truncate a file to `size` bytes, and open it for appending."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     found = os.fstat(fd).st_size
     if found < size:

@@ -1,4 +1,4 @@
-"""Chunks: consecutive lines of one task, cut from its input, and how many lines suit the unit's speed."""
+"""Chunks: consecutive lines of a task's input; the chunk size adapts to the unit's speed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _GROWTH = 4
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """A range of whole lines.
+    """A range of complete lines.
 
     Args:
         offset, size: in bytes of the input.
@@ -45,7 +45,7 @@ class LineReader:
         self._line_bytes = 256.0
 
     def close(self) -> None:
-        """Let go of the file. Idempotent."""
+        """Close the file. Idempotent."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -67,7 +67,7 @@ class LineReader:
             wanted *= 4
 
     def take(self, offset: int, line: int, lines: int) -> Chunk:
-        """Exactly `lines` lines, however long they are; fewer only where the file ends."""
+        """Exactly `lines` lines, however long; fewer only at the end of the file."""
         chunk = self.cut(offset, line, lines=lines, bytes=self._end - offset)
         while chunk.lines < lines and chunk.end < self._end:
             more = self.cut(chunk.end, line + chunk.lines, lines=lines - chunk.lines, bytes=self._end - chunk.end)
@@ -91,7 +91,7 @@ class LineReader:
 
 
 def _whole_lines(block: bytes, lines: int) -> tuple[int, int]:
-    """Size in bytes, and number, of the whole lines in the block, at most `lines`."""
+    """Size in bytes, and number, of the complete lines in the block, at most `lines`."""
     count = block.count(b"\n")
     if count <= lines:
         return block.rfind(b"\n") + 1, count
@@ -102,12 +102,12 @@ def _whole_lines(block: bytes, lines: int) -> tuple[int, int]:
 
 
 class LinePace:
-    """How many lines a chunk should have to take about `target_s`.
+    """Adaptive chunk size: as many lines as take about `target_s`.
 
     Args:
-        limit: most lines.
-        line_s: seconds for a line, as seen elsewhere; 0 for unknown.
-        alone: begin with a single line, so that its time is known before lines share one.
+        limit: maximum lines.
+        line_s: seconds per line in other tasks; 0 for unknown.
+        alone: start with a single line, to measure its time before several share a chunk.
     """
 
     def __init__(self, target_s: float, limit: int, *, line_s: float = 0.0, alone: bool = False) -> None:
@@ -124,11 +124,11 @@ class LinePace:
         return min(self._wanted, self._limit)
 
     def widen(self, limit: int) -> None:
-        """Allow so many lines from now on."""
+        """Raise the limit."""
         self._limit = limit
 
     def seen(self, lines: int, seconds: float) -> None:
-        """A chunk of so many lines took so long."""
+        """Record the time that a chunk took."""
         now = max(seconds / lines, 1e-9)
         self.line_s = now if not self.line_s else 0.5 * self.line_s + 0.5 * now
         self._wanted = max(1, min(int(self._target_s / self.line_s), max(lines, self.lines) * _GROWTH))

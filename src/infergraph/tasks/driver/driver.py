@@ -1,14 +1,14 @@
 """The driver: one process for each data folder that turns waiting tasks into finished ones.
 
-    python -m infergraph.tasks.driver.driver < orders.json      (kept open: the end of its standard input ends it)
+    python -m infergraph.tasks.driver.driver < orders.json      (exits at the end of its standard input)
 
-    look around: stops, the disk, waiting tasks, lanes, retention, the heartbeat
-    then round and round: feed ─▶ wait ─▶ events ─▶ settle
+    periodically: stops, disk space, waiting tasks, lanes, retention, heartbeat
+    in a loop:    feed ─▶ wait ─▶ events ─▶ settle
 
-Whatever ends this process, the next one goes on at each task's watermark.
+However this process ends, the next one resumes each task at its watermark.
 
-Exit codes: 0 it was asked to stop, and committed everything; 2 it cannot start as asked (one line says why; do not
-restart it); anything else, a signal included: restart it, with back-off.
+Exit codes: 0 after a requested stop, with everything committed; 2 if it cannot start (one line says why; do not
+restart it); anything else, including signals: restart it, with back-off.
 """
 
 from __future__ import annotations
@@ -52,26 +52,26 @@ from infergraph.tasks.store import Store
 from infergraph.tasks.task import State, Task
 from infergraph.tasks.webhooks import WebhookSender
 
-_log = logging.getLogger("infergraph.tasks.driver.driver")  # the name it has here is __main__
+_log = logging.getLogger("infergraph.tasks.driver.driver")  # __name__ is __main__ here
 
 LOOK_S = 0.5
 BEAT_S = 1.0
 HOUSEKEEPING_S = 30.0
 LOAD_TROUBLE_LIMIT = 4.0
-"""After so many loads that failed in a row, the tasks in work fail."""
+"""After this many consecutive failed loads, the active tasks fail."""
 KILLED_WEIGHT = 0.25
-"""A load that was killed from outside counts less: it may have been chance, or memory that is free again soon."""
+"""A load that was killed counts less: the cause may be temporary, such as a lack of memory."""
 EXPRESS_BYTES = 8 << 20
-"""One task this small is taken up beside the active ones, so that huge tasks cannot shut it out."""
+"""One task this small is started in addition to the active ones, so that huge tasks cannot starve it."""
 ERASED_AT_ONCE = 8
 
 
 class Driver:
-    """Works on the tasks of one data folder.
+    """Processes the tasks of one data folder.
 
     Args:
-        engine: where the workers are; the driver is its only user.
-        pid: of this process, for the note.
+        engine: runs the workers; the driver is its only user.
+        pid: of this process, for the heartbeat.
         owner: see `DriverOrders`.
 
     Promises: used by one thread; `stop` alone may be called from others and from signal handlers.
@@ -106,12 +106,12 @@ class Driver:
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="janitor")
 
     def stop(self) -> None:
-        """Ask `run` to return soon, everything committed."""
+        """Ask `run` to return soon, with everything committed."""
         self._is_stopping = True
         self._engine.wake()
 
     def run(self, *, until: Callable[[], bool] = lambda: False) -> None:
-        """Work until `stop` is called, or until `until`, asked after each round, says so."""
+        """Run until `stop` is called, or `until`, called after each round, returns true."""
         self._engine.start()
         try:
             self.recover()
@@ -125,7 +125,7 @@ class Driver:
             self._janitor.shutdown()
 
     def recover(self) -> None:
-        """Put right what the driver before this one left behind."""
+        """Recover the state that a crashed driver left behind."""
         self._adopt()
         found = self._store.recover()
         if found:
@@ -135,7 +135,7 @@ class Driver:
         self._data.sweep(self._store.has_folder)
 
     def _adopt(self) -> None:
-        """A folder that was handed over, or whose tasks are from before it had an owner, is handed over whole."""
+        """Take over all tasks of a folder whose owner has changed, or that had no owner."""
         folder_owner = owner_of(self._data.root)
         if self._owner and folder_owner is not None and folder_owner.tag == self._owner:
             self._store.adopt(self._owner)
@@ -144,7 +144,7 @@ class Driver:
             _log.warning("%d tasks of another target wait in %s; they are left alone", others, self._data.root)
 
     def turn(self) -> None:
-        """One round: at most `LOOK_S` long, unless a sync takes longer."""
+        """One iteration of the loop: at most `LOOK_S` long, unless a sync takes longer."""
         if self._clocks.steady() >= self._look_at:
             self._look()
         try:
@@ -213,7 +213,7 @@ class Driver:
         for task in self._store.in_state(State.STOPPING):
             self._scheduler.drop(task.seq)
             if self._scheduler.is_halting(task.seq):
-                continue  # its lanes are dying; their loss brings us back here
+                continue  # its lanes are dying; their loss triggers the next check
             if erased == ERASED_AT_ONCE:
                 self._look_at = 0.0
                 break
@@ -297,16 +297,16 @@ class Driver:
 
 
 class DriverOrders(msgspec.Struct, frozen=True, kw_only=True):
-    """What a driver process is told on its standard input, as one line of JSON.
+    """The configuration of a driver process, read from standard input as one line of JSON.
 
     Args:
         data_dir: the data folder.
         settings: `Settings` as builtins.
         factory: "module:function" that makes the unit of a worker from `source` and the settings.
         source: the unit's description, for the factory.
-        path: import path of the workers; empty for the driver's own.
-        parent: process id of whoever starts the driver, from its main thread.
-        owner: tag of what answers (`Owner.tag`): tasks of others are left alone; empty for all tasks.
+        path: `sys.path` of the workers; empty for the driver's own.
+        parent: id of the process that starts the driver, from its main thread.
+        owner: tag of the target (`Owner.tag`): tasks of others are ignored; empty for all tasks.
     """
 
     data_dir: str
@@ -319,22 +319,22 @@ class DriverOrders(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_engine(orders: DriverOrders, settings: Settings, data: DataFolder, clocks: Clocks) -> Engine:
-    """The engine that the settings ask for. Raises: StartupFault if it cannot be had."""
+    """The engine chosen by the settings. Raises: StartupFault if it is not available."""
     if not settings.task_workers:
         _log.info("the serving workers answer tasks themselves; a stop takes effect at the end of a chunk")
         return InServerEngine(data.root, clocks.steady, wake_fd=data.open_wake())
     plan = Plan(orders.factory, orders.source, orders.path or sys.path, orders.settings, os.fspath(data.root))
     if settings.task_engine is TaskEngine.RAY:
-        from infergraph.tasks.engines.ray import RayEngine  # what it loads belongs to the extra `ray`
+        from infergraph.tasks.engines.ray import RayEngine  # its imports belong to the extra `ray`
 
         return RayEngine(plan, clocks.steady, address=settings.task_ray_address, wake_fd=data.open_wake())
     return LocalEngine(plan, clocks.steady, wake_fd=data.open_wake())
 
 
 def drive(orders: DriverOrders) -> None:
-    """Be the driver of a data folder until asked to stop, or until another process asks.
+    """Run the driver of a data folder until asked to stop, or until another process takes over.
 
-    Raises: StartupFault if it cannot start as asked.
+    Raises: StartupFault if it cannot start.
     """
     settings = msgspec.convert(orders.settings, Settings)
     logs.configure(settings)
@@ -369,7 +369,7 @@ def drive(orders: DriverOrders) -> None:
 
 
 def main() -> int:
-    """Read orders from standard input and drive; the exit code."""
+    """Read the orders from standard input and run the driver; returns the exit code."""
     try:
         orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=DriverOrders)
         lifetime.die_with_parent(orders.parent, sys.stdin.fileno())

@@ -1,9 +1,9 @@
-"""Which chunks of a task are out, which came back, and what may be written next: pure logic, no input or output.
+"""The reorder buffer: which chunks of a task are assigned, answered, and next to be written. Pure logic, no I/O.
 
 add ─▶ queue ─▶ take ─▶ out ─▶ settle ─▶ settled ─▶ drain (in order of the input, each byte once)
          ▲               │
          └── give_back ──┤
-         └── blame ──────┘   again; in parts; or, a single line at its limit: guilty
+         └── blame ──────┘   again; in parts; or, for a single line at its limit: failed
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from infergraph.tasks.driver.chunks import Chunk
 
 Answer = TypeVar("Answer")
 PARTS = 8
-"""A chunk that killed its worker is worked again in so many parts: each level costs a loaded model."""
+"""A chunk that killed its worker is retried in this many parts; each level costs a reload of the model."""
 
 
 class ReorderBuffer(Generic[Answer]):
-    """The books of one running task.
+    """The chunks of one running task.
 
     Args:
         start: offset of the first chunk.
         split: the same lines in up to n chunks.
-        attempts_limit: deaths that a single line may cause before it is guilty.
+        attempts_limit: worker deaths that a single line may cause before it fails.
 
     Promises: `drain` yields each byte from `start` on exactly once and in order, whatever the order of answers, deaths
-    and returns. An answer to a chunk that was since handed out again, or split, is refused.
+    and returns. An answer to a chunk that has been reassigned or split since is refused.
     """
 
     def __init__(self, start: int, split: Callable[[Chunk, int], list[Chunk]], attempts_limit: int) -> None:
@@ -43,56 +43,56 @@ class ReorderBuffer(Generic[Answer]):
 
     @property
     def unwritten(self) -> int:
-        """Chunks beyond what was drained: queued, out or waiting for an earlier one."""
+        """Chunks not drained yet: queued, assigned or waiting for an earlier one."""
         return len(self._queue) + len(self._out) + len(self._settled)
 
     @property
     def has_queued(self) -> bool:
-        """Whether a chunk waits to be handed out."""
+        """Whether a chunk is waiting to be assigned."""
         return bool(self._queue)
 
     @property
     def out(self) -> int:
-        """Chunks handed out and not back."""
+        """Chunks assigned and not yet answered."""
         return len(self._out)
 
     def add(self, chunk: Chunk) -> None:
-        """Take a chunk into the books; chunks come in any order and meet without gaps."""
+        """Add a chunk; chunks may be added in any order, and must be contiguous."""
         heapq.heappush(self._queue, (chunk.offset, chunk))
 
     def take(self) -> tuple[int, Chunk]:
-        """Hand out the earliest queued chunk; the number is what its answer must carry."""
+        """Assign the earliest queued chunk; returns it with the serial number that its answer must carry."""
         _, chunk = heapq.heappop(self._queue)
         self._serial += 1
         self._out[self._serial] = chunk
         return self._serial, chunk
 
     def chunk(self, serial: int) -> Chunk | None:
-        """The chunk that is out under this number; None if an answer under it would be refused."""
+        """The assigned chunk with this serial number; None if an answer to it would be refused."""
         return self._out.get(serial)
 
     def settle(self, serial: int, answer: Answer) -> Chunk | None:
-        """Take the answer to a chunk; None if nobody waits for it any more."""
+        """Accept the answer to a chunk; None if it is no longer expected."""
         chunk = self._out.pop(serial, None)
         if chunk is not None:
             self._settled[chunk.offset] = (chunk, answer)
         return chunk
 
     def settle_chunk(self, chunk: Chunk, answer: Answer) -> None:
-        """Put in the answer to a chunk that is in nobody's hands (a guilty line, or lines that need no work)."""
+        """Add the answer to a chunk that is not assigned (a failed line, or lines that need no work)."""
         self._settled[chunk.offset] = (chunk, answer)
 
     def give_back(self, serial: int) -> None:
-        """The chunk comes back unworked, through no fault of its own."""
+        """Return a chunk unprocessed, without blame."""
         chunk = self._out.pop(serial, None)
         if chunk is not None:
             self.add(chunk)
 
     def blame(self, serial: int, *, deadly: bool = False) -> Chunk | None:
-        """The worker died of this chunk: again in parts; a single line that reached its limit is returned.
+        """The worker died of this chunk: retry it in parts; a single line that reached its limit is returned.
 
         Args:
-            deadly: one death is enough for a single line.
+            deadly: a single line fails at the first death.
         """
         chunk = self._out.pop(serial, None)
         if chunk is None:
@@ -109,7 +109,7 @@ class ReorderBuffer(Generic[Answer]):
         return None
 
     def drain(self) -> Iterator[tuple[Chunk, Answer]]:
-        """What may be written now, in order; each is yielded once, and counts as written."""
+        """The answers that can be written now, in order; each is yielded once, and then counts as written."""
         while self._next in self._settled:
             chunk, answer = self._settled.pop(self._next)
             self._next = chunk.end

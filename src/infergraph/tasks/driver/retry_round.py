@@ -1,4 +1,4 @@
-"""A retry of the failed lines only: good answers are copied from the round before, failed lines are worked again."""
+"""A retry of failed lines only: good answers are copied from the previous round, failed lines are processed again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from infergraph.wire import error_lines
 
 
 class SecondRound:
-    """Cuts the input into stretches that keep their old answers and stretches that are worked again.
+    """Cuts the input into chunks that keep their old answers and chunks that are processed again.
 
     Args:
         input: the task's input.
@@ -36,10 +36,10 @@ class SecondRound:
         return offset
 
     def cut(self, offset: int, line: int, *, lines: int) -> tuple[Chunk, Lines | None]:
-        """The next chunk, and its old answers where it keeps them.
+        """The next chunk, and its old answers if it keeps them.
 
         Args:
-            lines: most lines of a chunk that is worked again.
+            lines: maximum lines of a chunk that is processed again.
         """
         if self._next is not None and self._next <= line:
             return self._again(offset, line, lines), None
@@ -63,7 +63,7 @@ class SecondRound:
         return self._old.read(chunk)
 
     def close(self) -> None:
-        """Let go of the files. Idempotent."""
+        """Close the files. Idempotent."""
         self._old.close()
         self._failed.close()
 

@@ -1,4 +1,4 @@
-"""The tasks in work: orders out by weight, answers in, appended in order, committed, finished.
+"""The scheduler of active tasks: sends orders by weight, appends answers in order, commits, finishes.
 
 feed ─▶ engine ─▶ on(event) ─▶ append ─▶ sync ─▶ watermark ─▶ end
 """
@@ -32,7 +32,7 @@ SHORT_S = 0.02
 
 
 class Tally(msgspec.Struct):
-    """Counts since the driver began."""
+    """Counts since the driver started."""
 
     chunks: int = 0
     chunk_s: float = 0.0
@@ -41,7 +41,7 @@ class Tally(msgspec.Struct):
 
 
 class Scheduler:
-    """The attempts of a driver. Used by its one thread."""
+    """The active attempts of a driver. Not thread-safe."""
 
     def __init__(self, data: DataFolder, store: Store, engine: Engine, settings: Settings, clocks: Clocks) -> None:
         self._data = data
@@ -70,25 +70,25 @@ class Scheduler:
         self._commit_at = 0.0
         self.tally = Tally()
         self.trouble = ""
-        """Why the last write failed; empty once one works again."""
+        """The error of the last write; empty once one succeeds."""
 
     # ── taking up and putting down ──────────────────────────────────────────────────────────────────────────────
 
     @property
     def active(self) -> int:
-        """Tasks in work, those set aside for want of room included."""
+        """Active tasks, including those suspended by a full disk."""
         return len(self._attempts) + len(self._aside)
 
     @property
     def is_hurried(self) -> bool:
-        """Whether there is something to do that no event will announce."""
+        """Whether there is work to do now, without waiting for an event."""
         return any(
             attempt.is_complete and seq not in self._digesting and attempt.number not in self._committing
             for seq, attempt in self._attempts.items()
         )
 
     def patience_s(self, until: float) -> float:
-        """How long nothing needs to be done, at most until this steady time."""
+        """How long to wait for events, at most until this monotonic time."""
         if self.is_hurried:
             return 0.0
         if any(attempt.is_dirty and attempt.number not in self._committing for attempt in self._attempts.values()):
@@ -96,7 +96,7 @@ class Scheduler:
         return max(0.0, until - self._clocks.steady())
 
     def take_up(self, task: Task) -> None:
-        """Begin, or go on with, a claimed task."""
+        """Start or resume a claimed task."""
         self._number += 1
         try:
             attempt = Attempt(
@@ -115,7 +115,7 @@ class Scheduler:
         self._attempts[task.seq] = self._by_number[attempt.number] = attempt
 
     def drop(self, seq: int) -> None:
-        """Work no more on a task, now, in whatever code its workers are. Idempotent."""
+        """Stop work on a task at once, killing its workers if necessary. Idempotent."""
         self._aside.pop(seq, None)
         attempt = self._put_down(seq)
         if attempt is not None:
@@ -133,7 +133,7 @@ class Scheduler:
         return False
 
     def put_all_down(self) -> None:
-        """An orderly end: commit what is appended, and let the next driver go on."""
+        """Graceful shutdown: commit what is appended, and release the tasks for the next driver."""
         for seq, attempt in list(self._attempts.items()):
             if seq in self._digesting:
                 self._digesting.pop(seq).cancel()
@@ -162,16 +162,16 @@ class Scheduler:
         return attempt
 
     def _set_aside(self, attempt: Attempt, fault: StorageFull) -> None:
-        """No room to write: let go of what is beyond the watermark, and go on from there when there is room."""
+        """Suspend a task while the disk is full: drop data beyond the watermark, and resume from there later."""
         self.trouble = str(fault)
         _committed, late = self._committing.get(attempt.number, (None, None))
         if late is not None:
-            late.exception()  # it must not move the watermark once the output is cut back
+            late.exception()  # it must not advance the watermark after the output has been truncated
         self._put_down(attempt.task.seq)
         self._aside[attempt.task.seq] = self._clocks.steady() + SET_ASIDE_S
 
     def bring_back(self) -> None:
-        """Go on with tasks that were set aside, since there is room again."""
+        """Resume suspended tasks, since there is disk space again."""
         now = self._clocks.steady()
         for seq in [seq for seq, at in self._aside.items() if at <= now]:
             del self._aside[seq]
@@ -183,7 +183,7 @@ class Scheduler:
     # ── work ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def feed(self) -> None:
-        """Fill the lanes with orders: the attempt with the least time for its weight first.
+        """Fill the lanes with orders: the attempt with the least time relative to its weight first.
 
         Raises: StorageFull.
         """
@@ -209,7 +209,7 @@ class Scheduler:
             self.tally.chunk_s += answer.seconds
 
     def lane_lost(self, event: LaneLost) -> None:
-        """A lane died: blame the order in work, unless we killed the lane for another reason; the rest come back."""
+        """A lane died: blame the order it was processing, unless we killed it for another reason; return the rest."""
         if not event.killed:
             _log.warning("a task worker %s; it is replaced", event.why)
         for place, key in enumerate(event.held):
@@ -224,14 +224,14 @@ class Scheduler:
                 attempt.returned(key)
 
     def fail_all(self, reason: str) -> None:
-        """The unit cannot be loaded: end the tasks in work, each saying so."""
+        """The unit cannot be loaded: fail all active tasks with this error."""
         for attempt in list(self._attempts.values()):
             self._fail(attempt, reason)
 
     # ── after each round of events ──────────────────────────────────────────────────────────────────────────────
 
     def settle(self) -> None:
-        """Append what came, watch the time, commit when it is due, end what is complete."""
+        """Append answers, check time limits, commit when due, finish complete tasks."""
         for attempt in list(self._attempts.values()):
             try:
                 attempt.append()
@@ -266,7 +266,7 @@ class Scheduler:
             self._engine.kill(lane)
 
     def _commit(self, attempt: Attempt) -> None:
-        """Begin to commit what is appended. Results first, then the watermark: death in between costs work only.
+        """Start to commit what is appended. Results first, then the watermark: a crash in between only repeats work.
 
         A thread does it, so that the lanes are fed while the disk is busy.
         """
@@ -280,7 +280,7 @@ class Scheduler:
         future.add_done_callback(lambda _: self._engine.wake())
 
     def _committed(self, attempt: Attempt) -> None:
-        """Take note of a commit that is done."""
+        """Process a completed commit."""
         mark, future = self._committing.get(attempt.number, (attempt.mark, None))
         if future is None or not future.done():
             return
@@ -301,13 +301,13 @@ class Scheduler:
             )
 
     def _await_commit(self, attempt: Attempt) -> None:
-        """Wait for the commit under way, if there is one."""
+        """Wait for the commit in progress, if there is one."""
         if attempt.number in self._committing:
             self._committing[attempt.number][1].exception()
             self._committed(attempt)
 
     def _complete(self, attempt: Attempt) -> None:
-        """End a attempt whose answers are all appended, as soon as they are committed and their checksum is known."""
+        """Finish an attempt whose answers are all appended, once they are committed and their checksum is known."""
         self._commit(attempt)
         if attempt.is_dirty:
             return
@@ -324,7 +324,7 @@ class Scheduler:
             self._close(attempt, State.FINISHED, attempt.last_error, digest)
 
     def _read_digest(self, attempt: Attempt) -> str | None:
-        """The checksum of an output that an earlier attempt began, read by a thread; None while it reads."""
+        """The checksum of an output begun by an earlier attempt, computed in a thread; None until it is done."""
         seq = attempt.task.seq
         if seq not in self._digesting:
             path = self._data.output(attempt.task.folder, attempt.task.round)
@@ -380,7 +380,7 @@ class Scheduler:
 
 
 def _told(attempt: Attempt) -> dict[str, object]:
-    """What the log says of a finished attempt."""
+    """The log line of a finished attempt."""
     seconds = attempt.worked_s
     return {
         "task": attempt.task.id,
@@ -394,7 +394,7 @@ def _told(attempt: Attempt) -> dict[str, object]:
 
 
 def _commit_files(files: Sequence[int], store: Store, seq: int, mark: Watermark, progress: Progress) -> bool:
-    """Sync and close the files, then move the watermark; False if the task attempts no more. Raises: StorageFull."""
+    """Sync and close the files, then advance the watermark; False if the task no longer runs. Raises: StorageFull."""
     try:
         with disk_faults():
             for fd in files:

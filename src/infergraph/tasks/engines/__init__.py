@@ -1,1 +1,1 @@
-"""What runs task workers, behind one seam."""
+"""The engines, which run task workers behind one interface."""

@@ -1,4 +1,4 @@
-"""The seam between the driver and whatever runs its workers: lanes, each a process with the unit loaded.
+"""The engine interface: runs the driver's workers as lanes, each a process with the unit loaded.
 
     engine.staff(n) · send(lane, order) · wait(timeout) ─▶ events · kill(lane) · stop()
 
@@ -21,9 +21,9 @@ from infergraph.tasks.engines.messages import Answer, Key, Order
 
 DROP_GRACE_S = 0.05
 DEPTH = 2
-"""Orders in a lane's pipe: one being worked, one behind it so that the lane never waits for the driver."""
+"""Orders in a lane's pipe: one being processed, and one queued, so that the lane never waits for the driver."""
 DEPTH_OF_SHORT = 6
-"""The same where an order takes only milliseconds."""
+"""The same if an order takes only milliseconds."""
 
 
 class LaneReady(msgspec.Struct, frozen=True):
@@ -34,11 +34,11 @@ class LaneReady(msgspec.Struct, frozen=True):
 
 
 class LaneLost(msgspec.Struct, frozen=True):
-    """A lane's process is gone, and reaped.
+    """A lane's process has exited and been reaped.
 
     Args:
-        held: the orders it had, the one in work first.
-        why: its exit code or signal, in words.
+        held: its orders, the one being processed first.
+        why: its exit code or signal, as text.
         killed: whether we killed it.
     """
 
@@ -52,7 +52,7 @@ class LoadTrouble(msgspec.Struct, frozen=True):
     """A lane could not load the unit.
 
     Args:
-        was_killed: it was killed from outside while it loaded, perhaps for lack of memory.
+        was_killed: it was killed while loading, perhaps by the OOM killer.
     """
 
     text: str
@@ -60,7 +60,7 @@ class LoadTrouble(msgspec.Struct, frozen=True):
 
 
 class EngineTrouble(msgspec.Struct, frozen=True):
-    """Why there can be no lanes now, through no fault of the unit; empty when that is over."""
+    """Why there are no lanes, for reasons other than the unit; empty when resolved."""
 
     text: str
 
@@ -80,11 +80,11 @@ Event = LaneReady | LaneLost | LoadTrouble | EngineTrouble | Answered | Woken
 
 
 class Lane:
-    """What the engine knows of one lane.
+    """The state of one lane.
 
     Args:
-        number: unique in the life of the engine.
-        index: which of the workers it is, from 0: the successor of a lane has the same.
+        number: unique in the engine's lifetime.
+        index: the worker's index, from 0; a lane's successor has the same.
     """
 
     def __init__(self, number: int, index: int = 0) -> None:
@@ -95,7 +95,7 @@ class Lane:
         self.leaving = False
         self.held: deque[Key] = deque()
         self.began = 0.0
-        """Monotonic time at which the order in work began."""
+        """Monotonic time at which the current order began."""
 
 
 class Engine(ABC):
@@ -106,7 +106,7 @@ class Engine(ABC):
     """
 
     shares_disk = True
-    """Whether workers can read the data folder; if not, orders carry the lines themselves."""
+    """Whether workers can read the data folder; if not, orders contain the lines themselves."""
 
     can_kill = True
     """Whether a lane can be ended in the middle of an order; if not, a stop waits for the order's end."""
@@ -118,17 +118,17 @@ class Engine(ABC):
         self._abandoned: set[int] = set()
 
     def start(self) -> None:
-        """Take what it needs of the system. Called once, before anything else but `wake`."""
+        """Acquire system resources. Called once, before anything else but `wake`."""
 
-    # ── what the driver asks ────────────────────────────────────────────────────────────────────────────────────
+    # ── for the driver ──────────────────────────────────────────────────────────────────────────────────────────
 
     @abstractmethod
     def staff(self, wanted: int) -> None:
-        """Have so many lanes from now on; a lane that dies is replaced, with back-off where loading fails."""
+        """Set the number of lanes; a lane that dies is replaced, with back-off if loading fails."""
 
     @abstractmethod
     def wait(self, timeout_s: float) -> list[Event]:
-        """What happened; returns early when something does, or when somebody woke us."""
+        """Wait for events; returns early on an event or a `wake`."""
 
     @abstractmethod
     def wake(self) -> None:
@@ -136,10 +136,10 @@ class Engine(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """End all lanes, at once. Idempotent."""
+        """End all lanes immediately. Idempotent."""
 
     def send(self, lane: int, order: Order) -> None:
-        """Give an order to a lane. Never blocks; if the lane has just died, `wait` will say so."""
+        """Send an order to a lane. Never blocks; if the lane has just died, `wait` reports it."""
         entry = self.lanes[lane]
         if not entry.held:
             entry.began = self.clock()
@@ -147,14 +147,14 @@ class Engine(ABC):
         self._deliver(lane, order)
 
     def kill(self, lane: int) -> None:
-        """End a lane now, whatever it does; its loss is an event."""
+        """Kill a lane immediately; its loss is an event."""
         entry = self.lanes.get(lane)
         if entry is not None and not entry.killed:
             entry.killed = True
             self._end(lane)
 
     def abandon(self, attempt: int) -> None:
-        """Give up an attempt: lanes that work on it are killed, and queued orders of it are never begun."""
+        """Abandon an attempt: lanes that work on it are killed, and its queued orders are never started."""
         self._abandoned.add(attempt)
         for lane in self.holders(attempt):
             in_work = self.lanes[lane].held[0].attempt == attempt
@@ -177,7 +177,7 @@ class Engine(ABC):
         return [lane.number for lane in self.lanes.values() if any(key.attempt == attempt for key in lane.held)]
 
     def in_work(self) -> Iterator[tuple[int, Key, float]]:
-        """Lane, order in work, and when it began, for each lane that works."""
+        """Lane, current order, and its start time, for each busy lane."""
         for lane in self.lanes.values():
             if lane.held and not lane.killed:
                 yield lane.number, lane.held[0], lane.began
@@ -188,7 +188,7 @@ class Engine(ABC):
         return sum(lane.ready and not lane.killed for lane in self.lanes.values())
 
     def _enforce(self) -> None:
-        """A lane that begins an order of an abandoned attempt, since the drop came too late, dies."""
+        """Kill a lane that started an order of an abandoned attempt because the drop arrived too late."""
         for lane in list(self.lanes.values()) if self.can_kill else ():
             begun = bool(lane.held) and lane.held[0].attempt in self._abandoned
             if begun and not lane.killed and self.clock() - lane.began > DROP_GRACE_S:
@@ -196,14 +196,14 @@ class Engine(ABC):
         self._abandoned = {attempt for attempt in self._abandoned if self.holders(attempt)}
 
     def _dropped(self, lane: int, keys: list[Key]) -> None:
-        """Note that a lane has dropped these orders."""
+        """Record that a lane has dropped these orders."""
         held = self.lanes[lane].held
         for key in keys:
             if key in held:
                 held.remove(key)
 
     def _answered(self, lane: int, answer: Answer) -> Answered | None:
-        """Note an answer; None for one that was not asked of the lane, or whose attempt was given up."""
+        """Record an answer; None if the lane did not have the order, or its attempt was abandoned."""
         entry = self.lanes[lane]
         if answer.key not in entry.held:
             return None
@@ -217,17 +217,17 @@ class Engine(ABC):
         return next(index for index in itertools.count() if index not in taken)
 
     def pids(self) -> list[int]:
-        """Process ids of the lanes, where the engine has any."""
+        """Process ids of the lanes, if the engine has any."""
         return []
 
     # ── what an engine provides ─────────────────────────────────────────────────────────────────────────────────
 
     @abstractmethod
     def _deliver(self, lane: int, order: Order) -> None:
-        """Bring an order to a lane."""
+        """Deliver an order to a lane."""
 
     def _drop(self, lane: int, attempt: int) -> bool:
-        """Tell a lane to forget the queued orders of an attempt; False if this engine cannot."""
+        """Tell a lane to drop the queued orders of an attempt; False if this engine cannot."""
         return False
 
     @abstractmethod
@@ -236,10 +236,10 @@ class Engine(ABC):
 
 
 class SelectingEngine(Engine):
-    """An engine that waits for descriptors: those of its lanes, and two that wake it.
+    """An engine that selects on file descriptors: those of its lanes, and two for wake-ups.
 
     Args:
-        wake_fd: a descriptor that becomes readable when somebody wants `wait` to return, or -1.
+        wake_fd: a descriptor that becomes readable to make `wait` return, or -1.
     """
 
     def __init__(self, clock: Callable[[], float], *, wake_fd: int = -1) -> None:
@@ -259,11 +259,11 @@ class SelectingEngine(Engine):
 
     def wake(self) -> None:
         """See `Engine.wake`."""
-        with suppress(OSError):  # it is full, and so will be read; or the engine does not run
+        with suppress(OSError):  # it is full, and so will be read; or the engine is not running
             os.write(self._wake_writer, b"w")
 
     def stop(self) -> None:
-        """See `Engine.stop`; what the lanes have is released before."""
+        """See `Engine.stop`; the lanes' resources are released before."""
         if self._wake_reader >= 0:
             self._selector.close()
             os.close(self._wake_reader)
@@ -272,7 +272,7 @@ class SelectingEngine(Engine):
 
 
 def drain(fd: int) -> None:
-    """Read what a descriptor holds that does not block."""
+    """Drain a non-blocking descriptor."""
     with suppress(BlockingIOError):
         while os.read(fd, 4096):
             pass

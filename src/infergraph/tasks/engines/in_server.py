@@ -1,9 +1,9 @@
-"""Lanes in the serving workers, which answer chunks with the unit that they have loaded already.
+"""The in-server engine: lanes in the serving workers, which answer chunks with the unit they have loaded already.
 
 driver ── InServerEngine listens ◀── connect ── InServerWorker in each serving worker
 
-One copy of the model is enough. The price: a serving worker cannot be killed for the sake of a task, so a stop takes
-effect at the end of the chunk in work, and a time limit for rows cannot be kept.
+It needs only one copy of the model. The drawback: a serving worker cannot be killed because of a task, so a stop takes
+effect at the end of the current chunk, and a time limit for rows cannot be enforced.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SOCKET = "lanes.sock"
 
 @contextmanager
 def lanes_address(folder: Path) -> Iterator[str]:
-    """The socket's address, in a form that is short enough however long the folder's path is."""
+    """The socket's address, in a form that is short enough for any length of the folder's path."""
     plain = os.fspath(folder / SOCKET)
     if len(os.fsencode(plain)) < 100 or not Path("/proc/self/fd").is_dir():
         yield plain
@@ -59,19 +59,19 @@ class _ServingLane(Lane):
         self.unsent = bytearray()
 
     def tell(self, command: Command) -> None:
-        """Send a command, now or when there is room."""
+        """Send a command, now or when the socket has room."""
         self.unsent += frame(command)
         self.flush()
 
     def flush(self) -> None:
-        """Send what goes."""
+        """Send as much as possible without blocking."""
         with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             while self.unsent:
                 del self.unsent[: self.connection.send(self.unsent)]
 
 
 class InServerEngine(SelectingEngine):
-    """Lanes that come and go with the serving workers.
+    """An engine whose lanes are the connected serving workers.
 
     Args:
         folder: the data folder, where the socket is.
@@ -100,7 +100,7 @@ class InServerEngine(SelectingEngine):
         self._selector.register(self._listener, selectors.EVENT_READ, None)
 
     def staff(self, wanted: int) -> None:
-        """Serving workers connect by themselves."""
+        """No effect: serving workers connect by themselves."""
         self.wanted = len(self._serving)
 
     def wait(self, timeout_s: float) -> list[Event]:
@@ -121,7 +121,7 @@ class InServerEngine(SelectingEngine):
         return events
 
     def _watch_room(self, serving: _ServingLane) -> None:
-        """Have `wait` return when there is room for what could not be sent."""
+        """Make `wait` return when there is room for unsent data."""
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if serving.unsent else 0)
         if self._selector.get_key(serving.connection).events != wanted:
             self._selector.modify(serving.connection, wanted, serving)
@@ -148,7 +148,7 @@ class InServerEngine(SelectingEngine):
             elif isinstance(reply, Dropped):
                 self._dropped(serving.number, reply.keys)
             elif isinstance(reply, Leaving):
-                serving.killed = True  # it gets no more orders, and no line is to blame for its loss
+                serving.killed = True  # it gets no more orders, and no line is blamed for its loss
             elif isinstance(reply, Answer) and (answered := self._answered(serving.number, reply)) is not None:
                 events.append(answered)
         return True
@@ -160,7 +160,7 @@ class InServerEngine(SelectingEngine):
         events.append(LaneLost(serving.number, tuple(serving.held), "went away, a serving worker,", serving.killed))
 
     def stop(self) -> None:
-        """See `Engine.stop`: the connections are closed; the answer to a chunk in work is lost."""
+        """See `Engine.stop`: the connections are closed; the answer to the current chunk is lost."""
         for serving in self._serving.values():
             serving.connection.close()
         self._serving.clear()

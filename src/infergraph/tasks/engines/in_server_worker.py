@@ -1,6 +1,6 @@
-"""A serving worker's side of the in-server engine: it answers chunks with the unit that it has loaded already.
+"""The serving worker's side of the in-server engine: it answers chunks with the unit it has loaded already.
 
-begin ─▶ connect ─▶ serve one driver until it disconnects ─▶ connect …      leave ─▶ the chunk in work, then no more
+begin ─▶ connect ─▶ serve one driver until it disconnects ─▶ connect …      leave ─▶ the current chunk, then no more
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ _AGAIN_S = 0.5
 class InServerWorker:
     """Answers chunks with a loaded unit, for the driver of a data folder. Used on one event loop.
 
-    Promises: a driver that ends is waited for; what it had ordered is forgotten, as its successor orders it again.
+    Promises: when a driver exits, reconnects to its successor; pending orders are dropped, as the successor sends them
+    again.
     """
 
     def __init__(self, folder: Path, unit: PredictiveUnit, nan: NanPolicy = NanPolicy.ERROR) -> None:
-        self._folder = folder.absolute()  # a node may change the working folder
+        self._folder = folder.absolute()  # a node may change the working directory
         self._desk = ChunkDesk(unit, nan)
         self._leaving = asyncio.Event()
         self._busy = asyncio.Lock()
@@ -41,9 +42,9 @@ class InServerWorker:
         self._work = asyncio.create_task(self._serve_drivers())
 
     async def leave(self, within_s: float) -> None:
-        """Finish the chunk in work, within at most `within_s`, and take no more. Idempotent.
+        """Finish the current chunk, within at most `within_s`, and accept no more. Idempotent.
 
-        Promises: the driver gives what is left to others, and blames no line for it.
+        Promises: the driver reassigns the remaining orders, and blames no line.
         """
         self._leaving.set()
         if self._work is None:
@@ -63,7 +64,7 @@ class InServerWorker:
             except OSError:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._leaving.wait(), _AGAIN_S)
-            except Exception:  # noqa: BLE001 - the driver sees the connection end, and finds the line
+            except Exception:  # noqa: BLE001 - the driver sees the connection close, and isolates the line
                 _log.exception("a chunk of a task could not be answered")
             finally:
                 connection.close()
@@ -86,7 +87,7 @@ class InServerWorker:
                 order = await inbox.next()
                 async with self._busy:
                     replies.put_nowait(await self._desk.answer(order))
-                    await replies.join()  # a driver that does not read gets no more
+                    await replies.join()  # backpressure if the driver does not read
 
         async def leave() -> None:
             await self._leaving.wait()

@@ -1,7 +1,7 @@
-"""A worker's orders as they come in, read without blocking the unit's own background work.
+"""A worker's inbox of orders, read without blocking the unit's own background work.
 
-descriptor ─▶ commands ─▶ orders that wait ─▶ next()
-                     └─▶ Drop: orders that wait are forgotten, and that is said
+descriptor ─▶ commands ─▶ queued orders ─▶ next()
+                     └─▶ Drop: queued orders are dropped, and reported as such
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from infergraph.tasks.engines.messages import Command, Dropped, FrameReader, Ord
 
 
 class Inbox:
-    """What a driver wants of one worker, in order. Used on the event loop that it is made on.
+    """The driver's orders for one worker, in sequence. Used on the event loop it is created on.
 
     Args:
-        fd: where commands come in; reading it must not block.
+        fd: a non-blocking descriptor of commands.
         reply: sends a message to the driver.
-        gone: called when the driver is, perhaps more than once.
+        gone: called when the driver has exited, perhaps more than once.
     """
 
     def __init__(self, fd: int, reply: Callable[[Dropped], None], gone: Callable[[], None]) -> None:
@@ -35,7 +35,7 @@ class Inbox:
         self._loop.add_reader(fd, self._read)
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._loop.remove_reader(self._fd)
 
     def _read(self) -> None:
@@ -60,7 +60,7 @@ class Inbox:
         self._reply(Dropped(dropped))
 
     async def next(self) -> Order:
-        """The next order. A `Drop` that was sent before this call is obeyed, however busy the loop was."""
+        """The next order. A `Drop` sent before this call has taken effect, however busy the loop was."""
         self._read()
         while not self._waiting:
             self._come.clear()

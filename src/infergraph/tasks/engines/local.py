@@ -1,7 +1,7 @@
-"""Lanes as processes of this machine: spawned, one pair of pipes each, in groups of their own, tied to our life.
+"""The local engine: lanes as child processes, each with a pair of pipes and its own process group.
 
-One pipe pair for each worker is what survives kills from outside: no queue, lock or channel is shared, so nothing that
-a dying worker held can hold up another.
+A pipe pair for each worker is robust against kills: no queue, lock or channel is shared, so a dying worker cannot block
+another.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Process(Lane):
         self.flush()
 
     def flush(self) -> None:
-        """Write what the pipe takes; the rest goes with the next flush."""
+        """Write as much as the pipe takes; the rest follows with the next flush."""
         with suppress(BlockingIOError, BrokenPipeError):
             while self.unsent:
                 del self.unsent[: os.write(self.orders, self.unsent)]
@@ -104,10 +104,10 @@ class _Process(Lane):
 
 
 def thread_limits(environment: Mapping[str, str], processes: int) -> dict[str, str]:
-    """What keeps several workers from starting more threads of linear algebra than there are processors.
+    """Environment variables that limit BLAS and OpenMP threads, so that several workers do not oversubscribe the CPUs.
 
-    Such threads wait for each other by spinning: two workers with two each are slower on two processors than one. A
-    single worker, and whoever sets one of these variables, keeps what there is.
+    Such threads wait for each other by spinning: two workers with two each are slower on two CPUs than one. No effect
+    for a single worker, or if one of these variables is set already.
     """
     if processes < 2 or any(name in environment for name in THREAD_VARIABLES):
         return {}
@@ -122,17 +122,17 @@ def _processors() -> int:
 
 
 def _widen(pipe: int) -> None:
-    """A whole answer should fit into the pipe where the system allows it."""
+    """Enlarge a pipe, so that a complete answer fits into it if the system allows."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with suppress(OSError):
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 class LocalEngine(SelectingEngine):
-    """Lanes as processes of this machine.
+    """An engine whose lanes are child processes.
 
     Args:
-        plan: what each worker shall be.
+        plan: the configuration of the workers.
         wake_fd: see `SelectingEngine`.
     """
 
@@ -153,7 +153,7 @@ class LocalEngine(SelectingEngine):
         self._not_before = 0.0
 
     def staff(self, wanted: int) -> None:
-        """See `Engine.staff`. Lanes without work leave first; new ones start in the background."""
+        """See `Engine.staff`. Idle lanes are removed first; new ones start in the background."""
         self.wanted = wanted
         for process in list(self._processes.values()):
             if len(self._processes) > wanted and not process.held:
@@ -176,7 +176,7 @@ class LocalEngine(SelectingEngine):
     def wait(self, timeout_s: float) -> list[Event]:
         """See `Engine.wait`."""
         events: list[Event] = []
-        self.staff(self.wanted)  # here, and not at the end: whoever waits for a loss need not wait for its replacement
+        self.staff(self.wanted)  # here, and not at the end: reporting a loss must not wait for the replacement
         if len(self._processes) < self.wanted:
             timeout_s = max(0.0, min(timeout_s, self._not_before - self.clock()))
         if self._abandoned:
@@ -198,7 +198,7 @@ class LocalEngine(SelectingEngine):
         return events
 
     def _watch_room(self, process: _Process) -> None:
-        """Have `wait` return when there is room in a pipe that we could not write all to."""
+        """Make `wait` return when there is room in a pipe with unsent data."""
         if bool(process.unsent) != process.is_watched:
             process.is_watched = bool(process.unsent)
             if process.is_watched:
@@ -207,7 +207,7 @@ class LocalEngine(SelectingEngine):
                 self._selector.unregister(process.orders)
 
     def _hear(self, process: _Process, events: list[Event]) -> bool:
-        """Read once what a lane says; False if it is gone."""
+        """Read once from a lane; False if it is gone."""
         try:
             self._enter(process, process.reader.read(), events)
         except BlockingIOError:
@@ -231,7 +231,7 @@ class LocalEngine(SelectingEngine):
 
     def _lose(self, process: _Process, events: list[Event]) -> None:
         with suppress(OSError, EOFError, msgspec.DecodeError):
-            while True:  # answers that it had written before it died count
+            while True:  # answers written before it died are valid
                 self._enter(process, process.reader.read(), events)
         code = self._remove(process)
         if not process.loaded and not process.killed:
@@ -260,7 +260,7 @@ class LocalEngine(SelectingEngine):
 
     @property
     def failures(self) -> int:
-        """Loads that failed one after the other."""
+        """Consecutive failed loads."""
         return self._failures
 
     def pids(self) -> list[int]:
@@ -285,7 +285,7 @@ class LocalEngine(SelectingEngine):
 
 
 def _ending(code: int) -> str:
-    """An exit code in words."""
+    """An exit code as text."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:

@@ -1,9 +1,9 @@
-"""What driver and worker say to each other over a pair of pipes.
+"""The message protocol between driver and worker, over a pair of pipes.
 
-    driver ── Plan, then Order | Drop … ──▶ worker                 small: where the lines stand, not the lines
+    driver ── Plan, then Order | Drop … ──▶ worker                 small: offsets of the lines, not the lines
     worker ── Ready | LoadFailed, then Answer | Dropped | Leaving … ──▶ driver
 
-A frame is its length (8 bytes) and MessagePack. The reading side never blocks on half a frame.
+A frame is its length (8 bytes) and MessagePack. Reading never blocks on an incomplete frame.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Frame = TypeVar("Frame")
 
 
 class Plan(msgspec.Struct, frozen=True, array_like=True):
-    """What a worker shall be.
+    """The configuration of a worker.
 
     Args:
         factory: "module:function" that makes the unit from `source` and the settings.
         source: the unit's description, JSON.
         path: the driver's import path.
         settings: `Settings` as builtins, for the logs.
-        mark: what tells processes of this driver's workers from others (see `kinship.end_orphans`).
+        mark: identifies the processes of this driver's workers (see `kinship.end_orphans`).
     """
 
     factory: str
@@ -39,11 +39,11 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Key(msgspec.Struct, frozen=True, array_like=True):
-    """Which hand-out this is: an answer under an old key is refused.
+    """The key of an assignment: an answer with an old key is refused.
 
     Args:
-        attempt: number of the opening of a task, unique in the driver's life.
-        serial: the ledger's number.
+        attempt: the number of the attempt, unique in the driver's lifetime.
+        serial: the reorder buffer's serial number.
     """
 
     attempt: int
@@ -51,12 +51,12 @@ class Key(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Work: the lines of `path` from byte `offset` on, or `data` where no disk is shared.
+    """An order: the lines of `path` from byte `offset` on, or `data` if no disk is shared.
 
     Args:
         line: number of the first line.
-        rows: how lines reach the unit, a value of `RowMode`.
-        charset: of the file as it came; empty for UTF-8.
+        rows: how lines are passed to the unit, a value of `RowMode`.
+        charset: of the received file; empty for UTF-8.
     """
 
     key: Key
@@ -71,7 +71,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Drop(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Forget the orders of this attempt that are not yet begun."""
+    """Drop the orders of this attempt that have not been started."""
 
     attempt: int
 
@@ -86,7 +86,7 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class LoadFailed(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """The unit cannot be loaded; the worker ends."""
+    """The unit cannot be loaded; the worker exits."""
 
     text: str
 
@@ -118,13 +118,13 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Dropped(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """These orders were forgotten, and never begun."""
+    """These orders were dropped, and never started."""
 
     keys: list[Key]
 
 
 class Leaving(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """The worker goes away in good order: what it has not answered is for others, and no line is to blame."""
+    """The worker leaves gracefully: its unanswered orders are reassigned, and no line is blamed."""
 
 
 Reply = Ready | LoadFailed | Answer | Dropped | Leaving
@@ -139,7 +139,7 @@ def frame(value: object) -> bytes:
 
 
 class FrameReader(Generic[Frame]):
-    """Frames of one type from a descriptor, as far as they have come."""
+    """Reads frames of one type from a descriptor, as they arrive."""
 
     def __init__(self, fd: int, decoder: msgspec.msgpack.Decoder[Frame]) -> None:
         self._fd = fd
@@ -147,9 +147,9 @@ class FrameReader(Generic[Frame]):
         self._buffer = bytearray()
 
     def read(self) -> list[Frame]:
-        """The frames that are complete after one read.
+        """The frames completed by one read.
 
-        Raises: EOFError when the other side is gone; BlockingIOError if there was nothing to read.
+        Raises: EOFError at the end of the stream; BlockingIOError if there is nothing to read.
         """
         block = os.read(self._fd, _READ_BYTES)
         if not block:

@@ -1,10 +1,10 @@
-"""Lanes as actors of a Ray cluster: the same driver and worker code, on other machines.
+"""The Ray engine: lanes as actors of a Ray cluster, with the same driver and worker code.
 
 driver ── order with its lines ──▶ actor ── answer ──▶ driver        kill is ray.kill
 
-A cluster that cannot be reached is tried again and again, and named. A dead one says nothing by itself: a sentinel that
-stops answering is how we know. A queued order cannot be taken back alone (`ray.cancel` was seen to end the actor's next
-one too), so an abandoned attempt costs its lanes.
+Connecting to an unreachable cluster is retried, and reported. A dead cluster does not raise errors: it is detected by a
+sentinel actor that stops answering. A single queued order cannot be cancelled (`ray.cancel` was observed to end the
+actor's next one too), so an abandoned attempt costs its lanes.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _SLICE_S = 0.05
 _SENTINEL_EVERY_S = 1.0
 _SENTINEL_LIMIT_S = 5.0
 _FIRST_PING_LIMIT_S = 120.0
-"""The first answer waits for the sentinel's process to start, which takes long on a busy machine."""
+"""Time-out of the first answer, which includes the start of the sentinel's process; long on a busy machine."""
 
 _DEAD_LIMIT = 3
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class LaneActor:
-    """What runs in an actor: the unit, loaded once, and its event loop."""
+    """The actor: the unit, loaded once, and its event loop."""
 
     def __init__(self, plan: bytes, index: int) -> None:
         told = msgspec.msgpack.decode(plan, type=Plan)
@@ -71,7 +71,7 @@ class LaneActor:
 
 
 class Sentinel:
-    """An actor that does nothing but answer."""
+    """An actor that only answers pings."""
 
     def ping(self) -> int:
         """Its process id."""
@@ -79,7 +79,7 @@ class Sentinel:
 
 
 class _RayLane(Lane):
-    """An actor and what we wait for from it."""
+    """An actor and its pending results."""
 
     def __init__(self, number: int, index: int, actor: Any) -> None:
         super().__init__(number, index)
@@ -88,13 +88,13 @@ class _RayLane(Lane):
 
 
 class RayEngine(Engine):
-    """Lanes on a Ray cluster.
+    """An engine whose lanes are actors of a Ray cluster.
 
     Args:
-        plan: what each lane shall be.
-        address: of the cluster; "local" starts one of our own, on the loopback alone.
+        plan: the configuration of the workers.
+        address: of the cluster; "local" starts one here, on the loopback interface only.
         wake_fd: see `SelectingEngine`.
-    Raises: MissingExtra where Ray is not installed.
+    Raises: MissingExtra if Ray is not installed.
     """
 
     shares_disk = False
@@ -121,14 +121,14 @@ class RayEngine(Engine):
         self._reach_at = 0.0
 
     def _join(self, events: list[Event]) -> None:
-        """Join the cluster, or say why that is not possible now."""
+        """Connect to the cluster, or report why that is not possible now."""
         if self.clock() < self._reach_at:
             return
         trouble = _unreachable(self._address)
         if not trouble:
             try:
                 self._start()
-            except Exception as error:  # noqa: BLE001 - Ray has many kinds, ConnectionError and its own among them
+            except Exception as error:  # noqa: BLE001 - Ray raises many types, including ConnectionError and its own
                 trouble = str(error).strip().partition("\n")[0] or type(error).__name__
         if trouble:
             self._reach_at = self.clock() + _REACH_EVERY_S
@@ -148,7 +148,7 @@ class RayEngine(Engine):
             **options,
         )
         for number, handler in handlers.items():
-            signal.signal(number, handler)  # Ray puts one of its own in their place, which ends the process at once
+            signal.signal(number, handler)  # Ray installs its own handler, which exits the process immediately
         _log.info("the Ray cluster is joined", extra={"address": self._address})
         self._lane_class = self._ray.remote(LaneActor)
         self._sentinel = self._ray.remote(Sentinel).options(num_cpus=0).remote()
@@ -201,7 +201,7 @@ class RayEngine(Engine):
         return rung
 
     def _collect(self, timeout_s: float, events: list[Event]) -> None:
-        """Take what is done, each lane's in the order it was asked for: Ray shows large answers later than small."""
+        """Collect completed results, in order for each lane: Ray reports large results later than small ones."""
         if not self._waiting:
             time.sleep(timeout_s)
             return
@@ -254,9 +254,9 @@ class RayEngine(Engine):
             self._ray.kill(lane.actor, no_restart=True)
 
     def _watch_sentinel(self, events: list[Event]) -> None:
-        """A cluster whose head is dead neither fails nor answers: after seconds of silence it is lost.
+        """Detect a cluster whose head node is dead: it neither fails nor answers.
 
-        Raises: RuntimeError when it stays silent; the driver's successor joins or starts a cluster anew.
+        Raises: RuntimeError if it does not answer in time; the driver's successor reconnects or starts a new cluster.
         """
         now = self.clock()
         if self._ping is None and now - self._pinged_at > _SENTINEL_EVERY_S:
@@ -288,7 +288,7 @@ class RayEngine(Engine):
         self._woken = True
 
     def stop(self) -> None:
-        """See `Engine.stop`. A cluster of our own ends with us; another's goes on."""
+        """See `Engine.stop`. A cluster started here ends with it; another keeps running."""
         for lane in list(self._rays.values()):
             self._forget(lane)
         self._ray.shutdown()
