@@ -11,7 +11,7 @@ from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.files import DataFolder
 from infergraph.tasks.heartbeat import Heartbeat
-from infergraph.tasks.metrics import EngineFigures, exposition
+from infergraph.tasks.metrics import EngineValues, exposition
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import State
 
@@ -144,7 +144,7 @@ class AvailabilityCheck:
         engine = self.describe()
         lines, failed_lines = self._store.lines_done()
         return exposition(
-            EngineFigures(
+            EngineValues(
                 availability=int(engine.availability),
                 states=engine.counts,
                 counters=self._store.counters(),

@@ -14,7 +14,7 @@ from infergraph.tasks.heartbeat import Heartbeat
 from infergraph.tasks.task import State
 
 
-class EngineFigures(msgspec.Struct, frozen=True, kw_only=True):
+class EngineValues(msgspec.Struct, frozen=True, kw_only=True):
     """The values of the metrics.
 
     Args:
@@ -47,18 +47,18 @@ class EngineMetric(NamedTuple):
     kind: str
     help: str
     label: str
-    values: Callable[[EngineFigures], Mapping[str, float]]
+    values: Callable[[EngineValues], Mapping[str, float]]
 
 
-def _one(value: Callable[[EngineFigures], float]) -> Callable[[EngineFigures], Mapping[str, float]]:
+def _one(value: Callable[[EngineValues], float]) -> Callable[[EngineValues], Mapping[str, float]]:
     return lambda figures: {"": value(figures)}
 
 
-def _of_note(value: Callable[[Heartbeat], float]) -> Callable[[EngineFigures], Mapping[str, float]]:
+def _of_note(value: Callable[[Heartbeat], float]) -> Callable[[EngineValues], Mapping[str, float]]:
     return lambda figures: {} if figures.note is None else {"": value(figures.note)}
 
 
-def _counted(name: str) -> Callable[[EngineFigures], Mapping[str, float]]:
+def _counted(name: str) -> Callable[[EngineValues], Mapping[str, float]]:
     return lambda figures: {"": figures.counters.get(name, 0)}
 
 
@@ -138,7 +138,7 @@ FIGURES: tuple[EngineMetric, ...] = (
 """Every metric of the task engine. Those of the driver are missing until one has run."""
 
 
-def exposition(figures: EngineFigures) -> bytes:
+def exposition(figures: EngineValues) -> bytes:
     """The metrics in the Prometheus text format."""
     return _text((figure, figure.values(figures)) for figure in FIGURES)
 

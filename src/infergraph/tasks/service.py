@@ -361,7 +361,7 @@ class TaskService:
         crash_point("stop-marked")
         if task.state is State.RUNNING:
             self._data.ring()
-            await self._until_gone(task)
+            await self._await_removal(task)
         else:
             await self._write(self._erase, task)
 
@@ -378,7 +378,7 @@ class TaskService:
         self._store.erase(task.seq, why="stopped" if task.state in ALIVE else "deleted", now=self._clocks.wall())
         self._data.empty_trash()
 
-    async def _until_gone(self, task: Task) -> None:
+    async def _await_removal(self, task: Task) -> None:
         began = self._clocks.steady()
         while (await self._read(self._store.find_seq, task.seq)) is not None:
             waited_s = self._clocks.steady() - began
@@ -438,7 +438,7 @@ class TaskService:
         try:
             return await loop.run_in_executor(self._readers, lambda: call(*arguments, **named))
         except TaskFault as fault:
-            self._note_trouble(fault)
+            self._record_error(fault)
             raise
 
     async def _write(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
@@ -446,14 +446,14 @@ class TaskService:
         try:
             value = await loop.run_in_executor(self._writers, lambda: call(*arguments, **named))
         except TaskFault as fault:
-            self._note_trouble(fault)
+            self._record_error(fault)
             if fault.reason == "TASK_STORE":
                 self._outlook.write_trouble = str(fault)
             raise
         self._outlook.write_trouble = ""
         return value
 
-    def _note_trouble(self, fault: TaskFault) -> None:
+    def _record_error(self, fault: TaskFault) -> None:
         if fault.reason == "TASK_STORE_GONE" and not self._is_gone:
             self._is_gone = True
             _log.error("%s; this worker is replaced", fault)

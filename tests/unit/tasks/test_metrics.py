@@ -5,13 +5,13 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from infergraph.tasks.heartbeat import Heartbeat
-from infergraph.tasks.metrics import EngineFigures, exposition
+from infergraph.tasks.metrics import EngineValues, exposition
 from infergraph.tasks.task import State
 
 
 def test_the_text_is_read_by_the_official_parser() -> None:
     """Every figure comes out under its name, with its kind, once."""
-    figures = EngineFigures(
+    figures = EngineValues(
         availability=2,
         outbox=4,
         states=dict.fromkeys(State, 3),
@@ -41,7 +41,7 @@ def test_the_text_is_read_by_the_official_parser() -> None:
 
 def test_without_a_driver_there_is_less_to_say() -> None:
     """Before the first beat the store's own figures are there."""
-    figures = EngineFigures(
+    figures = EngineValues(
         availability=1, outbox=0, states=dict.fromkeys(State, 0), counters={}, lines=0, failed_lines=0, used_bytes=0,
         free_bytes=0, note=None, silent_s=None,
     )  # fmt: skip

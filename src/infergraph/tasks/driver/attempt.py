@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from infergraph.tasks.driver.chunks import BLOCK_BYTES, Chunk, LinePace, LineReader
+from infergraph.tasks.driver.chunks import BLOCK_BYTES, Chunk, ChunkSizer, LineReader
 from infergraph.tasks.driver.reorder_buffer import ReorderBuffer
 from infergraph.tasks.driver.retry_round import SecondRound
 from infergraph.tasks.engines.messages import Answer, Key, Lines, Order
@@ -80,7 +80,7 @@ class Attempt:
         self._second: SecondRound | None = None
         if task.round:
             self._second = SecondRound(data, task, self._reader)
-        self._ledger: ReorderBuffer[Lines] = ReorderBuffer(task.in_off, self._reader.split, rules.attempts_limit)
+        self._buffer: ReorderBuffer[Lines] = ReorderBuffer(task.in_off, self._reader.split, rules.attempts_limit)
         self._cut_to, self._cut_line = task.in_off, task.done + 1
         self.mark = Watermark(
             in_off=task.in_off, out_off=task.out_off, err_off=task.err_off, done=task.done, failed=task.failed
@@ -90,7 +90,7 @@ class Attempt:
         self._errors = _reopen(data.errors(task.folder, task.round), task.err_off)
         sync_folder(self._path.parent)
         self._sha = hashlib.sha256() if not task.out_off else None
-        self.pace = LinePace(rules.chunk_target_s, self._lines_limit(), line_s=line_s, alone=rules.row_timeout_s > 0)
+        self.sizer = ChunkSizer(rules.chunk_target_s, self._lines_limit(), line_s=line_s, alone=rules.row_timeout_s > 0)
         self._rate = 0.0
         self._rate_at = (0.0, task.done)
         if task.stalls > STALLS_LIMIT:
@@ -103,7 +103,7 @@ class Attempt:
     def _condemn_head(self) -> None:
         chunk, kept = self._next_chunk(1)
         reason = f"the server died {self.task.stalls} times while it worked on this line"
-        self._ledger.settle_chunk(chunk, kept or self._failed_line(chunk, reason))
+        self._buffer.settle_chunk(chunk, kept or self._failed_line(chunk, reason))
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -115,15 +115,15 @@ class Attempt:
     @property
     def order_s(self) -> float:
         """Estimated time of the next order; infinite if nothing is known yet."""
-        return self._last_lines * self.pace.line_s or float("inf")
+        return self._last_lines * self.sizer.line_s or float("inf")
 
     @property
     def can_give(self) -> bool:
         """Whether there is an order to assign."""
-        if self._ledger.has_queued:
-            return not self._is_solo or not self._ledger.out
+        if self._buffer.has_queued:
+            return not self._is_solo or not self._buffer.out
         window = 1 if self._is_solo else self._rules.window
-        return self._cut_to < self.task.input_end and self._ledger.unwritten < window
+        return self._cut_to < self.task.input_end and self._buffer.unwritten < window
 
     @property
     def _is_solo(self) -> bool:
@@ -131,13 +131,13 @@ class Attempt:
 
     def give(self) -> Order | None:
         """The next order; None if the lines that were cut needed no work."""
-        if not self._ledger.has_queued:
+        if not self._buffer.has_queued:
             self._cut()
-            if not self._ledger.has_queued:
+            if not self._buffer.has_queued:
                 return None
-        serial, chunk = self._ledger.take()
+        serial, chunk = self._buffer.take()
         self._last_lines = chunk.lines
-        self.spent_s += max(chunk.lines * self.pace.line_s, 1e-3) / self.weight
+        self.spent_s += max(chunk.lines * self.sizer.line_s, 1e-3) / self.weight
         return Order(
             Key(self.number, serial),
             os.fspath(self._path),
@@ -151,11 +151,11 @@ class Attempt:
         )
 
     def _cut(self) -> None:
-        chunk, kept = self._next_chunk(self.pace.lines)
+        chunk, kept = self._next_chunk(self.sizer.lines)
         if kept is None:
-            self._ledger.add(chunk)
+            self._buffer.add(chunk)
         else:
-            self._ledger.settle_chunk(chunk, kept)
+            self._buffer.settle_chunk(chunk, kept)
 
     def _next_chunk(self, lines: int) -> tuple[Chunk, Lines | None]:
         """The next lines of the input, and their answers if they are known already."""
@@ -170,18 +170,18 @@ class Attempt:
 
     def answered(self, answer: Answer) -> bool:
         """Accept an answer; False if it is no longer expected."""
-        chunk = self._ledger.chunk(answer.key.serial)
+        chunk = self._buffer.chunk(answer.key.serial)
         if chunk is None:
             return False
         lines = Lines(answer.output, answer.errors, answer.failed, chunk.lines)
-        self._ledger.settle(answer.key.serial, lines)
-        self.pace.seen(chunk.lines, answer.seconds)
+        self._buffer.settle(answer.key.serial, lines)
+        self.sizer.seen(chunk.lines, answer.seconds)
         return True
 
     def returned(self, key: Key) -> None:
         """An order is returned unprocessed, without blame."""
         self.retries += 1
-        self._ledger.give_back(key.serial)
+        self._buffer.give_back(key.serial)
 
     def lost(self, key: Key, why: str) -> None:
         """The worker died while processing an order, or was killed because the order took too long."""
@@ -191,10 +191,10 @@ class Attempt:
         self.overdue.discard(key)
         if is_late:
             why = f"took longer than {self._rules.row_timeout_s:g} s"
-        guilty = self._ledger.blame(key.serial, deadly=is_late)
+        guilty = self._buffer.blame(key.serial, deadly=is_late)
         if guilty is not None:
             reason = why if is_late else f"the worker {why} on this line"
-            self._ledger.settle_chunk(guilty, self._failed_line(guilty, reason))
+            self._buffer.settle_chunk(guilty, self._failed_line(guilty, reason))
 
     def _failed_line(self, chunk: Chunk, reason: str) -> Lines:
         raw = self._reader.read(chunk).removesuffix(b"\n")
@@ -207,11 +207,11 @@ class Attempt:
         A single line gets exactly its limit; several lines get in addition four times their usual time, after which
         they are retried in parts.
         """
-        chunk = self._ledger.chunk(key.serial)
+        chunk = self._buffer.chunk(key.serial)
         limit_s = self._rules.row_timeout_s
         if chunk is None or not limit_s:
             return 0.0
-        return limit_s if chunk.lines == 1 else limit_s + 4 * chunk.lines * self.pace.line_s
+        return limit_s if chunk.lines == 1 else limit_s + 4 * chunk.lines * self.sizer.line_s
 
     # ── to the disk ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -221,7 +221,7 @@ class Attempt:
         Raises: StorageFull; the attempt then has to be closed and reopened at its watermark.
         """
         output, errors, mark = [], [], self.mark
-        for chunk, lines in self._ledger.drain():
+        for chunk, lines in self._buffer.drain():
             output.append(lines.output)
             errors.append(lines.errors)
             mark = Watermark(
@@ -263,7 +263,7 @@ class Attempt:
         self._committed_mark = mark
         self.moved = True
         self._stalls = 0
-        self.pace.widen(self._rules.chunk_lines_limit)
+        self.sizer.widen(self._rules.chunk_lines_limit)
 
     def progress(self) -> Progress:
         """The counts for display, and the recent rate."""
@@ -297,7 +297,7 @@ class Attempt:
     @property
     def is_queued_out(self) -> bool:
         """Whether lines are cut and not yet appended."""
-        return self._ledger.unwritten > 0
+        return self._buffer.unwritten > 0
 
     def digest(self) -> str | None:
         """The SHA-256 of the output if this attempt wrote all of it; None if the file must be read."""

@@ -101,7 +101,7 @@ def _whole_lines(block: bytes, lines: int) -> tuple[int, int]:
     return at + 1, lines
 
 
-class LinePace:
+class ChunkSizer:
     """Adaptive chunk size: as many lines as take about `target_s`.
 
     Args:

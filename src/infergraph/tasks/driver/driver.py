@@ -121,7 +121,7 @@ class Driver:
                     break
         finally:
             self._engine.stop()
-            self._scheduler.put_all_down()
+            self._scheduler.release_all()
             self._janitor.shutdown()
 
     def recover(self) -> None:
@@ -152,7 +152,7 @@ class Driver:
                 self._scheduler.feed()
         except StorageFull as fault:
             self._pause(str(fault))
-        for event in self._engine.wait(self._scheduler.patience_s(self._look_at)):
+        for event in self._engine.wait(self._scheduler.wait_s(self._look_at)):
             self._on(event)
         self._scheduler.settle()
 
@@ -196,7 +196,7 @@ class Driver:
             self._stop_tasks()
             self._check_disk()
             if not self._paused:
-                self._scheduler.bring_back()
+                self._scheduler.resume()
                 self._admit()
             self._staff(now)
             if now >= self._keep_house_at:

@@ -87,7 +87,7 @@ class Scheduler:
             for seq, attempt in self._attempts.items()
         )
 
-    def patience_s(self, until: float) -> float:
+    def wait_s(self, until: float) -> float:
         """How long to wait for events, at most until this monotonic time."""
         if self.is_hurried:
             return 0.0
@@ -117,7 +117,7 @@ class Scheduler:
     def drop(self, seq: int) -> None:
         """Stop work on a task at once, killing its workers if necessary. Idempotent."""
         self._aside.pop(seq, None)
-        attempt = self._put_down(seq)
+        attempt = self._release(seq)
         if attempt is not None:
             self._engine.abandon(attempt.number)
             self._halting[seq] = attempt.number
@@ -132,7 +132,7 @@ class Scheduler:
         del self._halting[seq]
         return False
 
-    def put_all_down(self) -> None:
+    def release_all(self) -> None:
         """Graceful shutdown: commit what is appended, and release the tasks for the next driver."""
         for seq, attempt in list(self._attempts.items()):
             if seq in self._digesting:
@@ -140,7 +140,7 @@ class Scheduler:
             self._commit(attempt)
             self._await_commit(attempt)
             if seq in self._attempts:
-                self._put_down(seq)
+                self._release(seq)
                 if attempt.began and not attempt.moved:
                     self._store.unstall(seq)
                 self._store.release(seq)
@@ -149,28 +149,28 @@ class Scheduler:
         self._digests.shutdown(wait=False, cancel_futures=True)
         self._commits.shutdown()
 
-    def _put_down(self, seq: int) -> Attempt | None:
+    def _release(self, seq: int) -> Attempt | None:
         attempt = self._attempts.pop(seq, None)
         if attempt is None:
             return None
         del self._by_number[attempt.number]
         self._committing.pop(attempt.number, None)
         self._digesting.pop(seq, None)
-        if attempt.pace.line_s:
-            self._line_s[attempt.task.rows] = attempt.pace.line_s
+        if attempt.sizer.line_s:
+            self._line_s[attempt.task.rows] = attempt.sizer.line_s
         attempt.close()
         return attempt
 
-    def _set_aside(self, attempt: Attempt, fault: StorageFull) -> None:
+    def _suspend(self, attempt: Attempt, fault: StorageFull) -> None:
         """Suspend a task while the disk is full: drop data beyond the watermark, and resume from there later."""
         self.trouble = str(fault)
         _committed, late = self._committing.get(attempt.number, (None, None))
         if late is not None:
             late.exception()  # it must not advance the watermark after the output has been truncated
-        self._put_down(attempt.task.seq)
+        self._release(attempt.task.seq)
         self._aside[attempt.task.seq] = self._clocks.steady() + SET_ASIDE_S
 
-    def bring_back(self) -> None:
+    def resume(self) -> None:
         """Resume suspended tasks, since there is disk space again."""
         now = self._clocks.steady()
         for seq in [seq for seq, at in self._aside.items() if at <= now]:
@@ -236,7 +236,7 @@ class Scheduler:
             try:
                 attempt.append()
             except StorageFull as fault:
-                self._set_aside(attempt, fault)
+                self._suspend(attempt, fault)
         for attempt in list(self._attempts.values()):
             self._committed(attempt)
         self._check_times()
@@ -288,7 +288,7 @@ class Scheduler:
         try:
             kept = future.result()
         except StorageFull as fault:
-            self._set_aside(attempt, fault)
+            self._suspend(attempt, fault)
             return
         if not kept:
             self.drop(attempt.task.seq)  # it is being stopped
@@ -346,12 +346,12 @@ class Scheduler:
         try:
             self._end(attempt.task, state, error, digest, failed=attempt.mark.failed, done=attempt.mark.done)
         except StorageFull as fault:
-            self._set_aside(attempt, fault)
+            self._suspend(attempt, fault)
             return
-        self._put_down(attempt.task.seq)
+        self._release(attempt.task.seq)
         self._engine.abandon(attempt.number)
         if state is State.FINISHED:
-            _log.info("a task is finished", extra=_told(attempt))
+            _log.info("a task is finished", extra=_summary(attempt))
             if attempt.task.round:
                 self._data.forget_round(attempt.task.folder, attempt.task.round - 1)
 
@@ -379,7 +379,7 @@ class Scheduler:
         crash_point("finished")
 
 
-def _told(attempt: Attempt) -> dict[str, object]:
+def _summary(attempt: Attempt) -> dict[str, object]:
     """The log line of a finished attempt."""
     seconds = attempt.worked_s
     return {

@@ -16,7 +16,7 @@ from infergraph.settings import NanPolicy
 from infergraph.tasks.engines.in_server import lanes_address
 from infergraph.tasks.engines.inbox import Inbox
 from infergraph.tasks.engines.messages import Leaving, Ready, Reply, frame
-from infergraph.tasks.engines.worker import ChunkDesk
+from infergraph.tasks.engines.worker import ChunkWorker
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class InServerWorker:
 
     def __init__(self, folder: Path, unit: PredictiveUnit, nan: NanPolicy = NanPolicy.ERROR) -> None:
         self._folder = folder.absolute()  # a node may change the working directory
-        self._desk = ChunkDesk(unit, nan)
+        self._desk = ChunkWorker(unit, nan)
         self._leaving = asyncio.Event()
         self._busy = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None

@@ -27,7 +27,7 @@ from infergraph.errors import MissingExtra
 from infergraph.settings import Settings
 from infergraph.tasks.engines.engine import Engine, EngineTrouble, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
 from infergraph.tasks.engines.messages import Answer, Key, Order, Plan
-from infergraph.tasks.engines.worker import ChunkDesk, make_unit
+from infergraph.tasks.engines.worker import ChunkWorker, make_unit
 from infergraph.worker_environment import TASK_INDEX
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class LaneActor:
         self._loop = asyncio.new_event_loop()
         unit = make_unit(told)
         self._loop.run_until_complete(unit.start())
-        self._desk = ChunkDesk(unit, msgspec.convert(told.settings, Settings).task_nan)
+        self._desk = ChunkWorker(unit, msgspec.convert(told.settings, Settings).task_nan)
 
     def ready(self) -> int:
         """Process id, once the unit is loaded."""

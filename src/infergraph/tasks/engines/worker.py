@@ -40,7 +40,7 @@ def make_unit(plan: Plan) -> PredictiveUnit:
     return unit
 
 
-class ChunkDesk:
+class ChunkWorker:
     """Answers orders with a unit, one after the other.
 
     Args:
@@ -88,7 +88,7 @@ async def work(plan: Plan, settings: Settings, orders_fd: int, replies_fd: int) 
         text = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
         write_all(replies_fd, frame(LoadFailed(text)))
         os._exit(LOAD_FAILED)
-    desk = ChunkDesk(unit, settings.task_nan)
+    desk = ChunkWorker(unit, settings.task_nan)
     # Where the driver is gone there is nobody to answer to.
     inbox = Inbox(orders_fd, lambda word: write_all(replies_fd, frame(word)), gone=lambda: os._exit(0))
     gc.collect()

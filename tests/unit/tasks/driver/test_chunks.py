@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infergraph.tasks.driver.chunks import Chunk, LinePace, LineReader
+from infergraph.tasks.driver.chunks import Chunk, ChunkSizer, LineReader
 
 LINES = st.lists(st.integers(0, 40).map(lambda size: b"x" * size) | st.just(b"y" * 5000), min_size=1, max_size=40)
 
@@ -57,29 +57,29 @@ def test_a_file_that_was_cut_short_is_noticed(tmp_path: Path) -> None:
     reader.close()
 
 
-def test_the_pace_settles_on_the_target() -> None:
+def test_the_chunk_size_settles_on_the_target() -> None:
     """Chunks grow fast for a fast unit, to the limit; shrink at once for a slow one, to a single line."""
-    pace = LinePace(0.25, 8192)
+    sizer = ChunkSizer(0.25, 8192)
     sizes = []
     for _ in range(9):
-        sizes.append(pace.lines)
-        pace.seen(pace.lines, pace.lines * 1e-6)
+        sizes.append(sizer.lines)
+        sizer.seen(sizer.lines, sizer.lines * 1e-6)
     assert sizes[0] == 4
     assert all(later <= 4 * earlier for earlier, later in pairwise(sizes))
-    assert pace.lines == 8192
+    assert sizer.lines == 8192
     for _ in range(40):
-        pace.seen(pace.lines, pace.lines * 1e-3)
-    assert 200 <= pace.lines <= 260
-    pace.seen(pace.lines, pace.lines * 10.0)
-    assert pace.lines == 1
+        sizer.seen(sizer.lines, sizer.lines * 1e-3)
+    assert 200 <= sizer.lines <= 260
+    sizer.seen(sizer.lines, sizer.lines * 10.0)
+    assert sizer.lines == 1
 
 
-def test_the_pace_begins_with_what_is_known() -> None:
+def test_the_chunk_size_begins_with_what_is_known() -> None:
     """A speed seen in another task is a start; with a time limit a line is first tried alone; limits may widen."""
-    assert LinePace(0.25, 8192, line_s=0.1).lines == 2
-    assert LinePace(0.25, 8192, line_s=1e-6).lines == 64
-    assert LinePace(0.25, 8192, alone=True).lines == 1
-    narrow = LinePace(0.25, 1)
+    assert ChunkSizer(0.25, 8192, line_s=0.1).lines == 2
+    assert ChunkSizer(0.25, 8192, line_s=1e-6).lines == 64
+    assert ChunkSizer(0.25, 8192, alone=True).lines == 1
+    narrow = ChunkSizer(0.25, 1)
     narrow.seen(1, 1e-6)
     assert narrow.lines == 1
     narrow.widen(8192)
