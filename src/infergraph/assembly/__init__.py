@@ -1,7 +1,7 @@
-"""Builds units from what a user names: the only place that knows every kind of unit.
+"""Assembly: builds units from sources and settings; the only package that knows every kind of unit.
 
-The builder of graphs is imported by name, when a graph is built: a worker that serves one component does without the
-remote clients and the graph reader, and is ready the sooner for it.
+The builder of graphs is imported lazily: a worker that serves one component does not need the remote clients and the
+graph reader, and so is ready sooner.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["build", "build_for_tasks", "construct", "inspect"]
 
 
 def build(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics) -> PredictiveUnit:
-    """The unit that `source` names; nothing of the user's runs before its `start`.
+    """Build the unit of `source`; no user code runs before its `start`.
 
     Raises: StartupFault for what is wrong before that.
     """
@@ -41,7 +41,7 @@ def build(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics)
 
 
 def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:
-    """Warnings about `source`, which has been built: a line for each, also for members without effect.
+    """Warnings about `source`, which has been built, including members without effect; one line each.
 
     Args:
         host, ports: where it is served.
@@ -54,7 +54,7 @@ def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:
 
 
 def _service(source: UnitSource) -> str:
-    """The name that what is served goes by in traces."""
+    """The service name in traces."""
     environment = source.environment
     given = environment.get("PREDICTIVE_UNIT_ID") or environment.get("SELDON_DEPLOYMENT_ID")
     if is_graph(source.target):
@@ -70,5 +70,5 @@ def build_for_tasks(source: str, settings: Settings) -> PredictiveUnit:
     Raises: StartupFault for what is wrong before the unit starts.
     """
     decoded = msgspec.json.decode(source, type=UnitSource)
-    # A span for each line of a task would drown all others, and its lines come joined.
+    # A span for each line of a task would be too many; and the lines are batched.
     return build(decoded, replace(settings, tracing=False, batch_rows_limit=0), PrivateMetrics())

@@ -21,7 +21,7 @@ UNKNOWN_IMAGE = "NOT_IMPLEMENTED:NOT_IMPLEMENTED"
 
 
 def build(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics) -> PredictiveUnit:
-    """The component that the target of `source` names; nothing of the user's runs before its `start`."""
+    """Build the component of `source`; no user code runs before its `start`."""
     name = source.environment.get("PREDICTIVE_UNIT_ID", "") or _name_of(source.target)
     make = functools.partial(construct, source, settings)
     return wrap(make, settings, shared_metrics, name=name or source.target, environment=source.environment)
@@ -42,7 +42,7 @@ def construct(source: UnitSource, settings: Settings) -> Any:
 
 
 def construct_target(target: str, arguments: Mapping[str, Any], folder: Path, scope: NodeScope | None = None) -> Any:
-    """The object that `target`, looked for in `folder`, makes of `arguments`; its modules are those of `scope`."""
+    """Construct `target`, found in `folder`, with `arguments`; its modules are imported in `scope`."""
     modules = None if scope is None else scope.modules
     made = component.construct(component.find(target, folder, modules), arguments, target)
     flask_requests.expect(made)
@@ -60,13 +60,13 @@ def wrap(
     scope: NodeScope | None = None,
     thread: ComponentThread | None = None,
 ) -> PredictiveUnit:
-    """The component around what `make` constructs, its requests joined if the settings say so.
+    """The component around the object that `make` constructs, with dynamic batching if the settings say so.
 
     Args:
-        environment: the protocol's variables that tell it its place in a deployment.
-        label: what stands for it in requestPath where it has no container image.
-        scope: what it has of its own in a process of several nodes.
-        thread: what it shares with other components; by default it has a thread of its own.
+        environment: the protocol's variables that identify it within its deployment.
+        label: its value in requestPath if it has no container image.
+        scope: its own modules and working directory in a process of several nodes.
+        thread: shared with other components; by default it has its own.
     """
     options = ComponentOptions(
         unit_id=environment.get("PREDICTIVE_UNIT_ID", ""),
@@ -96,8 +96,8 @@ def wrap(
 
 
 def batched(unit: Component, settings: Settings, shared_metrics: SharedMetrics) -> PredictiveUnit:
-    """`unit`, asked once for several predictions; the size of its batches in `infergraph_batch_rows`."""
-    from infergraph.component.batching import Batching, BatchOptions  # few ask for it
+    """`unit` with dynamic batching; the batch sizes are recorded in `infergraph_batch_rows`."""
+    from infergraph.component.batching import Batching, BatchOptions  # rarely used
 
     rows = shared_metrics.histogram(
         "infergraph_batch_rows", "Rows of joined requests.", {"unit": unit.name}, Bounds.ROWS

@@ -1,4 +1,4 @@
-"""Graphs from deployment files and from flows composed in Python: each node gets its unit.
+"""Builds graphs from deployment files and from flows composed in Python.
 
 file ─▶ Deployment ─▶ default, validate ─▶ resolve ─▶ a unit for each node ─▶ Graph, or Split of several
 """
@@ -41,12 +41,12 @@ _MODELS_FOLDER = "models"
 def build(
     source: UnitSource, settings: Settings, shared_metrics: SharedMetrics, tracing: Tracing | None = None
 ) -> PredictiveUnit:
-    """The unit of the deployment file that `source` names: a graph, or a split over its predictors.
+    """Build the unit of a deployment file: a graph, or a traffic split over its predictors.
 
     Args:
-        tracing: puts a span around each call of a node; None for no spans.
-    Raises: GraphError for a file that cannot be read, is not valid, or has a node that nothing answers for;
-        TargetError for a file that is not there.
+        tracing: records a span for each call of a node; None for no spans.
+    Raises: GraphError for a file that cannot be read, is not valid, or has a node without implementation;
+        TargetError for a missing file.
     """
     name, _, wanted = source.target.partition("#")
     _, deployment = inspection.chosen(source.path / name, name, wanted, source.nodes)
@@ -70,11 +70,11 @@ def build(
 
 
 def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:
-    """Warnings about a deployment file that has been built: a line for each, also for members without effect.
+    """Warnings about a deployment file that has been built, including members without effect; one line each.
 
     Args:
         host, ports: where it is served.
-    Raises: GraphError for a node that would be called at that very address.
+    Raises: GraphError for a node with that address: the graph would call itself.
     """
     name, _, wanted = source.target.partition("#")
     path = source.path / name
@@ -89,7 +89,7 @@ def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:
 def _isolation(
     deployment: spec.Deployment, predictors: Sequence[spec.Predictor], source: UnitSource
 ) -> component.Isolation:
-    """The isolation of the nodes that run in this process, in whichever predictor."""
+    """The isolation of the nodes that run in this process, in any predictor."""
     found = [each for one in predictors for each in resolution.resolve(one, deployment, source.nodes).values()]
     return component.Isolation(is_shared=sum(each.means.is_here for each in found) > 1)
 
@@ -128,9 +128,9 @@ def _build_predictor(
 
 
 def _is_ours(resolved: Mapping[str, Resolution]) -> bool:
-    """Whether a node's code runs here, so that the meta of answers is ours to join.
+    """Whether a node's code runs here, so that the graph merges the meta of answers.
 
-    Around remote nodes alone the graph is what the reference's orchestrator is: it passes bodies through.
+    With remote nodes only, the graph behaves like the reference's orchestrator: it passes bodies through.
     """
     means = {found.means for found in resolved.values()}
     if Means.REMOTE in means:
@@ -139,14 +139,14 @@ def _is_ours(resolved: Mapping[str, Resolution]) -> bool:
 
 
 def _with_components(node: spec.Node, overrides: Mapping[str, str]) -> spec.Node:
-    """The tree with the targets of `--node` in their nodes, so that the answer's path names what really ran."""
+    """The tree with the targets of `--node` in its nodes, so that requestPath names what really ran."""
     children = tuple(_with_components(child, overrides) for child in node.children)
     target = overrides.get(node.name, node.component)
     return replace(node, children=children, component="" if "://" in target else target)
 
 
 def _branches(node: spec.Node, branch: str = "") -> dict[str, str]:
-    """By node, the first node of its branch: of those that are asked one after the other."""
+    """By node, the first node of its branch, whose nodes are called in sequence."""
     found = {node.name: branch or node.name}
     in_turn = node.type == "CHAIN" or sum(not child.shadow for child in node.children) == 1
     for child in node.children:
@@ -157,7 +157,7 @@ def _branches(node: spec.Node, branch: str = "") -> dict[str, str]:
 
 
 class _Units:
-    """Makes the unit of each node of one predictor."""
+    """Builds the unit of each node of one predictor."""
 
     def __init__(
         self,
@@ -212,13 +212,13 @@ class _Units:
         return self._observed(node, remote.build(self._addressed(node, found), self._options(node)))
 
     def _options(self, node: spec.Node) -> remote.RemoteOptions:
-        """How a node elsewhere is called. A container's address is assumed: no containers are run here."""
+        """The options of a remote node. A container's address is an assumption: no containers are run here."""
         given = node.name in self._source.nodes or spec.container(self._predictor, node.name) is None
         is_assumed = not given and node.endpoint is not None and node.endpoint.service_host == "localhost"
         return replace(self._remote, rest=replace(self._remote.rest, is_assumed=is_assumed))
 
     def _beside_endpoint(self, node: spec.Node, built_in: PredictiveUnit) -> PredictiveUnit:
-        """The built-in, for its own phase; the node's other phases are asked at its endpoint, where it has one."""
+        """The built-in, for its own phase; other phases are called at the node's endpoint, if it has one."""
         if node.endpoint is None or not node.endpoint.service_host:
             return built_in
         return builtin.Beside(built_in, self._observed(node, remote.build(node, self._remote)), builtin.phase(node))
@@ -253,14 +253,14 @@ class _Units:
     ) -> object:
         made = components.construct_target(target, arguments, self._file_folder, scope)
         keep_in = getattr(made, "keep_in", None)
-        if callable(keep_in):  # a router that learns: its counts live with everything else that must survive
+        if callable(keep_in):  # a bandit router: its counts are stored with all other durable data
             keep_in(self._data_dir, f"{self._deployment.name}/{self._predictor.name}/{node.name}")
         return made
 
     def wrapped(
         self, node: spec.Node, make: Callable[[], object], label: str, scope: component.NodeScope | None = None
     ) -> PredictiveUnit:
-        """The component of `node` around what `make` constructs; `label` names it in requestPath."""
+        """The component of `node` around the object that `make` constructs; `label` names it in requestPath."""
         if self._merges:  # the executor writes the path itself
             label = ""
         environment = {
@@ -282,7 +282,7 @@ class _Units:
         )
 
     def _thread(self, node: spec.Node, scope: component.NodeScope | None) -> component.ComponentThread:
-        """One for all nodes of a branch, so that a chain costs one hop; a working folder belongs to a thread."""
+        """One for all nodes of a branch, so that a chain costs one hop; a working directory belongs to a thread."""
         key = self._branches.get(node.name, node.name), "" if scope is None else scope.working_folder
         if key not in self._threads:
             self._threads[key] = component.ComponentThread(node.name, self._settings.threads)
@@ -297,14 +297,14 @@ def assemble(
     shared_metrics: SharedMetrics | None = None,
     folder: Path | None = None,
 ) -> Graph:
-    """A graph composed in Python, ready to be asked: `graph(X)`, or `await graph.predict(X)`.
+    """Build a graph composed in Python, ready to be called: `graph(X)`, or `await graph.predict(X)`.
 
     Args:
-        flow: what `infergraph.graph.compose` made.
+        flow: made with `infergraph.graph.compose`.
         name: of the graph; the root's name by default.
         settings: the defaults by default.
-        folder: where targets given by name are looked for; the working directory by default.
-    Raises: GraphError for a node that nothing answers for.
+        folder: base of targets given by name; the working directory by default.
+    Raises: GraphError for a node without implementation.
     """
     settings = settings or Settings()
     root = folder or Path.cwd()
@@ -336,7 +336,7 @@ def assemble(
 def _observation(
     deployment: spec.Deployment, predictor: spec.Predictor, settings: Settings, shared_metrics: SharedMetrics
 ) -> Observation:
-    """What watches a graph made in Python, which nobody else starts tracing for."""
+    """The observation of a graph made in Python, including the start of tracing."""
     if not settings.tracing:
         return Observation(deployment, predictor, settings, shared_metrics)
     tracing = Tracing(TracingOptions.of(settings, deployment.name or predictor.graph.name))

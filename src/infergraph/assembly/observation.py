@@ -1,6 +1,6 @@
 """Observation of one predictor: metrics, payload log and trace spans of its graph.
 
-unit ─▶ TracedNode( MeasuredNode( unit ))        the span only where it is asked for
+unit ─▶ TracedNode( MeasuredNode( unit ))        the span only if tracing is on
 Graph ─▶ MeasuredGraph( Graph )
 """
 
@@ -29,7 +29,7 @@ _LOGGED = frozenset({"all", "request", "response"})
 
 
 class Companion(PredictiveUnit):
-    """Something that is started and stopped with a graph, as its units are, and is never asked anything."""
+    """Something that is started and stopped with a graph, like its units, but never called."""
 
     def __init__(self, name: str, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
         self.name = name
@@ -59,8 +59,8 @@ class Observation:
     `taps` are those of all nodes with a logger; `companions` must be started and stopped with the graph.
 
     Args:
-        tracing: where traces are asked for; None to leave them.
-    Raises: GraphError for a logger whose address is none.
+        tracing: None to turn it off.
+    Raises: GraphError for a logger with an invalid address.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Observation:
         self.taps = self._open_log()
 
     def node(self, node: spec.Node, unit: PredictiveUnit, image: str) -> PredictiveUnit:
-        """The unit of a node that is a component or elsewhere, measured.
+        """The unit of a node that is a component or remote, with metrics.
 
         Args:
             image: of its container; empty for none.
@@ -94,7 +94,7 @@ class Observation:
         return self.followed(measured, is_remote=_is_remote(unit))
 
     def followed(self, unit: PredictiveUnit, *, is_remote: bool = False) -> PredictiveUnit:
-        """The unit with its spans, where those are asked for; else itself."""
+        """The unit with spans, if tracing is on; else itself."""
         return unit if self._tracing is None else self._tracing.node(unit, remote=is_remote)
 
     def server_metrics(self) -> ServerMetrics:
@@ -116,8 +116,8 @@ class Observation:
         return {node.name: log.node(node.name, sink_url(node, self._settings.payload_log_url)) for node in nodes}
 
     def accompany(self, name: str, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
-        """Let something be started and stopped with the graph."""
-        self.companions[f"\0{name}"] = Companion(name, start, stop)  # no node has such a name
+        """Add something to be started and stopped with the graph."""
+        self.companions[f"\0{name}"] = Companion(name, start, stop)  # cannot be the name of a node
 
     def _log(self, post: PayloadPost) -> PayloadLog:
         settings = self._settings
@@ -143,7 +143,7 @@ def _is_remote(unit: PredictiveUnit) -> bool:
 
 
 def _speaks(unit: PredictiveUnit) -> Transport | None:
-    """The one protocol that a node is called by; None where that is the request's."""
+    """The transport of a node; None if it is the request's."""
     if isinstance(unit, remote.RestUnit):
         return Transport.REST
     return Transport.GRPC if isinstance(unit, remote.GrpcUnit) else None

@@ -1,4 +1,4 @@
-"""Events of the payload log, posted with the client that everything here calls with."""
+"""Posts payload log events with our HTTP client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OPTIONS = HttpOptions(reply_limit_bytes=1024 * 1024, connect_timeout_s=TIMEOUT_
 
 
 class PayloadPost:
-    """Posts events; keeps connections to the collectors. Lives on one event loop."""
+    """Posts events; keeps connections to the collectors. Bound to one event loop."""
 
     def __init__(self) -> None:
         self._targets: dict[str, tuple[HttpClient, str]] = {}
@@ -20,7 +20,7 @@ class PayloadPost:
     async def __call__(self, url: str, event: Event) -> None:
         """Post one event.
 
-        Raises: RemoteError where it did not arrive, or the collector answered no success; TimeoutError.
+        Raises: RemoteError if it did not arrive, or the collector returned an error status; TimeoutError.
         """
         client, path = self._targets.get(url) or self._target(url)
         lines = "".join(f"{name}: {value}\r\n" for name, value in event.headers).encode("latin-1", "replace")

@@ -1,4 +1,4 @@
-"""The topology of a source, for the console: read from the file alone, nothing is built."""
+"""The topology of a source, for the console: read from the file, without building anything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 def graph_topology(source: UnitSource) -> Topology:
     """The topology of a deployment file that has been built, and is therefore valid.
 
-    Raises: GraphError where the file has changed since and is no longer so.
+    Raises: GraphError if the file has changed since and is no longer valid.
     """
     name, _, wanted = source.target.partition("#")
     deployments = spec.read(spec.text_of(source.path / name, name), source=name)

@@ -1,4 +1,4 @@
-"""Where a call goes, and reaching it.
+"""Network addresses: parse URLs, and open connections.
 
 "https://host:8443/hook?a=b" ──Location.of──▶ Address(host, 8443, is_secure) + "/hook?a=b"
 """
@@ -27,7 +27,7 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_.])?")
 
 
 class Address(msgspec.Struct, frozen=True):
-    """A host and a port, and whether TLS is spoken there."""
+    """A host and a port, and whether it uses TLS."""
 
     host: str
     port: int
@@ -40,7 +40,7 @@ class Address(msgspec.Struct, frozen=True):
 
     @property
     def host_header(self) -> str:
-        """The same for the Host header, without the port that goes without saying."""
+        """The same for the Host header, without the default port."""
         return self._host if self.port == _PORTS["https" if self.is_secure else "http"] else self.authority
 
     @property
@@ -48,15 +48,15 @@ class Address(msgspec.Struct, frozen=True):
         return f"[{self.host}]" if ":" in self.host else self.host
 
     def url(self, path: str = "") -> str:
-        """The address of a path there."""
+        """The URL of a path at this address."""
         return f"{'https' if self.is_secure else 'http'}://{self.authority}{path}"
 
 
 class Location(NamedTuple):
-    """What an http or https URL names.
+    """The target of an http or https URL.
 
     Args:
-        path: with its query, as a request line carries it.
+        path: with its query, as in a request line.
     """
 
     address: Address
@@ -64,9 +64,9 @@ class Location(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> Location:
-        """The location that `url` names; letters beyond ASCII are encoded, credentials and fragment left out.
+        """Parse `url`; non-ASCII characters are encoded, credentials and fragment removed.
 
-        Raises: ValueError with what is wrong, for a person.
+        Raises: ValueError with a readable message.
         """
         if _CONTROLS.search(url):
             raise ValueError("the URL holds a control character")
@@ -88,32 +88,32 @@ class Location(NamedTuple):
         return cls(address, path + query)
 
     def at(self, reference: str) -> Location:
-        """The location that a reference in an answer from here names. Raises: ValueError if it names none."""
+        """Resolve a redirect from this location. Raises: ValueError if it is not valid."""
         return Location.of(urljoin(self.address.url(self.path), reference))
 
 
 async def dial(
     address: Address, protocol: Callable[[], P], *, timeout_s: float, tls: ssl.SSLContext | None = None
 ) -> tuple[asyncio.Transport, P]:
-    """A new connection.
+    """Open a connection.
 
     Args:
-        tls: the rules of a secure address; the system's certificate authorities where None.
-    Raises: RemoteError in words if nobody can be reached within `timeout_s`.
+        tls: the TLS settings of a secure address; None for the system's certificate authorities.
+    Raises: RemoteError if it cannot be established within `timeout_s`.
     """
     loop = asyncio.get_running_loop()
     rules = (tls or ssl.create_default_context()) if address.is_secure else None
     try:
         async with asyncio.timeout(timeout_s) as limit:
             return await loop.create_connection(protocol, address.host, address.port, ssl=rules)
-    except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError; UnicodeError: a host that is no name
+    except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError; UnicodeError: an invalid host name
         if isinstance(error, TimeoutError) and not limit.expired():
             raise
         raise RemoteError(f"cannot connect to {address.authority}: {_reason(error)}") from error
 
 
 async def connects(address: Address, timeout_s: float) -> bool:
-    """Whether somebody listens there."""
+    """Whether a connection can be established."""
     try:
         transport, _ = await dial(Address(address.host, address.port), asyncio.Protocol, timeout_s=timeout_s)
     except RemoteError:
@@ -123,7 +123,7 @@ async def connects(address: Address, timeout_s: float) -> bool:
 
 
 def _name_of(host: str) -> str:
-    """A host as it is looked up: IDNA for names beyond ASCII. Raises: ValueError if no host is named so."""
+    """A host name for look-up: IDNA for non-ASCII names. Raises: ValueError if it is not valid."""
     if ":" in host:
         with suppress(ValueError):
             return ipaddress.IPv6Address(host).compressed

@@ -1,6 +1,6 @@
-"""Waits that double: before a call is made again, and before a process is spawned again.
+"""Exponential back-off, for retries of calls and restarts of processes.
 
-Apart from `retry`, since the supervisor, which has no event loop, waits likewise.
+Separate from `retry`, since the supervisor, which has no event loop, uses it too.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import msgspec
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True):
-    """Waits that double.
+    """Exponential back-off.
 
     Args:
-        first_s: the first.
-        limit_s: the longest.
-        jitter: the share of each wait that is drawn at random, so that many who failed together do not return together.
+        first_s: the first wait.
+        limit_s: the longest wait.
+        jitter: the random share of each wait, so that clients that failed together do not retry together.
     """
 
     first_s: float
@@ -25,7 +25,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     jitter: float = 0.5
 
     def wait_s(self, failures: int, draw: Callable[[], float] = random.random) -> float:
-        """The wait after so many failures in a row; none after none.
+        """The wait after a number of consecutive failures; 0 after none.
 
         Args:
             draw: a number from 0 to 1.
@@ -37,11 +37,11 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FailureStreak:
-    """Failures in a row, and the wait after each.
+    """Consecutive failures, and the wait after each.
 
     Args:
         backoff: how the waits grow.
-        free: so many failures are not waited for.
+        free: the number of failures without a wait.
     """
 
     def __init__(self, backoff: Backoff, *, free: int = 0) -> None:
@@ -50,10 +50,10 @@ class FailureStreak:
         self._free = free
 
     def failed(self) -> float:
-        """Note a failure; the seconds to wait."""
+        """Record a failure; returns the seconds to wait."""
         self.failures += 1
         return self._backoff.wait_s(self.failures - self._free)
 
     def succeeded(self) -> None:
-        """Begin anew."""
+        """Reset the count."""
         self.failures = 0

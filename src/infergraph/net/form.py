@@ -1,6 +1,6 @@
-"""Multipart forms with a file in them, as task endpoints take them.
+"""Multipart forms with one file, as task endpoints take them.
 
-fields ─▶ head ┊ the file's bytes, as they come ┊ tail
+fields ─▶ head ┊ the file's bytes, streamed ┊ tail
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ class Form(NamedTuple):
     """A form around one file.
 
     Args:
-        content_type: of the whole.
-        head: what goes before the file's bytes.
-        tail: what goes after them.
+        content_type: of the form.
+        head: the bytes before the file.
+        tail: the bytes after the file.
     """
 
     content_type: str
@@ -32,7 +32,7 @@ class Form(NamedTuple):
         """The form of some fields and a file.
 
         Args:
-            file_type: its content type; empty where nobody can tell.
+            file_type: its content type; empty if unknown.
         """
         boundary = uuid.uuid4().hex
         parts = [f"{_disposition(boundary, name)}\r\n\r\n{value}\r\n" for name, value in fields.items()]

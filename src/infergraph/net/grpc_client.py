@@ -1,6 +1,6 @@
 """Unary gRPC calls of raw bytes to one address.
 
-bytes ─▶ kept channel ─▶ OK: bytes ┊ else: RemoteError with the status, and what our trailers add to it
+bytes ─▶ channel ─▶ OK: bytes ┊ else: RemoteError with the status, and the details in our trailers
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 
 class GrpcTls(msgspec.Struct, frozen=True, kw_only=True):
-    """PEM for calls over TLS; the library's own where None."""
+    """PEM certificates for calls over TLS; None for grpcio's defaults."""
 
     roots: bytes | None = None
     key: bytes | None = None
@@ -31,12 +31,12 @@ class GrpcTls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrpcClient:
-    """Calls to one address. Lives on one event loop.
+    """A client of one address. Bound to one event loop.
 
     Args:
-        message_limit_bytes: largest message either way.
-        tls: the rules of a secure address.
-    Promises: a cancelled call is cancelled there; a channel that broke is dialled again within two seconds.
+        message_limit_bytes: maximum message size, both ways.
+        tls: the TLS settings of a secure address.
+    Promises: cancelling a call cancels it on the server; a broken channel reconnects within two seconds.
     """
 
     def __init__(self, address: Address, *, message_limit_bytes: int, tls: GrpcTls = GrpcTls()) -> None:  # noqa: B008
@@ -55,7 +55,7 @@ class GrpcClient:
     async def call(self, path: str, raw: bytes, *, metadata: Metadata = (), timeout_s: float | None = None) -> bytes:
         """The answer to one call.
 
-        Raises: RemoteError with the status: the server's, or that of a call that did not reach it, or took too long.
+        Raises: RemoteError with the status: the server's, UNAVAILABLE or DEADLINE_EXCEEDED.
         """
         call = self._calls.get(path) or self._open(path)
         try:
@@ -65,7 +65,7 @@ class GrpcClient:
         return answer
 
     async def serves(self, *, metadata: Metadata = (), timeout_s: float | None = None) -> bool:
-        """Whether the standard health service says that the server serves, or there is none, as in Seldon's wrapper."""
+        """Whether the standard health service reports SERVING, or there is none, as in Seldon's wrapper."""
         try:
             return await self.call(HEALTH_PATH, b"", metadata=metadata, timeout_s=timeout_s) == SERVING
         except RemoteError as fault:
@@ -92,12 +92,12 @@ class GrpcClient:
 
 def _fault(asked: str, error: aio.AioRpcError) -> RemoteError:
     code, text = error.code().value[0], error.details() or error.code().name
-    trailing = dict(tuple(error.trailing_metadata() or ()))  # older grpcio's mapping takes pairs for keys
+    trailing = dict(tuple(error.trailing_metadata() or ()))  # older grpcio's mapping takes pairs as keys
     reason, node = str(trailing.get(REASON_KEY, "")), trailing.get(NODE_KEY, b"")
     if code == GrpcStatus.UNAVAILABLE and not reason:
         text = f"{asked}: {text}"
     if code == GrpcStatus.DEADLINE_EXCEEDED:
-        text = unquote(text)  # where both sides end the call at once, grpcio may leave it percent-encoded
+        text = unquote(text)  # if both sides end the call simultaneously, grpcio may leave it percent-encoded
     shown = node.decode("utf-8", "replace") if isinstance(node, bytes) else unquote(str(node))
     status = str(trailing.get(STATUS_KEY, ""))
     http_status = int(status) if status.isdecimal() and 200 <= int(status) <= 599 else None

@@ -1,6 +1,6 @@
-"""A lean HTTP/1.1 client: kept connections, one request at a time on each, whole bodies.
+"""A lean HTTP/1.1 client: keep-alive connections, one request at a time on each, buffered bodies.
 
-    exchange ─▶ take an idle connection or dial ─▶ write head and body ─▶ llhttp reads the reply ─▶ give it back
+    exchange ─▶ reuse or open a connection ─▶ write head and body ─▶ llhttp parses the reply ─▶ return it to the pool
 
 Measured against aiohttp in the decision record on the REST hop; parsing is llhttp's, by way of httptools.
 """
@@ -22,20 +22,20 @@ __all__ = ["Call", "Dropped", "HttpClient", "HttpOptions", "Reply"]
 _REDIRECTS_LIMIT = 10
 _SEE_OTHER = frozenset({301, 302, 303})
 _SAME_AGAIN = frozenset({307, 308})
-# Never sent to another host than the one they were meant for.
+# Never forwarded to another host by a redirect.
 _PRIVATE = frozenset({b"authorization", b"cookie", b"www-authenticate"})
 
 
 class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How connections are made and kept.
+    """Options of the connection pool.
 
     Args:
-        connect_timeout_s: longest time to reach a server.
-        reply_limit_bytes: largest reply, also when unpacked.
-        idle_connections: connections kept at most; more may be open while busy.
-        idle_s: how long an unused connection is kept.
-        fresh_s: a request that must not be sent twice rides only on a connection used so recently.
-        tls: the rules of a secure address; the system's certificate authorities where None.
+        connect_timeout_s: time-out of connecting.
+        reply_limit_bytes: maximum reply size, also after decompression.
+        idle_connections: maximum of idle connections; more may be open while busy.
+        idle_s: how long an idle connection is kept.
+        fresh_s: a request that must not be sent twice reuses only a connection idle for at most this long.
+        tls: the TLS settings of a secure address; None for the system's certificate authorities.
     """
 
     connect_timeout_s: float = 30.0
@@ -52,9 +52,9 @@ class Call(NamedTuple):
     Args:
         method: POST or GET.
         path: with its leading slash.
-        headers: lines ready to send, each with its line end, without host and content-length.
+        headers: encoded header lines, each with its line end, without host and content-length.
         body: None for a request without one.
-        replayable: whether it may be sent again on a new connection when a kept one turns out dead.
+        replayable: whether it may be sent again on a new connection if a reused one turns out to be closed.
     """
 
     method: str
@@ -65,7 +65,7 @@ class Call(NamedTuple):
 
 
 class HttpClient:
-    """Calls to one address and wherever it redirects to. Lives on one event loop."""
+    """A client of one address and of its redirects. Bound to one event loop."""
 
     def __init__(self, address: Address, options: HttpOptions) -> None:
         self.address = address
@@ -80,7 +80,7 @@ class HttpClient:
 
         Raises:
             TimeoutError: none within `timeout_s`.
-            RemoteError: the server cannot be reached, broke the protocol, or answered too much.
+            RemoteError: the server is unreachable, violated the protocol, or sent too large a reply.
         """
         if timeout_s is None:
             return await self._exchange(call)
@@ -125,7 +125,7 @@ class HttpClient:
         return self._elsewhere.setdefault(address, HttpClient(address, self.options))
 
     def _redirected(self, path: str, location: str) -> Location | None:
-        """Where an answer sends on to; None where that is nowhere, or not as safe or unsafe as here."""
+        """The redirect target; None if there is none, or it changes between http and https."""
         try:
             target = Location(self.address, path).at(location)
         except ValueError:
@@ -172,7 +172,7 @@ class HttpClient:
         )
 
     def _take(self, replayable: bool) -> Connection | None:
-        """The idle connection used last, if it is fit for the request."""
+        """The most recently used idle connection, if it is fit for the request."""
         while self._idle:
             connection = self._idle.pop()
             idle_s = connection.loop.time() - connection.used_at

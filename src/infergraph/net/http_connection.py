@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection: a request is written, its reply is read, then the next.
 
-Bytes come in pieces; llhttp, by way of httptools, finds headers and body in them.
+Received bytes are parsed by llhttp, by way of httptools.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SMALL_BYTES = 16 * 1024
 
 
 class Reply(NamedTuple):
-    """What a server answered: its status, the headers that matter here, the unpacked body, the other headers."""
+    """A reply: status, the headers that matter here, the decompressed body, the other headers."""
 
     status: int
     content_type: str
@@ -89,10 +89,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is up."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone: the end of a reply without a length, else a fault for who waits."""
+        """The connection is closed: the end of a reply without a length, else an error for the waiting request."""
         self.reusable = False
         self._transport = None
         if self._waiter is None:
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a reply."""
-        if self._waiter is None:  # nothing was asked
+        if self._waiter is None:  # no request is pending
             self.close()
             return
         self._started = True
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         self._size = 0
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body, from the parser."""
+        """Part of the body, from the parser."""
         self._size += len(body)
         if self._size > self._limit:
             self._fail(self._too_long())

@@ -1,8 +1,8 @@
-"""HTTP exchanges whose bodies are too large or too long for memory: uploads, downloads, server-sent events.
+"""Streaming HTTP: uploads, downloads and server-sent events, whose bodies do not fit into memory.
 
-blocks ─▶ POST, as they come ┊ reply ─▶ head at once, then blocks as they come
+blocks ─▶ POST, streamed ┊ reply ─▶ head first, then blocks as they arrive
 
-Beside `http_client`, which holds whole bodies: one connection for each exchange here, and closed behind it.
+Unlike `http_client`, which buffers bodies, this opens one connection for each exchange, and closes it afterwards.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class StreamCall:
 
     Args:
         head: header lines.
-        body: its blocks; None for none.
-        length: of the body; None where it is not known, then it goes in chunks.
-        silence_s: longest time without a byte either way; None for no limit.
+        body: its blocks; None for no body.
+        length: of the body; None if unknown, then it is sent chunked.
+        silence_s: time-out without a byte in either direction; None for no limit.
     """
 
     __slots__ = ("body", "head", "length", "path", "silence_s", "verb")
@@ -62,7 +62,7 @@ class StreamCall:
         self.silence_s = silence_s
 
     def begin(self, host: str) -> bytes:
-        """The head as it is sent."""
+        """The encoded request head."""
         if self.body is None:
             framing = b""
         elif self.length is None:
@@ -74,7 +74,7 @@ class StreamCall:
 
 
 class StreamReply:
-    """A reply whose body comes block by block."""
+    """A reply with a streamed body."""
 
     def __init__(self, reader: asyncio.StreamReader, silence_s: float | None, asked: str) -> None:
         self.status = 0
@@ -92,12 +92,12 @@ class StreamReply:
         return self.headers.get(name, b"").decode("latin-1")
 
     async def begin(self, silence_s: float | None) -> None:
-        """Read on until the head is there. Raises: as `blocks` does."""
+        """Read the head. Raises: as `blocks` does."""
         while not self._is_open:
             await self._more(silence_s)
 
     async def blocks(self) -> AsyncGenerator[bytes, None]:
-        """The body, as it comes.
+        """The blocks of the body, as they arrive.
 
         Raises: RemoteError if it ends early; DeadlinePassed after too long a silence.
         """
@@ -109,7 +109,7 @@ class StreamReply:
             await self._more(self._silence_s)
 
     async def events(self) -> AsyncGenerator[Event, None]:
-        """The body as server-sent events; one that the stream's end cuts off is dropped, and so is one over a megabyte.
+        """The body as server-sent events; incomplete ones, and those over a megabyte, are dropped.
 
         Raises: as `blocks` does.
         """
@@ -125,7 +125,7 @@ class StreamReply:
                     pending = b""
 
     async def whole(self, limit_bytes: int = _REFUSAL_BYTES) -> Reply:
-        """The reply in one piece, for one that is short; a longer body is cut."""
+        """The buffered reply, for a short one; a longer body is truncated."""
         body = bytearray()
         async with aclosing(self.blocks()) as blocks:
             async for block in blocks:
@@ -163,7 +163,7 @@ class StreamReply:
         self._is_open = self.status >= 200
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body, from the parser."""
+        """Part of the body, from the parser."""
         self._blocks.append(body)
 
     def on_message_complete(self) -> None:
@@ -175,9 +175,9 @@ class StreamReply:
 async def stream(address: Address, options: HttpOptions, call: StreamCall) -> AsyncIterator[StreamReply]:
     """The reply to `call`, its head read; the connection is closed at the end of the block.
 
-    An answer that comes before the body is sent, a refusal, ends the sending.
+    An early reply, such as a refusal, ends the sending of the body.
 
-    Raises: RemoteError if the server cannot be reached or breaks the protocol; DeadlinePassed after a silence.
+    Raises: RemoteError if the server is unreachable or violates the protocol; DeadlinePassed on time-out.
     """
     asked = f"{call.verb} {address.url(call.path)}"
     reader, writer = await _dial(address, options, asked)
@@ -220,9 +220,9 @@ async def _dial(
 
 
 async def _begin(reply: StreamReply, sending: asyncio.Task[None], silence_s: float | None, asked: str) -> None:
-    """Wait for the head of the reply while the body is sent; what broke the sending is told if no reply comes.
+    """Wait for the head of the reply while the body is sent; an error in sending is raised if there is no reply.
 
-    The time that sending takes is no silence.
+    The time-out does not run while the body is being sent.
     """
     beginning = asyncio.create_task(reply.begin(None))
     try:

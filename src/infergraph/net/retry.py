@@ -1,4 +1,4 @@
-"""Whether a call is worth another attempt, and the loop that makes it.
+"""Retries: which faults are worth a retry, and the retry loop with back-off.
 
 attempt ─▶ answer
    └─ fault ─verdict─▶ worth it? ─Backoff─▶ wait, doubling ─▶ attempt …    until retries or time run out
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 class Verdict(Enum):
-    """What a fault says of another attempt at the same request."""
+    """What a fault means for a retry of the same request."""
 
     REFUSED = "refused"
-    """The request was found fault with: another attempt gets the same answer."""
+    """The request is at fault: a retry gets the same answer."""
     FAILED = "failed"
-    """Whoever was asked broke at it, or ran out of time; another attempt repeats work that may have been done."""
+    """The server failed at it, or timed out; a retry may repeat work that was done."""
     TRANSIENT = "transient"
-    """Nobody was there to work on it, or had room: unreachable, loading, full. It may well work a moment later."""
+    """The server is unreachable, loading or overloaded: nothing was done, and a retry may succeed."""
 
 
 _TRANSIENT_HTTP = frozenset({408, 425, 429, 502, 503})
@@ -44,7 +44,7 @@ _REFUSED_GRPC = frozenset(
 def verdict(fault: Fault) -> Verdict:
     """The one rule, for nodes, clients and rows of tasks alike.
 
-    What was answered goes before the fault's class; of two statuses the one of HTTP, which is a component's own.
+    The server's status takes precedence over the fault's class; of two statuses that of HTTP, which the component set.
     """
     if isinstance(fault, RemoteError) and fault.status is None:
         if fault.grpc_code is None:
@@ -62,24 +62,24 @@ def _of(code: int, refused: frozenset[int], transient: frozenset[int]) -> Verdic
 
 
 def is_refused(fault: Fault) -> bool:
-    """Whether the request is at fault, so that neither a repeat nor a stand-in would help it."""
+    """Whether the request is at fault, so that neither a retry nor a fallback would help."""
     return verdict(fault) is Verdict.REFUSED
 
 
 def is_transient(fault: Fault) -> bool:
-    """Whether the same request may well work a moment later, and no work is lost by asking again."""
+    """Whether the same request may succeed a moment later, and a retry repeats no work."""
     return verdict(fault) is Verdict.TRANSIENT
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a call is attempted, and when.
+    """The retry policy of a call.
 
     Args:
         retries: attempts after the first.
         backoff: the waits between them.
         is_worth_it: whether a fault is worth another attempt.
         draw: for the waits.
-        sleep: waits so many seconds.
+        sleep: waits for a number of seconds.
     """
 
     retries: int
@@ -95,12 +95,12 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
         deadline: float | None = None,
         on_failure: Callable[[Fault, int], None] = lambda fault, failures: None,
     ) -> T:
-        """The result of the first attempt that works.
+        """The result of the first attempt that succeeds.
 
         Args:
-            deadline: on the loop's clock; no attempt begins after it.
-            on_failure: called with each fault that is worth another attempt, and how many there were so far.
-        Raises: the fault of the last attempt, or of the first that is not worth another.
+            deadline: on the event loop's clock; no attempt starts after it.
+            on_failure: called with each fault that is retried, and the number of failures so far.
+        Raises: the fault of the last attempt, or the first that is not worth a retry.
         """
         failures = 0
         while True:
@@ -118,6 +118,6 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _asked_s(fault: Fault) -> float:
-    """The wait that a server asked for, as `Retry-After`."""
+    """The wait that a server asks for with `Retry-After`."""
     error = remote_error_of(fault)
     return (error.retry_after_s if error is not None else None) or 0.0

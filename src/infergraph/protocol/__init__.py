@@ -1,4 +1,4 @@
-"""The facts of the protocol, one copy each: paths, services, status codes, annotations, headers.
+"""The constants of the protocol: paths, services, status codes, annotations, headers.
 
 Servers, nodes, clients, the console, the OpenAPI document and the metrics read them here.
 """

@@ -1,4 +1,4 @@
-"""The annotations of a deployment and of its pod, which finds them in a file.
+"""The annotations of a deployment, and of a pod, which has them in a file.
 
 Source: the microservice specification, section 2.2: the file is read once, and what is wrong with it is logged.
 """

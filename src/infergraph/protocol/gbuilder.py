@@ -13,7 +13,7 @@ TASKS = "/tasks"
 
 
 class TaskStatus(IntEnum):
-    """What the state of a task is answered with."""
+    """The status code of a task's state."""
 
     RUNNING = 0
     WAITING = 1
@@ -23,10 +23,10 @@ class TaskStatus(IntEnum):
 
 
 def task_path(id: str) -> str:
-    """Where a task is asked for its state, and stopped."""
+    """The path of a task's state, and for stopping it."""
     return f"{TASKS}/{quote(id, safe='')}"
 
 
 def results_path(id: str) -> str:
-    """Where a task's results are."""
+    """The path of a task's results."""
     return f"{task_path(id)}/results"

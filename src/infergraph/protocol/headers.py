@@ -32,7 +32,7 @@ HOP_BY_HOP = frozenset(
      b"http2-settings", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
      b"trailer", b"transfer-encoding", b"upgrade"}
 )  # fmt: skip
-"""Headers of one hop, and those that tell of the body or the bytes of this hop: each hop writes its own."""
+"""Hop-by-hop headers, and those that describe the body: each hop writes its own."""
 
 
 def new_puid() -> str:

@@ -1,4 +1,4 @@
-"""The REST paths: where each method is asked, and where readiness, health, metadata and tasks are.
+"""The REST paths of methods, readiness, health, metadata and tasks.
 
 Source: the microservice specification, section 5; the orchestrator's, sections 6, 17 and 19.
 """
@@ -22,20 +22,20 @@ INTERNAL: Mapping[Method, str] = {
     Method.AGGREGATE: "/aggregate",
     Method.SEND_FEEDBACK: "/send-feedback",
 }
-"""The internal API: where an orchestrator asks a component."""
+"""The internal API: paths by which an orchestrator calls a component."""
 
 EXTERNAL: Mapping[Method, str] = {
     Method.PREDICT: f"{API}/predictions",
     Method.SEND_FEEDBACK: f"{API}/feedback",
 }
-"""The external API: where a caller asks a graph, or a component that stands alone."""
+"""The external API: paths by which a client calls a graph, or a component on its own."""
 
 OLD_INTERNAL: Mapping[str, Method] = {"/combine": Method.AGGREGATE}
 OLD_EXTERNAL: Mapping[str, Method] = {
     "/api/v0.1/predictions": Method.PREDICT,
     "/api/v0.1/feedback": Method.SEND_FEEDBACK,
 }
-"""Older spellings, served for old callers and called by nobody here."""
+"""Old paths, served for old clients and never called from here."""
 
 LIVE = "/live"
 READY = "/ready"
@@ -48,7 +48,7 @@ TASK_ENGINE = f"{API}/task-engine"
 
 
 class Protocol(Enum):
-    """How a graph and its nodes are spoken to; the value is `spec.protocol`."""
+    """The protocol of a graph and its nodes; the value is `spec.protocol`."""
 
     SELDON = "seldon"
     TENSORFLOW = "tensorflow"
@@ -56,16 +56,16 @@ class Protocol(Enum):
 
     @classmethod
     def named(cls, name: str) -> Protocol:
-        """The protocol of a deployment file's `protocol`, where kfserving is v2 and nothing is seldon."""
+        """The protocol for a deployment file's `protocol`, where kfserving is v2 and empty is seldon."""
         return cls.V2 if name == "kfserving" else cls(name or "seldon")
 
 
 class ModelPaths(NamedTuple):
-    """The paths of a protocol that names a model; `{model}` stands for its name, `{verb}` for what it is asked.
+    """The path templates of a protocol that names a model: `{model}` is its name, `{verb}` the verb.
 
     Args:
         predict: the verb of a prediction.
-        probe: of a full health check; empty where a connection has to do.
+        probe: of a full health check; empty if there is only a connection check.
     """
 
     ask: str
@@ -94,7 +94,7 @@ _OTHER_VERBS = {Method.ROUTE: "route", Method.AGGREGATE: "aggregate"}
 
 
 def method_path(protocol: Protocol, method: Method, model: str) -> str:
-    """The path that asks a node for `method`; `model` is the name that stands in it."""
+    """The path of a node's `method`; `model` is the name in it."""
     if protocol is Protocol.SELDON:
         return INTERNAL[method]
     paths = MODEL_PATHS[protocol]
@@ -102,20 +102,20 @@ def method_path(protocol: Protocol, method: Method, model: str) -> str:
 
 
 def health_path(protocol: Protocol, model: str) -> str:
-    """The path that asks a node for its health."""
+    """The path of a node's health."""
     return HEALTH if protocol is Protocol.SELDON else MODEL_PATHS[protocol].health.format(model=_segment(model))
 
 
 def metadata_path(protocol: Protocol, model: str) -> str:
-    """The path that asks a node for its metadata."""
+    """The path of a node's metadata."""
     return METADATA if protocol is Protocol.SELDON else MODEL_PATHS[protocol].metadata.format(model=_segment(model))
 
 
 def probe_path(protocol: Protocol) -> str:
-    """The path of a full health check; empty where a connection has to do."""
+    """The path of a full health check; empty if there is only a connection check."""
     return API + HEALTH if protocol is Protocol.SELDON else MODEL_PATHS[protocol].probe
 
 
 def _segment(model: str) -> str:
-    """The name as one segment of a path: it may come from a client's address, and must not end the request line."""
+    """A name as one path segment; it may come from a client, and must not break the request line."""
     return quote(model, safe="$&+,:;=@")

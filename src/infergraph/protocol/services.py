@@ -1,6 +1,6 @@
-"""The gRPC calls: the seven services of the protocol, and which call asks for which method.
+"""The gRPC services: the seven services of the protocol, and the method of each call.
 
-A call is named `Service/Method`; `path` makes the address on the wire of it.
+A call is named `Service/Method`; `path` returns its path on the wire.
 Source: the protocol's `prediction.proto`; the orchestrator specification, section 20.
 """
 
@@ -20,7 +20,7 @@ NODE_CALLS: Mapping[Method, str] = {
     Method.AGGREGATE: "Combiner/Aggregate",
     Method.SEND_FEEDBACK: "Model/SendFeedback",
 }
-"""What an orchestrator calls at a node."""
+"""The calls of an orchestrator to a node."""
 
 CLIENT_CALLS: Mapping[Method, str] = {
     Method.PREDICT: "Seldon/Predict",
@@ -30,14 +30,14 @@ CLIENT_CALLS: Mapping[Method, str] = {
     Method.ROUTE: "Generic/Route",
     Method.AGGREGATE: "Generic/Aggregate",
 }
-"""What a caller calls, at a graph and at a component alike."""
+"""The calls of a client, to a graph or a component."""
 
 METHODS: Mapping[str, Method] = {
     **{call: method for calls in (NODE_CALLS, CLIENT_CALLS) for method, call in calls.items()},
     "Generic/SendFeedback": Method.SEND_FEEDBACK,
     "Router/SendFeedback": Method.SEND_FEEDBACK,
 }
-"""Every call that asks for a method."""
+"""Every call of a method."""
 
 NODE_METADATA = "Model/Metadata"
 MODEL_METADATA = "Seldon/ModelMetadata"

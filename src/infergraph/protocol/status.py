@@ -1,4 +1,4 @@
-"""Status codes: of gRPC by number and name, between gRPC and HTTP, and of every fault on both.
+"""Status codes: gRPC's by number and name, the mapping between gRPC and HTTP, and those of every fault.
 
 fault ──http_status──▶ HTTP status ◀──crossing──▶ gRPC status ◀──grpc_status── fault
 
@@ -17,7 +17,7 @@ from infergraph.errors import ComponentError, Fault, RemoteError, StartupFault
 
 
 class GrpcStatus(IntEnum):
-    """The status numbers of gRPC, for those that do without grpcio."""
+    """The gRPC status codes, for use without grpcio."""
 
     OK = 0
     CANCELLED = 1
@@ -79,7 +79,7 @@ GRPC_OF_HTTP: Mapping[int, GrpcStatus] = {
 
 
 def grpc_of_http(status: int) -> int:
-    """The gRPC status nearest to an HTTP status; UNKNOWN, as in the reference, where none is near."""
+    """The gRPC status nearest to an HTTP status; UNKNOWN, as in the reference, if none is near."""
     return GRPC_OF_HTTP.get(status, GrpcStatus.UNKNOWN)
 
 
@@ -89,7 +89,7 @@ def http_of_grpc(code: int) -> int:
 
 
 class Codes(NamedTuple):
-    """What a fault is on the wire."""
+    """The codes of a fault on the wire."""
 
     http: int
     grpc: GrpcStatus
@@ -114,7 +114,7 @@ CODES: Mapping[type[Fault], Codes] = {
     errors.StorageFull: Codes(507, GrpcStatus.RESOURCE_EXHAUSTED),
     errors.StartupFault: Codes(500, GrpcStatus.INTERNAL),
 }
-"""By fault class; the nearest class of a fault's own counts."""
+"""By fault class; a subclass without an entry has that of its nearest base class."""
 
 
 def codes_of(kind: type[Fault]) -> Codes:
@@ -159,9 +159,9 @@ def _by_reason() -> dict[str, type[Fault]]:
     table: dict[str, type[Fault]] = {}
     for reason, kind in _reasons(Fault):
         table.setdefault(reason, kind)
-    del table[Fault.reason]  # said of many things
+    del table[Fault.reason]  # used for several classes
     return table
 
 
 BY_REASON: Mapping[str, type[Fault]] = _by_reason()
-"""The fault class of each reason that only one kind has; the most general where a reason is inherited."""
+"""The fault class of each unambiguous reason; the most general one if a reason is inherited."""

@@ -1,10 +1,10 @@
-"""A chunk's lines through a unit: every line gets one answer, or its own reason why not.
+"""Process a chunk's lines with a unit: every line gets one answer, or its own error.
 
 block ─▶ rows ─▶ unit.answer ─▶ one answer a row ─▶ lines
-                    │ it raised, or its answer does not belong to the rows one by one
-                    └─▶ asked again on both halves, down to the guilty rows
+                    │ an exception, or an answer without a row for each row
+                    └─▶ bisect: retry both halves, down to the failing rows
 
-Whoever is asked again gets rows read anew from the lines: a unit may change what it is given.
+For a retry the rows are decoded again from the lines, since a unit may modify its input.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class RowReader(ABC):
-    """How lines reach a unit, and how its answers become lines again.
+    """Converts lines to the unit's input, and its answers back to lines.
 
     Args:
         nan: what NaN and the infinities in an answer become.
@@ -47,11 +47,11 @@ class RowReader(ABC):
         self._nan = nan
 
     async def answer(self, block: bytes, first: int, charset: str = "") -> Lines:
-        """Answer a block of whole lines.
+        """Answer a block of complete lines.
 
         Args:
             first: the number of its first line.
-            charset: of the file as it came; empty for UTF-8.
+            charset: of the received file; empty for UTF-8.
         """
         if first == 1:
             block = block.removeprefix(jsonl.BOM)
@@ -67,7 +67,7 @@ class RowReader(ABC):
 
     @abstractmethod
     def are_good(self, values: list[Any]) -> bool:
-        """Whether all these values are rows as they are; a quick look at a whole chunk."""
+        """Whether all these values are valid rows; a quick check of a whole chunk."""
 
     @abstractmethod
     def check(self, value: Any) -> Any:
@@ -78,16 +78,16 @@ class RowReader(ABC):
         """For each row its answer as JSON bytes, or `Bad`.
 
         Args:
-            rows: the unit's own from now on.
+            rows: may be modified by the unit.
             raw: the line of each row.
         """
 
 
 class _BatchReader(RowReader):
-    """Rows that go to the unit together, in one message."""
+    """Sends rows to the unit together, in one message."""
 
     _is_row_first = False
-    """Whether an answer has shown that its first axis is the row: one that could not have had any other there."""
+    """Whether an answer has shown that its first axis is the row, and can be nothing else."""
 
     async def ask(self, rows: list[Any], raw: Sequence[bytes]) -> list[Any]:
         given = [rows]
@@ -97,11 +97,11 @@ class _BatchReader(RowReader):
 
         try:
             return await self._retry.call(attempt)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the halves will say which row it was
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - bisecting finds the failing row
             return await self._halves(raw, error)
 
     async def _halves(self, raw: Sequence[bytes], error: BaseException) -> list[Any]:
-        """Both halves of rows that could not be answered together; the reason where it is one row."""
+        """Retry both halves of rows that failed together; for a single row, its error."""
         if len(raw) == 1:
             return [Bad(_reason(error))]
         middle = len(raw) // 2
@@ -110,17 +110,17 @@ class _BatchReader(RowReader):
     async def _half(self, raw: Sequence[bytes]) -> list[Any]:
         try:
             return await self._once(_read_again(raw))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's reason
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's error
             return await self._halves(raw, error)
 
     async def _once(self, rows: list[Any]) -> list[Any]:
-        """Ask the unit once; each row's answer as JSON bytes, or `Bad`. Raises: what the unit raises."""
+        """Call the unit once; each row's answer as JSON bytes, or `Bad`. Raises: what the unit raises."""
         answer = await self._unit.answer(Method.PREDICT, self.message(rows), Context())
-        # What a component made of a list is in JSON's own types already, and nobody else's.
+        # A component's list result is in JSON's own types already, and has no other owner.
         return jsonl.write(self._rows_of(answer, len(rows)), self._nan, is_json=isinstance(answer, SoleMessage))
 
     def _rows_of(self, answer: Message, count: int) -> Any:
-        """A list or array with one answer for each of so many rows. Raises: ComponentError if there is none."""
+        """A list or array with one answer for each row. Raises: ComponentError if the answer is not one."""
         payload = answer.payload
         if not isinstance(payload, list | tuple) and not (isinstance(payload, np.ndarray) and payload.ndim):
             raise ComponentError(f"the unit answered {_kind(payload)} to {count} rows, expected a list of {count}")
@@ -141,7 +141,7 @@ class _BatchReader(RowReader):
 
 
 class ObjectRows(_BatchReader):
-    """Each line is an object; the unit gets them as a list of dicts, and answers a list of as many."""
+    """Each line is an object; the unit gets a list of dicts, and returns a list of the same length."""
 
     def are_good(self, values: list[Any]) -> bool:
         return set(map(type, values)) == {dict}
@@ -174,7 +174,7 @@ class InstanceRows(_BatchReader):
 
 
 class MessageRows(RowReader):
-    """Each line is a whole message; each is asked on its own, several side by side."""
+    """Each line is a complete message, sent on its own; several concurrently."""
 
     def are_good(self, values: list[Any]) -> bool:
         return set(map(type, values)) == {dict}
@@ -201,12 +201,12 @@ class MessageRows(RowReader):
         async with self._room:
             try:
                 return await self._retry.call(attempt)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's reason
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's error
                 return Bad(_reason(error))
 
 
 class NoRows(RowReader):
-    """Refuses every line, since the unit declares what nobody knows."""
+    """Refuses every line, since the unit declares an unknown row mode."""
 
     def are_good(self, values: list[Any]) -> bool:
         return False
@@ -238,7 +238,7 @@ def row_reader(
 
 
 def _read_again(raw: Sequence[bytes]) -> list[Any]:
-    """The rows of lines that were read as good rows before."""
+    """Decode again lines that are known to be valid rows."""
     return jsonl.read(b"\n".join(raw))[1]
 
 
@@ -256,7 +256,7 @@ def _joined(raw: Sequence[bytes], lines: list[Any], first: int, charset: str) ->
 
 
 def _reason(error: BaseException) -> str:
-    """What an error says; its class before it where the text alone, as a KeyError's, does not tell what is wrong."""
+    """The message of an error, with its class if the message alone, as a KeyError's, is not sufficient."""
     text = str(error) or type(error).__name__
     cause = error.__cause__ if isinstance(error, ComponentError) else None
     if isinstance(cause, KeyError):
@@ -265,14 +265,14 @@ def _reason(error: BaseException) -> str:
 
 
 def _unexpected(value: Any, expected: str, other: RowMode) -> str:
-    """What is wrong with a line, and the setting that might make it right."""
+    """What is wrong with a line, and the setting that may help."""
     text = f"the line is {_kind(value)}, expected {expected}"
     fits = isinstance(value, list if other is RowMode.INSTANCE else dict)
     return f"{text} (task_rows={other.value} takes such lines)" if fits else text
 
 
 def _kind(value: Any) -> str:
-    """What a value is, in words."""
+    """The JSON type of a value, in words."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "a number"

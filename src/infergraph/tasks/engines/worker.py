@@ -1,4 +1,4 @@
-"""A task worker: a process that loads the unit once and answers chunks until its driver is gone.
+"""A task worker: a process that loads the unit once and answers chunks until its driver exits.
 
 python -m infergraph.tasks.engines.worker ORDERS_FD REPLIES_FD LIFE_FD PARENT_PID
 """
@@ -26,14 +26,14 @@ from infergraph.tasks.engines.messages import Answer, LoadFailed, Order, Plan, R
 from infergraph.tasks.engines.rows import RowReader, row_reader
 from infergraph.tasks.files import write_all
 
-_log = logging.getLogger("infergraph.tasks.engines.worker")  # the name it has here is __main__
+_log = logging.getLogger("infergraph.tasks.engines.worker")  # __name__ is __main__ here
 
 LOAD_FAILED = 3
 """Exit code of a worker whose unit could not be loaded."""
 
 
 def make_unit(plan: Plan) -> PredictiveUnit:
-    """The unit of a plan, not started."""
+    """Construct the unit of a plan, without starting it."""
     settings = msgspec.convert(plan.settings, Settings)
     module, _, function = plan.factory.partition(":")
     unit: PredictiveUnit = getattr(importlib.import_module(module), function)(plan.source, settings)
@@ -41,7 +41,7 @@ def make_unit(plan: Plan) -> PredictiveUnit:
 
 
 class ChunkWorker:
-    """Answers orders with a unit, one after the other.
+    """Answers orders with a unit, one at a time.
 
     Args:
         nan: what NaN and the infinities in an answer become.
@@ -53,7 +53,7 @@ class ChunkWorker:
         self._readers: dict[str, RowReader] = {}
 
     async def answer(self, order: Order) -> Answer:
-        """Answer all lines of an order. Whatever the unit does, there is a line for each line."""
+        """Answer all lines of an order. Whatever the unit does, there is one output line for each input line."""
         began = time.perf_counter()
         reader = self._readers.get(order.rows)
         if reader is None:
@@ -77,22 +77,22 @@ def _lines(order: Order) -> bytes:
 
 
 async def work(plan: Plan, settings: Settings, orders_fd: int, replies_fd: int) -> None:
-    """Load the unit, say so, and answer orders until the driver is gone."""
+    """Load the unit, report ready, and answer orders until the driver exits."""
     began = time.perf_counter()
     try:
         unit = make_unit(plan)
         await unit.start()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it belongs to the unit
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the unit raises
         if trace := traceback_text(error):
             _log.error("a task worker cannot load the unit", extra={"exception": trace})
         text = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
         write_all(replies_fd, frame(LoadFailed(text)))
         os._exit(LOAD_FAILED)
     desk = ChunkWorker(unit, settings.task_nan)
-    # Where the driver is gone there is nobody to answer to.
+    # If the driver has exited, there is no recipient.
     inbox = Inbox(orders_fd, lambda word: write_all(replies_fd, frame(word)), gone=lambda: os._exit(0))
     gc.collect()
-    gc.freeze()  # a loaded model is never garbage: do not visit it again with every chunk
+    gc.freeze()  # a loaded model is never garbage: exclude it from collections during chunks
     write_all(replies_fd, frame(Ready(time.perf_counter() - began)))
     while True:
         answer = await desk.answer(await inbox.next())
@@ -100,7 +100,7 @@ async def work(plan: Plan, settings: Settings, orders_fd: int, replies_fd: int) 
 
 
 def read_plan(fd: int) -> Plan:
-    """The first frame, alone: what follows it stays in the pipe."""
+    """Read only the first frame; what follows stays in the pipe."""
     size = int.from_bytes(_exactly(fd, 8), "big")
     return msgspec.msgpack.decode(_exactly(fd, size), type=Plan)
 
@@ -124,7 +124,7 @@ def main(arguments: list[str]) -> None:
     plan = read_plan(orders_fd)
     settings = msgspec.convert(plan.settings, Settings)
     logs.configure(settings)
-    # Each failed row has its reason in the results: a million of them need not be a million tracebacks, too.
+    # Each failed row has its error in the results: a million of them must not log a million tracebacks.
     logging.getLogger("infergraph.component.component").addFilter(logs.Sparing())
     sys.path[:] = plan.path
     os.set_blocking(orders_fd, False)
