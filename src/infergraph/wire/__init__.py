@@ -5,7 +5,7 @@
     .npy        npy_codec
     lines       jsonl, error_lines
 
-What a caller's bytes may be is decided here, once for all edges: `body` finds the JSON in a request, `multipart` reads
-forms, `charsets` lists the text encodings. A further protocol is one more codec beside these: a subclass of
-`wire_message.WireMessage` for what comes in, and an `encode` for any message.
+The accepted request formats are defined here, once for all edges: `body` finds the JSON in a request, `multipart` reads
+forms, `charsets` lists the text encodings. Another protocol is another codec here: a subclass of
+`wire_message.WireMessage` for received messages, and an `encode` for any message.
 """

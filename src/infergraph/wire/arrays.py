@@ -1,9 +1,9 @@
-"""Lists of JSON values to arrays that keep every digit, and no more memory than the values need.
+"""JSON lists to NumPy arrays, without loss of digits and without more memory than the values need.
 
 NumPy's own conversion is right for almost all lists. It loses digits where 64-bit integers of both signs meet, drops
 NUL characters at the end of text, and pads every text to the longest, so that a small body could claim all memory.
 
-    list ──one pass: which types, how long──▶ numpy.array, or an object array where that would lose something
+    list ──one pass: types and lengths──▶ numpy.array, or an object array if that would lose information
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from infergraph.errors import PayloadError
 
 AXES_LIMIT = 31
-"""Most axes of an array: NumPy 1 has 32, of which a deeper list would take the last for whole lists."""
+"""Maximum axes of an array: NumPy 1 has 32, and would keep deeper lists as objects."""
 
 EMPTY_LIMIT = 1_000_000
-"""Most rows of an array without elements: its size costs a sender nothing, but us a name or a list each."""
+"""Maximum rows of an array without elements: they cost the sender nothing, but us a name or a list each."""
 
 TEXT_LIMIT_BYTES = 64 * 1024 * 1024
-"""Above this an array of text is kept as objects, unless its texts are about as long as each other."""
+"""Above this size an array of text has dtype object, unless its texts have similar lengths."""
 
 
 def array_of(value: Any, field: str) -> np.ndarray:
@@ -43,7 +43,7 @@ def array_of(value: Any, field: str) -> np.ndarray:
 
 
 def rows_of(value: Any, field: str) -> np.ndarray:
-    """The array of a JSON value that a node answered, where rows of different lengths make an array of lists.
+    """The array of a JSON value in a node's answer; rows of different lengths become an array of lists.
 
     Raises: PayloadError if there are too many axes.
     """
@@ -78,7 +78,7 @@ def _array_of(value: Any, field: str) -> np.ndarray:
 
 
 def numbers_of(value: list[Any]) -> np.ndarray | None:
-    """The float64 array of nested lists that hold finite numbers and nothing else; None for any others."""
+    """The float64 array of nested lists of finite numbers; None for anything else."""
     found = _Leaves()
     try:
         found.visit(value, "", 1)
@@ -102,7 +102,7 @@ def shaped(values: np.ndarray, shape: Sequence[int], field: str) -> np.ndarray:
 
 
 def check_empty(values: np.ndarray, field: str) -> np.ndarray:
-    """The same array, if it is not one of nothing but a vast number of rows.
+    """Check that an array without elements does not have too many rows, and return it.
 
     Raises: PayloadError if it is.
     """
@@ -121,11 +121,11 @@ _TEXT_LENGTHS = {bool: 5, int: 21, float: 32, str: 1}
 """How long NumPy makes an array of text that other values are among."""
 _PLAIN = _TEXT_LENGTHS.keys()
 _MANY = 1 << 16
-"""So many values are looked at in one go; other threads wait meanwhile."""
+"""Values processed at a time while holding the GIL."""
 
 
 class _Leaves:
-    """What the values inside nested lists are."""
+    """The types and lengths of the values in nested lists."""
 
     def __init__(self) -> None:
         self.kinds: set[type] = set()

@@ -37,7 +37,7 @@ def read(raw: bytes, content_type: str = "application/json", query: bytes = b"")
 
 
 def undecoded(raw: bytes, content_type: str = "application/json", query: bytes = b"") -> Any:
-    """What a request carries, for those who read it themselves: no JSON is looked for.
+    """The undecoded content of a request, for user code that decodes it itself.
 
     Returns: the message of a multipart body; else the text of a form's or the query's field `json`; else the body.
     Raises: PayloadError if a multipart body, a form or a query cannot be read.
@@ -51,7 +51,7 @@ def undecoded(raw: bytes, content_type: str = "application/json", query: bytes =
 
 
 def json_bytes(raw: bytes, content_type: str, query: bytes = b"") -> bytes | None:
-    """The JSON text that a request carries, not yet read; None where it is spread over multipart parts.
+    """The undecoded JSON text of a request; None if it is spread over multipart parts.
 
     Raises: UnsupportedBody and PayloadError as `read` does, without reading the text.
     """
@@ -78,7 +78,7 @@ def json_bytes(raw: bytes, content_type: str, query: bytes = b"") -> bytes | Non
 
 
 def is_json_type(content_type: str, raw: bytes) -> bool:
-    """Whether `content_type` says that the body `raw` is JSON, or leaves that open and it looks like JSON."""
+    """Whether the body `raw` is JSON by its `content_type`, or looks like JSON if that is inconclusive."""
     if content_type == "application/json" or _is_json(kind := content_type.lower()):
         return True
     return (not kind or kind.startswith(_FORM)) and raw.lstrip()[:1] in (b"{", b"[")
@@ -124,13 +124,13 @@ def multipart_value(raw: bytes, content_type: str, *, values_limit_bytes: int = 
             parts[-1][1].append(event)
     message: dict[str, Any] = {}
     for part, blocks in parts:
-        if part.name not in message:  # the first of that name counts
+        if part.name not in message:  # the first of that name is used
             message[part.name] = _part_value(part, part.decoded(b"".join(blocks)), values_limit_bytes)
     return message
 
 
 def _part_value(part: Part, data: bytes, values_limit_bytes: int) -> Any:
-    """A part as the member of a JSON message that it stands for."""
+    """The value of a part, as a member of a JSON message."""
     field = f"the multipart part {part.name!r}"
     if part.name == "binData" and part.is_file:
         return base64.b64encode(data).decode()

@@ -1,7 +1,7 @@
-"""The charsets that a caller may name: text encodings from a list, found by the labels that clients send for them.
+"""Supported charsets: an allow-list of text encodings, by the labels that clients send.
 
-Codecs of Python that are no text encodings (`rot13`, `zlib_codec`), that raise whatever they are given (`undefined`),
-or that take quadratic time (`punycode`, `idna`) are not among them.
+It excludes Python codecs that are not text encodings (`rot13`, `zlib_codec`), that always raise (`undefined`), or that
+take quadratic time (`punycode`, `idna`).
 
 Source: the names of the WHATWG Encoding Standard, and Python's list of standard encodings.
 """
@@ -28,7 +28,7 @@ _WORDS = (
 _NAMES = frozenset(_WORDS.split())
 _NO_CHARSET = frozenset({"", "binary", "8bit", "unknown", "unknown-8bit", "x-unknown", "none", "null"})
 _DEFAULTS = frozenset({"ascii", "iso8859-1", "cp1252"})
-"""What client libraries declare for text of which they know nothing."""
+"""Charsets that client libraries declare by default."""
 _LABEL_LENGTH = 40
 _UTF8 = frozenset({"utf-8", "utf-8-sig"})
 _MORE_LABELS = {
@@ -50,9 +50,9 @@ def _key(label: str) -> str:
 
 
 def _by_label() -> dict[str, str]:
-    """The name of each charset by everything that it is called.
+    """The name of each charset by its labels.
 
-    Python's own look-up is not asked with a caller's word: it remembers each one that it does not know.
+    Python's own look-up is not called with a client's label: it caches unknown ones without limit.
     """
     names = {_key(name): name for name in _NAMES} | {_key(label): name for label, name in _MORE_LABELS.items()}
     return {_key(alias): names[module] for alias, module in aliases.aliases.items() if module in names} | names
@@ -69,12 +69,12 @@ def label_of(content_type: str) -> str:
 
 
 def codec_of(label: str, field: str) -> codecs.CodecInfo | None:
-    """The codec of a declared charset; None where the label says nothing, or UTF-8.
+    """The codec of a declared charset; None for an empty label and for UTF-8.
 
     Args:
-        label: as the caller sent it, perhaps in quotes.
-        field: what is declared so, for the fault.
-    Raises: PayloadError if it is no text encoding that is read; the text names it.
+        label: as sent, possibly in quotes.
+        field: the name of what has this charset, for the fault.
+    Raises: PayloadError if it is not supported; the text names it.
     """
     word = label.strip("\"' \t").lower()
     if word in _NO_CHARSET:
@@ -86,12 +86,12 @@ def codec_of(label: str, field: str) -> codecs.CodecInfo | None:
 
 
 def is_default(codec: codecs.CodecInfo) -> bool:
-    """Whether many clients declare it for any text: what is valid UTF-8 is UTF-8 then."""
+    """Whether clients declare it by default: then valid UTF-8 is read as UTF-8."""
     return codec.name in _DEFAULTS
 
 
 def text_of(data: bytes, label: str, field: str) -> str:
-    """The text of data whose declared charset is `label`: UTF-8 if that is what they are under a default label.
+    """Decode text whose declared charset is `label`; as UTF-8 if it is valid and the label is a default one.
 
     Raises: PayloadError as `codec_of` does, or with the place where the data are not in the charset.
     """

@@ -1,4 +1,4 @@
-"""Unpacking compressed bodies, within a limit."""
+"""Decompression of bodies, within a limit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import zlib
 from infergraph.errors import PayloadError, UploadTooLarge
 
 ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
-"""Content encodings that `unpacked` reads."""
+"""Content encodings that `unpacked` supports."""
 
 
 def unpacked(packed: bytes, limit_bytes: int) -> bytes:
-    """A body that came packed as gzip or zlib.
+    """Decompress a gzip or zlib body.
 
     Raises: PayloadError if it is neither, or ends early; UploadTooLarge if it unpacks to more than `limit_bytes`.
     """

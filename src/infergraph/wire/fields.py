@@ -1,4 +1,4 @@
-"""Protobuf's wire format by hand: the few pieces that a codec needs to be faster than building messages.
+"""Protobuf's wire format, encoded and decoded directly, which is faster than building messages.
 
 Source: the protocol buffers encoding guide: a field is a tag (number * 8 + wire type) and a value; type 2 is a length
 followed by that number of bytes; a varint holds seven bits per byte, least significant first.

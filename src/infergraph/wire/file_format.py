@@ -1,8 +1,8 @@
-"""What a file is that is not lines of JSON: told once for the file, before the work, and not line by line.
+"""File format detection: a file that is not JSONL is reported once, before the work, and not line by line.
 
-    head of the file, its number of lines ──whole_fault──▶ one sentence with the way out, or nothing
+    head of the file, its number of lines ──whole_fault──▶ one sentence with a solution, or an empty string
 
-Only what cannot be lines of JSON is told; a file with bad lines among good ones is answered line by line.
+Only a file that cannot be JSONL is reported; one with bad lines among good ones is answered line by line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 
 HEAD_BYTES = 64 * 1024
-"""As much of a file's beginning is looked at."""
+"""Bytes at the start of a file that are inspected."""
 
 _MAGIC = (
     (b"\x1f\x8b", "gzip: unpack it first (gunzip)"),
@@ -34,7 +34,7 @@ _DELIMITERS = (",", "\t", ";")
 
 
 def whole_fault(head: bytes, lines: int) -> str:
-    """What the file is, in one sentence with the way out; empty for what may be lines of JSON.
+    """The format of a file that is not JSONL, in one sentence with a solution; empty for a file that may be JSONL.
 
     Args:
         head: its first `HEAD_BYTES` bytes, or all of it, in UTF-8.
@@ -56,7 +56,7 @@ def whole_fault(head: bytes, lines: int) -> str:
 
 
 def _one_line_fault(text: str) -> str:
-    """What is wrong with a file of one line."""
+    """The fault of a file with one line."""
     if text[0] == "[" and text[1:].lstrip()[:1] == "{":
         return "the file is one JSON array; a line for each item is expected (jq -c '.[]')"
     end = _value_end(text)
@@ -66,7 +66,7 @@ def _one_line_fault(text: str) -> str:
 
 
 def _spread_fault(text: str, *, is_cut: bool) -> str:
-    """What is wrong with a file whose first value goes over several lines.
+    """The fault of a file whose first value spans several lines.
 
     Args:
         is_cut: the text is the whole lines of a beginning, and the value may end beyond it.
@@ -89,7 +89,7 @@ def _spread_fault(text: str, *, is_cut: bool) -> str:
 
 
 def _comma_fault(rows: Sequence[str]) -> str:
-    """What is wrong with a file whose first rows are the items of an array, each with its comma; its last has none."""
+    """The fault of a file whose lines are the items of a JSON array, with commas between them."""
     first = [row.strip() for row in rows if row.strip()][:5]
     if len(first) < 2 or any(row[0] not in "[{" or row[_value_end(row) :].lstrip() != "," for row in first[:-1]):
         return ""
@@ -99,7 +99,7 @@ def _comma_fault(rows: Sequence[str]) -> str:
 
 
 def _table_fault(rows: Sequence[str]) -> str:
-    """What is wrong with a file whose first rows are no JSON and have the same number of columns."""
+    """The fault of a file whose first rows are not JSON and have the same number of columns: a CSV file."""
     first = [row.rstrip("\r") for row in rows[:5] if row.strip()]
     if len(first) < 2 or any(_value_end(row) == len(row) or row[0] in "[{" for row in first):
         return ""
@@ -108,7 +108,7 @@ def _table_fault(rows: Sequence[str]) -> str:
 
 
 def _value_end(text: str) -> int | None:
-    """Where the JSON value at the beginning of a text ends; None if there is none."""
+    """The end of the JSON value at the start of a text; None if there is none."""
     try:
         return json.JSONDecoder().raw_decode(text)[1]
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """JSON bodies to messages and back.
 
-    bytes ──JsonMessage──▶ Content          only when somebody asks for it
-    Message ──encode──▶ bytes               a message that still has its bytes gives them back
+    bytes ──JsonMessage──▶ Content          decoded lazily
+    Message ──encode──▶ bytes               a received message is returned byte for byte
 
 A JSON message is never put through protobuf, so integers, unknown members and key order survive. Only feedback is
 read as strictly as the protocol reads it, which is by protobuf's rules.
@@ -50,7 +50,7 @@ __all__ = [
 
 JSON_TYPE = "application/json"
 LITERAL_TYPE = "application/json; nan=literal"
-"""Of a body between two nodes that holds NaN or an infinity as a bare word, which is not JSON and stays among us."""
+"""Content type of a body between nodes of this runtime with NaN or infinity literals, which are not valid JSON."""
 
 _UNREAD: Any = object()
 _CARRIED = ("_document", "content_encoding", "content_type", "limit_bytes", "query", "raw", "values_limit_bytes")
@@ -59,16 +59,16 @@ _MANY_NUMBERS = 256
 
 
 class JsonMessage(WireMessage):
-    """A message in JSON, read when its content is first asked for.
+    """A message in JSON, decoded when its content is first accessed.
 
     Args:
-        raw: the body as it came, perhaps compressed.
-        content_type: the header as it came; "" for none.
+        raw: the received body, possibly compressed.
+        content_type: the received header; "" for none.
         content_encoding: "" or "gzip".
-        query: the query string as it came, whose `json` field goes before the body.
-        limit_bytes: most bytes that a compressed body may unpack to; 0 for no limit.
+        query: the raw query string, whose `json` field takes precedence over the body.
+        limit_bytes: maximum size of a decompressed body; 0 for no limit.
         values_limit_bytes: about how much memory its values may take, as `json_slices.read` counts it; 0 for no limit.
-        is_answer: a node answered it, so that its rows may have different lengths.
+        is_answer: it is a node's answer, whose rows may have different lengths.
     """
 
     __slots__ = (*_CARRIED, "_is_narrow", "is_answer")
@@ -99,7 +99,7 @@ class JsonMessage(WireMessage):
 
     @classmethod
     def of_document(cls, document: Any, *, is_answer: bool = False) -> JsonMessage:
-        """A message that stands for a whole JSON value, as a raw hook answers it."""
+        """A message with the given document, as a raw hook returns it."""
         message = cls(b"", is_answer=is_answer)
         message.raw = None
         message._document = document
@@ -107,7 +107,7 @@ class JsonMessage(WireMessage):
 
     @property
     def document(self) -> Any:
-        """The JSON value, read at most once.
+        """The JSON value, decoded at most once.
 
         Raises: PayloadError if it cannot be read.
         """
@@ -199,7 +199,7 @@ class JsonMessage(WireMessage):
 
 
 class JsonMessages(Sequence[Message]):
-    """The messages of an aggregate request in JSON; they are looked for when one is first asked for.
+    """The messages of an aggregate request in JSON, decoded when one is first accessed.
 
     Args:
         whole: the body.
@@ -213,7 +213,7 @@ class JsonMessages(Sequence[Message]):
 
     @property
     def raw(self) -> bytes | None:
-        """The body as it came, perhaps compressed."""
+        """The received body, possibly compressed."""
         return self._whole.raw
 
     @property
@@ -246,7 +246,7 @@ class JsonMessages(Sequence[Message]):
 
 
 class JsonFeedback(Feedback):
-    """A feedback in JSON, read strictly when its content is first asked for; the arguments of `JsonMessage`."""
+    """A feedback in JSON, decoded strictly when its content is first accessed; the arguments of `JsonMessage`."""
 
     __slots__ = _CARRIED
 
@@ -273,7 +273,7 @@ class JsonFeedback(Feedback):
 
     @property
     def document(self) -> Any:
-        """The JSON value, read at most once.
+        """The JSON value, decoded at most once.
 
         Raises: PayloadError if it cannot be read.
         """
@@ -307,7 +307,7 @@ class JsonFeedback(Feedback):
 
 
 def _text(carrier: JsonMessage | JsonFeedback) -> bytes | None:
-    """The JSON text that a body carries, unpacked; None where it is spread over multipart parts."""
+    """The decompressed JSON text of a body; None if it is spread over multipart parts."""
     raw = carrier.raw or b""
     if carrier.content_encoding:
         raw = _unpacked(raw, carrier.content_encoding, carrier.limit_bytes)
@@ -391,7 +391,7 @@ def value_of(raw: bytes, content_type: str = JSON_TYPE) -> Any:
 
 
 class Outgoing(NamedTuple):
-    """A body with the two headers that tell how to read it."""
+    """A body with its Content-Type and Content-Encoding."""
 
     body: bytes
     content_type: str
@@ -399,10 +399,10 @@ class Outgoing(NamedTuple):
 
 
 def outgoing(message: Message, options: JsonOptions = PLAIN) -> Outgoing:
-    """What to send for `message`: its own body and headers where it came as one, else JSON.
+    """The body and headers to send for `message`: as received, else JSON.
 
-    A body that came compressed, or in another type than JSON, goes out as it came; what a form, a multipart body or a
-    query string carried goes out as JSON.
+    A body received compressed, or in another type than JSON, is forwarded unchanged; the content of a form, a multipart
+    body or a query string is sent as JSON.
 
     Raises: as `encode` does.
     """
@@ -414,7 +414,7 @@ def outgoing(message: Message, options: JsonOptions = PLAIN) -> Outgoing:
 
 
 def forwarded(carrier: Message | Feedback, options: JsonOptions = PLAIN) -> Outgoing:
-    """The very body and headers that a message or feedback came in over HTTP, else its JSON.
+    """The received HTTP body and headers of a message or feedback, else its JSON.
 
     Raises: as `encode` does.
     """
@@ -425,11 +425,11 @@ def forwarded(carrier: Message | Feedback, options: JsonOptions = PLAIN) -> Outg
 
 
 def reply(message: Message, options: JsonOptions, *, is_opaque: bool, is_hop: bool) -> Outgoing:
-    """What an edge answers with.
+    """The body and headers of an edge's answer.
 
     Args:
-        is_opaque: what a node answered goes out as it came.
-        is_hop: a graph of ours asks, so that NaN and the infinities go out as bare words.
+        is_opaque: a node's answer is passed on unchanged.
+        is_hop: the client is a graph of this runtime, so NaN and infinities are sent as literals.
     Raises: as `encode` does.
     """
     if not isinstance(message, JsonMessage) or message.raw is None:
@@ -442,12 +442,12 @@ def reply(message: Message, options: JsonOptions, *, is_opaque: bool, is_hop: bo
 
 
 def whole_document(message: Message) -> Any:
-    """The JSON value that user code answered in place of a message; None where it answered a payload, or a node did."""
+    """The JSON value that user code returned instead of a message; None for a payload, and for a node's answer."""
     return message.document if isinstance(message, JsonMessage) and message.raw is None else None
 
 
 def other_document(message: Message) -> Any:
-    """The JSON value of an answer that is no message of the protocol.
+    """The JSON value of an answer that is not a message of the protocol.
 
     Raises: PayloadError if it came in no JSON, cannot be read, or has a payload that cannot be read.
     """
@@ -462,7 +462,7 @@ def other_document(message: Message) -> Any:
 def encode(message: Message, options: JsonOptions = PLAIN) -> bytes:
     """`message` as JSON in UTF-8, not compressed.
 
-    Promises: a message that came as JSON gives its very bytes back, unless an option asks for a rewrite.
+    Promises: a message received as JSON is returned byte for byte, unless an option requires rewriting.
     Raises:
         ComponentError: its payload cannot be written; the text names the type and the place.
         PayloadError: it came off the wire and cannot be read.
@@ -479,7 +479,7 @@ def encode(message: Message, options: JsonOptions = PLAIN) -> bytes:
 
 
 def as_bytes(message: Message) -> JsonMessage:
-    """A message as another node of ours is sent it, with NaN and the infinities as they are.
+    """The body of a message for a node of this runtime, with NaN and infinities as literals.
 
     Raises: as `encode` does.
     """
@@ -512,7 +512,7 @@ def _written_numbers(values: np.ndarray) -> Any:
 
 
 def _verbatim(carrier: JsonMessage | JsonFeedback, options: JsonOptions) -> bytes | None:
-    """The bytes as they came, where they are JSON that may go out."""
+    """The received bytes, if they are JSON that may be forwarded."""
     raw = carrier.raw
     if raw is None or carrier.query or carrier.content_encoding or not options.is_plain:
         return None
@@ -524,7 +524,7 @@ def _verbatim(carrier: JsonMessage | JsonFeedback, options: JsonOptions) -> byte
 
 
 def _is_sendable(message: JsonMessage, options: JsonOptions) -> bool:
-    """Whether a body that is not plain JSON may go out as it came, with its headers."""
+    """Whether a body that is not plain JSON may be forwarded unchanged, with its headers."""
     if _verbatim(message, options) is not None:
         return True
     if message.query or not options.is_plain or body.is_form(message.content_type):
@@ -552,12 +552,12 @@ def own_document(message: Message) -> Any:
 
 
 def encode_messages(messages: Iterable[Message], options: JsonOptions = PLAIN) -> bytes:
-    """A bare JSON list of any messages; those with bytes of their own go in verbatim."""
+    """A bare JSON list of any messages; received ones are included byte for byte."""
     return b"[" + b",".join([encode(message, options) for message in messages]) + b"]"
 
 
 def encode_feedback(feedback: Feedback, options: JsonOptions = PLAIN) -> bytes:
-    """`feedback` as JSON in UTF-8; one that came as JSON gives its very bytes back."""
+    """`feedback` as JSON in UTF-8; one received as JSON is returned byte for byte."""
     if isinstance(feedback, JsonFeedback):
         verbatim = _verbatim(feedback, options)
         return verbatim if verbatim is not None else json_text.write(feedback.document, options)

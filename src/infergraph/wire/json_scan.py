@@ -1,4 +1,4 @@
-"""Large JSON bodies of numbers to arrays, without a Python object for each number.
+"""Fast path for large JSON arrays of numbers, without a Python object for each number.
 
     bytes ──simdjson──▶ flat buffer of 64-bit numbers ──▶ array in its shape
 
@@ -181,7 +181,7 @@ def _shape_of(frame: bytes, start: int) -> list[int] | None:
 def read_slices(raw: bytes, slice_bytes: int = _SLICE_BYTES) -> Content | None:
     """The same for a very large body, slice by slice: other threads run between two slices.
 
-    The rest of the body is read with a word in the place of its numbers.
+    The rest of the body is parsed with a placeholder for the numbers.
     """
     key = _NUMBERS_KEY.search(raw, 0, _HEAD_BYTES)
     if key is None:
@@ -206,7 +206,7 @@ def read_slices(raw: bytes, slice_bytes: int = _SLICE_BYTES) -> Content | None:
 
 
 def _placed(document: Any, word: str) -> tuple[Any, Any, list[int] | None, Encoding] | None:
-    """Names, meta, shape and encoding of a message that has a word in the place of its numbers, and nothing unusual."""
+    """Names, meta, shape and encoding of a message with a placeholder for its numbers, if it has nothing unusual."""
     if not isinstance(document, dict) or not document.keys() <= {"data", "meta"}:
         return None
     data, meta = document.get("data"), document.get("meta")
@@ -230,7 +230,7 @@ class _Numbers:
     Args:
         raw: the text.
         start: where the outermost list begins.
-        slice_bytes: how much is read in one go.
+        slice_bytes: bytes parsed at a time.
     Raises: ValueError or TypeError if they are not all numbers.
     """
 

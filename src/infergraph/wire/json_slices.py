@@ -1,6 +1,6 @@
-"""Large JSON, parsed slice by slice: its memory is estimated before it is read, and the GIL is released in between.
+"""Large JSON, parsed in slices: memory is estimated beforehand, and the GIL is released between slices.
 
-    bytes ──survey──▶ Survey: what is in it, where it can be cut ──read──▶ value
+    bytes ──survey──▶ Survey: value counts, cut positions ──read──▶ value
 
 The survey looks at the text in blocks, by NumPy, which lets other threads run meanwhile. It counts what stands outside
 of strings, and finds in each block a comma at which the text can be cut. A slice is whole JSON once the brackets that
@@ -22,7 +22,7 @@ from infergraph.errors import PayloadError, UploadTooLarge
 from infergraph.wire import charsets, json_text
 
 LARGE_BYTES = 1 << 20
-"""From this size on a text is read in slices."""
+"""Minimum size of a text that is read in slices."""
 
 _BLOCK_BYTES = 1 << 18
 _CUT_LEVELS = 32
@@ -30,7 +30,7 @@ _CUT_LEVELS = 32
 _GROWTH = 10
 """How many times its size a message may take in memory, beside its bytes and those of its slices."""
 _UNCUT_LIMIT = 1_000_000
-"""Most values of a slice, which are read in one go."""
+"""Maximum values of a slice, which is parsed at once."""
 _SAMPLE_BYTES = 4096
 _KEY = re.compile(rb'"((?:[^"\\]|\\.)*+)"\s*+:')
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
@@ -64,12 +64,12 @@ class Cut(NamedTuple):
 
 
 class Survey:
-    """What a JSON text holds, and where it can be cut.
+    """The value counts of a JSON text, and the positions where it can be cut.
 
     Args:
         raw: JSON in UTF-8; what is no JSON is found when it is read.
         limit_bytes: most bytes of memory that its value may take; 0 for no limit.
-        block_bytes: how much is looked at in one go.
+        block_bytes: bytes processed at a time.
     Raises:
         PayloadError: it is nested too deeply.
         UploadTooLarge: its value would be over the limit.
@@ -146,7 +146,7 @@ class Survey:
         self._widest = max(self._widest, int(np.frombuffer(block, np.uint8).max()))
 
     def _sample_keys(self, block: bytes) -> None:
-        """Remember keys from a place that no sender can guess."""
+        """Sample keys at an unpredictable position."""
         start = secrets.randbelow(max(1, len(block) - _SAMPLE_BYTES))
         keys = _KEY.findall(block, start, start + _SAMPLE_BYTES)
         self._sampled_keys += len(keys)

@@ -64,7 +64,7 @@ def has_long_number(raw: bytes) -> bool:
 
 
 def has_wide_integer(raw: bytes) -> bool:
-    """Whether `raw` may hold an integer beyond 64 bits, which orjson would round to a float. Never a false no."""
+    """Whether `raw` may contain an integer beyond 64 bits, which orjson would round to a float. No false negatives."""
     # One pass in C comes first: on most bodies it is ten times faster than the expression.
     return has_long_number(raw) and _WIDE_INTEGER.search(raw) is not None
 

@@ -30,7 +30,7 @@ _FIRST_DATE, _LAST_DATE = np.datetime64("0001-01-01", "s"), np.datetime64("9999-
 _SMALL_ARRAY = 64
 _AS_NULL = " (--nan null, and --task-nan null for tasks, write null)"
 BLOCK_VALUES = 1 << 20
-"""Most numbers that are written in one go."""
+"""Maximum numbers that are written at once."""
 
 
 def plain(value: Any, nan: NanPolicy = NanPolicy.LITERAL, path: str = "") -> Any:

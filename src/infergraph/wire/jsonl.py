@@ -1,4 +1,4 @@
-"""Lines of JSON: bytes to rows and back, one line at a time, none lost and none invented.
+"""The JSONL codec: lines to rows and back, one output line for each input line.
 
     block of whole lines ──split──▶ lines ──read──▶ rows (or the reason why one is bad)
     rows ──write──▶ lines (or the reason why an answer cannot be one)

@@ -2,8 +2,8 @@
 
     block ──MultipartReader.feed──▶ Part, data, data, Part, data …
 
-Preamble and epilogue are passed over, white space may follow a boundary, and lines end in CRLF or in LF alone: the
-first boundary line decides which, so that the other one stays data.
+Preamble and epilogue are skipped, white space may follow a boundary, and lines end in CRLF or LF: the first boundary
+line decides which, so that the other one is data.
 
 Source: RFC 2046 section 5.1.1, RFC 7578 (forms), RFC 8187 (`filename*`).
 """

@@ -1,6 +1,6 @@
-"""Arrays over HTTP as NumPy's own file format: no digits, no base64, the element type kept.
+"""The .npy codec: arrays over HTTP in NumPy's file format, which keeps the element type.
 
-    bytes of a .npy file ──NpyMessage──▶ Content          when somebody asks for it
+    bytes of a .npy file ──NpyMessage──▶ Content          decoded lazily
     Message ──encode──▶ bytes of a .npy file              None for what is no array of numbers
 
 Source: the NPY format, versions 1.0 and 2.0, https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
@@ -26,7 +26,7 @@ _HEAD_LIMIT_BYTES = 10_000
 
 
 class NpyMessage(Message):
-    """An array that came as a .npy file; a tensor without names or meta.
+    """An array received as a .npy file; a tensor without names or meta.
 
     Args:
         raw: the file's bytes.
@@ -84,7 +84,7 @@ def decode(raw: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
         shaped = values.reshape(shape, order="F" if is_fortran else "C")
     except ValueError as error:  # too many axes, or sizes beyond the machine's beside one of 0
         raise PayloadError(f"the .npy body has the shape {shape!r:.100}: {error}") from error
-    return shaped.astype(dtype.newbyteorder("="))  # a copy: ours to write to
+    return shaped.astype(dtype.newbyteorder("="))  # a writable copy
 
 
 def _head(raw: bytes) -> tuple[dict[str, object], int]:

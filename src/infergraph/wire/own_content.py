@@ -1,9 +1,9 @@
-"""What a unit's user code is handed of a message: objects of its own, the same ones that came off a wire.
+"""Private copies of a message's content for user code, the same as if it had been received over the network.
 
     message with bytes ──decode again──▶ Content
     message made here ──as JSON would carry it──▶ Content      copied, unless the message gives its objects away
 
-So a component may change what it was handed, and cannot tell whether the node before it runs in its process.
+So a component may modify its input, and cannot tell whether the previous node runs in the same process.
 """
 
 from __future__ import annotations

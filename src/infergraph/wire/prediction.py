@@ -1,7 +1,7 @@
 """The protocol's message classes, in a descriptor pool of our own.
 
-The private pool lets this package live in one process with TensorFlow and with the original wrapper, whose generated
-code claims the same names in protobuf's default pool. Messages cross between pools by their bytes.
+The private pool lets this package coexist in one process with TensorFlow and with the original wrapper, whose generated
+code registers the same names in protobuf's default pool. Messages are passed between pools as bytes.
 """
 
 from __future__ import annotations

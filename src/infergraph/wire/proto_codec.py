@@ -1,9 +1,9 @@
 """Protobuf messages to `Message` and back.
 
-    bytes ──ProtoMessage──▶ Content         only when somebody asks for it
-    Message ──encode──▶ bytes               a message that still has its bytes gives them back
+    bytes ──ProtoMessage──▶ Content         decoded lazily
+    Message ──encode──▶ bytes               a received message is returned byte for byte
 
-Bytes are assembled by hand: a tensor's values are its array's own bytes behind a length.
+Bytes are assembled directly: a tensor's values are its array's own bytes after a length prefix.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ _META_FIELD = 2
 
 
 class ProtoMessage(WireMessage):
-    """A `seldon.protos.SeldonMessage`, read when its content is first asked for.
+    """A `seldon.protos.SeldonMessage`, decoded when its content is first accessed.
 
     Args:
         raw: the serialized message.
-        is_answer: a node answered it, so that its rows may have different lengths.
+        is_answer: it is a node's answer, whose rows may have different lengths.
     """
 
     __slots__ = ("_proto", "is_answer", "raw")
@@ -155,7 +155,7 @@ class ProtoMessage(WireMessage):
         return ProtoMessage(b"".join(parts), is_answer=self.is_answer)
 
     def chosen(self) -> Any:
-        """What a router's answer holds.
+        """The route in a router's answer.
 
         Raises: PayloadError if it holds no array, or cannot be read.
         """
@@ -166,7 +166,7 @@ class ProtoMessage(WireMessage):
 
 
 class ProtoFeedback(Feedback):
-    """A `seldon.protos.Feedback`, read when its content is first asked for.
+    """A `seldon.protos.Feedback`, decoded when its content is first accessed.
 
     Args:
         raw: the serialized feedback.
@@ -258,7 +258,7 @@ def of_proto(message: Any) -> Message:
 def encode(message: Message) -> bytes:
     """`message` as a serialized SeldonMessage.
 
-    Promises: one that came as protobuf gives its very bytes back; any other has its meta set, if only to nothing.
+    Promises: one received as protobuf is returned byte for byte; any other has a meta, even if empty.
     Raises:
         ComponentError: its payload cannot be written; the text names the type and the place.
         PayloadError: it came off the wire and cannot be read, or holds what protobuf cannot express.
@@ -271,7 +271,7 @@ def encode(message: Message) -> bytes:
         except ComponentError as error:
             if getattr(message, "raw", None) is None:
                 raise
-            raise PayloadError(error.text) from error  # it is as its sender wrote it
+            raise PayloadError(error.text) from error  # unchanged from its sender
     payload, encoding, names, meta = message.content
     return encode_meta(meta) + encode_content(payload, encoding, names)
 
@@ -319,12 +319,12 @@ def of_document(document: Any) -> ProtoMessage:
 
 
 def encode_messages(messages: Iterable[Message]) -> bytes:
-    """A serialized SeldonMessageList of any messages; those with bytes of their own go in verbatim."""
+    """A serialized SeldonMessageList of any messages; received ones are included byte for byte."""
     return b"".join([delimited(b"\x0a", encode(message)) for message in messages])
 
 
 def decode_messages(raw: bytes, *, is_answer: bool = False) -> list[Message]:
-    """The messages of a serialized SeldonMessageList; each stays bytes until asked.
+    """The messages of a serialized SeldonMessageList, decoded lazily.
 
     Raises: PayloadError if `raw` is no such list.
     """
@@ -339,7 +339,7 @@ def decode_messages(raw: bytes, *, is_answer: bool = False) -> list[Message]:
 
 
 def encode_feedback(feedback: Feedback) -> bytes:
-    """`feedback` as a serialized Feedback; one that came as protobuf gives its very bytes back."""
+    """`feedback` as a serialized Feedback; one received as protobuf is returned byte for byte."""
     if isinstance(feedback, ProtoFeedback):
         return feedback.raw
     request, response, reward, truth = feedback.content

@@ -1,4 +1,4 @@
-"""Metadata of models and graphs: the protocol's JSON spelling to protobuf, and back."""
+"""Metadata of models and graphs: the protocol's JSON form to protobuf, and back."""
 
 from __future__ import annotations
 

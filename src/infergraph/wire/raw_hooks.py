@@ -1,4 +1,4 @@
-"""Whole messages for the hooks that take and return them: `*_raw`, the deprecated `*_rest` and `*_grpc`.
+"""Messages for raw hooks: `*_raw`, and the deprecated `*_rest` and `*_grpc`.
 
 Request ─▶ JSON document | protobuf object of the user's own class ─▶ hook ─▶ Message
 """
@@ -58,14 +58,14 @@ def user_messages() -> Any:
 
 
 def undecoded(request: Request) -> Any:
-    """What a request carried over HTTP, for user code that reads it itself; None where it came in another way."""
+    """The undecoded HTTP body of a request, for user code that decodes it itself; None for other transports."""
     if not isinstance(request, JsonMessage) or request.raw is None:
         return None
     return body.undecoded(request.raw, request.content_type, request.query)
 
 
 def as_it_is(raw: bytes) -> Message:
-    """The bytes that a hook answered in pass-through, as a body of the type that they are."""
+    """The bytes that a hook returned in pass-through, as a body of the matching content type."""
     try:
         orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -74,7 +74,7 @@ def as_it_is(raw: bytes) -> Message:
 
 
 def feedback_message(result: Any, feedback: Feedback) -> Message:
-    """What a raw hook answered to a feedback, always a protobuf message in the end; None is an empty one.
+    """The message that a raw hook returned for a feedback, finally always protobuf; None is an empty one.
 
     Returns: for a feedback that came in JSON, that message in protobuf's own JSON mapping.
     Raises: ComponentError for what is no such message.
@@ -84,7 +84,7 @@ def feedback_message(result: Any, feedback: Feedback) -> Message:
         message = (
             proto_codec.of_proto(result) if is_proto else proto_codec.of_document({} if result is None else result)
         )
-    except PayloadError as error:  # of the answer, which is not the caller's
+    except PayloadError as error:  # of the answer, not of the request
         raise ComponentError(f"a raw feedback hook must return a message or None: {error}") from error
     if isinstance(feedback, JsonFeedback):
         return JsonMessage.of_document(proto_codec.proto3_document(message))
@@ -98,7 +98,7 @@ def with_document(message: Message, document: Any) -> Message:
 
 
 def message_of(result: Any) -> Message:
-    """What a raw hook answered.
+    """The message that a raw hook returned.
 
     Raises: ComponentError for what is neither a JSON value nor a protobuf message.
     """

@@ -17,7 +17,7 @@ from infergraph.wire import prediction
 from infergraph.wire.arrays import AXES_LIMIT, check_empty
 
 ELEMENTS_LIMIT = 2**26
-"""Most elements of a tensor whose values are repeated rather than sent: a few bytes must not claim all memory."""
+"""Maximum elements of a tensor whose values are repeated: a small message must not allocate all memory."""
 
 
 class _Layout(NamedTuple):
@@ -44,7 +44,7 @@ def _layouts() -> dict[str, _Layout]:
         "COMPLEX64": ("<c8", "scomplex_val"),
         "COMPLEX128": ("<c16", "dcomplex_val"),
     }
-    # The quantized types are integers with a scale that travels elsewhere.
+    # The quantized types are integers; their scale is sent elsewhere.
     quantized = {f"Q{name}": own[name] for name in ("INT8", "INT16", "INT32", "UINT8", "UINT16")}
     return {f"DT_{name}": _Layout(np.dtype(dtype), field) for name, (dtype, field) in (own | quantized).items()}
 
@@ -100,7 +100,7 @@ def _values(tensor: Any, layout: _Layout, shape: tuple[int, ...]) -> np.ndarray:
             f"needs {width * math.prod(shape)}"
         )
     values = np.frombuffer(content, dtype=layout.dtype).reshape(shape)
-    return check_empty(values.astype(layout.dtype.newbyteorder("=")), "data.tftensor")  # a copy: ours to write to
+    return check_empty(values.astype(layout.dtype.newbyteorder("=")), "data.tftensor")  # a writable copy
 
 
 def _typed(values: Any, layout: _Layout) -> np.ndarray:

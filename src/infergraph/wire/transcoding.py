@@ -1,10 +1,10 @@
-"""A file of a declared charset to UTF-8, block by block; bytes that do not decode are kept for the error line.
+"""Transcoding of uploads to UTF-8, block by block; undecodable bytes are kept for the error line.
 
     block ──Transcoder.feed──▶ UTF-8, with a marker for each byte that is not in the charset
     line with a marker ──place_of / shown──▶ which byte of the file's line it is, and the file's own bytes
 
-A marker is the lone surrogate U+DC00 + byte, which no text holds: a line with one is not valid UTF-8, and so is bad.
-Labels are not believed over the bytes: client libraries declare ISO-8859-1, or the system's charset, for any text.
+A marker is the lone surrogate U+DC00 + byte, which no text contains: a line with one is not valid UTF-8, and so is bad.
+The bytes take precedence over the label: client libraries declare ISO-8859-1, or the system's charset, for any text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 _HANDLER = "infergraph.undecodable"
 _HEAD_BYTES = 64 * 1024
 _ENOUGH_CHARACTERS = 10
-"""So many characters beyond ASCII that are all valid UTF-8 are no text of another charset by chance."""
+"""This many non-ASCII characters that are all valid UTF-8 cannot be another charset by chance."""
 
 _MARKERS = re.compile("[\udc00-\udcff]")
 _UNICODE = frozenset({"utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"})
@@ -29,10 +29,10 @@ def _marked(error: UnicodeError) -> tuple[str, int]:
 
 
 class Transcoder:
-    """Turns one file into UTF-8.
+    """Transcodes one file to UTF-8.
 
     Args:
-        codec: of the charset that is declared; None for none.
+        codec: of the declared charset; None for none.
     """
 
     def __init__(self, codec: codecs.CodecInfo | None = None) -> None:
@@ -44,11 +44,11 @@ class Transcoder:
 
     @property
     def charset(self) -> str:
-        """The charset that the file is read by, as far as it is known by now; empty for UTF-8."""
+        """The charset by which the file is decoded, as far as known yet; empty for UTF-8."""
         return "" if self._codec is None else self._codec.name
 
     def feed(self, block: bytes, *, is_last: bool = False) -> bytes:
-        """The next block in UTF-8, as far as it can be told yet."""
+        """Transcode the next block, as far as it can be decoded yet."""
         if not self._is_begun:
             self._held += block
             if not is_last and len(self._held) < (4 if self._codec is None else _HEAD_BYTES):
@@ -63,7 +63,7 @@ class Transcoder:
         return self._decoder.decode(block, is_last).encode("utf-8", "surrogatepass")
 
     def _begin(self, head: bytes) -> None:
-        """Decide by the file's beginning how it is read."""
+        """Detect the charset by the beginning of the file."""
         self._is_begun = True
         self._codec = codec = _believed(self._codec, head[:_HEAD_BYTES])
         if codec is None:
@@ -89,7 +89,7 @@ class Transcoder:
 
 
 def _believed(codec: codecs.CodecInfo | None, head: bytes) -> codecs.CodecInfo | None:
-    """The codec that a file's beginning speaks for; None for UTF-8."""
+    """The codec indicated by a file's beginning; None for UTF-8."""
     detected = json.detect_encoding(head[:4])
     if codec is None or codec.name in _UNICODE:
         return codecs.lookup(detected) if detected in _UNICODE else None
@@ -114,7 +114,7 @@ def _decodes(block: bytes) -> bool:
 
 
 def _is_utf8(head: bytes) -> bool:
-    """Whether a beginning is UTF-8 beyond doubt; its last character may be cut."""
+    """Whether a file's beginning is certainly UTF-8; its last character may be incomplete."""
     text = codecs.getincrementaldecoder("utf-8")()
     try:
         return sum(character > "\x7f" for character in text.decode(head)) >= _ENOUGH_CHARACTERS

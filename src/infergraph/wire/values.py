@@ -1,7 +1,7 @@
 """JSON values as `google.protobuf.Value`, and back.
 
-Numbers are doubles there: an integer beyond 2**53 loses digits, which is the protocol's limit and not ours to hide.
-The place of a value that does not fit is found on the way out of the nested calls, so that it costs nothing before.
+Numbers are doubles there: an integer beyond 2**53 loses digits, which is a limit of the protocol. The path of a value
+that cannot be encoded is collected while the exception unwinds, so that it costs nothing otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from infergraph.wire import prediction
 from infergraph.wire.fields import DELIMITED, delimited, split, utf8, varint
 
 DEPTH_LIMIT = 96
-"""Messages inside messages, of which a list takes two and an object three: beyond a hundred most readers refuse."""
+"""Nesting depth of messages, of which a list takes two and an object three: most parsers refuse more than 100."""
 
 _number = struct.Struct("<Bd").pack
 _listed_number = struct.Struct("<BBBd").pack
@@ -30,12 +30,12 @@ _TRUE, _FALSE = b"\x20\x01", b"\x20\x00"
 _PATH_PARTS = 20
 _TOO_DEEP = "too many levels"
 _PART_BYTES = 1 << 16
-"""So much is parsed in one go; other threads wait meanwhile."""
+"""Bytes parsed at a time while holding the GIL."""
 _STRUCT_FIELD, _LIST_FIELD = 5, 6
 
 
 class _Unfit(Exception):
-    """A value that has no place in protobuf; `steps` lead to it, the last step first."""
+    """A value that protobuf cannot represent; `steps` is the path to it, the last step first."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)

@@ -1,4 +1,4 @@
-"""A message or feedback as the bytes that it came in, or written as its caller would spell it: for the payload log."""
+"""The bytes of a message or feedback for the payload log: as received, or encoded for the call's transport."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ UNPACKED_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 def body_of(carrier: Message | Feedback, options: JsonOptions, *, over_grpc: bool) -> tuple[bytes, str]:
-    """The payload's own bytes, unpacked, where it has some; else written in the spelling of the call.
+    """The received bytes, decompressed, if any; else encoded for the call's transport.
 
     Args:
-        over_grpc: the call's; what was made here has no spelling of its own.
+        over_grpc: the call's transport, for payloads made here.
     Returns: the bytes, and their content type.
     """
     is_json = isinstance(carrier, JsonMessage | JsonFeedback)

@@ -1,4 +1,4 @@
-"""A message that has a JSON view of its own, whichever codec it came by."""
+"""Received messages, which have a JSON view in every codec."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from infergraph.message import Feedback, Message, Request
 from infergraph.wire import json_text
 
 _DEEP_LEVELS = 30
-"""About what protobuf can carry: a deeper request may not fit into an answer, which wraps it in further levels."""
+"""About the maximum depth of protobuf: a deeper request may not fit into an answer, which adds levels."""
 
 
 class WireMessage(Message):
-    """A message that came off the wire, or that stands for a whole JSON document.
+    """A received message, or one made of a JSON document.
 
     It may carry more than its content (a status, unknown members), which its `document` shows.
     """
@@ -43,7 +43,7 @@ class WireMessage(Message):
 
 
 def blamed(fault: NestedTooDeeply, request: Request) -> Fault:
-    """The fault of an answer with too many levels: the caller's, where its own request has many."""
+    """The fault of an answer nested too deeply: a PayloadError if the request itself is deep."""
     if isinstance(request, Feedback):
         content = request.content
         parts = [part for part in (content.request, content.response, content.truth) if part is not None]
