@@ -1,8 +1,8 @@
-"""Routers that learn from rewards which branch is best; plain components whose counts live in one SQLite file.
+"""Multi-armed bandits: routers that learn the best branch from rewards; their counts are stored in one SQLite file.
 
     route ─▶ counts of all branches ─▶ branch          send_feedback ─▶ one atomic addition to its branch
 
-All workers that share the file share what was learnt, and it survives a restart; nothing is kept in the process.
+All workers share the counts in the file, which survive a restart; the process keeps no state.
 
 Source: the microservice specification, section 18; Thompson (1933) with Beta(1, 1) priors.
 """
@@ -40,7 +40,7 @@ set successes = successes + excluded.successes, tries = tries + excluded.tries
 
 
 class Counts(NamedTuple):
-    """What is known of a branch: rows that it answered, and the sum of their rewards."""
+    """The counts of a branch: rows that it answered, and the sum of their rewards."""
 
     successes: float = 0.0
     tries: float = 0.0
@@ -56,8 +56,8 @@ class CountStore:
 
     Args:
         path: the file; its folder is made.
-        bandit: whose counts these are among all in the file.
-    Promises: additions of any number of processes and threads all count; they survive the death of the process.
+        bandit: the key of this bandit's counts in the file.
+    Promises: additions are atomic across processes and threads, and survive a crash of the process.
     """
 
     def __init__(self, path: Path, bandit: str) -> None:
@@ -82,7 +82,7 @@ class CountStore:
         return counts
 
     def add(self, branch: int, counts: Counts, *, history: bool = False) -> None:
-        """Add to the counts of a branch, at once for all who read."""
+        """Add to the counts of a branch, atomically."""
         row = (self._bandit, branch, counts.successes, counts.tries)
         with self._lock, self._database:
             self._database.execute("begin immediate")
@@ -91,7 +91,7 @@ class CountStore:
                 self._database.execute("insert into history values (?, ?, ?, ?)", row)
 
     def history(self) -> list[tuple[int, Counts]]:
-        """Every addition that was kept, in order: the branch, and what was added."""
+        """Every recorded addition, in order: the branch, and what was added."""
         with self._lock:
             rows = self._database.execute(
                 "select branch, successes, tries from history where bandit = ? order by rowid", (self._bandit,)
@@ -99,22 +99,22 @@ class CountStore:
         return [(branch, Counts(successes, tries)) for branch, successes, tries in rows]
 
     def __del__(self) -> None:
-        # A component is told to load and never to unload.
+        # A component has a `load` hook, but none to unload.
         if hasattr(self, "_database"):
             self._database.close()
 
 
 class Bandit:
-    """What the routers share: their counts, and what a feedback adds to them.
+    """Base class of the bandits: the counts, and how feedback updates them.
 
     Args:
         n_branches: how many children there are.
         verbose: log each reward.
-        seed: for draws that repeat; 0 counts.
+        seed: for reproducible draws; 0 is a seed, too.
         history: keep each reward, for `history()`.
         branch_names: names for the log, separated by colons.
         path: the file of the counts; by default `bandits.sqlite` in the data folder.
-        key: whose counts; by default the node's name.
+        key: of the counts; by default the node's name.
     Raises: ValueError if there is no branch, or not one name for each.
     """
 
@@ -143,7 +143,7 @@ class Bandit:
         self._opened: CountStore | None = None
 
     def keep_in(self, folder: Path, key: str) -> None:
-        """Say where the counts live, before `load`; a `path` or `key` given as a parameter stays."""
+        """Set where the counts are stored, before `load`; a `path` or `key` given as a parameter takes precedence."""
         self._path = self._path or str(folder / FILE_NAME)
         self._key = self._key or key
 
@@ -160,7 +160,7 @@ class Bandit:
         return self._opened
 
     def counts(self) -> list[Counts]:
-        """What all workers together have learnt of each branch."""
+        """The counts of each branch, over all workers."""
         return self._store.read(self.n_branches)
 
     def history(self) -> list[tuple[int, Counts]]:
@@ -187,11 +187,11 @@ class Bandit:
 
 
 class EpsilonGreedy(Bandit):
-    """Takes the best branch, save for a share of the requests that go to another one at random.
+    """Chooses the best branch, except for a share of the requests, which go to another one at random.
 
     Args:
         epsilon: that share.
-        best_branch: taken for the best before the first reward; one at random by default.
+        best_branch: considered best before the first reward; random by default.
     """
 
     def __init__(
@@ -231,7 +231,7 @@ class EpsilonGreedy(Bandit):
 
 
 class ThompsonSampling(Bandit):
-    """Draws from what is believed of each branch, and takes the branch with the highest draw."""
+    """Samples from the posterior of each branch, and chooses the branch with the highest sample."""
 
     def route(self, features: Any, feature_names: Sequence[str]) -> int:
         """The branch for a request."""

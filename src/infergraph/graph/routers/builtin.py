@@ -50,7 +50,7 @@ def phase(node: Node) -> Method:
 
 
 class Beside(Around):
-    """A built-in for its own method, beside a unit elsewhere for all else that the node is asked."""
+    """A built-in for its own method, combined with a remote unit for the node's other methods."""
 
     def __init__(self, built_in: PredictiveUnit, elsewhere: PredictiveUnit, method: Method) -> None:
         super().__init__(elsewhere)
@@ -58,13 +58,13 @@ class Beside(Around):
         self._method = method
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """What the one or the other answers."""
+        """The answer of the built-in or of the remote unit, by method."""
         unit = self._built_in if method is self._method else self.unit
         return await unit.answer(method, request, context)
 
 
 class _BuiltIn(PredictiveUnit):
-    """What the built-in units share: no state, ready at once, an answer without content to feedback."""
+    """Base class of the built-in units: no state, always ready, an empty answer to feedback."""
 
     implementation = ""
 
@@ -72,7 +72,7 @@ class _BuiltIn(PredictiveUnit):
         self.name = node.name
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """The unit's one method, or word that a feedback came.
+        """The unit's only method, or the answer to a feedback.
 
         Raises: MethodMissing for any other.
         """
@@ -86,7 +86,7 @@ class _BuiltIn(PredictiveUnit):
 
 
 class SimpleModel(_BuiltIn):
-    """Answers 0.1, 0.9, 0.5 for class0, class1, class2, whatever it is asked."""
+    """Answers 0.1, 0.9, 0.5 for class0, class1, class2, whatever the request is."""
 
     implementation = "SIMPLE_MODEL"
     VALUES = (0.1, 0.9, 0.5)
@@ -116,7 +116,7 @@ class SimpleRouter(_BuiltIn):
 
 
 class RandomAbTest(_BuiltIn):
-    """Draws a child for each request.
+    """Chooses a child at random for each request.
 
     Parameters of the node: `weights` (one number for each child, separated by commas), or `ratioA` (the share of
     child 0; the rest goes to child 1), else all children alike; `seed` for draws that repeat.
@@ -141,7 +141,7 @@ class RandomAbTest(_BuiltIn):
         self._shares = _shares(node, given, children)
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """The child drawn.
+        """The chosen child.
 
         Raises: RoutingError if `ratioA` is no number.
         """

@@ -26,7 +26,7 @@ _OF_MODELS: Mapping[str, Mapping[str, str]] = {
     "SKLEARN_SERVER": {"method": "auto", "columns": "classes"},
     "MLFLOW_SERVER": {"xtype": "DataFrame"},
 }
-"""Arguments of a server where nobody describes the model: what suits it, in place of what Seldon's servers do."""
+"""Default arguments of a server for a model served on its own, where they differ from Seldon's defaults."""
 
 _ELSEWHERE: Mapping[str, str] = {
     "TENSORFLOW_SERVER": "tensorflow",
@@ -48,7 +48,7 @@ def located(node: Node, *, folder: Path, cache_dir: Path) -> Located:
 
     Args:
         folder: that of the deployment file; a relative `modelUri` starts there.
-        cache_dir: where models from other places are kept.
+        cache_dir: where downloaded models are kept.
     Raises:
         GraphError: the server does not run in this process (the text says what to write instead), is not known,
             or there is no `modelUri`.
@@ -75,7 +75,7 @@ def of_model(target: str, *, folder: Path, cache_dir: Path) -> Located:
 
     Args:
         folder: a relative path starts there.
-        cache_dir: where models from other places are kept.
+        cache_dir: where downloaded models are kept.
     Raises: TargetError for a server that does not run in this process.
     """
     server, _, uri = target.partition(":")

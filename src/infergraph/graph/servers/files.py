@@ -1,4 +1,4 @@
-"""Where a packaged server's model comes from: a local folder, or an address that is copied into a cache once."""
+"""Model files of packaged servers: a local folder, or a URL that is downloaded once into a cache."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _log = logging.getLogger(__name__)
 
 
 def fetch(model_uri: str, cache_dir: str) -> Path:
-    """The local folder or file that `model_uri` names.
+    """The local folder or file of `model_uri`, downloaded if necessary.
 
     Args:
         model_uri: a path, `file://...`, or any address that fsspec knows.
-        cache_dir: what comes from elsewhere is kept here, under a name made from its address, and not fetched again;
-            the user's own cache by default.
+        cache_dir: where downloads are kept, under a name derived from the URL, and not downloaded again; the user's own
+            cache by default.
     Raises:
-        TargetError: there is nothing at that place, or it cannot be fetched.
+        TargetError: there is nothing at that address, or the download fails.
         MissingExtra: the address needs fsspec, or a package that fsspec needs for it.
-    Promises: the folder appears whole or not at all, whoever else fetches it at the same time.
+    Promises: the folder appears atomically, also with concurrent downloads.
     """
     if not model_uri:
         raise TargetError("a packaged server needs a model_uri: a folder, file:// or another address")
@@ -88,10 +88,10 @@ def _fetched(model_uri: str, cache_dir: str) -> Path:
     try:
         _log.info("fetching the model at %s", model_uri)
         _copy(model_uri, part)
-        part.chmod(0o755)  # mkdtemp keeps others out
+        part.chmod(0o755)  # mkdtemp creates it private to the user
         os.rename(part, kept)
     except OSError:
-        if not kept.is_dir():  # else another process was faster: theirs is as good
+        if not kept.is_dir():  # else another process was faster: use its copy
             raise
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Errors of packaged servers: input that the model does not accept, and a model that cannot be read."""
+"""Error translation of packaged servers: invalid input, and models that cannot be read."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from infergraph.errors import Fault, PayloadError, TargetError
 
 @contextmanager
 def input_faults(model: str, *also: type[Exception]) -> Iterator[None]:
-    """Turn what a model raises about its input into a PayloadError that keeps the library's message.
+    """Translate a model's errors about its input to a PayloadError with the library's message.
 
     Args:
-        model: what the model is called in the text.
+        model: the model's name in the message.
         also: exceptions of the library that are about the input, besides ValueError and TypeError.
     """
     refusals: tuple[type[Exception], ...] = (ValueError, TypeError, *also)
@@ -26,7 +26,7 @@ def input_faults(model: str, *also: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def reading(place: Path) -> Iterator[None]:
-    """Turn what a library raises for a broken or foreign model file into one line that names the path.
+    """Translate a library's errors about a broken or foreign model file to one line that names the path.
 
     Raises: TargetError.
     """

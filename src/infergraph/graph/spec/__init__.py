@@ -1,4 +1,4 @@
-"""Inference graphs as they are written: the records, and what turns text into checked records.
+"""The graph specification: records of a SeldonDeployment, and how files are read, defaulted and validated.
 
     text ──read──▶ Deployment ──default──▶ Deployment ──validate──▶ problems
                        ▲  └──────advise──▶ hints

@@ -14,7 +14,7 @@ _MODES = frozenset({"all", "request", "response"})
 
 
 def advise(deployment: Deployment) -> list[Problem]:
-    """What a reader of `deployment` should look at again, from top to bottom; none of it stops the graph.
+    """Warnings about a deployment, in document order; none prevents serving.
 
     Unknown members come first, as `read` found them; then, for each predictor, its traffic and its nodes. Children
     are named in `field` as `validate` does: `spec.predictors[0].graph[1]`.
@@ -45,7 +45,7 @@ def _of_node(node: Node, path: str, names: Counter[str]) -> Iterator[Problem]:
     if not node.name:
         yield Problem(path, "has no name", "routes, metrics and feedback go by the name")
     elif names[node.name] > 1:
-        times = names.pop(node.name)  # said once, at the first of them
+        times = names.pop(node.name)  # reported once, at the first of them
         text = f"the name {node.name!r} is used by {times} nodes"
         yield Problem(path, text, "routes and feedback go by the name: give each its own")
     yield from _of_words(node, path)

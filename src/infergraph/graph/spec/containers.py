@@ -44,8 +44,8 @@ def variables(predictor: Predictor) -> list[Variable]:
 def environment(deployment: Deployment, predictor: Predictor, node: Node) -> dict[str, str]:
     """The environment variables that a node's container has from the file and from the platform.
 
-    What the file takes from elsewhere (`valueFrom`, `envFrom`) is left out; the platform's ports too, since a node in
-    this process has none.
+    References (`valueFrom`, `envFrom`) are omitted, and so are the platform's ports, since a node in this process has
+    none.
     """
     found = container(predictor, node.name)
     given = _expanded(() if found is None else found.env)

@@ -1,4 +1,4 @@
-"""One walk through a plain document: lenient with names, strict with types, every fault collected.
+"""Decoder of plain documents to records: lenient with names, strict with types, collecting all faults.
 
     plain value + record type ─▶ record, faults, advice
 
@@ -22,14 +22,14 @@ KIND = "SeldonDeployment"
 
 _DEPTH_LIMIT = 200
 _PATH_SHOWN = 40
-_VALUES_LIMIT = 20_000  # what a file of aliases on aliases may unfold to
+_VALUES_LIMIT = 20_000  # limit for the expansion of nested aliases
 _CONSTANT_MEMBERS = frozenset({"data", "strdata", "jsondata", "bindata", "customdata"})
 _INT32 = range(-(2**31), 2**31)
 
 Path = tuple[str | int, ...]
 
 
-# What the reference checks inside the documents that we keep as they are.
+# What the reference validates inside the documents that we keep unchanged.
 class Port(msgspec.Struct, frozen=True, rename={"container_port": "containerPort"}):
     """A port that a container declares."""
 
@@ -124,7 +124,7 @@ _PASSED_OVER: dict[type, frozenset[str]] = {Root: frozenset({"status"})}
 
 
 def path_text(path: Sequence[str | int]) -> str:
-    """A path as messages write it: `spec.predictors[0].graph`; the middle of a very long one is left out."""
+    """A path in messages: `spec.predictors[0].graph`; the middle of a very long one is omitted."""
     if len(path) > _PATH_SHOWN:
         head, tail = path[: _PATH_SHOWN // 2], path[-_PATH_SHOWN // 2 :]
         return f"{path_text(head)}…{path_text(tail)}"
@@ -154,7 +154,7 @@ def _fields(record: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo
 
 
 class Reader:
-    """One walk through a document; collects what is wrong instead of stopping at the first."""
+    """Decodes one document; collects all faults instead of stopping at the first."""
 
     def __init__(self, *, integral_floats: bool = True) -> None:
         self.faults: list[Problem] = []
@@ -163,7 +163,7 @@ class Reader:
         self._values = 0
 
     def struct(self, record: type[msgspec.Struct], raw: Any, path: Path) -> Any:
-        """A `record` of the object `raw`; of nothing, with a fault noted, if it is none."""
+        """A `record` of the object `raw`; an empty one, with a recorded fault, if it is not an object."""
         if raw is None:
             return record(**{name: "" for name in record.__struct_fields__ if _required(record)})
         if not isinstance(raw, dict):

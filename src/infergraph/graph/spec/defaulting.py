@@ -1,4 +1,4 @@
-"""What the platform's operator fills in before a graph runs: types, labels, hosts and ports.
+"""Defaulting, as by the platform's operator: types, labels, hosts and ports.
 
 Order matters: ports are counted through all predictors, and a container keeps the number of its name.
 """
@@ -21,7 +21,7 @@ _NAME_LIMIT = 63  # of a Kubernetes service
 
 
 class FirstPorts(msgspec.Struct, frozen=True):
-    """Where the counting of ports begins."""
+    """The first port numbers."""
 
     http: int = 9000
     grpc: int = 9500
@@ -48,7 +48,7 @@ def default_predictor(predictor: Predictor) -> Predictor:
 
 
 class _Ports:
-    """Port numbers by container name, counted up as new names come."""
+    """Port numbers by container name, assigned in order."""
 
     def __init__(self, first: FirstPorts) -> None:
         self._first = first
@@ -135,7 +135,7 @@ def _endpoint(
     deployment: Deployment, kept: Endpoint, container: Container, numbers: tuple[int, int], host: str
 ) -> Endpoint:
     http, grpc = numbers
-    for port in reversed(container.ports):  # the first port of a name counts
+    for port in reversed(container.ports):  # the first port of a name is used
         http = port.container_port if port.name == "http" else http
         grpc = port.container_port if port.name == "grpc" else grpc
     by_grpc = kept.type == "GRPC" or deployment.transport == "grpc"

@@ -1,4 +1,4 @@
-"""Text to plain documents: YAML or JSON, several in one file, with the line that every place came from.
+"""YAML and JSON parsing: text to plain documents, with the line number of every path.
 
 Values are those of the reference's YAML to JSON conversion: keys become text, dates stay text, and a repeated
 key counts where it stands last.

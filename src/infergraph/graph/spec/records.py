@@ -1,4 +1,4 @@
-"""The records that an inference graph is made of: frozen structs, whose wire names are those of a deployment file.
+"""The records of a SeldonDeployment: frozen structs, whose wire names are those of a deployment file.
 
     Deployment ─▶ Predictor ─▶ Node ─▶ Node …
 
@@ -64,7 +64,7 @@ class Node(
         "storage_initializer_image": "storageInitializerImage",
     },
 ):
-    """One place in the tree that answers a request.
+    """A node of the inference graph.
 
     `type` and `implementation` are None where the file says nothing: `default` looks at the difference, so "" is
     kept apart from None. The members from `component` on are ours; each is off unless it is asked for.
@@ -76,9 +76,9 @@ class Node(
         methods: of TRANSFORM_INPUT, TRANSFORM_OUTPUT, ROUTE, AGGREGATE, SEND_FEEDBACK.
         methods_written: an empty `methods` list stood in the file, which keeps the node from getting a default type.
         component: `module:Class` to run in this process.
-        timeout_ms: longest time for one call; 0 for no limit of its own.
-        retries: how often a failed call is made again.
-        retry_backoff_ms: wait before the first repeat; it doubles with each.
+        timeout_ms: time-out of one call; 0 for none of its own.
+        retries: number of retries of a failed call.
+        retry_backoff_ms: wait before the first retry; doubles with each.
         fallback: answers when the node fails: another node, or a constant answer as a message document.
         shadow: the answer is compared and logged, never returned.
     """
@@ -115,13 +115,13 @@ class Node(
         return self.implementation if self.implementation in BUILT_IN_IMPLEMENTATIONS else ""
 
     def walk(self) -> Iterator[Node]:
-        """This node and all below it, parents first, children in order; fallback nodes are left out."""
+        """This node and its descendants, parents first, children in order; without fallback nodes."""
         yield self
         for child in self.children:
             yield from child.walk()
 
     def walk_all(self) -> Iterator[Node]:
-        """Like `walk`, with the nodes that stand in as fallback, each after the node it stands in for."""
+        """Like `walk`, with fallback nodes, each after its node."""
         yield self
         if isinstance(self.fallback, Node):
             yield from self.fallback.walk_all()

@@ -1,6 +1,6 @@
-"""What is wrong with a graph: every problem at once, in the reference's order and words.
+"""Validation of deployments: all problems at once, in the reference's order and wording.
 
-A graph without problems is one that the reference accepts; what it does not look at is in `advice`.
+A graph without problems is accepted by the reference; what it does not check is in `advice`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ENDPOINT_TYPES = ("REST", "GRPC")
 def validate(
     deployment: Deployment, *, in_process: Collection[str] = frozenset(), overridden: Collection[str] = frozenset()
 ) -> list[Problem]:
-    """Every problem for which the reference refuses `deployment`, in its order and words; empty if it is accepted.
+    """Every problem for which the reference refuses `deployment`, in its order and wording; empty if accepted.
 
     Args:
         deployment: as read, which is what the reference looks at, or as defaulted.

@@ -28,7 +28,7 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
         source: the unit's description, JSON.
         path: the driver's import path.
         settings: `Settings` as builtins, for the logs.
-        mark: identifies the processes of this driver's workers (see `kinship.end_orphans`).
+        mark: identifies the processes of this driver's workers (see `lifetime.end_orphans`).
     """
 
     factory: str
