@@ -67,7 +67,7 @@ def _added(entry: EntryPoint) -> click.Command:
     """The command of another distribution; if it cannot be loaded, one that says so: help still lists the others."""
     try:
         command = entry.load()
-    except Exception as error:  # noqa: BLE001 - code of somebody else's runs at import
+    except Exception as error:  # noqa: BLE001 - third-party code runs at import
         return _unusable(entry, f"{type(error).__name__}: {error}")
     return command if isinstance(command, click.Command) else _unusable(entry, "it is not a click.Command")
 

@@ -35,7 +35,7 @@ def records(rows: list[Mapping[str, Any]], kind: str = "records") -> Rows:
 
 
 def given_rows(rows: list[Any]) -> Rows:
-    """Rows that somebody chose: marked if they are objects that are no messages."""
+    """Rows given by the user: marked if they are objects that are not messages."""
     if all(isinstance(row, dict) and not _is_message(row) for row in rows):
         return records(rows, "the rows given")
     return Rows("the rows given", rows, marked=False)

@@ -112,7 +112,7 @@ def submit(
         said["webhook"] = webhook
     with _asking(url) as client:
         if output is not None:
-            OutputPlace.at(output, source=Path(file))  # what cannot be written is told before the work
+            OutputPlace.at(output, source=Path(file))  # an output that cannot be written is reported before the work
         task = _upload(client, file, said)
         if wait or output is not None or (wait is None and sys.stderr.isatty()):
             _follow(client, task.id, url, output)
@@ -308,7 +308,7 @@ def watch(id: str, *, url: str, output: Path | None) -> None:
     Example: infergraph tasks watch corpus-1 -o answers.jsonl
     """
     with _asking(url) as client:
-        client.tasks.show(id)  # a task or server that is not there is told now; later it would be waited for
+        client.tasks.show(id)  # a missing task or server is reported now; later it would be waited for
         _follow(client, id, url, output)
 
 

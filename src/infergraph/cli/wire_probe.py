@@ -127,7 +127,7 @@ def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
 
 
 def _printed(content: bytes) -> str:
-    """A shell command that prints the content; a block that is repeated many times is told once."""
+    """A shell command that prints the content; a block that is repeated many times is printed once."""
     lines = content.splitlines(keepends=True)
     if len(lines) <= _SHOWN_LINES:
         return f"printf -- {_escaped(content)}"

@@ -71,7 +71,7 @@ async def attempted(
     timeout_s: float | None,
     longest_wait_s: float = _LONGEST_WAIT_S,
 ) -> T:
-    """The result of the first attempt that works; each is told the time that is left.
+    """The result of the first attempt that succeeds; each is passed the remaining time.
 
     Args:
         retries: further attempts, where a fault may well have passed a moment later.

@@ -23,7 +23,7 @@ from infergraph.wire import jsonl
 _BACKOFF = Backoff(first_s=0.2, limit_s=10.0)
 
 Fetch = Callable[[bytes], AbstractAsyncContextManager[StreamReply]]
-"""Begins the exchange anew, with these header lines."""
+"""Starts the exchange again, with these header lines."""
 
 
 class Download:

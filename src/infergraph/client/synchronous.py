@@ -192,7 +192,7 @@ class Client(_Waited[AsyncClient]):
     wait_ready = _waited(AsyncClient.wait_ready)
 
     def close(self) -> None:
-        """Close the connections and end the thread. Idempotent; a later call begins anew."""
+        """Close the connections and end the thread. Idempotent; a later call starts them again."""
         self._loop.end(self._inner.close())
 
     def __reduce__(self) -> tuple[Any, ...]:

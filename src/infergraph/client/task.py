@@ -22,7 +22,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         failed: lines among them that are errors.
         total: lines that will be answered.
         progress: from 0 to 1.
-        rate: lines a second, lately; None unless it runs.
+        rate: lines per second, recent average; None unless it runs.
         eta_s: seconds until it may be finished; None where nobody can tell.
         queue_position: its place among the waiting tasks, from 1; None unless it waits.
         paused: why no work is handed out; None if it is.

@@ -52,7 +52,7 @@ def configure(settings: Settings, *, worker: int | None = None, stream: TextIO |
 class Sparing(logging.Filter):
     """Rate limit: passes the first records of a kind, then only those whose number is a power of two.
 
-    For work that meets the same error a hundred thousand times, each of which is told elsewhere.
+    For work that meets the same error a hundred thousand times, each of which is reported elsewhere.
 
     Args:
         whole: how many records of each kind pass unthinned.

@@ -36,7 +36,7 @@ class RequestMetrics:
         self.finished_count = 0
 
     def started(self) -> None:
-        """A request has come in."""
+        """Count a request that has arrived."""
         self.in_flight += 1
         self._gauge[0] = self.in_flight
 

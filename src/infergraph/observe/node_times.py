@@ -3,7 +3,7 @@
     edge ─▶ collect_node_times() ─▶ Measured ─▶ note_node_time()
      └── node_times() afterwards
 
-Nothing is collected unless somebody asks.
+Nothing is collected unless requested.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class Tracing:
 
         def shut_down() -> None:
             own.shutdown()
-            with suppress(RuntimeError):  # nobody waits any more
+            with suppress(RuntimeError):  # the result is no longer awaited
                 loop.call_soon_threadsafe(done.set)
 
         # A daemon, since the exporter waits for a collector that is down for longer than we would.
@@ -117,7 +117,7 @@ class Tracing:
         return Traced(unit, self)
 
     def node(self, unit: PredictiveUnit, *, remote: bool) -> TracedNode:
-        """A node's unit with a span around each call; a remote one is told of it."""
+        """A node's unit with a span around each call; a remote one gets the trace context in its headers."""
         return TracedNode(unit, self, remote)
 
     @contextmanager

@@ -142,7 +142,7 @@ class JsonMessage(WireMessage):
         return content
 
     def decode_again(self) -> Content | None:
-        """The content made anew, for a reader that may change it; None where only the array is known.
+        """A fresh copy of the content, for a reader that may change it; None if only the array is known.
 
         Raises: PayloadError as `content` does.
         """

@@ -44,7 +44,7 @@ class NpyMessage(Message):
         return Content(decode(self.raw), Encoding.TENSOR)
 
     def decode_again(self) -> Content | None:
-        """The content made anew, for a reader that may change it.
+        """A fresh copy of the content, for a reader that may change it.
 
         Raises: PayloadError as `content` does.
         """

@@ -132,7 +132,7 @@ class ProtoMessage(WireMessage):
         return proto_content.content_of(self.proto, is_answer=self.is_answer)
 
     def decode_again(self) -> Content | None:
-        """The content made anew, for a reader that may change it.
+        """A fresh copy of the content, for a reader that may change it.
 
         Raises: PayloadError as `content` does.
         """

@@ -1,7 +1,7 @@
 """Deployment files and predictors to records.
 
     text ─documents─▶ plain values ─decoder─▶ Deployment of Predictors of Nodes
-                                        └───▶ problems, and advice on members that nobody reads
+                                        └───▶ problems, and advice on unknown members
 
 Unknown members are ignored (and reported as advice), names are matched in any case, the later of two
 spellings wins, and a value of the wrong JSON type is a fault: as the reference decodes.

@@ -277,7 +277,7 @@ class Watch:
             return View(tuple(history))
 
     async def sample(self) -> None:
-        """Look every few seconds until cancelled, so that the last minute is there before somebody asks for it."""
+        """Sample every few seconds until cancelled, so that the last minute is available at the first request."""
         while True:
             await asyncio.to_thread(self.look)
             await asyncio.sleep(SAMPLE_S)

@@ -306,7 +306,7 @@ class RayEngine(Engine):
 
 
 def _unreachable(address: str) -> str:
-    """Why nobody can be reached at an address that names a host; empty if somebody can, or Ray has to find out."""
+    """Why an address with a host is unreachable; empty if it is reachable, or has to be resolved by Ray."""
     scheme, host_port = (_CLIENT_SCHEME, address.removeprefix(_CLIENT_SCHEME))
     host, _, port = host_port.rpartition(":")
     if not host and address.startswith(scheme):
