@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test coverage lint soak bench docs clean
+.PHONY: install demo test test-servers coverage lint soak bench docs clean
 
 install: $(VENV)/.installed
 	@echo "Installed: $(BIN)/infergraph. Next: source $(BIN)/activate && infergraph --help"
@@ -40,7 +40,15 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python tests/side_by_side.py
+
+$(VENV)/.servers: $(VENV)/.test
+	@$(BIN)/python -m pip install --quiet --group servers
+	@touch $@
+
+# The tests that need a server beside us: a Ray cluster of their own, on this machine.
+test-servers: $(VENV)/.servers
+	$(BIN)/python -m pytest -k ray tests/contract/test_engines.py tests/e2e/test_tasks_ray.py
 
 # The same tests, and the lines that none of them reached. Takes about half as long again.
 coverage: $(VENV)/.test
