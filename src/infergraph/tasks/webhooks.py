@@ -32,6 +32,8 @@ TIMEOUT_S = 10.0
 ATTEMPTS_LIMIT = 16
 PAUSES = Backoff(first_s=1.0, limit_s=3600.0)
 _LOOK_S = 1.0
+_STOP_LIMIT_S = 10.0
+"""How long `stop` waits for the thread: it uses the store until its deliveries have been cancelled."""
 _AT_ONCE = 256
 _LOOKUPS_AT_ONCE = 32
 
@@ -96,7 +98,7 @@ class WebhookSender:
             with suppress(RuntimeError):  # it has stopped already
                 self._loop.call_soon_threadsafe(self._freed.set)
         if self._thread is not None:
-            self._thread.join(2 * _LOOK_S)
+            self._thread.join(_STOP_LIMIT_S)
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -108,7 +108,8 @@ class Receiver:
         self._held: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/hook"
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         with suppress(OSError):
@@ -124,7 +125,10 @@ class Receiver:
                     connection.sendall(b"HTTP/1.1 %d -\r\nContent-Length: 0\r\n\r\n" % self._status)
 
     def close(self) -> None:
-        """End."""
+        """End: nothing is accepted any more, and nothing is left open."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread, which a close does not
+        self._thread.join(WAIT_S)
         for connection in (self._listener, *self._held):
             connection.close()
 
