@@ -192,12 +192,12 @@ async def stream(address: Address, options: HttpOptions, call: StreamCall) -> As
             await _begin(reply, sending, call.silence_s, asked)
         yield reply
     finally:
+        writer.close()  # first: whoever is cancelled again while waiting below leaves no connection open
         if sending is not None:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
         if call.body is not None:
             await call.body.aclose()
-        writer.close()
         with suppress(Exception):
             await writer.wait_closed()
 
