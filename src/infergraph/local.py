@@ -10,19 +10,13 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from infergraph.message import Context, Encoding, Feedback, FeedbackContent, Message, Meta, Method, Request
+from infergraph.message import Context, Encoding, Feedback, FeedbackContent, Message, Meta, Method
 
 T = TypeVar("T")
-
-
-class _Unit(Protocol):
-    async def start(self) -> None: ...
-    async def stop(self) -> None: ...
-    async def answer(self, method: Method, request: Request, context: Context) -> Message: ...
 
 
 def message_of(data: Any, *, names: Sequence[str] = (), meta: Meta | None = None) -> Message:

@@ -38,17 +38,6 @@ ONCE_ONLY = frozenset({Method.ROUTE, Method.SEND_FEEDBACK})
 
 
 @direct
-class Kind(Enum):
-    """The type of a graph node; the value is the protocol's name for it."""
-
-    MODEL = "MODEL"
-    ROUTER = "ROUTER"
-    COMBINER = "COMBINER"
-    TRANSFORMER = "TRANSFORMER"
-    OUTPUT_TRANSFORMER = "OUTPUT_TRANSFORMER"
-
-
-@direct
 class Encoding(Enum):
     """The encoding of a payload; the value is its field name on the wire."""
 

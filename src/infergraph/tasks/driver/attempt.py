@@ -294,11 +294,6 @@ class Attempt:
         """Whether everything is answered and appended."""
         return self.mark.in_off >= self.task.input_end
 
-    @property
-    def is_queued_out(self) -> bool:
-        """Whether lines are cut and not yet appended."""
-        return self._buffer.unwritten > 0
-
     def digest(self) -> str | None:
         """The SHA-256 of the output if this attempt wrote all of it; None if the file must be read."""
         return self._sha.hexdigest() if self._sha is not None else None
