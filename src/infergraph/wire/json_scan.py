@@ -197,10 +197,10 @@ def read_slices(raw: bytes, slice_bytes: int = _SLICE_BYTES) -> Content | None:
         return None
     names, meta, shape, encoding = found
     if shape is None:
-        shape = _shape_of(numbers.frame, 0)
+        shape = _shape_of(numbers.frame(), 0)
         if shape is None or math.prod(shape) != flat.size:
             return None
-    elif b"[" in numbers.frame[1:]:  # lists among the values
+    elif numbers.lists > 1:  # lists among the values
         return None
     return Content(shaped(flat, shape, f"data.{encoding.value}"), encoding, names, meta)
 
@@ -235,22 +235,23 @@ class _Numbers:
     """
 
     def __init__(self, raw: bytes, start: int, slice_bytes: int) -> None:
+        self._raw = raw
         self._parser = simdjson.Parser()
         self._parts: list[np.ndarray] = []
-        self._frame: list[bytes] = []
+        self._slices: list[slice] = []
+        self.lists = 0  # opened within the text, the outermost one included
         depth, is_last = 0, False
         while not is_last:
             comma = raw.find(b",", start + slice_bytes)
             text = raw[start:comma] if comma >= 0 else raw[start:]
-            frame = text.translate(None, _NUMBER_BYTES)
-            after = depth + frame.count(b"[") - frame.count(b"]")
-            is_last = comma < 0 or after <= 0 or b'"' in frame
+            after = depth + text.count(b"[") - text.count(b"]")
+            is_last = comma < 0 or after <= 0 or b'"' in text
             if is_last:
                 text, after = text[: _end(text, depth)], 0
-                frame = text.translate(None, _NUMBER_BYTES)
             self._add(b"[" * depth + text + b"]" * after)
-            self._frame.append(frame)
+            self.lists += text.count(b"[")
             self.end = start + len(text)
+            self._slices.append(slice(start, self.end))
             start, depth = comma + 1, after
 
     @property
@@ -261,10 +262,9 @@ class _Numbers:
             raise ValueError("integers of both signs, beyond 63 bits")
         return np.concatenate(self._parts)
 
-    @property
     def frame(self) -> bytes:
-        """The brackets and commas between them."""
-        return b",".join(self._frame)
+        """The brackets and commas between them: another pass over the text, which numbers in one list do without."""
+        return b",".join(self._raw[place].translate(None, _NUMBER_BYTES) for place in self._slices)
 
     def _add(self, text: bytes) -> None:
         flat = _numbers(self._parser.parse(text))
