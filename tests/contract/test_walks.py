@@ -1,6 +1,6 @@
 """The walks of the house: how many files a request enters, and how often it crosses from one to another.
 
-The budgets are what the code does today: a change that needs more of them says so here (docs/decisions/0025-walks.md).
+The budgets are what the code does today: a change that needs more of them says so here (docs/decisions/0024-walks.md).
 """
 
 from __future__ import annotations
