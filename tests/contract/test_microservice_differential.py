@@ -150,11 +150,12 @@ def test_class_names_that_are_none_are_null(servers: Servers) -> None:
         ("declared 100", 500, "MICROSERVICE_BAD_DATA"),
         ("declared 999", 500, "MICROSERVICE_BAD_DATA"),
         ("declared -1", 500, "MICROSERVICE_BAD_DATA"),
+        ("refused 422", 422, "MICROSERVICE_BAD_DATA"),
         ("foreign", 500, "MICROSERVICE_INTERNAL_ERROR"),
     ],
 )
-def test_only_a_class_declares_the_status_of_its_errors(servers: Servers, asked: str, status: int, reason: str) -> None:
-    """The status of an HTTP client's error is not ours, and one that HTTP does not have is a 500."""
+def test_an_error_declares_its_status(servers: Servers, asked: str, status: int, reason: str) -> None:
+    """On its class or on itself; the status in an HTTP client's error is not ours, and one unknown to HTTP is a 500."""
     reply = servers("Raising").post("/predict", {"strData": asked})
     assert (reply.status, reply.json["status"]["reason"]) == (status, reason)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 _NOT_IMPLEMENTED = "SeldonNotImplementedError"
 
@@ -14,16 +15,38 @@ def is_not_implemented(error: BaseException) -> bool:
 
 
 def declared_status(error: BaseException) -> int | None:
-    """The HTTP status that the class of an error declares; 500 if it is not an error status, None for none.
+    """The HTTP status that an error declares, on its class or on itself; None for none.
 
-    An HTTP client's error has a status on the instance only: that of another server's response.
+    A status that HTTP does not have, and one that is no error or answer, is 500. An HTTP client's error, which holds
+    the response of another server, has that server's status and declares none, unless its class does.
     """
-    if not isinstance(getattr(type(error), "status_code", None), int):
-        return None
-    status = getattr(error, "status_code", None)
+    on_class = isinstance(getattr(type(error), "status_code", None), int)
+    declared = _status_code(error)
+    if declared is None or (not on_class and _attribute(error, "response") is not None):
+        return 500 if on_class else None
+    return declared if 200 <= declared <= 599 else 500
+
+
+def _status_code(error: BaseException) -> int | None:
+    """`status_code` of an error, or `code` of Werkzeug's own (`flask.abort`), as a number."""
+    status = _attribute(error, "code" if _is_werkzeugs(error) else "status_code")
     if isinstance(status, str) and status.isdecimal():
-        status = int(status)
-    return status if isinstance(status, int) and 200 <= status <= 599 else 500
+        return int(status)
+    return int(status) if isinstance(status, int) and not isinstance(status, bool) else None
+
+
+def _is_werkzeugs(error: BaseException) -> bool:
+    """By name, since Werkzeug is optional."""
+    bases = type(error).__mro__
+    return any((base.__module__, base.__name__) == ("werkzeug.exceptions", "HTTPException") for base in bases)
+
+
+def _attribute(error: BaseException, name: str) -> Any:
+    """An attribute of an error; None if it has none, or computing it raises."""
+    try:
+        return getattr(error, name, None)
+    except Exception:  # noqa: BLE001 - user code may raise anything, here too
+        return None
 
 
 def ends_request(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 from google.protobuf import json_format
+from starlette.exceptions import HTTPException
 
 from infergraph.wire.prediction import SeldonMessage
 
@@ -80,11 +81,12 @@ class Declared(Exception):
 
 
 class Foreign(Exception):
-    """An HTTP client's error: its status is that of somebody else's answer."""
+    """An HTTP client's error: its status is that of somebody else's answer, which it holds."""
 
     def __init__(self, text, status):
         super().__init__(text)
         self.status_code = status
+        self.response = object()
 
 
 class Silent(Exception):
@@ -111,6 +113,8 @@ class Raising:
             }[number]
         if kind == "foreign":
             raise Foreign("the vendor refused", 401)
+        if kind == "refused":
+            raise HTTPException(int(number), "no price")
         error = Declared("short and stout")
         if number:
             error.status_code = number if kind == "worded" else int(number)
