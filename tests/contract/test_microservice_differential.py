@@ -136,6 +136,19 @@ def test_masked_values_are_not_told(servers: Servers, kind: str, shape: object, 
     assert reply.json["data"]["tensor"] == {"shape": shape, "values": values}
 
 
+@pytest.mark.parametrize(
+    "body", [{"jsonData": None}, {"data": {"tftensor": {"dtype": "DT_STRING", "stringVal": ["YQ=="]}}}]
+)
+def test_what_json_and_tensorflow_alone_can_say_is_echoed(servers: Servers, body: Any) -> None:
+    """Null and TensorFlow's texts are answered as they came, over REST as over gRPC."""
+    there = servers("Echo")
+    answer = json_format.MessageToDict(there.call("Model/Predict", message(body)))
+    reply = there.post("/predict", body).json
+    for told in (reply, answer):
+        told.get("data", {}).pop("names", None)
+        assert told == body | {"meta": {}}
+
+
 def test_class_names_that_are_none_are_null(servers: Servers) -> None:
     """An attribute class_names that is None answers `names: null`, as a method that gives None does."""
     assert servers("NoNames").post("/predict", ND).json["data"] == {"names": None, "ndarray": [[1, 2]]}

@@ -303,10 +303,10 @@ class Component(PredictiveUnit):
         response = results.unwrap(result, payload)
         own = await self._own(method, response) if self._adds or response.metrics is not None else self._no_own
         meta = results.meta_of((meta,), own, response, carries=True)
-        if is_default and method is not Method.PREDICT and (payload is None or isinstance(payload, int | float)):
-            return SoleMessage(
-                Content(payload, encoding, (), meta)
-            )  # a bare JSON value, which no result of a hook may be
+        is_number = is_default and method is not Method.PREDICT and isinstance(payload, int | float)
+        if is_number or (payload is None and response.data is None):
+            # A bare JSON value, which other results may not be: None is nearly always a forgotten `return`.
+            return SoleMessage(Content(payload, encoding, (), meta))
         transforms_input = method is Method.TRANSFORM_INPUT
         return self._message(response, encoding, meta, transforms_input, as_array=message.lists_are_arrays)
 
@@ -339,6 +339,8 @@ class Component(PredictiveUnit):
         response = results.unwrap(result)
         own = await self._own(Method.AGGREGATE, response)
         meta = results.meta_of([content.meta for content in contents], own, response, carries=True)
+        if response.data is None and any(content.payload is None for content in contents):
+            return SoleMessage(Content(None, Encoding.JSON, (), meta))
         as_array = messages[0].lists_are_arrays
         return self._message(response, contents[0].encoding, meta, as_array=as_array)
 

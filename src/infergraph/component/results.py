@@ -20,8 +20,10 @@ from msgspec.structs import replace
 
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Encoding, Meta
+from infergraph.wire.arrays import has_nan
 from infergraph.wire.json_values import text_of
 from infergraph.wire.own_content import copy_any, own_json
+from infergraph.wire.tensor import is_text
 
 
 class Returned(msgspec.Struct, frozen=True):
@@ -147,7 +149,7 @@ def _shape_other(result: Any, asked: Encoding) -> Shaped:
     if hasattr(result, "DESCRIPTOR") and result.DESCRIPTOR.full_name == "google.protobuf.Any":
         return Shaped(copy_any(result), Encoding.CUSTOM, None)
     if hasattr(result, "__array__"):  # DataFrame, Series, a CPU tensor
-        shaped = _shape_array(np.array(result), asked)
+        shaped = _shape_array(_framed(result), asked)
         columns = getattr(result, "columns", None)
         return shaped if columns is None else replace(shaped, names=[str(column) for column in columns])
     raise ComponentError(
@@ -160,10 +162,22 @@ def _shape_array(array: np.ndarray[Any, Any], asked: Encoding) -> Shaped:
     columns = sizes[1] if len(sizes) > 1 else None
     if kind in "iuf" and asked is not Encoding.NDARRAY:
         return Shaped(array, asked if asked is Encoding.TFTENSOR else Encoding.TENSOR, columns)
-    if kind in "biufU":
-        return Shaped(array, Encoding.NDARRAY, columns)
-    listed = own_json(array, _ROWS)
-    return Shaped(listed if sizes else np.array(listed, dtype=object), Encoding.NDARRAY, columns)
+    if asked is Encoding.TFTENSOR and is_text(array):
+        return Shaped(array, asked, columns)
+    if not sizes and kind not in "iuf":
+        return _shape_array(array[None], asked)  # over gRPC only a number can be without axes
+    return Shaped(array if kind in "biufU" else own_json(array, _ROWS), Encoding.NDARRAY, columns)
+
+
+def _framed(table: Any) -> np.ndarray[Any, Any]:
+    """The array of a table or tensor of another library; a missing value beside text is None, which pandas has as NaN.
+
+    What has no such values has no `isna`, and in an array of numbers NaN stays.
+    """
+    values = np.array(table)
+    if values.dtype.kind == "O" and hasattr(table, "isna"):
+        values[np.asarray(table.isna())] = None
+    return values
 
 
 def _plain_array(array: Any) -> np.ndarray[Any, Any]:
@@ -184,6 +198,8 @@ def _shape_list(rows: list[Any], asked: Encoding, *, as_array: bool) -> Shaped:
     except ValueError:  # rows of different lengths
         return Shaped(own_json(rows, _ROWS), Encoding.NDARRAY, None)
     kind = array.dtype.kind
+    if kind == "U" and as_array and (array == "nan").any() and has_nan(listed := own_json(rows, _ROWS)):
+        return Shaped(listed, Encoding.NDARRAY, array.shape[1] if array.ndim > 1 else None)
     if (as_array and kind in "biufU") or (kind in "iuf" and asked is not Encoding.NDARRAY) or any(map(_is_frame, rows)):
         return _shape_array(array, asked)
     return Shaped(own_json(rows, _ROWS), Encoding.NDARRAY, array.shape[1] if array.ndim > 1 else None)

@@ -33,7 +33,8 @@ def array_of(value: Any, field: str) -> np.ndarray:
         value: a list, or anything else for an array without axes.
         field: its name, for faults.
     Returns: int64, uint64, float64, bool, text or object, as the values need: numbers beside text become text as
-        NumPy makes it; integers that no 64-bit type holds together stay Python's in an object array.
+        NumPy makes it, but NaN, which marks a missing value there, becomes None among objects; integers that no 64-bit
+        type holds together stay Python's in an object array.
     Raises: PayloadError if its rows have different lengths, or there are too many axes.
     """
     try:
@@ -66,11 +67,13 @@ def _array_of(value: Any, field: str) -> np.ndarray:
         found.visit(value, field, 1)
     else:
         found.take(value)
-    keeps_objects = str in found.kinds and found.needs_objects
+    has_missing = found.kinds >= _TEXT_AND_FLOAT and has_nan(value)
+    keeps_objects = has_missing or (str in found.kinds and found.needs_objects)
     if found.count > _MANY:
-        return _in_parts(value, field, found, np.dtype(object) if keeps_objects else _known_type(found))
+        values = _in_parts(value, field, found, np.dtype(object) if keeps_objects else _known_type(found))
+        return _without_nan(values) if has_missing else values
     if keeps_objects:
-        return _objects(value, field)
+        return _without_nan(_objects(value, field))
     values = _convert(value, field)
     if found.count and found.kinds <= _INTEGERS and values.dtype.kind == "f":
         return _wide_integers(np.array(value, dtype=object))
@@ -117,6 +120,7 @@ def _brief(shape: list[int]) -> str:
 
 
 _INTEGERS = frozenset({int, bool})
+_TEXT_AND_FLOAT = frozenset({str, float})
 _TEXT_LENGTHS = {bool: 5, int: 21, float: 32, str: 1}
 """How long NumPy makes an array of text that other values are among."""
 _PLAIN = _TEXT_LENGTHS.keys()
@@ -233,6 +237,21 @@ def _objects(value: Any, field: str) -> np.ndarray:
     if any(type(item) is list for item in values.flat):
         raise _Uneven("its rows have different lengths")
     return values
+
+
+def has_nan(values: list[Any]) -> bool:
+    """Whether a NaN is in nested lists."""
+    return any(has_nan(value) if type(value) is list else _is_nan(value) for value in values)
+
+
+def _without_nan(values: np.ndarray) -> np.ndarray:
+    """An object array with None in the place of NaN."""
+    values[np.array([_is_nan(value) for value in values.flat], dtype=bool).reshape(values.shape)] = None
+    return values
+
+
+def _is_nan(value: Any) -> bool:
+    return type(value) is float and math.isnan(value)
 
 
 def _wide_integers(values: np.ndarray) -> np.ndarray:

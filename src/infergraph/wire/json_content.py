@@ -141,6 +141,8 @@ def _plain_array_of(value: Any, field: str) -> np.ndarray:
         raise PayloadError(f"{field} is not a regular array: {error}") from error
     if values.ndim > AXES_LIMIT:
         raise PayloadError(f"{field} has more than {AXES_LIMIT} axes")
+    if values.dtype.kind == "U" and (values == "nan").any():
+        return array_of(value, field)  # NaN beside text
     return values
 
 

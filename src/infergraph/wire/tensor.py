@@ -172,6 +172,8 @@ def decode_json(document: Any) -> np.ndarray:
 
     Raises: PayloadError if it is none.
     """
+    if not isinstance(document, dict):
+        raise PayloadError(f"data.tftensor cannot be read: it must be an object, not {type(document).__name__}")
     try:
         tensor = json_format.ParseDict(document, prediction.TensorProto())
     except (json_format.ParseError, TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:

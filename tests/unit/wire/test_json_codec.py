@@ -47,6 +47,8 @@ def decoded(text: str):
         ('[["a","b"]]', "<U1", [["a", "b"]]),
         ('[["a",1,2.5]]', "<U32", [["a", "1", "2.5"]]),
         ('[["a",null]]', "object", [["a", None]]),
+        ('[["a",NaN,"nan",1.5]]', "object", [["a", None, "nan", 1.5]]),
+        ('["nan",1]', "<U21", ["nan", "1"]),
         ("[[1,null]]", "object", [[1, None]]),
         ("[[true,false]]", "bool", [[True, False]]),
         ("[[true,2]]", "int64", [[1, 2]]),
