@@ -176,6 +176,12 @@ class NotReady(Fault):
     reason = "NOT_READY"
 
 
+class UnknownModel(Fault):
+    """The open inference protocol names a model, or a version of it, that is not served."""
+
+    reason = "MODEL_UNKNOWN"
+
+
 class TaskFault(Fault):
     """A task operation failed: the store or the files cannot be used."""
 

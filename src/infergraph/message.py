@@ -50,6 +50,7 @@ class Encoding(Enum):
     BIN = "binData"
     JSON = "jsonData"
     CUSTOM = "customData"
+    TENSORS = "tensors"
 
     @property
     def is_array(self) -> bool:
@@ -78,7 +79,8 @@ class Content(NamedTuple):
 
     `payload` is, by encoding: TENSOR, NDARRAY, TFTENSOR a `numpy.ndarray` of any shape and dtype (or, in an
     answer, a list, which NDARRAY keeps as it is); STR a str; BIN bytes; JSON any JSON value; CUSTOM a protobuf
-    `Any`. `names` are the column names exactly as sent. `meta` is None where the message had none.
+    `Any`; TENSORS the named tensors of the open inference protocol (`infergraph.wire.v2`). `names` are the column
+    names exactly as sent. `meta` is None where the message had none.
     """
 
     payload: Any

@@ -35,6 +35,7 @@ from infergraph.message import (
     Encoding,
     Feedback,
     Message,
+    Meta,
     Method,
     PredictiveUnit,
     Request,
@@ -47,6 +48,8 @@ from infergraph.runner import INLINE, Runner, drive
 from infergraph.settings import Execution
 from infergraph.wire import json_codec, proto_codec, raw_hooks
 from infergraph.wire.own_content import own_content, own_names
+from infergraph.wire.v2 import messages, values
+from infergraph.wire.v2.values import Wanted
 from infergraph.wire.wire_message import is_larger
 
 _log = logging.getLogger(__name__)
@@ -149,6 +152,8 @@ class Component(PredictiveUnit):
         self._awaits_inline = False
         self._user: Any = None
         self._last_health = Message.of("healthy", Encoding.STR)
+        self._wanted = values.PLAIN
+        self._predict_v2: Hook | None = None
         self._metadata: dict[str, Any] | BadMetadata = BadMetadata("Model metadata unavailable")
         label = options.image or options.label
         self._no_own = Own(None, (), {options.unit_id: label}) if options.unit_id and label else results.NOTHING
@@ -181,6 +186,7 @@ class Component(PredictiveUnit):
             self._driven = frozenset(method for method, found in self._table.items() if not found.is_async)
         self._tell_shortcomings()
         self._metadata = await self._read_metadata()
+        self._wanted = self._declared_wants()
 
     def _hold_thread(self) -> None:
         if not self._holds_thread:
@@ -205,12 +211,23 @@ class Component(PredictiveUnit):
             raw_hooks.user_messages()  # imported now, since it may import TensorFlow: no request should wait for that
         self._tags = hooks.single(user, "tags")
         self._metrics = hooks.single(user, "metrics")
+        self._predict_v2 = hooks.single(user, "predict_v2")
         self._adds = self._tags is not None or self._metrics is not None
         sides = (self._tags, self._metrics, hooks.single(user, "class_names"))
         self._has_async_sides = any(hook is not None and hook.is_async for hook in sides)
         self._user = user
         if all(found.plain is None and not found.is_raw for found in self._table.values()):
             _log.warning("%s has none of the protocol's methods; predict will answer an empty array", self.name)
+
+    def _declared_wants(self) -> Wanted:
+        """How the class and its metadata want the tensors of the open inference protocol."""
+        inputs = [] if isinstance(self._metadata, BadMetadata) else self._metadata["inputs"]
+        typed = [each for each in inputs if "messagetype" not in each]
+        return Wanted(
+            as_mapping=getattr(self._user, "v2_input", None) == "dict" or len(typed) > 1,
+            content_types=model_metadata.content_types(typed),
+            is_writable=getattr(self._user, "v2_writable", False) is True,
+        )
 
     def _tell_shortcomings(self) -> None:
         if self._scope is None:
@@ -274,8 +291,9 @@ class Component(PredictiveUnit):
                 self._raise_users(error, context)
 
     async def _call_hook(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
-        if found.is_raw or self._options.payload_passthrough:
-            answered = await self._answer_raw(found, request, method, context)
+        if (found.is_raw or self._options.payload_passthrough) and self._takes_raw(found, request):
+            seldon = messages.in_seldon(request)
+            answered = await self._answer_raw(found, seldon, method, context)
             if answered is not None:
                 return answered
         if isinstance(request, Feedback):
@@ -283,11 +301,14 @@ class Component(PredictiveUnit):
         if isinstance(request, Message):
             if method is Method.ROUTE:
                 return await self._route(found.plain, request)
+            hook = self._predict_v2 if method is Method.PREDICT else None
+            if hook is not None and request.encoding is Encoding.TENSORS:
+                return await self._predict_tensors(hook, request)
             return await self._predict(method, found.plain, request)
         return await self._aggregate(found.plain, request)
 
     async def _predict(self, method: Method, hook: Hook | None, message: Message) -> Message:
-        payload, encoding, names, meta = await _read(message, hook)
+        payload, encoding, names, meta = await _read(message, hook, self._wanted)
         result: Any = Returned
         if hook is not None:
             try:
@@ -302,6 +323,8 @@ class Component(PredictiveUnit):
             result = self._default(method, payload)
         response = results.unwrap(result, payload)
         own = await self._own(method, response) if self._adds or response.metrics is not None else self._no_own
+        if encoding is Encoding.TENSORS:
+            return self._tensors(response.data, self._meta_beside((meta,), own, response), method)
         meta = results.meta_of((meta,), own, response, carries=True)
         is_number = is_default and method is not Method.PREDICT and isinstance(payload, int | float)
         if is_number or (payload is None and response.data is None):
@@ -318,13 +341,14 @@ class Component(PredictiveUnit):
     async def _route(self, hook: Hook | None, message: Message) -> Message:
         if hook is None:
             raise MethodMissing("Route not defined", node=self.name)
-        payload, encoding, names, meta = await _read(message, hook)
+        payload, encoding, names, meta = await _read(message, hook, self._wanted)
         result = hook.call(payload, names if names or names is None else [], meta)
         if hook.is_async:
             result = await result
         response = results.unwrap(result)
         response = replace(response, data=np.array([[results.branch(response.data)]]))
         own = await self._own(Method.ROUTE, response)
+        encoding = Encoding.NDARRAY if encoding is Encoding.TENSORS else encoding
         return self._message(response, encoding, results.meta_of((meta,), own, response, carries=False))
 
     async def _aggregate(self, hook: Hook | None, messages: Sequence[Message]) -> Message:
@@ -332,13 +356,16 @@ class Component(PredictiveUnit):
             raise MethodMissing("Aggregate not defined", node=self.name)
         if not messages:
             raise PayloadError("an aggregate request needs at least one message in seldonMessages")
-        contents = [await _read(message, hook) for message in messages]
+        contents = [await _read(message, hook, self._wanted) for message in messages]
         result = hook.call([content.payload for content in contents], [content.names or [] for content in contents])
         if hook.is_async:
             result = await result
         response = results.unwrap(result)
         own = await self._own(Method.AGGREGATE, response)
-        meta = results.meta_of([content.meta for content in contents], own, response, carries=True)
+        metas = [content.meta for content in contents]
+        if contents[0].encoding is Encoding.TENSORS:
+            return self._tensors(response.data, self._meta_beside(metas, own, response), Method.AGGREGATE)
+        meta = results.meta_of(metas, own, response, carries=True)
         if response.data is None and any(content.payload is None for content in contents):
             return SoleMessage(Content(None, Encoding.JSON, (), meta))
         as_array = messages[0].lists_are_arrays
@@ -403,6 +430,36 @@ class Component(PredictiveUnit):
         names: Any = [] if shaped.columns is None else self._column_names(shaped, for_input)
         return SoleMessage(Content(shaped.payload, shaped.encoding, names, meta))
 
+    def _tensors(self, data: Any, meta: dict[str, Any], method: Method) -> Message:
+        """An answer of the open inference protocol; column names that the component gives itself go with its table."""
+        made = values.outputs_of(data, is_sole=True)
+        for_input = method is Method.TRANSFORM_INPUT
+        hook = "feature_names" if for_input and self._options.feature_names else "class_names"
+        if hasattr(self._user, hook) and len(made.tensors) == 1 and made.tensors[0].array.ndim == 2:
+            columns = made.tensors[0].array.shape[1]
+            names = self._column_names(results.Shaped(None, Encoding.TENSORS, columns), for_input)
+            if names is not None and names != results.default_names(columns):
+                made = values.with_column_names(made, [str(name) for name in names])
+        return SoleMessage(Content(made, Encoding.TENSORS, (), meta))
+
+    def _meta_beside(self, asked: Sequence[Meta | None], own: Own, response: Returned) -> Meta:
+        """The meta of an answer in tensors: Seldon's members, and beside them what the request asks for."""
+        seldon = [messages.without_request(meta) for meta in asked]
+        return results.meta_of(seldon, own, response, carries=True) | messages.carried(asked[0])
+
+    async def _predict_tensors(self, hook: Hook, message: Message) -> Message:
+        """The answer of `predict_v2`, which takes and gives the protocol's own objects."""
+        content = message.decode_again() or message.content
+        result = hook.call(messages.request_object(content))
+        if hook.is_async:
+            result = await result
+        response = results.unwrap(result)
+        own = await self._own(Method.PREDICT, response)
+        meta = self._meta_beside((content.meta,), own, response)
+        if messages.is_response_object(response.data):
+            return SoleMessage(Content(messages.of_response_object(response.data), Encoding.TENSORS, (), meta))
+        return self._tensors(response.data, meta, Method.PREDICT)
+
     def _column_names(self, shaped: results.Shaped, for_input: bool) -> Any:
         hook = "feature_names" if for_input and self._options.feature_names else "class_names"
         named = getattr(self._user, hook, Returned)
@@ -441,6 +498,12 @@ class Component(PredictiveUnit):
         if threading.get_ident() == self._loop_thread:
             return drive(result)
         return asyncio.run_coroutine_threadsafe(result, self._loop).result()
+
+    def _takes_raw(self, found: MethodHooks, request: Request) -> bool:
+        """Whether a raw hook is asked; tensors are given to it only if there is nothing else that takes them."""
+        if isinstance(request, Message) and request.encoding is Encoding.TENSORS:
+            return found.is_raw and found.plain is None and self._predict_v2 is None
+        return True
 
     # ── raw and deprecated hooks ────────────────────────────────────────────────────────────────────────────────
 
@@ -607,11 +670,11 @@ class Component(PredictiveUnit):
         raise ComponentError(text, node=self.name, status=status, answer=answer) from error
 
 
-async def _read(message: Message, hook: Hook | None) -> Content:
+async def _read(message: Message, hook: Hook | None, wanted: Wanted) -> Content:
     """What the hook is handed of a message; for an async one a large message is read off the event loop."""
     if hook is not None and hook.is_async and is_larger(message, _LARGE_BYTES):
-        return await asyncio.to_thread(own_content, message)
-    return own_content(message)
+        return await asyncio.to_thread(own_content, message, wanted)
+    return own_content(message, wanted)
 
 
 def _load(hook: Hook) -> None:

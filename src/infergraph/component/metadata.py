@@ -19,7 +19,8 @@ from infergraph.protocol.images import split_tag
 _log = logging.getLogger(__name__)
 
 _DATATYPES = (
-    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES",
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32",
+    "FP64", "BYTES",
 )  # fmt: skip
 _ARRAYS = frozenset({"tensor", "ndarray", "tftensor"})
 _BARE = frozenset({"strData", "binData"})
@@ -45,6 +46,7 @@ class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
     name: str = ""
     datatype: str | msgspec.UnsetType = msgspec.UNSET
     shape: list[int] = []
+    parameters: dict[str, Any] = {}
 
 
 class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
@@ -80,6 +82,12 @@ def _check_item(item: dict[str, Any], where: str) -> None:
         raise BadMetadata(f"{where}: {typed.messagetype} has no schema")
     if typed.messagetype in _ARRAYS:
         _converted(typed.schema, _Schema, f"{where}.schema")
+
+
+def content_types(inputs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The content types that metadata give to inputs, by tensor name."""
+    found = {str(each.get("name", "")): each.get("parameters", {}).get("content_type") for each in inputs}
+    return {name: str(content_type) for name, content_type in found.items() if content_type}
 
 
 _T = TypeVar("_T")

@@ -27,6 +27,9 @@ A node of ours then writes NaN and the infinities as bare words, and takes rows 
 nodes know no such coding.
 """
 
+INFERENCE_HEADER_LENGTH = b"inference-header-content-length"
+"""The size of the JSON of a body of the open inference protocol, where raw tensors follow it."""
+
 HOP_BY_HOP = frozenset(
     {b"accept-encoding", b"connection", b"content-encoding", b"content-length", b"content-type", b"expect", b"host",
      b"http2-settings", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",

@@ -47,6 +47,10 @@ HEALTH_PATH = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
 
 
+INFERENCE = "inference.GRPCInferenceService"
+"""The service of the open inference protocol; its calls have one path each: `/INFERENCE/Call`."""
+
+
 def path(call: str) -> str:
     """The path of a call on the wire."""
     return f"/{PACKAGE}.{call}"

@@ -106,6 +106,7 @@ CODES: Mapping[type[Fault], Codes] = {
     errors.DeadlinePassed: Codes(504, GrpcStatus.DEADLINE_EXCEEDED),
     errors.Overloaded: Codes(503, GrpcStatus.RESOURCE_EXHAUSTED),
     errors.NotReady: Codes(503, GrpcStatus.UNAVAILABLE),
+    errors.UnknownModel: Codes(404, GrpcStatus.NOT_FOUND),
     errors.TaskFault: Codes(500, GrpcStatus.INTERNAL),
     errors.UnknownTask: Codes(404, GrpcStatus.NOT_FOUND),
     errors.TaskState: Codes(409, GrpcStatus.FAILED_PRECONDITION),

@@ -33,7 +33,7 @@ from infergraph.serving.console.live_figures import Watch
 from infergraph.serving.grpc.edge import Grpc
 from infergraph.serving.http import pages
 from infergraph.serving.http.answers import Answer
-from infergraph.serving.http.app import App, Endpoint, HttpApp, HttpOptions, Paths
+from infergraph.serving.http.app import App, Dialect, Endpoint, HttpApp, HttpOptions, Paths
 from infergraph.serving.http.cross_origin import foreign_calls
 from infergraph.serving.http.dialects import Cors, ExternalDialect, InternalDialect
 from infergraph.serving.http.exchange import Exchange
@@ -42,6 +42,10 @@ from infergraph.serving.openapi import description, endpoints
 from infergraph.serving.readiness_gate import ReadinessGate
 from infergraph.serving.rest.edge import Rest, RestOptions, behind_gateway
 from infergraph.serving.tasks import gbuilder
+from infergraph.serving.v2.dialect import V2Dialect
+from infergraph.serving.v2.grpc import V2Grpc
+from infergraph.serving.v2.model import Model
+from infergraph.serving.v2.rest import V2Options, V2Rest
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
 from infergraph.source import UnitSource, is_graph
 from infergraph.tasks.engines.in_server_worker import InServerWorker
@@ -80,6 +84,7 @@ class Server:
         self._dialect = (
             ExternalDialect(cors, (facts.deployment, facts.namespace)) if self._is_graph else InternalDialect(cors)
         )
+        self._v2_dialect = V2Dialect(self._dialect)
         self._tasks: TaskService | None = None
         if self._settings.tasks:
             renew = functools.partial(context.recycle, "its data folder was taken away")
@@ -98,6 +103,8 @@ class Server:
         if not self._is_graph:
             self._limits = pod_limits.limits(self._settings)
         self._watch = Watch(context.metrics_dir, time.monotonic)
+        self._model = Model(self._unit, self._unit.runners, facts.deployment or self._unit.name)
+        self._v2 = V2Options(json=self._json_options(), limit_bytes=self._settings.message_limit_bytes)
         self._http = self._make_http()
         self._grpc = Grpc(
             self._unit,
@@ -107,6 +114,7 @@ class Server:
             concurrency_limit=self._settings.concurrency_limit,
             request_timeout_s=self._settings.request_timeout_s,
             runners=self._unit.runners,
+            more=V2Grpc(self._model, self._v2, self._is_ready).methods(),
         )
 
     async def run(self) -> None:
@@ -153,7 +161,7 @@ class Server:
     async def _open_others(self) -> list[Stop]:
         stops: list[Stop] = []
         if self._context.metrics_socket is not None:
-            nothing = pages.nothing(self._dialect, [self._settings.metrics_path])
+            nothing = pages.nothing(self._dialect_of, [self._settings.metrics_path])
             metrics = HttpApp(Paths(self._metrics_paths()), self._dialect, nothing, self._http_options(), _Uncounted())
             stops.append(await self._open_http(metrics, self._context.metrics_socket))
         if self._context.grpc_port is not None:
@@ -194,16 +202,10 @@ class Server:
 
     def _make_http(self) -> HttpApp:
         settings = self._settings
-        json = JsonOptions(
-            nan=settings.nan,
-            sort_keys=settings.json_sort_keys,
-            ascii=settings.json_ascii,
-            pretty=settings.json_pretty,
-        )
         rest = Rest(
             self._unit,
             RestOptions(
-                json=json,
+                json=self._v2.json,
                 limit_bytes=settings.message_limit_bytes,
                 values_limit_bytes=settings.bodies_limit_bytes,
                 opaque=self._is_graph,
@@ -217,12 +219,25 @@ class Server:
                 paths = behind_gateway(paths, self._built.facts.deployment or self._unit.name)
         else:
             paths = rest.microservice_paths()
+        paths = paths.joined(V2Rest(self._model, self._v2, self._is_ready, self._v2_dialect).paths())
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})
-        other: App = pages.application(self._more_routes(paths), settings, self._dialect, _predictions_first(paths))
+        other: App = pages.application(self._more_routes(paths), settings, self._dialect_of, _predictions_first(paths))
         if settings.access_log:
             other = pages.with_access_lines(other)
         refuse = foreign_calls(settings.cors_origins)
         return HttpApp(paths, self._dialect, other, self._http_options(), self._accounting, refuse)
+
+    def _json_options(self) -> JsonOptions:
+        settings = self._settings
+        return JsonOptions(
+            nan=settings.nan,
+            sort_keys=settings.json_sort_keys,
+            ascii=settings.json_ascii,
+            pretty=settings.json_pretty,
+        )
+
+    def _dialect_of(self, path: str) -> Dialect:
+        return self._v2_dialect if path == "/v2" or path.startswith("/v2/") else self._dialect
 
     def _more_routes(self, paths: Paths) -> list[BaseRoute]:
         served = description.Served(

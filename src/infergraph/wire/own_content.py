@@ -16,20 +16,36 @@ from infergraph.message import Content, Encoding, Message, SoleMessage
 from infergraph.wire import json_slices
 from infergraph.wire.arrays import rows_of
 from infergraph.wire.json_values import text_of
+from infergraph.wire.v2 import values
+from infergraph.wire.v2.messages import hook_meta
+from infergraph.wire.v2.values import Wanted
 
 
-def own_content(message: Message) -> Content:
+def own_content(message: Message, wanted: Wanted = values.PLAIN) -> Content:
     """The content of `message` for one reader, who may change all of it.
 
-    Returns: arrays of 64-bit numbers, booleans, text or objects; JSON's own types; names in a list.
+    Args:
+        wanted: how the reader takes named tensors.
+    Returns: of named tensors what `wanted` says; else arrays of 64-bit numbers, booleans, text or objects, or JSON's
+        own types; names in a list.
     Raises: PayloadError if the message cannot be read; ComponentError if it holds what no message can carry.
     """
     content = message.decode_again()
     if content is not None:
-        return content
+        return _of_tensors(content, wanted, is_own=True) if content.encoding is Encoding.TENSORS else content
     taken = message.take() if isinstance(message, SoleMessage) else None
-    payload, encoding, names, meta = taken or message.content
+    payload, encoding, names, meta = content = taken or message.content
+    if encoding is Encoding.TENSORS:
+        return _of_tensors(content._replace(meta=own_json(meta)), wanted, is_own=taken is not None)
     return Content(_payload(payload, encoding, taken is not None), encoding, own_names(names), own_json(meta))
+
+
+def _of_tensors(content: Content, wanted: Wanted, *, is_own: bool) -> Content:
+    given = content.payload
+    if not is_own:
+        given = given._replace(tensors=[each._replace(array=values.owned(each.array)) for each in given.tensors])
+    payload, names = values.inputs_of(given, wanted)
+    return Content(payload, Encoding.TENSORS, list(names), hook_meta(content))
 
 
 def own_names(names: Any) -> Any:

@@ -7,6 +7,7 @@ code registers the same names in protobuf's default pool. Messages are passed be
 from __future__ import annotations
 
 from importlib import resources
+from itertools import chain
 from typing import Any, TypeAlias
 
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, empty_pb2, message_factory, struct_pb2
@@ -32,7 +33,11 @@ def _load_pool() -> descriptor_pool.DescriptorPool:
 POOL = _load_pool()
 """Where the messages, enums and services below are defined; reflection serves from it."""
 
-FILES: tuple[str, ...] = ("infergraph/wire/tensor.proto", "infergraph/wire/prediction.proto")
+FILES: tuple[str, ...] = (
+    "infergraph/wire/tensor.proto",
+    "infergraph/wire/prediction.proto",
+    "infergraph/wire/inference.proto",
+)
 """The names of our own files in POOL."""
 
 
@@ -66,12 +71,12 @@ Empty = message_class("google.protobuf.Empty")
 
 
 def _services() -> dict[str, dict[str, tuple[str, str]]]:
-    services = POOL.FindFileByName("infergraph/wire/prediction.proto").services_by_name
+    services = chain.from_iterable(POOL.FindFileByName(file).services_by_name.values() for file in FILES)
     return {
         service.full_name: {
             method.name: (method.input_type.full_name, method.output_type.full_name) for method in service.methods
         }
-        for service in services.values()
+        for service in services
     }
 
 

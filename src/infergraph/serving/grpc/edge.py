@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias, overload
 from urllib.parse import quote
 
@@ -107,6 +108,7 @@ class Grpc:
     Args:
         is_graph: whether it is served as a graph: each call has an id, and metadata of its nodes.
         runners: the runner of each method, once known.
+        more: the calls of other protocols, by path.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Grpc:
         concurrency_limit: int,
         request_timeout_s: float,
         runners: Runners = _NO_RUNNERS,
+        more: Mapping[str, GrpcMethod] = MappingProxyType({}),
     ) -> None:
         self._unit = unit
         self._runners = runners
@@ -127,13 +130,13 @@ class Grpc:
         self._request_timeout_s = request_timeout_s
         self.admission = Admission(concurrency_limit=concurrency_limit)
         self.calls = Calls(self.admission, accounting)
-        self.methods: dict[str, GrpcMethod] = self._table()
+        self.methods: dict[str, GrpcMethod] = {**self._table(), **more}
 
     def _table(self) -> dict[str, GrpcMethod]:
         table = {services.path(call): self._method(method) for call, method in services.METHODS.items()}
         for call in (services.NODE_METADATA, services.MODEL_METADATA):
-            table[services.path(call)] = GrpcMethod("metadata", self._metadata, _may_wait)
-        table[services.path(services.GRAPH_METADATA)] = GrpcMethod("metadata", self._graph_metadata, _may_wait)
+            table[services.path(call)] = GrpcMethod("metadata", self._metadata, may_wait)
+        table[services.path(services.GRAPH_METADATA)] = GrpcMethod("metadata", self._graph_metadata, may_wait)
         return table
 
     def _method(self, method: Method) -> GrpcMethod:
@@ -142,7 +145,7 @@ class Grpc:
         async def handle(call: GrpcCall) -> bytes:
             request = read(call.payload, is_answer=ANSWER_HOP in call.metadata)
             try:
-                message: Message = await self._unit.answer(method, request, _context(call))
+                message: Message = await self._unit.answer(method, request, context_of(call))
                 return _encoded(message)
             except NestedTooDeeply as fault:
                 raise blamed(fault, request) from fault
@@ -151,13 +154,13 @@ class Grpc:
 
     async def _metadata(self, call: GrpcCall) -> bytes:
         node = proto_codec.decode_metadata_request(call.payload) if call.payload else ""
-        told = await self._unit.metadata(node if self._is_graph else None, _context(call))
+        told = await self._unit.metadata(node if self._is_graph else None, context_of(call))
         return proto_codec.encode_metadata(dict(told))
 
     async def _graph_metadata(self, call: GrpcCall) -> bytes:
         if not self._is_graph:
             raise MethodMissing("GraphMetadata not available on the Model level.")
-        return proto_codec.encode_graph_metadata(dict(await self._unit.metadata(context=_context(call))))
+        return proto_codec.encode_graph_metadata(dict(await self._unit.metadata(context=context_of(call))))
 
     def call(self, path: str, payload: bytes, metadata: Metadata, remaining_s: float | None, out: Replying) -> GrpcCall:
         """The call of one of the `methods`, for `calls` to start.
@@ -213,7 +216,8 @@ def _encoded(message: Message) -> bytes:
         raise ComponentError(f"the answer cannot be read: {error}") from error
 
 
-def _may_wait() -> Runner | None:
+def may_wait() -> Runner | None:
+    """The runner of calls that may wait for something: none."""
     return None
 
 
@@ -250,7 +254,7 @@ def _pair(key: str, value: str | bytes) -> tuple[bytes, bytes]:
     return key.encode(), value if isinstance(value, bytes) else value.encode()
 
 
-def _context(call: GrpcCall) -> Context:
+def context_of(call: GrpcCall) -> Context:
     """The call's context. Without a deadline where a runner is used: then a timer enforces the limit."""
     deadline = None
     if call.runner is None and call.limit_s:

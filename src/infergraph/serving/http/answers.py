@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,11 +18,21 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Answer(NamedTuple):
-    """A complete REST answer: status, body, headers."""
+    """A complete REST answer: status, body, headers.
+
+    Args:
+        blobs: follow the body, each sent from the memory where it lies.
+    """
 
     status: int
     body: bytes
     headers: Headers
+    blobs: Sequence[bytes | bytearray | memoryview] = ()
+
+    @property
+    def whole_body(self) -> bytes:
+        """The body and what follows it in one piece."""
+        return b"".join((self.body, *self.blobs)) if self.blobs else self.body
 
 
 JSON_TYPE = (b"content-type", b"application/json")

@@ -51,22 +51,8 @@ def _may_wait() -> Runner | None:
     return None
 
 
-class Endpoint(NamedTuple):
-    """A route: the HTTP methods it accepts (None for all), its handler, its label in the metrics.
-
-    Gated endpoints are subject to the concurrency limit and the request timeout; probes are not gated. `runner` gives
-    what runs the handler; None if it may wait, and so needs a task.
-    """
-
-    methods: frozenset[str] | None
-    handler: Handler
-    name: str
-    gated: bool = True
-    runner: Callable[[], Runner | None] = _may_wait
-
-
 class Dialect(Protocol):
-    """What differs between the protocol's two HTTP interfaces."""
+    """What differs between the HTTP interfaces of a component, of a graph, and of the open inference protocol."""
 
     def identify(self, exchange: Exchange) -> str:
         """The id of a request; empty for none."""
@@ -87,11 +73,31 @@ class Dialect(Protocol):
         """The answer for an unknown path."""
 
 
+class Endpoint(NamedTuple):
+    """A route: the HTTP methods it accepts (None for all), its handler, its label in the metrics.
+
+    Gated endpoints are subject to the concurrency limit and the request timeout; probes are not gated. `runner` gives
+    what runs the handler; None if it may wait, and so needs a task. `dialect` is that of the path's protocol, if it is
+    another than the application's.
+    """
+
+    methods: frozenset[str] | None
+    handler: Handler
+    name: str
+    gated: bool = True
+    runner: Callable[[], Runner | None] = _may_wait
+    dialect: Dialect | None = None
+
+
 class Paths(NamedTuple):
     """The routes: exact paths by one look-up, then patterns in order."""
 
     exact: Mapping[str, Endpoint]
     patterns: Sequence[tuple[re.Pattern[str], Endpoint]] = ()
+
+    def joined(self, more: Paths) -> Paths:
+        """These routes, and those of `more` at other paths."""
+        return Paths({**more.exact, **self.exact}, [*self.patterns, *more.patterns])
 
     def find(self, path: str) -> tuple[Endpoint | None, Mapping[str, str]]:
         """The endpoint whose pattern matches a path, and the path parameters."""

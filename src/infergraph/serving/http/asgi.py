@@ -98,9 +98,9 @@ class AsgiCall:
         self._connection.answered(self)
 
     async def _send_bug(self) -> None:
-        status, body, headers = answers.of_bug("")
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        bug = answers.of_bug("")
+        await self._send({"type": "http.response.start", "status": bug.status, "headers": bug.headers})
+        await self._send({"type": "http.response.body", "body": bug.body})
 
     async def _receive(self) -> MutableMapping[str, Any]:
         if self._expects and not self.has_begun:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from infergraph.errors import DeadlinePassed, Fault, UploadTooLarge
 from infergraph.serving.call import AccessLine, Call
 from infergraph.serving.http.answers import Answer, Headers
-from infergraph.serving.http.app import Endpoint, HttpApp
+from infergraph.serving.http.app import Dialect, Endpoint, HttpApp
 
 BODILESS = frozenset({204, 304})
 """Statuses whose responses have no body: one would be parsed as the next response."""
@@ -87,7 +87,8 @@ class Exchange(Call, kw_only=True, eq=False):
     def prepare(self) -> None:
         """Apply the request head: id, runner, time limit, compression, and refusals."""
         endpoint, app, headers = self.endpoint, self.app, self.headers
-        self.puid = app.dialect.identify(self)
+        dialect = endpoint.dialect or app.dialect
+        self.puid = dialect.identify(self)
         self.runner = endpoint.runner()
         self.times_nodes = NODE_TIMES in headers
         if b"gzip" in headers.get(b"accept-encoding", b""):
@@ -96,27 +97,27 @@ class Exchange(Call, kw_only=True, eq=False):
             self.limit_s = app.options.request_timeout_s
         method, methods = self.method, endpoint.methods
         if method == "OPTIONS" or (methods is not None and method not in methods):
-            self.result = app.dialect.refuse_method(endpoint, self)
+            self.result = dialect.refuse_method(endpoint, self)
         elif app.refuse is not None and endpoint.gated and "POST" in (methods or ()):
             self.result = app.refuse(self.raw_headers)
 
     def reply(self) -> tuple[str, int]:
         """Send the response."""
-        app = self.app
-        answer = self.result if self.error is None else self._of_error(self.error)
-        status, body, headers = answer
-        app.dialect.decorate(headers, self.endpoint, self)
-        self._write(status, body, headers)
+        endpoint = self.endpoint
+        dialect = endpoint.dialect or self.app.dialect
+        answer = self.result if self.error is None else self._of_error(self.error, dialect)
+        dialect.decorate(answer.headers, endpoint, self)
+        sent_bytes = self._write(answer)
         if self.on_end is not None:
             self.on_end(self)
-        return str(status), len(body)
+        return str(answer.status), sent_bytes
 
-    def _of_error(self, error: BaseException) -> Answer:
-        dialect = self.app.dialect
+    def _of_error(self, error: BaseException, dialect: Dialect) -> Answer:
         return dialect.of_fault(error) if isinstance(error, Fault) else dialect.of_bug(self.puid or "-")
 
-    def _write(self, status: int, body: bytes, headers: Headers) -> None:
-        parts = [STATUS_LINES[status]]
+    def _write(self, answer: Answer) -> int:
+        status, body, headers, blobs = answer
+        parts: list[bytes | bytearray | memoryview] = [STATUS_LINES[status]]
         for name, value in headers:
             parts.append(_kept_line(name, value) if len(value) <= _KEPT_BYTES else header_line(name, value))
             if name == b"connection" and value.lower() == b"close":
@@ -125,13 +126,16 @@ class Exchange(Call, kw_only=True, eq=False):
             self.keeps_alive = False
         if not self.keeps_alive:
             parts.append(_CLOSE)
+        size_bytes = len(body) if not blobs else len(body) + sum(map(len, blobs))
         if status not in BODILESS:
-            parts.append(b"content-length: %d\r\n" % len(body))
+            parts.append(b"content-length: %d\r\n" % size_bytes)
         parts.append(b"\r\n")
-        if body and status not in BODILESS and self.method != "HEAD":
+        if size_bytes and status not in BODILESS and self.method != "HEAD":
             parts.append(body)
+            parts += blobs
         if not self.wire.is_closing():
             self.wire.writelines(parts)
+        return size_bytes
 
     def give_up(self) -> None:
         """Close the connection."""
@@ -150,7 +154,7 @@ class Exchange(Call, kw_only=True, eq=False):
 async def _compressed(exchange: Exchange) -> Answer:
     """The endpoint's answer, gzip-compressed if its size is within the limits."""
     answer = await exchange.endpoint.handler(exchange)
-    status, body, headers = answer
+    status, body, headers = answer.status, answer.whole_body, answer.headers
     options = exchange.app.options
     if not options.compress_min_bytes <= len(body) <= options.compress_max_bytes or status in BODILESS:
         return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
@@ -30,11 +30,12 @@ _log = logging.getLogger(__name__)
 
 
 def application(
-    routes: Sequence[BaseRoute], settings: Settings, dialect: Dialect, paths: Iterable[str] = ()
+    routes: Sequence[BaseRoute], settings: Settings, dialect_of: Callable[[str], Dialect], paths: Iterable[str] = ()
 ) -> Starlette:
     """The application that serves `routes`; faults get the protocol's envelope, 404 the dialect's body.
 
     Args:
+        dialect_of: the dialect of a path.
         paths: other paths of the server, for the suggestion in a 404.
     """
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
@@ -46,7 +47,7 @@ def application(
         exception_handlers={HTTPException: _refused, Fault: _faulted, Exception: _broken},
     )
     app.router.redirect_slashes = False
-    app.router.default = nothing(dialect, [*paths, *(route.path for route in routes if isinstance(route, Route))])
+    app.router.default = nothing(dialect_of, [*paths, *(route.path for route in routes if isinstance(route, Route))])
     return app
 
 
@@ -82,17 +83,18 @@ def response(answer: Answer) -> Response:
     return Response(answer.body, answer.status, headers)
 
 
-def nothing(dialect: Dialect, served: Iterable[str]) -> App:
+def nothing(dialect_of: Callable[[str], Dialect], served: Iterable[str]) -> App:
     """An ASGI application that answers 404 to everything.
 
     Args:
+        dialect_of: the dialect of a path.
         served: the paths of the server, those for predictions first.
     """
     known = [path for path in served if "{" not in path]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        await response(dialect.not_found(path, hint(path, known)))(scope, receive, send)
+        await response(dialect_of(path).not_found(path, hint(path, known)))(scope, receive, send)
 
     return app
 

@@ -34,6 +34,7 @@ def compiled() -> bytes:
                 f"--descriptor_set_out={target}",
                 str(WIRE / "tensor.proto"),
                 str(WIRE / "prediction.proto"),
+                str(WIRE / "inference.proto"),
             ]
         )
         if code != 0:

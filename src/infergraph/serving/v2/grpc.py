@@ -1,0 +1,91 @@
+"""The gRPC edge of the open inference protocol: the calls of its service over the served model."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from infergraph import __version__
+from infergraph.errors import PayloadError, UnknownModel
+from infergraph.protocol.services import INFERENCE
+from infergraph.serving.grpc.edge import GrpcCall, GrpcMethod, context_of, may_wait
+from infergraph.serving.v2.model import Model
+from infergraph.serving.v2.rest import EXTENSIONS, V2Options
+from infergraph.wire.prediction import SERVICES, message_class
+from infergraph.wire.v2 import proto
+from infergraph.wire.v2.messages import InferMessage
+
+_CLASSES = {call: tuple(map(message_class, types)) for call, types in SERVICES[INFERENCE].items()}
+
+
+class V2Grpc:
+    """The calls of the protocol.
+
+    Args:
+        is_ready: the readiness probe.
+    """
+
+    def __init__(self, model: Model, options: V2Options, is_ready: Callable[[], Awaitable[bool]]) -> None:
+        self._model = model
+        self._options = options
+        self._is_ready = is_ready
+
+    def methods(self) -> Mapping[str, GrpcMethod]:
+        """The calls by path."""
+        told: dict[str, tuple[str, Callable[[Any], Awaitable[Any]]]] = {
+            "ServerLive": ("live", self._server_live),
+            "ServerReady": ("ready", self._server_ready),
+            "ServerMetadata": ("metadata", self._server_metadata),
+            "ModelReady": ("ready", self._model_ready),
+            "ModelMetadata": ("metadata", self._model_metadata),
+        }
+        methods = {call: GrpcMethod(name, _telling(call, tell), may_wait) for call, (name, tell) in told.items()}
+        methods["ModelInfer"] = GrpcMethod("infer", self._infer, self._model.runner)
+        return {f"/{INFERENCE}/{call}": method for call, method in methods.items()}
+
+    async def _infer(self, call: GrpcCall) -> bytes:
+        message = InferMessage(call.payload, proto.decode)
+        request = message.read()
+        metadata = await self._model.check(request.model_name, request.model_version)
+        if request.id.isascii() and request.id.isprintable():
+            call.puid = request.id or call.puid
+        response = await self._model.infer(message, context_of(call), metadata)
+        return proto.encode(response, request)
+
+    async def _server_live(self, request: Any) -> Any:
+        return {"live": True}
+
+    async def _server_ready(self, request: Any) -> Any:
+        return {"ready": await self._is_ready()}
+
+    async def _server_metadata(self, request: Any) -> Any:
+        return {"name": self._options.server_name, "version": __version__, "extensions": EXTENSIONS}
+
+    async def _model_ready(self, request: Any) -> Any:
+        try:
+            is_ready = await self._is_ready()
+            await self._model.check(request.name, request.version)
+        except UnknownModel:
+            return {"ready": False}
+        return {"ready": is_ready}
+
+    async def _model_metadata(self, request: Any) -> Any:
+        document = (await self._model.check(request.name, request.version)).document()
+        for tensor in (*document["inputs"], *document["outputs"]):
+            tensor.pop("parameters", None)
+        return document
+
+
+def _telling(call: str, tell: Callable[[Any], Awaitable[Mapping[str, Any]]]) -> Callable[[GrpcCall], Any]:
+    """The handler of a call with a small request and answer."""
+    request_class, answer_class = _CLASSES[call]
+
+    async def handle(grpc_call: GrpcCall) -> bytes:
+        try:
+            request = request_class.FromString(grpc_call.payload)
+        except Exception as error:
+            raise PayloadError(f"the message is no {request_class.DESCRIPTOR.name}: {error}") from error
+        answer: bytes = answer_class(**await tell(request)).SerializeToString()
+        return answer
+
+    return handle

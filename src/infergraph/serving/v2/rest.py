@@ -1,0 +1,161 @@
+"""The REST edge of the open inference protocol: its paths over the served model."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+import orjson
+
+from infergraph import __version__
+from infergraph.message import Context, Transport
+from infergraph.protocol.headers import INFERENCE_HEADER_LENGTH
+from infergraph.serving.http.answers import JSON_TYPE, Answer
+from infergraph.serving.http.app import Dialect, Endpoint, Handler, Paths
+from infergraph.serving.http.exchange import Exchange
+from infergraph.serving.v2.model import Model
+from infergraph.wire.json_text import JsonOptions
+from infergraph.wire.v2 import json
+from infergraph.wire.v2.messages import InferMessage
+from infergraph.wire.v2.records import InferRequest
+
+EXTENSIONS = ("binary_tensor_data", "parameters")
+_OCTETS = (b"content-type", b"application/octet-stream")
+_LARGE_BYTES = 256 * 1024
+_POST = frozenset({"POST"})
+_READ = frozenset({"GET", "HEAD"})
+_VERSIONED = "/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+
+
+class V2Options(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of the protocol's edges.
+
+    Args:
+        json: how JSON answers are written.
+        limit_bytes: maximum size of a decompressed body.
+        server_name: in the server's metadata.
+    """
+
+    json: JsonOptions = JsonOptions()
+    limit_bytes: int = 0
+    server_name: str = "infergraph"
+
+
+class V2Rest:
+    """The paths of the protocol.
+
+    Args:
+        is_ready: the readiness probe.
+        dialect: of the protocol.
+    """
+
+    def __init__(
+        self, model: Model, options: V2Options, is_ready: Callable[[], Awaitable[bool]], dialect: Dialect
+    ) -> None:
+        self._model = model
+        self._options = options
+        self._is_ready = is_ready
+        self._dialect = dialect
+
+    def paths(self) -> Paths:
+        """The routes."""
+        exact = {
+            "/v2": self._probe(self._server_metadata, "metadata"),
+            "/v2/health/live": self._probe(_live, "live"),
+            "/v2/health/ready": self._probe(self._ready, "ready"),
+            "/v2/models": self._probe(self._models, "metadata"),
+        }
+        infer = self._endpoint(_POST, self._infer, "infer", self._model.runner)
+        exact[f"/v2/models/{self._model.name}/infer"] = infer
+        exact |= {f"{path}/": endpoint for path, endpoint in exact.items() if path == "/v2"}
+        patterns = {
+            f"{_VERSIONED}/infer": infer,
+            f"{_VERSIONED}/ready": self._probe(self._model_ready, "ready"),
+            _VERSIONED: self._endpoint(_READ, self._model_metadata, "metadata"),
+        }
+        return Paths(exact, [(re.compile(path), endpoint) for path, endpoint in patterns.items()])
+
+    def _endpoint(self, verbs: frozenset[str], handler: Handler, name: str, *runner: Any) -> Endpoint:
+        return Endpoint(verbs, handler, name, True, *runner)._replace(dialect=self._dialect)
+
+    def _probe(self, handler: Handler, name: str) -> Endpoint:
+        return Endpoint(_READ, handler, name, gated=False, dialect=self._dialect)
+
+    async def _infer(self, exchange: Exchange) -> Answer:
+        model, version = _named(exchange, self._model.name)
+        metadata = await self._model.check(model, version)
+        message = InferMessage(exchange.body, self._reader(exchange, model, version))
+        blocks = exchange.runner is None and len(exchange.body) > _LARGE_BYTES
+        request = await asyncio.to_thread(message.read) if blocks else message.read()
+        if request.id.isascii() and request.id.isprintable():
+            exchange.puid = request.id
+        context = Context(
+            Transport.REST, exchange.raw_headers, exchange.puid, None, model, exchange.path, exchange.query
+        )
+        response = await self._model.infer(message, context, metadata)
+        write = functools.partial(json.encode, response, request, self._options.json)
+        return _answer(await asyncio.to_thread(write) if blocks else write())
+
+    def _reader(self, exchange: Exchange, model: str, version: str) -> Callable[[bytes], InferRequest]:
+        headers, limit_bytes = exchange.headers, self._options.limit_bytes
+        length = _header(headers, INFERENCE_HEADER_LENGTH)
+        coding = (_header(headers, b"content-encoding") or "").lower()
+
+        def read(body: bytes) -> InferRequest:
+            plain = json.unpacked(body, coding, limit_bytes) if coding else body
+            return json.decode(plain, length, model=model, version=version, puid=exchange.puid)
+
+        return read
+
+    async def _server_metadata(self, exchange: Exchange) -> Answer:
+        return _json({"name": self._options.server_name, "version": __version__, "extensions": list(EXTENSIONS)})
+
+    async def _models(self, exchange: Exchange) -> Answer:
+        return _json({"models": [self._model.name]})
+
+    async def _model_metadata(self, exchange: Exchange) -> Answer:
+        return _json((await self._model.check(*_named(exchange, ""))).document())
+
+    async def _model_ready(self, exchange: Exchange) -> Answer:
+        name, version = _named(exchange, "")
+        self._model.check_name(name)
+        if not await self._is_ready():
+            return _not_ready(f"model {name!r} is not ready")
+        await self._model.check(name, version)
+        return _json({"name": name, "ready": True})
+
+    async def _ready(self, exchange: Exchange) -> Answer:
+        return _json({"ready": True}) if await self._is_ready() else _not_ready("the server is not ready")
+
+
+def _answer(body: json.Body) -> Answer:
+    if body.header_length is None:
+        return Answer(200, body.head, [JSON_TYPE])
+    return Answer(200, body.head, [_OCTETS, (INFERENCE_HEADER_LENGTH, b"%d" % body.header_length)], body.blobs)
+
+
+def _header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1").strip()
+
+
+def _not_ready(text: str) -> Answer:
+    return Answer(503, orjson.dumps({"error": text}), [JSON_TYPE, (b"retry-after", b"1")])
+
+
+async def _live(exchange: Exchange) -> Answer:
+    return _json({"live": True})
+
+
+def _named(exchange: Exchange, default: str) -> tuple[str, str]:
+    """Model and version of the path."""
+    parameters = exchange.parameters
+    return (parameters["model"], parameters.get("version") or "") if parameters else (default, "")
+
+
+def _json(value: Any) -> Answer:
+    return Answer(200, orjson.dumps(value), [JSON_TYPE])

@@ -1,0 +1,237 @@
+"""Bodies of the open inference protocol over REST: JSON, perhaps with the raw bytes of tensors behind it.
+
+    Inference-Header-Content-Length: n ─▶ n bytes of JSON, then the blobs in the order of their tensors
+
+Source: the protocol's REST text and its binary tensor extension.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from infergraph.errors import PayloadError, UnsupportedBody
+from infergraph.wire import compression, json_text
+from infergraph.wire.json_text import PLAIN, JsonOptions
+from infergraph.wire.v2 import tensors
+from infergraph.wire.v2.records import InferRequest, InferResponse, RequestedOutput, check_names, text_member
+from infergraph.wire.v2.tensors import NO_PARAMETERS, Buffer, Datatype, Parameters, Tensor
+
+_BLOB_SIZE = "binary_data_size"
+_BINARY = "binary_data"
+_ALIGNMENT = 8
+"""The first blob of an answer begins at a multiple of this, so that a reader need not copy it."""
+
+
+class Body(NamedTuple):
+    """An encoded answer.
+
+    Args:
+        head: the JSON.
+        blobs: raw tensors that follow it, each the array's own memory.
+        header_length: of the JSON, where blobs follow; None for JSON alone.
+    """
+
+    head: bytes
+    blobs: Sequence[Buffer] = ()
+    header_length: int | None = None
+
+
+def unpacked(body: bytes, coding: str, limit_bytes: int) -> bytes:
+    """A body without its content encoding.
+
+    Raises: UnsupportedBody for one other than gzip and deflate; PayloadError if it is damaged; UploadTooLarge if it is
+        larger than the limit.
+    """
+    if coding in ("", "identity"):
+        return body
+    if coding not in compression.ENCODINGS:
+        raise UnsupportedBody(f"the content encoding {coding!r} cannot be read; send gzip, deflate or none")
+    return compression.unpacked(body, limit_bytes)
+
+
+def decode(
+    body: Buffer, header_length: str | None = None, *, model: str = "", version: str = "", puid: str = ""
+) -> InferRequest:
+    """The request of a body.
+
+    Args:
+        header_length: the header of that name; None where it is missing: the whole body is JSON.
+        model, version: from the path.
+        puid: the id of a request without one of its own.
+    Raises: PayloadError that names the member or the tensor.
+    """
+    head, blobs = _split(body, header_length)
+    document = json_text.read(bytes(head))
+    if not isinstance(document, dict):
+        raise PayloadError("the body must be a JSON object with inputs")
+    reader = _Blobs(blobs, is_there=header_length is not None)
+    inputs = [_tensor(each, reader, place) for place, each in enumerate(_list(document, "inputs"))]
+    reader.finish(model)
+    check_names([tensor.name for tensor in inputs])
+    return InferRequest(
+        model_name=model,
+        model_version=version,
+        id=text_member(document.get("id"), "id") or puid,
+        parameters=parameters_of(document, "parameters"),
+        inputs=inputs,
+        outputs=[_requested(each, place) for place, each in enumerate(_list(document, "outputs"))],
+    )
+
+
+def encode(response: InferResponse, request: InferRequest, options: JsonOptions = PLAIN) -> Body:
+    """The answer, each output as the request wants it: in the JSON, or as raw bytes behind it."""
+    blobs: list[Buffer] = []
+    outputs = []
+    for tensor in response.outputs:
+        if request.wants_binary(tensor.name):
+            raw = tensors.raw_of(tensor)
+            blobs.append(raw)
+            outputs.append(_entry(tensor, {**tensor.parameters, _BLOB_SIZE: len(raw)}))
+        else:
+            outputs.append(_entry(tensor, tensor.parameters, _elements(tensor)))
+    document: dict[str, Any] = {"model_name": response.model_name}
+    if response.model_version:
+        document["model_version"] = response.model_version
+    if response.id:
+        document["id"] = response.id
+    if response.parameters:
+        document["parameters"] = dict(response.parameters)
+    document["outputs"] = outputs
+    head = json_text.write_numbers(document, options) if options.is_plain else None
+    head = json_text.write(document, options) if head is None else head
+    if not blobs:
+        return Body(head)
+    head += b" " * (-len(head) % _ALIGNMENT)
+    return Body(head, blobs, len(head))
+
+
+def _entry(tensor: Tensor, parameters: Parameters, data: Any = None) -> dict[str, Any]:
+    shape = list(tensor.array.shape)
+    entry: dict[str, Any] = {"name": tensor.name, "shape": shape, "datatype": tensor.datatype.value}
+    if isinstance(data, _Base64):
+        parameters = {**parameters, "content_type": "base64"}
+        data = data.texts
+    if parameters:
+        entry["parameters"] = dict(parameters)
+    if data is not None:
+        entry["data"] = data
+    return entry
+
+
+class _Base64(NamedTuple):
+    texts: list[str]
+
+
+def _elements(tensor: Tensor) -> Any:
+    """The elements as JSON can hold them: an array of numbers, texts, or base64 where one is no text."""
+    if tensor.datatype is not Datatype.BYTES:
+        return np.ascontiguousarray(tensor.array, dtype=tensor.array.dtype.newbyteorder("=")).reshape(-1)
+    elements = [tensors.element_bytes(element) for element in tensor.array.flat]
+    try:
+        return [element.decode() for element in elements]
+    except UnicodeDecodeError:
+        return _Base64([base64.b64encode(element).decode() for element in elements])
+
+
+def _split(body: Buffer, header_length: str | None) -> tuple[Buffer, memoryview]:
+    view = memoryview(body)
+    if header_length is None:
+        return body, view[:0]
+    if not (header_length.isascii() and header_length.isdigit() and len(header_length) <= 18):
+        raise PayloadError(f"Inference-Header-Content-Length must be a whole number, not {header_length!r}")
+    length = int(header_length)
+    if length > len(view):
+        raise PayloadError(f"Inference-Header-Content-Length is {length}, but the body has {len(view)} bytes")
+    if length == 0:
+        raise PayloadError("Inference-Header-Content-Length is 0: a request of raw bytes alone is not taken here")
+    return view[:length], view[length:]
+
+
+class _Blobs:
+    """The raw bytes behind the JSON, handed out in order."""
+
+    def __init__(self, raw: memoryview, *, is_there: bool) -> None:
+        self._raw = raw
+        self._is_there = is_there
+        self._at = 0
+
+    def take(self, name: str, size: object) -> memoryview:
+        if type(size) is not int or size < 0:
+            raise PayloadError(f"input {name!r}: {_BLOB_SIZE} must be a whole number, not {size!r:.80}")
+        if not self._is_there:
+            raise PayloadError(f"input {name!r}: {_BLOB_SIZE} without the header Inference-Header-Content-Length")
+        start, self._at = self._at, self._at + size
+        if self._at > len(self._raw):
+            raise PayloadError(f"input {name!r}: {_BLOB_SIZE} is {size}, but {len(self._raw) - start} bytes are left")
+        return self._raw[start : self._at]
+
+    def finish(self, model: str) -> None:
+        if self._at < len(self._raw):
+            left = len(self._raw) - self._at
+            raise PayloadError(f"unexpected additional input data for model {model!r}: {left} bytes")
+
+
+def _tensor(entry: Any, blobs: _Blobs, place: int) -> Tensor:
+    if not isinstance(entry, dict):
+        raise PayloadError(f"inputs[{place}] must be an object")
+    name = entry.get("name")
+    if not isinstance(name, str):
+        raise PayloadError(f"inputs[{place}].name must be a text, not {name!r:.80}")
+    datatype = tensors.datatype_named(entry.get("datatype"), name)
+    shape = tensors.shape_of(entry.get("shape"), name)
+    parameters = parameters_of(entry, f"input {name!r}: parameters")
+    if any(key.startswith("shared_memory_") for key in parameters):
+        raise PayloadError(f"input {name!r}: shared memory is not offered")
+    size = parameters.get(_BLOB_SIZE)
+    if (size is None) == (entry.get("data") is None):
+        raise PayloadError(f"input {name!r} must have either data or the parameter {_BLOB_SIZE}")
+    if size is None:
+        return Tensor(name, datatype, tensors.of_list(name, datatype, shape, entry["data"]), parameters)
+    array = tensors.of_raw(name, datatype, shape, blobs.take(name, size))
+    return Tensor(name, datatype, array, {key: value for key, value in parameters.items() if key != _BLOB_SIZE})
+
+
+def _requested(entry: Any, place: int) -> RequestedOutput:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise PayloadError(f"outputs[{place}].name must be a text")
+    name = entry["name"]
+    parameters = parameters_of(entry, f"output {name!r}: parameters")
+    is_binary = parameters.get(_BINARY)
+    if is_binary is not None and not isinstance(is_binary, bool):
+        raise PayloadError(f"output {name!r}: {_BINARY} must be true or false, not {is_binary!r:.80}")
+    if any(key.startswith("shared_memory_") for key in parameters):
+        raise PayloadError(f"output {name!r}: shared memory is not offered")
+    return RequestedOutput(name, parameters, is_binary)
+
+
+def parameters_of(entry: Mapping[str, Any], member: str) -> Parameters:
+    """The `parameters` of an object: texts, numbers and booleans by name.
+
+    Raises: PayloadError that names the member.
+    """
+    found = entry.get("parameters")
+    if found is None:
+        return NO_PARAMETERS
+    if not isinstance(found, dict):
+        raise PayloadError(f"{member} must be an object, not {found!r:.80}")
+    for key, value in found.items():
+        if not isinstance(value, str | int | float):
+            raise PayloadError(f"{member}: {key!r} must be a text, a number or a boolean")
+    content_type = found.get("content_type")
+    if content_type is not None and not isinstance(content_type, str):
+        raise PayloadError(f"{member}: content_type must be a text, not {content_type!r:.80}")
+    return MappingProxyType(found)
+
+
+def _list(document: Mapping[str, Any], member: str) -> list[Any]:
+    found = document.get(member)
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise PayloadError(f"{member} must be a list, not {found!r:.80}")
+    return found

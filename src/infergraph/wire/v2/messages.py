@@ -1,0 +1,281 @@
+"""Messages of the open inference protocol: received ones, and any message as an answer in its tensors.
+
+body ─▶ InferMessage ─decoded once─▶ InferRequest ─▶ Content: a TensorSet, and what else the request says as meta
+Message of either protocol ─▶ TensorSet ─▶ InferResponse
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from infergraph.errors import ComponentError, PayloadError
+from infergraph.message import Content, Encoding, Message, Meta, Request
+from infergraph.wire.v2 import tensors, values
+from infergraph.wire.v2.records import InferRequest, InferResponse, TensorSet, chosen
+from infergraph.wire.v2.tensors import Datatype, Tensor
+
+REQUEST_MEMBERS = ("id", "model_name", "model_version", "parameters", "outputs")
+"""Members of a hook's meta that say what a request of the protocol asks for; they stay on the way through a graph."""
+
+_SELDON_MEMBERS = ("puid", "tags", "routing", "requestPath", "metrics")
+
+ROUTING = "seldon_routing"
+"""The parameter of an answer that holds the recorded route."""
+
+
+class InferMessage(Message):
+    """A received request.
+
+    Args:
+        raw: its body, or serialized message.
+        decode: reads the request.
+    Promises: the first reader is handed what was decoded, each further one a copy of its own.
+    """
+
+    __slots__ = ("_decode_request", "_is_given", "_request", "raw")
+
+    is_answer = False
+
+    def __init__(self, raw: bytes, decode: Callable[[bytes], InferRequest]) -> None:
+        super().__init__(None)
+        self.raw: bytes | None = raw
+        self._decode_request = decode
+        self._request: InferRequest | None = None
+        self._is_given = False
+
+    def read(self) -> InferRequest:
+        """The request, decoded once.
+
+        Raises: PayloadError if it cannot be read.
+        """
+        if self._request is None:
+            assert self.raw is not None
+            self._request = self._decode_request(self.raw)
+        return self._request
+
+    def _decode(self) -> Content:
+        return _content_of(self.read())
+
+    def decode_again(self) -> Content | None:
+        """The content for one reader, who may change it."""
+        if not self._is_given:
+            self._is_given = True
+            return _content_of(self.read())
+        assert self.raw is not None
+        return _content_of(self._decode_request(self.raw))
+
+    def share(self) -> None:
+        """Each reader decodes for itself."""
+
+    def with_meta(self, meta: Meta) -> Message:
+        """The same tensors with another meta."""
+        return Message(self.content._replace(meta=meta))
+
+
+def _content_of(request: InferRequest) -> Content:
+    meta: Meta = {"parameters": dict(request.parameters)}
+    if request.id:
+        meta["id"] = meta["puid"] = request.id
+    if request.model_name:
+        meta["model_name"] = request.model_name
+    if request.model_version:
+        meta["model_version"] = request.model_version
+    if request.outputs:
+        meta["outputs"] = [
+            {"name": each.name, "parameters": dict(each.parameters)} if each.parameters else {"name": each.name}
+            for each in request.outputs
+        ]
+    return Content(TensorSet(request.inputs, request.parameters), Encoding.TENSORS, (), meta)
+
+
+def carried(meta: Mapping[str, Any] | None) -> Meta:
+    """What the meta of a request says about the request, for the meta of an answer on the way to the next node."""
+    return {key: meta[key] for key in REQUEST_MEMBERS if key in meta} if meta else {}
+
+
+def without_request(meta: Mapping[str, Any] | None) -> Meta | None:
+    """The members of a hook's meta that Seldon's protocol has."""
+    return {key: meta[key] for key in _SELDON_MEMBERS if key in meta} if meta else None
+
+
+def hook_meta(content: Content) -> Meta:
+    """The meta for a hook: the request's own, and its tensors by name, datatype, shape and parameters."""
+    given: TensorSet = content.payload
+    inputs = [
+        {
+            "name": each.name,
+            "datatype": each.datatype.value,
+            "shape": list(each.array.shape),
+            "parameters": dict(each.parameters),
+        }
+        for each in given.tensors
+    ]
+    return {"parameters": {}, **(content.meta or {}), "inputs": inputs}
+
+
+def tensors_of(message: Message) -> TensorSet:
+    """The tensors of a message of either protocol.
+
+    Raises: PayloadError if it cannot be read or has no form as tensors; ComponentError if a component made it so.
+    """
+    payload, encoding, names, _ = message.content
+    if encoding is Encoding.TENSORS:
+        given: TensorSet = payload
+        return given
+    if encoding is Encoding.CUSTOM:
+        raise PayloadError("customData has no form in the open inference protocol")
+    if encoding is Encoding.JSON and not isinstance(payload, Mapping | list):
+        return TensorSet([values.as_json(values.FIRST_OUTPUT, [payload])], is_unnamed=True)
+    made = values.outputs_of(payload)
+    if encoding.is_array and len(names) and not _are_default(names) and _is_table(made):
+        return values.with_column_names(made, [str(name) for name in names])
+    return made
+
+
+def _are_default(names: Any) -> bool:
+    return all(name == f"t:{place}" for place, name in enumerate(names))
+
+
+def _is_table(given: TensorSet) -> bool:
+    return len(given.tensors) == 1 and given.tensors[0].array.ndim == 2
+
+
+def seldon_content(content: Content) -> Content:
+    """The content of a message of tensors in Seldon's protocol.
+
+    Returns: one tensor of numbers as `tensor`, one of texts as `ndarray`, JSON texts as `jsonData`, several as
+        `jsonData` of nested lists by name.
+    """
+    given: TensorSet = content.payload
+    meta = without_request(content.meta)
+    if len(given.tensors) > 1 or given.is_mapping or given.parameters.get(values.CONTENT_TYPE) == "pd":
+        return Content({each.name: _plain(each) for each in given.tensors}, Encoding.JSON, (), meta)
+    value, names = values.inputs_of(given)
+    if not isinstance(value, np.ndarray):
+        return Content(value, Encoding.JSON, (), meta)
+    kind = value.dtype.kind
+    if kind in "iuf":
+        return Content(value, Encoding.TENSOR, names, meta)
+    return Content(value if kind == "b" else _listed(value), Encoding.NDARRAY, names, meta)
+
+
+def _plain(tensor: Tensor) -> Any:
+    value = values.read_as(tensor, str(tensor.parameters.get(values.CONTENT_TYPE, "")))
+    return _listed(value) if isinstance(value, np.ndarray) else value
+
+
+def _listed(array: np.ndarray) -> Any:
+    return [_listed(row) for row in array] if array.ndim > 1 else [_text(each) for each in array.tolist()]
+
+
+def _text(element: Any) -> Any:
+    return element.decode("utf-8", "replace") if isinstance(element, bytes) else element
+
+
+def in_seldon(request: Request) -> Request:
+    """The request in Seldon's protocol, if it is a message in tensors."""
+    if isinstance(request, Message) and request.encoding is Encoding.TENSORS:
+        return Message(seldon_content(request.decode_again() or request.content))
+    return request
+
+
+def request_object(content: Content) -> dict[str, Any]:
+    """What the hook `predict_v2` is handed: the request's members as plain values, `data` of each input an array."""
+    given: TensorSet = content.payload
+    meta = content.meta or {}
+    return {
+        "model_name": meta.get("model_name", ""),
+        "model_version": meta.get("model_version", ""),
+        "id": meta.get("id", ""),
+        "parameters": dict(meta.get("parameters", {})),
+        "inputs": [
+            {
+                "name": each.name,
+                "datatype": each.datatype.value,
+                "shape": list(each.array.shape),
+                "parameters": dict(each.parameters),
+                "data": each.array,
+            }
+            for each in given.tensors
+        ],
+        "outputs": [dict(each) for each in meta.get("outputs", ())],
+    }
+
+
+def is_response_object(result: Any) -> bool:
+    """Whether a result has the form of an answer: a dict with a list of named outputs."""
+    outputs = result.get("outputs") if isinstance(result, dict) else None
+    return isinstance(outputs, list) and all(isinstance(each, dict) and "name" in each for each in outputs)
+
+
+def of_response_object(result: Mapping[str, Any]) -> TensorSet:
+    """The tensors of what `predict_v2` returned: `outputs` of name and data, perhaps datatype, shape and parameters.
+
+    Raises: ComponentError that names the output.
+    """
+    outputs = [_output(entry) for entry in result["outputs"]]
+    return TensorSet(outputs, dict(result.get("parameters") or {}))
+
+
+def _output(entry: Mapping[str, Any]) -> Tensor:
+    name = str(entry["name"])
+    if "data" not in entry:
+        raise ComponentError(f"output {name!r} has no data")
+    tensor = values.single(name, entry["data"])
+    if datatype := entry.get("datatype"):
+        tensor = tensors.cast(tensor, datatype)
+    if (shape := entry.get("shape")) is not None:
+        try:
+            tensor = tensor._replace(array=tensor.array.reshape(shape))
+        except (ValueError, TypeError) as error:
+            raise ComponentError(f"output {name!r} has no shape {shape!r}: {error}") from error
+    return tensor._replace(parameters={**tensor.parameters, **(entry.get("parameters") or {})})
+
+
+def response_of(answer: Message, request: InferRequest, *, name: str, version: str, declared: str) -> InferResponse:
+    """The answer to a request.
+
+    Args:
+        name, version: of the model; the version may be empty.
+        declared: the name that metadata give to its only output; empty for none.
+    Raises: PayloadError for a requested output that there is not; ComponentError for what is no output.
+    """
+    try:
+        given = tensors_of(answer)
+    except PayloadError as error:
+        raise ComponentError(f"the answer has no form in the open inference protocol: {error.text}") from error
+    outputs = given.tensors
+    if given.is_unnamed:
+        requested = request.outputs[0].name if len(request.outputs) == 1 else ""
+        own = declared or requested or values.FIRST_OUTPUT
+        outputs = [outputs[0]._replace(name=own)]
+    return InferResponse(
+        model_name=name,
+        model_version=version,
+        id=request.id,
+        parameters=_parameters(given, answer.meta),
+        outputs=[_labelled(each) for each in (chosen(outputs, request) if request.outputs else outputs)],
+    )
+
+
+def _parameters(given: TensorSet, meta: Meta | None) -> dict[str, Any]:
+    parameters = dict(given.parameters)
+    if meta:
+        if tags := meta.get("tags"):
+            parameters |= values.parameters_of_tags(tags)
+        if routing := meta.get("routing"):
+            parameters[ROUTING] = json.dumps(routing, separators=(",", ":"))
+    return parameters
+
+
+def _labelled(tensor: Tensor) -> Tensor:
+    """An output of texts says so."""
+    if tensor.datatype is not Datatype.BYTES or values.CONTENT_TYPE in tensor.parameters:
+        return tensor
+    if not all(type(each) is str for each in tensor.array.flat):
+        return tensor
+    return tensor._replace(parameters={**tensor.parameters, values.CONTENT_TYPE: "str"})

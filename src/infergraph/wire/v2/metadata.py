@@ -1,0 +1,94 @@
+"""Metadata in the open inference protocol's form, of what a unit declares in Seldon's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from infergraph.wire.v2.values import COLUMN_NAMES, CONTENT_TYPE
+
+_CONTENT_TYPES = {"strData": "str", "jsonData": "json", "binData": "base64"}
+_ARRAYS = frozenset({"tensor", "ndarray", "tftensor"})
+
+
+class TensorMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An input or output: -1 in the shape is a free axis."""
+
+    name: str
+    datatype: str
+    shape: list[int] = msgspec.field(default_factory=list)
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class ModelMetadata(msgspec.Struct, frozen=True):
+    """A model's metadata; nothing declared is an empty list or text."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+    @property
+    def version(self) -> str:
+        """The version that is served: the last one; empty where it has none."""
+        return self.versions[-1] if self.versions else ""
+
+    @property
+    def only_output(self) -> str:
+        """The name of the only declared output; empty otherwise."""
+        return self.outputs[0].name if len(self.outputs) == 1 else ""
+
+    def document(self) -> dict[str, Any]:
+        """The JSON object."""
+        document: dict[str, Any] = msgspec.to_builtins(self)
+        for tensor in (*document["inputs"], *document["outputs"]):
+            tensor.setdefault("shape", [])
+        return document
+
+
+def metadata_of(name: str, told: Mapping[str, Any]) -> ModelMetadata:
+    """The metadata of a model.
+
+    Args:
+        name: under which it is served.
+        told: its own metadata as Seldon's protocol has them, of a component or of a graph.
+    """
+    return ModelMetadata(
+        name=name,
+        versions=[str(version) for version in told.get("versions") or () if version],
+        platform=str(told.get("platform") or ""),
+        inputs=_tensors(told.get("inputs", told.get("graphinputs")), "input"),
+        outputs=_tensors(told.get("outputs", told.get("graphoutputs")), "output"),
+    )
+
+
+def _tensors(entries: Sequence[Mapping[str, Any]] | None, prefix: str) -> list[TensorMetadata]:
+    found = (_tensor(entry, f"{prefix}-{place}") for place, entry in enumerate(entries or ()))
+    return [tensor for tensor in found if tensor is not None]
+
+
+def _tensor(entry: Mapping[str, Any], by_place: str) -> TensorMetadata | None:
+    kind = entry.get("messagetype")
+    if kind is None:
+        if not entry.get("datatype"):
+            return None
+        parameters = dict(entry.get("parameters") or {})
+        return TensorMetadata(
+            entry.get("name") or by_place, entry["datatype"], list(entry.get("shape") or []), parameters
+        )
+    if kind in _ARRAYS:
+        return _array(entry.get("schema") or {}, by_place)
+    content_type = _CONTENT_TYPES.get(kind)
+    return None if content_type is None else TensorMetadata(by_place, "BYTES", [1], {CONTENT_TYPE: content_type})
+
+
+def _array(schema: Mapping[str, Any], by_place: str) -> TensorMetadata:
+    shape = list(schema.get("shape") or [])
+    shape = [-1, *shape] if len(shape) < 2 else [shape[0] or -1, *shape[1:]]
+    names = schema.get("names")
+    parameters = {COLUMN_NAMES: json.dumps(list(names), ensure_ascii=False, separators=(",", ":"))} if names else {}
+    return TensorMetadata(by_place, "FP64", shape, parameters)

@@ -1,0 +1,177 @@
+"""Messages of the open inference protocol over gRPC, to requests and from answers.
+
+    ModelInferRequest ─▶ InferRequest          raw contents are views of the message's own bytes
+    InferResponse ─▶ ModelInferResponse        raw where the request was raw, else typed
+
+Source: the protocol's gRPC text. Raw contents are cut out before protobuf parses the rest, which would copy them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from infergraph.errors import PayloadError
+from infergraph.wire import fields
+from infergraph.wire.prediction import message_class
+from infergraph.wire.v2 import tensors
+from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest, InferResponse, RequestedOutput, check_names
+from infergraph.wire.v2.tensors import Datatype, Parameters, Tensor
+
+PACKAGE = "inference"
+SERVICE = f"{PACKAGE}.GRPCInferenceService"
+
+ModelInferRequest = message_class(f"{PACKAGE}.ModelInferRequest")
+ModelInferResponse = message_class(f"{PACKAGE}.ModelInferResponse")
+ModelStreamInferResponse = message_class(f"{PACKAGE}.ModelStreamInferResponse")
+
+_RAW_INPUTS = 7
+_RAW_OUTPUTS_TAG = bytes([6 << 3 | fields.DELIMITED])
+_CONTENTS: Mapping[Datatype, str] = {
+    Datatype.BOOL: "bool_contents",
+    Datatype.INT8: "int_contents",
+    Datatype.INT16: "int_contents",
+    Datatype.INT32: "int_contents",
+    Datatype.INT64: "int64_contents",
+    Datatype.UINT8: "uint_contents",
+    Datatype.UINT16: "uint_contents",
+    Datatype.UINT32: "uint_contents",
+    Datatype.UINT64: "uint64_contents",
+    Datatype.FP32: "fp32_contents",
+    Datatype.FP64: "fp64_contents",
+    Datatype.BYTES: "bytes_contents",
+}
+_RAW_ONLY = frozenset({Datatype.FP16, Datatype.BF16})
+_NARROW = frozenset({Datatype.INT8, Datatype.INT16, Datatype.UINT8, Datatype.UINT16})
+
+
+def decode(payload: bytes) -> InferRequest:
+    """The request of a serialized ModelInferRequest.
+
+    Raises: PayloadError that names the tensor.
+    """
+    rest, blobs = _without_raw(payload)
+    message = ModelInferRequest()
+    try:
+        message.ParseFromString(rest)
+    except DecodeError as error:
+        raise PayloadError(f"the message is no ModelInferRequest: {error}") from error
+    if blobs and len(blobs) != len(message.inputs):
+        raise PayloadError(f"raw_input_contents has {len(blobs)} entries for {len(message.inputs)} inputs")
+    inputs = [_tensor(entry, blobs[place] if blobs else None) for place, entry in enumerate(message.inputs)]
+    check_names([tensor.name for tensor in inputs])
+    return InferRequest(
+        model_name=message.model_name,
+        model_version=message.model_version,
+        id=message.id,
+        parameters=_parameters(message.parameters),
+        inputs=inputs,
+        outputs=[RequestedOutput(each.name, _parameters(each.parameters)) for each in message.outputs],
+        is_raw=bool(blobs),
+    )
+
+
+def encode(response: InferResponse, request: InferRequest) -> bytes:
+    """The serialized ModelInferResponse: raw bytes where the request came so or asks for it, else typed contents."""
+    asked = request.parameters.get(BINARY_OUTPUT)
+    is_raw = asked if isinstance(asked, bool) else request.is_raw
+    is_raw = is_raw or any(tensor.datatype in _RAW_ONLY for tensor in response.outputs)
+    message = ModelInferResponse(model_name=response.model_name, model_version=response.model_version, id=response.id)
+    _write_parameters(message.parameters, response.parameters)
+    for tensor in response.outputs:
+        entry = message.outputs.add(name=tensor.name, datatype=tensor.datatype.value, shape=tensor.array.shape)
+        _write_parameters(entry.parameters, tensor.parameters)
+        if not is_raw:
+            getattr(entry.contents, _CONTENTS[tensor.datatype]).extend(_elements(tensor))
+    parts: list[tensors.Buffer] = [message.SerializeToString()]
+    if is_raw:
+        for tensor in response.outputs:
+            raw = tensors.raw_of(tensor)
+            parts += (_RAW_OUTPUTS_TAG, fields.varint(len(raw)), raw)
+    return b"".join(parts)
+
+
+def _without_raw(payload: bytes) -> tuple[bytes, list[memoryview]]:
+    """The message without its raw contents, and those as views of its bytes."""
+    view = memoryview(payload)
+    blobs, kept, at = [], [], 0
+    try:
+        for number, kind, start, end in fields.split(payload):
+            if number == _RAW_INPUTS and kind == fields.DELIMITED:
+                blobs.append(view[start:end])
+            else:
+                kept.append(view[at:end])
+            at = end
+    except ValueError as error:
+        raise PayloadError(f"the message is no ModelInferRequest: {error}") from error
+    return (b"".join(kept), blobs) if blobs else (payload, [])
+
+
+def _tensor(entry: Any, blob: memoryview | None) -> Tensor:
+    name = entry.name
+    datatype = tensors.datatype_named(entry.datatype, name)
+    shape = tensors.shape_of(list(entry.shape), name)
+    parameters = _parameters(entry.parameters)
+    if blob is None:
+        return Tensor(name, datatype, _typed(name, datatype, shape, entry), parameters)
+    if entry.HasField("contents"):
+        raise PayloadError(f"input {name!r} has contents, though the request has raw_input_contents")
+    return Tensor(name, datatype, tensors.of_raw(name, datatype, shape, blob), parameters)
+
+
+def _typed(name: str, datatype: Datatype, shape: tuple[int, ...], entry: Any) -> np.ndarray:
+    if datatype in _RAW_ONLY:
+        raise PayloadError(f"input {name!r}: {datatype.value} travels in raw_input_contents alone")
+    field = _CONTENTS[datatype]
+    for descriptor, _ in entry.contents.ListFields():
+        if descriptor.name != field:
+            raise PayloadError(f"input {name!r}: {datatype.value} travels in {field}, not in {descriptor.name}")
+    values = getattr(entry.contents, field)
+    tensors.check_count(name, len(values), shape)
+    if datatype is Datatype.BYTES:
+        return tensors.of_elements(list(values)).reshape(shape)
+    if datatype in _NARROW:
+        return tensors.of_integers(name, datatype, values, shape)
+    return np.array(values, dtype=tensors.dtype_of(datatype)).reshape(shape)
+
+
+def _elements(tensor: Tensor) -> Iterable[Any]:
+    if tensor.datatype is Datatype.BYTES:
+        return [tensors.element_bytes(element) for element in tensor.array.flat]
+    elements: list[Any] = tensor.array.reshape(-1).tolist()
+    return elements
+
+
+def _parameters(found: Any) -> Parameters:
+    if not found:
+        return tensors.NO_PARAMETERS
+    values = {}
+    for key, parameter in found.items():
+        choice = parameter.WhichOneof("parameter_choice")
+        if choice is not None:
+            values[key] = getattr(parameter, choice)
+        if key.startswith("shared_memory_"):
+            raise PayloadError("shared memory is not offered")
+    content_type = values.get("content_type")
+    if content_type is not None and not isinstance(content_type, str):
+        raise PayloadError(f"parameters: content_type must be a text, not {content_type!r:.80}")
+    return MappingProxyType(values)
+
+
+def _write_parameters(target: Any, parameters: Parameters) -> None:
+    for key, value in parameters.items():
+        target[key].MergeFrom(_parameter(value, target[key].__class__))
+
+
+def _parameter(value: Any, kind: Any) -> Any:
+    if isinstance(value, bool):
+        return kind(bool_param=value)
+    if isinstance(value, int):
+        return kind(int64_param=value) if value < 2**63 else kind(uint64_param=value)
+    if isinstance(value, float):
+        return kind(double_param=value)
+    return kind(string_param=value)

@@ -1,0 +1,119 @@
+"""A request of the open inference protocol and its answer, as records that JSON and protobuf share.
+
+InferRequest ─▶ TensorSet, the payload of a message ─▶ … ─▶ TensorSet ─▶ InferResponse
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from infergraph.errors import PayloadError
+from infergraph.wire.v2.tensors import NO_PARAMETERS, Parameters, Tensor
+
+BINARY_OUTPUT = "binary_data_output"
+"""The parameter of a request that asks for all its outputs as raw bytes."""
+
+
+class TensorSet(NamedTuple):
+    """The payload of a message of the protocol.
+
+    Args:
+        tensors: in order, of different names.
+        parameters: of the request, or of the answer.
+        is_mapping: whether a component returned them as a dict, which the next one is given again.
+        is_unnamed: whether the only tensor has no name of its own yet.
+    """
+
+    tensors: Sequence[Tensor]
+    parameters: Parameters = NO_PARAMETERS
+    is_mapping: bool = False
+    is_unnamed: bool = False
+
+
+class RequestedOutput(msgspec.Struct, frozen=True):
+    """An output that a request asks for.
+
+    Args:
+        is_binary: whether it asks for raw bytes or for JSON; None where it leaves that to the request.
+    """
+
+    name: str
+    parameters: Parameters = NO_PARAMETERS
+    is_binary: bool | None = None
+
+
+class InferRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request.
+
+    Args:
+        model_name: from the path over REST, from the message over gRPC.
+        parameters: of the request, as plain values.
+        outputs: the requested ones in order; empty for all.
+        is_raw: over gRPC, whether its tensors came as raw bytes, as those of the answer should then.
+    """
+
+    model_name: str = ""
+    model_version: str = ""
+    id: str = ""
+    parameters: Parameters = NO_PARAMETERS
+    inputs: Sequence[Tensor]
+    outputs: Sequence[RequestedOutput] = ()
+    is_raw: bool = False
+
+    def wants_binary(self, output: str) -> bool:
+        """Whether the answer should have this output as raw bytes."""
+        for requested in self.outputs:
+            if requested.name == output and requested.is_binary is not None:
+                return requested.is_binary
+        return self.parameters.get(BINARY_OUTPUT) is True
+
+
+class InferResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer; `model_version` and `id` are empty where there is none."""
+
+    model_name: str
+    model_version: str = ""
+    id: str = ""
+    parameters: Parameters = NO_PARAMETERS
+    outputs: Sequence[Tensor]
+
+
+def chosen(outputs: Sequence[Tensor], request: InferRequest) -> Sequence[Tensor]:
+    """The outputs that a request asks for, in its order; all where it names none.
+
+    Raises: PayloadError for an output that there is not.
+    """
+    if not request.outputs:
+        return outputs
+    found = {tensor.name: tensor for tensor in outputs}
+    for requested in request.outputs:
+        if requested.name not in found:
+            raise PayloadError(f"unexpected inference output {requested.name!r} for model {request.model_name!r}")
+    return [found[requested.name] for requested in request.outputs]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse a request without inputs, or with two of one name.
+
+    Raises: PayloadError that says which.
+    """
+    if not names:
+        raise PayloadError("inputs: at least one tensor is needed")
+    if len(names) > 1 and len(set(names)) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise PayloadError(f"input {twice!r} is there twice")
+
+
+def text_member(value: Any, member: str) -> str:
+    """An optional text; empty where it is null or missing.
+
+    Raises: PayloadError that names the member.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise PayloadError(f"{member} must be a text, not {value!r:.80}")
+    return value

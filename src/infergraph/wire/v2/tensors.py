@@ -1,0 +1,323 @@
+"""Tensors of the open inference protocol: datatypes, and elements as JSON lists or as raw bytes, to arrays and back.
+
+    list of JSON values ─┐                     ┌─▶ list for JSON
+                         ├─▶ array, checked ───┤
+    raw little-endian ───┘                     └─▶ raw little-endian, without a copy where memory allows
+
+Source: the open inference protocol, REST data types, and the binary tensor extension.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import sys
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from itertools import chain
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from infergraph.errors import ComponentError, PayloadError
+
+COPY_LIMIT_BYTES = 64 * 1024
+"""Raw tensors above this are views of the request's own memory, smaller ones are copied and writable."""
+AXES_LIMIT = 64
+_LENGTH = struct.Struct("<I")
+_IS_LITTLE = sys.byteorder == "little"
+
+Parameters: TypeAlias = Mapping[str, Any]
+NO_PARAMETERS: Parameters = MappingProxyType({})
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class Datatype(Enum):
+    """The protocol's name of an element type."""
+
+    BOOL = "BOOL"
+    UINT8 = "UINT8"
+    UINT16 = "UINT16"
+    UINT32 = "UINT32"
+    UINT64 = "UINT64"
+    INT8 = "INT8"
+    INT16 = "INT16"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    FP16 = "FP16"
+    FP32 = "FP32"
+    FP64 = "FP64"
+    BF16 = "BF16"
+    BYTES = "BYTES"
+
+
+_DTYPES: dict[Datatype, np.dtype[Any]] = {
+    Datatype.BOOL: np.dtype(np.bool_),
+    Datatype.UINT8: np.dtype("<u1"),
+    Datatype.UINT16: np.dtype("<u2"),
+    Datatype.UINT32: np.dtype("<u4"),
+    Datatype.UINT64: np.dtype("<u8"),
+    Datatype.INT8: np.dtype("<i1"),
+    Datatype.INT16: np.dtype("<i2"),
+    Datatype.INT32: np.dtype("<i4"),
+    Datatype.INT64: np.dtype("<i8"),
+    Datatype.FP16: np.dtype("<f2"),
+    Datatype.FP32: np.dtype("<f4"),
+    Datatype.FP64: np.dtype("<f8"),
+    Datatype.BF16: np.dtype("<u2"),  # as it travels; read as the float32 whose upper half it is
+}
+_DATATYPES = {dtype: datatype for datatype, dtype in _DTYPES.items() if datatype is not Datatype.BF16}
+_KINDS = {kind.value: kind for kind in Datatype}
+
+
+class Tensor(NamedTuple):
+    """One input or output.
+
+    Args:
+        name: any text.
+        datatype: of its elements as they travel.
+        array: the elements; BYTES as an object array of str or bytes, BF16 as float32.
+        parameters: of this tensor, without those that say how it travels.
+    """
+
+    name: str
+    datatype: Datatype
+    array: np.ndarray
+    parameters: Parameters = NO_PARAMETERS
+
+
+def datatype_named(name: object, tensor: str) -> Datatype:
+    """The datatype of that name.
+
+    Raises: PayloadError for any other name, naming the tensor.
+    """
+    found = _KINDS.get(name) if isinstance(name, str) else None
+    if found is None:
+        raise PayloadError(f"input {tensor!r}: there is no datatype {name!r}; there are {', '.join(_KINDS)}")
+    return found
+
+
+def dtype_of(datatype: Datatype) -> np.dtype[Any]:
+    """The NumPy type of an element as it travels raw."""
+    return _DTYPES[datatype]
+
+
+def shape_of(given: object, tensor: str) -> tuple[int, ...]:
+    """A shape as sent: a list of whole numbers, none negative.
+
+    Raises: PayloadError naming the tensor.
+    """
+    if not isinstance(given, list | tuple) or not all(type(size) is int and size >= 0 for size in given):
+        raise PayloadError(f"input {tensor!r}: shape must be a list of whole numbers from 0 on, not {_brief(given)}")
+    if len(given) > AXES_LIMIT:
+        raise PayloadError(f"input {tensor!r}: shape has {len(given)} axes; {AXES_LIMIT} are allowed")
+    return tuple(given)
+
+
+def of_list(name: str, datatype: Datatype, shape: tuple[int, ...], data: object) -> np.ndarray:
+    """The array of a tensor whose elements came as a JSON list, flat or nested.
+
+    Raises: PayloadError that names the tensor: another count than the shape has, or an element out of its type.
+    """
+    if datatype is Datatype.BF16:
+        raise PayloadError(f"input {name!r}: BF16 has no JSON form; send it as binary data")
+    if not isinstance(data, list):
+        raise PayloadError(f"input {name!r}: data must be a list, not {_brief(data)}")
+    elements = _flat(data)
+    check_count(name, len(elements), shape)
+    if datatype is Datatype.BYTES:
+        return _texts(name, elements).reshape(shape)
+    kinds = set(map(type, elements))
+    if datatype is Datatype.BOOL:
+        return _booleans(name, elements, kinds).reshape(shape)
+    if datatype in (Datatype.FP16, Datatype.FP32, Datatype.FP64):
+        return _floats(name, datatype, elements, kinds).reshape(shape)
+    return _integers(name, datatype, elements, kinds).reshape(shape)
+
+
+def check_count(name: str, count: int, shape: Sequence[int]) -> None:
+    """Refuse a tensor with another number of elements than its shape has.
+
+    Raises: PayloadError that names the tensor and both numbers. Promises: allocates nothing.
+    """
+    wanted = math.prod(shape)
+    if count != wanted:
+        raise PayloadError(f"input {name!r}: {count} elements, but shape {list(shape)} needs {wanted}")
+
+
+def of_integers(name: str, datatype: Datatype, values: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
+    """The array of integers that came in a wider field than their type's.
+
+    Raises: PayloadError for a value out of range; never wraps.
+    """
+    dtype = _DTYPES[datatype]
+    wide = np.asarray(values)
+    if wide.size:
+        _check_range(name, datatype, int(wide.min()), int(wide.max()))
+    return wide.astype(dtype).reshape(shape)
+
+
+def _flat(data: list[Any]) -> list[Any]:
+    while any(type(each) is list for each in data):
+        data = list(chain.from_iterable(each if type(each) is list else (each,) for each in data))
+    return data
+
+
+def _texts(name: str, elements: list[Any]) -> np.ndarray:
+    array = np.empty(len(elements), dtype=object)
+    for place, element in enumerate(elements):
+        if type(element) is not str:
+            raise PayloadError(f"input {name!r}: element {place} of BYTES must be a text, not {_brief(element)}")
+        array[place] = element
+    return array
+
+
+def _booleans(name: str, elements: list[Any], kinds: set[type]) -> np.ndarray:
+    if not kinds <= {bool, int} or not all(element in (0, 1) for element in elements):
+        odd = next(element for element in elements if type(element) not in (bool, int) or element not in (0, 1))
+        raise PayloadError(f"input {name!r}: BOOL takes true and false, not {_brief(odd)}")
+    return np.array(elements, dtype=np.bool_)
+
+
+def _floats(name: str, datatype: Datatype, elements: list[Any], kinds: set[type]) -> np.ndarray:
+    if not kinds <= {int, float, type(None)}:
+        odd = next(element for element in elements if type(element) not in (int, float, type(None)))
+        raise PayloadError(f"input {name!r}: {datatype.value} takes numbers, not {_brief(odd)}")
+    try:
+        wide = np.array(elements, dtype=np.float64)  # null becomes NaN
+    except OverflowError as error:
+        raise PayloadError(f"input {name!r}: a number is out of the range of {datatype.value}") from error
+    if datatype is Datatype.FP64:
+        return wide
+    with np.errstate(over="ignore"):
+        array = wide.astype(_DTYPES[datatype])
+    if not np.array_equal(np.isinf(array), np.isinf(wide)):
+        raise PayloadError(f"input {name!r}: a number is out of the range of {datatype.value}")
+    return array
+
+
+def _integers(name: str, datatype: Datatype, elements: list[Any], kinds: set[type]) -> np.ndarray:
+    if not kinds <= {int}:
+        elements = [_whole(name, datatype, element) for element in elements]
+    if elements:
+        _check_range(name, datatype, min(elements), max(elements))
+    return np.array(elements, dtype=_DTYPES[datatype])
+
+
+def _whole(name: str, datatype: Datatype, element: Any) -> int:
+    if type(element) is int:
+        return element
+    if type(element) is float and element.is_integer():
+        return int(element)
+    raise PayloadError(f"input {name!r}: {datatype.value} takes whole numbers, not {_brief(element)}")
+
+
+def _check_range(name: str, datatype: Datatype, least: int, greatest: int) -> None:
+    limits = np.iinfo(_DTYPES[datatype])
+    for value in (least, greatest):
+        if not limits.min <= value <= limits.max:
+            raise PayloadError(f"input {name!r}: {value} is out of the range of {datatype.value}")
+
+
+def of_raw(name: str, datatype: Datatype, shape: tuple[int, ...], raw: Buffer) -> np.ndarray:
+    """The array of a tensor that came as raw bytes: little-endian, row-major.
+
+    Raises: PayloadError that names the tensor where the bytes do not fit the shape.
+    Promises: above `COPY_LIMIT_BYTES` an aligned one is a view of `raw`, not writable where `raw` is not.
+    """
+    if datatype is Datatype.BYTES:
+        return _raw_elements(name, shape, raw)
+    dtype = _DTYPES[datatype]
+    wanted = math.prod(shape) * dtype.itemsize
+    if len(raw) != wanted:
+        raise PayloadError(f"input {name!r}: {len(raw)} bytes, but {datatype.value} of {list(shape)} has {wanted}")
+    if datatype is Datatype.BOOL:
+        numbers = np.frombuffer(raw, dtype=np.uint8)
+        if numbers.size and numbers.max() > 1:
+            raise PayloadError(f"input {name!r}: BOOL takes bytes of 0 and 1, not {int(numbers.max())}")
+    array = np.frombuffer(raw, dtype=dtype)
+    if datatype is Datatype.BF16:
+        return (array.astype(np.uint32) << 16).view(np.float32).reshape(shape)
+    if array.nbytes <= COPY_LIMIT_BYTES or not array.flags.aligned or not _IS_LITTLE:
+        array = array.astype(dtype.newbyteorder("="))
+    return array.reshape(shape)
+
+
+def _raw_elements(name: str, shape: tuple[int, ...], raw: Buffer) -> np.ndarray:
+    view, at = memoryview(raw), 0
+    elements: list[bytes] = []
+    wanted = math.prod(shape)
+    while at < len(view):
+        if len(elements) >= wanted:
+            raise PayloadError(f"input {name!r}: more than the {wanted} elements of shape {list(shape)}")
+        end = at + _LENGTH.size
+        if end > len(view):
+            raise PayloadError(f"input {name!r}: element {len(elements)} of BYTES is cut off")
+        at = end + _LENGTH.unpack_from(view, at)[0]
+        if at > len(view):
+            raise PayloadError(f"input {name!r}: element {len(elements)} of BYTES ends behind the data")
+        elements.append(bytes(view[end:at]))
+    check_count(name, len(elements), shape)
+    return of_elements(elements).reshape(shape)
+
+
+def of_elements(elements: Sequence[bytes]) -> np.ndarray:
+    """An object array of BYTES elements: str where every one of them is UTF-8, else bytes."""
+    array = np.empty(len(elements), dtype=object)
+    try:
+        array[:] = [element.decode() for element in elements]
+    except UnicodeDecodeError:
+        array[:] = list(elements)
+    return array
+
+
+def element_bytes(element: Any) -> bytes:
+    """One element of a BYTES array as it travels; a lone surrogate becomes a question mark."""
+    return element if isinstance(element, bytes) else str(element).encode("utf-8", "replace")
+
+
+def datatype_of(array: np.ndarray, output: str) -> Datatype:
+    """The datatype of an array that a component returned.
+
+    Raises: ComponentError where the protocol has none for it.
+    """
+    if array.dtype.kind in "USO":
+        return Datatype.BYTES
+    datatype = _DATATYPES.get(array.dtype.newbyteorder("<"))
+    if datatype is None:
+        raise ComponentError(f"output {output!r}: the protocol has no datatype for an array of {array.dtype}")
+    return datatype
+
+
+def cast(tensor: Tensor, name: object) -> Tensor:
+    """A tensor of a component's answer in the datatype that it declares.
+
+    Raises: ComponentError for a datatype that there is not, or into which its elements do not go.
+    """
+    datatype = _KINDS.get(name) if isinstance(name, str) else None
+    if datatype is None:
+        raise ComponentError(f"output {tensor.name!r}: there is no datatype {name!r}; there are {', '.join(_KINDS)}")
+    if datatype is tensor.datatype:
+        return tensor
+    if Datatype.BYTES in (datatype, tensor.datatype):
+        raise ComponentError(f"output {tensor.name!r} holds {tensor.datatype.value}, not {datatype.value}")
+    dtype = np.dtype(np.float32) if datatype is Datatype.BF16 else _DTYPES[datatype]
+    return tensor._replace(datatype=datatype, array=tensor.array.astype(dtype))
+
+
+def raw_of(tensor: Tensor) -> Buffer:
+    """The elements as raw bytes: the array's own memory where it is little-endian and row-major."""
+    array = tensor.array
+    if tensor.datatype is Datatype.BYTES:
+        elements = [element_bytes(element) for element in array.flat]
+        return b"".join(chain.from_iterable((_LENGTH.pack(len(each)), each) for each in elements))
+    if tensor.datatype is Datatype.BF16:
+        array = (np.ascontiguousarray(array, dtype=np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    ordered = np.ascontiguousarray(array, dtype=_DTYPES[tensor.datatype])
+    return ordered.reshape(-1).view(np.uint8).data if ordered.size else b""
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
