@@ -163,6 +163,11 @@ class Message:
         return content.payload
 
     @property
+    def holds_tensors(self) -> bool:
+        """Whether it is one of the open inference protocol; known without decoding it."""
+        return self._content is not None and self._content.encoding is Encoding.TENSORS
+
+    @property
     def is_bare(self) -> bool:
         """Whether it has no payload; it may have a meta.
 

@@ -302,7 +302,7 @@ class Component(PredictiveUnit):
             if method is Method.ROUTE:
                 return await self._route(found.plain, request)
             hook = self._predict_v2 if method is Method.PREDICT else None
-            if hook is not None and request.encoding is Encoding.TENSORS:
+            if hook is not None and request.holds_tensors:
                 return await self._predict_tensors(hook, request)
             return await self._predict(method, found.plain, request)
         return await self._aggregate(found.plain, request)
@@ -501,7 +501,7 @@ class Component(PredictiveUnit):
 
     def _takes_raw(self, found: MethodHooks, request: Request) -> bool:
         """Whether a raw hook is asked; tensors are given to it only if there is nothing else that takes them."""
-        if isinstance(request, Message) and request.encoding is Encoding.TENSORS:
+        if isinstance(request, Message) and request.holds_tensors:
             return found.is_raw and found.plain is None and self._predict_v2 is None
         return True
 

@@ -22,6 +22,7 @@ from infergraph.wire import body, json_content, json_feedback, json_scan, json_s
 from infergraph.wire.compression import unpacked
 from infergraph.wire.json_text import LITERAL, PLAIN, JsonOptions
 from infergraph.wire.own_content import own_json, own_names
+from infergraph.wire.v2.messages import seldon_content
 from infergraph.wire.wire_message import WireMessage
 
 __all__ = [
@@ -471,6 +472,8 @@ def encode(message: Message, options: JsonOptions = PLAIN) -> bytes:
         verbatim = _verbatim(message, options) if isinstance(message, JsonMessage) else None
         return verbatim if verbatim is not None else json_text.write(message.written, options)
     content = message.content
+    if content.encoding is Encoding.TENSORS:
+        content = seldon_content(content)
     if isinstance(content.payload, np.ndarray) and content.payload.size >= _MANY_NUMBERS and not options.pretty:
         written = _numbers_body(content, options)
         if written is not None:
@@ -539,8 +542,12 @@ def document_of(message: Message) -> Any:
     """
     if isinstance(message, JsonMessage):
         return message.document
-    written = message.written if isinstance(message, WireMessage) else json_content.document_of(message.content)
-    return json_values.plain(written)
+    if isinstance(message, WireMessage):
+        return json_values.plain(message.written)
+    content = message.content
+    if content.encoding is Encoding.TENSORS:
+        content = seldon_content(content)
+    return json_values.plain(json_content.document_of(content))
 
 
 def own_document(message: Message) -> Any:

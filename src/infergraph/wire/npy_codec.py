@@ -16,6 +16,7 @@ import numpy as np
 
 from infergraph.errors import PayloadError
 from infergraph.message import Content, Encoding, Message
+from infergraph.wire.v2.messages import seldon_content
 
 NPY_TYPE = "application/x-npy"
 """The media type that other servers of arrays use for it, too."""
@@ -109,6 +110,8 @@ def encode(message: Message) -> bytes | None:
     """A message's array as a .npy file; None if it has no array of numbers that can be read."""
     try:
         content = message.content
+        if content.encoding is Encoding.TENSORS:
+            content = seldon_content(content)
     except PayloadError:  # it can still be sent as a document
         return None
     if not content.encoding.is_array:

@@ -28,6 +28,7 @@ from infergraph.wire.proto_metadata import (
     encode_graph_metadata,
     encode_metadata,
 )
+from infergraph.wire.v2.messages import seldon_content
 from infergraph.wire.values import decode_value
 from infergraph.wire.wire_message import WireMessage
 
@@ -272,7 +273,9 @@ def encode(message: Message) -> bytes:
             if getattr(message, "raw", None) is None:
                 raise
             raise PayloadError(error.text) from error  # unchanged from its sender
-    payload, encoding, names, meta = message.content
+    payload, encoding, names, meta = content = message.content
+    if encoding is Encoding.TENSORS:
+        payload, encoding, names, meta = seldon_content(content)
     return encode_meta(meta) + encode_content(payload, encoding, names)
 
 

@@ -132,8 +132,14 @@ class _Writer:
 
     def paths(self) -> dict[str, Any]:
         """All paths of the edge, in the order in which they are served."""
-        paths = {path: self._exact(path, endpoint) for path, endpoint in self._served.paths.exact.items()}
+        paths = {
+            path: self._exact(path, endpoint)
+            for path, endpoint in self._served.paths.exact.items()
+            if not endpoint.dialect
+        }
         for pattern, endpoint in self._served.paths.patterns:
+            if endpoint.dialect:
+                continue
             for path in templates(pattern):
                 paths[path] = {"parameters": [self._model()], **self._templated(endpoint)}
         return paths

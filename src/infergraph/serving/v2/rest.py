@@ -21,6 +21,7 @@ from infergraph.serving.v2.model import Model
 from infergraph.wire.json_text import JsonOptions
 from infergraph.wire.v2 import json
 from infergraph.wire.v2.messages import InferMessage
+from infergraph.wire.v2.metadata import ModelMetadata
 from infergraph.wire.v2.records import InferRequest
 
 EXTENSIONS = ("binary_tensor_data", "parameters")
@@ -88,7 +89,7 @@ class V2Rest:
     async def _infer(self, exchange: Exchange) -> Answer:
         model, version = _named(exchange, self._model.name)
         metadata = await self._model.check(model, version)
-        message = InferMessage(exchange.body, self._reader(exchange, model, version))
+        message = InferMessage(exchange.body, self._reader(exchange, metadata, version))
         blocks = exchange.runner is None and len(exchange.body) > _LARGE_BYTES
         request = await asyncio.to_thread(message.read) if blocks else message.read()
         if request.id.isascii() and request.id.isprintable():
@@ -100,14 +101,16 @@ class V2Rest:
         write = functools.partial(json.encode, response, request, self._options.json)
         return _answer(await asyncio.to_thread(write) if blocks else write())
 
-    def _reader(self, exchange: Exchange, model: str, version: str) -> Callable[[bytes], InferRequest]:
+    def _reader(self, exchange: Exchange, model: ModelMetadata, version: str) -> Callable[[bytes], InferRequest]:
         headers, limit_bytes = exchange.headers, self._options.limit_bytes
         length = _header(headers, INFERENCE_HEADER_LENGTH)
         coding = (_header(headers, b"content-encoding") or "").lower()
 
         def read(body: bytes) -> InferRequest:
             plain = json.unpacked(body, coding, limit_bytes) if coding else body
-            return json.decode(plain, length, model=model, version=version, puid=exchange.puid)
+            if length == "0":
+                return json.decode_raw(plain, model.inputs, model=model.name, version=version, puid=exchange.puid)
+            return json.decode(plain, length, model=model.name, version=version, puid=exchange.puid)
 
         return read
 

@@ -8,6 +8,7 @@ Source: the protocol's REST text and its binary tensor extension.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,7 +19,15 @@ from infergraph.errors import PayloadError, UnsupportedBody
 from infergraph.wire import compression, json_text
 from infergraph.wire.json_text import PLAIN, JsonOptions
 from infergraph.wire.v2 import tensors
-from infergraph.wire.v2.records import InferRequest, InferResponse, RequestedOutput, check_names, text_member
+from infergraph.wire.v2.metadata import TensorMetadata
+from infergraph.wire.v2.records import (
+    BINARY_OUTPUT,
+    InferRequest,
+    InferResponse,
+    RequestedOutput,
+    check_names,
+    text_member,
+)
 from infergraph.wire.v2.tensors import NO_PARAMETERS, Buffer, Datatype, Parameters, Tensor
 
 _BLOB_SIZE = "binary_data_size"
@@ -81,6 +90,37 @@ def decode(
         inputs=inputs,
         outputs=[_requested(each, place) for place, each in enumerate(_list(document, "outputs"))],
     )
+
+
+def decode_raw(body: Buffer, inputs: Sequence[TensorMetadata], *, model: str, version: str, puid: str) -> InferRequest:
+    """The request of a body that is nothing but the raw bytes of the only input that the model declares.
+
+    Raises: PayloadError if it declares another number of inputs, or one whose shape the bytes cannot tell.
+    """
+    if len(inputs) != 1:
+        raise PayloadError(
+            f"Inference-Header-Content-Length is 0, and the model declares {len(inputs)} inputs, not one"
+        )
+    declared = inputs[0]
+    datatype = tensors.datatype_named(declared.datatype, declared.name)
+    shape = _raw_shape(declared, datatype, len(body))
+    raw = body if datatype is not Datatype.BYTES else len(body).to_bytes(4, "little") + bytes(body)
+    tensor = Tensor(declared.name, datatype, tensors.of_raw(declared.name, datatype, shape, raw))
+    parameters = MappingProxyType({BINARY_OUTPUT: True})
+    return InferRequest(model_name=model, model_version=version, id=puid, parameters=parameters, inputs=[tensor])
+
+
+def _raw_shape(declared: TensorMetadata, datatype: Datatype, size_bytes: int) -> tuple[int, ...]:
+    """The declared shape, its free axis filled by the number of bytes."""
+    shape, free = declared.shape, declared.shape.count(-1)
+    if free > 1:
+        raise PayloadError(f"input {declared.name!r}: {free} axes of its shape {shape} are free; raw bytes fill one")
+    if datatype is Datatype.BYTES:
+        if any(size not in (1, -1) for size in shape):
+            raise PayloadError(f"input {declared.name!r}: raw bytes are one element, and its shape is {shape}")
+        return tuple(1 for _ in shape)
+    fixed = math.prod(size for size in shape if size != -1) * tensors.dtype_of(datatype).itemsize
+    return tuple(size_bytes // fixed if size == -1 and fixed else size for size in shape)
 
 
 def encode(response: InferResponse, request: InferRequest, options: JsonOptions = PLAIN) -> Body:
@@ -147,8 +187,6 @@ def _split(body: Buffer, header_length: str | None) -> tuple[Buffer, memoryview]
     length = int(header_length)
     if length > len(view):
         raise PayloadError(f"Inference-Header-Content-Length is {length}, but the body has {len(view)} bytes")
-    if length == 0:
-        raise PayloadError("Inference-Header-Content-Length is 0: a request of raw bytes alone is not taken here")
     return view[:length], view[length:]
 
 

@@ -39,6 +39,7 @@ class InferMessage(Message):
     __slots__ = ("_decode_request", "_is_given", "_request", "raw")
 
     is_answer = False
+    holds_tensors = True
 
     def __init__(self, raw: bytes, decode: Callable[[bytes], InferRequest]) -> None:
         super().__init__(None)
@@ -178,7 +179,7 @@ def _text(element: Any) -> Any:
 
 def in_seldon(request: Request) -> Request:
     """The request in Seldon's protocol, if it is a message in tensors."""
-    if isinstance(request, Message) and request.encoding is Encoding.TENSORS:
+    if isinstance(request, Message) and request.holds_tensors:
         return Message(seldon_content(request.decode_again() or request.content))
     return request
 
