@@ -126,7 +126,7 @@ def test_frames_of_other_answers(component: dict[str, str]) -> None:
         assert list(client.predict(np.ones((2, 3)), frame=True).columns) == [0, 1, 2]
         assert client.predict(np.ones(2), frame=True).shape == (2, 1)
         assert client.predict([{"a": 1}, {"a": 2}], frame=True)["a"].tolist() == [1, 2]
-        with pytest.raises(RemoteError, match="no data frame"):
+        with pytest.raises(RemoteError, match="cannot become a data frame"):
             client.predict("text", frame=True)
 
 

@@ -138,7 +138,7 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
             Case("--row", "--row [7]", steps=(NUMBER,)),
             Case("--data", '--seldon --data {{"strData":"x"}}', "--seldon", steps=(NUMBER,)),
             Case("--timeout", "--timeout 1e-9", steps=(NUMBER,)),
-            Case("--patience", "--patience 0", steps=SECOND_POLL),
+            Case("--task-timeout", "--task-timeout 0", steps=SECOND_POLL),
             Case("--json", "--json", steps=(NUMBER,)),
         ]),
         "check": ("", [

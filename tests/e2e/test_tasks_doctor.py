@@ -171,8 +171,8 @@ def test_the_endpoint_of_these_tests_is_good_when_nothing_is_broken() -> None:
 @pytest.mark.parametrize(
     ("broken", "step", "text"),
     [
-        ("hangs", "reach", "no whole answer within 0.6 s"),
-        ("drips", "reach", "no whole answer within 0.6 s"),
+        ("hangs", "reach", "no complete answer within 0.6 s"),
+        ("drips", "reach", "no complete answer within 0.6 s"),
         ("redirects", "status", "it redirects to https://elsewhere.example/status"),
         ("status 500", "status", "HTTP 500 instead of 200"),
         ("status is text", "status", '{"status": number}'),
@@ -253,7 +253,7 @@ def test_rows_without_a_mark_are_found_out_of_order(broken: str, how: str) -> No
     with endpoint(broken, takes=staticmethod(takes_lists), metadata=THREE_NUMBERS) as url:
         finding = next(finding for finding in examine(url) if finding.step == "results")
     assert finding.verdict is Verdict.DOUBTFUL
-    assert f"the same rows {how} get other answers" in finding.text
+    assert f"the same rows {how} get different answers" in finding.text
 
 
 def takes_messages(row: Any) -> bool:
@@ -281,7 +281,7 @@ def test_rows_are_given_on_the_command_line(tmp_path: Path) -> None:
     """`--row` for one, `--rows` for a file; what is no JSON, or belongs to the other part, is exit code 2."""
     (tmp_path / "rows.jsonl").write_text("[1, 2, 3]\n[4, 5, 6]\n")
     with endpoint("", takes=staticmethod(takes_lists)) as url:
-        assert "5 lines, all equal" in run_doctor(url, "--row", "[1, 2, 3]", "--patience", "5").stdout
+        assert "5 lines, all equal" in run_doctor(url, "--row", "[1, 2, 3]", "--task-timeout", "5").stdout
         assert "2 lines, in order" in run_doctor(url, "--rows", str(tmp_path / "rows.jsonl")).stdout
         for wrong in (["--row", "[1,"], ["--data", "{}"], ["--rows", str(tmp_path / "none")]):
             assert run_doctor(url, *wrong).returncode == 2

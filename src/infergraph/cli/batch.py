@@ -31,11 +31,11 @@ _SETTINGS = (
     "task_ray_address", "gpus", "parameters", "threads", "execution", "model_metadata", "log_level", "log_format",
 )  # fmt: skip
 _DEFAULTS = {"log_level": "WARNING"}
-_EPILOG = "Exit codes: 0 finished; 1 it failed; 2 wrong usage; 130 interrupted (run the same command to continue)."
+_EPILOG = "Exit codes: 0 finished; 1 failed; 2 wrong usage; 130 interrupted (run the same command to continue)."
 
 
 @click.command("batch", cls=Command, epilog=_EPILOG)
-@argument("target", about="What answers the lines: anything that `serve` takes.")
+@argument("target", about="What answers the lines: any target of `serve`.")
 @argument("file", type=click.Path(path_type=Path), about="A JSONL file; - for standard input.")
 @option(
     "--output",
@@ -43,7 +43,7 @@ _EPILOG = "Exit codes: 0 finished; 1 it failed; 2 wrong usage; 130 interrupted (
     type=click.Path(path_type=Path),
     required=True,
     metavar="FILE",
-    help="Where the answers go; - for standard output.",
+    help="File for the answers; - for standard output.",
 )
 @encoding_option
 @options.nodes_option
@@ -59,7 +59,7 @@ def batch(
     nodes: tuple[str, ...],
     predictor: str,
 ) -> None:
-    """Answer a JSONL file without a server; after a crash the same command continues.
+    """Answer a JSONL file without a server; after a crash the same command resumes it.
 
     Example: infergraph batch ner.py:NER corpus.jsonl -o answers.jsonl
     """

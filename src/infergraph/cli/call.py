@@ -1,4 +1,4 @@
-"""`infergraph call`: ask a server once, from a shell.
+"""`infergraph call`: send one request to a server, from a shell.
 
 DATA, @file, standard input ─▶ message ─▶ Client ─▶ answer on standard output, exit code
 """
@@ -32,7 +32,7 @@ _EPILOG = (
 
 
 class Asked(StrEnum):
-    """What a server can be asked from the shell."""
+    """The methods that can be called from the shell."""
 
     PREDICT = "predict"
     TRANSFORM_INPUT = "transform-input"
@@ -55,7 +55,7 @@ _WITHOUT_DATA = frozenset({Asked.METADATA, Asked.HEALTH, Asked.READY})
 
 
 class _Request(NamedTuple):
-    """What the command line asks for."""
+    """The request given on the command line."""
 
     method: Asked
     data: Any
@@ -69,18 +69,18 @@ class _Request(NamedTuple):
     "data",
     required=False,
     metavar="[DATA|@FILE|-]",
-    about="JSON (a whole message, rows, or any value) or text; a file of it, a .csv table or a .npy array; - for "
+    about="JSON (a message, rows, or any value) or text; @FILE for a file of it, a .csv table or a .npy array; - for "
     "standard input.",
 )
 @option("--method", "-m", type=Member(Asked), default=Asked.PREDICT.value, help="Which method to call.")
 @option("--grpc", is_flag=True, help="Use gRPC, whatever the scheme of the address.")
 @option("--names", default="", metavar="A,B", help="Column names.")
 @option("--text", is_flag=True, help="Send DATA as text even if it is JSON.")
-@option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON, with names and meta.")
-@option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="Send a header too. May be repeated.")
-@option("--timeout", type=float, default=60.0, metavar="SECONDS", help="Longest time for the call.")
-@option("--wait", type=float, default=0.0, metavar="SECONDS", help="How long to wait until the server is ready.")
-@option("--retries", type=int, default=2, metavar="N", help="Attempts after one that failed without an answer.")
+@option("--json", "as_json", is_flag=True, help="Print the complete answer as JSON, with names and meta.")
+@option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="An additional header. May be repeated.")
+@option("--timeout", type=float, default=60.0, metavar="SECONDS", help="Time limit of the call.")
+@option("--wait", type=float, default=0.0, metavar="SECONDS", help="How long to wait for the server to be ready.")
+@option("--retries", type=int, default=2, metavar="N", help="Further attempts if one fails without an answer.")
 def call(
     url: str,
     data: str | None,
@@ -95,7 +95,7 @@ def call(
     wait: float,
     retries: int,
 ) -> None:
-    """Ask a component, a graph or a deployment, and print the answer.
+    """Send a request to a component, a graph or a deployment, and print the answer.
 
     Example: infergraph call http://127.0.0.1:9000 '[[1.0, 2.0]]'
     """
@@ -117,7 +117,7 @@ def call(
 
 
 def _ask(client: Client, asked: _Request) -> Any:
-    """What to print."""
+    """The text to print."""
     options = asked.options
     match asked.method:
         case Asked.METADATA:
@@ -142,7 +142,7 @@ def _ask(client: Client, asked: _Request) -> Any:
 def _feedback(client: Client, asked: _Request) -> Message:
     document = asked.data
     if not isinstance(document, dict):
-        raise PayloadError("feedback is an object with request, response, reward and truth")
+        raise PayloadError("feedback must be an object with request, response, reward and truth")
     parts = {name: _message(document[name]) for name in ("request", "response", "truth") if document.get(name)}
     try:
         reward = float(document.get("reward", 0.0))
@@ -159,7 +159,7 @@ def _list(data: Any) -> list[Any]:
 
 
 def _message(data: Any) -> Any:
-    """A whole message as it was written; any other value is the payload of one, a record with text as `data` too."""
+    """A message unchanged; any other value as the payload of one, including a record with text under `data`."""
     if not isinstance(data, dict) or not (data.keys() & _PAYLOADS or data.keys() == {"meta"}):
         return data
     is_record = isinstance(data.get("data"), str) and not data.keys() & (_PAYLOADS - {"data"})
@@ -167,9 +167,9 @@ def _message(data: Any) -> Any:
 
 
 def _data(given: str | None, *, is_text: bool) -> Any:
-    """The value that DATA stands for. Raises: PayloadError if there is none."""
+    """The value of the argument DATA. Raises: PayloadError if it is missing or unreadable."""
     if given is None:
-        raise PayloadError("DATA is missing: give JSON or text, @file, or - for standard input")
+        raise PayloadError("DATA is missing: give JSON or text, @FILE, or - for standard input")
     if given == "-":
         return _value(sys.stdin.buffer.read(), is_text=is_text)
     if not given.startswith("@"):
@@ -188,7 +188,7 @@ def _data(given: str | None, *, is_text: bool) -> Any:
 
 
 def _value(raw: bytes, *, is_text: bool) -> Any:
-    """JSON if it is JSON, else text if it is text, else bytes."""
+    """JSON if it is valid JSON, otherwise text if it is UTF-8, otherwise bytes."""
     if not is_text:
         try:
             return json_text.read(raw)

@@ -1,6 +1,6 @@
-"""A checkup: steps against an address, and what each of them found.
+"""A checkup of a server: steps that send requests, and the result of each.
 
-steps ─▶ findings: good, doubtful, bad (with the reason and the curl line), or not tried since an earlier one was bad
+steps ─▶ findings: good, doubtful, bad (with the reason and a curl line), or not tried because an earlier one was bad
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from infergraph.protocol.paths import API, METADATA
 
 
 class Verdict(Enum):
-    """What a step came to."""
+    """The verdict of a step."""
 
     GOOD = "good"
     DOUBTFUL = "doubtful"
@@ -23,7 +23,7 @@ class Verdict(Enum):
 
 
 class Finding(NamedTuple):
-    """What a step found; `curl` repeats the requests that showed it, a line each."""
+    """The result of a step; `curl` has a line for each request that shows it."""
 
     step: str
     verdict: Verdict
@@ -35,7 +35,7 @@ class Bad(Exception):
     """The step failed.
 
     Args:
-        probes: the requests that show it, in their order.
+        probes: the requests that show it, in order.
     """
 
     def __init__(self, text: str, *probes: Probe, verdict: Verdict = Verdict.BAD) -> None:
@@ -46,11 +46,11 @@ class Bad(Exception):
 
 
 Step = tuple[str, Callable[[], str], bool]
-"""Name, what it does (it returns what was good), and whether the steps behind it need it."""
+"""Name, function (it returns a text about what is good), and whether later steps depend on it."""
 
 
 def run_steps(steps: list[Step]) -> Iterator[Finding]:
-    """Do one step after the other, until one that the rest needs is bad."""
+    """Run the steps in order, until one that the others depend on is bad."""
     for name, do, is_needed in steps:
         try:
             yield Finding(name, Verdict.GOOD, do())
@@ -61,9 +61,9 @@ def run_steps(steps: list[Step]) -> Iterator[Finding]:
 
 
 def told(reply: Reply) -> str:
-    """What an error says: where it redirects to, or what its body says, if anything."""
+    """The details of an error: its redirect, or the reason or text in its body, if any."""
     if 300 <= reply.status < 400:
-        return f" (it redirects to {reply.headers.get('location', 'nowhere')}: give the address that answers itself)"
+        return f" (it redirects to {reply.headers.get('location', 'nowhere')}: use the final address)"
     try:
         document = reply.json()
     except ValueError as error:
@@ -74,7 +74,7 @@ def told(reply: Reply) -> str:
 
 
 def learn(address: Address) -> Mapping[str, Any] | None:
-    """What a component or a graph says of itself; None where nothing is said that can be read."""
+    """The metadata of a component or a graph; None if there is none that can be read."""
     for path in (METADATA, API + METADATA):
         try:
             reply = address.ask(address.get(path))

@@ -1,4 +1,4 @@
-"""The orchestrator's part: probe, ask, send feedback."""
+"""Checks an endpoint as a Seldon orchestrator calls it: probes, predictions, feedback."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PAYLOADS = {"data", "strData", "binData", "jsonData"}
 
 
 class SeldonCheckup:
-    """Plays the orchestrator's part against a component, or a caller's against a graph.
+    """Calls a component like an orchestrator, or a graph like its callers.
 
     Args:
-        message: what to ask with; by default what the address says that it takes, or else one kind after the other.
+        message: the message to send; by default what the metadata asks for, otherwise each kind in turn.
     """
 
     def __init__(self, address: Address, message: Any = None) -> None:
@@ -30,7 +30,7 @@ class SeldonCheckup:
         self._message = message
 
     def steps(self) -> list[Step]:
-        """The steps in their order; a graph has fewer ways to be asked than a component."""
+        """The steps in order; a graph has fewer methods than a component."""
         is_graph = self._is_graph()
         prefix, paths = (API, EXTERNAL) if is_graph else ("", INTERNAL)
         self._predictions = paths[Method.PREDICT]
@@ -44,7 +44,7 @@ class SeldonCheckup:
         return [*first, ("bad message", self._bad_message, False), ("feedback", self._feedback, False)]
 
     def _is_graph(self) -> bool:
-        """Whether the address is that of a graph: it names its nodes, or is ready without a component's paths."""
+        """Whether the server serves a graph: its metadata has nodes, or it is ready without a component's paths."""
         try:
             if self._address.ask(self._address.get(PING)).status == 200:
                 document = self._address.ask(self._address.get(API + METADATA)).json()
@@ -101,7 +101,7 @@ class SeldonCheckup:
         return f"name {document['name']!r}"
 
     def _predict(self) -> str:
-        """Ask with one message after the other, until one is answered."""
+        """Send one message after the other, until one is answered."""
         failures = []
         for message in self._messages or example_requests.messages_to_try(learn(self._address)):
             reply = self._ask(probe := self._address.post_json(self._predictions, message))
@@ -113,7 +113,7 @@ class SeldonCheckup:
             self._message = message
             return f"{_kind(document)} for {_kind(message)}, in {reply.seconds * 1000:.0f} ms"
         if len(failures) > 1:
-            failures[0].text += "; text and records are refused too: give --row or --data with what it takes"
+            failures[0].text += "; text and records are refused too: give --row or --data with valid input"
         raise failures[0]
 
     def _predict_as_form(self) -> str:
@@ -122,7 +122,7 @@ class SeldonCheckup:
         curl = f"curl -i --data-urlencode {field} {shlex.quote(self._address.base + INTERNAL[Method.PREDICT])}"
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         self._message_in(self._ask(probe := Probe("POST", INTERNAL[Method.PREDICT], body, headers, curl)), probe)
-        return "the form that older orchestrators send is understood"
+        return "the form that older orchestrators send is accepted"
 
     def _external(self) -> str:
         self._message_in(self._ask(probe := self._address.post_json(EXTERNAL[Method.PREDICT], self._message)), probe)
@@ -149,7 +149,7 @@ class SeldonCheckup:
 
 
 def _kind(message: Any) -> str:
-    """What a message holds, in words."""
+    """The kind of a message's payload, in words."""
     kind = next((key for key in ("strData", "binData", "jsonData", "data") if key in message), "no payload")
     if kind != "data" or not isinstance(message["data"], dict):
         return kind

@@ -1,4 +1,4 @@
-"""gBuilder's part, step by step: register, submit, poll, fetch, stop."""
+"""Checks an endpoint as gBuilder uses it: register, submit, poll, fetch, stop."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ Probes = tuple[Probe, ...]
 
 
 class TaskCheckup:
-    """Plays gBuilder's part against an address.
+    """Calls a task endpoint like gBuilder.
 
     Args:
-        rows: what to send; by default what the address says that it takes, or else one kind after the other.
-        patience_s: how long a small task may take.
+        rows: the rows to send; by default what the metadata asks for, otherwise each kind in turn.
+        task_timeout_s: how long a small task may take.
     """
 
-    def __init__(self, address: Address, *, rows: Rows | None = None, patience_s: float = 60.0) -> None:
+    def __init__(self, address: Address, *, rows: Rows | None = None, task_timeout_s: float = 60.0) -> None:
         self._address = address
-        self._patience_s = patience_s
+        self._task_timeout_s = task_timeout_s
         self._given = rows
         self._candidates: list[Rows] = []
         self._rows = rows or example_requests.rows_to_try(None)[0]
         self._run = f"doctor-{uuid.uuid4().hex[:8]}"
         self._first = f"{self._run}-1"
-        self._submitted = self._form(self._first, b"")  # what the steps after it look at
+        self._submitted = self._form(self._first, b"")  # checked by later steps
 
     def steps(self) -> list[Step]:
-        """The steps in their order."""
+        """The steps in order."""
         return [
             ("reach", self._reach, True),
             ("status", self._status, True),
@@ -64,7 +64,7 @@ class TaskCheckup:
             ("free again", self._free_again, False),
         ]
 
-    # ── what the steps use ──────────────────────────────────────────────────────────────────────────────────────
+    # ── shared by the steps ──────────────────────────────────────────────────────────────────────────────────────
 
     def _ask(self, probe: Probe, *, timeout_s: float | None = None) -> Reply:
         try:
@@ -97,17 +97,17 @@ class TaskCheckup:
         return number, probe
 
     def _until(self, id: str, wanted: Collection[int], within_s: float) -> tuple[int, Probe]:
-        """Poll until the task is in one of the wanted states, or time is over."""
+        """Poll until the task is in one of the wanted states, or until the time limit."""
         deadline = time.monotonic() + within_s
         for turn in range(1 << 30):
             state, probe = self._state(id)
             if state in wanted or time.monotonic() > deadline:
                 return state, probe
             time.sleep(_WAITS_S[min(turn, len(_WAITS_S) - 1)])
-        raise AssertionError("time is over long before")
+        raise AssertionError("the time limit has passed already")
 
     def _lines(self, id: str, form: Probe) -> tuple[list[Any], Probes]:
-        """The results of the task that `form` submitted, and the requests that show them."""
+        """The results of the task submitted by `form`, and the requests that show them."""
         probes = (form, self._address.get(gbuilder.results_path(id)))
         reply = self._ask(probes[1])
         if reply.status != 200:
@@ -121,7 +121,7 @@ class TaskCheckup:
         return rows, probes
 
     def _compare(self, sent: list[Any], rows: list[Any], probes: Probes) -> int:
-        """Each row in its place; how many of them are error lines."""
+        """Check that each row is answered in its place; returns the number of error lines."""
         if len(rows) != len(sent):
             raise Bad(f"{len(rows)} lines came back for {len(sent)}", *probes)
         failed = 0
@@ -152,11 +152,11 @@ class TaskCheckup:
         if number not in set(Availability):
             raise Bad(f"{number} is not an endpoint status (1, 2 or 3)", probe)
         if number == Availability.BROKEN:
-            raise Bad("the endpoint says 3: in error, it cannot serve", probe)
+            raise Bad("the endpoint answers 3: it is in error and cannot serve", probe)
         if seconds > STATUS_LIMIT_S:
             raise Bad(f"it took {seconds:.1f} s; a registration waits {STATUS_LIMIT_S:g} s", probe)
         if number == Availability.FULL:
-            raise Bad("the endpoint says 2: full; try again when it is free", probe)
+            raise Bad("the endpoint answers 2: it is full; try again later", probe)
         return f"available, in {seconds * 1000:.0f} ms"
 
     def _submit(self) -> str:
@@ -170,7 +170,7 @@ class TaskCheckup:
             return f"accepted: {len(self._rows.rows)} {self._rows.kind}"
         other = self._ask(self._form(self._first, _jsonl(self._rows.rows), field="file"))
         if other.status == 200:
-            raise Bad("the file is taken only under the field `file`; the contract says `task_file`", probe)
+            raise Bad("the file is accepted only under the field `file`; the contract says `task_file`", probe)
         raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe)
 
     @staticmethod
@@ -183,7 +183,7 @@ class TaskCheckup:
             raise Bad(f'the body is not {{"status": 200}}: {reply.body[:120]!r}', probe)
 
     def _finish(self) -> str:
-        """Wait for the task; where it failed, for another with rows of another kind."""
+        """Wait for the task; if it failed, for another one with rows of another kind."""
         began = time.monotonic()
         reasons = []
         for place, rows in enumerate(self._candidates):
@@ -194,7 +194,7 @@ class TaskCheckup:
                     continue
                 self._submitted = probe
             form = self._submitted
-            state, probe = self._until(self._first, _ENDED, self._patience_s)
+            state, probe = self._until(self._first, _ENDED, self._task_timeout_s)
             seconds = time.monotonic() - began
             if state == TaskStatus.FINISHED:
                 return f"finished after {seconds:.1f} s" + (f", with {rows.kind} for rows" if place else "")
@@ -202,11 +202,11 @@ class TaskCheckup:
                 text = f"after {seconds:.1f} s the task is {_STATES[state]}, not finished"
                 raise Bad(text, form, probe)
             reasons.append(f"{rows.kind}: {self._why_failed()}")
-        text = f"the task failed ({'; '.join(reasons)}): send rows that the component takes, with --rows or --row"
+        text = f"the task failed ({'; '.join(reasons)}): send valid rows with --rows or --row"
         raise Bad(text, form, probe)
 
     def _why_failed(self) -> str:
-        """What the server tells of the task's end, if it has the native API."""
+        """Why the task failed, from the native API, if the server has it."""
         with suppress(Bad, ValueError, AttributeError):
             reply = self._ask(self._address.get(f"{TASKS}/{self._first}"))
             return str(reply.json().get("error") or "no reason given")
@@ -225,18 +225,18 @@ class TaskCheckup:
         return f"{len(rows)} lines in order" + (f", each with {', '.join(added)}" if added else "")
 
     def _order(self, rows: list[Any]) -> str:
-        """Rows without a mark: the first one alone, and all of them backwards, have to be answered so, too."""
+        """The order of unmarked rows: the first one alone, and all in reverse order, must get the same answers."""
         answers = [_content(row) for row in rows]
         if all(answer == answers[0] for answer in answers):
-            return "all equal, so that their order cannot be checked"
+            return "all equal, so their order cannot be checked"
         sent = self._rows.rows
         for name, asked, expected in (("alone", sent[:1], answers[:1]), ("backwards", sent[::-1], answers[::-1])):
             id = f"{self._run}-{name}"
             self._accepted(self._ask(form := self._form(id, _jsonl(asked))), form)
-            self._until(id, _ENDED, self._patience_s)
+            self._until(id, _ENDED, self._task_timeout_s)
             others, probes = self._lines(id, form)
             if [_content(row) for row in others] != expected:
-                text = f"the same rows {name} get other answers: out of order, or never the same twice"
+                text = f"the same rows {name} get different answers: they are out of order, or not deterministic"
                 raise Bad(text, self._submitted, *probes, verdict=Verdict.DOUBTFUL)
         return "in order"
 
@@ -244,9 +244,9 @@ class TaskCheckup:
         probe = self._form(f"{self._run}-2", _jsonl(self._rows.rows), field="file")
         reply = self._ask(probe)
         if reply.status != 200:
-            text = f"the published example's field `file` is not taken (HTTP {reply.status})"
+            text = f"the published example's field `file` is not accepted (HTTP {reply.status})"
             raise Bad(text, probe, verdict=Verdict.DOUBTFUL)
-        self._until(f"{self._run}-2", _ENDED, self._patience_s)
+        self._until(f"{self._run}-2", _ENDED, self._task_timeout_s)
         return "taken too"
 
     def _submit_again(self) -> str:
@@ -260,13 +260,13 @@ class TaskCheckup:
     def _bad_records(self) -> str:
         id = f"{self._run}-3"
         lines = [json.dumps(row, ensure_ascii=False).encode() for row in self._rows.rows]
-        lines.insert(1, b"this is no JSON")
+        lines.insert(1, b"this is not JSON")
         sent = [*self._rows.rows[:1], {MARK: None}, *self._rows.rows[1:]]
         reply = self._ask(form := self._form(id, b"\xef\xbb\xbf" + b"\r\n".join(lines) + b"\n"))
         if reply.status != 200:
-            text = f"a file with one bad line is refused whole: HTTP {reply.status}"
+            text = f"a file with one bad line is refused: HTTP {reply.status}"
             raise Bad(text, form, verdict=Verdict.DOUBTFUL)
-        state, probe = self._until(id, _ENDED, self._patience_s)
+        state, probe = self._until(id, _ENDED, self._task_timeout_s)
         if state != TaskStatus.FINISHED:
             raise Bad(f"one bad line leaves the task {_STATES[state]}", form, probe, verdict=Verdict.DOUBTFUL)
         rows, probes = self._lines(id, form)
@@ -292,11 +292,11 @@ class TaskCheckup:
             reply = self._ask(form := self._form(id, _jsonl(self._rows.rows) * (lines // len(self._rows.rows))))
             if reply.status != 200:
                 raise Bad(f"a task of {lines} lines is refused: HTTP {reply.status}{told(reply)}", form)
-            self._until(id, {0, 2, 3, -1}, self._patience_s)
+            self._until(id, {0, 2, 3, -1}, self._task_timeout_s)
             stop = self._address.get(gbuilder.task_path(id), "DELETE")
             reply = self._ask(stop)
             if reply.status == 409 and self._state(id)[0] == TaskStatus.FINISHED:
-                lines *= 8  # it was faster than we are: a longer one
+                lines *= 8  # it ended too soon: try a longer one
                 continue
             return self._stopped(id, reply, (form, stop))
         raise Bad(f"a task of {lines // 8} lines ends before it can be stopped", verdict=Verdict.DOUBTFUL)
@@ -307,7 +307,7 @@ class TaskCheckup:
         self._accepted(reply, probes[1])
         state, after = self._state(id)
         if state != TaskStatus.UNKNOWN:
-            raise Bad(f"DELETE says 200, but the task is still {_STATES[state]}, expected -1", *probes, after)
+            raise Bad(f"DELETE answered 200, but the task is still {_STATES[state]}, expected -1", *probes, after)
         if reply.seconds > STOP_LIMIT_S:
             raise Bad(f"DELETE took {reply.seconds:.1f} s", *probes, verdict=Verdict.DOUBTFUL)
         return f"a running task is stopped in {reply.seconds * 1000:.0f} ms"
@@ -316,13 +316,13 @@ class TaskCheckup:
         probe = self._address.get(gbuilder.STATUS)
         number = self._number(probe)
         if number != Availability.AVAILABLE:
-            raise Bad(f"after the stop the endpoint says {number}, expected 1", probe)
+            raise Bad(f"after the stop the endpoint answers {number}, expected 1", probe)
         id = f"{self._run}-4"
         self._accepted(self._ask(form := self._form(id, _jsonl(self._rows.rows))), form)
-        state, probe = self._until(id, _ENDED, self._patience_s)
+        state, probe = self._until(id, _ENDED, self._task_timeout_s)
         if state != TaskStatus.FINISHED:
             raise Bad(f"after the stop a new task is {_STATES[state]}", form, probe)
-        return "it takes and finishes the next task"
+        return "it accepts and finishes the next task"
 
 
 def _jsonl(rows: Any) -> bytes:
@@ -330,10 +330,10 @@ def _jsonl(rows: Any) -> bytes:
 
 
 def _is_error(row: Any) -> bool:
-    """Whether a line stands in the place of a bad record."""
+    """Whether a line is the answer to a bad record."""
     return isinstance(row, dict) and "error" in row and MARK not in row
 
 
 def _content(row: Any) -> Any:
-    """An answer without what is another one each time: the request's id."""
+    """An answer without the request's id, which differs each time."""
     return {key: value for key, value in row.items() if key != "meta"} if isinstance(row, dict) else row

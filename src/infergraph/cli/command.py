@@ -1,4 +1,4 @@
-"""How commands are declared: arguments and options with help in sections, suggestions, usage errors of one line.
+"""Declaration of commands: arguments and options with help in sections, suggestions, usage errors of one line.
 
 terminal ─▶ colours ┊ pipe, NO_COLOR ─▶ plain text ┊ wrong usage ─▶ one line on standard error, exit code 2
 """
@@ -64,7 +64,7 @@ class Argument(click.Argument):
 
 
 class Option(click.Option):
-    """An option in a section of the help; its default is shown where there is one to speak of."""
+    """An option in a section of the help, which shows its default unless that is empty or a flag's."""
 
     def __init__(self, param_decls: list[str], *, section: str = "Options", **more: Any) -> None:
         more.setdefault("show_default", more.get("default") not in (None, "", False, True))
@@ -76,7 +76,7 @@ class Option(click.Option):
 
 
 class Word(click.Choice[str]):
-    """One of some words; another is answered with those that it resembles."""
+    """One of several words; the error for another word suggests similar ones."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The word."""
@@ -87,14 +87,14 @@ class Word(click.Choice[str]):
 
 
 class Member(Word):
-    """A value of an enumeration, given by its word."""
+    """A member of an enumeration, given by its value."""
 
     def __init__(self, kind: type[Enum]) -> None:
         super().__init__([str(each.value) for each in kind])
         self._kind = kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The member that a word stands for."""
+        """The member with this value."""
         return value if isinstance(value, self._kind) else self._kind(super().convert(value, param, ctx))
 
 
@@ -113,7 +113,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A command that has commands. Without one it shows its help, unless it says otherwise."""
+    """A command with subcommands. Without one it shows its help, unless it is invokable without command."""
 
     context_class = _Context
     command_class = Command
@@ -128,11 +128,11 @@ class Group(click.Group):
         return super().get_short_help_str(max(limit, _SENTENCE_CHARACTERS))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of the commands, in the order in which they are declared."""
+        """The names of the commands, in the order of declaration."""
         return list(self.commands)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments; none at all shows the help, which is not what a script wanted: exit code 2."""
+        """Parse the arguments; without any, show the help and exit with code 2, since a script wants no help."""
         if not args and not self.invoke_without_command and not ctx.resilient_parsing:
             click.echo(ctx.get_help(), color=ctx.color)
             ctx.exit(2)
@@ -141,7 +141,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is asked for; an unknown name is answered with those it resembles."""
+        """The command of this name; the error for an unknown name suggests similar ones."""
         asked = args[0] if args and not args[0].startswith("-") else ""
         if asked and not ctx.resilient_parsing and self.get_command(ctx, asked) is None:
             ctx.fail(f"There is no command {asked!r}{did_you_mean(asked, self.list_commands(ctx))}")
@@ -171,7 +171,7 @@ def option(*names: str, **more: Any) -> Callable[[Function], Function]:
 
 
 def usage_text(error: click.ClickException) -> str:
-    """A usage error as one line: the command, what is wrong, where to read on."""
+    """A usage error as one line: the command, what is wrong, and where to find help."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "infergraph"
     text = " ".join(error.format_message().split()).rstrip(".")

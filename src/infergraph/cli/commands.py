@@ -1,4 +1,4 @@
-"""The commands by name, each imported only when it is asked for: `serve` must not wait for what `show` needs.
+"""The commands by name, each imported only when it is used: `serve` must not load what `show` needs.
 
 Another distribution adds commands by entry points of the group `infergraph.commands`.
 """
@@ -32,11 +32,11 @@ COMMANDS = {
     "completion": "infergraph.cli.completion:completion",
     "microservice": "infergraph.cli.microservice:microservice",
 }
-"""Where each command of our own is: `module:name`."""
+"""The built-in commands: `module:name` for each."""
 
 
 def names() -> list[str]:
-    """The names of all commands, in the order in which help shows them; one of our own hides another of its name."""
+    """The names of all commands, in the order of the help; a built-in one hides another of the same name."""
     return list(dict.fromkeys([*COMMANDS, *(entry.name for entry in _entries())]))
 
 
@@ -48,7 +48,7 @@ class Commands(Group):
         return names()
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, or None for a name that is none."""
+        """The command, or None for an unknown name."""
         if cmd_name in COMMANDS:
             module, _, name = COMMANDS[cmd_name].partition(":")
             own: click.Command = getattr(importlib.import_module(module), name)
@@ -58,18 +58,18 @@ class Commands(Group):
 
 
 def _entries() -> Iterable[EntryPoint]:
-    from importlib.metadata import entry_points  # with what it looks through, more than `serve` takes to be imported
+    from importlib.metadata import entry_points  # importing and calling it takes longer than importing `serve`
 
     return entry_points(group=ENTRY_POINTS)
 
 
 def _added(entry: EntryPoint) -> click.Command:
-    """The command of another distribution; if it cannot be loaded, one that says so: help still lists the others."""
+    """The command of another distribution; if it cannot be loaded, one that reports why, so that help still works."""
     try:
         command = entry.load()
     except Exception as error:  # noqa: BLE001 - third-party code runs at import
         return _unusable(entry, f"{type(error).__name__}: {error}")
-    return command if isinstance(command, click.Command) else _unusable(entry, "it is not a click.Command")
+    return command if isinstance(command, click.Command) else _unusable(entry, "not a click.Command")
 
 
 def _unusable(entry: EntryPoint, reason: str) -> click.Command:

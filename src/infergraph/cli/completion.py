@@ -1,4 +1,4 @@
-"""`infergraph completion`: what a shell needs to complete commands, options and their values."""
+"""`infergraph completion`: shell completion of commands, options and their values."""
 
 from __future__ import annotations
 

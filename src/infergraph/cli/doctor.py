@@ -1,4 +1,4 @@
-"""`infergraph doctor`: can an address be registered with gBuilder, or put behind an orchestrator? If not, why?"""
+"""`infergraph doctor`: checks whether an endpoint works with gBuilder, or with a Seldon orchestrator."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from infergraph.cli.wire_probe import Address
 from infergraph.errors import SettingsError
 
 _SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.DOUBTFUL: ("?", "yellow"), Verdict.BAD: ("✗", "red")}
-_EPILOG = "Exit codes: 0 nothing bad; 1 a step failed (its name and a curl line that repeats it are printed); 2 usage."
+_EPILOG = "Exit codes: 0 all passed; 1 a step failed (printed with a curl line that repeats it); 2 wrong usage."
 
 
 @click.command("doctor", cls=Command, epilog=_EPILOG)
-@argument("url", about="The address to register with gBuilder.")
+@argument("url", about="URL of the endpoint, as registered with gBuilder.")
 @option("--seldon", is_flag=True, help="Check it as a Seldon orchestrator calls it instead.")
 @option("--rows", type=click.Path(path_type=Path), metavar="FILE", help="JSONL rows to send instead of examples.")
 @option("--row", multiple=True, metavar="JSON", help='A row to send: [1, 2], "text" or {…}. May be repeated.')
-@option("--data", default="", metavar="JSON", help="A whole message to send with --seldon.")
-@option("--timeout", type=float, default=30.0, metavar="SECONDS", help="Longest time for one answer.")
-@option("--patience", type=float, default=60.0, metavar="SECONDS", help="How long a small task may take.")
+@option("--data", default="", metavar="JSON", help="A message to send with --seldon.")
+@option("--timeout", type=float, default=30.0, metavar="SECONDS", help="Time limit of one request.")
+@option("--task-timeout", type=float, default=60.0, metavar="SECONDS", help="Time limit of a small task.")
 @option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(
     url: str,
@@ -39,12 +39,12 @@ def doctor(
     row: tuple[str, ...],
     data: str,
     timeout: float,
-    patience: float,
+    task_timeout: float,
     as_json: bool,
 ) -> None:
     """Check an endpoint as gBuilder uses it: register, submit, poll, fetch, stop; name what fails.
 
-    What the endpoint takes is learned from its metadata, or tried: records, lists of numbers, whole messages.
+    The kind of rows is taken from the endpoint's metadata, or found by trying records, lists of numbers, and messages.
 
     Example: infergraph doctor http://myhost:9000 --row '[5.1, 3.5, 1.4, 0.2]'
     """
@@ -56,13 +56,13 @@ def doctor(
         raise SettingsError("--data is a message for --seldon; give --row or --rows for a task")
     else:
         chosen = example_requests.given_rows(given * (5 if len(given) == 1 else 1)) if given else None
-        steps = TaskCheckup(address, rows=chosen, patience_s=patience).steps()
+        steps = TaskCheckup(address, rows=chosen, task_timeout_s=task_timeout).steps()
     if not _tell(steps, as_json):
         raise click.exceptions.Exit(1)
 
 
 def _tell(steps: list[Step], as_json: bool) -> bool:
-    """Print the findings as they are made; whether nothing was bad."""
+    """Print the findings as they come; returns whether none is bad."""
     console = Console(highlight=False, soft_wrap=True)
     findings = []
     for finding in run_steps(steps):
@@ -83,7 +83,7 @@ def _tell(steps: list[Step], as_json: bool) -> bool:
 
 
 def _message(data: str, rows: list[Any]) -> Any:
-    """The message that was given, as such or as a row; None for none."""
+    """The message given as --data or --row, if any."""
     if data:
         return example_requests.read_json(data, "--data")
     return example_requests.message_of(rows[0]) if rows else None
@@ -99,5 +99,5 @@ def _rows(path: Path | None) -> list[Any]:
     except ValueError as error:
         raise SettingsError(f"--rows {path}: {error}") from error
     if not rows:
-        raise SettingsError(f"--rows {path}: there are no rows in it")
+        raise SettingsError(f"--rows {path}: the file has no rows")
     return rows

@@ -1,6 +1,6 @@
-"""What the doctor sends: rows and messages that an address can take, as its metadata tells, or tried one by one.
+"""The requests of `doctor`: rows and messages that suit the endpoint's metadata, or each kind in turn.
 
-/metadata ─▶ the input's kind ─▶ records · lists of numbers · whole messages      nothing told ─▶ all of them, in turn
+/metadata ─▶ the kind of input ─▶ records · lists of numbers · messages      unknown ─▶ each of them, in turn
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ ENTRY_POINTS = "infergraph.example_records"
 
 
 class Rows(NamedTuple):
-    """Rows of a task: what they are in words, and themselves.
+    """Rows of a task, and a name for their kind.
 
     Args:
-        marked: each row has a number of its own, which has to come back with its answer.
+        marked: each row contains its own number, which must be in its answer.
     """
 
     kind: str
@@ -30,7 +30,7 @@ class Rows(NamedTuple):
 
 
 def records(rows: list[Mapping[str, Any]], kind: str = "records") -> Rows:
-    """Objects, each marked with a number of its own."""
+    """Objects, each marked with its own number."""
     return Rows(kind, [{**row, MARK: number} for number, row in enumerate(rows)], marked=True)
 
 
@@ -42,9 +42,9 @@ def given_rows(rows: list[Any]) -> Rows:
 
 
 def rows_to_try(metadata: Mapping[str, Any] | None, count: int = 5) -> list[Rows]:
-    """Rows that the unit behind an address may take, the likeliest first.
+    """Rows that the endpoint may accept, the likeliest first.
 
-    The contract's own records come first unless the metadata speaks of something else.
+    The contract's records come first, unless the metadata declares another kind of input.
     """
     example = example_record()
     usual = records([example] * count)
@@ -63,7 +63,7 @@ def rows_to_try(metadata: Mapping[str, Any] | None, count: int = 5) -> list[Rows
 
 
 def messages_to_try(metadata: Mapping[str, Any] | None) -> list[Any]:
-    """Messages that a component may take, the likeliest first."""
+    """Messages that a component may accept, the likeliest first."""
     message = message_for(metadata)
     if message is not None:
         return [message]
@@ -77,13 +77,13 @@ def messages_to_try(metadata: Mapping[str, Any] | None) -> list[Any]:
 
 
 def example_record() -> dict[str, Any]:
-    """A record of text, from the package that has an entry point for it; one word where none has."""
+    """A record of text, from the package that has an entry point for it; otherwise a single word."""
     entry = next(iter(entry_points(group=ENTRY_POINTS)), None)
     return {"data": "text"} if entry is None else dict(entry.load())
 
 
 def message_of(row: Any) -> Any:
-    """The message that holds one row: features, text, or a record; a message is one already."""
+    """The message with one row as its payload: features, text, or a record; a message is returned unchanged."""
     if isinstance(row, dict):
         return row if _is_message(row) else {"jsonData": row}
     if isinstance(row, str):
@@ -92,7 +92,7 @@ def message_of(row: Any) -> Any:
 
 
 def read_json(text: str, option: str) -> Any:
-    """The value of an option. Raises: SettingsError if it is no JSON."""
+    """The value of an option. Raises: SettingsError if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError as error:
@@ -100,12 +100,12 @@ def read_json(text: str, option: str) -> Any:
 
 
 def _is_message(row: Mapping[str, Any]) -> bool:
-    """Whether a row is a whole message; a record of gBuilder's has its text under `data`."""
+    """Whether a row is a message, and not a gBuilder record, which has its text under `data`."""
     return bool({"strData", "binData", "jsonData"} & row.keys()) or isinstance(row.get("data"), dict)
 
 
 def _of_numbers(message: Mapping[str, Any], count: int) -> list[Rows]:
-    """Lists of numbers, and messages with one each."""
+    """Lists of numbers, and messages with one of them each."""
     data = message["data"]
     width = (data["tensor"]["shape"] if "tensor" in data else _shape(data["ndarray"]))[-1]
     lists = [[float(number + place) for place in range(width)] for number in range(count)]

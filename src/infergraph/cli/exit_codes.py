@@ -1,6 +1,6 @@
-"""Exit codes of commands that ask a server: one for each fault, with a sentence that says what to do.
+"""Exit codes of commands that call a server: one for each kind of fault, with a message that says what to do.
 
-0 answered ┊ 1 refused ┊ 2 wrong usage, or data that cannot be sent ┊ 3 nobody there, or not ready ┊ 4 too late
+0 answered ┊ 1 refused ┊ 2 wrong usage, or data that cannot be sent ┊ 3 not reachable, or not ready ┊ 4 timed out
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def ended(fault: Fault, url: str) -> click.exceptions.Exit:
 
 
 def text_of(fault: Fault, url: str) -> str:
-    """A fault as a sentence for a terminal: what happened, where, and what to do about it."""
+    """The message for a fault: what happened, where, and what to do about it."""
     error = remote_error_of(fault)
     if error is not None and _is_lost(error) and not isinstance(fault, DeadlinePassed | NotReady | Overloaded):
         return _unreachable(error, url)
     where = f" (node {fault.node})" if fault.node else ""
     if error is not None and error.status in (404, 405) and not isinstance(fault, UnknownTask):
-        return f"{url} has no such path: {fault.text}; is it an infergraph server with tasks on?"
+        return f"{url} has no such path: {fault.text}; is it an infergraph server with tasks enabled?"
     if isinstance(fault, NotReady):
         where += "; it may be loading: try again, or wait for it with --wait SECONDS"
-    if error is None and exit_code(fault) == EXIT_USAGE:  # no server has seen it
+    if error is None and exit_code(fault) == EXIT_USAGE:  # raised before any server was asked
         return fault.text
     return f"{fault.text}{where} [{fault.reason}]"
 
@@ -58,14 +58,14 @@ def _is_lost(error: RemoteError) -> bool:
 
 
 def _unreachable(error: RemoteError, url: str) -> str:
-    """Why there was no answer, in words; the client's own text where the cause is not known."""
+    """Why there was no answer; the client's message if the cause is unknown."""
     causes = list(_causes(error))
     text = error.text.lower()
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "connection refused" in text:
         way = "start a server there with `infergraph serve TARGET`, or give another address"
         return f"nothing is listening at {url}: {way}"
     if "failed parsing http/2" in text or "trying to connect an http1.x server" in text:
-        return f"what listens at {url} does not speak gRPC: is it the port for HTTP?"
+        return f"the server at {url} does not speak gRPC: is it the HTTP port?"
     unresolved = any(isinstance(cause, socket.gaierror) for cause in causes) or any(
         word in text for word in ("resolution failed", "errors resolving")
     )
@@ -73,11 +73,11 @@ def _unreachable(error: RemoteError, url: str) -> str:
         return f"the host of {url} is not known: check its spelling"
     if any(isinstance(cause, ssl.SSLError) for cause in causes) or "handshake" in text:
         if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-            return f"the certificate of {url} is not trusted: SSL_CERT_FILE names an authority of your own"
+            return f"the certificate of {url} is not trusted: set SSL_CERT_FILE for your own certificate authority"
         reason = next((cause.reason for cause in causes if isinstance(cause, ssl.SSLError)), "") or "no handshake"
         return f"no TLS connection to {url} ({str(reason).replace('_', ' ').lower()}): is it plain http?"
     if any(isinstance(cause, TimeoutError) for cause in causes):
-        return f"{url} cannot be reached in time: is the address right, and does a firewall let it through?"
+        return f"{url} cannot be reached in time: is the address right, and does a firewall block it?"
     known = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
     return f"no answer from {url}: {known or error.text}"
 

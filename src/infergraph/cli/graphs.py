@@ -1,4 +1,4 @@
-"""`infergraph check` and `infergraph show`: look at a graph file without running it."""
+"""`infergraph check` and `infergraph show`: validate and draw a graph file without running it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _file_argument = argument("file", type=click.Path(path_type=Path), about="A Seld
 _WIDEST_COLUMNS = 10_000
 
 
-@click.command("check", cls=Command, epilog="Exit codes: 0 it can be served; 2 it cannot.")
+@click.command("check", cls=Command, epilog="Exit codes: 0 the file can be served; 2 it cannot.")
 @_file_argument
 @nodes_option
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
-@option("--cluster", is_flag=True, help="Check as the operator of a cluster does: every node needs a container.")
+@option("--cluster", is_flag=True, help="Check like the operator of a cluster: every node needs a container.")
 def check(file: Path, nodes: tuple[str, ...], as_json: bool, cluster: bool) -> None:
-    """Check a graph file: every problem at once, with its line and a hint.
+    """Check a graph file: prints all problems, each with its line and a hint.
 
-    Hints alone do not make it bad.
+    Hints alone do not fail the check.
 
     Example: infergraph check deployment.yaml
     """
@@ -60,7 +60,7 @@ def check(file: Path, nodes: tuple[str, ...], as_json: bool, cluster: bool) -> N
 @_file_argument
 @predictor_option
 @nodes_option
-@option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Write a picture too.")
+@option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Also write a picture.")
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(file: Path, predictor: str, nodes: tuple[str, ...], svg: Path | None, as_json: bool) -> None:
     """Draw a graph as a tree, with what answers at each node.
@@ -148,6 +148,6 @@ def _entry(found: Found) -> dict[str, Any]:
 
 
 def _console() -> Console:
-    """A terminal wraps what is too long for it; elsewhere a line is as long as it is."""
+    """The console, which wraps lines only on a terminal."""
     width = None if sys.stdout.isatty() else _WIDEST_COLUMNS
     return Console(highlight=False, soft_wrap=True, width=width)

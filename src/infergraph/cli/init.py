@@ -1,6 +1,6 @@
-"""`infergraph init`: write a small project that works at once, for its author to edit.
+"""`infergraph init`: creates a small working project to edit.
 
-kind, name ──▶ templates with the names put in ──▶ a folder: component, sample rows, test, README, Dockerfile
+kind, name ──▶ rendered templates ──▶ a folder: component, sample rows, test, README, Dockerfile
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Language(Enum):
 
 
 class Names(NamedTuple):
-    """The spellings of a project's name: as given, as a module, as a class, and as a resource."""
+    """A project's name as given, as a module, as a class, and as a Kubernetes resource."""
 
     name: str
     module: str
@@ -48,15 +48,15 @@ class Names(NamedTuple):
 
     @classmethod
     def of(cls, name: str) -> Names:
-        """The spellings of `name`.
+        """The forms of `name`.
 
-        Raises: SettingsError where no module or class can be called so.
+        Raises: SettingsError if it cannot name a module and a class.
         """
         name = re.sub(" +", " ", name.strip(" "))
         words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_ -]*", name) or not words:
             raise SettingsError(
-                f"{name!r} is not a valid project name: it takes letters, digits, -, _ and spaces, a letter first, as "
+                f"{name!r} is not a valid project name: use letters, digits, -, _ and spaces, a letter first, as "
                 "its module is named after it; its folder may have any name: --folder FOLDER"
             )
         module = "_".join(word.lower() for word in words)
@@ -68,10 +68,10 @@ class Names(NamedTuple):
 
 
 def write_project(kind: str, name: str, folder: Path, language: Language = Language.ENGLISH) -> list[Path]:
-    """Write a project of `kind` into `folder`; its files.
+    """Write a project of `kind` into `folder`; returns its files.
 
-    Raises: TargetError for an unknown kind; SettingsError for a name that is none, or a folder that has something in
-        it. Nothing is written then.
+    Raises: TargetError for an unknown kind; SettingsError for an invalid name, or a folder that is not empty. Nothing
+        is written then.
     """
     names = Names.of(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -88,7 +88,7 @@ def write_project(kind: str, name: str, folder: Path, language: Language = Langu
 
 
 def _installed_wheels() -> list[Path]:
-    """The wheel that this package was installed from, where it is a file of this machine: no index may have it."""
+    """The wheel that this package was installed from, if it is a local file: perhaps no package index has it."""
     origin = json.loads(distribution("infergraph").read_text("direct_url.json") or "{}")
     url = urlsplit(origin.get("url", ""))
     wheel = Path(unquote(url.path))
@@ -121,16 +121,14 @@ def _files(project: Project, names: Names, language: Language) -> Mapping[str, s
     }
 
 
-@click.command(
-    "init", cls=Command, epilog="Exit codes: 0 written; 2 the name or the folder cannot be used; nothing is written."
-)
+@click.command("init", cls=Command, epilog="Exit codes: 0 written; 2 the name or the folder cannot be used.")
 @argument(
     "kind",
     type=Word(projects.names()),
     metavar="KIND",
-    about=f"What the project is: {', '.join(projects.names())}.",
+    about=f"The kind of project: {', '.join(projects.names())}.",
 )
-@argument("name", about="The name of the project and of its folder.")
+@argument("name", about="Name of the project and its folder.")
 @option("--folder", type=click.Path(path_type=Path), metavar="FOLDER", help="The folder to write to. [default: ./NAME]")
 @option("--lang", type=Member(Language), help="Language of comments and README; by default that of the locale.")
 def init(kind: str, name: str, folder: Path | None, lang: Language | None) -> None:
@@ -150,6 +148,6 @@ def init(kind: str, name: str, folder: Path | None, lang: Language | None) -> No
 
 
 def locale_language(environment: Mapping[str, str]) -> Language:
-    """The language that the locale's variables ask for, as POSIX ranks them; English for any but Chinese."""
+    """The language of the locale's environment variables, in POSIX order; English for any but Chinese."""
     locale = next((environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), "")
     return Language.CHINESE if locale.lower().startswith("zh") else Language.ENGLISH

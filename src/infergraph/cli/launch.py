@@ -1,4 +1,4 @@
-"""What `serve` and `microservice` check and decide before the supervisor starts: target and settings to its plan."""
+"""Launch of a server: `serve` and `microservice` check the target and the settings, and plan the supervisor."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def plan_of(
 ) -> supervisor.ServePlan:
     """The plan of a supervisor that serves `target`.
 
-    Raises: StartupFault for what can be known before anything starts.
+    Raises: StartupFault for any problem that can be found before anything starts.
     """
     target = with_server(target)
     check_file(target)
@@ -56,20 +56,20 @@ def plan_of(
 
 
 def check_file(target: str) -> None:
-    """A missing file is an error at once, not after the workers have started. Raises: TargetError."""
+    """Check that the target's file exists, before workers are started. Raises: TargetError."""
     file = target.partition("#")[0] if is_graph(target) else target.partition(":")[0]
     if (is_graph(target) or file.endswith(".py")) and not Path(file).is_file():
         raise TargetError(f"there is no file {file}")
 
 
 def _check_data_dir(data_dir: str) -> None:
-    """Tasks need a folder to write to; without one the error says at once how to go on."""
+    """Check that the data folder is writable, and say in the error what to do."""
     folder = Path(data_dir).absolute()
     way_out = "choose another with --data-dir, or serve without tasks with --tasks off"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError(f"data_dir {folder} cannot be made ({error.strerror}); {way_out}") from error
+        raise SettingsError(f"data_dir {folder} cannot be created ({error.strerror}); {way_out}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SettingsError(f"data_dir {folder} cannot be written; {way_out}")
 
@@ -95,7 +95,7 @@ def _banner(target: str, settings: Settings) -> str:
 
 
 def _addresses(target: str, settings: Settings) -> dict[str, str]:
-    """What is served where, for one log line."""
+    """The log line of the start: what is served, and where."""
     http = "http://{host}:{http_port}"
     found = {"serving": target, "rest": http}
     if settings.grpc:

@@ -22,15 +22,15 @@ EXIT_NOBODY_READS = 141
 @click.group(
     "infergraph",
     cls=Commands,
-    epilog="Example: infergraph serve mymodel.py:MyModel — infergraph COMMAND --help tells more, with an example.",
+    epilog="Example: infergraph serve mymodel.py:MyModel — see infergraph COMMAND --help for details and an example.",
 )
-@click.version_option(__version__, message="infergraph %(version)s", help="Print the version.")
+@click.version_option(__version__, message="infergraph %(version)s", help="Show the version.")
 def infergraph() -> None:
-    """Serve any Python class over REST and gRPC, run inference graphs, and work on JSONL tasks."""
+    """Serve any Python class over REST and gRPC, run inference graphs, and process JSONL tasks."""
 
 
 def run(arguments: list[str] | None = None) -> NoReturn:
-    """The entry point. The process ends with an exit code, and with one line where it could not do what was asked."""
+    """The entry point. Exits the process with a code, and prints one line for an error."""
     sys.exit(_code(arguments))
 
 

@@ -1,7 +1,7 @@
 """`infergraph microservice`: the flags, environment and exit codes of seldon-core-microservice.
 
-Kept: names, defaults, which of flag and environment wins, exit 2 for a bad flag and 255 for an unknown argument.
-Mended: `--debug false` is false, `TRACING=true` and lower-case log levels are understood, OUTPUT_TRANSFORMER is taken.
+Kept: names, defaults, precedence of flag and environment, exit code 2 for a bad flag and 255 for an unknown argument.
+Fixed: `--debug false` is false; `TRACING=true`, lower-case log levels and OUTPUT_TRANSFORMER are accepted.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ _NO_EFFECT = "accepted, without effect"
 _NUMBERS = {
     "workers": "processes; each serves REST and gRPC",
     "threads": "threads of a worker",
-    "max-requests": "requests after which a worker is replaced",
-    "max-requests-jitter": "random extra requests, at most",
-    "keepalive": "seconds an idle connection is kept",
+    "max-requests": "a worker is replaced after this many requests",
+    "max-requests-jitter": "up to this many random requests are added to it",
+    "keepalive": "seconds an idle connection is kept open",
     "http-port": "REST (default 9000)",
     "grpc-port": "gRPC (default 5000)",
     "metrics-port": "metrics (default 6000)",
-    "grpc-workers": "0 for no gRPC; otherwise as --workers says",
-    "grpc-threads": "the larger of this and --threads counts",
+    "grpc-workers": "0 disables gRPC; otherwise --workers decides",
+    "grpc-threads": "the larger of this and --threads is used",
 }
 DEFAULTS: dict[str, Any] = {"host": "0.0.0.0", "tasks": False, "console": ConsoleMode.OFF, "load_wait_s": 600.0}
 """Settings whose defaults differ from those of `serve`."""
 
 
 @click.command("microservice", cls=Command, context_settings={"ignore_unknown_options": True}, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)  # `_parser` reads them as the original reads them
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)  # `_parser` parses them like the original
 def microservice(arguments: tuple[str, ...]) -> None:
     """Serve with the flags and environment of seldon-core-microservice, for existing images and manifests.
 
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="infergraph microservice",
         description="Serve a component with the flags and environment of seldon-core-microservice.",
         epilog="Example: infergraph microservice MyModel --service-type MODEL --workers 2. "
-        "Exit codes: 0 told to stop; 1 the component cannot be found, imported or constructed; 2 bad flags, settings "
+        "Exit codes: 0 stopped; 1 the component cannot be found, imported or constructed; 2 bad flags, settings "
         "or ports; 3 its load() raised; 255 an unknown argument.",
     )
     parser.add_argument("interface_name", help="MyModel (class MyModel of module MyModel) or package.module.Class")
@@ -64,16 +64,16 @@ def _parser() -> argparse.ArgumentParser:
         "--service-type",
         choices=_SERVICE_TYPES,
         default="MODEL",
-        help="accepted; all methods are served whatever it is",
+        help="accepted without effect; all methods are served",
     )
-    parser.add_argument("--parameters", help="JSON list of {name, value, type}; beats PREDICTIVE_UNIT_PARAMETERS")
-    parser.add_argument("--log-level", type=str.upper, choices=_LEVELS, default=None, help="SELDON_LOG_LEVEL beats it")
-    parser.add_argument("--debug", nargs="?", type=read_bool, const=True, default=None, help="log at DEBUG")
-    parser.add_argument("--tracing", nargs="?", type=_count, const=1, default=None, help="trace spans by OTLP")
+    parser.add_argument("--parameters", help="JSON list of {name, value, type}; overrides PREDICTIVE_UNIT_PARAMETERS")
+    parser.add_argument("--log-level", type=str.upper, choices=_LEVELS, help="SELDON_LOG_LEVEL overrides it")
+    parser.add_argument("--debug", nargs="?", type=read_bool, const=True, help="log at DEBUG")
+    parser.add_argument("--tracing", nargs="?", type=_count, const=1, help="trace spans by OTLP")
     parser.add_argument("--persistence", nargs="?", type=_count, const=1, default=0, help=_NO_EFFECT)
-    parser.add_argument("--access-log", nargs="?", type=read_bool, const=True, default=None, help="a line a request")
-    parser.add_argument("--single-threaded", nargs="?", type=_count, const=1, default=None, help="one thread a worker")
-    parser.add_argument("--pidfile", default="", help="a file that holds the process id while it serves")
+    parser.add_argument("--access-log", nargs="?", type=read_bool, const=True, help="a log line for each request")
+    parser.add_argument("--single-threaded", nargs="?", type=_count, const=1, help="one thread in each worker")
+    parser.add_argument("--pidfile", default="", help="file for the process id")
     for name, help in _NUMBERS.items():
         parser.add_argument(f"--{name}", type=int, default=None, help=help)
     return parser
@@ -85,7 +85,7 @@ def _count(text: str) -> int:
 
 
 def given_settings(arguments: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Settings by name that the flags (and the original's own environment names) ask for; None where not given."""
+    """Settings by name from the flags and the original's environment variables; None if not given."""
     given: dict[str, Any] = {
         name: getattr(arguments, name)
         for name in (
@@ -101,7 +101,7 @@ def given_settings(arguments: argparse.Namespace, environment: Mapping[str, str]
         )
     }
     given["keepalive_s"] = arguments.keepalive
-    # The environment beats the flag here, as in the original.
+    # The environment overrides the flag, as in the original.
     given["log_level"] = None if environment.get("SELDON_LOG_LEVEL") else arguments.log_level
     if _or_environment(arguments.debug, environment, "SELDON_DEBUG", read_bool):
         given["log_level"] = "DEBUG"
@@ -112,7 +112,7 @@ def given_settings(arguments: argparse.Namespace, environment: Mapping[str, str]
     if grpc_workers == 0:
         given["grpc"] = False
     if given["threads"] is None:
-        # One pool answers both protocols here, so the larger wish counts.
+        # One pool answers both protocols, so the larger value is used.
         threads = _or_environment(None, environment, "GUNICORN_THREADS", int) or 1
         wished = _or_environment(arguments.grpc_threads, environment, "GRPC_THREADS", int) or 1
         given["threads"] = max(threads, wished)
@@ -129,7 +129,7 @@ def _or_environment(value: Any, environment: Mapping[str, str], name: str, read:
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
-    """Serve as the flags and the environment say; the process ends with the exit code."""
+    """Serve with these flags and the environment; exits the process."""
     parsed, unknown = _parser().parse_known_args(arguments)
     if unknown:
         print(f"infergraph microservice: unknown arguments: {' '.join(unknown)}", file=sys.stderr)

@@ -12,11 +12,11 @@ from infergraph import settings
 from infergraph.cli.command import Option, option
 
 Given = Mapping[str, str | None]
-"""The settings that a command line gives, by name; None for one that it does not give."""
+"""The settings given on a command line, by name; None if not given."""
 
 
 def settings_options(names: Iterable[str] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declares one option for each setting; the command gets them as a mapping, `given`.
+    """Declare an option for each setting; the command gets them as a mapping, `given`.
 
     Args:
         names: which settings; all by default.
@@ -40,8 +40,8 @@ def settings_options(names: Iterable[str] | None = None) -> Callable[[Callable[.
 class SettingOption(Option):
     """The option of one setting.
 
-    Its value stays a text, numbers too: `settings.load` reads it as it reads the environment, and says what is wrong
-    in the same words.
+    Its value remains text, even for numbers: `settings.load` parses it like an environment variable, with the same
+    error messages.
     """
 
     def __init__(self, param_decls: list[str], *, row: settings.Described, **more: Any) -> None:
@@ -62,7 +62,7 @@ def _completion(choices: list[str]) -> Callable[[click.Context, click.Parameter,
 
 
 def shown(value: Any) -> Any:
-    """A setting's value as a person reads it."""
+    """A setting's value for display."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return getattr(value, "value", value)
@@ -73,6 +73,6 @@ nodes_option = option(
     "nodes",
     multiple=True,
     metavar="NAME=TARGET",
-    help="Run this node as given here, not as in the file. May be repeated.",
+    help="Run this target as the node, instead of what the file says. May be repeated.",
 )
-predictor_option = option("--predictor", default="", metavar="NAME", help="Which predictor of a graph file.")
+predictor_option = option("--predictor", default="", metavar="NAME", help="The predictor of the graph file to use.")

@@ -1,4 +1,4 @@
-"""The kinds of projects that `infergraph init` writes: our own, and those of other packages.
+"""The kinds of projects that `infergraph init` creates: built-in ones, and those of other packages.
 
 Another package adds a kind by an entry point of the group `infergraph.projects` that names a `Project`.
 """
@@ -25,12 +25,12 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of project.
 
     Args:
-        task: what a project of the kind is, in its README.
-        method: the method that its author edits.
+        task: what the project does, for its README.
+        method: the method to edit.
         templates: the folder of its files, each with `.template` after its name.
         readme: the template of its README.
-        path: the REST path that its README asks.
-        more: more text of its README.
+        path: the REST path of the README's example request.
+        more: more text for its README.
         chinese: the sentences of its templates with their translations.
     """
 
@@ -93,24 +93,24 @@ OWN: Mapping[str, Project] = {
 
 
 def names() -> list[str]:
-    """The names of all kinds: our own, then those of other packages by name."""
+    """The names of all kinds: the built-in ones, then those of other packages by name."""
     return list(dict.fromkeys([*OWN, *sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))]))
 
 
 def project_of(kind: str) -> Project:
     """The project of a kind.
 
-    Raises: TargetError for a kind that there is not, or that cannot be loaded.
+    Raises: TargetError for an unknown kind, or one that cannot be loaded.
     """
     if kind in OWN:
         return OWN[kind]
     entry = next(iter(entry_points(group=ENTRY_POINTS, name=kind)), None)
     if entry is None:
-        raise TargetError(f"there is no kind of project {kind!r}; there are {', '.join(names())}")
+        raise TargetError(f"unknown kind of project {kind!r}; known kinds are {', '.join(names())}")
     try:
         project = entry.load()
     except Exception as error:
         raise TargetError(f"the project {kind} ({entry.value}) cannot be loaded: {error}") from error
     if not isinstance(project, Project):
-        raise TargetError(f"the project {kind} ({entry.value}) is no infergraph.cli.projects.Project")
+        raise TargetError(f"the project {kind} ({entry.value}) is not an infergraph.cli.projects.Project")
     return project

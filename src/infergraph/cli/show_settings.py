@@ -1,4 +1,4 @@
-"""`infergraph settings`: what is set, and where it came from."""
+"""`infergraph settings`: shows every setting and the origin of its value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TABLE_COLUMNS = 100
 @click.command("settings", cls=Command, epilog="Exit codes: 0 shown; 2 the environment sets an unknown setting.")
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 def settings(as_json: bool) -> None:
-    """Every setting, its value, where it came from, and what it means.
+    """Show every setting: its value, where it came from, and what it means.
 
     Example: infergraph settings --json
     """
@@ -64,7 +64,7 @@ def _print_table(rows: list[Described], values: dict[str, Any], loaded: Loaded) 
 
 
 def _print_list(console: Console, rows: list[Described], values: dict[str, Any], loaded: Loaded) -> None:
-    """The same for a narrow terminal: what a setting means stands below it."""
+    """The same for a narrow terminal: the meaning of a setting is below it."""
     for row in rows:
         origin = loaded.origins[row.name]
         told = "" if origin == "default" else f" (from {origin})"

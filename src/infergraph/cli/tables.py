@@ -14,10 +14,10 @@ _SNIFFED_CHARACTERS = 4096
 
 
 class Table(NamedTuple):
-    """Rows of cells.
+    """A table.
 
     Args:
-        names: of the columns; empty where the file has no header.
+        names: of the columns; empty if the file has no header.
         rows: with the axes (row, column); a cell is a number, a text, or None where it is empty among numbers.
     """
 
@@ -37,7 +37,7 @@ def read_csv(path: Path) -> Table:
     reader = csv.reader(io.StringIO(text, newline=""), dialect=_dialect(text[:_SNIFFED_CHARACTERS]))
     lines = [(reader.line_num, cells) for cells in reader if cells]
     if not lines:
-        raise PayloadError(f"{path}: there are no rows in it")
+        raise PayloadError(f"{path}: the file has no rows")
     for number, cells in lines:
         if len(cells) != len(lines[0][1]):
             raise PayloadError(f"{path}, line {number}: {len(cells)} cells, where the first row has {len(lines[0][1])}")

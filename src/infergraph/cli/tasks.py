@@ -1,4 +1,4 @@
-"""`infergraph submit` and `infergraph tasks`: hand a JSONL file to a server, watch it, come back to it, fetch it."""
+"""`infergraph submit` and `infergraph tasks`: submit a JSONL file to a server, watch it, and manage its tasks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EXIT_INTERRUPTED = 130
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _EPILOG = (
     "Exit codes: 0 finished; 1 the task failed or the server refused; 2 wrong usage; 3 the server cannot be reached; "
-    "4 no answer in time; 130 interrupted (the task goes on)."
+    "4 no answer in time; 130 interrupted (the task continues)."
 )
 _EPILOG_SHORT = "Exit codes: 0 done; 1 refused; 2 wrong usage; 3 the server cannot be reached; 4 no answer in time."
 
@@ -56,7 +56,7 @@ _as_json = option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @contextmanager
 def _asking(url: str) -> Iterator[Client]:
-    """A client; faults become one line and an exit code."""
+    """A client whose faults end the command with one line and an exit code."""
     try:
         with Client(url) as client:
             yield client
@@ -70,16 +70,16 @@ def _asking(url: str) -> Iterator[Client]:
 @argument("file", about="A JSONL file; - for standard input.")
 @_url
 @_output
-@option("--id", default="", metavar="ID", help="The id of the task; made up if not given.")
-@option("--priority", type=int, default=0, metavar="N", help="Tasks of a higher priority come first.")
+@option("--id", default="", metavar="ID", help="The id of the task; generated if not given.")
+@option("--priority", type=int, default=0, metavar="N", help="Tasks of a higher priority are processed first.")
 @option(
     "--rows",
     type=Member(RowMode),
     default=None,
-    help="How a line reaches the component; by default as the server is set.",
+    help="How a line reaches the component; by default the server's setting.",
 )
 @encoding_option
-@option("--webhook", default="", metavar="URL", help="An address to notify when the task has ended.")
+@option("--webhook", default="", metavar="URL", help="A URL to notify when the task has ended.")
 @option(
     "--wait/--no-wait", default=None, help="Wait until the task has ended (default: on a terminal, or with --output)."
 )
@@ -134,7 +134,7 @@ def _upload(client: Client, file: str, said: SubmitOptions) -> Task:
 
 
 def bars_of(*columns: ProgressColumn) -> Progress:
-    """Progress bars on a terminal; nothing at all elsewhere."""
+    """Progress bars on a terminal; nothing otherwise."""
     console = Console(stderr=True)
     console.quiet = not console.is_terminal
     return Progress(*columns, console=console, transient=True, refresh_per_second=4, disable=console.quiet)
@@ -175,7 +175,7 @@ async def _watch(url: str, id: str) -> Task:
 
 
 def progress_text(task: Task) -> str:
-    """How far a task is: lines, failures, rate, time left, place in the queue."""
+    """The progress of a task: lines, failures, rate, remaining time, queue position."""
     if task.state == "waiting":
         return f"position {task.queue_position} in the queue" if task.queue_position else "waiting"
     parts = [f"{task.done}/{task.total} lines"]
@@ -191,7 +191,7 @@ def progress_text(task: Task) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A duration as people read it."""
+    """A duration for display."""
     whole = int(seconds + 0.5)
     if whole < 60:
         return f"{whole} s"
@@ -227,7 +227,7 @@ def _quoted(id: str) -> str:
 
 _state = option("--state", default="", metavar="STATE", help="Only tasks in these states, separated by commas.")
 _prefix = option("--prefix", default="", metavar="TEXT", help="Only tasks whose id begins with this text.")
-_limit = option("--limit", type=int, default=50, metavar="N", help="The most tasks to list.")
+_limit = option("--limit", type=int, default=50, metavar="N", help="Maximum number of tasks to list.")
 
 
 @click.group(
@@ -240,10 +240,10 @@ _limit = option("--limit", type=int, default=50, metavar="N", help="The most tas
 @_as_json
 @click.pass_context
 def tasks(context: click.Context, /, **listing: Any) -> None:
-    """List the tasks of a server; with a command, look at one of them or steer it."""
+    """List the tasks of a server; a command inspects or controls one of them."""
     if context.invoked_subcommand is None:
         context.invoke(show_list, **listing)
-    else:  # an option before the command holds for the command too
+    else:  # an option before the command also applies to the command
         context.default_map = {context.invoked_subcommand: listing}
 
 
@@ -308,7 +308,7 @@ def watch(id: str, *, url: str, output: Path | None) -> None:
     Example: infergraph tasks watch corpus-1 -o answers.jsonl
     """
     with _asking(url) as client:
-        client.tasks.show(id)  # a missing task or server is reported now; later it would be waited for
+        client.tasks.show(id)  # report a missing task or server now, instead of waiting for it
         _follow(client, id, url, output)
 
 
@@ -316,7 +316,7 @@ def watch(id: str, *, url: str, output: Path | None) -> None:
 @_id
 @_url
 @_output
-@option("--partial", is_flag=True, help="Also while the task is running: the answers so far.")
+@option("--partial", is_flag=True, help="Accept partial results of a task that is still running.")
 def results(id: str, *, url: str, output: Path | None, partial: bool) -> None:
     """Fetch the answers of a task.
 
@@ -330,7 +330,7 @@ def results(id: str, *, url: str, output: Path | None, partial: bool) -> None:
 @_id
 @_url
 def errors(id: str, *, url: str) -> None:
-    """Print the failed lines of a task, each with its number, its reason and the line.
+    """Print the failed lines of a task, each with its number and reason.
 
     Example: infergraph tasks errors corpus-1
     """
@@ -343,7 +343,7 @@ def errors(id: str, *, url: str) -> None:
 @_id
 @_url
 def cancel(id: str, *, url: str) -> None:
-    """Stop a task; when this returns nothing works on it any more.
+    """Stop a task; returns when no work is done on it.
 
     Example: infergraph tasks cancel corpus-1
     """
@@ -369,7 +369,7 @@ def retry(id: str, *, url: str) -> None:
 @_id
 @_url
 def delete(id: str, *, url: str) -> None:
-    """Delete a task, whatever its state.
+    """Delete a task in any state.
 
     Example: infergraph tasks delete corpus-1
     """
@@ -383,7 +383,7 @@ def delete(id: str, *, url: str) -> None:
     "--older-than",
     required=True,
     metavar="AGE",
-    help="Their least age, such as 90s, 15m, 12h or 7d; 0 for all that have ended.",
+    help="Minimum age, such as 90s, 15m, 12h or 7d; 0 for all tasks that have ended.",
 )
 @_url
 def prune(older_than: str, *, url: str) -> None:

@@ -1,4 +1,4 @@
-"""One HTTP request at a time, watched closely: for `doctor`, which must tell a person what an address really does."""
+"""HTTP requests of `doctor`, one at a time, with error messages for the user and a curl line that repeats each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORMATS = {"\\": "\\\\", "%": "%%", "\n": "\\n", "\r": "\\r"}
 
 
 class Probe(NamedTuple):
-    """One request, and how a person repeats it."""
+    """A request, and the curl line that repeats it."""
 
     method: str
     path: str
@@ -32,7 +32,7 @@ class Probe(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What was answered, and in how many seconds."""
+    """The answer, and how many seconds it took."""
 
     status: int
     headers: Mapping[str, str]
@@ -40,7 +40,7 @@ class Reply(NamedTuple):
     seconds: float
 
     def json(self) -> Any:
-        """The body as JSON. Raises: ValueError saying what it is instead."""
+        """The body as JSON. Raises: ValueError that says what it is instead."""
         kind = self.headers.get("content-type", "no content type")
         try:
             return json.loads(self.body)
@@ -51,7 +51,7 @@ class Reply(NamedTuple):
 
 
 class Address:
-    """A server that is asked; `base` may have a path."""
+    """A server; `base` may have a path."""
 
     def __init__(self, base: str, timeout_s: float) -> None:
         parts = urlsplit(base)
@@ -82,7 +82,7 @@ class Address:
         return Probe("POST", path, form.head + content + form.tail, {"Content-Type": form.content_type}, curl)
 
     def ask(self, probe: Probe, *, timeout_s: float | None = None) -> Reply:
-        """The answer; nobody is followed to another address. Raises: RemoteError if there is none, in words."""
+        """Send a request, without following redirects. Raises: RemoteError if there is no answer, saying why."""
         timeout_s = timeout_s or self._timeout_s
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout_s)
@@ -94,7 +94,7 @@ class Address:
             headers = {name.lower(): value for name, value in response.getheaders()}
             return Reply(response.status, headers, body, time.monotonic() - began)
         except TimeoutError as error:
-            raise RemoteError(f"no whole answer within {timeout_s:g} s") from error
+            raise RemoteError(f"no complete answer within {timeout_s:g} s") from error
         except socket.gaierror as error:
             raise RemoteError(f"the host {self._parts.hostname} is not known") from error
         except ssl.SSLCertVerificationError as error:
@@ -102,7 +102,7 @@ class Address:
         except ssl.SSLError as error:
             raise RemoteError(f"no TLS connection: {error.reason or error}; is it plain http?") from error
         except http.client.BadStatusLine as error:
-            raise RemoteError("what answers does not speak HTTP") from error
+            raise RemoteError("the server does not speak HTTP") from error
         except ConnectionRefusedError as error:
             raise RemoteError(
                 f"nothing is listening at {self._parts.netloc}: is it running, on this port, and not only on 127.0.0.1?"
@@ -114,7 +114,7 @@ class Address:
 
 
 def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """The body, as far as it comes before the deadline. Raises: TimeoutError."""
+    """The body. Raises: TimeoutError at the deadline."""
     blocks, size = [], 0
     while size < _READ_LIMIT_BYTES and (block := response.read1(_BLOCK_BYTES)):
         blocks.append(block)
@@ -138,7 +138,7 @@ def _printed(content: bytes) -> str:
 
 
 def _escaped(content: bytes) -> str:
-    """The format for `printf` that gives these bytes."""
+    """The `printf` format that prints these bytes."""
     return shlex.quote("".join(map(_format, content.decode("utf-8", "surrogateescape"))))
 
 

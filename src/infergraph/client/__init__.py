@@ -1,4 +1,4 @@
-"""Ask what infergraph, or anything of the same protocol, serves: predictions, graphs and tasks, over REST or gRPC.
+"""The client for infergraph and other servers of its protocols: predictions, graphs and tasks, over REST or gRPC.
 
     from infergraph.client import Client
 

@@ -1,4 +1,4 @@
-"""The client for programs that await; the synchronous one is this one, waited for.
+"""The asynchronous client; the synchronous one wraps it.
 
 data ─message_of─▶ Message ─▶ RestWire | GrpcWire ─▶ Message ─value_of─▶ array, text, bytes, JSON value
 """
@@ -28,21 +28,21 @@ _LOOK_S = 1.0
 
 
 class AsyncClient:
-    """Asks a component, a graph, or a deployment behind an ingress.
+    """Client of a component, a graph, or a deployment behind an ingress.
 
     Args:
         url: `http://host:port`, `grpc://host:port`, https or grpcs, perhaps with the path of a deployment behind an
             ingress: `http://gateway/seldon/<namespace>/<deployment>`.
-        transport: "rest" or "grpc", where the address does not say it.
+        transport: "rest" or "grpc", if the URL's scheme does not determine it.
         headers: sent with every call (gRPC: as metadata).
-        timeout_s: longest time for one call, its retries included; 0 for no limit. For a task's files it is the
-            longest silence.
-        retries: attempts after a first one that failed without an answer, or that was refused because the server is
-            not ready or full. Rewards and routes are never asked twice.
+        timeout_s: time limit of a call, including its retries; 0 for no limit. For a task's files it is the longest
+            time without progress.
+        retries: further attempts if one fails without an answer, or is refused because the server is not ready or
+            overloaded. Feedback and routes are never retried.
         connection: limits and TLS.
-    Raises: SettingsError for an address that is none.
-    Promises: nothing happens before the first call; connections are kept and used again; usable in one event loop
-        after the other.
+    Raises: SettingsError for an invalid URL.
+    Promises: opens no connection before the first call; connections are reused; may be used in several event loops,
+        one after the other.
     """
 
     def __init__(
@@ -78,40 +78,40 @@ class AsyncClient:
         Args:
             data: an array or a list of rows, a data frame (its columns are the names), a dict or a list of dicts,
                 text, bytes, or a message.
-            frame: the answer as a data frame.
-        Raises: the fault that the server tells of; RemoteError if it cannot be reached; DeadlinePassed.
+            frame: return the answer as a data frame.
+        Raises: the fault that the server reports; RemoteError if it cannot be reached; DeadlinePassed.
         """
         answer = await self.ask(data, **call)
         return frame_of(answer) if frame else value_of(answer)
 
     async def transform_input(self, data: Any, **call: Unpack[CallOptions]) -> Any:
-        """What a transformer makes of an input. Args and Raises: see `predict`."""
+        """The transformed input. Args and Raises: see `predict`."""
         return value_of(await self.ask(data, Method.TRANSFORM_INPUT, **call))
 
     async def transform_output(self, data: Any, **call: Unpack[CallOptions]) -> Any:
-        """What an output transformer makes of an output. Args and Raises: see `predict`."""
+        """The transformed output. Args and Raises: see `predict`."""
         return value_of(await self.ask(data, Method.TRANSFORM_OUTPUT, **call))
 
     async def route(self, data: Any, **call: Unpack[CallOptions]) -> int:
-        """The child that a router chooses: n, -1 for all, -2 for none. Args and Raises: see `predict`."""
+        """The child chosen by a router: its index, -1 for all, -2 for none. Args and Raises: see `predict`."""
         return branch_of(await self.ask(data, Method.ROUTE, **call))
 
     async def aggregate(self, several: Iterable[Any], **call: Unpack[CallOptions]) -> Any:
-        """What a combiner makes of several answers.
+        """A combiner's answer to several messages.
 
         Args:
-            several: each as the data of `predict`.
+            several: each like the data of `predict`.
         Raises: see `predict`.
         """
         return value_of(await self.ask_all(several, **call))
 
     async def ask(self, data: Any, method: Method = Method.PREDICT, **call: Unpack[CallOptions]) -> Message:
-        """The whole answer, with its names and meta; `feedback` takes it as the response. See `predict`."""
+        """The complete message of the answer, with names and meta, as `feedback` accepts it. See `predict`."""
         message = message_of(data, names=call.get("names") or (), meta=call.get("meta"))
         return await self._ask(method, message, call)
 
     async def ask_all(self, several: Iterable[Any], **call: Unpack[CallOptions]) -> Message:
-        """The whole answer of a combiner to several messages, with its names and meta. See `aggregate`."""
+        """The complete message of a combiner's answer, with names and meta. See `aggregate`."""
         names, meta = call.get("names") or (), call.get("meta")
         messages = [message_of(data, names=names, meta=meta) for data in several]
         return await self._ask(Method.AGGREGATE, messages, call)
@@ -125,15 +125,15 @@ class AsyncClient:
         truth: Any = None,
         **call: Unpack[CallOptions],
     ) -> Message:
-        """Reward an answer; the routers that chose for it learn.
+        """Send feedback for an answer; it reaches the routers and models that produced it.
 
         Args:
             reward: how good it was.
-            request, response, truth: what was asked, what `ask` gave, what would have been right; each optional.
-        Raises: see `predict`; PayloadError for a reward that is no finite number.
+            request, response, truth: the request, the result of `ask`, and the correct answer; each optional.
+        Raises: see `predict`; PayloadError for a reward that is not a finite number.
         """
         if not math.isfinite(reward):
-            raise PayloadError(f"a reward is a finite number, not {reward}")
+            raise PayloadError(f"the reward must be a finite number, not {reward}")
         asked, answered, right = (None if part is None else message_of(part) for part in (request, response, truth))
         return await self._ask(Method.SEND_FEEDBACK, Feedback(FeedbackContent(asked, answered, reward, right)), call)
 
@@ -141,21 +141,21 @@ class AsyncClient:
         """The metadata of what is served.
 
         Args:
-            node: one node of a graph.
+            node: the name of a graph's node, for its own metadata.
         Raises: see `predict`.
         """
         return await self.attempt(lambda sending: self._here().metadata(node, sending), call)
 
     async def health(self, **call: Unpack[CallOptions]) -> Any:
-        """The component's own account of its health. Raises: NotReady, or the fault of one that is not healthy."""
+        """The component's health status. Raises: NotReady, or the component's fault if it is unhealthy."""
         return value_of(await self.attempt(lambda sending: self._here().health(sending), call))
 
     async def ready(self, **call: Unpack[CallOptions]) -> bool:
-        """Whether requests would be answered now; False also where nobody can be reached. Never tries again."""
+        """Whether the server is ready; False if it cannot be reached. Never retried."""
         return await self.attempt(lambda sending: self._here().ready(sending), call, is_repeatable=False)
 
     async def wait_ready(self, *, timeout_s: float = 60.0) -> None:
-        """Wait until requests would be answered. Raises: NotReady if they still would not after `timeout_s`."""
+        """Wait until the server is ready. Raises: NotReady after `timeout_s`."""
 
         async def look(left_s: float | None) -> None:
             if not await self.ready(timeout_s=min(left_s or _LOOK_S, _LOOK_S)):
@@ -164,7 +164,7 @@ class AsyncClient:
         await attempted(look, retries=_ALWAYS, timeout_s=timeout_s, longest_wait_s=_LOOK_S)
 
     async def close(self) -> None:
-        """Close the connections. Idempotent; a later call opens new ones."""
+        """Close all connections. Idempotent; a later call opens new ones."""
         wire, self._wire = self._wire, None
         if wire is not None and self._loop is asyncio.get_running_loop():
             await wire.close()
@@ -184,7 +184,7 @@ class AsyncClient:
     async def attempt(
         self, once: Callable[[Sending], Awaitable[T]], call: CallOptions, *, is_repeatable: bool = True
     ) -> T:
-        """The result of an attempt, made again as the client's retries and the call's time allow."""
+        """The result of `attempt`, with retries within the time limit of the call."""
         headers: Headers = header_lines((call.get("headers") or {}).items())
         given_s = call.get("timeout_s")
         timeout_s = (self.timeout_s if given_s is None else given_s) or None
@@ -201,11 +201,11 @@ class AsyncClient:
         except ComponentError as fault:
             if remote_error_of(fault) is not None:
                 raise
-            # The codec's word for what it cannot write; here that is the caller's data.
+            # The codec reports unencodable values as ComponentError; here they are the caller's data.
             raise PayloadError(str(fault).replace("the answer", "the data", 1)) from fault
 
     def _here(self) -> RestWire | GrpcWire:
-        """The connections of the running loop."""
+        """The connections of the running event loop."""
         loop = asyncio.get_running_loop()
         if self._wire is None or self._loop is not loop:
             kind = RestWire if self.server.transport is Transport.REST else GrpcWire
@@ -213,7 +213,7 @@ class AsyncClient:
         return self._wire
 
     def rest(self) -> RestWire:
-        """The REST connections of the running loop. Raises: SettingsError for an address of gRPC."""
+        """The REST connections of the running event loop. Raises: SettingsError for a gRPC address."""
         wire = self._here()
         if not isinstance(wire, RestWire):
             raise SettingsError(f"tasks are served over HTTP: use an http:// address instead of {self.server}")

@@ -1,4 +1,4 @@
-"""One call of a client: what may be said of it, what each attempt is sent with, and the time that it has."""
+"""One call of a client: its options, the headers and time limit of each attempt, and retries."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
 class CallOptions(TypedDict, total=False):
-    """What may be said of any single call; all of it is optional."""
+    """Options of a single call."""
 
     names: Sequence[str]
     """Column names of the data; a data frame brings its own."""
     meta: Meta
     """The protocol's meta, such as {"puid": …, "tags": {…}}."""
     headers: Mapping[str, str]
-    """Headers (gRPC: metadata) beside the client's own."""
+    """Additional headers (gRPC: metadata)."""
     timeout_s: float
-    """Longest time for the call with all its retries, instead of the client's; 0 for no limit."""
+    """Time limit of the call, including retries, instead of the client's; 0 for no limit."""
 
 
 class Sending(NamedTuple):
-    """What one attempt is sent with.
+    """The headers and time limit of one attempt.
 
     Args:
-        timeout_s: what is left of the call's time; None for no limit.
-        limit_s: the whole call's time, as its caller gave it.
+        timeout_s: the remaining time; None for no limit.
+        limit_s: the time limit of the whole call.
     """
 
     headers: Headers
@@ -47,15 +47,15 @@ class Sending(NamedTuple):
 
     @property
     def limit_text(self) -> str:
-        """The limit for the text of a fault that it has passed; empty for none."""
+        """The time limit for an error message; empty if there is none."""
         limit_s = self.limit_s if self.limit_s is not None else self.timeout_s
         return "" if limit_s is None else f" within {limit_s:.3g} s"
 
 
 def header_lines(given: Iterable[tuple[str, str]]) -> Headers:
-    """Headers in lower case, checked.
+    """Validated headers, in lower case.
 
-    Raises: PayloadError for one that cannot be sent.
+    Raises: PayloadError for an invalid header.
     """
     headers = tuple((name.lower(), value) for name, value in given)
     for name, value in headers:
@@ -74,9 +74,9 @@ async def attempted(
     """The result of the first attempt that succeeds; each is passed the remaining time.
 
     Args:
-        retries: further attempts, where a fault may well have passed a moment later.
-        timeout_s: longest time for all attempts; None for no limit.
-        longest_wait_s: between two attempts.
+        retries: further attempts after a fault that may be temporary.
+        timeout_s: time limit of all attempts together; None for no limit.
+        longest_wait_s: maximum back-off.
     Raises: the fault of the last attempt.
     """
     loop = asyncio.get_running_loop()

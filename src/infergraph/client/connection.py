@@ -1,4 +1,4 @@
-"""Where a client calls, and how it holds its connections.
+"""The server that a client calls, parsed from its URL, and the limits of its connections.
 
 "https://gateway/seldon/ns/deployment" ──Server.of──▶ transport, address, path prefix, deployment
 """
@@ -26,22 +26,22 @@ _SCHEMES = {
     "grpcs": (Transport.GRPC, True),
 }
 _FORM = ", as http://host:port and grpc://host:port are"
-# People paste the address that they predict with.
+# People paste the URL of the prediction path.
 _OPERATION = re.compile(r"/(api/v(1\.0|0\.1)(/predictions|/feedback)?|predict)/?$")
 _INGRESS = re.compile(r"(?:^|/)seldon/(?:(?P<namespace>[^/]+)/)?(?P<deployment>[^/]+)$")
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """How connections are made and kept.
+    """Limits and TLS of connections.
 
     Args:
-        connect_timeout_s: longest time to reach the server.
-        message_limit_bytes: largest message either way; files of tasks have no limit.
-        idle_connections: those kept at most.
-        idle_s: how long an unused one is kept.
-        tls: rules for https and grpcs addresses; the system's certificate authorities where None. gRPC takes only
-            `tls_roots`, `tls_key` and `tls_chain`.
-        tls_roots, tls_key, tls_chain: PEM for gRPC over TLS; the library's own where None.
+        connect_timeout_s: time limit for connecting.
+        message_limit_bytes: largest message sent or received; the files of tasks have no limit.
+        idle_connections: maximum number of idle connections kept open.
+        idle_s: how long an idle connection is kept open.
+        tls: the TLS context for https; None for the system's certificate authorities. gRPC uses only `tls_roots`,
+            `tls_key` and `tls_chain`.
+        tls_roots, tls_key, tls_chain: PEM for grpcs; None for the library's defaults.
     """
 
     connect_timeout_s: float = 10.0
@@ -54,7 +54,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     tls_chain: bytes | None = None
 
     def http_options(self, address: Address) -> HttpOptions:
-        """How an address is reached over HTTP."""
+        """The connection options of the HTTP client."""
         return HttpOptions(
             connect_timeout_s=self.connect_timeout_s,
             reply_limit_bytes=self.message_limit_bytes,
@@ -64,17 +64,17 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def grpc_tls(self) -> GrpcTls:
-        """The rules of TLS over gRPC."""
+        """The TLS credentials of gRPC."""
         return GrpcTls(roots=self.tls_roots, key=self.tls_key, chain=self.tls_chain)
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """One server.
+    """A server, as its URL describes it.
 
     Args:
         transport: rest or grpc.
-        prefix: path before the API's own paths, without a slash at its end.
-        headers: what the address itself asks to send: credentials, and over gRPC the deployment's name.
+        prefix: path before the API's paths, without a trailing slash.
+        headers: sent because of the URL: credentials, and over gRPC the deployment's name.
     """
 
     transport: Transport
@@ -84,13 +84,13 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, url: str, transport: Transport | str | None = None) -> Server:
-        """The server that `url` names.
+        """Parse a URL.
 
         Args:
-            url: http, https, grpc or grpcs, a host and a port; perhaps the path of a deployment behind an ingress,
-                `/seldon/<namespace>/<deployment>`. Without a scheme it is http.
-            transport: rest or grpc, where the scheme does not say it.
-        Raises: SettingsError if it is none.
+            url: http, https, grpc or grpcs, a host and a port, optionally with the path of a deployment behind an
+                ingress, `/seldon/<namespace>/<deployment>`. Without a scheme it is http.
+            transport: "rest" or "grpc", if the scheme does not determine it.
+        Raises: SettingsError for an invalid URL.
         """
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -129,12 +129,12 @@ def _transport(given: Transport | str) -> Transport:
     except ValueError:
         kind = Transport.LOCAL
     if kind is Transport.LOCAL:
-        raise SettingsError(f"transport is 'rest' or 'grpc', not {given!r}")
+        raise SettingsError(f"transport must be 'rest' or 'grpc', not {given!r}")
     return kind
 
 
 def _deployment(prefix: str) -> list[tuple[str, str]]:
-    """The metadata by which an ingress finds a deployment, as it cannot read a path from a gRPC call."""
+    """The metadata by which an ingress routes a gRPC call to a deployment, since such a call has no path prefix."""
     found = _INGRESS.search(prefix)
     if not found:
         return []

@@ -1,6 +1,6 @@
-"""A task's answers as they stream in, taken up again where a connection was lost.
+"""Downloads a task's answers as a stream, and resumes after a lost connection.
 
-GET … ─▶ blocks ─connection lost─▶ GET … from there on, if it is still the same file ─▶ blocks
+GET … ─▶ blocks ─connection lost─▶ GET … with a Range, if the file is unchanged ─▶ blocks
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from infergraph.wire import jsonl
 _BACKOFF = Backoff(first_s=0.2, limit_s=10.0)
 
 Fetch = Callable[[bytes], AbstractAsyncContextManager[StreamReply]]
-"""Starts the exchange again, with these header lines."""
+"""Sends the request with these additional header lines."""
 
 
 class Download:
     """One file of answers.
 
     Args:
-        fetch: asks for it.
-        asked: what is asked for, in the text of a fault.
-        retries: how often in a row a lost connection is taken up again.
+        fetch: sends the request.
+        asked: names the request in error messages.
+        retries: consecutive lost connections after which the download fails.
     """
 
     def __init__(self, fetch: Fetch, asked: str, retries: int) -> None:
@@ -44,12 +44,12 @@ class Download:
 
     @property
     def sha256(self) -> str:
-        """The checksum that the server gave; empty where it gave none."""
+        """The checksum from the server's header; empty if there is none."""
         digest = self._etag.strip('"')
         return digest if len(digest) == 64 else ""
 
     async def blocks(self) -> AsyncGenerator[bytes, None]:
-        """The file, as it comes. Raises: the fault that the server tells of; RemoteError if it is lost for good."""
+        """The file, in blocks. Raises: the fault that the server reports; RemoteError if all retries fail."""
         failed = 0
         while True:
             before = self._received
@@ -71,7 +71,7 @@ class Download:
         return f"range: bytes={self._received}-\r\n{condition}".encode("latin-1")
 
     async def _rest(self, reply: StreamReply) -> AsyncGenerator[bytes, None]:
-        """What is still missing of the file."""
+        """The rest of the file."""
         if reply.status not in (200, 206):
             raise faults.of_reply(await reply.whole(), self._asked)
         etag = reply.header(b"etag")
@@ -88,9 +88,9 @@ class Download:
                     yield fresh
 
     async def rows(self) -> AsyncGenerator[list[Any], None]:
-        """The file's lines as JSON values, those of a block together.
+        """The file's lines as JSON values, one list for each block.
 
-        Raises: as `blocks` does; RemoteError for a line that is no JSON.
+        Raises: like `blocks`; RemoteError for a line that is not JSON.
         """
         pending = b""
         async with aclosing(self.blocks()) as blocks:
@@ -103,9 +103,9 @@ class Download:
             yield _rows(pending, self._asked)
 
     async def save(self, target: str | os.PathLike[str] | BinaryIO) -> int:
-        """Write the file; how many bytes it has.
+        """Write the file; returns its size in bytes.
 
-        Promises: a path has the whole file or is left as it was; the checksum is compared where there is one.
+        Promises: a path is replaced atomically, by the complete file; the checksum is verified if there is one.
         """
         if not isinstance(target, str | os.PathLike):
             return await self._pour(target)
@@ -130,7 +130,7 @@ class Download:
                 size += len(block)
                 await asyncio.to_thread(file.write, block)
         if self.sha256 and digest.hexdigest() != self.sha256:
-            raise RemoteError(f"{self._asked}: the checksum of what came is not the one that the server gave")
+            raise RemoteError(f"{self._asked}: the checksum of the received file is not the one that the server gave")
         return size
 
 
@@ -138,5 +138,5 @@ def _rows(block: bytes, asked: str) -> list[Any]:
     _, rows = jsonl.read(block)
     bad = next((row for row in rows if isinstance(row, jsonl.Bad)), None)
     if bad is not None:
-        raise RemoteError(f"{asked}: a line that is no answer: {bad.reason}")
+        raise RemoteError(f"{asked}: a line is not an answer: {bad.reason}")
     return rows

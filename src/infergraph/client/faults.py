@@ -1,7 +1,7 @@
-"""From a server's error to the fault that a client raises.
+"""Converts a server's error to the fault that the client raises.
 
-status, reason, node ─▶ the fault of that reason (its cause is a RemoteError with all that was answered)
-                     └▶ a RemoteError where the reason is nobody's in particular
+status, reason, node ─▶ the fault with this reason (caused by a RemoteError with the complete answer)
+                     └▶ a RemoteError for any other reason
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _TEXT_LIMIT = 300
 
 
 def of_reply(reply: Reply, asked: str) -> Fault:
-    """The fault that an HTTP answer without success tells of.
+    """The fault that an unsuccessful HTTP answer reports.
 
     Args:
-        asked: what was asked, for the text.
+        asked: names the request in the message.
     """
     status = _status(reply.body)
     info = status.get("info")
@@ -45,7 +45,7 @@ def of_reply(reply: Reply, asked: str) -> Fault:
 
 
 def of_status(error: RemoteError) -> Fault:
-    """The fault that a gRPC status tells of."""
+    """The fault that a gRPC status reports."""
     kind = BY_REASON.get(error.reason)
     if error.grpc_code == GrpcStatus.UNIMPLEMENTED:
         kind = MethodMissing
@@ -72,7 +72,7 @@ def _status(body: bytes) -> dict[str, Any]:
 
 
 def _shown(reply: Reply) -> str:
-    """A body that is not the protocol's, where it is a line of text."""
+    """The status and the body, if that is a line of text and not the protocol's error."""
     text = reply.body[:_TEXT_LIMIT].decode("utf-8", "replace").strip()
     is_text = text and "html" not in reply.content_type and not text.startswith("<")
     return f"HTTP status {reply.status}: {text}" if is_text else ""

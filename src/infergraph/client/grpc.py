@@ -1,6 +1,6 @@
-"""A server asked over gRPC: the services that components, graphs and ingresses have in common.
+"""gRPC transport of the client: calls the services common to components, graphs and ingresses.
 
-Message ─▶ its own bytes, or encoded ─▶ unary call ─▶ OK: the bytes as a message ┊ else: the fault it tells of
+Message ─▶ received or encoded bytes ─▶ unary call ─▶ OK: the bytes as a message ┊ otherwise: the reported fault
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NEARLY = 0.9  # of a limit: the server counts from when the call reached it, an
 
 
 class GrpcWire:
-    """Calls to one address over gRPC. Lives on one event loop.
+    """The gRPC connection to one server. Bound to one event loop.
 
     Args:
         headers: metadata sent with every call.
@@ -54,9 +54,9 @@ class GrpcWire:
         await self._client.close()
 
     async def ask(self, method: Method, request: Request, sending: Sending) -> Message:
-        """What the server answers.
+        """The server's answer.
 
-        Raises: the fault that it tells of; RemoteError if it cannot be reached; DeadlinePassed.
+        Raises: the fault that it reports; RemoteError if it cannot be reached; DeadlinePassed.
         """
         if isinstance(request, Message):
             raw = proto_codec.encode(request)
@@ -67,14 +67,14 @@ class GrpcWire:
         return proto_codec.received(await self._call(_PATHS[method], raw, sending))
 
     async def metadata(self, node: str, sending: Sending) -> Mapping[str, Any]:
-        """The metadata of what is served, or of one of its nodes. Raises: as `ask` does."""
+        """The metadata of what is served, or of one of its nodes. Raises: like `ask`."""
         try:
             if node:
                 named = prediction.SeldonModelMetadataRequest(name=node).SerializeToString()
                 return proto_codec.decode_metadata(await self._call(_MODEL_METADATA, named, sending))
             try:
                 return proto_codec.decode_graph_metadata(await self._call(_GRAPH_METADATA, b"", sending))
-            except (MethodMissing, RemoteError) as fault:  # a component is no graph
+            except (MethodMissing, RemoteError) as fault:  # a component, not a graph
                 if isinstance(fault, RemoteError) and fault.grpc_code != GrpcStatus.UNKNOWN:
                     raise
             return proto_codec.decode_metadata(await self._call(_MODEL_METADATA, b"", sending))
@@ -82,13 +82,13 @@ class GrpcWire:
             raise RemoteError(f"{self.server}: the metadata cannot be read: {fault}") from fault
 
     async def health(self, sending: Sending) -> Message:
-        """That the server serves; the protocol has no call for more over gRPC. Raises: NotReady."""
+        """An empty health status if the server is ready; gRPC has no method for more. Raises: NotReady."""
         if await self.ready(sending):
             return Message.of("ready", Encoding.STR)
         raise NotReady(f"{self.server} is not ready")
 
     async def ready(self, sending: Sending) -> bool:
-        """Whether calls would be answered now; who cannot be reached is not ready."""
+        """Whether the server is ready; False if it cannot be reached."""
         return await self._client.serves(metadata=self._metadata(sending), timeout_s=sending.timeout_s)
 
     async def _call(self, path: str, raw: bytes, sending: Sending) -> bytes:
@@ -109,7 +109,7 @@ class GrpcWire:
         is_unexplained = error.reason == RemoteError.reason
         if error.grpc_code == GrpcStatus.DEADLINE_EXCEEDED:
             if sending.timeout_s is not None and waited_s >= sending.timeout_s * _NEARLY:
-                # Our own limit, whichever side saw it first: the server's text tells what was left when the call came.
+                # Our own limit, whichever side noticed it first: the server only knows what was left of it.
                 return DeadlinePassed(f"{self.server}{path}: no answer{sending.limit_text}")
             if is_unexplained:
                 return DeadlinePassed(f"{self.server}{path}: {error}")
@@ -119,6 +119,6 @@ class GrpcWire:
 
 
 def _check_metadata(name: str, value: str) -> None:
-    """Raise PayloadError for what gRPC cannot carry: it would say so in words of its own."""
+    """Raise PayloadError for a header that gRPC cannot send, with a clearer message than gRPC's own."""
     if not (value.isascii() and value.isprintable()):
-        raise PayloadError(f"the header {name!r} cannot be sent over gRPC, which takes ASCII alone: {value!r}")
+        raise PayloadError(f"the header {name!r} cannot be sent over gRPC, which accepts only ASCII: {value!r}")

@@ -1,6 +1,6 @@
-"""A server asked over REST: the paths that components, graphs and ingresses have in common.
+"""REST transport of the client: calls the paths common to components, graphs and ingresses.
 
-Message ─▶ its own bytes, or encoded ─▶ POST ─▶ 2xx: the body as a message ┊ else: the fault it tells of
+Message ─▶ received or encoded bytes ─▶ POST ─▶ 2xx: the body as a message ┊ otherwise: the reported fault
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BASE = b"accept: */*\r\naccept-encoding: identity\r\nuser-agent: infergraph-cli
 
 
 class RestWire:
-    """Calls to one address over REST. Lives on one event loop.
+    """The REST connections to one server. Bound to one event loop.
 
     Args:
         headers: sent with every request.
@@ -46,28 +46,28 @@ class RestWire:
         self._client.close()
 
     async def ask(self, method: Method, request: Request, sending: Sending) -> Message:
-        """What the server answers.
+        """The server's answer.
 
-        Raises: the fault that it tells of; RemoteError if it cannot be reached; DeadlinePassed.
+        Raises: the fault that it reports; RemoteError if it cannot be reached; DeadlinePassed.
         """
         body, content_type, encoding = _body(request)
         if len(body) > self._limit_bytes:
             raise PayloadError(
-                f"the message has {len(body)} bytes, {self._limit_bytes} may be sent (message_limit_bytes)"
+                f"the message has {len(body)} bytes, more than the limit of {self._limit_bytes} (message_limit_bytes)"
             )
         extra = f"content-type: {content_type}\r\n" + (f"content-encoding: {encoding}\r\n" if encoding else "")
         path = _PATHS[method]
         reply = await self._exchange("POST", path, sending, body, extra.encode("latin-1"), once=method in ONCE_ONLY)
         if reply.status == 404 and not reply.content_type.startswith(_JSON):
             fault = faults.of_reply(reply, self._asked("POST", path))
-            text = f"{self.server} has no {path}: a graph takes predictions and feedback alone ({fault})"
+            text = f"{self.server} has no {path}: a graph accepts only predictions and feedback ({fault})"
             raise MethodMissing(text) from fault
         return self._message(reply, "POST", path)
 
     async def fetch(
         self, verb: str, path: str, sending: Sending, body: bytes | None = None, *, once: bool = False
     ) -> Reply:
-        """The successful reply to any request for JSON. Raises: as `ask` does."""
+        """The successful reply to a request for JSON. Raises: like `ask`."""
         extra = b"" if body is None else b"content-type: application/json\r\n"
         reply = await self._exchange(verb, path, sending, body, extra, once=once)
         if not 200 <= reply.status < 300:
@@ -75,7 +75,7 @@ class RestWire:
         return reply
 
     async def metadata(self, node: str, sending: Sending) -> Mapping[str, Any]:
-        """The metadata of what is served, or of one of its nodes. Raises: as `ask` does."""
+        """The metadata of what is served, or of one of its nodes. Raises: like `ask`."""
         path = f"{_METADATA}/{quote(node, safe='')}" if node else _METADATA
         reply = await self.fetch("GET", path, sending)
         try:
@@ -83,11 +83,11 @@ class RestWire:
         except PayloadError as fault:
             raise RemoteError(f"{self.server}{path}: the metadata cannot be read: {fault}") from fault
         if not isinstance(document, dict):
-            raise RemoteError(f"{self.server}{path}: the metadata is no JSON object")
+            raise RemoteError(f"{self.server}{path}: the metadata is not a JSON object")
         return document
 
     async def health(self, sending: Sending) -> Message:
-        """The component's own account of its health; a graph says no more than that it is ready."""
+        """The component's health status; empty for a graph, which only reports that it is ready."""
         reply = await self._exchange("GET", _HEALTH, sending)
         if 200 <= reply.status < 300 and not reply.body:
             return Message.of("ready", Encoding.STR)
@@ -96,10 +96,10 @@ class RestWire:
         return self._message(reply, "GET", _HEALTH)
 
     async def ready(self, sending: Sending) -> bool:
-        """Whether requests would be answered now. Raises: nothing; who cannot be reached is not ready."""
+        """Whether the server is ready; False if it cannot be reached."""
         try:
             reply = await self._exchange("GET", READY, sending)
-            if reply.status in (404, 405):  # Seldon's wrapper has none, and an ingress hides it
+            if reply.status in (404, 405):  # Seldon's wrapper does not have it, and an ingress hides it
                 reply = await self._exchange("GET", _HEALTH, sending)
         except (RemoteError, DeadlinePassed):
             return False
@@ -114,7 +114,7 @@ class RestWire:
         body: AsyncGenerator[bytes, None] | None = None,
         length: int | None = None,
     ) -> AbstractAsyncContextManager[StreamReply]:
-        """One exchange whose body or reply is streamed, on a connection of its own; see `StreamCall`."""
+        """A request with a streamed body or reply, on its own connection; see `StreamCall`."""
         call = StreamCall(
             verb, self.server.prefix + path, self._head + head, silence_s=silence_s, body=body, length=length
         )
@@ -147,12 +147,12 @@ class RestWire:
 
 
 def lines(headers: Headers) -> bytes:
-    """Headers as they are sent."""
+    """Headers, encoded."""
     return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("utf-8")
 
 
 def _body(request: Request) -> tuple[bytes, str, str]:
-    """Body, content type and content encoding: a message's own where it came as one."""
+    """Body, content type and content encoding; those received if the message came over REST."""
     if isinstance(request, Message):
         return json_codec.outgoing(request)
     if isinstance(request, Feedback):

@@ -1,6 +1,6 @@
-"""The client for scripts and notebooks: the asynchronous one on an event loop of its own, in a thread.
+"""The synchronous client: runs the asynchronous one on an event loop in a background thread.
 
-client.predict(X) ─▶ AsyncClient.predict(X) on the loop ─▶ waited for here
+client.predict(X) ─▶ AsyncClient.predict(X) on the loop ─▶ the calling thread waits for its result
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Inner = TypeVar("Inner")
 
 
 class _Loop:
-    """An event loop in a thread, begun with the first call."""
+    """An event loop in a background thread, started by the first call."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -34,7 +34,7 @@ class _Loop:
         self._process = os.getpid()
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
-        """The result of `call`; an interrupt or a fault here cancels it there."""
+        """The result of `call`; an exception in the waiting thread, such as KeyboardInterrupt, cancels it."""
         future = asyncio.run_coroutine_threadsafe(call, self._begun().loop)
         try:
             return future.result()
@@ -43,14 +43,14 @@ class _Loop:
             raise
 
     def finish(self, call: Coroutine[Any, Any, T]) -> None:
-        """Run `call` unless the loop has ended, which has finished everything."""
+        """Run `call`, unless the loop has ended: then everything is finished."""
         if self._thread is None:
             call.close()
         else:
             self.run(call)
 
     def _begun(self) -> LoopThread:
-        if self._process != os.getpid():  # a fork has none of its parent's threads, and perhaps its locks as they were
+        if self._process != os.getpid():  # forked: the parent's thread is missing, and the lock may be held
             self._process, self._thread, self._beginning = os.getpid(), None, threading.Lock()
         with self._beginning:
             if self._thread is None:
@@ -59,7 +59,7 @@ class _Loop:
             return self._thread
 
     def end(self, last: Coroutine[Any, Any, None]) -> None:
-        """Run `last`, then end the thread; without a thread there is nothing to do."""
+        """Run `last`, then end the thread. No effect without a thread."""
         with self._beginning:
             thread, self._thread = self._thread, None
         if thread is None:
@@ -72,7 +72,7 @@ class _Loop:
 
 
 class _Waited(Generic[Inner]):
-    """Something asynchronous, and the loop on which it is waited for."""
+    """An asynchronous object, and the loop that runs its methods."""
 
     def __init__(self, inner: Inner, loop: _Loop) -> None:
         self._inner = inner
@@ -82,7 +82,7 @@ class _Waited(Generic[Inner]):
 def _waited(
     method: Callable[Concatenate[Inner, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[_Waited[Inner], P], T]:
-    """The method, waited for."""
+    """The method as a blocking call."""
 
     @functools.wraps(method)
     def call(self: _Waited[Inner], /, *args: P.args, **named: P.kwargs) -> T:
@@ -94,7 +94,7 @@ def _waited(
 def _iterated(
     method: Callable[Concatenate[Inner, P], AsyncGenerator[T, None]],
 ) -> Callable[Concatenate[_Waited[Inner], P], Iterator[T]]:
-    """The method's generator as a plain iterator."""
+    """The method's asynchronous generator as a plain iterator."""
 
     @functools.wraps(method)
     def call(self: _Waited[Inner], /, *args: P.args, **named: P.kwargs) -> Iterator[T]:
@@ -118,7 +118,7 @@ def _spread(
     method: Callable[Concatenate[Inner, P], AsyncGenerator[T, None]],
     blocks: Callable[Concatenate[Inner, P], AsyncGenerator[list[T], None]],
 ) -> Callable[Concatenate[_Waited[Inner], P], Iterator[T]]:
-    """The method's generator as a plain iterator, of which `blocks` gives many items at once."""
+    """The method's asynchronous generator as a plain iterator, fetching many items at once by `blocks`."""
 
     @functools.wraps(method)
     def call(self: _Waited[Inner], /, *args: P.args, **named: P.kwargs) -> Iterator[T]:
@@ -129,14 +129,14 @@ def _spread(
 
 
 async def _some(given: AsyncGenerator[T, None]) -> list[T]:
-    """The next item."""
+    """The next item of an iterator, or none at its end."""
     async for item in given:
         return [item]
     return []
 
 
 class Tasks(_Waited[AsyncTasks]):
-    """The tasks of one server; `Client.tasks`. See `AsyncTasks`: each method is its namesake, waited for."""
+    """The tasks of a server; `Client.tasks`. See `AsyncTasks`: the methods are the same, and block."""
 
     submit = _waited(AsyncTasks.submit)
     show = _waited(AsyncTasks.show)
@@ -155,10 +155,10 @@ class Tasks(_Waited[AsyncTasks]):
 
 
 class Client(_Waited[AsyncClient]):
-    """Asks a component, a graph, or a deployment behind an ingress; see `AsyncClient` for the arguments.
+    """Client of a component, a graph, or a deployment behind an ingress; see `AsyncClient` for the arguments.
 
-    Promises: usable from any thread, by many at once, and where an event loop runs already, as in a notebook. A copy
-        in another process (by pickle, or over REST by fork) has connections of its own.
+    Promises: thread-safe; usable while an event loop is running, as in a notebook. A copy in another process (by
+        pickle, or for REST by fork) has its own connections.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class Client(_Waited[AsyncClient]):
     wait_ready = _waited(AsyncClient.wait_ready)
 
     def close(self) -> None:
-        """Close the connections and end the thread. Idempotent; a later call starts them again."""
+        """Close the connections and end the thread. Idempotent; a later call starts again."""
         self._loop.end(self._inner.close())
 
     def __reduce__(self) -> tuple[Any, ...]:

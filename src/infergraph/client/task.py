@@ -1,4 +1,4 @@
-"""A task as a client sees it, and what may be said when one is submitted."""
+"""The client's view of a task, and the options of a submission."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _ENDED = frozenset({"finished", "failed"})
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """A task at one moment.
+    """The state of a task at one time.
 
     Args:
         id: its name.
         state: waiting, running, finished, failed or stopping.
         done: lines answered, failed ones included.
-        failed: lines among them that are errors.
+        failed: error lines among them.
         total: lines that will be answered.
         progress: from 0 to 1.
-        rate: lines per second, recent average; None unless it runs.
-        eta_s: seconds until it may be finished; None where nobody can tell.
-        queue_position: its place among the waiting tasks, from 1; None unless it waits.
-        paused: why no work is handed out; None if it is.
-        error: why it failed, or its last trouble.
+        rate: lines per second, recent average; None unless it is running.
+        eta_s: estimated seconds until it is finished; None if unknown.
+        queue_position: its position among the waiting tasks, from 1; None unless it is waiting.
+        paused: why no work is assigned; None if it is.
+        error: why it failed, or its last error.
         output_sha256: checksum of the finished results.
     """
 
@@ -59,28 +59,28 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether it is finished or failed."""
         return self.state in _ENDED
 
     @classmethod
     def of(cls, document: Any) -> Task:
-        """The task that a server describes. Raises: RemoteError if it describes none."""
+        """The task in a server's answer. Raises: RemoteError if it does not contain one."""
         try:
             return msgspec.convert(document, cls)
         except msgspec.ValidationError as error:
-            raise RemoteError(f"the server describes no task: {error}") from error
+            raise RemoteError(f"the server's answer is not a task: {error}") from error
 
 
 class SubmitOptions(TypedDict, total=False):
-    """What may be said of a task; all of it is optional."""
+    """Options of a submission."""
 
     id: str
-    """Its name, 1 to 255 characters; one is made up where none is given."""
+    """The task id, 1 to 255 characters; generated if not given."""
     priority: int
-    """Higher ones come first; 0 without."""
+    """Tasks with a higher priority are processed first; 0 by default."""
     rows: str
-    """How a line reaches the unit: object, instance, message or auto; as the server's settings say without."""
+    """How lines reach the unit: object, instance, message or auto; by default the server's setting."""
     encoding: str
     """Of the file, if it is not UTF-8: gb18030, utf-16, …"""
     webhook: str
-    """Where a POST is sent when it ends."""
+    """URL that receives a POST when the task ends."""

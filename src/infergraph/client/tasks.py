@@ -1,4 +1,4 @@
-"""The tasks of a server: submit JSONL, watch it being worked on, read the answers as they come.
+"""The task client: submit JSONL, follow its progress, and stream its results.
 
 rows ─Upload─▶ POST /api/v1.0/tasks ─▶ Task ─▶ …/events ─▶ Task, Task, … ─▶ …/results ─▶ rows
 """
@@ -33,24 +33,24 @@ _ALWAYS = 1 << 30
 
 
 class Caller(Protocol):
-    """The client whose tasks these are."""
+    """What the task client needs of its client."""
 
     retries: int
     timeout_s: float
 
     def rest(self) -> RestWire:
-        """The REST connections of the running loop."""
+        """The REST connections of the running event loop."""
 
     def attempt(
         self, once: Callable[[Sending], Awaitable[T]], call: CallOptions, *, is_repeatable: bool = True
     ) -> Awaitable[T]:
-        """The result of an attempt, made again as patience allows."""
+        """The result of `attempt`, with retries."""
 
 
 class AsyncTasks:
-    """The tasks of one server; `AsyncClient.tasks`.
+    """The tasks of a server; `AsyncClient.tasks`.
 
-    A task is named by its id or by what `submit` gave. Every method raises the fault that the server tells of
+    A task is identified by its id or by the result of `submit`. Every method raises the fault that the server reports
     (UnknownTask, TaskState, …), RemoteError if it cannot be reached, and DeadlinePassed.
     """
 
@@ -60,13 +60,13 @@ class AsyncTasks:
     async def submit(
         self, source: Source, *, on_sent: Callable[[int], None] | None = None, **said: Unpack[SubmitOptions]
     ) -> Task:
-        """Submit rows; returns as soon as the server has them safe.
+        """Submit rows; returns as soon as the server has stored them durably.
 
         Args:
-            source: a path, a file open for bytes, or rows: dicts, or lines of JSON. Never held in memory whole.
-            on_sent: told of each block how many bytes of the form are sent by then.
-        Raises: PayloadError for a source that cannot be read; Overloaded, StorageFull, UploadTooLarge, TaskConflict.
-        Promises: a file is sent again after a lost connection, and is one task however often it is sent.
+            source: a path, a binary file, or rows: dicts, or lines of JSON. It is streamed, never held in memory.
+            on_sent: called after each block with the number of bytes of the form sent so far.
+        Raises: PayloadError for an unreadable source; Overloaded, StorageFull, UploadTooLarge, TaskConflict.
+        Promises: a file is sent again after a lost connection, which never creates a second task.
         """
         fields = {"task_id": said.get("id") or uuid.uuid4().hex}
         for name in ("priority", "rows", "webhook"):
@@ -74,7 +74,7 @@ class AsyncTasks:
                 fields[name] = str(said.get(name))
         upload = Upload(source, fields, encoding=said.get("encoding") or "")
         once = functools.partial(self._send, upload, on_sent)
-        # The time of an upload has no limit, its silences have.
+        # An upload has no time limit; a connection without progress has.
         call = CallOptions(timeout_s=0.0)
         return await self._caller.attempt(once, call, is_repeatable=upload.is_repeatable)
 
@@ -90,15 +90,15 @@ class AsyncTasks:
         return _task(whole)
 
     async def show(self, task: str | Task, **call: Unpack[CallOptions]) -> Task:
-        """A task as it is now."""
+        """The current state of a task."""
         return _task(await self._fetch("GET", _path(task), call))
 
     async def watch(self, task: str | Task) -> AsyncGenerator[Task, None]:
-        """The task whenever it has changed, from now until it has ended.
+        """The task after each change, until it has ended.
 
         Raises: UnknownTask if it is stopped or deleted meanwhile.
-        Promises: a lost connection is taken up again, and a server that restarts is waited for as long as the
-            client's `timeout_s`; the last one has ended.
+        Promises: reconnects after a lost connection, and waits for a restarting server for the client's `timeout_s`;
+            the last item has ended.
         """
         while True:
             async with aclosing(self._events(task)) as events:
@@ -113,7 +113,7 @@ class AsyncTasks:
                 return
 
     async def _events(self, task: str | Task) -> AsyncGenerator[Event, None]:
-        """Events of the stream as long as it holds; refusals are raised, losses are its end."""
+        """The events of one stream; it ends if the connection is lost. Raises: the fault of a refusal."""
         wire, path = self._caller.rest(), f"{_path(task)}/events"
         try:
             async with wire.stream(
@@ -140,18 +140,18 @@ class AsyncTasks:
         return _task(await self._caller.rest().fetch("GET", _path(task), Sending((), left_s)))
 
     async def wait(self, task: str | Task) -> Task:
-        """The task once it has ended, finished or failed. Raises: UnknownTask if it is stopped meanwhile."""
+        """Wait until a task is finished or failed. Raises: UnknownTask if it is stopped meanwhile."""
         async with aclosing(self.watch(task)) as seen:
             async for last in seen:
                 if last.has_ended:
                     return last
-        raise TaskFault(f"another task has taken the place of {_id(task)!r}")
+        raise TaskFault(f"task {_id(task)!r} was replaced by another one")
 
     async def results(self, task: str | Task, *, partial: bool = False) -> AsyncGenerator[Any, None]:
-        """The answers, a row for each row of the task, in order; a failed row is {"error": …, "input": …}.
+        """The answers, one for each row of the task, in order; that of a failed row is {"error": …, "input": …}.
 
         Args:
-            partial: those there are so far; without it a task that is not finished raises TaskState.
+            partial: accept partial results; otherwise a task that is not finished raises TaskState.
         """
         async with aclosing(self.result_blocks(task, partial=partial)) as blocks:
             async for rows in blocks:
@@ -159,13 +159,13 @@ class AsyncTasks:
                     yield row
 
     async def result_blocks(self, task: str | Task, *, partial: bool = False) -> AsyncGenerator[list[Any], None]:
-        """The answers as `results` gives them, those that came together in one list."""
+        """The same answers as `results`, in one list for each received block."""
         async with aclosing(self._download(task, "results", partial=partial).rows()) as blocks:
             async for rows in blocks:
                 yield rows
 
     async def errors(self, task: str | Task) -> AsyncGenerator[Any, None]:
-        """The failed rows alone, in order: {"error": {"line": n, "reason": …}, "input": the line}."""
+        """Only the failed rows, in order: {"error": {"line": n, "reason": …}, "input": the line}."""
         async with aclosing(self._download(task, "errors").rows()) as blocks:
             async for rows in blocks:
                 for row in rows:
@@ -174,13 +174,13 @@ class AsyncTasks:
     async def download(
         self, task: str | Task, target: str | os.PathLike[str] | BinaryIO, *, partial: bool = False
     ) -> int:
-        """Write the answers to a file; how many bytes they are.
+        """Write the answers to a file; returns their size in bytes.
 
         Args:
-            target: a path, or a file open for bytes.
+            target: a path, or a binary file.
             partial: see `results`.
-        Promises: a path has the whole file or is left as it was; a lost connection is taken up again; the checksum
-            is compared.
+        Promises: a path is replaced atomically, by the complete file; a lost connection is resumed; the checksum is
+            verified.
         """
         return await self._download(task, "results", partial=partial).save(target)
 
@@ -195,12 +195,12 @@ class AsyncTasks:
     async def list(
         self, *, state: str | Iterable[str] = (), prefix: str = "", limit: int | None = None
     ) -> AsyncGenerator[Task, None]:
-        """Tasks, newest first, page by page as they are asked for.
+        """List tasks, newest first; pages are requested as needed.
 
         Args:
-            state: only those in this state, or in one of these.
-            prefix: only those whose id begins so.
-            limit: at most so many.
+            state: only tasks in this state, or in one of these.
+            prefix: only tasks whose id begins with it.
+            limit: maximum number of tasks.
         """
         states = state if isinstance(state, str) else ",".join(state)
         asked = {"state": states, "prefix": prefix}
@@ -218,24 +218,24 @@ class AsyncTasks:
                 return
 
     async def cancel(self, task: str | Task, **call: Unpack[CallOptions]) -> None:
-        """Stop a waiting or running task; when this returns its work is dead. Raises: TaskState if it has ended."""
+        """Stop a waiting or running task; returns when no work is done on it. Raises: TaskState if it has ended."""
         await self._fetch("POST", f"{_path(task)}/cancel", call, once=True)
 
     async def retry(self, task: str | Task, **call: Unpack[CallOptions]) -> Task:
-        """Work the failed rows of an ended task again."""
+        """Process the failed rows of an ended task again."""
         return _task(await self._fetch("POST", f"{_path(task)}/retry", call, once=True))
 
     async def delete(self, task: str | Task, **call: Unpack[CallOptions]) -> None:
-        """Forget a task in whatever state; a running one is stopped first."""
+        """Delete a task in any state; a running one is stopped first."""
         await self._fetch("DELETE", _path(task), call, once=True)
 
     async def prune(self, *, older_than_s: float, **call: Unpack[CallOptions]) -> int:
-        """Forget tasks that ended longer ago than this; how many."""
+        """Delete tasks that ended longer ago than this; returns how many."""
         reply = await self._fetch("DELETE", f"{TASKS}?older_than_s={older_than_s}", call)
         return int(_document(reply)["pruned"])
 
     async def engine(self, **call: Unpack[CallOptions]) -> dict[str, Any]:
-        """How the server's task engine does: availability, counts, workers, disk."""
+        """The status of the server's task engine: availability, counts, workers, disk."""
         return _document(await self._fetch("GET", TASK_ENGINE, call))
 
     async def _fetch(self, verb: str, path: str, call: CallOptions, *, once: bool = False) -> Reply:
@@ -257,7 +257,7 @@ async def _counted(blocks: AsyncGenerator[bytes, None], on_sent: Callable[[int],
 
 
 def _is_loss(fault: Fault) -> bool:
-    """Whether a connection was lost, or lies silent, rather than that something was answered."""
+    """Whether the connection was lost or timed out, and not answered with an error."""
     from_server = fault if isinstance(fault, RemoteError) else fault.__cause__
     return not (isinstance(from_server, RemoteError) and from_server.status is not None)
 
@@ -276,7 +276,7 @@ def _document(reply: Reply) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise RemoteError(f"the server's answer is not JSON: {error}", status=reply.status, body=reply.body) from error
     if not isinstance(document, dict):
-        raise RemoteError("the server's answer is no JSON object", status=reply.status, body=reply.body)
+        raise RemoteError("the server's answer is not a JSON object", status=reply.status, body=reply.body)
     return document
 
 

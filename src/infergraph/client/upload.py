@@ -1,6 +1,6 @@
-"""The rows of a task on their way out: a file or an iterable as a multipart form, block by block.
+"""Streams the rows of a task, from a file or an iterable, as a multipart form.
 
-file, rows ─▶ blocks ─▶ between the form's first and last bytes ─▶ the body of a POST
+file, rows ─▶ blocks ─▶ between the form's head and tail ─▶ the body of a POST
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from infergraph.net.form import Form
 from infergraph.wire import charsets, jsonl
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | Iterable[Any] | AsyncIterable[Any]"
-"""What a task is made of: a path, a binary file, or rows: dicts, or lines that are JSON already."""
+"""The source of a task: a path, a binary file, or rows: dicts, or encoded lines of JSON."""
 
 _BLOCK_BYTES = 1024 * 1024
 _ROWS_AT_ONCE = 256
 
 
 class Upload:
-    """A task's file as a form.
+    """The form of a submission.
 
     Args:
-        source: what it is made of.
+        source: the rows.
         fields: the other fields of the form.
         encoding: of a file that is not UTF-8.
-    Raises: PayloadError for a file that cannot be read, or is open as text; or for an encoding of rows, which are sent
-        in UTF-8, or one that is not known.
+    Raises: PayloadError for a file that cannot be read, or is open in text mode; for an unknown encoding, or one given
+        for rows, which are sent in UTF-8.
     """
 
     def __init__(self, source: Source, fields: Mapping[str, str], *, encoding: str = "") -> None:
         self._source = source
-        # What is said of a file's type is what its sender said; of rows we know it.
+        # The content type of rows is known; that of a file is not.
         charset = _charset_of(source, encoding)
         kind = f"application/x-ndjson{charset}" if charset or not _is_bytes(source) else ""
         self._form = Form.of(fields, file_field="task_file", file_name=_name_of(source), file_type=kind)
@@ -49,7 +49,7 @@ class Upload:
         self.length = None if size is None else len(self._form.head) + size + len(self._form.tail)
 
     async def blocks(self) -> AsyncGenerator[bytes, None]:
-        """The body of the request; again from its beginning where the upload is repeatable."""
+        """The body of the request; from the beginning each time, if the upload is repeatable."""
         yield self._form.head
         async with aclosing(self._rows()) as rows:
             async for block in rows:
@@ -66,23 +66,23 @@ class Upload:
 
 
 def _is_bytes(source: Source) -> bool:
-    """Whether the source is a file, whose bytes are sent as they are."""
+    """Whether the source is a file, whose bytes are sent unchanged."""
     return isinstance(source, str | os.PathLike) or _is_file(source)
 
 
 def _name_of(source: Source) -> str:
-    """The name of a file, where it has one."""
+    """The name of a file, if it has one."""
     path = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
     return os.path.basename(os.fsdecode(path)) if isinstance(path, str | os.PathLike) else "task.jsonl"
 
 
 def _charset_of(source: Source, encoding: str) -> str:
-    """The parameter of a content type that names the encoding of a file."""
+    """The charset parameter of a content type."""
     codec = charsets.codec_of(encoding, "encoding")
     if codec is None:
         return ""
     if not isinstance(source, str | os.PathLike) and not _is_file(source):
-        raise PayloadError("encoding: rows are sent in UTF-8; the encoding of a file can be named")
+        raise PayloadError("encoding: rows are sent in UTF-8; only a file can have another encoding")
     return f"; charset={codec.name}"
 
 
@@ -91,7 +91,7 @@ def _is_file(source: object) -> bool:
 
 
 def _measure(source: Source) -> tuple[int, int | None]:
-    """Where a file begins and how long it is from there; None where nobody can tell."""
+    """The current position in a file and the size of the rest; None if it is not seekable."""
     if isinstance(source, str | os.PathLike):
         try:
             found = Path(source).stat()
@@ -132,7 +132,7 @@ async def _opened_blocks(file: BinaryIO, start: int) -> AsyncGenerator[bytes, No
 
 
 async def _row_blocks(rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[bytes, None]:
-    """Rows as JSONL; a plain iterator runs in a thread, since it may wait for something."""
+    """Rows as JSONL; a plain iterator runs in a thread, since it may block."""
     number, block = 0, bytearray()
     async for several in _several(rows):
         for line in _lines(several, number):
@@ -156,14 +156,14 @@ async def _several(rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[li
 
 
 def _lines(rows: list[Any], before: int) -> Iterator[bytes]:
-    """Rows as lines. Raises: PayloadError naming the row that is no line."""
+    """Rows as lines. Raises: PayloadError naming the row that cannot be one."""
     for place, row in enumerate(rows):
         line = row if isinstance(row, bytes) else row.encode() if isinstance(row, str) else jsonl.write_line(row)
         if isinstance(line, jsonl.Bad):
-            # The codec's words are for answers.
+            # The codec's error message speaks of answers.
             reason = line.reason.replace("the answer holds", "it holds").replace(" at ,", ",")
             raise PayloadError(f"row {before + place + 1}: {reason}")
         line = line.removesuffix(b"\n")
         if b"\n" in line:
-            raise PayloadError(f"row {before + place + 1}: a line end within the row")
+            raise PayloadError(f"row {before + place + 1}: the row contains a line break")
         yield line

@@ -1,4 +1,4 @@
-"""Python values out of answers: arrays, text, bytes, JSON values, data frames, the branch a router chose."""
+"""Converts answers to Python values: arrays, text, bytes, JSON values, data frames, a router's branch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from infergraph.wire import json_codec
 
 
 def value_of(answer: Message) -> Any:
-    """The payload of an answer: an array, a str, bytes or a JSON value; the whole JSON value of one that has none.
+    """The payload of an answer: an array, a str, bytes or a JSON value; without a payload, the whole message as JSON.
 
-    An array of objects, as which a list of dicts travels, is that list again.
+    An array of objects, which is how a list of dicts is sent, becomes a list again.
 
     Raises: RemoteError if it cannot be read.
     """
@@ -33,17 +33,17 @@ def value_of(answer: Message) -> Any:
 def branch_of(answer: Message) -> int:
     """The branch in a router's answer.
 
-    Raises: RemoteError if it holds none.
+    Raises: RemoteError if it does not contain one.
     """
     value = value_of(answer)
     try:
         return int(np.asarray(value).reshape(-1)[0])
     except (IndexError, TypeError, ValueError) as error:
-        raise RemoteError(f"the answer holds no branch: {value!r}") from error
+        raise RemoteError(f"the answer contains no branch: {value!r}") from error
 
 
 def frame_of(answer: Message) -> Any:
-    """An answer's rows as a data frame; its columns are the answer's names where there is one for each.
+    """An answer's rows as a data frame; its columns are the answer's names if there is one for each column.
 
     Raises: RemoteError if the answer has no rows; MissingExtra without pandas.
     """
@@ -61,4 +61,4 @@ def frame_of(answer: Message) -> Any:
             return pandas.DataFrame(rows)
     elif isinstance(value, list):
         return pandas.DataFrame(value)
-    raise RemoteError("the answer has no rows, so that it is no data frame")
+    raise RemoteError("the answer has no rows, and cannot become a data frame")

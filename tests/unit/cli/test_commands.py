@@ -56,7 +56,7 @@ def test_help_lists_them_once(folder: Path) -> None:
     assert "missing_module" in done.stdout
 
 
-@pytest.mark.parametrize(("name", "reason"), [("lost", "ModuleNotFoundError"), ("word", "it is not a click.Command")])
+@pytest.mark.parametrize(("name", "reason"), [("lost", "ModuleNotFoundError"), ("word", "not a click.Command")])
 def test_a_broken_one_ends_in_one_line(folder: Path, name: str, reason: str) -> None:
     """A command that cannot be loaded is exit code 2 and one line that says where it is from."""
     done = _run(folder, name, "--anything")

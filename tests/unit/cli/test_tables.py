@@ -30,7 +30,7 @@ def test_a_csv_file_is_rows(tmp_path, text, table):
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (b"", "there are no rows in it"),
+        (b"", "the file has no rows"),
         (b"a,b\n1,2\n3\n", "line 3: 1 cells, where the first row has 2"),
         ("姓名\n张三\n".encode("gbk"), "is not UTF-8 text"),
     ],

@@ -174,7 +174,7 @@ def test_a_named_pipe_is_sent_and_a_folder_is_not(tmp_path: Path) -> None:
         (io.StringIO("{}"), "open as text"),
         ([{"a": 1}, {"a": object()}], "row 2: it holds a object at a"),
         ([{"a": float("nan")}], "row 1"),
-        (["{}\n{}"], "row 1: a line end within"),
+        (["{}\n{}"], "row 1: the row contains a line break"),
     ],
 )
 def test_sources_that_are_none(source: Any, text: str) -> None:
@@ -276,5 +276,5 @@ def test_a_wrong_checksum_leaves_the_target_alone(tmp_path: Path) -> None:
 
 def test_lines_that_are_no_json() -> None:
     """A line of results that is no JSON is a fault and not a row."""
-    with pytest.raises(RemoteError, match="a line that is no answer"):
+    with pytest.raises(RemoteError, match="a line is not an answer"):
         asyncio.run(rows(Download(Server(b"{}\n<html>\n", [None]).fetch, "it", 0)))
