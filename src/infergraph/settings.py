@@ -71,14 +71,14 @@ class RowMode(StrEnum):
 
 
 class ImmediateMeans(Enum):
-    """What a true `immediate` field of `POST /tasks` asks for."""
+    """What a true `immediate` field of `POST /tasks` means."""
 
     ASYNC = "async"
     SYNC = "sync"
 
 
 class ConsoleMode(Enum):
-    """What the web console lets people do."""
+    """What the web console allows."""
 
     ON = "on"
     READ_ONLY = "read-only"
@@ -101,7 +101,7 @@ class TaskEngine(Enum):
 
 
 def setting(help: str, *, env: tuple[str, ...] = (), unit: str = "", **limits: Any) -> msgspec.Meta:
-    """The declaration of one setting; `env` are names it is read from beside `INFERGRAPH_<NAME>`."""
+    """The declaration of a setting; `env` has further environment variables besides `INFERGRAPH_<NAME>`."""
     return msgspec.Meta(description=help, extra={"env": env, "unit": unit}, **limits)
 
 
@@ -119,11 +119,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     grpc_port: Annotated[int, setting("Port for gRPC.", env=("PREDICTIVE_UNIT_GRPC_SERVICE_PORT",), **_PORT)] = 5000
     grpc: Annotated[bool, setting("Whether to serve gRPC at all.")] = True
     grpc_engine: Annotated[
-        GrpcEngine, setting("gRPC server: `native` (pygrpc-native), `grpcio`, or `auto` for the faster one present.")
+        GrpcEngine, setting("gRPC server: `native` (pygrpc-native), `grpcio`, or `auto` for the faster one installed.")
     ] = GrpcEngine.AUTO
     metrics_port: Annotated[
         int,
-        setting("A second port for metrics alone.", env=("PREDICTIVE_UNIT_METRICS_SERVICE_PORT",), **_PORT),
+        setting("A separate port for metrics.", env=("PREDICTIVE_UNIT_METRICS_SERVICE_PORT",), **_PORT),
     ] = 6000
     metrics_path: Annotated[
         str,
@@ -140,19 +140,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 1
     threads: Annotated[
         int,
-        setting("Threads a worker gives to a component's plain methods.", env=("GUNICORN_THREADS",), ge=1, le=1024),
+        setting("Threads of a worker for a component's plain methods.", env=("GUNICORN_THREADS",), ge=1, le=1024),
     ] = 1
     execution: Annotated[
         Execution,
         setting(
             "Where plain methods run: `thread` in a thread of the component's own, `inline` on the event loop, which "
-            'they hold up, or `auto`: in a thread, unless the class declares `execution = "inline"`.'
+            'they block, or `auto`: in a thread, unless the class declares `execution = "inline"`.'
         ),
     ] = Execution.AUTO
     batch_rows_limit: Annotated[
         int,
         setting(
-            "Predictions that come in while a component is busy are merged into calls of at most this many rows; "
+            "Predictions that arrive while a component is busy are merged into calls of at most this many rows; "
             "0 for one call per request.",
             ge=0,
         ),
@@ -166,7 +166,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gpus: Annotated[
         str,
         setting(
-            "GPUs dealt out to the workers, one each in turn, as `CUDA_VISIBLE_DEVICES`: `0,1`; `0+1,2+3` gives two "
+            "GPUs assigned to the workers, one each in turn, as `CUDA_VISIBLE_DEVICES`: `0,1`; `0+1,2+3` gives two "
             "each. Empty: every worker sees all."
         ),
     ] = ""
@@ -187,7 +187,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 0
     grace_s: Annotated[float, setting("How long requests may take to finish after SIGTERM.", unit="s", ge=0)] = 20.0
     drain_delay_s: Annotated[
-        float, setting("How long a stopping server stays open while not ready.", unit="s", ge=0)
+        float, setting("How long a stopping server still accepts requests while not ready.", unit="s", ge=0)
     ] = 0.0
     load_failure: Annotated[
         LoadFailure, setting("When load() raises: `exit` with code 3, or `retry` with back-off while not ready.")
@@ -196,7 +196,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         setting(
             "How long a request waits for a unit that is still loading before it gets 503. "
-            "`infergraph microservice` waits 600 s, since its callers take an open port for readiness.",
+            "`infergraph microservice` waits 600 s, since its callers treat an open port as ready.",
             unit="s",
             ge=0,
         ),
@@ -206,7 +206,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         setting("A ready worker whose event loop is blocked for this long is replaced; 0 for never.", unit="s", ge=0),
     ] = 120.0
     keepalive_s: Annotated[
-        float, setting("How long an idle HTTP connection is kept.", env=("GUNICORN_KEEPALIVE",), unit="s", ge=0)
+        float, setting("How long an idle HTTP connection is kept open.", env=("GUNICORN_KEEPALIVE",), unit="s", ge=0)
     ] = 75.0
 
     # limits
@@ -226,7 +226,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     concurrency_limit: Annotated[
         int, setting("Requests processed at once in a worker; above it 503 with Retry-After; 0 for no limit.", ge=0)
     ] = 1024
-    request_timeout_s: Annotated[float, setting("Longest time for one request; 0 for no limit.", unit="s", ge=0)] = 0.0
+    request_timeout_s: Annotated[float, setting("Time limit of a request; 0 for no limit.", unit="s", ge=0)] = 0.0
     receive_timeout_s: Annotated[
         float,
         setting(
@@ -242,7 +242,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         NanPolicy, setting("NaN and infinities in JSON: `null`, `error`, or `literal` (not valid JSON, as Seldon did).")
     ] = NanPolicy.NULL
     strict: Annotated[
-        bool, setting("Refuse what Seldon's wrapper let pass: calls to methods that the component lacks.")
+        bool, setting("Refuse calls to methods that the component lacks, which Seldon's wrapper accepts.")
     ] = False
     feature_names: Annotated[
         bool, setting("Let transform_input answer with the component's feature_names() as column names.")
@@ -251,11 +251,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     json_ascii: Annotated[bool, setting("Write non-ASCII text as \\u escapes.", env=("FLASK_JSON_AS_ASCII",))] = False
     json_pretty: Annotated[bool, setting("Indent JSON answers.", env=("FLASK_JSONIFY_PRETTYPRINT_REGULAR",))] = False
     payload_passthrough: Annotated[
-        bool, setting("Hand the raw body to predict hooks undecoded.", env=("PAYLOAD_PASSTHROUGH",))
+        bool, setting("Pass the raw, undecoded body to predict hooks.", env=("PAYLOAD_PASSTHROUGH",))
     ] = False
     include_metrics_in_response: Annotated[
         bool,
-        setting("Put the component's metrics into meta.metrics.", env=("INCLUDE_METRICS_IN_CLIENT_RESPONSE",)),
+        setting("Include the component's metrics in meta.metrics.", env=("INCLUDE_METRICS_IN_CLIENT_RESPONSE",)),
     ] = True
     cors_origins: Annotated[
         str,
@@ -280,7 +280,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     gateway_paths: Annotated[
         bool,
         setting(
-            "Answer a graph also under `/seldon/<namespace>/<name>/`, as an ingress would, for callers that are "
+            "Serve a graph also under `/seldon/<namespace>/<name>/`, like an ingress, for callers that are "
             "written for one."
         ),
     ] = False
@@ -288,27 +288,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         GraphMeta,
         setting(
             "Whether a graph joins routing, requestPath, tags, metrics and puid into the meta of its answer: `merge`, "
-            "`pass` (the last node's answer leaves as it came), or `auto`: merge where a node runs in this process."
+            "`pass` (the last node's answer is returned unchanged), or `auto`: merge if a node runs in this process."
         ),
     ] = GraphMeta.AUTO
     full_health_checks: Annotated[
         bool,
         setting(
-            "Ask remote nodes for their health over HTTP, instead of whether their port is open.",
+            "Check the health of remote nodes over HTTP, and not only whether their port is open.",
             env=("FULL_HEALTH_CHECKS",),
         ),
     ] = False
     payload_log_url: Annotated[
         str,
-        setting(
-            "Where the payloads of nodes go whose `logger` names no url.", env=("REQUEST_LOGGER_DEFAULT_ENDPOINT",)
-        ),
+        setting("URL for the payloads of nodes whose `logger` has no url.", env=("REQUEST_LOGGER_DEFAULT_ENDPOINT",)),
     ] = "http://default-broker"
     payload_log_share: Annotated[
         float,
-        setting(
-            "Share of the requests whose payloads are logged; a request is logged whole or not at all.", ge=0, le=1
-        ),
+        setting("Share of the requests whose payloads are logged, all of a request's or none.", ge=0, le=1),
     ] = 1.0
     payload_log_queue_limit: Annotated[
         int, setting("Payloads that may wait to be logged; further ones are dropped and counted.", ge=1)
@@ -316,7 +312,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     payload_log_queue_limit_bytes: Annotated[
         int, setting("Bytes of payloads that may wait to be logged.", unit="bytes", ge=1)
     ] = 256 * 1024 * 1024
-    payload_log_senders: Annotated[int, setting("Payloads sent at once.", ge=1, le=256)] = 10
+    payload_log_senders: Annotated[int, setting("Payloads sent concurrently.", ge=1, le=256)] = 10
 
     # traces
     tracing: Annotated[
@@ -325,14 +321,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tracing_endpoint: Annotated[
         str,
         setting(
-            "The collector's whole address for traces; empty: as the OTEL_EXPORTER_OTLP_ variables say.",
+            "The collector's full URL for traces; empty to use the OTEL_EXPORTER_OTLP_ variables.",
             env=("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",),
         ),
     ] = ""
     jaeger_host: Annotated[
         str,
         setting(
-            "A host that takes OTLP at port 4318, where nothing else names the collector.", env=("JAEGER_AGENT_HOST",)
+            "Host that accepts OTLP on port 4318; used if nothing else names the collector.", env=("JAEGER_AGENT_HOST",)
         ),
     ] = ""
 
@@ -353,20 +349,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = "INFO"
     log_format: Annotated[LogFormat, setting("`human`, `json`, or `auto`: human on a terminal.")] = LogFormat.AUTO
-    access_log: Annotated[bool, setting("One line for each request.", env=("GUNICORN_ACCESS_LOG",))] = False
+    access_log: Annotated[bool, setting("A log line for each request.", env=("GUNICORN_ACCESS_LOG",))] = False
     user_metrics_series_limit: Annotated[
-        int, setting("Most series of a component's own metrics in a worker; further ones are dropped.", ge=0)
+        int, setting("Maximum series of a component's own metrics in a worker; further ones are dropped.", ge=0)
     ] = 2000
 
     # data
     data_dir: Annotated[str, setting("Folder for everything that must survive a restart.")] = ".infergraph"
 
     # tasks
-    tasks: Annotated[bool, setting("Whether to answer as a gBuilder task endpoint.")] = True
+    tasks: Annotated[bool, setting("Whether to serve a gBuilder task endpoint.")] = True
     task_workers: Annotated[
         int,
         setting(
-            "Processes that work on tasks, each with the unit loaded; 0: the serving worker's own unit answers them, "
+            "Processes for tasks, each with the unit loaded; 0: the serving workers answer them with their own unit, "
             "and a stop takes effect at the end of a chunk.",
             ge=0,
             le=512,
@@ -388,7 +384,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     task_rows: Annotated[
         RowMode,
         setting(
-            "How lines reach the unit: `object`, `instance`, `message`, or `auto`: as the component says, else object."
+            "How lines reach the unit: `object`, `instance`, `message`, or `auto`: as the unit declares, else object."
         ),
     ] = RowMode.AUTO
     task_nan: Annotated[
@@ -397,15 +393,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "NaN and infinities in results of tasks: `error` (the line fails), `null`, or `literal` (not valid JSON)."
         ),
     ] = NanPolicy.ERROR
-    task_chunk_target_s: Annotated[float, setting("Rows a chunk adapt to take about this long.", unit="s", gt=0)] = 0.25
-    task_chunk_lines_limit: Annotated[int, setting("Most rows of a chunk.", ge=1)] = 8192
-    task_attempts_limit: Annotated[int, setting("Deaths a single line may cause before it fails alone.", ge=1)] = 2
-    task_row_timeout_s: Annotated[float, setting("Longest time for one line; 0 for no limit.", unit="s", ge=0)] = 0.0
-    task_timeout_s: Annotated[float, setting("Longest working time of a task; 0 for no limit.", unit="s", ge=0)] = 0.0
-    task_errors_limit: Annotated[int, setting("Failed lines that fail the task; -1 for any number.", ge=-1)] = -1
+    task_chunk_target_s: Annotated[
+        float, setting("The size of chunks is adapted so that each takes about this long.", unit="s", gt=0)
+    ] = 0.25
+    task_chunk_lines_limit: Annotated[int, setting("Maximum rows of a chunk.", ge=1)] = 8192
+    task_attempts_limit: Annotated[
+        int, setting("Worker deaths that a single line may cause before it fails.", ge=1)
+    ] = 2
+    task_row_timeout_s: Annotated[float, setting("Time limit of a line; 0 for no limit.", unit="s", ge=0)] = 0.0
+    task_timeout_s: Annotated[float, setting("Time limit of the work on a task; 0 for no limit.", unit="s", ge=0)] = 0.0
+    task_errors_limit: Annotated[
+        int, setting("Failed lines that a task may have; with more, it fails; -1 for no limit.", ge=-1)
+    ] = -1
     task_immediate_means: Annotated[
         ImmediateMeans,
-        setting("What a true `immediate` field asks for: `async` (the contract) or `sync` (the published example)."),
+        setting("What a true `immediate` field means: `async` (the contract) or `sync` (the published example)."),
     ] = ImmediateMeans.ASYNC
     task_keep_s: Annotated[
         float, setting("Finished tasks older than this are pruned; 0 for never.", unit="s", ge=0)
@@ -432,11 +434,11 @@ GROUPS = {
     "data_dir": "Data",
     "tasks": "Tasks",
 }
-"""The groups that documents and `--help` show the settings in, each by the first setting of it."""
+"""The groups of the settings in documents and `--help`, each by its first setting."""
 
 
 class Described(NamedTuple):
-    """One setting as documents and `infergraph settings` show it."""
+    """A setting as shown by documents and `infergraph settings`."""
 
     name: str
     group: str
@@ -483,20 +485,22 @@ def describe() -> list[Described]:
 def load(
     environment: Mapping[str, str], given: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None
 ) -> Loaded:
-    """Settings from defaults, the environment, and what the command line gave.
+    """The settings from defaults, the environment and the command line.
 
     Args:
         environment: usually `os.environ`.
-        given: values from the command line by setting name; None means not given.
-        defaults: other defaults for this command, by setting name.
+        given: values from the command line by setting name; None if not given.
+        defaults: other defaults of this command, by setting name.
     Raises:
-        SettingsError: an `INFERGRAPH_` name that is no setting, or a value that does not fit; it names both.
+        SettingsError: an unknown `INFERGRAPH_` variable, or an invalid value; it names both.
     """
     described = describe()
     known = {name for row in described for name in row.env}
     for name in environment:
         if name.startswith(ENV_PREFIX) and name not in known and name not in (SERVING_INDEX, TASK_INDEX):
-            near = did_you_mean(name, (row.env[0] for row in described), cutoff=0.88)  # they all begin alike
+            near = did_you_mean(
+                name, (row.env[0] for row in described), cutoff=0.88
+            )  # otherwise the common prefix makes all names similar
             raise SettingsError(
                 f"the environment variable {name} is not a setting{near or ' (see `infergraph settings`)'}"
             )
@@ -519,7 +523,7 @@ FALSE = frozenset({"0", "false", "f", "no", "n", "off", ""})
 
 
 def read_bool(text: str) -> bool:
-    """A boolean as people spell it, in any case.
+    """A boolean in any common spelling.
 
     Raises: ValueError for anything else.
     """
@@ -548,7 +552,7 @@ def _convert(row: Described, value: Any, source: str) -> Any:
 
 
 def _wanted(row: Described) -> str:
-    """What a setting takes, in words: `a whole number, at least 1, at most 512`."""
+    """The values of a setting, in words: `a whole number, at least 1, at most 512`."""
     if row.type == "bool":
         return "on or off"
     if "|" in row.type:

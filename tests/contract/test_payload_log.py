@@ -171,7 +171,7 @@ def test_events_are_cloud_events(tmp_path: Path) -> None:
     with collecting() as collector:
         component(tmp_path, collector.url + "in box?to=a&b")
         before = datetime.now(UTC)
-        with served("deployment.json", folder=tmp_path, grpc=False) as there:
+        with served("deployment.json", folder=tmp_path, grpc=False, payload_log_senders=1) as there:
             predict(there, **{"Seldon-Puid": "my id"})
         after = datetime.now(UTC)
     request, response = collector.events

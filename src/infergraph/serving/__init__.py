@@ -1,1 +1,1 @@
-"""The network comes in here and nowhere else: REST, gRPC, tasks and the console, over one unit."""
+"""The servers: REST, gRPC, task API and console over one unit."""

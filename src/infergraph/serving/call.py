@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class Accounting(Protocol):
-    """Where requests are counted."""
+    """Records requests for the metrics."""
 
     def started(self) -> None:
         """Count a request that has arrived."""

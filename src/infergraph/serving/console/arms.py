@@ -1,6 +1,6 @@
-"""What routers have learnt: the counts of their branches, and the curves of what is believed of each.
+"""The arms of bandit routers: the counts of each branch, and the posterior distribution of its value.
 
-Source: Thompson (1933); the belief about a branch with s successes in n tries is Beta(1 + s, 1 + n - s).
+Source: Thompson (1933); the posterior of a branch with s successes in n tries is Beta(1 + s, 1 + n - s).
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 POINTS = 121
-REACH = 4.5  # standard deviations around the mean that a curve covers
+REACH = 4.5  # standard deviations on each side of the mean, covered by a curve
 INTERVAL = 0.9
 
 
 class Arm(NamedTuple):
-    """One branch of one router.
+    """A branch of a router.
 
     Args:
         branch: its number.
         successes: the sum of its rewards.
-        tries: the rows it answered that were rewarded.
+        tries: rows it answered that have a reward.
     """
 
     branch: int
@@ -32,15 +32,15 @@ class Arm(NamedTuple):
 
     @property
     def value(self) -> float | None:
-        """The mean reward; None before the first."""
+        """The mean reward; None before the first reward."""
         return self.successes / self.tries if self.tries else None
 
 
 class Belief(NamedTuple):
-    """What is believed of a branch's value.
+    """The posterior distribution of a branch's value.
 
     Args:
-        curve: places from 0 to 1, rising, and the density there.
+        curve: values from 0 to 1, ascending, and the density at each.
         low, high: the value lies between them with probability INTERVAL.
     """
 
@@ -50,14 +50,14 @@ class Belief(NamedTuple):
 
     @property
     def peak(self) -> float:
-        """The highest density."""
+        """The maximum density."""
         return max(height for _, height in self.curve)
 
 
 def read_arms(path: Path) -> dict[str, list[Arm]]:
-    """The arms of every router in the file, by the router's key; empty where there is no file yet. Blocks.
+    """The arms of every router in the file, by the router's key; empty if there is no file yet. Blocks.
 
-    Raises: OSError if the file is no store of counts.
+    Raises: OSError if the file is not a store of counts.
     """
     if not path.is_file():
         return {}
@@ -73,7 +73,7 @@ def read_arms(path: Path) -> dict[str, list[Arm]]:
 
 
 def belief(arm: Arm) -> Belief:
-    """What is believed of `arm`."""
+    """The posterior distribution of `arm`."""
     alpha, beta = 1.0 + max(arm.successes, 0.0), 1.0 + max(arm.tries - arm.successes, 0.0)
     mean = alpha / (alpha + beta)
     reach = REACH * math.sqrt(mean * (1 - mean) / (alpha + beta + 1))
@@ -92,7 +92,7 @@ def _density(value: float, alpha: float, beta: float, scale: float) -> float:
 
 
 def _place_of(part: float, curve: tuple[tuple[float, float], ...]) -> float:
-    """The place with `part` of the area under the curve on its left."""
+    """The quantile: the value with `part` of the area under the curve on its left."""
     slices = [(left + right) / 2 * (end - start) for (start, left), (end, right) in itertools.pairwise(curve)]
     wanted, passed = sum(slices) * part, 0.0
     for ((start, _), (end, _)), area in zip(itertools.pairwise(curve), slices, strict=True):

@@ -1,4 +1,4 @@
-"""“Try it” and “Feedback”: the form to ask with, the form to reward with, what routers have learnt."""
+"""The pages “Try it” and “Feedback”: request form, reward form, and the state of learning routers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLOT_WIDTH, PLOT_HEIGHT, PLOT_TOP = 1000.0, 200.0, 6.0
 
 
 class Asking(NamedTuple):
-    """A way to ask: its path over REST, its service and method over gRPC, the client's method (empty for none)."""
+    """A method to call: its REST path, its gRPC service and method, the client's method (empty for none)."""
 
     path: str
     grpc: str
@@ -47,7 +47,7 @@ _PREDICT = CLIENT_CALLS[Method.PREDICT]
 
 
 class ArmRow(NamedTuple):
-    """A branch as the page shows it; `tone` is its colour, `path` its curve."""
+    """A branch for display; `tone` is its colour, `path` its curve."""
 
     branch: int
     name: str
@@ -62,7 +62,7 @@ class ArmRow(NamedTuple):
 
 
 class RouterRow(NamedTuple):
-    """A router as the page shows it; `plot` where it learns."""
+    """A router for display; `plot` if it learns."""
 
     name: str
     target: str
@@ -82,7 +82,7 @@ class AskPages:
         return {"try": self.ask, "feedback": self.feedback, "arms": self.arms}
 
     async def ask(self, request: Request) -> Response:
-        """The page to ask on."""
+        """The page “Try it”."""
         unit, trouble = await self._unit()
         values = {
             "unit": unit,
@@ -93,12 +93,12 @@ class AskPages:
         return self._renderer.page(request, "try", values)
 
     async def feedback(self, request: Request) -> Response:
-        """The page to reward on."""
+        """The page “Feedback”."""
         unit, _ = await self._unit()
         return self._renderer.page(request, "feedback", {"unit": unit, **await self._arms()})
 
     async def arms(self, request: Request) -> Response:
-        """What routers have learnt."""
+        """The live part with the routers' arms."""
         return self._renderer.part(request, "_arms.html", await self._arms())
 
     def _methods(self) -> tuple[Asking, ...]:
@@ -112,7 +112,7 @@ class AskPages:
         return (Asking(paths.method_path(protocol, Method.PREDICT, topology.root.name), _PREDICT, ""),)
 
     async def _unit(self) -> tuple[dict[str, Any], str]:
-        """What the scripts need to know, and why the metadata cannot be had."""
+        """The data for the scripts, and why the metadata is not available."""
         topology, trouble, metadata = self._parts.topology, "", None
         try:
             metadata = await self._parts.unit.metadata()
@@ -152,7 +152,7 @@ def _tree(node: TopologyNode) -> dict[str, Any]:
 
 
 def _routers(topology: Topology, view: View, known: dict[str, list[Arm]]) -> list[RouterRow]:
-    """The routers that are served, then those that the file knows beside them."""
+    """The served routers, then others in the file."""
     rows, left = [], dict(known)
     for node in topology.root.walk():
         if not node.routes or node.kind == "SPLIT":

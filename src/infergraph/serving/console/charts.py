@@ -1,4 +1,4 @@
-"""Throughput and latency over the last minutes, as lines in a box; a template draws them.
+"""Charts of throughput and latency over the last minutes, as SVG paths for a template.
 
 View.moments() ──scale──▶ Chart: lines, and the value at the top of the scale
 """
@@ -19,10 +19,10 @@ class Chart(NamedTuple):
     """Lines over time in a box of WIDTH by HEIGHT.
 
     Args:
-        lines: each as SVG writes a path; it is broken where there is no value.
-        area: below the first line.
-        top: the value at the top of the scale; 0 where there is none.
-        reach_s: seconds from the left side to the right, which is now.
+        lines: SVG paths, interrupted where there is no value.
+        area: SVG path of the area below the first line.
+        top: the value at the top of the scale; 0 if there is none.
+        reach_s: seconds from the left side to the right one, which is now.
     """
 
     lines: tuple[str, ...]
@@ -32,7 +32,7 @@ class Chart(NamedTuple):
 
 
 def throughput(view: View) -> Chart:
-    """Requests a second."""
+    """Requests per second."""
     return _chart(view.moments(), [lambda moment: moment.rate])
 
 
@@ -61,7 +61,7 @@ def _runs(
     value_of: Callable[[Moment], float | None],
     point: Callable[[Moment, float], tuple[float, float]],
 ) -> list[list[tuple[float, float]]]:
-    """The points of a line, in a new list after each moment without a value."""
+    """The points of a line, split into lists where there is no value."""
     runs: list[list[tuple[float, float]]] = [[]]
     for moment in moments:
         value = value_of(moment)
@@ -73,7 +73,7 @@ def _runs(
 
 
 def _path(run: Sequence[tuple[float, float]]) -> str:
-    """A line; one point alone is a short one."""
+    """The SVG path of a line; a single point becomes a short line."""
     points = run
     if len(run) == 1:
         [(x, y)] = run

@@ -1,16 +1,16 @@
-"""The console: pages for people at /console, made here and shown by a browser.
+"""The web console at /console, rendered on the server.
 
     GET /                    to the overview
     GET /console/            what is served, live       GET /console/live            the part that changes
-    GET /console/try         ask it
+    GET /console/try         send a request
     GET /console/tasks       tasks, a page of them      GET /console/task-list
     GET /console/task?id=…   one task                   GET /console/task-live?id=…
-    GET /console/tasks/ID    to that page
-    GET /console/feedback    rewards                    GET /console/arms            what routers have learnt
+    GET /console/tasks/ID    redirects to that page
+    GET /console/feedback    rewards                    GET /console/arms            the arms of routers
     POST /console/preferences                           language and colours, kept in cookies
 
-Nothing here changes what is served: the pages' scripts call the public API as everybody does. Links are relative, so
-that the console works behind any path of an ingress.
+The console itself changes nothing: the pages' scripts call the public API like any other client. Links are relative,
+so that the console works behind any path prefix of an ingress.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ from infergraph.topology import Topology
 _log = logging.getLogger(__name__)
 
 _PAGES = "infergraph.serving.console.shell"
-_FORBIDDEN = "This belongs to the console's own pages; another site may link to it, and no more.\n"
+_FORBIDDEN = "Only the console's own pages may request this; other sites may only link to the console.\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleParts:
-    """What the console shows.
+    """The data sources of the console.
 
     Args:
-        unit: what is served; asked for its metadata and its nodes' health.
-        settings: all of them.
-        topology: what is served, as plain data.
+        unit: what is served; source of metadata and node health.
+        settings: all settings.
+        topology: the structure of what is served.
         watch: samples the shared metrics.
-        methods: of a component that is served alone, once it is loaded; none for a graph.
-        data_dir: where what routers have learnt is kept.
-        is_ready: what /ready would say.
-        tasks: None where tasks are not served.
-        grpc_port: None where gRPC is not served.
+        methods: of a single component, once it is loaded; none for a graph.
+        data_dir: folder of the routers' counts.
+        is_ready: whether /ready answers 200.
+        tasks: None if tasks are not served.
+        grpc_port: None if gRPC is not served.
     """
 
     unit: PredictiveUnit
@@ -72,10 +72,9 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 def routes(parts: ConsoleParts) -> list[BaseRoute]:
-    """The console's routes; none where it is off.
+    """The console's routes; none if it is off.
 
-    Templates are loaded with the first page that is asked for, not before: a server that nobody looks at has no use
-    for them, and starts the sooner.
+    Templates are loaded with the first requested page, so that servers start faster.
     """
     if parts.settings.console is ConsoleMode.OFF:
         return []
@@ -96,7 +95,7 @@ def routes(parts: ConsoleParts) -> list[BaseRoute]:
 
 
 class _Lazy:
-    """The pages, imported when the first of them is asked for."""
+    """The pages, imported when the first of them is requested."""
 
     def __init__(self, parts: ConsoleParts) -> None:
         self._parts = parts
@@ -119,7 +118,7 @@ class _Lazy:
 
 
 async def _to_console(request: Request) -> Response:
-    return RedirectResponse("console/", 307)  # not for good: with console=off there is nothing here
+    return RedirectResponse("console/", 307)  # not permanent: with console=off there is nothing here
 
 
 async def _to_folder(request: Request) -> Response:
@@ -133,7 +132,7 @@ async def _to_task(request: Request) -> Response:
 
 
 def _guarded(handler: Handler) -> Handler:
-    """The handler for our own pages and links alone, its answers with all that keeps a browser safe."""
+    """The handler, restricted to requests of our own pages and to links, with the security headers added."""
 
     async def guarded(request: Request) -> Response:
         if may_look(request.headers):

@@ -1,4 +1,4 @@
-"""The form of “Try it”: a first request made from the metadata of what is served."""
+"""The form of “Try it”: an initial request derived from the metadata."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TEXT_KEYS = ("data", "text", "sentence")
 
 
 class Pane(Enum):
-    """Which editor fits a request best."""
+    """The editor that suits a request best."""
 
     TABLE = "table"
     TEXT = "text"
@@ -24,12 +24,12 @@ class Pane(Enum):
 
 
 class Form(msgspec.Struct, frozen=True):
-    """What the form begins with.
+    """The initial state of the form.
 
     Args:
-        start: a whole request that can be sent as it is.
+        start: a complete request that can be sent unchanged.
         pane: the editor to open.
-        text_key: records are made of a text under this key; empty where they are not.
+        text_key: the key of the text in a record; empty if there are no such records.
     """
 
     start: dict[str, Any]
@@ -41,8 +41,8 @@ def form_of(metadata: Mapping[str, Any] | None, protocol: str) -> Form:
     """The form for a unit.
 
     Args:
-        metadata: of a component or a graph; None where it cannot be had.
-        protocol: seldon, tensorflow or v2: what the front speaks.
+        metadata: of a component or a graph; None if it is not available.
+        protocol: seldon, tensorflow or v2: the protocol of the server.
     """
     given = metadata or {}
     listed = given.get("inputs") or given.get("graphinputs") or []
@@ -82,7 +82,7 @@ def _seldon(first: Mapping[str, Any]) -> Form:
 
 
 def _text_key(schema: Mapping[str, Any]) -> str:
-    """The key of records that need nothing but a text; empty for other records."""
+    """The key of records that only need a text; empty for other records."""
     properties, required = schema.get("properties"), schema.get("required")
     if not isinstance(properties, dict):
         return ""
@@ -94,7 +94,7 @@ def _text_key(schema: Mapping[str, Any]) -> str:
 
 
 def _shape(shape: object) -> list[int]:
-    """A shape without free sizes; empty where there is none, or it is too large for a form."""
+    """A shape without unknown sizes; empty if there is none, or if it is too large for a form."""
     if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
         return []
     sizes = [max(1, size) for size in shape]
@@ -107,7 +107,7 @@ def _width(shape: object) -> int:
 
 
 def example_of(schema: object, depth: int = 0) -> Any:
-    """A value of the form that a JSON schema describes, as far as it is plain."""
+    """An example value for a JSON schema, for simple schemas."""
     if not isinstance(schema, dict) or depth > 8:
         return {}
     for key in ("default", "const"):

@@ -1,4 +1,4 @@
-"""Live figures: the shared metrics sampled every few seconds, and what happened between two samples.
+"""Live figures: samples of the shared metrics, and rates and latencies between two samples.
 
 shared metrics ──read──▶ Reading (now) ──┐
                          Reading (then) ─┴──▶ LiveFigures: rate, p50, p99, faults
@@ -29,9 +29,9 @@ SPACING_S = 0.5
 
 
 class Tally(NamedTuple):
-    """What has been counted of one node, or one kind of request, since the server started.
+    """The counts of a node, or of one kind of request, since the server started.
 
-    `buckets` are counts under each bound of `Bounds.SECONDS` and above the last; `seconds` is their sum.
+    `buckets` are the counts up to each bound of `Bounds.SECONDS` and above the last; `seconds` is their sum.
     """
 
     buckets: tuple[float, ...] = (0.0,) * _CELLS
@@ -40,7 +40,7 @@ class Tally(NamedTuple):
 
     @property
     def answers(self) -> float:
-        """How many answers."""
+        """The number of answers."""
         return sum(self.buckets)
 
     def plus(self, other: Tally) -> Tally:
@@ -49,12 +49,12 @@ class Tally(NamedTuple):
         return Tally(buckets, self.seconds + other.seconds, self.faults + other.faults)
 
     def since(self, other: Tally) -> Tally:
-        """What was added after `other`."""
+        """The difference to the earlier `other`."""
         buckets = tuple(max(0.0, ours - theirs) for ours, theirs in zip(self.buckets, other.buckets, strict=True))
         return Tally(buckets, max(0.0, self.seconds - other.seconds), max(0.0, self.faults - other.faults))
 
     def quantile(self, part: float) -> float | None:
-        """The seconds within which `part` of the answers came, interpolated in their bucket; None for none."""
+        """The quantile `part` of the latency in seconds, interpolated within a bucket; None without answers."""
         wanted = self.answers * part
         if not wanted:
             return None
@@ -72,10 +72,10 @@ _NONE = Tally()
 
 
 class Reading(NamedTuple):
-    """All counts at one moment.
+    """All counts at one time.
 
     Args:
-        at: the clock's seconds.
+        at: seconds on the clock.
         units: by unit and method.
         requests: by method and transport.
         loaded: workers that have loaded each unit.
@@ -90,12 +90,12 @@ class Reading(NamedTuple):
 
 
 class LiveFigures(NamedTuple):
-    """The figures of one node, or of some requests, over the last minute.
+    """The figures of a node, or of a kind of request, over the last minute.
 
     Args:
-        rate: answers a second; None after the first sample.
-        p50, p99: seconds; None where nothing was answered.
-        faults: requests that could not be answered.
+        rate: answers per second; None after the first sample.
+        p50, p99: seconds; None without answers.
+        faults: requests answered with an error.
         answers_so_far, faults_so_far: since the start.
     """
 
@@ -108,12 +108,12 @@ class LiveFigures(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """Requests between two samples.
+    """The requests between two samples.
 
     Args:
-        ago: seconds before now, of the later sample.
-        rate: requests a second.
-        p50, p99: seconds; None where nothing was answered.
+        ago: age of the later sample in seconds.
+        rate: requests per second.
+        p50, p99: seconds; None without answers.
     """
 
     ago: float
@@ -123,7 +123,7 @@ class Moment(NamedTuple):
 
 
 def take(folder: Path, at: float) -> Reading:
-    """A reading of the shared metrics in `folder`."""
+    """Read the shared metrics in `folder`."""
     units: dict[tuple[str, str], Tally] = {}
     requests: dict[tuple[str, str], Tally] = {}
     loaded: dict[str, float] = {}
@@ -159,14 +159,14 @@ def _is_fault(code: str) -> bool:
 
 
 class View:
-    """The figures at one moment, from a reading and those before it."""
+    """The figures at one time, from a reading and those before it."""
 
     def __init__(self, history: Sequence[Reading]) -> None:
         self._history = history
         self.now = history[-1]
 
     def of_node(self, name: str) -> LiveFigures:
-        """The figures of a node; feedback is left out."""
+        """The figures of a node, without feedback."""
         return self._figures(
             lambda reading: _joined(
                 tally for (unit, method), tally in reading.units.items() if unit == name and method not in _UNCOUNTED
@@ -174,7 +174,7 @@ class View:
         )
 
     def of_requests(self, method: str = "", transport: str = "") -> LiveFigures:
-        """The figures of requests that came from outside; of all of them by default."""
+        """The figures of external requests; of all of them by default."""
         return self._figures(
             lambda reading: _joined(
                 tally
@@ -184,11 +184,11 @@ class View:
         )
 
     def kinds(self) -> list[tuple[str, str]]:
-        """Methods and transports that requests came with."""
+        """The methods and transports of the requests so far."""
         return sorted(key for key, tally in self.now.requests.items() if tally.answers)
 
     def visits(self, name: str) -> float:
-        """How many requests a node has seen: its calls by the method it was called by most."""
+        """How many requests a node has processed: the calls of its most frequent method."""
         return max(
             (
                 tally.answers
@@ -199,7 +199,7 @@ class View:
         )
 
     def visit_rate(self, name: str) -> float | None:
-        """Requests a second that came to a node over the last minute; None after the first sample."""
+        """Requests per second to a node over the last minute; None after the first sample."""
         before = self._before(WINDOW_S)
         passed = self.now.at - before.at
         if passed <= 0:
@@ -212,7 +212,7 @@ class View:
         return max(counts, default=0.0) / passed
 
     def moments(self) -> list[Moment]:
-        """The requests between each sample and the next, oldest first."""
+        """The requests between successive samples, oldest first."""
         found = []
         for then, now in itertools.pairwise(self._history):
             tally = _joined(now.requests.values()).since(_joined(then.requests.values()))
@@ -235,7 +235,7 @@ class View:
         )
 
     def _before(self, seconds: float) -> Reading:
-        """The oldest reading that is at most so many seconds old, or the one before now."""
+        """The oldest reading of at most this age in seconds, or else the previous one."""
         for reading in self._history[:-1]:
             if self.now.at - reading.at <= seconds:
                 return reading
@@ -254,7 +254,7 @@ class Watch:
 
     Args:
         folder: of the shared metrics.
-        clock: seconds that only grow.
+        clock: monotonic seconds.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
@@ -264,7 +264,7 @@ class Watch:
         self._lock = threading.Lock()
 
     def look(self) -> View:
-        """The figures now. Blocks for a moment; usable from any thread."""
+        """The current figures. Blocks briefly; thread-safe."""
         with self._lock:
             reading = take(self._folder, self._clock())
             history = self._history

@@ -1,4 +1,4 @@
-"""The overview: what is served and how it does."""
+"""The overview page: what is served, its health and live figures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 class SettingRow(NamedTuple):
-    """A setting as the page shows it."""
+    """A setting for display."""
 
     name: str
     value: str
@@ -72,7 +72,7 @@ class OverviewPages:
         return self._renderer.page(request, "overview", values)
 
     async def live(self, request: Request) -> Response:
-        """The part that changes."""
+        """The live part."""
         return self._renderer.part(request, "_live.html", await self._live(self._renderer.texts(request)))
 
     async def _live(self, t: Texts) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class OverviewPages:
         }
 
     async def _node_health(self) -> dict[str, tuple[Health, str]]:
-        """The health of every node, asked at most every few seconds however many look."""
+        """The health of every node, cached for a few seconds."""
         async with self._checking:
             if time.monotonic() - self._checked_at >= HEALTH_KEEP_S:
                 nodes = [node for node in self._parts.topology.root.walk() if node.where in (Where.HERE, Where.REMOTE)]
@@ -135,7 +135,7 @@ class OverviewPages:
 
 
 def _rows(picture: Picture) -> list[tuple[Card, float | None]]:
-    """The cards with the share of the edge that leads to each."""
+    """The cards, each with the share of the edge that leads to it."""
     shares = {edge.child: edge.share for edge in picture.edges}
     return [(card, shares.get(id(card.node))) for card in picture.cards]
 
@@ -150,7 +150,7 @@ def _setting_rows(given: settings.Settings, t: Texts) -> list[SettingRow]:
 
 
 def _shown(row: settings.Described, value: Any) -> str:
-    """A value for people: constructor parameters, which may hold passwords, by their names alone."""
+    """A value for display; of constructor parameters, which may contain passwords, only the names."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if row.name == "parameters":

@@ -1,6 +1,6 @@
-"""The graph as a live picture: where each card and edge stands, with the figures on it. A template draws it.
+"""The live picture of a graph: position and figures of each card and edge, for a template.
 
-Topology ──lay out──▶ corners ──with View and health──▶ Picture
+Topology ──lay out──▶ positions ──with View and health──▶ Picture
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _THINNEST, _THICKEST = 1.25, 5.0
 
 
 class Health(Enum):
-    """How a node does."""
+    """The health of a node."""
 
     OK = "ok"
     FAULTY = "faulty"
@@ -34,9 +34,9 @@ class Card(NamedTuple):
 
     Args:
         left, top: pixels.
-        figures: of its own answers; all zero for a node that calls nothing.
-        visits: requests that came to it, also where it calls nothing itself; None where that is not known.
-        why: what is wrong with its health.
+        figures: of its own answers; all zero for a node without a call of its own.
+        visits: requests that passed it, also if it has no call of its own; None if unknown.
+        why: why it is unhealthy.
     """
 
     node: TopologyNode
@@ -49,18 +49,18 @@ class Card(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """A line from a node to one below it.
+    """A line from a node to one of its children.
 
     Args:
-        path: of the line, as SVG writes it.
-        tip: of the arrow.
-        rate: requests a second that go this way; None where that is not known.
-        share: the part of the parent's requests that went this way, 0 to 1; None where that is not known.
-        is_given: the share is what the graph's file says, not what was counted.
-        label: where the label stands: its right end.
+        path: SVG path of the line.
+        tip: SVG path of the arrow head.
+        rate: requests per second along it; None if unknown.
+        share: the part of the parent's requests that took it, 0 to 1; None if unknown.
+        is_given: whether the share comes from the graph's file, and was not counted.
+        label: position of the label's right end.
         thickness: of the line, in pixels.
-        is_side: a shadow or a fallback.
-        mark: what it is then; else empty.
+        is_side: whether it leads to a shadow or a fallback.
+        mark: the name of that; otherwise empty.
         child: `id` of the node that it leads to.
     """
 
@@ -77,7 +77,7 @@ class Edge(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """The whole: its size in pixels, and what to draw."""
+    """The picture: its size in pixels, and its elements."""
 
     width: float
     height: float
@@ -88,10 +88,10 @@ class Picture(NamedTuple):
 def draw(
     topology: Topology, view: View, health: Mapping[str, tuple[Health, str]], *, is_narrow: bool = False
 ) -> Picture:
-    """The picture of `topology`: from left to right or, where it has to be narrow, each node below its parent.
+    """The picture of `topology`: from left to right or, if it has to be narrow, each node below its parent.
 
     Args:
-        health: of the nodes that can be asked, by name, with what is wrong. What is built in is well.
+        health: of the nodes that can be checked, by name, with the reason. Built-in nodes are always healthy.
     """
     corners: dict[int, tuple[float, float]] = {}
     if is_narrow:
@@ -114,21 +114,21 @@ def draw(
 
 
 def _stack(node: TopologyNode, depth: int, corners: dict[int, tuple[float, float]]) -> None:
-    """Give `node` and all below it a row each, further right with the depth."""
+    """Give `node` and each of its descendants a row, indented by depth."""
     corners[id(node)] = _MARGIN + depth * _INDENT, _MARGIN + len(corners) * (HEIGHT + _ROW_GAP)
     for child in node.children:
         _stack(child, depth + 1, corners)
 
 
 def _spread(node: TopologyNode, depth: int, rows: Mapping[int, float], corners: dict[int, tuple[float, float]]) -> None:
-    """Give `node` and all below it a column by their depth."""
+    """Place `node` and its descendants in columns by depth."""
     corners[id(node)] = _MARGIN + depth * (WIDTH + _COLUMN_GAP), _MARGIN + rows[id(node)] * (HEIGHT + _ROW_GAP)
     for child in node.children:
         _spread(child, depth + 1, rows, corners)
 
 
 class _Line(NamedTuple):
-    """The way of an edge."""
+    """The path of an edge."""
 
     path: str
     tip: str
@@ -167,7 +167,7 @@ def _edge(node: TopologyNode, child: TopologyNode, line: _Line, share: float | N
 
 
 def shares_of(node: TopologyNode, view: View) -> list[float | None]:
-    """For each child the part of the node's requests that went to it since the start; None where nobody can tell."""
+    """For each child its share of the node's requests since the start; None if unknown."""
     if node.kind == "SPLIT" and _names_twice(node):
         return [None] * len(node.children)
     visits = [_visits(child, view) for child in node.children]
@@ -180,13 +180,13 @@ def shares_of(node: TopologyNode, view: View) -> list[float | None]:
 
 
 def _names_twice(split: TopologyNode) -> bool:
-    """Whether two predictors have nodes of one name, which are counted together."""
+    """Whether two predictors have nodes of the same name, which share their counts."""
     names = [{node.name for node in child.walk()} for child in split.children]
     return sum(map(len, names)) != len(set().union(*names))
 
 
 def _visits(node: TopologyNode, view: View) -> float | None:
-    """How many requests came to a node; for one that calls nothing, what came to those below it, if any are."""
+    """The number of requests to a node; for one without a call of its own, those to its children, if it has any."""
     own = view.visits(node.name)
     if own or node.where is not Where.NOWHERE:
         return own
@@ -194,7 +194,7 @@ def _visits(node: TopologyNode, view: View) -> float | None:
 
 
 def _visit_rate(node: TopologyNode, view: View) -> float | None:
-    """How many requests a second came to a node, likewise."""
+    """The requests per second to a node, found in the same way."""
     if node.where is not Where.NOWHERE:
         return view.visit_rate(node.name)
     return _from_below(node, [_visit_rate(child, view) for child in node.branches()])

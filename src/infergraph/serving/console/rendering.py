@@ -1,4 +1,4 @@
-"""Templates to HTML, in the language and colours of the reader; how numbers are written for people."""
+"""Renders templates to HTML, in the reader's language and colours, and formats numbers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 class Pages:
-    """Renders the templates of this package. Everything that is put in is escaped."""
+    """Renders the templates of this package. All values are escaped."""
 
     def __init__(self) -> None:
         self._environment = jinja2.Environment(
@@ -69,7 +69,7 @@ class Pages:
         self._environment.globals["icon"] = icons.icon
 
     def render(self, template: str, t: Texts, values: Mapping[str, Any]) -> str:
-        """A page, or a part of one, in the language of `t`."""
+        """Render a page, or a part of one, in the language of `t`."""
         return self._environment.get_template(template).render({**values, "t": t})
 
 
@@ -81,14 +81,14 @@ class Renderer:
         self._pages = Pages()
 
     def texts(self, request: Request) -> Texts:
-        """The words in the reader's language: the one switched to, else what the browser asks for."""
+        """The texts in the reader's language: the chosen one, else the browser's preference."""
         chosen = request.cookies.get(LANGUAGE_COOKIE, "")
         return Texts(chosen if chosen in LANGUAGES else preferred(request.headers.get("accept-language", "")))
 
     def page(
         self, request: Request, name: str, values: Mapping[str, Any], *, template: str = "", status: int = 200
     ) -> Response:
-        """A whole page; `name` is its tab's."""
+        """Render a complete page; `name` is the name of its tab."""
         theme = request.cookies.get(THEME_COOKIE, "auto")
         path = request.url.path.rpartition("/")[2]
         shared = {
@@ -104,7 +104,7 @@ class Renderer:
         return HTMLResponse(html, status)
 
     def part(self, request: Request, template: str, values: Mapping[str, Any], *, status: int = 200) -> Response:
-        """A part of a page, to be put in the place of the one that is there."""
+        """Render a part of a page, which replaces the current one."""
         shared = {"topology": self._parts.topology, "mode": self._parts.settings.console.value}
         return HTMLResponse(self._pages.render(template, self.texts(request), {**shared, **values}), status)
 
@@ -115,14 +115,14 @@ def kind_class(kind: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """A count: 1 234 567 with thin spaces, so that it reads the same in every language."""
+    """A count as 1 234 567, with thin spaces, which every language understands."""
     if value is None:
         return _NOTHING
     return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def rate(value: float | None) -> str:
-    """So many a second, with three digits that count."""
+    """A rate per second, with three significant digits."""
     if value is None:
         return _NOTHING
     if value >= 100 or value == 0:
@@ -131,7 +131,7 @@ def rate(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A time as a clock for machines shows it: µs, ms, s."""
+    """A latency in µs, ms or s."""
     if value is None:
         return _NOTHING
     for scale, unit in ((1e-3, "µs"), (1.0, "ms")):
@@ -142,7 +142,7 @@ def seconds(value: float | None) -> str:
 
 
 def span(value: float | None) -> str:
-    """A length of time that people wait."""
+    """A duration in seconds, minutes, hours or days."""
     if value is None:
         return _NOTHING
     if value < 60:
@@ -157,7 +157,7 @@ def span(value: float | None) -> str:
 
 
 def percent(part: float | None) -> str:
-    """A part of one as percent."""
+    """A fraction as percentage."""
     if part is None:
         return _NOTHING
     return f"{part * 100:.1f} %" if 0 < part < 0.1 or 0.99 < part < 1 else f"{part * 100:.0f} %"
@@ -172,17 +172,17 @@ def size(value: int) -> str:
 
 
 def moment(iso: str | None) -> str:
-    """A moment in UTC; scripts show it in the reader's own time."""
+    """A time in UTC; scripts convert it to the reader's time zone."""
     return _NOTHING if iso is None else datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def clip(text: str, limit: int) -> str:
-    """`text`, its end left out where it is longer than `limit` characters."""
+    """`text`, shortened to `limit` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def fit(text: str, cells: int) -> str:
-    """`text`, cut where it takes more than so many cells: Chinese, Japanese and Korean signs take two."""
+    """`text`, shortened to this many cells; Chinese, Japanese and Korean characters take two."""
     wide = [2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text]
     if sum(wide) <= cells:
         return text
@@ -191,7 +191,7 @@ def fit(text: str, cells: int) -> str:
 
 
 def ticks(text: str) -> Markup:
-    """`text` with what stands between backticks as code; all of it escaped."""
+    """`text`, escaped, with parts in backticks as code."""
     parts = [escape(part) for part in text.split("`")]
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)

@@ -1,4 +1,4 @@
-"""What each setting means, in Chinese, by its name; the English text is the setting's own help."""
+"""The Chinese help of each setting, by name; the English one is declared with the setting."""
 
 from __future__ import annotations
 

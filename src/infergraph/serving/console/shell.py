@@ -1,4 +1,4 @@
-"""The console itself: from a name to its page; static files, preferences, and what is said of faults."""
+"""The console's request handlers: pages by name, static files, preferences, and error pages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Console:
         }
 
     async def answer(self, name: str, request: Request) -> Response:
-        """What the handler of this name answers; a fault becomes a page, or a part of one, that says what to do."""
+        """The response of the handler of this name; a fault becomes a page, or a part of one, that says what to do."""
         try:
             return await self._handlers[name](request)
         except Fault as fault:
@@ -96,7 +96,7 @@ class Console:
 async def _small_body(request: Request) -> str:
     """The body of a small form.
 
-    Raises: UploadTooLarge if it is none.
+    Raises: UploadTooLarge if it is larger.
     """
     body = b""
     async for part in request.stream():
@@ -115,7 +115,7 @@ def _advice(fault: Fault, t: Texts) -> str:
 
 
 def _static_files() -> dict[str, tuple[bytes, str, str]]:
-    """Every static file: its bytes, its content type, its tag."""
+    """The static files by name: bytes, content type and ETag."""
     files = {}
     for each in resources.files("infergraph.serving.console").joinpath("static").iterdir():
         body = each.read_bytes()

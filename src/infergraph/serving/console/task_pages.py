@@ -1,4 +1,4 @@
-"""The pages of tasks: a list that is as fast with 100,000 of them, and one task in detail."""
+"""The pages of tasks: the list, equally fast with 100,000 tasks, and one task in detail."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SHOWN = (State.WAITING, State.RUNNING, State.FINISHED, State.FAILED)
 
 
 class TaskPages:
-    """The pages of tasks, and their live parts."""
+    """The task pages and their live parts."""
 
     def __init__(self, parts: ConsoleParts, renderer: Renderer) -> None:
         self._tasks = parts.tasks
@@ -65,7 +65,7 @@ class TaskPages:
         return self._renderer.page(request, "tasks", values, template="task.html")
 
     async def task_live(self, request: Request) -> Response:
-        """The part of it that changes."""
+        """The live part of that page."""
         return self._renderer.part(request, "_task.html", await self._one(request))
 
     async def _list(self, request: Request) -> dict[str, Any]:
@@ -73,11 +73,11 @@ class TaskPages:
         query = request.query_params
         state, prefix, before = query.get("state", ""), query.get("prefix", ""), _number(query.get("before"))
         if state not in {"", *(each.value for each in _SHOWN)}:
-            raise PayloadError(f"state: {state!r} is no state of a task")
+            raise PayloadError(f"state: {state!r} is not a task state")
         states = (State(state),) if state else _SHOWN
         wanted = Listing(states=states, prefix=prefix, before=before, limit=PAGE_TASKS)
         found, counts, paused = await asyncio.gather(service.listing(wanted), service.counts(), service.paused())
-        # To find a place in the queue is to count who waits before: for a page of tasks only while few wait.
+        # Queue positions are found by counting: for a page of tasks only while few tasks are waiting.
         is_short = counts[State.WAITING] <= PLACES_LIMIT
         positions = [await service.position(task) if is_short else None for task in found]
         rows = [
@@ -125,12 +125,12 @@ class TaskPages:
 
 
 class FailureGroup(NamedTuple):
-    """Failed lines with one reason.
+    """Failed lines with the same reason.
 
     Args:
-        reason, record: of the first of them.
-        lines: the numbers of the first few.
-        total: of all that were looked at.
+        reason, record: of the first line.
+        lines: the numbers of the first few lines.
+        total: their number among the inspected lines.
     """
 
     reason: str
@@ -140,10 +140,10 @@ class FailureGroup(NamedTuple):
 
 
 def by_reason(lines: Iterable[bytes]) -> list[FailureGroup]:
-    """Error lines grouped by their reason, the most frequent first; values that a reason quotes do not set it apart."""
+    """Error lines grouped by their reason, ignoring quoted values, the most frequent first."""
     found: dict[str, list[tuple[int, str, str]]] = {}
     for line in lines:
-        with suppress(PayloadError):  # one that is longer than what was looked at
+        with suppress(PayloadError):  # a line that was not read completely
             failed = read_error_line(line)
             found.setdefault(_VALUES.sub("…", failed[1]), []).append(failed)
     groups = [
@@ -154,18 +154,18 @@ def by_reason(lines: Iterable[bytes]) -> list[FailureGroup]:
 
 
 def _first_lines(file: ResultFile, count: int) -> list[bytes]:
-    """The first lines of a file, as far as PEEK_BYTES go. Blocks."""
+    """The first lines of a file, up to PEEK_BYTES. Blocks."""
     return _lines(file, PEEK_BYTES)[:count]
 
 
 def _lines(file: ResultFile, size_bytes: int) -> list[bytes]:
-    """The lines in the first bytes of a file; a long line alone is cut. Blocks."""
+    """The complete lines in the first bytes of a file, or the beginning of a single long line. Blocks."""
     lines = read_block(file, 0, size_bytes).split(b"\n")
     return [line for line in lines[:-1] or lines if line]
 
 
 def _state_text(task: Task, t: Texts) -> str:
-    """What a screen reader is told when it changes: the state, and tenths of the way."""
+    """The announcement for screen readers: the state, and the progress in steps of 10 %."""
     if task.state in ENDED or not task.total:
         return t(task.state.value)
     return f"{t(task.state.value)}, {task.done * 10 // task.total * 10} %"

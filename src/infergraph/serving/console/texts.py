@@ -1,4 +1,4 @@
-"""The console's words in English and Chinese. The English text is the key; Chinese stands beside it."""
+"""The console's texts in English and Chinese; the English text is the key of the translation."""
 
 from __future__ import annotations
 
@@ -260,11 +260,11 @@ CHINESE: dict[str, str] = {
 }
 
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}
-"""Languages, with the tag that a page declares."""
+"""The languages, each with its language tag for HTML."""
 
 
 class Texts:
-    """Words in one language; called with an English text it gives that text, its {names} filled in."""
+    """The texts of one language; called with an English text, returns the translation with its {names} filled in."""
 
     def __init__(self, language: str) -> None:
         self.language = language
@@ -276,16 +276,16 @@ class Texts:
         return words.format(**values) if values else words
 
     def setting(self, name: str, help: str) -> str:
-        """What a setting means; `help` where it is not translated."""
+        """The help of a setting; `help` if it is not translated."""
         return CHINESE_SETTINGS.get(name, help) if self.language == "zh" else help
 
     def for_scripts(self) -> dict[str, str]:
-        """The dictionary that scripts look in; empty for English."""
+        """The dictionary for scripts; empty for English."""
         return self._words
 
 
 def preferred(accept_language: str) -> str:
-    """The language of ours that a browser likes best; English where it likes none.
+    """The available language that a browser prefers; English if it accepts none.
 
     Source: RFC 9110, section 12.5.4.
     """

@@ -25,17 +25,17 @@ _TEXT = "text/plain"
 _ARRAY: Schema = {NPY_TYPE: {"schema": {"type": "string", "contentMediaType": NPY_TYPE}}}
 _INPUTS = ("predict", "transform_input", "transform_output", "route")
 _SUMMARIES = {
-    "predict": "Ask for a prediction",
+    "predict": "Get a prediction",
     "transform_input": "Transform an input",
     "transform_output": "Transform an output",
-    "route": "Ask which child to call: n, -1 for all, -2 for none",
+    "route": "Choose the child to call: n, -1 for all, -2 for none",
     "aggregate": "Combine several messages into one",
-    "send_feedback": "Reward an answer",
-    "live": "Whether the process runs",
+    "send_feedback": "Send a reward for an answer",
+    "live": "Whether the process is running",
     "ready": "Whether the unit can answer",
     "ping": "Answers pong",
-    "health": "The component's own account of its health",
-    "metadata": "What the unit says of itself",
+    "health": "The component's health status",
+    "metadata": "The unit's metadata",
     "status": "Whether the unit can answer",
     "metrics": "Prometheus metrics of all workers",
 }
@@ -43,15 +43,15 @@ _ASKING = {method.value for method in Method}
 _REFUSALS = {
     "400": "The request cannot be read; `info` names the field",
     "413": "The message is over the limit",
-    "415": "The body is no JSON and no form",
+    "415": "The body is neither JSON nor a form",
     "500": "The component raised, or its answer cannot be sent",
-    "503": "Not ready, or too many requests in work; try again after Retry-After seconds",
-    "504": "No answer in time",
+    "503": "Not ready, or too many concurrent requests; retry after Retry-After seconds",
+    "504": "The request timed out",
 }
 _TAGS = [
-    {"name": "Ask", "description": "What the unit is there for."},
+    {"name": "Ask", "description": "The methods of the unit."},
     {"name": "Look", "description": "Health, metadata, metrics."},
-    {"name": "Tasks", "description": "Files of JSONL, worked on durably."},
+    {"name": "Tasks", "description": "Durable processing of JSONL files."},
     {"name": "Tasks (gBuilder)", "description": "The contract of gBuilder's custom endpoints."},
 ]
 
@@ -61,10 +61,10 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         name: of the unit.
-        paths: the edge's own table.
-        is_graph: whether it is a graph, which is served as by an orchestrator.
+        paths: the path table of the edge.
+        is_graph: whether it is a graph, served by the orchestrator's external API.
         protocol: seldon, tensorflow or v2.
-        has_tasks: whether the task endpoint is served as well.
+        has_tasks: whether the task endpoint is also served.
     """
 
     name: str
@@ -117,7 +117,7 @@ def _about(served: Served, metadata: Mapping[str, Any], inputs: Described, outpu
         lines.append(f"Takes {inputs.text}.")
     if outputs.text:
         lines.append(f"Gives {outputs.text}.")
-    lines.append("A component may answer errors with a status of its own.")
+    lines.append("A component may choose the status of its errors.")
     return "\n\n".join(lines)
 
 
@@ -131,7 +131,7 @@ class _Writer:
         self._nodes = nodes
 
     def paths(self) -> dict[str, Any]:
-        """All paths of the edge, in the order in which they are served."""
+        """All paths of the edge, in order."""
         paths = {
             path: self._exact(path, endpoint)
             for path, endpoint in self._served.paths.exact.items()
@@ -152,16 +152,16 @@ class _Writer:
         if name == "metadata":
             return {"get": self._get(name, {"200": self._metadata(path)}, "500", "503")}
         if name == "health":
-            return {"get": self._get(name, {"200": _json("As the component tells it", ref("SeldonMessage"))}, "500")}
+            return {
+                "get": self._get(name, {"200": _json("The component's health status", ref("SeldonMessage"))}, "500")
+            }
         if name == "ping":
             return {"get": self._get(name, {"200": _text_answer("pong", "text/html")})}
         if name == "metrics":
             return {"get": self._get(name, {"200": _text_answer("The metrics", _TEXT)})}
         if name == "live":
             return {"get": self._get(name, {"200": {"description": "It runs"}})}
-        return {
-            "get": self._get(name, {"200": {"description": "It can"}, "503": {"description": "Not now; try again"}})
-        }
+        return {"get": self._get(name, {"200": {"description": "It can"}, "503": {"description": "Not ready; retry"}})}
 
     def _model(self) -> Schema:
         name: Schema = {"enum": self._nodes} if self._nodes else {"type": "string", "pattern": "^[^/:]+$"}
@@ -173,7 +173,7 @@ class _Writer:
         if endpoint.name == "metadata":
             answered = _json("The node's metadata", ref("Metadata") if self._speaks_seldon else {})
         else:
-            answered = _json("As the node tells it", {})
+            answered = _json("The node's health status", {})
         return {"get": self._get(f"node {endpoint.name}", {"200": answered}, "500", "503")}
 
     @property
@@ -226,8 +226,8 @@ class _Writer:
         summary = (
             _SUMMARIES.get(name)
             or {
-                "node metadata": "What a node says of itself",
-                "node status": "A node's own account of its health",
+                "node metadata": "A node's metadata",
+                "node status": "A node's health status",
             }[name]
         )
         return self._operation("Look", summary, {**answers, **_refused(*refused)})
@@ -240,7 +240,7 @@ _EXAMPLE: Schema = {"data": {"ndarray": [[1.0, 2.0]]}}
 
 
 def _older(path: str) -> Schema:
-    """Marks a path that exists for old clients only."""
+    """Mark a path that exists only for old clients."""
     return {"deprecated": True} if path in OLD_INTERNAL or path in OLD_EXTERNAL else {}
 
 

@@ -43,27 +43,27 @@ _PART: Schema = {"description": "A message."}
 
 SCHEMAS: dict[str, Schema] = {
     "Request": {
-        "description": "A message with one payload and perhaps meta. Of several payloads the first is read: data, "
+        "description": "A message with one payload and optional meta. Of several payloads the first is used: data, "
         "jsonData, strData, binData.",
         **_of(**_MESSAGE),
         "anyOf": [{"required": [name]} for name in ("data", "jsonData", "strData", "binData")],
     },
     "SeldonMessage": {
-        "description": "An answer: a payload, its meta, perhaps a status.",
+        "description": "An answer: a payload, its meta, and optionally a status.",
         **_of(**_MESSAGE, status=ref("Status")),
     },
     "DefaultData": {
-        "description": "An array: column names and one of three spellings of the values.",
+        "description": "An array: column names and the values in one of three encodings.",
         **_of(
-            names={"description": "Column names; echoed as they are."},
+            names={"description": "Column names; returned unchanged."},
             tensor=ref("Tensor"),
-            ndarray={"description": "Nested lists of any depth; another JSON value counts as a scalar."},
+            ndarray={"description": "Nested lists of any depth; any other JSON value is a scalar."},
             tftensor={"type": "object", "description": "A TensorFlow TensorProto in JSON."},
         ),
         "anyOf": [{"required": [name]} for name in _ARRAYS],
     },
     "Tensor": {
-        "description": "The shape's product is the number of values; an answer without any may leave `values` out.",
+        "description": "The product of the shape is the number of values; an answer without values may omit `values`.",
         **_of(
             "shape",
             shape={"type": "array", "items": {"type": "integer"}},
@@ -71,25 +71,25 @@ SCHEMAS: dict[str, Schema] = {
         ),
     },
     "Meta": {
-        "description": "What travels beside the payload.",
+        "description": "Metadata of the request or answer.",
         "type": ["object", "null"],
         "properties": {
             "puid": {"description": "Id of the request."},
-            "tags": {"description": "An object of whatever the nodes tell of the request."},
+            "tags": {"description": "Arbitrary values that the nodes add."},
             "routing": {"description": "The child that each router chose, by the router's name."},
-            "requestPath": {"description": "What answered at each node, by the node's name."},
+            "requestPath": {"description": "The container image that answered at each node, by the node's name."},
             "metrics": {"description": "The components' own metrics."},
         },
     },
     "SeldonMessageList": {
-        "description": "What a combiner takes: a list of messages, bare or in an object.",
+        "description": "The input of a combiner: a list of messages, bare or in an object.",
         "anyOf": [
             _MESSAGES,
             _of("seldonMessages", seldonMessages=_MESSAGES),
         ],
     },
     "Feedback": {
-        "description": "A reward for an answer. Read strictly: a member unknown to the protocol is refused.",
+        "description": "A reward for an answer. Unknown members are rejected.",
         "additionalProperties": False,
         **_of(
             request=_PART,
@@ -99,17 +99,17 @@ SCHEMAS: dict[str, Schema] = {
         ),
     },
     "Status": {
-        "description": "How it went.",
+        "description": "The status of the request.",
         "type": ["object", "null"],
         "properties": {
             "code": {"description": "-1 or an HTTP status."},
-            "info": {"description": "What happened, for a person."},
-            "reason": {"description": "A stable word that clients match."},
+            "info": {"description": "A message for people."},
+            "reason": {"description": "A stable code for clients."},
             "status": {"description": "SUCCESS or FAILURE, or their numbers 0 and 1."},
         },
     },
     "Error": {
-        "description": "Why there is no answer.",
+        "description": "An error response.",
         **_of(
             "status",
             status=_of(
@@ -118,7 +118,7 @@ SCHEMAS: dict[str, Schema] = {
         ),
     },
     "Metadata": {
-        "description": "What a model says of itself.",
+        "description": "The metadata of a model.",
         **_of(
             name={"type": "string"},
             versions={"type": "array", "items": {"type": "string"}},
@@ -129,7 +129,7 @@ SCHEMAS: dict[str, Schema] = {
         ),
     },
     "GraphMetadata": {
-        "description": "What a graph says of itself and its nodes.",
+        "description": "The metadata of a graph and its nodes.",
         **_of(
             "name",
             "models",
@@ -144,26 +144,26 @@ SCHEMAS: dict[str, Schema] = {
 
 TASK_SCHEMAS: dict[str, Schema] = {
     "TaskStatus": {
-        "description": "The answer of gBuilder's routes: the meaning of the number is the route's.",
+        "description": "The answer of gBuilder's routes; the meaning of the number depends on the route.",
         **_of("status", status=_WHOLE),
     },
     "TaskForm": {
-        "description": "A file of JSONL, one JSON object a line, and what is said of it.",
+        "description": "A JSONL file, one JSON object per line, and its options.",
         **_of(
             "task_id",
             "task_file",
-            task_id={"type": "string", "minLength": 1, "maxLength": 255, "description": "The caller's name for it."},
+            task_id={"type": "string", "minLength": 1, "maxLength": 255, "description": "Set by the client."},
             task_file={"type": "string", "contentMediaType": "application/octet-stream"},
             immediate={
                 "type": "string",
-                "description": "true or false: answer as soon as the task is accepted, or at its end.",
+                "description": "true or false: respond when the task is accepted, or when it has ended.",
             },
-            priority={"type": "integer", "minimum": -1000, "maximum": 1000, "description": "Higher ones come first."},
+            priority={"type": "integer", "minimum": -1000, "maximum": 1000, "description": "Higher ones first."},
             rows={"type": "string", "enum": ["auto", "object", "instance", "message"]},
         ),
     },
     "Task": {
-        "description": "A task at one moment: times in UTC, sizes in bytes, durations in seconds.",
+        "description": "The state of a task: times in UTC, sizes in bytes, durations in seconds.",
         **_of(
             "id", "seq", "state", "done", "failed", "total", "progress",
             id={"type": "string"},
@@ -194,13 +194,13 @@ TASK_SCHEMAS: dict[str, Schema] = {
             finished=_MAYBE_TIME,
         ),
     },
-    "TaskPage": {"description": "Some of the tasks, and how many there are in each state."} | _of(
+    "TaskPage": {"description": "A page of tasks, and the number of tasks in each state."} | _of(
         "tasks", "next", "counts",
         tasks={"type": "array", "items": ref("Task")},
         next={"type": ["integer", "null"], "description": "The `before` of the next page; null on the last."},
         counts={"type": "object", "additionalProperties": {"type": "integer"}},
     ),
-    "TaskEngine": {"description": "How the engine does."} | _of(
+    "TaskEngine": {"description": "The status of the task engine."} | _of(
         "status", "counts",
         status={"enum": [1, 2, 3], "description": "1 available, 2 full, 3 in error."},
         reason=_MAYBE_TEXT,
@@ -224,7 +224,7 @@ class Described:
 
     @property
     def text(self) -> str:
-        """The items as one line; empty where there are none."""
+        """The items as one line; empty if there are none."""
         return "; ".join(_shown(item) for item in self.items)
 
     def schema(self, base: str) -> Schema:

@@ -15,7 +15,7 @@ _ID: Schema = {
     "name": "id",
     "in": "path",
     "required": True,
-    "description": "The task's name, percent-encoded.",
+    "description": "The task id, percent-encoded.",
     "schema": {"type": "string", "minLength": 1},
 }
 _KEY: Schema = {
@@ -28,10 +28,10 @@ _FORM = {"required": True, "content": {"multipart/form-data": {"schema": ref("Ta
 _WORDS = {
     "400": "A field or parameter cannot be read; `info` names it",
     "404": "There is no such task",
-    "409": "Not possible in the state that the task is in",
+    "409": "Not possible in the task's current state",
     "413": "The file is over the limit",
     "500": "The task failed, or the store cannot be used",
-    "503": "The queue is full; try again after Retry-After seconds",
+    "503": "The queue is full; retry after Retry-After seconds",
     "507": "The disk is full",
 }
 _UPLOAD = ("400", "409", "413", "500", "503", "507")
@@ -44,12 +44,12 @@ def task_paths() -> dict[str, Any]:
 
 def _gbuilder_paths() -> dict[str, Any]:
     status = _answer("TaskStatus")
-    look = _operation(_GBUILDER, "Whether a task would be taken: 1 yes, 2 full, 3 in error", status)
+    look = _operation(_GBUILDER, "Whether a task would be accepted: 1 yes, 2 full, 3 in error", status)
     return {
         gbuilder.STATUS: {"get": look},
         gbuilder.TASKS: {
             "post": _operation(
-                _GBUILDER, "Submit a task; answered once it is accepted, or done (`immediate`)", status, *_UPLOAD,
+                _GBUILDER, "Submit a task; responds when it is accepted, or has ended (`immediate`)", status, *_UPLOAD,
                 form=True,
             ),
         },
@@ -59,7 +59,7 @@ def _gbuilder_paths() -> dict[str, Any]:
                 _GBUILDER, "0 running, 1 waiting, 2 finished, 3 failed, -1 no such task", status, "404"
             ),
             "delete": _operation(
-                _GBUILDER, "Stop a task; its work is dead when this is answered", status, "400", "404", "409"
+                _GBUILDER, "Stop a task; responds when its work has ended", status, "400", "404", "409"
             ),
         },
         gbuilder.TASKS + "/{id}/results": {
@@ -78,16 +78,16 @@ def _native_paths() -> dict[str, Any]:
                 **_operation(_NATIVE, "A page of tasks, newest first", _answer("TaskPage"), "400"),
                 "parameters": [
                     _query("state", {"enum": ["waiting", "running", "finished", "failed", "stopping"]}),
-                    _query("prefix", {"type": "string"}, "Only those whose id begins so."),
-                    _query("before", {"type": "integer"}, "The `next` of the page before."),
-                    _query("limit", {"type": "integer"}, "100 without; at least 1 and at most 1000 are given."),
+                    _query("prefix", {"type": "string"}, "Only tasks whose id begins with it."),
+                    _query("before", {"type": "integer"}, "The `next` of the previous page."),
+                    _query("limit", {"type": "integer"}, "Page size, 1 to 1000; 100 by default."),
                 ],
             },
             "post": _operation(_NATIVE, "Submit a task", _answer("Task", "201"), *_UPLOAD, form=True),
             "delete": {
-                **_operation(_NATIVE, "Forget tasks that ended long ago", _small("pruned", "integer"), "400"),
+                **_operation(_NATIVE, "Delete tasks that ended long ago", _small("pruned", "integer"), "400"),
                 "parameters": [
-                    _query("older_than_s", {"type": "number", "minimum": 0}, "0 for all that ended.", required=True)
+                    _query("older_than_s", {"type": "number", "minimum": 0}, "0 for all ended tasks.", required=True)
                 ],
             },
         },
@@ -95,7 +95,7 @@ def _native_paths() -> dict[str, Any]:
             "parameters": [_ID],
             "get": _operation(_NATIVE, "A task", task, "404"),
             "delete": _operation(
-                _NATIVE, "Forget a task in any state; a running one is stopped", _small("deleted", "string"),
+                _NATIVE, "Delete a task in any state; a running one is stopped", _small("deleted", "string"),
                 "400", "404", "409",
             ),
         },
@@ -103,7 +103,7 @@ def _native_paths() -> dict[str, Any]:
             "parameters": [_ID],
             "get": {
                 **_operation(_NATIVE, "The answers", _file(), "400", "404", "409"),
-                "parameters": [_query("partial", {"type": "boolean"}, "Those there are so far will do.")],
+                "parameters": [_query("partial", {"type": "boolean"}, "Accept partial results.")],
             },
         },
         f"{one}/errors": {
@@ -114,7 +114,7 @@ def _native_paths() -> dict[str, Any]:
             "parameters": [_ID],
             "get": _operation(
                 _NATIVE,
-                "Progress as it is made: server-sent events `progress`, then one `end`",
+                "Progress as server-sent events: `progress` after each change, then one `end`",
                 {"200": {"description": "A stream of events", "content": {"text/event-stream": {}}}},
                 "404",
             ),
@@ -122,16 +122,16 @@ def _native_paths() -> dict[str, Any]:
         f"{one}/cancel": {
             "parameters": [_ID],
             "post": _operation(
-                _NATIVE, "Stop a task; its work is dead when this is answered", _small("stopped", "string"),
+                _NATIVE, "Stop a task; responds when its work has ended", _small("stopped", "string"),
                 "400", "404", "409",
             ),
         },
         f"{one}/retry": {
             "parameters": [_ID],
-            "post": _operation(_NATIVE, "Work the failed lines of an ended task again", task, "400", "404", "409"),
+            "post": _operation(_NATIVE, "Process the failed lines of an ended task again", task, "400", "404", "409"),
         },
         TASK_ENGINE: {
-            "get": _operation(_NATIVE, "How the engine does: availability, counts, workers", _answer("TaskEngine"))
+            "get": _operation(_NATIVE, "The task engine's status: availability, counts, workers", _answer("TaskEngine"))
         },
     }  # fmt: skip
 
@@ -158,10 +158,10 @@ def _small(name: str, kind: str) -> Schema:
 
 def _file() -> Schema:
     """A file as a download; a finished one also by range requests."""
-    lines = {_LINES: {"schema": {"type": "string", "description": "One JSON value a line."}}}
+    lines = {_LINES: {"schema": {"type": "string", "description": "One JSON value per line."}}}
     return {
         "200": {"description": "The file", "content": lines},
-        "206": {"description": "The part of a finished file that `Range` asks for", "content": lines},
+        "206": {"description": "The requested range of a finished file", "content": lines},
         "416": {"description": "`Range` lies beyond the end of the file"},
     }
 

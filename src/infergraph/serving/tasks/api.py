@@ -121,7 +121,7 @@ class _Api:
         names = [name for part in query.getlist("state") for name in part.split(",") if name]
         unknown = [name for name in names if name not in {state.value for state in State}]
         if unknown:
-            raise PayloadError(f"state: {unknown[0]!r} is no state of a task")
+            raise PayloadError(f"state: {unknown[0]!r} is not a task state")
         limit = _whole(query.get("limit"), "limit", 100)
         before = query.get("before")
         wanted = Listing(
@@ -177,7 +177,7 @@ class _Api:
         except ValueError as error:
             raise PayloadError(f"older_than_s: {given!r} is not a number") from error
         if not 0 <= seconds < math.inf:
-            raise PayloadError(f"older_than_s: {given!r} is no time from 0 on")
+            raise PayloadError(f"older_than_s: {given!r} is not a time of 0 or more seconds")
         return _json({"pruned": await self._service.prune(older_than_s=seconds)})
 
     async def show(self, request: Request, id: str) -> Response:
@@ -201,7 +201,7 @@ class _Api:
     async def results(self, request: Request, id: str) -> Response:
         """The results; with `partial=true` those available so far."""
         partial = _flag(request, "partial", default=False)
-        file = await self._service.results(id, partial=partial, hint="; ?partial=true gives what is there")
+        file = await self._service.results(id, partial=partial, hint="; use ?partial=true for partial results")
         return results_response(file, id)
 
     async def errors(self, request: Request, id: str) -> Response:

@@ -262,7 +262,7 @@ def submission(fields: Mapping[str, str], request: Request) -> Submission:
     """The submission from a form's fields. Raises: PayloadError naming the field."""
     rows = fields.get("rows", "")
     if rows and rows not in {mode.value for mode in RowMode}:
-        raise PayloadError(f"rows: {rows!r} is none of {', '.join(mode.value for mode in RowMode)}")
+        raise PayloadError(f"rows: {rows!r} is not one of {', '.join(mode.value for mode in RowMode)}")
     priority = fields.get("priority", "0")
     try:
         number = int(priority)
@@ -272,7 +272,7 @@ def submission(fields: Mapping[str, str], request: Request) -> Submission:
         raise PayloadError(f"priority: {number} is not between -{_PRIORITY_LIMIT} and {_PRIORITY_LIMIT}")
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= 255:
-        raise PayloadError("Idempotency-Key: 1 to 255 characters are taken")
+        raise PayloadError("Idempotency-Key: must have 1 to 255 characters")
     return Submission(
         id=fields["task_id"],
         rows=rows,
