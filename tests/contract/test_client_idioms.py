@@ -65,7 +65,7 @@ def test_a_charset_of_no_text_is_refused_by_name(size: Served, charset: str, dat
     """A codec that is no text encoding is the caller's fault, and the answer names it."""
     reply = size.ask("POST", "/predict", _part(charset, data), FORM)
     assert reply.status == 400
-    assert f"'{charset}' is no charset of text" in reply.json["status"]["info"]
+    assert f"'{charset}' is not a supported charset" in reply.json["status"]["info"]
 
 
 @pytest.mark.parametrize("charset", ["gbk", "GB2312"])

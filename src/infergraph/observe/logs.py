@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def configure(settings: Settings, *, worker: int | None = None, stream: TextIO | None = None) -> None:
-    """Configure all logging of this process: to `stream` (stderr), as the settings say.
+    """Configure all logging of this process, to `stream` (stderr).
 
     Args:
         settings: `log_level`, `log_format` and `access_log`.
@@ -52,10 +52,10 @@ def configure(settings: Settings, *, worker: int | None = None, stream: TextIO |
 class Sparing(logging.Filter):
     """Rate limit: passes the first records of a kind, then only those whose number is a power of two.
 
-    For work that meets the same error a hundred thousand times, each of which is reported elsewhere.
+    For work that may raise the same error a hundred thousand times, each of which is also reported elsewhere.
 
     Args:
-        whole: how many records of each kind pass unthinned.
+        whole: how many records of each kind are all passed.
     """
 
     def __init__(self, whole: int = 16) -> None:
@@ -64,7 +64,7 @@ class Sparing(logging.Filter):
         self._seen: dict[tuple[str, str], int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is written; one that stands for others says how many there were."""
+        """Whether the record is written; one that represents others says how many there were."""
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         key = (str(record.msg), kind)
         number = self._seen[key] = self._seen.get(key, 0) + 1
@@ -75,15 +75,15 @@ class Sparing(logging.Filter):
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
-    """What a call gave in `extra`. A traceback from another process travels as the field `exception`.
+    """The fields from `extra`. A traceback from another process is in the field `exception`.
 
-    What libraries put into every record for themselves, as Ray does with `_ray_timestamp_ns`, is left out.
+    Fields that libraries add to every record, such as Ray's `_ray_timestamp_ns`, are omitted.
     """
     return {key: value for key, value in record.__dict__.items() if key not in _STANDARD and not key.startswith("_")}
 
 
 def exception_text(record: logging.LogRecord) -> str:
-    """The traceback of a record; empty without one."""
+    """The traceback of a record; empty if it has none."""
     if record.exc_info and record.exc_info[0] is not None:
         return "".join(traceback.format_exception(*record.exc_info)).rstrip()
     return record.exc_text or ""
@@ -96,7 +96,7 @@ def timestamp(record: logging.LogRecord, *, zone: bool) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, event, worker, pid, then the extra fields, then the exception."""
+    """One JSON object per line: time, level, logger, event, worker, pid, then the extra fields, then the exception."""
 
     def __init__(self, worker: int | None) -> None:
         super().__init__()
@@ -121,14 +121,14 @@ class JsonLines(logging.Formatter):
 def _json(line: Mapping[str, Any]) -> str:
     try:
         return _encode(line).decode()
-    except (TypeError, ValueError, UnicodeEncodeError):  # keys that JSON cannot hold, lone surrogates
+    except (TypeError, ValueError, UnicodeEncodeError):  # keys that JSON cannot express, lone surrogates
         safe = {str(key): repr(value) for key, value in line.items()}
         return _encode(safe).decode()
 
 
 class HumanLines(logging.Formatter):
-    """`time level logger message key=value`; further lines of a message or traceback are indented, so that text
-    from elsewhere cannot imitate a log line."""
+    """`time level logger message key=value`; further lines of a message or traceback are indented, so that foreign
+    text cannot imitate a log line."""
 
     def __init__(self, worker: int | None, *, colours: bool) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ def access(
     puid: str = "",
     nodes: Mapping[str, float] | None = None,
 ) -> None:
-    """Write the access line of one request. Call it only where `access_on()`.
+    """Write the access log line of one request. Call it only if `access_on()`.
 
     Args:
         nodes: milliseconds by node of a graph.
@@ -174,5 +174,5 @@ def access(
 
 
 def access_on() -> bool:
-    """Whether access lines are written."""
+    """Whether the access log is enabled."""
     return logging.getLogger(ACCESS).isEnabledFor(logging.INFO)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
-from infergraph.observe.node_times import note_node_time
+from infergraph.observe.node_times import record_node_time
 from infergraph.observe.shared_metrics import Bounds, Cells, Histogram, SharedMetrics
 from infergraph.runner import Runner
 
@@ -13,12 +13,12 @@ from infergraph.runner import Runner
 class Measured(Around):
     """`unit`, with the seconds of each answer in `infergraph_unit_seconds` and its state in `infergraph_unit_loaded`.
 
-    Requests it could not answer are counted in `infergraph_unit_faults`.
+    Requests that raise a fault are counted in `infergraph_unit_faults`.
 
     Args:
-        unit: answers; its name is the label `unit`.
-        shared_metrics: where it is counted.
-        is_node: whether its time belongs to a request's times of nodes; that of a whole graph does not.
+        unit: the wrapped unit; its name is the label `unit`.
+        shared_metrics: where the metrics are recorded.
+        is_node: whether its time is one of the node times of a request; that of a whole graph is not.
     """
 
     def __init__(self, unit: PredictiveUnit, shared_metrics: SharedMetrics, *, is_node: bool = True) -> None:
@@ -29,9 +29,9 @@ class Measured(Around):
         self._faults: dict[Method, Cells] = {}
 
     async def start(self) -> None:
-        """Start the unit and note that it is loaded."""
+        """Start the unit, and record that it is loaded."""
         loaded = self._shared_metrics.live(
-            "infergraph_unit_loaded", "Workers that have loaded the unit.", {"unit": self.name}
+            "infergraph_unit_loaded", "Workers that have the unit loaded.", {"unit": self.name}
         )
         loaded[0] = 0.0
         await self.unit.start()
@@ -56,12 +56,12 @@ class Measured(Around):
             elapsed = perf_counter() - begin
             seconds.observe(elapsed)
             if self._is_node:
-                note_node_time(self.name, elapsed)
+                record_node_time(self.name, elapsed)
 
     def _bind(self, method: Method) -> Histogram:
         labels = {"unit": self.name, "method": method.value}
         seconds = self._shared_metrics.histogram(
-            "infergraph_unit_seconds", "Time a unit takes to answer.", labels, Bounds.SECONDS
+            "infergraph_unit_seconds", "Time to the answer of a unit.", labels, Bounds.SECONDS
         )
         self._seconds[method] = seconds
         return seconds

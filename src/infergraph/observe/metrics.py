@@ -1,4 +1,4 @@
-"""The runtime's own metrics, and the text in which all metrics of all processes are scraped.
+"""The runtime's own metrics, and the exposition of all metrics of all processes for Prometheus.
 
 request ─▶ RequestMetrics ─▶ this worker's shared metrics ─┐
                          the other workers' shared metrics ─┴▶ exposition(folder) ─▶ text for Prometheus
@@ -19,9 +19,9 @@ class RequestMetrics:
     """Counts the requests of one worker. One per worker, used on its event loop only.
 
     Args:
-        shared_metrics: where they are counted.
+        shared_metrics: where they are recorded.
         requests_limit: `on_limit` is called once, after this many requests; 0 for never.
-        on_limit: what to do then.
+        on_limit: called at the limit.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class RequestMetrics:
         self._limit = requests_limit
         self._on_limit = on_limit
         self._bound: dict[tuple[str, str, str], tuple[Cells, Histogram, Histogram, Histogram]] = {}
-        self._gauge = shared_metrics.live("infergraph_requests_in_flight", "Requests being answered now.", {})
+        self._gauge = shared_metrics.live("infergraph_requests_in_flight", "Requests in progress.", {})
         self.in_flight = 0
         self.finished_count = 0
 
@@ -43,10 +43,10 @@ class RequestMetrics:
     def finished(
         self, method: str, code: str, transport: str, seconds: float, request_bytes: int, response_bytes: int
     ) -> None:
-        """A request that had started is over.
+        """Record the end of a request.
 
         Args:
-            method: what was asked, as `Method` spells it, or the name of another route.
+            method: a value of `Method`, or the name of another route.
             code: the HTTP status, or the name of the gRPC status.
             transport: "rest" or "grpc".
             seconds: from the first byte of the request to its answer.
@@ -71,7 +71,9 @@ class RequestMetrics:
         labels = {"method": method, "transport": transport}
         bound = (
             shared_metrics.counter("infergraph_requests", "Requests answered.", {**labels, "code": code}),
-            shared_metrics.histogram("infergraph_request_seconds", "Time to answer a request.", labels, Bounds.SECONDS),
+            shared_metrics.histogram(
+                "infergraph_request_seconds", "Time to the answer of a request.", labels, Bounds.SECONDS
+            ),
             shared_metrics.histogram("infergraph_request_bytes", "Size of request bodies.", labels, Bounds.BYTES),
             shared_metrics.histogram("infergraph_response_bytes", "Size of answers.", labels, Bounds.BYTES),
         )
@@ -104,7 +106,7 @@ class Family:
             self.rows[key] = [ours + theirs for ours, theirs in zip(row, values, strict=True)]
 
     def sample_names(self) -> set[str]:
-        """The names that its lines begin with."""
+        """The names at the beginning of its lines."""
         if self.shape is Shape.COUNTER:
             return {self.name + "_total"}
         if self.shape is Shape.HISTOGRAM:
@@ -159,13 +161,13 @@ def exposition(folder: Path) -> tuple[bytes, str]:
 
 
 def escape(text: str, *, quote: bool = False) -> str:
-    """Text as the exposition format wants it."""
+    """Text, escaped for the exposition format."""
     text = text.replace("\\", "\\\\").replace("\n", "\\n")
     return text.replace('"', '\\"') if quote else text
 
 
 def number(value: float) -> str:
-    """A number as the exposition format wants it."""
+    """A number in the exposition format."""
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     return "NaN" if math.isnan(value) else repr(value)

@@ -1,6 +1,6 @@
-"""How long each node of a graph took for one request: for its access line, and for a caller who asks for it.
+"""The node times of a request: how long each node of a graph took, for the access log and for clients that ask for it.
 
-    edge ─▶ collect_node_times() ─▶ Measured ─▶ note_node_time()
+    edge ─▶ collect_node_times() ─▶ Measured ─▶ record_node_time()
      └── node_times() afterwards
 
 Nothing is collected unless requested.
@@ -15,18 +15,18 @@ _seconds: ContextVar[dict[str, float] | None] = ContextVar("infergraph_node_seco
 
 
 def node_times() -> Mapping[str, float]:
-    """Milliseconds by node of the request that this task has answered, in the order of their first answers."""
+    """Milliseconds by node for the request of this task, in the order of their first answers."""
     return {name: round(seconds * 1000, 3) for name, seconds in (_seconds.get() or {}).items()}
 
 
 def collect_node_times() -> None:
-    """Add up the times of the nodes of the request that is answered here, unless that has begun."""
+    """Start to collect the node times of the current request, unless started already."""
     if _seconds.get() is None:
         _seconds.set({})
 
 
-def note_node_time(name: str, seconds: float) -> None:
-    """Add the time of one answer of a node to its request's, where that is collected."""
+def record_node_time(name: str, seconds: float) -> None:
+    """Add the time of one answer of a node to those of its request, if they are collected."""
     times = _seconds.get()
     if times is not None:
         times[name] = times.get(name, 0.0) + seconds

@@ -1,9 +1,9 @@
-"""The metrics that Seldon's orchestrator has, under its names and labels, for graphs.
+"""The metrics of Seldon's orchestrator, with its names and labels, for graphs.
 
     request ─▶ graph ─▶ ServerMetrics     seldon_api_executor_server_requests_seconds
                  └▶ MeasuredNode ─▶ unit  seldon_api_executor_client_requests_seconds
 
-Its summaries beside the histograms are left out: quantiles of several workers cannot be joined.
+Its summaries are omitted: quantiles of several workers cannot be merged.
 Source: the orchestrator specification, section 25.
 """
 
@@ -19,7 +19,7 @@ from infergraph.errors import DeadlinePassed, Fault, RemoteError
 from infergraph.local import LocalCalls
 from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.observe.measured import Measured
-from infergraph.observe.node_times import collect_node_times, note_node_time
+from infergraph.observe.node_times import collect_node_times, record_node_time
 from infergraph.observe.shared_metrics import Bounds, Histogram, SharedMetrics
 from infergraph.protocol import services
 from infergraph.protocol.paths import HEALTH, METADATA
@@ -35,7 +35,7 @@ _NODE_METADATA = services.path(services.NODE_METADATA)
 
 
 class Spot(msgspec.Struct, frozen=True):
-    """Where in a deployment something was measured.
+    """The part of a deployment that a metric belongs to.
 
     Args:
         model, image, version: a node's name, its container image and that image's version; empty for a whole graph.
@@ -50,7 +50,7 @@ class Spot(msgspec.Struct, frozen=True):
 
 
 def code_of(error: Exception, *, grpc: bool) -> str:
-    """What the edge answers to an error of a graph: HTTP status, or name of the gRPC status."""
+    """The edge's status for an error of a graph: HTTP status, or name of the gRPC status."""
     if grpc:
         code = grpc_status(error) if isinstance(error, Fault) else GrpcStatus.INTERNAL
         return GRPC_NAMES.get(code, str(code))
@@ -58,14 +58,14 @@ def code_of(error: Exception, *, grpc: bool) -> str:
 
 
 def _was_answered(error: Exception) -> bool:
-    """Whether a node's fault is an answer of its own; calls that nobody answered are not counted as such."""
+    """Whether a node's fault is an answer of that node; calls without an answer are not counted."""
     if isinstance(error, RemoteError) and error.status is None and error.grpc_code is None:
         return False
     return not isinstance(error, Fault) or error.reason != DeadlinePassed.reason
 
 
 class ServerMetrics:
-    """What one predictor's graph is asked from outside, in `seldon_api_executor_server_requests_seconds`."""
+    """The external requests to a predictor's graph, in `seldon_api_executor_server_requests_seconds`."""
 
     def __init__(self, shared_metrics: SharedMetrics, spot: Spot) -> None:
         self._shared_metrics = shared_metrics
@@ -75,7 +75,7 @@ class ServerMetrics:
         self._bound: dict[tuple[str, str, str], Histogram] = {}
 
     def answered(self, method: Method, transport: Transport, seconds: float) -> None:
-        """The graph has answered."""
+        """Record an answer of the graph."""
         grpc = transport is Transport.GRPC
         histogram = (self._grpc if grpc else self._rest).get(method)
         if histogram is None:
@@ -84,12 +84,12 @@ class ServerMetrics:
         histogram.observe(seconds)
 
     def failed(self, method: Method, transport: Transport, error: Exception, seconds: float) -> None:
-        """The graph could not answer."""
+        """Record a fault of the graph."""
         grpc = transport is Transport.GRPC
         self._asked(method, grpc, code_of(error, grpc=grpc)).observe(seconds)
 
     async def got(self, service: str, asked: Awaitable[T]) -> T:
-        """What was asked with a GET, counted: `status` or `metadata`."""
+        """Count a GET of `status` or `metadata`."""
         begin = perf_counter()
         try:
             told = await asked
@@ -127,10 +127,10 @@ class ServerMetrics:
 class MeasuredGraph(LocalCalls, Around):
     """A unit around a graph that counts its requests, under the metric names of Seldon's orchestrator.
 
-    A cancelled request is not counted: nobody was answered.
+    Cancelled requests, which have no answer, are not counted.
 
     Args:
-        collects: whether the times of nodes are collected for access lines.
+        collects: whether node times are collected for the access log.
     """
 
     def __init__(self, graph: PredictiveUnit, metrics: ServerMetrics, *, collects: bool) -> None:
@@ -167,23 +167,23 @@ class MeasuredGraph(LocalCalls, Around):
         return answer
 
     async def status(self, node: str, context: Context) -> Message:
-        """The account of one node, counted."""
+        """The health of one node, counted."""
         return await self._metrics.got("status", self.unit.status(node, context))
 
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
-        """The metadata of the graph or of one node; counted as a GET, however it was asked for."""
+        """The metadata of the graph or of one node; counted as a GET over any transport."""
         return await self._metrics.got("metadata", self.unit.metadata(node, context))
 
 
 class MeasuredNode(Measured):
-    """A node's unit, timed once for our own metrics and for `seldon_api_executor_client_requests_seconds`.
+    """A unit around a node's unit, timed for our own metrics and for `seldon_api_executor_client_requests_seconds`.
 
-    Calls that got no answer (unreachable, out of time, cancelled) are not in the latter, as in the reference.
+    Calls without an answer (unreachable, timed out, cancelled) are not in the latter, as in the reference.
 
     Args:
-        paths: by method, the path that asks such a node over REST: the label `service`.
-        speaks: how the node is called; None for as the request came in. Nodes in this process are counted likewise.
-        gets: the paths that ask it over REST for its health and for its metadata.
+        paths: the REST path of each method of such a node: the label `service`.
+        speaks: the transport of the node; None for that of the request, also for nodes in this process.
+        gets: the REST paths of its health and its metadata.
     """
 
     def __init__(
@@ -219,11 +219,11 @@ class MeasuredNode(Measured):
         seconds = perf_counter() - begin
         pair[0].observe(seconds)
         pair[1].observe(seconds)
-        note_node_time(self.name, seconds)
+        record_node_time(self.name, seconds)
         return answer
 
     async def health(self, context: Context) -> Message:
-        """The unit's account of its health, counted."""
+        """The unit's health, counted."""
         return await self._got((self._gets[0], "get"), False, self.unit.health(context))
 
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
@@ -251,7 +251,7 @@ class MeasuredNode(Measured):
 
     def _failed(self, method: Method, grpc: bool, error: BaseException, seconds: float) -> None:
         (self._seconds.get(method) or self._bind(method)).observe(seconds)
-        note_node_time(self.name, seconds)
+        record_node_time(self.name, seconds)
         if not isinstance(error, Exception):
             return
         self._count_fault(method)

@@ -1,4 +1,4 @@
-"""A logged payload as a CloudEvent over HTTP, binary mode.
+"""Encodes a logged payload as a CloudEvent over HTTP, in binary mode.
 
     Record (a message or feedback, when, of which node and request) ─▶ Event (headers, body)
 
@@ -19,12 +19,12 @@ from infergraph.wire import verbatim
 from infergraph.wire.json_text import JsonOptions
 
 _OF_A_RECORD_BYTES = 512
-# What the HTTP binding lets stand as it is: printable ASCII without the space, the quote and the percent sign.
+# Characters that the HTTP binding leaves unescaped: printable ASCII without space, quote and percent sign.
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 
 
 class Kind(Enum):
-    """What was logged; the value is the event's type."""
+    """The kind of a record; the value is the event's type."""
 
     REQUEST = "io.seldon.serving.inference.request"
     RESPONSE = "io.seldon.serving.inference.response"
@@ -32,13 +32,13 @@ class Kind(Enum):
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the payloads of one predictor come from.
+    """The origin of the payloads of one predictor.
 
     Args:
-        source: the server's own address.
+        source: the server's own URL.
         deployment, namespace, predictor: their names; empty for none.
         protocol: seldon, tensorflow or v2.
-        json: how messages are written that have no bytes of their own.
+        json: options for encoding messages that were not received as bytes.
     """
 
     source: str
@@ -53,10 +53,10 @@ class Record(NamedTuple):
     """One payload to be logged.
 
     Args:
-        url: where to.
-        carrier: the message or feedback, as the node got or gave it.
-        transport: the protocol that the request came in by; what has no bytes yet is written in its spelling.
-        at: when, in Unix seconds.
+        url: of the collector.
+        carrier: the message or feedback that the node received or returned.
+        transport: that of the request, which determines the encoding of messages that were not received as bytes.
+        at: time in Unix seconds.
     """
 
     url: str
@@ -68,10 +68,10 @@ class Record(NamedTuple):
     at: float
 
     def size(self) -> int:
-        """About how many bytes of memory it holds."""
+        """Approximate memory of the payload in bytes."""
         carrier = self.carrier
         raw = getattr(carrier, "raw", None)
-        if type(carrier) is Message or isinstance(carrier, SoleMessage):  # made here, so that its content is at hand
+        if type(carrier) is Message or isinstance(carrier, SoleMessage):  # made here, so its content is available
             payload = carrier.payload
             raw_size = getattr(payload, "nbytes", None)
             size = raw_size if raw_size is not None else len(payload) if isinstance(payload, str | bytes) else 0
@@ -81,7 +81,7 @@ class Record(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What is posted: headers in order, and the body."""
+    """The HTTP request: headers in order, and the body."""
 
     headers: tuple[tuple[str, str], ...]
     body: bytes
@@ -92,7 +92,7 @@ def event_of(record: Record, origin: Origin, id: str) -> Event:
 
     Args:
         id: of the event.
-    Raises: PayloadError if the payload cannot be written.
+    Raises: PayloadError if the payload cannot be encoded.
     """
     over_grpc = record.transport is Transport.GRPC
     body, content_type = verbatim.body_of(record.carrier, origin.json, over_grpc=over_grpc)

@@ -1,9 +1,9 @@
-"""The payload log: what nodes are asked and answer, posted to a collector without delaying a request.
+"""The payload log: posts the requests and answers of nodes to a collector, without delaying them.
 
     executor ─▶ NodeLog ─▶ share of the requests ─▶ bounded queue ─▶ senders ─▶ post(url, CloudEvent)
 
-A record that finds no room is dropped, one that cannot be sent is lost; both are counted, and told in the log at most
-once a minute. Source: the orchestrator specification, section 23.
+If the queue is full, a record is dropped; one that cannot be sent is lost. Both are counted, and logged at most once a
+minute. Source: the orchestrator specification, section 23.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from infergraph.observe.shared_metrics import SharedMetrics
 
 _log = logging.getLogger(__name__)
 TELL_EVERY_S = 60.0
-_STOPS = "the server stops"
+_STOPS = "the server is stopping"
 _CRC_END = 1 << 32
 
 Post: TypeAlias = Callable[[str, Event], Awaitable[None]]
-"""Sends an event to an address; raises where it did not arrive."""
+"""Sends an event to a URL; raises if it was not delivered."""
 
 
 class Outcome(Enum):
-    """What became of a record."""
+    """The outcome of a record."""
 
     SENT = "sent"
     FAILED = "failed"
@@ -41,15 +41,15 @@ class Outcome(Enum):
 
 
 class PayloadLogOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is logged, and how much may wait.
+    """Options of the payload log.
 
     Args:
-        share: of the requests, 0 to 1; drawn by the request's id, so that a request is logged whole or not at all,
-            and by all servers alike. Requests without an id are drawn as one.
-        queue_limit, queue_limit_bytes: records, and bytes of payloads, that may wait.
-        senders: records on their way at once.
-        drain_s: longest time to send what waits when the log stops.
-        pause_s: how long a sender rests after a record that did not arrive.
+        share: of the requests, 0 to 1; selected by a hash of the request's id, so that all payloads of a request are
+            logged or none, by all servers alike. Requests without an id are treated as one.
+        queue_limit, queue_limit_bytes: maximum records, and bytes of payloads, in the queue.
+        senders: records sent concurrently.
+        drain_s: time limit for sending the queue when the log stops.
+        pause_s: how long a sender pauses after a failed delivery.
     """
 
     share: float = 1.0
@@ -61,7 +61,7 @@ class PayloadLogOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PayloadLog:
-    """The payload log of one predictor. Lives on one event loop.
+    """The payload log of one predictor. Bound to one event loop.
 
     Promises: `offer` neither waits nor raises; each record is posted at most once.
     """
@@ -89,9 +89,7 @@ class PayloadLog:
 
     def _counter(self, outcome: Outcome) -> Callable[[int], None]:
         labels = {"outcome": outcome.value}
-        cells = self._shared_metrics.counter(
-            "infergraph_payload_records", "Payload records by what became of them.", labels
-        )
+        cells = self._shared_metrics.counter("infergraph_payload_records", "Payload records by outcome.", labels)
 
         def add(count: int) -> None:
             cells[0] += count
@@ -99,7 +97,7 @@ class PayloadLog:
         return add
 
     def node(self, name: str, url: str) -> NodeLog:
-        """What the payloads of one node are shown to."""
+        """The payload tap of one node."""
         return NodeLog(self, name, url)
 
     def chooses(self, puid: str) -> bool:
@@ -107,7 +105,7 @@ class PayloadLog:
         return zlib.crc32(puid.encode("utf-8", "replace")) < self._below
 
     def offer(self, record: Record) -> None:
-        """Queue a record, or drop it where the queue is full."""
+        """Queue a record, or drop it if the queue is full."""
         size = record.size()
         options = self._options
         if self._queue.qsize() >= options.queue_limit:
@@ -120,12 +118,12 @@ class PayloadLog:
             self._queue.put_nowait((record, size))
 
     async def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         if not self._senders:
             self._senders = [asyncio.create_task(self._send_all()) for _ in range(self._options.senders)]
 
     async def stop(self) -> None:
-        """Send what waits, for at most `drain_s` seconds; drop the rest. Idempotent."""
+        """Send the queue, for at most `drain_s` seconds, and drop the rest. Idempotent."""
         senders, self._senders = self._senders, []
         if not senders:
             return
@@ -144,7 +142,7 @@ class PayloadLog:
             self._waiting_bytes -= size
             arrived = await self._send(record)
             self._queue.task_done()
-            if not arrived:  # do not ask a collector that is down at the rate of requests
+            if not arrived:  # do not call a collector that is down at the rate of requests
                 await asyncio.sleep(self._options.pause_s)
 
     def _give_up(self) -> None:
@@ -155,18 +153,18 @@ class PayloadLog:
             self._lose(Outcome.DROPPED, unsent, _STOPS)
 
     async def _send(self, record: Record) -> bool:
-        """Whether to go straight on with the next record."""
+        """Send a record; whether to continue without a pause."""
         try:
             event = event_of(record, self._origin, self._new_id())
         except Exception as error:  # noqa: BLE001 - a payload of any kind must not end the sender
-            self._lose(Outcome.FAILED, 1, f"a payload of node {record.node} cannot be written: {error}")
+            self._lose(Outcome.FAILED, 1, f"a payload of node {record.node} cannot be encoded: {error}")
             return True
         try:
             await self._post(record.url, event)
         except asyncio.CancelledError:
             self._lose(Outcome.DROPPED, 1, _STOPS)
             raise
-        except Exception as error:  # noqa: BLE001 - nor may a collector, whatever it does
+        except Exception as error:  # noqa: BLE001 - nor may an error of the collector
             self._lose(Outcome.FAILED, 1, f"{record.url}: {error or type(error).__name__}")
             return False
         self._counts[Outcome.SENT](1)
@@ -195,7 +193,7 @@ class _Losses:
 
 
 class NodeLog:
-    """The payloads of one node, on their way to the log; a tap of the graph's executor."""
+    """The payload tap of one node, which the graph's executor calls."""
 
     __slots__ = ("_log", "_node", "_url")
 
@@ -205,15 +203,15 @@ class NodeLog:
         self._url = url
 
     def request(self, message: Message, context: Context) -> None:
-        """The node is about to answer `message`."""
+        """Record a request to the node."""
         self._offer(Kind.REQUEST, message, context)
 
     def response(self, message: Message, context: Context) -> None:
-        """The node answered `message`."""
+        """Record an answer of the node."""
         self._offer(Kind.RESPONSE, message, context)
 
     def feedback(self, feedback: Feedback, context: Context) -> None:
-        """The node gets `feedback`."""
+        """Record a feedback to the node."""
         self._offer(Kind.FEEDBACK, feedback, context)
 
     def _offer(self, kind: Kind, carrier: Message | Feedback, context: Context) -> None:

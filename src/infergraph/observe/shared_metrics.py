@@ -1,13 +1,13 @@
 """Metrics in shared memory: each process writes its own file, any process reads them all.
 
-    <folder>/lock             held by the supervisor; a folder whose lock is free is left over, and swept
-    <folder>/<slot>.index     one JSON line for each series: where its cells are and what they mean
-    <folder>/<slot>.cells     doubles in memory-mapped segments of 64 KiB; cell 0 is 1.0 while the slot is taken
+    <folder>/lock             held by the supervisor; a folder whose lock is free is abandoned, and deleted
+    <folder>/<slot>.index     one JSON line for each series: the position and meaning of its cells
+    <folder>/<slot>.cells     doubles in memory-mapped segments of 64 KiB; cell 0 is 1.0 while the slot is in use
 
-Counting is an addition in shared memory (about 0.1 µs), there is nothing to flush, and what a killed process had
-counted is still there. A slot is written by one process at a time; its next owner goes on from the same numbers, so
-that there are never more files than seats. This is why we do not use the multi-process mode of prometheus-client,
-whose additions cost 1.1 to 3.2 µs each and whose files are named by process id.
+Counting is an addition in shared memory (about 0.1 µs), there is nothing to flush, and the counts of a killed process
+are preserved. A slot is written by one process at a time; its next owner continues with the same numbers, so that there
+are never more files than slots. This is why we do not use the multi-process mode of prometheus-client, whose additions
+cost 1.1 to 3.2 µs each and whose files are named by process id.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Cells(Protocol):
 
 
 class Shape(Enum):
-    """What the cells of a series mean, and how the values of several metrics slots are merged."""
+    """The meaning of the cells of a series, and how the values of several metrics slots are merged."""
 
     COUNTER = "counter"  # [sum]; the sum over all slots
-    GAUGE = "gauge"  # [value, time it was set]; the latest over all slots
+    GAUGE = "gauge"  # [value, time of setting]; the latest over all slots
     LIVE = "live"  # [value]; the sum over the slots in use
     HISTOGRAM = "histogram"  # [count of each bucket, +Inf last, then the sum]; the sum over all slots
 
@@ -92,7 +92,7 @@ class Series(msgspec.Struct, frozen=True):
 
     Args:
         at: the first cell.
-        shape: what the cells mean.
+        shape: the meaning of the cells.
         name: of the metric family, without the suffixes of its samples.
         help: one sentence.
         labels: names and values.
@@ -108,14 +108,14 @@ class Series(msgspec.Struct, frozen=True):
 
     @property
     def cells(self) -> int:
-        """How many cells it has."""
+        """The number of its cells."""
         if self.shape is Shape.HISTOGRAM:
             return len(Bounds[self.bounds].value) + 2
         return 2 if self.shape is Shape.GAUGE else 1
 
 
 class Histogram:
-    """A histogram to observe values in. Not safe across threads."""
+    """A histogram. Not thread-safe."""
 
     __slots__ = ("_bounds", "_cells", "_sum")
 
@@ -134,9 +134,8 @@ class Histogram:
 class SharedMetrics:
     """The writer of one metrics slot.
 
-    Promises: what was counted survives the death of the process; a slot that is taken over
-    continues with its numbers, its LIVE series at zero. When no room is left, a new series is not recorded and one
-    warning is logged; nothing is raised.
+    Promises: counts survive the death of the process; a slot that is taken over continues with its numbers, its LIVE
+    series at zero. If there is no room left, a new series is not recorded and one warning is logged; nothing is raised.
     """
 
     def __init__(self, folder: Path, metrics_slot: str) -> None:
@@ -168,11 +167,11 @@ class SharedMetrics:
         return self._open(Shape.COUNTER, name, help, labels)
 
     def gauge(self, name: str, help: str, labels: Mapping[str, str]) -> Cells:
-        """The two cells of a gauge: its value and the time (Unix seconds) it was set."""
+        """The two cells of a gauge: its value and the time of setting (Unix seconds)."""
         return self._open(Shape.GAUGE, name, help, labels)
 
     def live(self, name: str, help: str, labels: Mapping[str, str]) -> Cells:
-        """The one cell of a gauge that is summed over living processes and forgotten when its process dies."""
+        """The one cell of a gauge that is summed over living processes, and dropped when its process dies."""
         return self._open(Shape.LIVE, name, help, labels)
 
     def histogram(self, name: str, help: str, labels: Mapping[str, str], bounds: Bounds) -> Histogram:
@@ -202,7 +201,7 @@ class SharedMetrics:
         if at // SEGMENT_CELLS != (at + wanted.cells - 1) // SEGMENT_CELLS:
             at = (at // SEGMENT_CELLS + 1) * SEGMENT_CELLS
         series = msgspec.structs.replace(wanted, at=at)
-        self._cells(at, series.cells)  # room first, then the line that promises it
+        self._cells(at, series.cells)  # reserve the cells before the line that refers to them
         line = msgspec.json.encode(series) + b"\n"
         end = os.fstat(self._index).st_size
         if os.write(self._index, line) < len(line):
@@ -223,7 +222,7 @@ class SharedMetrics:
             raise OSError(f"the metrics file {self._cells_path.name} has its {SEGMENTS_LIMIT} segments in use")
         start = number * SEGMENT_BYTES
         missing = start + SEGMENT_BYTES - os.fstat(self._file).st_size
-        if missing > 0:  # written, not only extended: a full disk shows here and not as SIGBUS while counting
+        if missing > 0:  # written, not only extended: a full disk raises here, and not as SIGBUS while counting
             os.pwrite(self._file, bytes(missing), start + SEGMENT_BYTES - missing)
         return memoryview(mmap.mmap(self._file, SEGMENT_BYTES, offset=start)).cast("d")
 
@@ -234,7 +233,7 @@ class SharedMetrics:
         return array("d", bytes(CELL_BYTES * cells))
 
     def close(self) -> None:
-        """Release the slot. Its numbers stay; cells handed out may still be written to."""
+        """Release the slot. Its numbers are kept; its cells may still be written to."""
         if self._file < 0:
             return
         self._header[0] = 0.0
@@ -260,7 +259,7 @@ class PrivateMetrics(SharedMetrics):
 
 
 def key_of(series: Series) -> tuple[Shape, str, tuple[tuple[str, str], ...]]:
-    """What makes a series the same one."""
+    """The key that identifies a series."""
     return series.shape, series.name, tuple(sorted(series.labels.items()))
 
 
@@ -268,7 +267,7 @@ _index_line = msgspec.json.Decoder(Series)
 
 
 def read_index(raw: bytes) -> list[Series]:
-    """The whole lines of an index; a last line without its end is left out."""
+    """The complete lines of an index, without an incomplete last one."""
     return [_index_line.decode(line) for line in raw.split(b"\n")[:-1]]
 
 
@@ -276,9 +275,9 @@ class SeriesReading(msgspec.Struct, frozen=True):
     """The current values of one series in one slot.
 
     Args:
-        series: what it is.
+        series: its declaration.
         values: its cells.
-        taken: whether a living process holds the slot.
+        taken: whether a living process owns the slot.
     """
 
     series: Series
@@ -312,7 +311,7 @@ def vacate(folder: Path, metrics_slot: str) -> None:
 
 
 def shared_memory() -> Path:
-    """Where files are memory and no disk, if the system has such a place; else its temporary folder."""
+    """A folder in memory, if the system has one; otherwise the temporary folder."""
     shared = Path("/dev/shm")
     return shared if os.access(shared, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
 
@@ -341,7 +340,7 @@ SWEEP_AGE_S = 10.0
 
 
 def sweep(parent: Path) -> None:
-    """Delete our folders whose owner is dead (their lock is free), except those just being made."""
+    """Delete our folders whose owner is dead (their lock is free), except those just being created."""
     for folder in parent.glob(FOLDER_PREFIX + "*"):
         with suppress(OSError):
             if time.time() - folder.stat().st_mtime < SWEEP_AGE_S:

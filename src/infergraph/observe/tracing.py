@@ -1,8 +1,8 @@
-"""Trace spans by OpenTelemetry: one for each request, one below it for each call of a node.
+"""Trace spans with OpenTelemetry: one for each request, with a child span for each call of a node.
 
     traceparent in ─▶ Traced ─▶ … graph … ─▶ TracedNode ─▶ unit        (remote: traceparent out)
 
-Nothing of OpenTelemetry is imported, and no unit stands in the way, unless tracing is on.
+Without tracing, OpenTelemetry is not imported, and no unit is wrapped.
 Source: W3C Trace Context, section 3; the orchestrator specification, section 26.
 """
 
@@ -39,13 +39,13 @@ _PACKAGES = {
 
 
 class TracingOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Where spans go.
+    """The destination of spans.
 
     Args:
-        service: their service name, unless OTEL_SERVICE_NAME is set.
-        endpoint: the collector's whole address; empty: see `jaeger_host`.
-        jaeger_host: takes OTLP at port 4318; used where neither `endpoint` nor OTEL_EXPORTER_OTLP_ENDPOINT says more.
-            With neither, the SDK's own variables and defaults count.
+        service: the service name, unless OTEL_SERVICE_NAME is set.
+        endpoint: the collector's full URL; empty: see `jaeger_host`.
+        jaeger_host: accepts OTLP on port 4318; used if neither `endpoint` nor OTEL_EXPORTER_OTLP_ENDPOINT is set.
+            Without any of them, the SDK's own variables and defaults apply.
     """
 
     service: str
@@ -54,11 +54,11 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, settings: Settings, service: str) -> TracingOptions:
-        """Those of the settings."""
+        """The options in the settings."""
         return cls(service=service, endpoint=settings.tracing_endpoint, jaeger_host=settings.jaeger_host)
 
     def address(self, environment: Mapping[str, str]) -> str | None:
-        """The collector's address; None to leave it to the SDK."""
+        """The collector's URL; None to leave it to the SDK."""
         if self.endpoint:
             return self.endpoint
         if self.jaeger_host and not environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
@@ -69,10 +69,10 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Tracing:
     """The tracer of one process.
 
-    A tracer provider that is there already, such as `opentelemetry-instrument` makes, is used as it is; else one is
-    made and made known, so that spans of the user's own code join the request's.
+    An existing tracer provider, such as that of `opentelemetry-instrument`, is used; otherwise one is created and
+    registered, so that spans of the user's own code become part of the request's trace.
 
-    Raises: MissingExtra without the packages.
+    Raises: MissingExtra if the packages are not installed.
     """
 
     def __init__(self, options: TracingOptions) -> None:
@@ -84,7 +84,7 @@ class Tracing:
         self._api: _Api | None = None
 
     async def start(self) -> None:
-        """Begin to trace. Idempotent."""
+        """Start tracing. Idempotent."""
         from opentelemetry import context, propagate, trace
 
         if self._api is not None:
@@ -95,7 +95,7 @@ class Tracing:
         self._api = _Api(trace.get_tracer("infergraph"), propagate.get_global_textmap(), trace, context)
 
     async def stop(self) -> None:
-        """Send what is left, for at most FLUSH_S seconds. Idempotent."""
+        """Send the remaining spans, for at most FLUSH_S seconds. Idempotent."""
         own, self._own = self._own, None
         if own is None:
             return
@@ -106,7 +106,7 @@ class Tracing:
             with suppress(RuntimeError):  # the result is no longer awaited
                 loop.call_soon_threadsafe(done.set)
 
-        # A daemon, since the exporter waits for a collector that is down for longer than we would.
+        # A daemon thread, since the exporter waits longer for a collector that is down than we do.
         threading.Thread(target=shut_down, daemon=True, name="tracing-shutdown").start()
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_S):
@@ -117,12 +117,12 @@ class Tracing:
         return Traced(unit, self)
 
     def node(self, unit: PredictiveUnit, *, remote: bool) -> TracedNode:
-        """A node's unit with a span around each call; a remote one gets the trace context in its headers."""
+        """The node's unit with a span around each call; a remote one gets the trace context in its headers."""
         return TracedNode(unit, self, remote)
 
     @contextmanager
     def server_span(self, name: str, headers: Headers, attributes: Mapping[str, str]) -> Iterator[None]:
-        """A span for a request that came with these headers, below the caller's span if they name one."""
+        """A span for a request with these headers, as a child of the caller's span if they contain one."""
         api = self._started
         token = api.context.attach(api.propagator.extract(headers, getter=_HEADERS))
         try:
@@ -139,7 +139,7 @@ class Tracing:
             yield
 
     def told(self, context: Context) -> Context:
-        """The context with the current span in its headers, in place of what the caller sent."""
+        """The context with the current span in its headers, instead of the caller's."""
         propagator = self._started.propagator
         carrier: dict[str, str] = {}
         propagator.inject(carrier)
@@ -150,12 +150,12 @@ class Tracing:
 
     @property
     def _started(self) -> _Api:
-        assert self._api is not None, "tracing starts before the first request"
+        assert self._api is not None, "tracing must be started before the first request"
         return self._api
 
     @contextmanager
     def _span(self, name: str, kind: SpanKind, attributes: Mapping[str, str]) -> Iterator[None]:
-        """A span around what is done within; errors are noted on it."""
+        """A span around the block; errors are recorded in it."""
         api = self._started
         with api.tracer.start_as_current_span(
             name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
@@ -176,7 +176,7 @@ class Tracing:
 
 
 class _Api(NamedTuple):
-    """What is used of OpenTelemetry, once it is imported."""
+    """The parts of OpenTelemetry in use, once it is imported."""
 
     tracer: Tracer
     propagator: TextMapPropagator
@@ -192,7 +192,7 @@ def _is_there(module: str) -> bool:
 
 
 def provider_for(options: TracingOptions) -> TracerProvider:
-    """A provider that sends spans by OTLP over HTTP, in batches, from a thread of its own."""
+    """A provider that sends spans by OTLP over HTTP, in batches, from its own thread."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -207,24 +207,24 @@ def provider_for(options: TracingOptions) -> TracerProvider:
 
 
 class Traced(Around):
-    """What is served, with a span around each request, below the caller's if it sent one."""
+    """A unit around a unit, with a span around each request, as a child of the caller's if it sent one."""
 
     def __init__(self, unit: PredictiveUnit, tracing: Tracing) -> None:
         super().__init__(unit)
         self._tracing = tracing
 
     async def start(self) -> None:
-        """Begin to trace, then start the unit."""
+        """Start tracing, then the unit."""
         await self._tracing.start()
         await super().start()
 
     async def stop(self) -> None:
-        """Stop the unit, then send what is left of the traces."""
+        """Stop the unit, then send the remaining spans."""
         await super().stop()
         await self._tracing.stop()
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """What the unit answers."""
+        """The unit's answer."""
         attributes = {"infergraph.unit": self.name, "infergraph.transport": context.transport.value}
         if context.puid:
             attributes["seldon.puid"] = context.puid
@@ -233,7 +233,7 @@ class Traced(Around):
 
 
 class TracedNode(Around):
-    """A node's unit, with a span around each call."""
+    """A unit around a node's unit, with a span around each call."""
 
     def __init__(self, unit: PredictiveUnit, tracing: Tracing, remote: bool) -> None:
         super().__init__(unit)
@@ -241,7 +241,7 @@ class TracedNode(Around):
         self._remote = remote
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """What the unit answers; a remote one is asked with the span's own `traceparent`."""
+        """The unit's answer; a remote one is called with the span's own `traceparent`."""
         tracing = self._tracing
         attributes = {"infergraph.unit": self.name, "infergraph.method": method.value}
         with tracing.node_span(f"{self.name} {method.value}", self._remote, attributes):
@@ -252,7 +252,7 @@ class _Headers:
     """Reads a request's headers for a propagator."""
 
     def get(self, carrier: Headers, key: str) -> list[str] | None:
-        """All values of a name; None without one."""
+        """All values of a name; None if there are none."""
         name = key.lower().encode()
         return [value.decode("latin-1") for each, value in carrier if each == name] or None
 

@@ -1,9 +1,9 @@
-"""A component's own metrics: checked, counted in the worker's shared metrics, bounded in number.
+"""A component's own metrics: validated, recorded in the worker's shared metrics, limited in number.
 
     component.metrics() ─▶ validate ─▶ [{"type", "key", "value", "tags"}] ─▶ record(…, method) ─▶ shared metrics
 
-Label names, metric names and buckets are those of Seldon's wrapper, without its `worker_id`. A counter never falls: an
-increment that is negative or no number is dropped, and the sum of negative rewards has a counter of its own.
+Label names, metric names and buckets are those of Seldon's wrapper, without its `worker_id`. A counter never decreases:
+a negative or non-numeric increment is dropped, and the sum of negative rewards has its own counter.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ log = logging.getLogger(__name__)
 
 
 def labels_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """The labels that tell where in a deployment a component stands.
+    """The labels that identify a component within a deployment.
 
     Args:
-        environment: the protocol's variables; what is unset becomes NOT_IMPLEMENTED.
+        environment: the protocol's variables; unset ones become NOT_IMPLEMENTED.
     Raises:
         SettingsError: PREDICTOR_LABELS is not a JSON object.
     """
@@ -63,12 +63,12 @@ def labels_of(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 class UserMetrics:
-    """The metrics of one component in one worker. Safe across threads.
+    """The metrics of one component in one worker. Thread-safe.
 
     Args:
-        shared_metrics: where they are counted.
+        shared_metrics: where they are recorded.
         environment: the protocol's variables (see `labels_of`).
-        series_limit: most combinations of type, key, tags and method; further ones are dropped with one warning.
+        series_limit: maximum combinations of type, key, tags and method; further ones are dropped with one warning.
     """
 
     def __init__(self, shared_metrics: SharedMetrics, environment: Mapping[str, str], series_limit: int) -> None:
@@ -80,10 +80,10 @@ class UserMetrics:
         self._warned: set[str] = set()
 
     def validate(self, metrics: object) -> list[dict[str, Any]]:
-        """The metrics as new dicts with plain numbers, ready for JSON; what they were made of is not changed.
+        """The metrics as new dicts with plain numbers for JSON; the originals are not changed.
 
         Raises:
-            BadMetric: not a list of dicts with a known type, a key, a number and, perhaps, tags of text.
+            BadMetric: not a list of dicts with a known type, a key, a number and, optionally, tags of text.
         """
         if not isinstance(metrics, list):
             raise bad(metrics)
@@ -103,10 +103,10 @@ class UserMetrics:
         return plain
 
     def record(self, metrics: list[dict[str, Any]], method: str) -> None:
-        """Count validated metrics. TIMER values are milliseconds.
+        """Record validated metrics. TIMER values are milliseconds.
 
         Args:
-            metrics: what `validate` gave.
+            metrics: the result of `validate`.
             method: the protocol's label: predict, inputtransform, outputtransform, router, aggregate, feedback, health.
         """
         with self._lock:
@@ -114,7 +114,7 @@ class UserMetrics:
                 self._record(metric["type"], metric["key"], float(metric["value"]), metric.get("tags") or {}, method)
 
     def record_feedback(self, reward: float) -> None:
-        """Count one feedback and its reward; a negative one as a penalty, so that no counter falls."""
+        """Count one feedback and its reward; a negative one as a penalty, so that no counter decreases."""
         with self._lock:
             self._record("COUNTER", "seldon_api_model_feedback", 1.0, {}, FEEDBACK)
             if reward < 0:
@@ -124,13 +124,13 @@ class UserMetrics:
 
     def _record(self, kind: str, key: str, value: float, tags: Mapping[str, str], method: str) -> None:
         if kind != "GAUGE" and not 0.0 <= value < math.inf:
-            self._drop("value", f"{kind} {key!r}: a value below zero or no number at all; dropped")
+            self._drop("value", f"{kind} {key!r}: a negative or non-numeric value was dropped")
             return
         known = (kind, key, method, *sorted(tags.items())) if tags else (kind, key, method)
         series = self._series.get(known)
         if series is None:
             if len(self._series) >= self._limit:
-                self._drop("limit", f"more than user_metrics_series_limit {self._limit} series; further ones dropped")
+                self._drop("limit", f"user_metrics_series_limit {self._limit} is reached; further series are dropped")
                 return
             series = self._series[known] = self._open(kind, key, {**tags, "method": method})
         if isinstance(series, Histogram):
@@ -161,16 +161,16 @@ class UserMetrics:
 
 
 def plain_number(value: object, metrics: object) -> int | float:
-    """A number that JSON can carry, for any scalar that is one (numpy's, Decimal).
+    """A plain number for any numeric scalar (NumPy's, Decimal).
 
-    Raises: BadMetric naming the whole list.
+    Raises: BadMetric with the complete list.
     """
     if type(value) in (int, float, bool):
         return value  # type: ignore[return-value]  # mypy does not narrow by type()
     if value is None or isinstance(value, str | bytes) or getattr(value, "shape", ()) != ():
         raise bad(metrics)
     try:
-        return int(value) if isinstance(value, Integral) else float(value)  # type: ignore[arg-type]  # asked here
+        return int(value) if isinstance(value, Integral) else float(value)  # type: ignore[arg-type]  # checked here
     except (TypeError, ValueError, OverflowError) as error:
         raise bad(metrics) from error
 
@@ -181,7 +181,7 @@ def bad(metrics: object) -> BadMetric:
 
 
 def metric_name(key: str) -> str:
-    """A key as a name that Prometheus takes, and that is not one of ours."""
+    """A key as a valid Prometheus name that is not one of ours."""
     name = _not_in_names.sub("_", key) or "_"
     if name[0].isdigit():
         name = "_" + name
@@ -189,7 +189,7 @@ def metric_name(key: str) -> str:
 
 
 def label_name(tag: str) -> str:
-    """A tag as a label name that Prometheus takes; `le` is a histogram's own."""
+    """A tag as a valid Prometheus label name other than `le`, which histograms use."""
     name = _not_in_labels.sub("_", tag) or "_"
     if name[0].isdigit() or name == "le":
         name = "tag_" + name

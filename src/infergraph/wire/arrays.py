@@ -107,7 +107,7 @@ def shaped(values: np.ndarray, shape: Sequence[int], field: str) -> np.ndarray:
 def check_empty(values: np.ndarray, field: str) -> np.ndarray:
     """Check that an array without elements does not have too many rows, and return it.
 
-    Raises: PayloadError if it is.
+    Raises: PayloadError if it does.
     """
     if values.size == 0 and math.prod(size for size in values.shape if size) > EMPTY_LIMIT:
         raise PayloadError(f"{field} has no values but the shape {list(values.shape)}")
@@ -122,7 +122,7 @@ def _brief(shape: list[int]) -> str:
 _INTEGERS = frozenset({int, bool})
 _TEXT_AND_FLOAT = frozenset({str, float})
 _TEXT_LENGTHS = {bool: 5, int: 21, float: 32, str: 1}
-"""How long NumPy makes an array of text that other values are among."""
+"""The text length that NumPy reserves for values of other types in an array of text."""
 _PLAIN = _TEXT_LENGTHS.keys()
 _MANY = 1 << 16
 """Values processed at a time while holding the GIL."""
@@ -177,7 +177,7 @@ class _Leaves:
 
 
 def _kinds(values: list[Any]) -> set[type]:
-    """The types of many values, a part at a time, so that other threads are let in between."""
+    """The types of many values, determined in parts, so that other threads can run."""
     kinds: set[type] = set()
     for start in range(0, len(values), _MANY):
         kinds.update(map(type, values[start : start + _MANY]))
@@ -185,7 +185,7 @@ def _kinds(values: list[Any]) -> set[type]:
 
 
 def _known_type(found: _Leaves) -> np.dtype[Any] | None:
-    """The type that NumPy would choose for many values, as far as that is sure without looking at them."""
+    """The type that NumPy would choose for many values, if that is certain without inspecting them."""
     if not found.kinds <= _PLAIN:
         return np.dtype(object)
     if str not in found.kinds:
@@ -194,7 +194,7 @@ def _known_type(found: _Leaves) -> np.dtype[Any] | None:
 
 
 def _in_parts(value: list[Any], field: str, found: _Leaves, dtype: np.dtype[Any] | None) -> np.ndarray:
-    """The array of a list of very many values: joined of parts, so that other threads are let in between."""
+    """The array of a list of very many values, joined from parts, so that other threads can run."""
     parts = _parts(value, field, found.count, dtype)
     types = {part.dtype.str[1:] for part in parts}
     is_wide = "O" in types or (found.kinds <= _INTEGERS and ("f8" in types or {"i8", "u8"} <= types))
@@ -215,7 +215,7 @@ def _parts(value: list[Any], field: str, count: int, dtype: np.dtype[Any] | None
 
 
 def _row(row: list[Any], field: str, count: int, dtype: np.dtype[Any] | None) -> np.ndarray:
-    """The array of one row alone, which is itself long."""
+    """The array of a single, long row."""
     parts = _parts(row, field, count, dtype)
     try:
         return np.concatenate(parts)[None]
@@ -255,14 +255,14 @@ def _is_nan(value: Any) -> bool:
 
 
 def _wide_integers(values: np.ndarray) -> np.ndarray:
-    """Integers that NumPy would make floats of: unsigned if none is negative, else as they are."""
+    """Integers that NumPy would convert to floats: unsigned if none is negative, otherwise unchanged."""
     if values.size and min(values.flat) >= 0 and max(values.flat) < 2**64:
         return values.astype(np.uint64)
     return values
 
 
 def is_square(values: np.ndarray | Sequence[Any]) -> bool:
-    """Whether each item has as many items as there are items: then counting cannot tell which axis is the row."""
+    """Whether each item has as many items as there are items, so that counting cannot show which axis is the row."""
     count = len(values)
     if isinstance(values, np.ndarray) and values.dtype.kind != "O":
         return values.ndim > 1 and values.shape[1] == count
@@ -270,7 +270,7 @@ def is_square(values: np.ndarray | Sequence[Any]) -> bool:
 
 
 def _length(item: Any) -> int:
-    """Items of a list or array; -1 for anything else."""
+    """The number of items of a list or array; -1 for anything else."""
     if isinstance(item, list | tuple) or (isinstance(item, np.ndarray) and item.ndim):
         return len(item)
     return -1

@@ -1,4 +1,4 @@
-"""Which JSON value an HTTP request carries: multipart parts, a form or query field `json`, or the body itself.
+"""Finds the JSON value of an HTTP request: multipart parts, a form or query field `json`, or the body itself.
 
 Source: the protocol's request body resolution, in its order.
 """
@@ -26,8 +26,8 @@ def read(raw: bytes, content_type: str = "application/json", query: bytes = b"")
 
     Args:
         raw: the body.
-        content_type: the header as it came; "" for none.
-        query: the query string as it came, without the question mark.
+        content_type: the received header; "" for none.
+        query: the raw query string, without the question mark.
     Raises:
         UnsupportedBody: the content type is not supported and the body does not look like JSON.
         PayloadError: there is no JSON value, or it cannot be read.
@@ -53,7 +53,7 @@ def undecoded(raw: bytes, content_type: str = "application/json", query: bytes =
 def json_bytes(raw: bytes, content_type: str, query: bytes = b"") -> bytes | None:
     """The undecoded JSON text of a request; None if it is spread over multipart parts.
 
-    Raises: UnsupportedBody and PayloadError as `read` does, without reading the text.
+    Raises: UnsupportedBody and PayloadError like `read`, without reading the text.
     """
     if content_type == "application/json" and not query:
         return raw
@@ -74,7 +74,7 @@ def json_bytes(raw: bytes, content_type: str, query: bytes = b"") -> bytes | Non
         raise PayloadError(f"{UNREADABLE}the body is empty")
     name = content_type or "no content type"
     way = "; `infergraph call URL @FILE.csv` sends a CSV file as that" if kind.startswith("text/csv") else ""
-    raise UnsupportedBody(f"{UNREADABLE}a body of {name} is no message; send application/json{way}")
+    raise UnsupportedBody(f"{UNREADABLE}a body of {name} is not a message; send application/json{way}")
 
 
 def is_json_type(content_type: str, raw: bytes) -> bool:
@@ -111,8 +111,8 @@ def multipart_value(raw: bytes, content_type: str, *, values_limit_bytes: int = 
     """The message whose members are the parts of a multipart body.
 
     Args:
-        values_limit_bytes: as `json_slices.read` takes it, for each part.
-    Raises: PayloadError if the body or a part cannot be read; UploadTooLarge as `json_slices.read` does.
+        values_limit_bytes: see `json_slices.read`, for each part.
+    Raises: PayloadError if the body or a part cannot be read; UploadTooLarge like `json_slices.read`.
     """
     reader = MultipartReader(content_type)
     parts: list[tuple[Part, list[bytes]]] = []

@@ -73,7 +73,7 @@ def codec_of(label: str, field: str) -> codecs.CodecInfo | None:
 
     Args:
         label: as sent, possibly in quotes.
-        field: the name of what has this charset, for the fault.
+        field: what has this charset, for the error message.
     Raises: PayloadError if it is not supported; the text names it.
     """
     word = label.strip("\"' \t").lower()
@@ -81,7 +81,7 @@ def codec_of(label: str, field: str) -> codecs.CodecInfo | None:
         return None
     name = _NAME_BY_LABEL.get(_key(word)) if len(word) <= _LABEL_LENGTH else None
     if name is None:
-        raise PayloadError(f"{field}: {label!r:.80} is no charset of text that is read; send UTF-8")
+        raise PayloadError(f"{field}: {label!r:.80} is not a supported charset; send UTF-8")
     return None if name in _UTF8 else codecs.lookup(name)
 
 
@@ -93,7 +93,7 @@ def is_default(codec: codecs.CodecInfo) -> bool:
 def text_of(data: bytes, label: str, field: str) -> str:
     """Decode text whose declared charset is `label`; as UTF-8 if it is valid and the label is a default one.
 
-    Raises: PayloadError as `codec_of` does, or with the place where the data are not in the charset.
+    Raises: PayloadError like `codec_of`, or with the position of the first byte that is not in the charset.
     """
     codec = codec_of(label, field)
     try:

@@ -1,4 +1,4 @@
-"""The line that stands in the place of a bad record: {"error": {"line": n, "reason": "…"}, "input": "the raw line"}."""
+"""Error lines, the answers to failed records: {"error": {"line": n, "reason": "…"}, "input": "the raw line"}."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from infergraph.wire import transcoding
 
 
 def error_line(number: int, reason: str, raw: bytes, charset: str = "") -> bytes:
-    """The line that stands in the place of a bad record, without a line end.
+    """The error line for a failed record, without a line end.
 
     Args:
         number: of the line, from 1.
-        charset: of the file as it came; empty for UTF-8.
+        charset: of the received file; empty for UTF-8.
     """
     raw = raw.removesuffix(b"\r")
     text = transcoding.shown(raw) if charset else raw.decode("utf-8", "backslashreplace")
@@ -25,9 +25,9 @@ def error_line(number: int, reason: str, raw: bytes, charset: str = "") -> bytes
 
 
 def read_error_line(line: bytes) -> tuple[int, str, str]:
-    """What an error line says: number, reason, raw line.
+    """The number, reason and raw line in an error line.
 
-    Raises: PayloadError if it is none.
+    Raises: PayloadError if it is not an error line.
     """
     try:
         document = orjson.loads(line)

@@ -45,7 +45,7 @@ def utf8(text: str) -> bytes:
 
 
 def read_varint(raw: bytes | memoryview, start: int) -> tuple[int, int]:
-    """The varint at `start`, and where it ends.
+    """The varint at `start`, and its end.
 
     Raises: ValueError if it does not end within ten bytes of `raw`.
     """
@@ -62,7 +62,7 @@ def read_varint(raw: bytes | memoryview, start: int) -> tuple[int, int]:
 def split(raw: bytes | memoryview) -> Iterator[tuple[int, int, int, int]]:
     """The fields of a message, one level deep: number, wire type, and where the value starts and ends.
 
-    Raises: ValueError where `raw` is no message.
+    Raises: ValueError if `raw` is not a message.
     """
     at, size = 0, len(raw)
     while at < size:

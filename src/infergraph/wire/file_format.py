@@ -16,7 +16,7 @@ HEAD_BYTES = 64 * 1024
 
 _MAGIC = (
     (b"\x1f\x8b", "gzip: unpack it first (gunzip)"),
-    (b"PK\x03\x04", "a zip archive, which a spreadsheet is too: unpack it, or save it as JSON lines"),
+    (b"PK\x03\x04", "a zip archive, or a spreadsheet: unpack it, or save it as JSON lines"),
     (b"BZh", "bzip2: unpack it first (bunzip2)"),
     (b"\xfd7zXZ\x00", "xz: unpack it first (unxz)"),
     (b"\x28\xb5\x2f\xfd", "zstd: unpack it first (unzstd)"),
@@ -25,8 +25,8 @@ _MAGIC = (
     (b"SQLite format 3\x00", "an SQLite database: write its rows as lines of JSON first"),
     (b"%PDF-", "a PDF document"),
     (b"<?xml", "XML: write its records as lines of JSON first"),
-    (b"<!DOCTYPE", "an HTML page, not the data that it leads to"),
-    (b"<html", "an HTML page, not the data that it leads to"),
+    (b"<!DOCTYPE", "an HTML page: download the data that it links to"),
+    (b"<html", "an HTML page: download the data that it links to"),
     (b"\x1e", "a JSON text sequence: take its record separators out (tr -d '\\036')"),
 )
 _CSV = "CSV: write it as JSON lines first (pandas: read_csv(…).to_json(…, orient='records', lines=True))"
@@ -69,7 +69,7 @@ def _spread_fault(text: str, *, is_cut: bool) -> str:
     """The fault of a file whose first value spans several lines.
 
     Args:
-        is_cut: the text is the whole lines of a beginning, and the value may end beyond it.
+        is_cut: the text is only the beginning of the file, and the value may end beyond it.
     """
     if text[0] not in "[{" or _value_end(text.partition("\n")[0]) is not None:
         return ""

@@ -3,8 +3,8 @@
     bytes ──JsonMessage──▶ Content          decoded lazily
     Message ──encode──▶ bytes               a received message is returned byte for byte
 
-A JSON message is never put through protobuf, so integers, unknown members and key order survive. Only feedback is
-read as strictly as the protocol reads it, which is by protobuf's rules.
+A JSON message is never converted to protobuf, so integers, unknown members and key order survive. Only feedback is
+decoded strictly, by protobuf's rules, as the protocol requires.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class JsonMessage(WireMessage):
         content_encoding: "" or "gzip".
         query: the raw query string, whose `json` field takes precedence over the body.
         limit_bytes: maximum size of a decompressed body; 0 for no limit.
-        values_limit_bytes: about how much memory its values may take, as `json_slices.read` counts it; 0 for no limit.
-        is_answer: it is a node's answer, whose rows may have different lengths.
+        values_limit_bytes: approximate memory limit of its values, see `json_slices.read`; 0 for no limit.
+        is_answer: whether it is a node's answer, whose rows may have different lengths.
     """
 
     __slots__ = (*_CARRIED, "_is_narrow", "is_answer")
@@ -120,7 +120,7 @@ class JsonMessage(WireMessage):
 
     @property
     def meta(self) -> Meta | None:
-        """The protocol's meta; None where the message had none. Needs no payload.
+        """The protocol's meta; None if the message has none. Needs no payload.
 
         Raises: PayloadError if the message cannot be read.
         """
@@ -133,7 +133,7 @@ class JsonMessage(WireMessage):
 
     @property
     def known_document(self) -> Any:
-        """The document if it has been read; if not, a large array of numbers was, and it is all there is."""
+        """The document if it has been read; None if only its large array of numbers was, which is all of it."""
         return self._document if self._document is not _UNREAD else None
 
     def _decode(self) -> Content:
@@ -143,9 +143,9 @@ class JsonMessage(WireMessage):
         return content
 
     def decode_again(self) -> Content | None:
-        """A fresh copy of the content, for a reader that may change it; None if only the array is known.
+        """A new copy of the content, for a reader that may change it; None if only the array is known.
 
-        Raises: PayloadError as `content` does.
+        Raises: PayloadError like `content`.
         """
         if self._document is _UNREAD:
             return self._read()[0] if self._content is None else None
@@ -159,25 +159,25 @@ class JsonMessage(WireMessage):
     def with_meta(self, meta: Meta) -> Message:
         """The same message with another meta; every other member is kept.
 
-        Returns: the message itself where it is no object, which has no place for a meta.
+        Returns: the message itself if it is not an object, which could have a meta.
         Raises: PayloadError if it cannot be read.
         """
         document = self.document
         if not isinstance(document, dict):
             return self
         changed = JsonMessage.of_document({**document, "meta": meta}, is_answer=self.is_answer)
-        # Bytes stay bytes: an edge may read a status out of a document that user code made, not out of a node's body.
+        # Keep bytes as bytes: an edge takes a status from a document made by user code, but not from a node's body.
         return changed if self.raw is None else as_bytes(changed)
 
     def chosen(self) -> Any:
-        """What a router's answer holds, which may be a bare list.
+        """The route in a router's answer, which may be a bare list.
 
-        Raises: PayloadError if it holds no number, or cannot be read.
+        Raises: PayloadError if it contains no number, or cannot be read.
         """
         return json_content.chosen_of(self.document)
 
     def _read(self) -> tuple[Content, Any]:
-        """Content and document of the bytes, neither of them kept; the document is unread where numbers are all."""
+        """Content and document of the bytes, not cached; the document is None if there is only an array of numbers."""
         text = _text(self)
         if text is not None and len(text) < json_scan.LARGE_BYTES:
             document = self._read_small(text)
@@ -219,7 +219,7 @@ class JsonMessages(Sequence[Message]):
 
     @property
     def document(self) -> Any:
-        """The JSON value as it came, read at most once.
+        """The JSON value, decoded at most once.
 
         Raises: PayloadError if it cannot be read.
         """
@@ -295,13 +295,13 @@ class JsonFeedback(Feedback):
         )
 
     def recorded(self) -> Mapping[str, Any]:
-        """The recorded route; the payloads are the nodes' business, so a field unknown here is not refused.
+        """The recorded route; unknown fields are not refused, since only the nodes need the payloads.
 
         Raises: PayloadError if the feedback cannot be read.
         """
         found = self.document
         if not isinstance(found, dict):
-            raise PayloadError("a feedback is an object with request, response, reward or truth")
+            raise PayloadError("a feedback must be an object with request, response, reward or truth")
         for key in ("response", "meta", "routing"):
             found = found.get(key) if isinstance(found, dict) else None
         return found if isinstance(found, dict) else {}
@@ -337,7 +337,7 @@ def _unpacked(raw: bytes, content_encoding: str, limit_bytes: int) -> bytes:
 
 
 def of_document(document: Any, *, is_answer: bool = False) -> Message:
-    """A message that stands for a whole JSON value."""
+    """A message made of a JSON value."""
     return JsonMessage.of_document(document, is_answer=is_answer)
 
 
@@ -386,7 +386,7 @@ def received_feedback(
 def value_of(raw: bytes, content_type: str = JSON_TYPE) -> Any:
     """The JSON value of a reply's body.
 
-    Raises: PayloadError if it is none.
+    Raises: PayloadError if it is not JSON.
     """
     return JsonMessage(raw, content_type).document
 
@@ -400,12 +400,12 @@ class Outgoing(NamedTuple):
 
 
 def outgoing(message: Message, options: JsonOptions = PLAIN) -> Outgoing:
-    """The body and headers to send for `message`: as received, else JSON.
+    """The body and headers to send for `message`: those received, otherwise JSON.
 
-    A body received compressed, or in another type than JSON, is forwarded unchanged; the content of a form, a multipart
+    A body received compressed, or of a type other than JSON, is forwarded unchanged; the content of a form, a multipart
     body or a query string is sent as JSON.
 
-    Raises: as `encode` does.
+    Raises: like `encode`.
     """
     if isinstance(message, JsonMessage) and message.raw is not None and _is_sendable(message, options):
         kind = message.content_type
@@ -415,9 +415,9 @@ def outgoing(message: Message, options: JsonOptions = PLAIN) -> Outgoing:
 
 
 def forwarded(carrier: Message | Feedback, options: JsonOptions = PLAIN) -> Outgoing:
-    """The received HTTP body and headers of a message or feedback, else its JSON.
+    """The received HTTP body and headers of a message or feedback, otherwise its JSON.
 
-    Raises: as `encode` does.
+    Raises: like `encode`.
     """
     if isinstance(carrier, JsonMessage | JsonFeedback) and carrier.raw is not None and not carrier.query:
         return Outgoing(carrier.raw, carrier.content_type, carrier.content_encoding)
@@ -430,8 +430,8 @@ def reply(message: Message, options: JsonOptions, *, is_opaque: bool, is_hop: bo
 
     Args:
         is_opaque: a node's answer is passed on unchanged.
-        is_hop: the client is a graph of this runtime, so NaN and infinities are sent as literals.
-    Raises: as `encode` does.
+        is_hop: whether the client is a graph of this runtime, so that NaN and infinities are sent as literals.
+    Raises: like `encode`.
     """
     if not isinstance(message, JsonMessage) or message.raw is None:
         if not is_hop:
@@ -450,10 +450,10 @@ def whole_document(message: Message) -> Any:
 def other_document(message: Message) -> Any:
     """The JSON value of an answer that is not a message of the protocol.
 
-    Raises: PayloadError if it came in no JSON, cannot be read, or has a payload that cannot be read.
+    Raises: PayloadError if it is not JSON, or has a payload that cannot be read.
     """
     if not isinstance(message, JsonMessage):
-        raise PayloadError("the answer is no JSON")
+        raise PayloadError("the answer is not JSON")
     document = message.document
     if isinstance(document, dict) and document.keys() & {"data", "strData", "binData"}:
         raise PayloadError("the answer has a payload that cannot be read")
@@ -465,8 +465,8 @@ def encode(message: Message, options: JsonOptions = PLAIN) -> bytes:
 
     Promises: a message received as JSON is returned byte for byte, unless an option requires rewriting.
     Raises:
-        ComponentError: its payload cannot be written; the text names the type and the place.
-        PayloadError: it came off the wire and cannot be read.
+        ComponentError: its payload cannot be encoded; the text names the type and its path.
+        PayloadError: it was received and cannot be decoded.
     """
     if isinstance(message, WireMessage):
         verbatim = _verbatim(message, options) if isinstance(message, JsonMessage) else None
@@ -484,14 +484,14 @@ def encode(message: Message, options: JsonOptions = PLAIN) -> bytes:
 def as_bytes(message: Message) -> JsonMessage:
     """The body of a message for a node of this runtime, with NaN and infinities as literals.
 
-    Raises: as `encode` does.
+    Raises: like `encode`.
     """
     raw = encode(message, LITERAL)
     return JsonMessage(raw, LITERAL_TYPE if json_text.has_literal(raw) else JSON_TYPE, is_answer=message.is_answer)
 
 
 def _numbers_body(content: Content, options: JsonOptions) -> bytes | None:
-    """The body of a message with a large array of numbers, whose text is written once and in its place."""
+    """The body of a message with a large array of numbers, whose text is written in place, without a copy."""
     values = content.payload
     if values.dtype.kind not in "iuf" or content.encoding not in (Encoding.TENSOR, Encoding.NDARRAY):
         return None
@@ -508,7 +508,7 @@ def _numbers_body(content: Content, options: JsonOptions) -> bytes | None:
 
 
 def _written_numbers(values: np.ndarray) -> Any:
-    """Numbers as `json_text.write_numbers` takes them; very many are written here, in blocks."""
+    """Numbers for `json_text.write_numbers`; very many are encoded here, in blocks."""
     if values.size <= json_values.BLOCK_VALUES:
         return json_values.direct(values)
     return orjson.Fragment(json_values.numbers_text(values))
@@ -538,7 +538,7 @@ def _is_sendable(message: JsonMessage, options: JsonOptions) -> bool:
 def document_of(message: Message) -> Any:
     """The JSON value of any message, in plain Python types.
 
-    Raises: as `encode` does.
+    Raises: like `encode`.
     """
     if isinstance(message, JsonMessage):
         return message.document
@@ -553,7 +553,7 @@ def document_of(message: Message) -> Any:
 def own_document(message: Message) -> Any:
     """The JSON value of any message, for a reader that may change it.
 
-    Raises: as `encode` does.
+    Raises: like `encode`.
     """
     return own_json(message.document) if isinstance(message, JsonMessage) else document_of(message)
 
@@ -588,9 +588,9 @@ def decode_messages(
     values_limit_bytes: int = 0,
     is_answer: bool = False,
 ) -> JsonMessages:
-    """The messages of an aggregate request: `{"seldonMessages": [...]}` or a bare list, found and read when asked.
+    """The messages of an aggregate request: `{"seldonMessages": [...]}` or a bare list, decoded lazily.
 
-    Args: those of `JsonMessage`.
+    Args: see `JsonMessage`.
     """
     whole = JsonMessage(
         raw,

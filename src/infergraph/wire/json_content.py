@@ -1,4 +1,4 @@
-"""The JSON document of a message to its content, and content to a document.
+"""Converts the JSON document of a message to its content, and back.
 
     document ──content_of──▶ Content       first of data, jsonData, strData, binData; tensor, ndarray, tftensor
     Content ──document_of──▶ document      arrays still NumPy's, for `json_text.write`
@@ -29,11 +29,11 @@ _NO_NAMES: tuple[str, ...] = ()
 
 _SHOWN = 200
 _FORM, _FORM_SHOWN = '{"data": {"ndarray": [[1, 2]]}}', 70
-_ROWS_ELSEWHERE = ("instances", "inputs", "ndarray", "rows", "values")  # where other servers' clients have them
+_ROWS_ELSEWHERE = ("instances", "inputs", "ndarray", "rows", "values")  # their keys in other protocols
 
 
 def shown(value: Any) -> str:
-    """`value` for a fault's text, cut to a line; a large value costs no more than a small one."""
+    """`value` for an error message, cut to one line; a large value costs no more than a small one."""
     try:
         text = repr(_cut(value))
     except RecursionError:
@@ -42,7 +42,7 @@ def shown(value: Any) -> str:
 
 
 def _cut(value: Any) -> Any:
-    """`value` without what its first `_SHOWN` characters cannot show."""
+    """`value`, truncated to what its first `_SHOWN` characters can show."""
     if isinstance(value, str):
         return value[: _SHOWN + 1]
     if isinstance(value, dict):
@@ -53,7 +53,7 @@ def _cut(value: Any) -> Any:
 
 
 def unread(document: Any) -> PayloadError:
-    """The fault of a document that is no message; rows in the form of another server come back in ours."""
+    """The fault of a document that is not a message; for rows in another server's format it shows ours."""
     text = f"Invalid request data type: {shown(document)}"
     rows = document
     if isinstance(document, dict):
@@ -69,9 +69,9 @@ def unread(document: Any) -> PayloadError:
 
 
 def meta_of(document: Any) -> Meta | None:
-    """The meta of a message's document; None where it has none.
+    """The meta of a message's document; None if it has none.
 
-    Raises: PayloadError if the message or its meta is no object.
+    Raises: PayloadError if the message or its meta is not an object.
     """
     if not isinstance(document, dict):
         raise unread(document)
@@ -86,9 +86,9 @@ def content_of(document: Any, *, is_plain: bool = False, is_answer: bool = False
 
     Args:
         document: any JSON value.
-        is_plain: it is known to be small, without wide integers or NUL characters.
-        is_answer: its rows may have different lengths.
-    Raises: PayloadError if it holds no payload, or one that cannot be read.
+        is_plain: whether it is known to be small, without wide integers or NUL characters.
+        is_answer: whether its rows may have different lengths.
+    Raises: PayloadError if it has no payload, or one that cannot be read.
     """
     meta = meta_of(document)
     if "data" in document:
@@ -129,7 +129,7 @@ def _reshaped(values: np.ndarray, shape: list[int]) -> np.ndarray:
         if (tensor := values.reshape(shape)).size:
             return tensor
     except (ValueError, OverflowError, TypeError):
-        pass  # the general way names both sizes
+        pass  # the general decoder reports both sizes
     return shaped(values, shape, "data.tensor")
 
 
@@ -158,7 +158,7 @@ _SIZES = {int}
 
 
 def _tensor_fault(value: Any) -> str:
-    """What is wrong with a tensor."""
+    """The fault of an invalid tensor."""
     if not isinstance(value, dict):
         return f"data.tensor must be an object with shape and values, not {shown(value)}"
     for key in ("shape", "values"):
@@ -186,7 +186,7 @@ def _unbase64(text: Any) -> bytes:
 
 
 def chosen_of(document: Any) -> Any:
-    """What a router's JSON answer holds: a bare list, or the values of `data`; None where `data` holds nothing.
+    """The values of a router's JSON answer: a bare list, or those of `data`; None if `data` is empty.
 
     Raises: PayloadError if there is neither.
     """
@@ -224,9 +224,9 @@ def document_of(content: Content) -> dict[str, Any]:
 
 
 def any_document(custom: Any) -> dict[str, str]:
-    """A protobuf Any in JSON: its type and its bytes, as its type is unknown here.
+    """A protobuf Any in JSON: type URL and bytes, since the type itself is unknown here.
 
-    Raises: ComponentError if it is none.
+    Raises: ComponentError if it is not an Any.
     """
     try:
         return {"@type": custom.type_url, "value": _base64(custom.value)}
@@ -263,7 +263,7 @@ def _flat(values: np.ndarray) -> Any:
 def as_array(payload: Any, encoding: Encoding) -> np.ndarray:
     """The payload of an answer as an array.
 
-    Raises: ComponentError if it is not a regular one.
+    Raises: ComponentError if it is not regular.
     """
     if type(payload) is np.ndarray:
         return payload

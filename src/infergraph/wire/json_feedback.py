@@ -1,8 +1,8 @@
-"""A feedback's JSON document to its content, by the strict rules of protobuf's JSON.
+"""Decodes a feedback's JSON document by the strict rules of protobuf's JSON mapping.
 
-    document ──large arrays of numbers taken out──▶ protobuf's parser ──and put back as bytes──▶ Feedback
+    document ──large arrays of numbers removed──▶ protobuf's parser ──arrays inserted as bytes──▶ Feedback
 
-Source: the protocol: an unknown field is refused, camel-case and proto names are read, the reward is a float32 that
+Source: the protocol: an unknown field is refused, camel-case and proto names are accepted, the reward is a float32 that
 may be text, and every number of the data is a double.
 """
 
@@ -23,16 +23,16 @@ from infergraph.wire.proto_codec import ProtoFeedback
 
 _MESSAGES = ("request", "response", "truth")
 _MANY = 8
-"""An array of this many rows or values is taken out: protobuf's parser takes microseconds for each."""
+"""Minimum rows or values of an array that is decoded separately: protobuf's parser takes microseconds for each."""
 
 
 def content_of(document: Any) -> FeedbackContent:
     """The content of a feedback's document.
 
-    Raises: PayloadError if it is no feedback; the text names the field.
+    Raises: PayloadError if it is not a feedback; the text names the field.
     """
     if not isinstance(document, dict):
-        raise PayloadError(f"Invalid JSON: a feedback is an object, not {shown(document)}")
+        raise PayloadError(f"Invalid JSON: a feedback must be an object, not {shown(document)}")
     emptied, taken = dict(document), {}
     for name in _MESSAGES:
         found = _take_numbers(document.get(name))
@@ -60,7 +60,7 @@ def content_of(document: Any) -> FeedbackContent:
 
 
 def _take_numbers(message: Any) -> tuple[dict[str, Any], np.ndarray] | None:
-    """A message's document without its many numbers, and they; None where there is nothing of the kind."""
+    """A message's document without its large array, and the array; None if there is none."""
     data = message.get("data") if isinstance(message, dict) else None
     if not isinstance(data, dict) or ("tensor" in data) == ("ndarray" in data):
         return None

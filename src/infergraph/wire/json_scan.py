@@ -2,9 +2,9 @@
 
     bytes ──simdjson──▶ flat buffer of 64-bit numbers ──▶ array in its shape
 
-simdjson gives the numbers of nested lists as one flat buffer. That the lists are regular is read from the text: with
-the characters of numbers deleted, a regular array is one row of brackets and commas repeated. Whatever is unusual here
-is left to the general way, which gives the same result or the right fault.
+simdjson returns the numbers of nested lists as one flat buffer. The shape is derived from the text: with the characters
+of numbers deleted, a regular array is one row of brackets and commas repeated. Anything unusual is left to the general
+decoder, which returns the same result or the right fault.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from infergraph.wire.arrays import AXES_LIMIT, shaped
 simdjson: Any
 try:
     import simdjson
-except ImportError:  # the newest Python has no wheel of it yet; then everything goes the general way
+except ImportError:  # the newest Python may have no wheel of it yet; then the general decoder does everything
     simdjson = None
 
 LARGE_BYTES = 4096
-"""From this size on a body is worth the set-up."""
+"""Minimum size of a body that is worth the set-up."""
 
 _KEPT_BYTES = 32 * 1024 * 1024
-"""Largest body whose parser is kept: it holds about as much memory again."""
+"""Maximum size of a body whose parser is reused: it holds about the same amount of memory."""
 _idle_parsers: list[Any] = []
-"""Parsers to be reused; at most as many as were in use at the same time. A new one spends two fifths of its time on
-memory that it has not touched before."""
+"""Parsers to be reused, at most as many as were in use at the same time. A new one spends two fifths of its time on
+page faults."""
 
 SLICED_BYTES = 8 << 20
-"""From this size on a body is read in slices."""
+"""Minimum size of a body that is read in slices."""
 
 _SLICE_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 16
@@ -51,7 +51,7 @@ def read_numbers(raw: bytes) -> Content | None:
 
     Args:
         raw: JSON in UTF-8.
-    Returns: None where it is anything else or might be; then nothing has been decided.
+    Returns: None if it is, or might be, anything else: the general decoder decides.
     Raises: PayloadError if a tensor's values do not fit its shape.
     """
     if simdjson is None:
@@ -112,7 +112,7 @@ def _find_tensor(tensor: Any) -> tuple[np.ndarray, list[int]] | None:
 
 
 def _has_only(value: Any, names: set[str]) -> bool:
-    """Whether it is an object of some of these members, none of them twice: of two simdjson would take the first."""
+    """Whether it is an object with only these members and no duplicates, of which simdjson would use the first."""
     if not isinstance(value, simdjson.Object) or len(value) > len(names):
         return False
     keys = list(value.keys())
@@ -128,12 +128,12 @@ def _value(value: Any) -> Any:
 
 
 def _numbers(values: Any) -> np.ndarray | None:
-    """All numbers inside `values`, flat, writable: int64 or uint64 if all are integers, else float64."""
+    """All numbers in `values`, flat and writable: int64 or uint64 if all are integers, otherwise float64."""
     for kind, dtype in (("i", np.int64), ("u", np.uint64)):
         try:
             return _buffer(values, kind, dtype)
         except TypeError:
-            break  # one of them is no integer
+            break  # one of them is not an integer
         except ValueError:
             continue  # one of them is out of range
     else:
@@ -159,7 +159,7 @@ def _shape(raw: bytes) -> list[int] | None:
 
 
 def _shape_of(frame: bytes, start: int) -> list[int] | None:
-    """The shape of the lists that begin at `start`, of which only brackets and commas are left; None if not regular."""
+    """The shape of the lists at `start`, of which only brackets and commas remain; None if they are not regular."""
     axes = 1
     while frame[start + axes : start + axes + 1] == b"[":
         axes += 1
@@ -206,7 +206,7 @@ def read_slices(raw: bytes, slice_bytes: int = _SLICE_BYTES) -> Content | None:
 
 
 def _placed(document: Any, word: str) -> tuple[Any, Any, list[int] | None, Encoding] | None:
-    """Names, meta, shape and encoding of a message with a placeholder for its numbers, if it has nothing unusual."""
+    """Names, meta, shape and encoding of a message with a placeholder for its numbers; None if it is unusual."""
     if not isinstance(document, dict) or not document.keys() <= {"data", "meta"}:
         return None
     data, meta = document.get("data"), document.get("meta")
@@ -239,7 +239,7 @@ class _Numbers:
         self._parser = simdjson.Parser()
         self._parts: list[np.ndarray] = []
         self._slices: list[slice] = []
-        self.lists = 0  # opened within the text, the outermost one included
+        self.lists = 0  # opened within the text, including the outermost one
         depth, is_last = 0, False
         while not is_last:
             comma = raw.find(b",", start + slice_bytes)
@@ -256,14 +256,14 @@ class _Numbers:
 
     @property
     def flat(self) -> np.ndarray:
-        """All of them, as `_numbers` gives them. Raises: ValueError if no 64-bit type holds them together."""
+        """All numbers, like `_numbers`. Raises: ValueError if no 64-bit type can represent all of them."""
         kinds = {part.dtype.kind for part in self._parts}
         if len(kinds) > 1 and "f" not in kinds:
             raise ValueError("integers of both signs, beyond 63 bits")
         return np.concatenate(self._parts)
 
     def frame(self) -> bytes:
-        """The brackets and commas between them: another pass over the text, which numbers in one list do without."""
+        """The brackets and commas between them, by another pass over the text, which a single list does not need."""
         return b",".join(self._raw[place].translate(None, _NUMBER_BYTES) for place in self._slices)
 
     def _add(self, text: bytes) -> None:
@@ -274,7 +274,7 @@ class _Numbers:
 
 
 def _end(text: bytes, depth: int) -> int:
-    """Where the lists end, `depth` of which are open at the start. Raises: ValueError if they do not end."""
+    """The end of the lists, of which `depth` are open at the start. Raises: ValueError if they do not end."""
     signs = np.frombuffer(text, np.uint8)
     brackets = np.flatnonzero((signs == ord("[")) | (signs == ord("]")))
     depths = np.cumsum(np.where(signs[brackets] == ord("["), 1, -1)) + depth

@@ -2,10 +2,10 @@
 
     bytes ──survey──▶ Survey: value counts, cut positions ──read──▶ value
 
-The survey looks at the text in blocks, by NumPy, which lets other threads run meanwhile. It counts what stands outside
-of strings, and finds in each block a comma at which the text can be cut. A slice is whole JSON once the brackets that
-are open at its two cuts are put around it, and orjson reads it. Each slice's value continues the lists and objects that
-the slice before left open.
+The survey examines the text in blocks with NumPy, which releases the GIL. It counts values outside of strings, and
+finds in each block a comma at which the text can be cut. A slice becomes complete JSON with the brackets that are open
+at its two cuts around it, and orjson parses it. Its value continues the lists and objects that the previous slice left
+open.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BLOCK_BYTES = 1 << 18
 _CUT_LEVELS = 32
 """Deepest nesting at which a text is cut: the open brackets are repeated around each slice."""
 _GROWTH = 10
-"""How many times its size a message may take in memory, beside its bytes and those of its slices."""
+"""Memory that a message's values may take, as a multiple of its size, beside its bytes and those of its slices."""
 _UNCUT_LIMIT = 1_000_000
 """Maximum values of a slice, which is parsed at once."""
 _SAMPLE_BYTES = 4096
@@ -53,9 +53,9 @@ class Cut(NamedTuple):
     """A comma between two slices.
 
     Args:
-        at: its place in the text.
+        at: its position in the text.
         opened: the brackets that are open there, the outermost first.
-        kept: how many of those that were open at the cut before have stayed so in between.
+        kept: how many of the brackets that were open at the previous cut were not closed in between.
     """
 
     at: int
@@ -67,8 +67,8 @@ class Survey:
     """The value counts of a JSON text, and the positions where it can be cut.
 
     Args:
-        raw: JSON in UTF-8; what is no JSON is found when it is read.
-        limit_bytes: most bytes of memory that its value may take; 0 for no limit.
+        raw: JSON in UTF-8; syntax errors are found when it is parsed.
+        limit_bytes: maximum memory of its value; 0 for no limit.
         block_bytes: bytes processed at a time.
     Raises:
         PayloadError: it is nested too deeply.
@@ -85,10 +85,10 @@ class Survey:
         self._opened = b""
         self._depth = self._lowest = self._uncut = 0
         at = 0
-        while at < len(raw) and self._depth >= 0:  # below 0 it is no JSON, and read no further than this
+        while at < len(raw) and self._depth >= 0:  # below 0 it is not JSON, and is not read further
             block = raw[at : at + block_bytes]
             if (len(block) - len(block.rstrip(b"\\"))) % 2 and at + len(block) < len(raw):
-                block = block[:-1] or raw[at : at + 2]  # the next block begins with a whole escape
+                block = block[:-1] or raw[at : at + 2]  # an escape is not divided between blocks
             self._look(at, block)
             at += len(block)
             if limit_bytes and self.values_bytes > limit_bytes:
@@ -99,7 +99,7 @@ class Survey:
 
     @property
     def values_bytes(self) -> int:
-        """About how many bytes of memory the value will take: never much less than it does.
+        """Estimated memory of the value in bytes, never much less than the actual one.
 
         Lists and objects count twice: the garbage collector visits them, and they are freed one by one.
         """
@@ -110,7 +110,7 @@ class Survey:
         numbers = max(0, values - texts - containers - literals)
         floats = min(numbers, points)
         integers = min(numbers - floats, plain_bytes // 3)  # Python has one object for each number of two digits
-        own_keys = keys * len(self._distinct_keys) // max(1, self._sampled_keys)  # the reader knows repeated ones
+        own_keys = keys * len(self._distinct_keys) // max(1, self._sampled_keys)  # repeated keys share one string
         width = 1 if self._widest < 0xC4 else 2 if self._widest < 0xF0 else 4
         return (
             8 * values
@@ -124,7 +124,7 @@ class Survey:
         )
 
     def _look(self, start: int, block: bytes) -> None:
-        """Count what is in a block, and find a cut in it."""
+        """Count the values of a block, and find a cut in it."""
         plain = block.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in block else block
         kinds = np.frombuffer(plain.translate(_KIND_OF), np.uint8)
         if b'"' in plain:
@@ -153,7 +153,7 @@ class Survey:
         self._distinct_keys.update(keys)
 
     def _count_outside(self, start: int, kinds: np.ndarray) -> None:
-        """Count the signs of a block, in which strings are blank, each but for its last quote."""
+        """Count the values of a block, whose strings are blanked except for the closing quote."""
         self._counts += np.bincount(kinds, minlength=_QUOTE + 1)
         places = np.flatnonzero(kinds - np.uint8(1) < _COLON)
         if len(places) == 0:
@@ -186,9 +186,9 @@ class _Signs(NamedTuple):
     """The brackets, commas and colons of a block, outside of strings.
 
     Args:
-        places, kinds: of each sign.
-        depths: how many brackets are open behind each sign.
-        opened: the outermost of those that are open before the block.
+        places, kinds: of each character.
+        depths: how many brackets are open after each character.
+        opened: the outermost of the brackets that are open before the block.
     """
 
     places: np.ndarray
@@ -206,7 +206,7 @@ class _Signs(NamedTuple):
         return int(commas[np.flatnonzero(levels == level)[-1]]) if 0 < level <= _CUT_LEVELS else None
 
     def open_at(self, sign: int) -> bytes:
-        """The outermost brackets that are open behind a sign."""
+        """The outermost brackets that are open after a character."""
         opened = self.opened[: max(0, int(self.depths[: sign + 1].min()))]
         wanted = min(int(self.depths[sign]), _CUT_LEVELS)
         if wanted <= len(opened):
@@ -218,15 +218,15 @@ class _Signs(NamedTuple):
 
 
 def read(raw: bytes, content_type: str = "", *, values_limit_bytes: int = 0) -> Any:
-    """The JSON value of a text of any size, as `json_text.read` gives it.
+    """The JSON value of a text of any size, equal to that of `json_text.read`.
 
     Args:
-        content_type: as `json_text.read` takes it.
-        values_limit_bytes: about how many bytes of memory the values of all messages may take; 0 for no limit. One
-            may take an eighth of them, or ten times its size if that is more.
+        content_type: see `json_text.read`.
+        values_limit_bytes: approximate memory limit for the values of all messages; 0 for no limit. A single one may
+            take an eighth of it, or ten times its size if that is more.
     Raises:
-        PayloadError: as `json_text.read` does.
-        UploadTooLarge: its values would be over the limit.
+        PayloadError: like `json_text.read`.
+        UploadTooLarge: its values would exceed the limit.
     """
     if len(raw) < LARGE_BYTES:
         return json_text.read(raw, content_type)
@@ -238,16 +238,16 @@ def read(raw: bytes, content_type: str = "", *, values_limit_bytes: int = 0) -> 
 def read_body(raw: bytes, content_type: str = "", *, values_limit_bytes: int = 0) -> Any:
     """The same for a whole body, which is never null.
 
-    Raises: as `read` does; PayloadError also for null.
+    Raises: like `read`; PayloadError also for null.
     """
     value = read(raw, content_type, values_limit_bytes=values_limit_bytes)
     return value if value is not None else json_text.refuse_null()
 
 
 def read_slices(raw: bytes, cuts: Iterable[Cut]) -> Any:
-    """The JSON value of a text in UTF-8, read from cut to cut.
+    """The JSON value of a text in UTF-8, parsed from cut to cut.
 
-    Raises: PayloadError as `json_text.read` does, with the place in the whole text.
+    Raises: PayloadError like `json_text.read`, with the position in the whole text.
     """
     reader = _SliceReader(raw)
     for cut in cuts:
@@ -267,9 +267,9 @@ def copied(value: Any, path: str) -> Any:
 
 
 def _utf8(raw: bytes, content_type: str) -> bytes:
-    """A text in UTF-8: out of another Unicode encoding, or of the charset that is declared for it.
+    """A text in UTF-8, transcoded from another Unicode encoding or its declared charset.
 
-    Returns: the text unchanged if it is neither; reading it then raises the fault.
+    Returns: the text unchanged if it is in neither; reading it then raises the fault.
     """
     label = charsets.label_of(content_type)
     if json_text.is_utf8_json(raw) and label.lower() in ("", "utf-8", "utf8"):
@@ -283,11 +283,11 @@ def _utf8(raw: bytes, content_type: str) -> bytes:
 
 
 class _SliceReader:
-    """Reads one slice after the other, and keeps the lists and objects that are still open.
+    """Parses one slice after the other, and keeps the lists and objects that are still open.
 
-    A slice stands between two cuts. The brackets that are open at its beginning are written before it, each with the
-    next one within as its first item; those that are open at its end are closed behind it. An item in place of the
-    neighbour at each side turns a missing value into a syntax error; the placeholders are random.
+    A slice is the text between two cuts. The brackets that are open at its beginning are written before it, each
+    containing the next one as its first item; those that are open at its end are closed after it. A placeholder at each
+    side, which is random, turns a missing value into a syntax error.
     """
 
     def __init__(self, raw: bytes) -> None:
@@ -299,7 +299,7 @@ class _SliceReader:
         self._path: list[Any] = []
 
     def read_to(self, cut: Cut) -> None:
-        """Read on to a cut."""
+        """Parse the text up to a cut."""
         base = max(cut.kept, 1)
         closers = cut.opened[base - 1 :].translate(_CLOSERS)[::-1]
         item = b',"%b"' if cut.opened.endswith(b"[") else b',"%b":0'
@@ -311,7 +311,7 @@ class _SliceReader:
         self._start, self._opened = cut.at + 1, cut.opened
 
     def read_rest(self) -> Any:
-        """Read what is behind the last cut. Returns: the whole value."""
+        """Parse the text after the last cut. Returns: the complete value."""
         self._join(self._value(len(self._raw), 1, b""), 1)
         return self._path[0]
 
@@ -327,7 +327,7 @@ class _SliceReader:
             raise self._moved(error, len(openers)) from error
 
     def _moved(self, error: PayloadError, openers_length: int) -> PayloadError:
-        """The fault of a slice with its place in the whole text."""
+        """The fault of a slice, with its position in the whole text."""
         cause = error.__cause__
         if isinstance(cause, UnicodeDecodeError):
             place = self._start + cause.start - openers_length
@@ -344,7 +344,7 @@ class _SliceReader:
         return PayloadError(f"{json_text.UNREADABLE}{cause.msg}: {where}")
 
     def _join(self, value: Any, base: int) -> None:
-        """Add to each open list and object, from a level on, what the slice has for it."""
+        """Add the slice's items to each open list and object, from a level on."""
         if not self._path:
             self._path = [value]
             return
@@ -357,7 +357,7 @@ class _SliceReader:
             value = first
 
     def _branch(self, value: Any, levels: int) -> list[Any]:
-        """The lists and objects that are open at the end of a slice, the outermost first; empty where they are not."""
+        """The lists and objects that are open at the end of a slice, the outermost first; empty if there are none."""
         if levels == 1:
             is_open = value[-1] == self._last if isinstance(value, list) else self._last in value
             return [value] if is_open else []

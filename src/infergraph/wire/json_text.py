@@ -1,10 +1,10 @@
-"""JSON text to Python values and back, losing nothing and never writing what is not JSON.
+"""JSON text to Python values and back, without loss and without ever writing invalid JSON.
 
     bytes ──read──▶ value          orjson, or the standard library for what orjson refuses or would round
-    value ──write──▶ bytes         orjson, or a walk over the value for what orjson cannot write
+    value ──write──▶ bytes         orjson, or a recursive conversion of what orjson cannot write
 
-The slow ways exist for integers beyond 64 bits, NaN literals, other Unicode encodings, keys that are not strings,
-lone surrogates, and faults that must name the place in the value.
+The slow paths exist for integers beyond 64 bits, NaN literals, other Unicode encodings, keys that are not strings,
+lone surrogates, and error messages with the path in the value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from infergraph.wire.json_values import default, plain
 
 
 class JsonOptions(msgspec.Struct, frozen=True):
-    """How JSON answers are written.
+    """Options for writing JSON answers.
 
     Args:
         nan: what NaN and the infinities become.
@@ -40,7 +40,7 @@ class JsonOptions(msgspec.Struct, frozen=True):
 
     @property
     def is_plain(self) -> bool:
-        """Whether text that is already JSON may go out as it is."""
+        """Whether text that is already JSON may be sent unchanged."""
         return not (self.sort_keys or self.ascii or self.pretty)
 
 
@@ -48,10 +48,10 @@ PLAIN = JsonOptions()
 LITERAL = JsonOptions(nan=NanPolicy.LITERAL)
 
 UNREADABLE = "Can't find JSON in data: "
-"""How every fault of `read` begins."""
+"""The beginning of every error message of `read`."""
 
 READ_DEPTH_LIMIT = 1024
-"""Levels of nesting that are read: orjson's limit, kept where the standard library would read more."""
+"""Maximum nesting depth: orjson's limit, also applied where the standard library would accept more."""
 
 _WIDE_INTEGER = re.compile(rb"(?<![0-9.])(?:-[0-9]{19}|[0-9]{20})")
 _DIGITS_TO_ZERO = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
@@ -59,28 +59,28 @@ _STARTS = frozenset(b'{["0123456789-tfn \t\r\n')
 
 
 def has_long_number(raw: bytes) -> bool:
-    """Whether 19 digits stand in a row somewhere in `raw`; without them every integer fits in 63 bits."""
+    """Whether `raw` contains 19 consecutive digits; without them every integer fits in 63 bits."""
     return b"0" * 19 in raw.translate(_DIGITS_TO_ZERO)
 
 
 def has_wide_integer(raw: bytes) -> bool:
     """Whether `raw` may contain an integer beyond 64 bits, which orjson would round to a float. No false negatives."""
-    # One pass in C comes first: on most bodies it is ten times faster than the expression.
+    # Try one pass in C first: for most bodies it is ten times faster than the regular expression.
     return has_long_number(raw) and _WIDE_INTEGER.search(raw) is not None
 
 
 def is_narrow(raw: bytes) -> bool:
-    """Whether `raw` surely holds neither an integer near the end of 64 bits nor an escaped NUL."""
+    """Whether `raw` certainly contains neither an integer near the limits of 64 bits nor an escaped NUL."""
     return b"\\u0000" not in raw and b"0" * 19 not in raw.translate(_DIGITS_TO_ZERO)
 
 
 def is_utf8_json(raw: bytes) -> bool:
-    """Whether `raw` begins as JSON in UTF-8 without a byte order mark does (it may still be invalid)."""
+    """Whether `raw` begins like JSON in UTF-8 without a byte order mark (it may still be invalid)."""
     return len(raw) > 0 and raw[0] in _STARTS and raw[1:2] != b"\0"
 
 
 def is_read(raw: bytes) -> bool:
-    """Whether `read` takes a text."""
+    """Whether `read` accepts a text."""
     try:
         read(raw)
     except PayloadError:
@@ -89,7 +89,7 @@ def is_read(raw: bytes) -> bool:
 
 
 def has_literal(raw: bytes) -> bool:
-    """Whether `raw` holds a NaN or Infinity literal, which is not JSON, or is no JSON at all."""
+    """Whether `raw` contains a NaN or Infinity literal, which is not valid JSON, or is not JSON at all."""
     if b"NaN" not in raw and b"Infinity" not in raw:
         return False
     try:
@@ -102,21 +102,21 @@ def has_literal(raw: bytes) -> bool:
 def read(raw: bytes, content_type: str = "", *, narrow: bool = False) -> Any:
     """The JSON value of `raw`.
 
-    Accepts what the standard library does: a byte order mark, UTF-16 and UTF-32, NaN and Infinity literals, numbers
-    beyond a double (infinities), repeated keys (the last wins), lone surrogates in escapes. Integers keep all their
-    digits.
+    Accepts everything the standard library does: a byte order mark, UTF-16 and UTF-32, NaN and Infinity literals,
+    numbers beyond a double (infinities), repeated keys (the last wins), lone surrogates in escapes. Integers keep all
+    their digits.
 
     Args:
-        content_type: where bytes that are no Unicode are in the charset that it names.
-        narrow: `is_narrow(raw)` is known to hold.
+        content_type: its charset is used for bytes that are not Unicode.
+        narrow: whether `is_narrow(raw)` is known to be true.
     Raises:
-        PayloadError: it is not JSON, is nested too deeply, or has text after its end; the position is in the text.
+        PayloadError: it is not JSON, is nested too deeply, or has text after its end; the message has the position.
     """
     if narrow or not has_wide_integer(raw):
         try:
             return orjson.loads(raw)
         except orjson.JSONDecodeError:
-            pass  # the standard library reads more, and words its errors as clients know them
+            pass  # the standard library accepts more, and clients know its error messages
     try:
         value = json.loads(raw)
     except json.JSONDecodeError as error:
@@ -148,7 +148,7 @@ def _long_integer(raw: bytes) -> str:
 
 
 def is_deeper(value: Any, limit: int) -> bool:
-    """Whether lists and objects lie in each other more than `limit` deep. Does not recurse."""
+    """Whether lists and objects are nested more than `limit` deep. Does not recurse."""
     level = [value]
     for _ in range(limit):
         level = [
@@ -169,18 +169,18 @@ _FAST = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 def write(value: Any, options: JsonOptions = PLAIN, path: str = "") -> bytes:
     """`value` as JSON in UTF-8.
 
-    NumPy scalars and arrays, tuples, dates (as RFC 1123), decimals, UUIDs, enums and dataclasses are written too;
-    float32 is widened exactly; keys that are numbers become text as the standard library makes it.
+    NumPy scalars and arrays, tuples, dates (as RFC 1123), decimals, UUIDs, enums and dataclasses are supported;
+    float32 is widened exactly; keys that are numbers become text like in the standard library.
 
     Args:
-        path: where the value stands, for the fault.
+        path: of the value, for the error message.
     Raises:
-        ComponentError: something in it cannot be written; the text names its type and place.
+        ComponentError: part of it cannot be written; the text names its type and path.
     """
     try:
         written = orjson.dumps(value, default, _orjson_option(options))
     except TypeError:
-        pass  # the walk below either writes it or says what is wrong where
+        pass  # the conversion below either succeeds or reports the type and path
     else:
         if options.nan is NanPolicy.NULL or b"null" not in written:  # orjson writes NaN as null
             return _finish(written, options)
@@ -196,16 +196,16 @@ def write(value: Any, options: JsonOptions = PLAIN, path: str = "") -> bytes:
 
 
 def fragment(value: Any, options: JsonOptions) -> orjson.Fragment:
-    """`value` written already, as part of a value for `write_numbers`."""
+    """Encoded JSON, as part of a value for `write_numbers`."""
     return orjson.Fragment(write(value, options))
 
 
 def write_numbers(value: Any, options: JsonOptions) -> bytes | None:
-    """`value` as `write` gives it, without a copy of its arrays' text.
+    """The same JSON as `write`, without a copy of its arrays' text.
 
     Args:
-        value: JSON's own types, fragments, and arrays that `direct` gave.
-    Returns: None where a NaN needs a look.
+        value: JSON's own types, fragments, and arrays from `direct`.
+    Returns: None if it may contain NaN.
     """
     written = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     return written if options.nan is NanPolicy.NULL or b"null" not in written else None

@@ -1,7 +1,7 @@
-"""Values beyond JSON's own types to what JSON can hold: NumPy's, dates, decimals, identifiers, dataclasses.
+"""Converts values of other types to JSON's types: NumPy's, dates, decimals, identifiers, dataclasses.
 
-value ──default──▶ what orjson takes, for the one value it does not know
-value ──plain──▶ the whole value in dicts, lists, str, int, float, bool and None, or a fault that names the place
+value ──default──▶ a value that orjson supports, for one that it does not
+value ──plain──▶ the complete value in dicts, lists, str, int, float, bool and None, or a fault with the path
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from infergraph.errors import ComponentError, NestedTooDeeply
 from infergraph.settings import NanPolicy
 
 DEPTH_LIMIT = 300
-"""Levels of nesting that are written: more than orjson's 254, and few enough for any thread's stack."""
+"""Maximum nesting depth that is written: more than orjson's 254, and small enough for any thread's stack."""
 
 _FIRST_DATE, _LAST_DATE = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31", "s")
 _SMALL_ARRAY = 64
 _AS_NULL = " (--nan null, and --task-nan null for tasks, write null)"
 BLOCK_VALUES = 1 << 20
-"""Maximum numbers that are written at once."""
+"""Maximum numbers that are encoded in one call."""
 
 
 def plain(value: Any, nan: NanPolicy = NanPolicy.LITERAL, path: str = "") -> Any:
@@ -38,9 +38,9 @@ def plain(value: Any, nan: NanPolicy = NanPolicy.LITERAL, path: str = "") -> Any
 
     Args:
         nan: LITERAL keeps NaN and the infinities, NULL makes them None, ERROR refuses them.
-        path: where the value stands, for the fault.
+        path: of the value, for the error message.
     Raises:
-        ComponentError: something in it cannot be written; the text names its type and place.
+        ComponentError: part of it cannot be written; the text names its type and path.
     """
     try:
         return _Walk(nan).plain(value, path, 0)
@@ -49,7 +49,7 @@ def plain(value: Any, nan: NanPolicy = NanPolicy.LITERAL, path: str = "") -> Any
 
 
 def default(value: Any) -> Any:
-    """What orjson asks for values that it does not know."""
+    """The `default` function for orjson."""
     if isinstance(value, np.ndarray):
         return array_value(value)
     if isinstance(value, np.generic):
@@ -65,7 +65,7 @@ def default(value: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value is pandas' mark of a missing one: NA, or NaT, which is a datetime that no date can be made of."""
+    """Whether a value is pandas' NA, or its NaT, which is a datetime that cannot be formatted."""
     return type(value).__name__ in _MISSING and type(value).__module__.startswith("pandas")
 
 
@@ -73,7 +73,7 @@ _MISSING = frozenset({"NAType", "NaTType"})
 
 
 def array_value(values: np.ndarray) -> Any:
-    """An array as what orjson writes best: text already where it is large and numeric, else lists."""
+    """An array in the form that orjson writes fastest: encoded text if it is large and numeric, otherwise lists."""
     kind = values.dtype.kind
     if kind in "iuf" and values.size > _SMALL_ARRAY:
         return orjson.Fragment(numbers_text(values))
@@ -85,7 +85,7 @@ def array_value(values: np.ndarray) -> Any:
 
 
 def numbers_text(values: np.ndarray, *, block_values: int = BLOCK_VALUES) -> bytes:
-    """The JSON of an array of numbers; a large one is written in blocks, between which other threads run."""
+    """The JSON of an array of numbers; a large one is encoded in blocks, so that other threads can run."""
     if values.size <= block_values:
         return orjson.dumps(direct(values), option=orjson.OPT_SERIALIZE_NUMPY)
     step = len(values) * block_values // values.size
@@ -98,11 +98,11 @@ def numbers_text(values: np.ndarray, *, block_values: int = BLOCK_VALUES) -> byt
 
 
 def direct(values: np.ndarray) -> Any:
-    """Numbers as orjson's NumPy option takes them: C order, native bytes, no float narrower than 64 bits.
+    """Numbers for orjson's NumPy option: in C order and native byte order, floats with 64 bits.
 
-    A narrower float would be written with the fewest digits of its own width, and so read back as another double.
+    A narrower float would be written with the fewest digits of its own width, and so be read back as another double.
 
-    Returns: an array, or lists where the option is not safe.
+    Returns: an array, or lists if the option is not safe.
     """
     if values.dtype.kind != "f":
         return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
@@ -111,12 +111,12 @@ def direct(values: np.ndarray) -> Any:
 
 
 def _fits_orjson(doubles: np.ndarray) -> bool:
-    """Whether orjson 3.13.0 writes an array within its memory.
+    """Whether orjson 3.13.0 writes an array without a buffer overflow.
 
-    For each row it reserves 24 bytes a number and forgets the comma, so that a row of nothing but negative numbers of
-    24 characters (-1.2345678901234567e-05) runs over the end and ends the process sooner or later. Numbers that are
-    not negative have at most 23 characters, and those of middling size at most 22: half a row of them makes up for any
-    others. test_json_codec.py writes such rows under a checking allocator; it tells when this can go.
+    For each row it reserves 24 bytes per number without the comma, so that a row of only negative numbers with 24
+    characters (-1.2345678901234567e-05) exceeds the buffer, which crashes the process sooner or later. Numbers that are
+    not negative have at most 23 characters, and those of medium magnitude at most 22: half a row of them compensates
+    for the others. test_json_codec.py writes such rows under a checking allocator, and shows when this can be removed.
     """
     if doubles.size == 0 or doubles.min() >= 0:
         return True
@@ -129,7 +129,7 @@ def _fits_orjson(doubles: np.ndarray) -> bool:
 def _dated(values: Any) -> Any:
     """Dates of NumPy as (nested lists of) datetimes; NaT as None.
 
-    Where a year is beyond 9999 or before 1, which datetimes cannot be, as NumPy's own text.
+    Years beyond 9999 or before 1, which datetime does not support, are written as NumPy's own text.
     """
     seconds = values.astype("datetime64[s]")
     if np.any(seconds > _LAST_DATE) or np.any(seconds < _FIRST_DATE):
@@ -138,9 +138,9 @@ def _dated(values: Any) -> Any:
 
 
 def _http_date(value: date) -> str:
-    """A date as RFC 1123 text; one without a zone is taken as UTC.
+    """A date as RFC 1123 text; one without a time zone is taken as UTC.
 
-    Where its zone leads out of the years 1 to 9999, in ISO 8601 with its zone.
+    If its time zone leads out of the years 1 to 9999, in ISO 8601 with its time zone.
     """
     moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
     try:
@@ -151,7 +151,7 @@ def _http_date(value: date) -> str:
 
 
 class _Walk:
-    """The slow conversion of any value to what the standard library writes, or the fault that names the place."""
+    """The slow conversion of any value to JSON's own types, or a fault with the path."""
 
     def __init__(self, nan: NanPolicy) -> None:
         self.nan = nan
@@ -179,7 +179,7 @@ class _Walk:
         return self.plain(self.simpler(value, path), path, depth)
 
     def number(self, value: float, path: str) -> Any:
-        """A float, where NaN and the infinities follow the policy."""
+        """A float; NaN and the infinities are treated as configured."""
         if math.isfinite(value) or self.nan is NanPolicy.LITERAL:
             return value
         if self.nan is NanPolicy.ERROR:
@@ -187,14 +187,14 @@ class _Walk:
         return None
 
     def array(self, values: np.ndarray, path: str, depth: int) -> Any:
-        """An array as nested lists, by the short way where nothing in it needs a look."""
+        """An array as nested lists, converted at once if no value needs a check."""
         kind = values.dtype.kind
         if kind in "biu" or (kind == "f" and (self.nan is NanPolicy.LITERAL or np.isfinite(values).all())):
             return values.astype(np.float64).tolist() if kind == "f" else values.tolist()
         return self.plain(_dated(values) if kind == "M" else values.tolist(), path, depth)
 
     def key(self, key: Any, path: str) -> str:
-        """A dict's key as text, by the standard library's rule."""
+        """A dict's key as text, like in the standard library."""
         if isinstance(key, str):
             return text_of(key)
         if isinstance(key, np.generic):
@@ -204,7 +204,7 @@ class _Walk:
         raise ComponentError(f"the answer has a key of type {type(key).__name__} at {path}, which JSON cannot express")
 
     def simpler(self, value: Any, path: str) -> Any:
-        """One step from a type beyond JSON's own towards one of them."""
+        """One conversion step from another type towards JSON's own types."""
         if isinstance(value, np.ndarray):
             return value.tolist()
         if isinstance(value, np.generic):
@@ -238,7 +238,7 @@ def _element(path: str, index: int) -> str:
 
 
 def text_of(value: str) -> str:
-    """`value` as valid Unicode: a lone surrogate, which UTF-8 cannot carry, becomes the replacement character."""
+    """`value` as valid Unicode: lone surrogates, which UTF-8 cannot encode, become replacement characters."""
     try:
         value.encode()
     except UnicodeEncodeError:

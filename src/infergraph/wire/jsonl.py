@@ -3,9 +3,9 @@
     block of whole lines ──split──▶ lines ──read──▶ rows (or the reason why one is bad)
     rows ──write──▶ lines (or the reason why an answer cannot be one)
 
-Lines end at `\\n` alone: the other line separators of Unicode are data. A line is read as the body of a request is
-(`json_text.read`): integers of any size stay integers, NaN, the infinities and lone surrogates are taken. Whether NaN
-may be written is the caller's choice.
+Lines end only at `\\n`: the other line separators of Unicode are data. A line is read like the body of a request
+(`json_text.read`): integers of any size stay integers, NaN, the infinities and lone surrogates are accepted. Whether
+NaN may be written is the caller's choice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from infergraph.wire.json_text import JsonOptions
 
 BOM = b"\xef\xbb\xbf"
 _POLICIES = {policy: JsonOptions(nan=policy) for policy in NanPolicy}
-_NAME_IT = "; a file of another encoding is sent with its name (--encoding gb18030, charset=gb18030)"
+_NAME_IT = "; name the encoding of the file if it is another (--encoding gb18030, charset=gb18030)"
 _DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 _WIDE = b"0" * 19
 _VALUES_LIMIT_BYTES = 1 << 30
@@ -34,13 +34,13 @@ _WRITE = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 class Bad(NamedTuple):
-    """Stands in a row's place: why there is no row, or no answer."""
+    """Takes the place of a row or answer that does not exist, with the reason."""
 
     reason: str
 
 
 def split(block: bytes) -> list[bytes]:
-    """The lines of a block, without their `\\n`; the last line needs none."""
+    """The lines of a block, without their `\\n`, which is optional for the last line."""
     lines = block.split(b"\n")
     if not lines[-1]:
         lines.pop()
@@ -48,7 +48,7 @@ def split(block: bytes) -> list[bytes]:
 
 
 def read(block: bytes, charset: str = "") -> tuple[list[bytes], list[Any]]:
-    """The raw lines of a block of whole lines, and for each the JSON value, or `Bad`.
+    """The raw lines of a block of complete lines, and for each the JSON value, or `Bad`.
 
     Args:
         charset: of the file that was transcoded to UTF-8; empty for none.
@@ -64,7 +64,7 @@ def read(block: bytes, charset: str = "") -> tuple[list[bytes], list[Any]]:
 
 
 def read_line(line: bytes, charset: str = "") -> Any:
-    """The JSON value of one line, or `Bad` with the reason and the place; `charset` as in `read`."""
+    """The JSON value of one line, or `Bad` with the reason and the position; `charset` as in `read`."""
     if not line.strip():
         return Bad("the line is blank")
     if line.startswith(BOM):
@@ -84,7 +84,7 @@ def read_line(line: bytes, charset: str = "") -> Any:
 
 
 def _why(fault: PayloadError) -> str:
-    """The reader's fault as the reason of a line."""
+    """The reason of a bad line, from the reader's fault."""
     if isinstance(fault.__cause__, JSONDecodeError):
         return f"not JSON at column {fault.__cause__.colno}: {fault.__cause__.msg}"
     return f"not JSON: {fault.text.removeprefix(json_text.UNREADABLE)}"
@@ -98,7 +98,7 @@ def write(
     Args:
         rows: a list, or an array, axes (row, …).
         nan: what NaN and the infinities become.
-        is_json: the rows of a list are known to hold JSON's own types alone.
+        is_json: whether the rows are a list known to contain only JSON's own types.
     """
     if isinstance(rows, np.ndarray):
         return _write_table(rows) if _is_plain(rows) else write(rows.tolist(), nan)
@@ -114,20 +114,20 @@ def write(
 
 
 def _lines_at_once(rows: list[Any]) -> list[bytes]:
-    """The lines of rows of JSON's own types, in half the time that writing them one by one takes."""
+    """The lines of rows of JSON's own types, in half the time of writing them one by one."""
     lines = _encode_lines(rows).split(b"\n")
     lines.pop()
     return lines
 
 
 def _is_plain(rows: np.ndarray[Any, Any]) -> bool:
-    """Whether the array is one or two-dimensional and holds numbers alone that JSON can express."""
+    """Whether the array has one or two axes and only numbers that JSON can express."""
     plain = rows.dtype.kind in "iub" or (rows.dtype == np.float64 and bool(np.isfinite(rows).all()))
     return plain and rows.dtype.isnative and rows.ndim in (1, 2) and rows.size > 0
 
 
 def _write_table(rows: np.ndarray[Any, Any]) -> list[bytes]:
-    """The rows of a plain array: written at once and cut, which takes a fifth of the time of writing row by row."""
+    """The rows of a plain array: written in one call and split, in a fifth of the time of writing row by row."""
     text = orjson.dumps(np.ascontiguousarray(rows), None, orjson.OPT_SERIALIZE_NUMPY)
     if rows.ndim == 1:
         return text[1:-1].split(b",")
@@ -141,12 +141,12 @@ def write_line(row: Any, nan: NanPolicy = NanPolicy.ERROR) -> Any:
         return json_text.write(row, _POLICIES[nan]) if b"null" in line and _has_nan(row) else line
     except ComponentError as error:
         return Bad(error.text)
-    except (ValueError, RecursionError) as error:  # more digits than Python writes; a value that holds itself
+    except (ValueError, RecursionError) as error:  # more digits than Python writes; a value that contains itself
         return Bad(f"the answer cannot be written as JSON: {error}")
 
 
 def _has_nan(value: Any) -> bool:
-    """Whether there is a float in `value` that JSON cannot express (null was written for it)."""
+    """Whether `value` contains a float that JSON cannot express, for which null was written."""
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, dict):

@@ -3,7 +3,7 @@
     block ──MultipartReader.feed──▶ Part, data, data, Part, data …
 
 Preamble and epilogue are skipped, white space may follow a boundary, and lines end in CRLF or LF: the first boundary
-line decides which, so that the other one is data.
+line determines which, so that the other one is data.
 
 Source: RFC 2046 section 5.1.1, RFC 7578 (forms), RFC 8187 (`filename*`).
 """
@@ -34,13 +34,13 @@ _PLAIN_ENCODINGS = frozenset({"", "7bit", "8bit", "binary"})
 
 
 class Part(NamedTuple):
-    """The head of a part; its data follow.
+    """The head of a part; its data follows.
 
     Args:
         name: of its field.
         is_file: whether it has a file name.
-        content_type: as it came, which may name a charset; empty for none.
-        transfer_encoding: in lower case; empty where the data are as they are.
+        content_type: as received, possibly with a charset; empty for none.
+        transfer_encoding: in lower case; empty if the data is not encoded.
     """
 
     name: str
@@ -49,9 +49,9 @@ class Part(NamedTuple):
     transfer_encoding: str
 
     def decoded(self, data: bytes) -> bytes:
-        """The part's whole data without their transfer encoding.
+        """The part's complete data, with its transfer encoding decoded.
 
-        Raises: PayloadError for an encoding that is not known, or data that are not in it.
+        Raises: PayloadError for an unknown encoding, or invalid data.
         """
         if not self.transfer_encoding:
             return data
@@ -90,16 +90,16 @@ def parameters_of(header: bytes) -> dict[bytes, bytes]:
 
 
 def is_multipart(content_type: str) -> bool:
-    """Whether a Content-Type header says that the body is a multipart form."""
+    """Whether a Content-Type header declares a multipart form."""
     return MULTIPART_TYPE in content_type.lower()
 
 
 class MultipartReader:
-    """Reads one body.
+    """Parses one body.
 
     Args:
-        content_type: the header as it came, which names the boundary.
-    Raises: PayloadError if it names none.
+        content_type: the received header, which contains the boundary.
+    Raises: PayloadError if it contains none.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -108,7 +108,7 @@ class MultipartReader:
             raise PayloadError("the multipart body cannot be read: its content type names no boundary")
         self._boundary = boundary
         self._set_mark(b"\n--" + boundary)
-        self._held = b"\n"  # the first boundary may stand at the very beginning
+        self._held = b"\n"  # the first boundary may be at the very beginning
         self._skipped = 0
         self._state = _State.PREAMBLE
         self._parts = 0
@@ -119,9 +119,9 @@ class MultipartReader:
         self._last_line = re.compile(re.escape(mark) + rb"--[ \t\r]*\Z")
 
     def feed(self, block: bytes) -> Iterator[Part | bytes]:
-        """What the next block of the body holds: heads of parts, each followed by blocks of its data.
+        """Parse the next block of the body to heads of parts, each followed by blocks of its data.
 
-        Raises: PayloadError where it is no multipart form.
+        Raises: PayloadError if it is not a multipart form.
         """
         if self._state is _State.EPILOGUE:
             return
@@ -129,7 +129,7 @@ class MultipartReader:
         yield from self._read(is_last=False)
 
     def finish(self) -> Iterator[Part | bytes]:
-        """What is left when the body has ended.
+        """Parse the end of the body.
 
         Raises: PayloadError if it ends early.
         """
@@ -156,27 +156,27 @@ class MultipartReader:
             self._begin()
 
     def _data(self, *, is_last: bool) -> tuple[bytes, bool]:
-        """The data up to the next boundary, and whether it was found: then `_held` begins with the rest of its line."""
+        """The data up to the next boundary, and whether that was found: then `_held` has the rest of its line."""
         held, mark = self._held, self._mark
         found = self._line.search(held) or (self._last_line.search(held) if is_last else None)
         if found is not None:
             data = self._take(found.start())
             self._held = held[found.start() + len(mark) :]
             return data, True
-        # What may be the beginning of a boundary's line waits for the rest of it.
+        # Keep what may be the beginning of a boundary line until the rest has arrived.
         waiting = len(mark) + _PADDING_LIMIT_BYTES
         at = held.find(mark[:1], max(0, len(held) - waiting))
         return self._take(len(held) if is_last or at < 0 else at), False
 
     def _take(self, end: int) -> bytes:
-        """The held bytes before `end`, but for the line end that was put before a part's data."""
+        """The held bytes before `end`, without the line end that was inserted before a part's data."""
         taken = self._held[self._skipped : end]
         self._skipped = max(0, self._skipped - end)
         self._held = self._held[end:]
         return taken
 
     def _begin(self) -> None:
-        """Go on behind a boundary, whose line is read up to the boundary itself."""
+        """Continue after a boundary, whose line has been read up to the boundary itself."""
         line, newline, rest = self._held.partition(b"\n")
         self._skipped = 0
         if line.startswith(b"--"):
@@ -190,7 +190,7 @@ class MultipartReader:
         self._state, self._held = _State.HEAD, newline + rest
 
     def _head(self) -> Part | None:
-        """The head of a part, without which `_held` begins with its data; None if it is not whole yet."""
+        """Take the head of a part, so that `_held` begins with its data; None if it is not complete yet."""
         ends = [(at, len(end)) for end in (b"\n\r\n", b"\n\n") if (at := self._held.find(end)) >= 0]
         at, length = min(ends, default=(len(self._held), 0))
         if at > _HEAD_LIMIT_BYTES:
@@ -199,7 +199,7 @@ class MultipartReader:
             return None
         part = _part_of(self._held[:at])
         line_end = self._mark[: self._mark.index(b"-")]
-        self._held = line_end + self._held[at + length :]  # data that are empty may share the head's last line end
+        self._held = line_end + self._held[at + length :]  # empty data may share the head's last line end
         self._skipped = len(line_end)
         self._state = _State.DATA
         return part

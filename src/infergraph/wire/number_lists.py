@@ -1,7 +1,7 @@
-"""Regular arrays of numbers as a `google.protobuf.ListValue` and back, a whole array at a time.
+"""Regular arrays of numbers as a `google.protobuf.ListValue` and back, vectorized with NumPy.
 
 In such a list every number takes the same eleven bytes and every row the same length, so the bytes are a rectangle of
-headers and values that NumPy can cut:
+headers and values that NumPy can slice:
 
     0a 09 11 <double>                      one number: a value of nine bytes whose field 2 is a double
     0a <length> 32 <length> <elements>     one row: a value whose field 6 is a list

@@ -1,7 +1,7 @@
 """Private copies of a message's content for user code, the same as if it had been received over the network.
 
     message with bytes ──decode again──▶ Content
-    message made here ──as JSON would carry it──▶ Content      copied, unless the message gives its objects away
+    message made here ──as JSON would carry it──▶ Content      copied, unless nothing else refers to its objects
 
 So a component may modify its input, and cannot tell whether the previous node runs in the same process.
 """
@@ -22,13 +22,13 @@ from infergraph.wire.v2.values import Wanted
 
 
 def own_content(message: Message, wanted: Wanted = values.PLAIN) -> Content:
-    """The content of `message` for one reader, who may change all of it.
+    """The content of `message` for one reader, which may change all of it.
 
     Args:
         wanted: how the reader takes named tensors.
     Returns: of named tensors what `wanted` says; else arrays of 64-bit numbers, booleans, text or objects, or JSON's
         own types; names in a list.
-    Raises: PayloadError if the message cannot be read; ComponentError if it holds what no message can carry.
+    Raises: PayloadError if the message cannot be read; ComponentError if it contains what no message can carry.
     """
     content = message.decode_again()
     if content is not None:
@@ -49,18 +49,18 @@ def _of_tensors(content: Content, wanted: Wanted, *, is_own: bool) -> Content:
 
 
 def own_names(names: Any) -> Any:
-    """Column names in a list of their own."""
+    """A copy of the column names."""
     if type(names) in (list, tuple):
         return list(names)
     return names.tolist() if isinstance(names, np.ndarray) else own_json(names)
 
 
 def own_json(value: Any, path: str = "") -> Any:
-    """A copy of `value` in JSON's own types, which a JSON body would give back.
+    """A copy of `value` in JSON's own types, as if it had been sent in a JSON body.
 
     Args:
-        path: where the value stands, for the fault.
-    Raises: ComponentError for what JSON cannot express; the text names the type and the place.
+        path: of the value, for the error message.
+    Raises: ComponentError for what JSON cannot express; the text names the type and its path.
     """
     if type(value) in _EMPTY and not value:
         return None if value is None else type(value)()
@@ -73,7 +73,7 @@ def own_json(value: Any, path: str = "") -> Any:
 
 
 def _is_flat(values: list[Any]) -> bool:
-    """Whether a list holds nothing but numbers and None, of JSON's own types."""
+    """Whether a list contains only numbers and None, of JSON's own types."""
     return set(map(type, values)) <= _NUMBERS
 
 
@@ -82,7 +82,7 @@ _NUMBERS = frozenset({int, float, bool, type(None)})
 
 
 def copy_any(custom: Any) -> Any:
-    """A copy of a protobuf `Any`, in the class that it came in."""
+    """A copy of a protobuf `Any`, of the same class."""
     return type(custom).FromString(custom.SerializeToString())
 
 
@@ -104,7 +104,7 @@ def _array(payload: Any, encoding: Encoding, is_own: bool) -> np.ndarray:
 
 
 def _values(values: np.ndarray, encoding: Encoding, is_own: bool) -> np.ndarray:
-    """The array as it is decoded: numbers have 64 bits, save for those of TensorFlow's tensors, which have a type."""
+    """The array as if decoded: numbers have 64 bits, except in TensorFlow's tensors, which have a type."""
     if not values.size and encoding is not Encoding.TFTENSOR:
         return np.empty(values.shape) if encoding is Encoding.TENSOR else np.array(values.tolist())
     dtype = values.dtype if encoding is Encoding.TFTENSOR else _decoded(values)

@@ -31,7 +31,7 @@ def _load_pool() -> descriptor_pool.DescriptorPool:
 
 
 POOL = _load_pool()
-"""Where the messages, enums and services below are defined; reflection serves from it."""
+"""The descriptor pool of the messages, enums and services below; gRPC reflection uses it."""
 
 FILES: tuple[str, ...] = (
     "infergraph/wire/tensor.proto",
@@ -81,4 +81,4 @@ def _services() -> dict[str, dict[str, tuple[str, str]]]:
 
 
 SERVICES: dict[str, dict[str, tuple[str, str]]] = _services()
-"""For each service, by its full name: each method's request and answer type."""
+"""The request and answer type of each method, by the full name of its service."""

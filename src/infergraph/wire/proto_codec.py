@@ -59,7 +59,7 @@ class ProtoMessage(WireMessage):
 
     Args:
         raw: the serialized message.
-        is_answer: it is a node's answer, whose rows may have different lengths.
+        is_answer: whether it is a node's answer, whose rows may have different lengths.
     """
 
     __slots__ = ("_proto", "is_answer", "raw")
@@ -75,14 +75,14 @@ class ProtoMessage(WireMessage):
 
     @classmethod
     def of_proto(cls, message: Any) -> ProtoMessage:
-        """The message of any protobuf object of this type, from whichever pool, by its bytes."""
+        """The message of a protobuf object of this type, from any descriptor pool."""
         return cls(message.SerializeToString())
 
     @property
     def proto(self) -> Any:
         """The parsed `prediction.SeldonMessage`; not to be changed.
 
-        Raises: PayloadError if the bytes are none.
+        Raises: PayloadError if the bytes are not valid.
         """
         if self._proto is None:
             self._proto = proto_content.parse(prediction.SeldonMessage, self.raw)
@@ -92,15 +92,15 @@ class ProtoMessage(WireMessage):
     def is_bare(self) -> bool:
         """Whether it has no payload.
 
-        Raises: PayloadError if the bytes are no message.
+        Raises: PayloadError if the bytes are not a message.
         """
         return self.proto.WhichOneof("data_oneof") is None
 
     @property
     def meta(self) -> Meta | None:
-        """The protocol's meta; {} where the message had none. Needs no payload.
+        """The protocol's meta; {} if the message has none. Needs no payload.
 
-        Raises: PayloadError if the bytes are no message.
+        Raises: PayloadError if the bytes are not a message.
         """
         if self._content is not None:
             return self._content.meta
@@ -110,12 +110,12 @@ class ProtoMessage(WireMessage):
 
     @property
     def document(self) -> Any:
-        """The JSON view in plain types: numbers are floats, members without a value are left out."""
+        """The JSON view in plain types: numbers are floats, members without a value are omitted."""
         return plain(self.written)
 
     @property
     def written(self) -> Any:
-        """The JSON view, where arrays of numbers are NumPy's."""
+        """The JSON view, with NumPy arrays of numbers."""
         if self._proto is None and len(self.raw) >= proto_content.LARGE_BYTES:
             content = self.content
             says_all = content.encoding is Encoding.JSON or content.payload.dtype.kind == "f"
@@ -133,17 +133,17 @@ class ProtoMessage(WireMessage):
         return proto_content.content_of(self.proto, is_answer=self.is_answer)
 
     def decode_again(self) -> Content | None:
-        """A fresh copy of the content, for a reader that may change it.
+        """A new copy of the content, for a reader that may change it.
 
-        Raises: PayloadError as `content` does.
+        Raises: PayloadError like `content`.
         """
         content = self._decode()
         return content._replace(payload=copy_any(content.payload)) if content.encoding is Encoding.CUSTOM else content
 
     def with_meta(self, meta: Meta) -> Message:
-        """The same message with another meta; every other field keeps its bytes, also unknown ones.
+        """The same message with another meta; all other fields keep their bytes, including unknown ones.
 
-        Raises: PayloadError if the bytes are no message; ComponentError if the meta cannot be written.
+        Raises: PayloadError if the bytes are not a message; ComponentError if the meta cannot be encoded.
         """
         raw, parts, kept = self.raw, [encode_meta(meta)], 0
         try:
@@ -158,7 +158,7 @@ class ProtoMessage(WireMessage):
     def chosen(self) -> Any:
         """The route in a router's answer.
 
-        Raises: PayloadError if it holds no array, or cannot be read.
+        Raises: PayloadError if it contains no array, or cannot be read.
         """
         proto = self.proto
         if proto.WhichOneof("data_oneof") == "data" and proto.data.WhichOneof("data_oneof") is None:
@@ -184,14 +184,14 @@ class ProtoFeedback(Feedback):
 
     @classmethod
     def of_proto(cls, feedback: Any) -> ProtoFeedback:
-        """The feedback of any protobuf object of this type, from whichever pool, by its bytes."""
+        """The feedback of a protobuf object of this type, from any descriptor pool."""
         return cls(feedback.SerializeToString())
 
     @property
     def proto(self) -> Any:
         """The parsed `prediction.Feedback`; not to be changed.
 
-        Raises: PayloadError if the bytes are none.
+        Raises: PayloadError if the bytes are not valid.
         """
         if self._proto is None:
             self._proto = proto_content.parse(prediction.Feedback, self.raw)
@@ -252,7 +252,7 @@ def received_feedback(raw: bytes) -> Feedback:
 
 
 def of_proto(message: Any) -> Message:
-    """The message of any protobuf object of this type, from whichever pool, by its bytes."""
+    """The message of a protobuf object of this type, from any descriptor pool."""
     return ProtoMessage.of_proto(message)
 
 
@@ -261,8 +261,8 @@ def encode(message: Message) -> bytes:
 
     Promises: one received as protobuf is returned byte for byte; any other has a meta, even if empty.
     Raises:
-        ComponentError: its payload cannot be written; the text names the type and the place.
-        PayloadError: it came off the wire and cannot be read, or holds what protobuf cannot express.
+        ComponentError: its payload cannot be encoded; the text names the type and its path.
+        PayloadError: it was received and cannot be decoded, or contains what protobuf cannot express.
     """
     if isinstance(message, ProtoMessage):
         return message.raw
@@ -280,7 +280,7 @@ def encode(message: Message) -> bytes:
 
 
 def _encode_document(message: WireMessage) -> bytes:
-    """A message that is a JSON document: with its status, and its mixed lists as they are."""
+    """A message made of a JSON document, with its status and with mixed lists unchanged."""
     try:
         payload, encoding, names, meta = message.content
     except PayloadError:
@@ -299,11 +299,11 @@ def _encode_document(message: WireMessage) -> bytes:
 
 
 def proto3_document(message: Message) -> dict[str, Any]:
-    """`message` as protobuf's own JSON mapping spells it: integers are doubles, defaults and empty lists are left out.
+    """`message` in protobuf's own JSON mapping: integers are doubles, defaults and empty lists are omitted.
 
-    Answers to feedback have always had this spelling over REST.
+    Seldon's wrapper answers feedback over REST in this form.
 
-    Raises: as `encode` does.
+    Raises: like `encode`.
     """
     proto = proto_content.parse(prediction.SeldonMessage, encode(message))
     try:
@@ -314,7 +314,7 @@ def proto3_document(message: Message) -> dict[str, Any]:
 
 
 def of_document(document: Any) -> ProtoMessage:
-    """The message that protobuf's JSON mapping reads in `document`. Raises: PayloadError, also for unknown fields."""
+    """The message of a `document` in protobuf's JSON mapping. Raises: PayloadError, also for unknown fields."""
     try:
         return ProtoMessage.of_proto(json_format.ParseDict(document, prediction.SeldonMessage()))
     except (json_format.ParseError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -329,7 +329,7 @@ def encode_messages(messages: Iterable[Message]) -> bytes:
 def decode_messages(raw: bytes, *, is_answer: bool = False) -> list[Message]:
     """The messages of a serialized SeldonMessageList, decoded lazily.
 
-    Raises: PayloadError if `raw` is no such list.
+    Raises: PayloadError if `raw` is not such a list.
     """
     try:
         return [
@@ -355,5 +355,5 @@ def encode_feedback(feedback: Feedback) -> bytes:
         try:
             parts.append(struct.pack("<Bf", 0x1D, reward))
         except (struct.error, OverflowError) as error:
-            raise ComponentError(f"the reward {reward!r} is no 32-bit number") from error
+            raise ComponentError(f"the reward {reward!r} is not a 32-bit number") from error
     return b"".join(parts)

@@ -1,11 +1,11 @@
-"""A serialized SeldonMessage to its content, and content to the bytes of its fields.
+"""Converts a serialized SeldonMessage to its content, and content to the bytes of its fields.
 
-    bytes ──scan──▶ Content                     large arrays: their values are cut out of the bytes
+    bytes ──scan──▶ Content                     large arrays: views of the bytes
     bytes ──read_slices──▶ Content              very large lists and jsonData: some items at a time
     bytes ──protobuf──▶ message ──▶ Content     everything else
-    Content ──encode_meta, encode_content──▶ whole fields, which stand side by side in any order
+    Content ──encode_meta, encode_content──▶ encoded fields, to be concatenated in any order
 
-Source: the protocol's decoding table for gRPC: numbers are float64, meta is {} where there is none.
+Source: the protocol's decoding table for gRPC: numbers are float64, meta is {} if there is none.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from infergraph.wire.json_content import as_array
 from infergraph.wire.values import decode_list_bytes, decode_value, decode_value_bytes, encode_list, encode_value
 
 LARGE_BYTES = 1536
-"""From this size on a scan is faster than protobuf."""
+"""Minimum size of a message for which a scan is faster than protobuf."""
 
 SLICED_BYTES = 1 << 20
-"""From this size on a message is read in parts."""
+"""Minimum size of a message that is read in parts."""
 
 _VALUES_LIMIT_BYTES = 128 << 20
 _GROWTH = 10
@@ -49,9 +49,9 @@ _VALUES = 2
 
 
 def parse(message_class: Any, raw: bytes) -> Any:
-    """The message of `message_class` that `raw` is.
+    """Parse `raw` as a message of `message_class`.
 
-    Raises: PayloadError if it is none.
+    Raises: PayloadError if it is not valid.
     """
     try:
         return message_class.FromString(raw)
@@ -63,8 +63,8 @@ def content_of(proto: Any, *, is_answer: bool = False) -> Content:
     """The content of a parsed SeldonMessage.
 
     Args:
-        is_answer: its rows may have different lengths.
-    Raises: PayloadError if it holds no payload, or one that cannot be read.
+        is_answer: whether its rows may have different lengths.
+    Raises: PayloadError if it has no payload, or one that cannot be read.
     """
     which = proto.WhichOneof("data_oneof")
     if which is None:
@@ -87,14 +87,14 @@ def content_of(proto: Any, *, is_answer: bool = False) -> Content:
         return Content(proto.binData, Encoding.BIN, (), meta)
     if which == "jsonData":
         return Content(decode_value(proto.jsonData), Encoding.JSON, (), meta)
-    # As the class that user code knows: that of our own pool looks alike and fits into no message of the user's.
+    # As the class that user code knows: that of our own pool cannot be used in the user's own messages.
     return Content(any_pb2.Any.FromString(proto.customData.SerializeToString()), Encoding.CUSTOM, (), meta)
 
 
 def tensor_of(proto: Any) -> np.ndarray:
     """The float64 array of a Tensor.
 
-    Raises: PayloadError if there are fewer or more values than its shape needs.
+    Raises: PayloadError if the number of values does not match its shape.
     """
     listed, shape = proto.values[:_MANY_VALUES], proto.shape[:]
     values = np.array(listed, dtype=np.float64) if len(listed) < _MANY_VALUES else _packed(proto)
@@ -102,12 +102,12 @@ def tensor_of(proto: Any) -> np.ndarray:
         if (tensor := values.reshape(shape)).size:
             return tensor
     except ValueError:
-        pass  # the general way names both sizes
+        pass  # the general decoder reports both sizes
     return shaped(values, shape, "data.tensor")
 
 
 def _packed(proto: Any) -> np.ndarray:
-    """The many values of a Tensor, cut out of its bytes as protobuf itself writes them."""
+    """The many values of a Tensor, as a view of its bytes if they are encoded like protobuf does it."""
     raw: bytes = proto.SerializeToString()
     packed = b"".join([raw[start:end] for number, _, start, end in split(raw) if number == _VALUES])
     return np.frombuffer(packed, dtype="<f8").astype(np.float64)
@@ -117,7 +117,7 @@ def ndarray_of(proto: Any, *, is_answer: bool = False) -> np.ndarray:
     """The array of a ListValue.
 
     Args:
-        is_answer: its rows may have different lengths.
+        is_answer: whether its rows may have different lengths.
     Raises: PayloadError if its rows have different lengths.
     """
     if proto.ByteSize() > _MANY_BYTES:
@@ -129,20 +129,20 @@ def ndarray_of(proto: Any, *, is_answer: bool = False) -> np.ndarray:
 
 
 def meta_of(message: Any) -> Meta:
-    """The meta of a parsed SeldonMessage in the protocol's JSON spelling; {} where it has none."""
+    """The meta of a parsed SeldonMessage in the protocol's JSON form; {} if it has none."""
     return _meta_of(message.meta) if message.HasField("meta") else {}
 
 
 def meta_of_bytes(raw: bytes) -> Meta:
     """The meta of a serialized SeldonMessage, whose other fields are not read.
 
-    Raises: PayloadError if the bytes are no message.
+    Raises: PayloadError if the bytes are not a message.
     """
     try:
         parts = [raw[start:end] for number, kind, start, end in split(raw) if number == _META and kind == DELIMITED]
     except ValueError as error:
         raise PayloadError(f"the message is not a valid {prediction.PACKAGE}.SeldonMessage: {error}") from error
-    return _meta_of(parse(prediction.Meta, b"".join(parts)))  # of a repeated field protobuf joins the parts
+    return _meta_of(parse(prediction.Meta, b"".join(parts)))  # protobuf merges the occurrences of a repeated field
 
 
 def _meta_of(proto: Any) -> Meta:
@@ -170,9 +170,9 @@ def _metric_of(proto: Any) -> dict[str, Any]:
 
 
 def scan(raw: bytes) -> Content | None:
-    """The content of a serialized SeldonMessage that holds a regular array of numbers, and nothing unusual.
+    """The content of a serialized SeldonMessage with a regular array of numbers, and nothing unusual.
 
-    Returns: None where it is anything else or might be; then nothing has been decided.
+    Returns: None if it is, or might be, anything else: the general decoder decides.
     Raises: PayloadError if a tensor's values do not fit its shape.
     """
     view = memoryview(raw)
@@ -209,8 +209,8 @@ def read_slices(raw: bytes, *, is_answer: bool = False) -> Content | None:
     """The content of a very large serialized SeldonMessage whose payload is a list or jsonData, read in parts.
 
     Args:
-        is_answer: its rows may have different lengths.
-    Returns: None where it is anything else; then nothing has been decided.
+        is_answer: whether its rows may have different lengths.
+    Returns: None if it is anything else: the general decoder decides.
     Raises:
         PayloadError: it cannot be read.
         UploadTooLarge: its values would take too much memory.
@@ -229,13 +229,13 @@ def read_slices(raw: bytes, *, is_answer: bool = False) -> Content | None:
         else:
             return None
     except (ValueError, DecodeError):
-        return None  # the general way finds the same fault
+        return None  # the general decoder finds the same fault
     meta = _meta_of(parse(prediction.Meta, bytes(members[_META]))) if _META in members else {}
     return content._replace(meta=meta)
 
 
 def _listed(data: memoryview) -> tuple[list[str], memoryview] | None:
-    """The names and the one ListValue of a DefaultData; None where it is anything else."""
+    """The names and the only ListValue of a DefaultData; None if it is anything else."""
     names: list[str] = []
     arrays: list[memoryview] = []
     for number, kind, start, end in split(data):
@@ -262,7 +262,7 @@ def _check_cost(raw: bytes) -> None:
 
 
 def _single_fields(view: memoryview, numbers: set[int]) -> dict[int, memoryview] | None:
-    """The fields of a message by number; None if there is one of another number or type, or one twice."""
+    """The fields of a message by number; None if there is a field of another number or type, or a repeated one."""
     found: dict[int, memoryview] = {}
     for number, kind, start, end in split(view):
         if number not in numbers or kind != DELIMITED or number in found:
@@ -293,7 +293,7 @@ def _ndarray_parts(view: memoryview) -> tuple[np.ndarray, list[int]] | None:
 def encode_content(payload: Any, encoding: Encoding, names: Any) -> bytes:
     """The payload field.
 
-    Raises: ComponentError if it cannot be written; the text names the type and the place.
+    Raises: ComponentError if it cannot be encoded; the text names the type and its path.
     """
     if encoding is Encoding.TENSOR or encoding is Encoding.NDARRAY or encoding is Encoding.TFTENSOR:
         return _encode_data(payload, encoding, _encode_names(names) if names else b"")
@@ -320,14 +320,14 @@ def _joined_names(names: Iterable[Any]) -> bytes:
 
 _KEPT_NAMES = 4096
 _kept_names = functools.lru_cache(maxsize=16)(_joined_names)
-"""The same for names that come again and again, those of unnamed columns above all."""
+"""The same, cached for names that are often repeated, mainly those of unnamed columns."""
 
 
 def _encode_data(payload: Any, encoding: Encoding, names: bytes) -> bytes:
     if encoding is Encoding.NDARRAY and type(payload) is list:
         return delimited(b"\x1a", names + delimited(b"\x1a", encode_list(payload, "data.ndarray", 3)))
     values = payload if type(payload) is np.ndarray else as_array(payload, encoding)
-    is_listed = encoding is Encoding.NDARRAY and values.ndim > 0  # a list cannot be without axes, as one number is
+    is_listed = encoding is Encoding.NDARRAY and values.ndim > 0  # a list cannot have no axes, like a single number
     if values.dtype.kind in "iuf" and not is_listed and encoding is not Encoding.TFTENSOR:
         return _encode_tensor(values, names)
     if encoding is Encoding.TFTENSOR and (values.dtype.kind in "iuf" or tensor.is_text(values)):
@@ -338,7 +338,7 @@ def _encode_data(payload: Any, encoding: Encoding, names: bytes) -> bytes:
 
 
 def _encode_tensor(values: np.ndarray, names: bytes) -> bytes:
-    """The data field of a tensor, joined in one step, so that the values are copied once."""
+    """The data field of a tensor, joined in one step, so that the values are copied only once."""
     doubles = np.ascontiguousarray(values, dtype="<f8")
     shape = _shape(values.shape)
     head = b"\x12" + varint(doubles.nbytes)
@@ -349,7 +349,7 @@ def _encode_tensor(values: np.ndarray, names: bytes) -> bytes:
 
 @functools.lru_cache(maxsize=1024)
 def _shape(sizes: tuple[int, ...]) -> bytes:
-    """The shape field of a tensor; nothing for one without axes."""
+    """The shape field of a tensor; empty for one without axes."""
     return delimited(b"\x0a", b"".join([varint(size) for size in sizes])) if sizes else b""
 
 
@@ -360,9 +360,9 @@ def _encode_listed(values: np.ndarray) -> bytes:
 
 
 def encode_meta(meta: Mapping[str, Any] | None) -> bytes:
-    """The meta field; always there, as clients of the protocol expect.
+    """The meta field; always present, as clients of the protocol expect.
 
-    Raises: ComponentError if a member has another type than the protocol's.
+    Raises: ComponentError if a member does not have the protocol's type.
     """
     if not meta:
         return _EMPTY_META
@@ -410,9 +410,9 @@ def _metric(metric: Mapping[str, Any]) -> bytes:
 
 
 def encode_status(status: Any) -> bytes:
-    """The status field of a message whose JSON has this `status`; nothing for None.
+    """The status field of a message whose JSON has this `status`; empty for None.
 
-    Raises: ComponentError if a member has another type than the protocol's.
+    Raises: ComponentError if a member does not have the protocol's type.
     """
     if status is None:
         return b""

@@ -18,7 +18,7 @@ _GRAPH_SPELLING = {"graphinputs": "inputs", "graphoutputs": "outputs"}
 def encode_metadata(metadata: Mapping[str, Any]) -> bytes:
     """A model's metadata as a serialized SeldonModelMetadata.
 
-    Raises: BadMetadata if a member has another type than the protocol's.
+    Raises: BadMetadata if a member does not have the protocol's type.
     """
     return _serialized(dict(metadata), prediction.SeldonModelMetadata())
 
@@ -27,9 +27,9 @@ def encode_graph_metadata(metadata: Mapping[str, Any]) -> bytes:
     """A graph's metadata as a serialized SeldonGraphMetadata.
 
     Args:
-        metadata: name, models, and inputs and outputs under those names or, as over REST, `graphinputs` and
+        metadata: name, models, and inputs and outputs under those names or, like over REST, `graphinputs` and
             `graphoutputs`.
-    Raises: BadMetadata if a member has another type than the protocol's.
+    Raises: BadMetadata if a member does not have the protocol's type.
     """
     document = {_GRAPH_SPELLING.get(name, name): value for name, value in metadata.items()}
     return _serialized(document, prediction.SeldonGraphMetadata())
@@ -46,15 +46,15 @@ def _serialized(document: dict[str, Any], message: Any) -> bytes:
 def decode_metadata(raw: bytes) -> dict[str, Any]:
     """The metadata of a serialized SeldonModelMetadata, all six members; schema numbers are floats.
 
-    Raises: PayloadError if `raw` is none.
+    Raises: PayloadError if `raw` is not valid.
     """
     return _model(parse(prediction.SeldonModelMetadata, raw))
 
 
 def decode_graph_metadata(raw: bytes) -> dict[str, Any]:
-    """The metadata of a serialized SeldonGraphMetadata, in REST's spelling (`graphinputs`, `graphoutputs`).
+    """The metadata of a serialized SeldonGraphMetadata, with the names used over REST (`graphinputs`, `graphoutputs`).
 
-    Raises: PayloadError if `raw` is none.
+    Raises: PayloadError if `raw` is not valid.
     """
     proto = parse(prediction.SeldonGraphMetadata, raw)
     return {
@@ -66,9 +66,9 @@ def decode_graph_metadata(raw: bytes) -> dict[str, Any]:
 
 
 def decode_metadata_request(raw: bytes) -> str:
-    """The name of the model that a serialized SeldonModelMetadataRequest asks for; empty where it names none.
+    """The model name in a serialized SeldonModelMetadataRequest; empty if there is none.
 
-    Raises: PayloadError if `raw` is none.
+    Raises: PayloadError if `raw` is not valid.
     """
     name: str = parse(prediction.SeldonModelMetadataRequest, raw).name
     return name
@@ -86,7 +86,7 @@ def _model(proto: Any) -> dict[str, Any]:
 
 
 def _described(proto: Any) -> dict[str, Any]:
-    """One input or output; members without a value are left out."""
+    """One input or output; members without a value are omitted."""
     item: dict[str, Any] = {}
     for member in ("messagetype", "name", "datatype"):
         if getattr(proto, member):

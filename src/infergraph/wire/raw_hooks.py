@@ -21,7 +21,7 @@ from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
 
 
 def is_proto(request: Request) -> bool:
-    """Whether a request came as protobuf."""
+    """Whether a request was received as protobuf."""
     if isinstance(request, Message | Feedback):
         return isinstance(request, ProtoMessage | ProtoFeedback)
     return not isinstance(request, JsonMessages) and bool(request) and isinstance(request[0], ProtoMessage)
@@ -32,7 +32,7 @@ def document_of(request: Request) -> Any:
     if isinstance(request, Message):
         return json_codec.own_document(request)
     if isinstance(request, Feedback):
-        # The deprecated REST hook was always given text.
+        # Seldon's wrapper always passes text to the deprecated REST hook.
         document = request.document if isinstance(request, JsonFeedback) else None
         return json.dumps(document) if document is not None else json_codec.encode_feedback(request).decode()
     if isinstance(request, JsonMessages):
@@ -50,7 +50,7 @@ def proto_of(request: Request) -> Any:
 
 
 def user_messages() -> Any:
-    """The module of the message classes that user code imports; our own classes where there is none."""
+    """The module of the message classes that user code imports; our own classes if there is none."""
     try:
         return importlib.import_module("seldon_core.proto.prediction_pb2")
     except Exception:  # noqa: BLE001 - generated code of an installed seldon_core may not suit this protobuf
@@ -74,10 +74,10 @@ def as_it_is(raw: bytes) -> Message:
 
 
 def feedback_message(result: Any, feedback: Feedback) -> Message:
-    """The message that a raw hook returned for a feedback, finally always protobuf; None is an empty one.
+    """The message that a raw hook returned for a feedback, always protobuf in the end; None is an empty one.
 
-    Returns: for a feedback that came in JSON, that message in protobuf's own JSON mapping.
-    Raises: ComponentError for what is no such message.
+    Returns: for a feedback in JSON, that message in protobuf's own JSON mapping.
+    Raises: ComponentError for anything else.
     """
     try:
         is_proto = hasattr(result, "SerializeToString")
@@ -100,7 +100,7 @@ def with_document(message: Message, document: Any) -> Message:
 def message_of(result: Any) -> Message:
     """The message that a raw hook returned.
 
-    Raises: ComponentError for what is neither a JSON value nor a protobuf message.
+    Raises: ComponentError for anything but a JSON value or a protobuf message.
     """
     if hasattr(result, "SerializeToString"):
         return ProtoMessage.of_proto(result)

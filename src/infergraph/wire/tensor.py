@@ -1,7 +1,7 @@
 """TensorFlow's tensors to arrays and back, without TensorFlow.
 
-Source: the public tensor.proto and types.proto: values lie in row-major order, little-endian in `tensor_content`, or
-in the list of their type, whose last value stands for all that are missing.
+Source: the public tensor.proto and types.proto: values are in row-major order, little-endian in `tensor_content`, or
+in the list of their type, whose last value is repeated for missing ones.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ELEMENTS_LIMIT = 2**26
 
 
 class _Layout(NamedTuple):
-    """Where a type keeps its values, and what NumPy calls it."""
+    """The field with the values of a type, and its NumPy dtype."""
 
     dtype: np.dtype[Any]
     field: str
@@ -44,7 +44,7 @@ def _layouts() -> dict[str, _Layout]:
         "COMPLEX64": ("<c8", "scomplex_val"),
         "COMPLEX128": ("<c16", "dcomplex_val"),
     }
-    # The quantized types are integers; their scale is sent elsewhere.
+    # The quantized types are integers; their scale is sent separately.
     quantized = {f"Q{name}": own[name] for name in ("INT8", "INT16", "INT32", "UINT8", "UINT16")}
     return {f"DT_{name}": _Layout(np.dtype(dtype), field) for name, (dtype, field) in (own | quantized).items()}
 
@@ -64,7 +64,7 @@ def decode(tensor: Any) -> np.ndarray:
     """The array of a `tensorflow.TensorProto`.
 
     Returns: an array of the tensor's shape; DT_STRING gives an object array of bytes, DT_BFLOAT16 a float32 array.
-    Raises: PayloadError for a type that is none of values, or values that do not fit the shape.
+    Raises: PayloadError for an unsupported type, or values that do not fit the shape.
     """
     name = _NAMES.get(tensor.dtype, str(tensor.dtype)).removesuffix("_REF")
     shape = _shape(tensor.tensor_shape)
@@ -124,7 +124,7 @@ def _narrowed(values: Any, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def _fill(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """`flat` in `shape`, its last value repeated for those that are missing."""
+    """`flat` in `shape`, with its last value repeated for missing ones."""
     size = math.prod(shape)
     if flat.size == size:
         return check_empty(flat.reshape(shape), "data.tftensor")
@@ -139,14 +139,14 @@ def _fill(flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def is_text(values: np.ndarray) -> bool:
-    """Whether an array holds nothing but bytes, as DT_STRING does."""
+    """Whether an array contains only bytes, like DT_STRING."""
     return values.dtype.kind == "O" and values.size > 0 and all(type(value) is bytes for value in values.flat)
 
 
 def encode(values: np.ndarray) -> Any:
     """The `tensorflow.TensorProto` of an array of real numbers, or of bytes (`is_text`).
 
-    Returns: one element in the list of its type, any other number as bytes, as TensorFlow itself does.
+    Returns: one element in the list of its type, any other number of elements as bytes, like TensorFlow itself.
     """
     tensor = prediction.TensorProto()
     for size in values.shape:
@@ -168,9 +168,9 @@ def encode(values: np.ndarray) -> Any:
 
 
 def decode_json(document: Any) -> np.ndarray:
-    """The array of a TensorProto in JSON, in proto or camel-case names.
+    """The array of a TensorProto in JSON, with proto or camel-case names.
 
-    Raises: PayloadError if it is none.
+    Raises: PayloadError if it is not valid.
     """
     if not isinstance(document, dict):
         raise PayloadError(f"data.tftensor cannot be read: it must be an object, not {type(document).__name__}")

@@ -1,7 +1,7 @@
 """Transcoding of uploads to UTF-8, block by block; undecodable bytes are kept for the error line.
 
     block ──Transcoder.feed──▶ UTF-8, with a marker for each byte that is not in the charset
-    line with a marker ──place_of / shown──▶ which byte of the file's line it is, and the file's own bytes
+    line with a marker ──place_of / shown──▶ position of the byte in the file's line, and the original bytes
 
 A marker is the lone surrogate U+DC00 + byte, which no text contains: a line with one is not valid UTF-8, and so is bad.
 The bytes take precedence over the label: client libraries declare ISO-8859-1, or the system's charset, for any text.
@@ -74,7 +74,7 @@ class Transcoder:
             self._decoder = codec.incrementaldecoder(_HANDLER)
 
     def _lines(self, block: bytes, *, is_last: bool) -> bytes:
-        """Whole lines of a charset of one byte a character, each of which is left as it is where it is UTF-8."""
+        """Transcode complete lines of a single-byte charset; those that are valid UTF-8 are left unchanged."""
         whole, end, self._held = (self._held + block).rpartition(b"\n")
         lines = whole + end
         if is_last:
@@ -126,7 +126,7 @@ def place_of(line: bytes, charset: str) -> int | None:
     """The number, from 1, of the first byte of a file's line that is not in its charset; None if all are.
 
     Args:
-        line: as it was transcoded.
+        line: the transcoded line.
     """
     text = line.decode("utf-8", "surrogatepass")
     marker = _MARKERS.search(text)
@@ -137,6 +137,6 @@ def place_of(line: bytes, charset: str) -> int | None:
 
 
 def shown(line: bytes) -> str:
-    """A transcoded line with the file's own bytes, escaped, where they are not in its charset."""
+    """A transcoded line for display, with the bytes that are not in the charset escaped."""
     text = line.decode("utf-8", "surrogatepass")
     return _MARKERS.sub(lambda marker: f"\\x{ord(marker[0]) - 0xDC00:02x}", text)

@@ -49,9 +49,9 @@ class _Unfit(Exception):
 
 
 def encode_value(value: Any, path: str, depth: int = 1) -> bytes:
-    """`value` as the bytes of a Value that is `depth` messages deep.
+    """`value` as the bytes of a Value at nesting depth `depth`.
 
-    Raises: ComponentError for what a Value cannot hold; it names the type and, after `path`, the place.
+    Raises: ComponentError for what a Value cannot represent; it names the type and the path, beginning with `path`.
     """
     try:
         return _value(value, depth)
@@ -60,9 +60,9 @@ def encode_value(value: Any, path: str, depth: int = 1) -> bytes:
 
 
 def encode_list(values: Sequence[Any], path: str, depth: int) -> bytes:
-    """`values` as the bytes of a ListValue that is `depth` messages deep.
+    """`values` as the bytes of a ListValue at nesting depth `depth`.
 
-    Raises: ComponentError as `encode_value` does.
+    Raises: ComponentError like `encode_value`.
     """
     try:
         return _list(values, depth)
@@ -121,7 +121,7 @@ def _struct(values: Mapping[Any, Any], depth: int) -> bytes:
 
 
 def _plainer(value: Any) -> Any:
-    """One step from a type beyond JSON's towards one of them."""
+    """One conversion step from another type towards JSON's own types."""
     if isinstance(value, Enum):
         return value.value
     for plain in (str, int, float):
@@ -137,7 +137,7 @@ def _plainer(value: Any) -> Any:
 
 
 def _key(key: Any) -> str:
-    """A dict's key as text, by the rule of the standard library's JSON."""
+    """A dict's key as text, like in the standard library's JSON."""
     if isinstance(key, np.generic):
         key = key.item()
     if key is None:
@@ -150,7 +150,7 @@ def _key(key: Any) -> str:
 
 
 def decode_value(value: Any) -> Any:
-    """The plain value of a Value message; one that holds nothing is None."""
+    """The plain value of a Value message; an empty one is None."""
     kind = value.WhichOneof("kind")
     if kind == "number_value":
         return value.number_value
@@ -166,9 +166,9 @@ def decode_value(value: Any) -> Any:
 
 
 def decode_list_bytes(raw: memoryview, depth: int = 1, *, part_bytes: int = _PART_BYTES) -> list[Any]:
-    """The plain values of a serialized ListValue, however large: read in parts, so that other threads are let in.
+    """The plain values of a serialized ListValue of any size: read in parts, so that other threads can run.
 
-    Raises: ValueError or DecodeError if it is none.
+    Raises: ValueError or DecodeError if it is not valid.
     """
     values: list[Any] = []
     for part, item in _parts(raw, part_bytes):
@@ -180,7 +180,7 @@ def decode_list_bytes(raw: memoryview, depth: int = 1, *, part_bytes: int = _PAR
 
 
 def decode_value_bytes(raw: memoryview, depth: int = 1, *, part_bytes: int = _PART_BYTES) -> Any:
-    """The plain value of a serialized Value, likewise."""
+    """The plain value of a serialized Value of any size."""
     fields = list(islice(split(raw), 2)) if len(raw) > part_bytes and depth < DEPTH_LIMIT else []
     if len(fields) == 1:
         number, kind, start, end = fields[0]
@@ -204,7 +204,7 @@ def _decode_struct_bytes(raw: memoryview, depth: int, part_bytes: int) -> dict[s
 
 
 def _parts(raw: memoryview, part_bytes: int) -> Iterator[tuple[memoryview, memoryview | None]]:
-    """The items of a list or struct: the fields of several, or the field of a single large one and what it holds."""
+    """The items of a list or struct: the fields of several, or the field of a single large one and its value."""
     begin = at = 0
     for number, kind, start, end in split(raw):
         if end - start > part_bytes and (number, kind) == (1, DELIMITED):

@@ -9,13 +9,13 @@ from infergraph.message import Feedback, Message, Request
 from infergraph.wire import json_text
 
 _DEEP_LEVELS = 30
-"""About the maximum depth of protobuf: a deeper request may not fit into an answer, which adds levels."""
+"""Near the maximum depth of protobuf: a deeper request may not fit into an answer, which adds levels."""
 
 
 class WireMessage(Message):
     """A received message, or one made of a JSON document.
 
-    It may carry more than its content (a status, unknown members), which its `document` shows.
+    It may have more than its content (a status, unknown members), which is in its `document`.
     """
 
     __slots__ = ()
@@ -30,7 +30,7 @@ class WireMessage(Message):
 
     @property
     def written(self) -> Any:
-        """The same value, where arrays may still be NumPy's: what the JSON writer takes.
+        """The same value, possibly with NumPy arrays, for the JSON writer.
 
         Raises: PayloadError if it cannot be read.
         """
@@ -38,7 +38,7 @@ class WireMessage(Message):
 
     @property
     def known_document(self) -> Any:
-        """The document if it has been read; None if the content says all there is."""
+        """The document if it has been read; None if the content is complete without it."""
         return None
 
 
@@ -55,6 +55,6 @@ def blamed(fault: NestedTooDeeply, request: Request) -> Fault:
 
 
 def is_larger(message: Message, size_bytes: int) -> bool:
-    """Whether a message came in more than `size_bytes`, or compressed: then its size is known only once it is read."""
+    """Whether a received message is larger than `size_bytes`, or compressed, so that its size is not known yet."""
     raw = getattr(message, "raw", None)
     return raw is not None and (len(raw) > size_bytes or bool(getattr(message, "content_encoding", "")))

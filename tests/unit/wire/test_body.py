@@ -180,5 +180,5 @@ def test_broken_multipart_is_refused(raw, content_type, text):
 
 def test_a_csv_body_is_refused_with_the_way_to_send_it():
     """A CSV file is no message; the refusal names the format and the command that converts it."""
-    with pytest.raises(UnsupportedBody, match=r"a body of text/csv is no message.*infergraph call URL @FILE.csv"):
+    with pytest.raises(UnsupportedBody, match=r"a body of text/csv is not a message.*infergraph call URL @FILE.csv"):
         body.read(b"a,b\n1,2\n", "text/csv")

@@ -741,7 +741,7 @@ def test_empty_feedback_is_allowed():
         (b'{"request":{"foo":1}}', "^Invalid JSON: .*foo"),
         (b'{"reward":"zz"}', "^Invalid JSON: "),
         (b'{"reward":' + b"7" * 1000 + b"}", "^Invalid JSON: "),
-        (b"[1]", "^Invalid JSON: a feedback is an object"),
+        (b"[1]", "^Invalid JSON: a feedback must be an object"),
         (b'{"request":5}', "^Invalid JSON: "),
         (b'{"request":{"data":{"ndarray":5}}}', "^Invalid JSON: "),
         (b'{"request":{"jsonData":' + b"[" * 500 + b"]" * 500 + b"}}", "^Invalid JSON: "),

@@ -76,7 +76,7 @@ def test_sizes_must_fit() -> None:
     """A file with fewer or more values than its shape says is refused with both sizes."""
     raw = file_of(np.zeros((2, 2)))
     for wrong in (raw[:-1], raw + b"\0"):
-        with pytest.raises(PayloadError, match=r"shape \(2, 2\) of float64 takes 32"):
+        with pytest.raises(PayloadError, match=r"shape \(2, 2\) of float64 needs 32"):
             npy_codec.decode(wrong)
 
 

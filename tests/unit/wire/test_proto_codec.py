@@ -473,7 +473,7 @@ def test_feedback_of_other_kinds_is_written():
     first, second = (prediction.Feedback.FromString(proto_codec.encode_feedback(item)) for item in (came, made))
     assert (first.request.strData, first.reward) == (second.request.strData, second.reward) == ("q", 1.0)
     assert first.truth.data == second.truth.data
-    with pytest.raises(ComponentError, match="no 32-bit number"):
+    with pytest.raises(ComponentError, match="not a 32-bit number"):
         proto_codec.encode_feedback(Feedback(FeedbackContent(None, None, 1e300, None)))
 
 
