@@ -31,10 +31,10 @@ def array_of(value: Any, field: str) -> np.ndarray:
 
     Args:
         value: a list, or anything else for an array without axes.
-        field: its name, for faults.
-    Returns: int64, uint64, float64, bool, text or object, as the values need: numbers beside text become text as
-        NumPy makes it, but NaN, which marks a missing value there, becomes None among objects; integers that no 64-bit
-        type holds together stay Python's in an object array.
+        field: its name, for error messages.
+    Returns: int64, uint64, float64, bool, text or object, as the values need: numbers beside text become text, like in
+        NumPy, but NaN, which marks a missing value there, becomes None among objects; integers that no single 64-bit
+        type can represent stay Python integers in an object array.
     Raises: PayloadError if its rows have different lengths, or there are too many axes.
     """
     try:

@@ -103,8 +103,16 @@ def _table_fault(rows: Sequence[str]) -> str:
     first = [row.rstrip("\r") for row in rows[:5] if row.strip()]
     if len(first) < 2 or any(_value_end(row) == len(row) or row[0] in "[{" for row in first):
         return ""
-    widths = (set(map(len, csv.reader(first, delimiter=delimiter))) for delimiter in _DELIMITERS)
-    return f"the file looks like {_CSV}" if any(len(width) == 1 and min(width) > 1 for width in widths) else ""
+    return f"the file looks like {_CSV}" if any(_is_table(first, delimiter) for delimiter in _DELIMITERS) else ""
+
+
+def _is_table(rows: Sequence[str], delimiter: str) -> bool:
+    """Whether rows have the same number of columns, and more than one."""
+    try:
+        widths = set(map(len, csv.reader(rows, delimiter=delimiter)))
+    except csv.Error:  # such as a carriage return within a row
+        return False
+    return len(widths) == 1 and min(widths) > 1
 
 
 def _value_end(text: str) -> int | None:

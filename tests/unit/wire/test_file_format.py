@@ -8,7 +8,7 @@ import json
 import lzma
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from infergraph.wire.file_format import HEAD_BYTES, whole_fault
@@ -95,6 +95,7 @@ def test_lines_of_json_are_never_refused(values: list[object]) -> None:
     assert fault(b"".join(json.dumps(value).encode() + b"\n" for value in values)) == ""
 
 
+@example(b"a,b\rc\nd,e\rf\n", 2)
 @given(st.binary(max_size=300), st.integers(0, 5))
 def test_any_bytes_can_be_looked_at(head: bytes, lines: int) -> None:
     """No beginning of a file makes the look fail."""
