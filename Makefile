@@ -26,6 +26,7 @@ $(VENV)/.demo: $(VENV)/.installed
 
 $(VENV)/.test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group test --group lint
+	$(BIN)/python -m pip install --quiet --no-deps 'kserve>=0.15' 'mlserver>=1.6'
 	@touch $@
 
 # KEEP=1 leaves the last server running at the end.
