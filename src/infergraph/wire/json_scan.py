@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -54,21 +55,56 @@ def read_numbers(raw: bytes) -> Content | None:
     Returns: None if it is, or might be, anything else: the general decoder decides.
     Raises: PayloadError if a tensor's values do not fit its shape.
     """
-    if simdjson is None:
-        return None
-    if len(raw) >= SLICED_BYTES:
+    if simdjson is not None and len(raw) >= SLICED_BYTES:
         return read_slices(raw)
-    parser = _idle_parsers.pop() if _idle_parsers else simdjson.Parser()
-    try:
-        found = _find(parser.parse(raw), raw)
-    except (ValueError, TypeError, KeyError, RuntimeError, UnicodeError):
-        return None
-    if len(raw) <= _KEPT_BYTES:
-        _idle_parsers.append(parser)
+    found = _parsed(raw, lambda root: _find(root, raw))
     if found is None:
         return None
     flat, shape, names, meta, encoding = found
     return Content(shaped(flat, shape, f"data.{encoding.value}"), encoding, names, meta)
+
+
+def read_tensors(raw: bytes) -> tuple[dict[str, Any], list[np.ndarray]] | None:
+    """A request of the open inference protocol, and the `data` of its inputs, which are not in it, as flat arrays.
+
+    Args:
+        raw: JSON in UTF-8.
+    Returns: None where an input has no numbers, or anything is unusual; then nothing has been decided.
+    """
+    return _parsed(raw, _find_tensors)
+
+
+_T = TypeVar("_T")
+
+
+def _parsed(raw: bytes, find: Callable[[Any], _T | None]) -> _T | None:
+    """What `find` finds in a parsed text, of which it keeps nothing."""
+    if simdjson is None:
+        return None
+    parser = _idle_parsers.pop() if _idle_parsers else simdjson.Parser()
+    try:
+        found = find(parser.parse(raw))
+    except (ValueError, TypeError, KeyError, RuntimeError, UnicodeError):
+        return None
+    if len(raw) <= _KEPT_BYTES:
+        _idle_parsers.append(parser)
+    return found
+
+
+def _find_tensors(root: Any) -> tuple[dict[str, Any], list[np.ndarray]] | None:
+    if not _has_only(root, {"id", "parameters", "inputs", "outputs", "model_name"}):
+        return None
+    arrays = []
+    inputs = []
+    for entry in root["inputs"]:
+        if not _has_only(entry, {"name", "shape", "datatype", "parameters", "data"}):
+            return None
+        flat = _numbers(entry["data"]) if isinstance(entry["data"], simdjson.Array) else None
+        if flat is None:
+            return None
+        arrays.append(flat)
+        inputs.append({key: _value(entry[key]) for key in entry if key != "data"})
+    return {"inputs": inputs} | {key: _value(root[key]) for key in root if key != "inputs"}, arrays
 
 
 def _find(root: Any, raw: bytes) -> tuple[np.ndarray, list[int], Any, Any, Encoding] | None:

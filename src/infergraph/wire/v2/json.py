@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from infergraph.errors import PayloadError, UnsupportedBody
-from infergraph.wire import compression, json_text
+from infergraph.wire import compression, json_scan, json_slices, json_text
 from infergraph.wire.json_text import PLAIN, JsonOptions
 from infergraph.wire.v2 import tensors
 from infergraph.wire.v2.metadata import TensorMetadata
@@ -29,6 +30,10 @@ from infergraph.wire.v2.records import (
     text_member,
 )
 from infergraph.wire.v2.tensors import NO_PARAMETERS, Buffer, Datatype, Parameters, Tensor
+
+JSON = "application/json"
+_LARGE_BYTES = 16 * 1024
+"""Numbers of a larger request are read without an object for each."""
 
 _BLOB_SIZE = "binary_data_size"
 _BINARY = "binary_data"
@@ -63,8 +68,36 @@ def unpacked(body: bytes, coding: str, limit_bytes: int) -> bytes:
     return compression.unpacked(body, limit_bytes)
 
 
+class _Entry(msgspec.Struct):
+    """A tensor as a request spells it; `data` is a list, or the flat array of its numbers."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class _Request(msgspec.Struct):
+    """A request whose members have the types that they should."""
+
+    inputs: list[_Entry]
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: list[Any] | None = None
+
+
+_read_typed = msgspec.json.Decoder(_Request).decode
+
+
 def decode(
-    body: Buffer, header_length: str | None = None, *, model: str = "", version: str = "", puid: str = ""
+    body: Buffer,
+    header_length: str | None = None,
+    *,
+    model: str = "",
+    version: str = "",
+    puid: str = "",
+    values_limit_bytes: int = 0,
 ) -> InferRequest:
     """The request of a body.
 
@@ -72,24 +105,79 @@ def decode(
         header_length: the header of that name; None where it is missing: the whole body is JSON.
         model, version: from the path.
         puid: the id of a request without one of its own.
-    Raises: PayloadError that names the member or the tensor.
+        values_limit_bytes: as `json_slices.read` takes it.
+    Raises: PayloadError that names the member or the tensor; UploadTooLarge as `json_slices.read` does.
     """
-    head, blobs = _split(body, header_length)
-    document = json_text.read(bytes(head))
-    if not isinstance(document, dict):
-        raise PayloadError("the body must be a JSON object with inputs")
-    reader = _Blobs(blobs, is_there=header_length is not None)
-    inputs = [_tensor(each, reader, place) for place, each in enumerate(_list(document, "inputs"))]
+    head, blobs = (body, None) if header_length is None else _split(body, header_length)
+    request = _read(bytes(head), values_limit_bytes)
+    reader = _Blobs(blobs)
+    inputs = [_tensor(entry, reader) for entry in request.inputs]
     reader.finish(model)
     check_names([tensor.name for tensor in inputs])
+    outputs = request.outputs
     return InferRequest(
         model_name=model,
         model_version=version,
-        id=text_member(document.get("id"), "id") or puid,
-        parameters=parameters_of(document, "parameters"),
+        id=request.id or puid,
+        parameters=request.parameters or NO_PARAMETERS,
         inputs=inputs,
-        outputs=[_requested(each, place) for place, each in enumerate(_list(document, "outputs"))],
+        outputs=[_requested(each, place) for place, each in enumerate(outputs)] if outputs else (),
     )
+
+
+def _read(text: bytes, values_limit_bytes: int) -> _Request:
+    """The request, at once where it has the right form; else member by member, for a fault that names one."""
+    try:
+        request = _read_typed(text) if len(text) <= _LARGE_BYTES else _read_numbers(text)
+    except (msgspec.DecodeError, UnicodeError):
+        request = None
+    if request is None:
+        request = _read_document(json_slices.read(text, JSON, values_limit_bytes=values_limit_bytes))
+    if request.parameters:
+        check_parameters(request.parameters, "parameters")
+    return request
+
+
+def _read_numbers(text: bytes) -> _Request | None:
+    """A large request, whose numbers go into arrays without becoming objects; None if it needs a closer look."""
+    found = json_scan.read_tensors(text)
+    if found is None:
+        return None
+    document, data = found
+    try:
+        request = msgspec.convert(document, _Request)
+    except msgspec.ValidationError:
+        return None
+    for entry, numbers in zip(request.inputs, data, strict=True):
+        if not tensors.takes_numbers(entry.datatype, numbers):
+            return None
+        entry.data = numbers  # type: ignore[assignment] # a list, as far as msgspec is to know
+    return request
+
+
+def _read_document(document: Any) -> _Request:
+    if not isinstance(document, dict):
+        raise PayloadError("the body must be a JSON object with inputs")
+    return _Request(
+        inputs=[_entry_of(each, place) for place, each in enumerate(_list(document, "inputs"))],
+        id=text_member(document.get("id"), "id"),
+        parameters=_object(document.get("parameters"), "parameters"),
+        outputs=_list(document, "outputs"),
+    )
+
+
+def _entry_of(entry: Any, place: int) -> _Entry:
+    if not isinstance(entry, dict):
+        raise PayloadError(f"inputs[{place}] must be an object")
+    name = entry.get("name")
+    if not isinstance(name, str):
+        raise PayloadError(f"inputs[{place}].name must be a text, not {name!r:.80}")
+    shape = list(tensors.shape_of(entry.get("shape"), name))
+    datatype = tensors.datatype_named(entry.get("datatype"), name).value
+    data = entry.get("data")
+    if data is not None and not isinstance(data, list):
+        raise PayloadError(f"input {name!r}: data must be a list, not {data!r:.80}")
+    return _Entry(name, shape, datatype, data, _object(entry.get("parameters"), f"input {name!r}: parameters"))
 
 
 def decode_raw(body: Buffer, inputs: Sequence[TensorMetadata], *, model: str, version: str, puid: str) -> InferRequest:
@@ -178,10 +266,8 @@ def _elements(tensor: Tensor) -> Any:
         return _Base64([base64.b64encode(element).decode() for element in elements])
 
 
-def _split(body: Buffer, header_length: str | None) -> tuple[Buffer, memoryview]:
+def _split(body: Buffer, header_length: str) -> tuple[Buffer, memoryview]:
     view = memoryview(body)
-    if header_length is None:
-        return body, view[:0]
     if not (header_length.isascii() and header_length.isdigit() and len(header_length) <= 18):
         raise PayloadError(f"Inference-Header-Content-Length must be a whole number, not {header_length!r}")
     length = int(header_length)
@@ -193,9 +279,9 @@ def _split(body: Buffer, header_length: str | None) -> tuple[Buffer, memoryview]
 class _Blobs:
     """The raw bytes behind the JSON, handed out in order."""
 
-    def __init__(self, raw: memoryview, *, is_there: bool) -> None:
-        self._raw = raw
-        self._is_there = is_there
+    def __init__(self, raw: memoryview | None) -> None:
+        self._is_there = raw is not None
+        self._raw = memoryview(b"") if raw is None else raw
         self._at = 0
 
     def take(self, name: str, size: object) -> memoryview:
@@ -214,56 +300,68 @@ class _Blobs:
             raise PayloadError(f"unexpected additional input data for model {model!r}: {left} bytes")
 
 
-def _tensor(entry: Any, blobs: _Blobs, place: int) -> Tensor:
-    if not isinstance(entry, dict):
-        raise PayloadError(f"inputs[{place}] must be an object")
-    name = entry.get("name")
-    if not isinstance(name, str):
-        raise PayloadError(f"inputs[{place}].name must be a text, not {name!r:.80}")
-    datatype = tensors.datatype_named(entry.get("datatype"), name)
-    shape = tensors.shape_of(entry.get("shape"), name)
-    parameters = parameters_of(entry, f"input {name!r}: parameters")
-    if any(key.startswith("shared_memory_") for key in parameters):
-        raise PayloadError(f"input {name!r}: shared memory is not offered")
+def _tensor(entry: _Entry, blobs: _Blobs) -> Tensor:
+    name, parameters = entry.name, entry.parameters
+    datatype = tensors.datatype_named(entry.datatype, name)
+    shape = tensors.shape_of(entry.shape, name)
+    if not parameters:
+        if entry.data is None:
+            raise PayloadError(f"input {name!r} must have either data or the parameter {_BLOB_SIZE}")
+        return Tensor(name, datatype, _array(name, datatype, shape, entry.data))
+    check_parameters(parameters, f"input {name!r}: parameters")
+    _refuse_shared_memory(parameters, f"input {name!r}")
     size = parameters.get(_BLOB_SIZE)
-    if (size is None) == (entry.get("data") is None):
+    if (size is None) == (entry.data is None):
         raise PayloadError(f"input {name!r} must have either data or the parameter {_BLOB_SIZE}")
     if size is None:
-        return Tensor(name, datatype, tensors.of_list(name, datatype, shape, entry["data"]), parameters)
+        return Tensor(name, datatype, _array(name, datatype, shape, entry.data), parameters)
     array = tensors.of_raw(name, datatype, shape, blobs.take(name, size))
     return Tensor(name, datatype, array, {key: value for key, value in parameters.items() if key != _BLOB_SIZE})
+
+
+def _array(name: str, datatype: Datatype, shape: tuple[int, ...], data: Any) -> np.ndarray:
+    if type(data) is list:
+        return tensors.of_list(name, datatype, shape, data)
+    return tensors.of_numbers(name, datatype, shape, data)
+
+
+def _refuse_shared_memory(parameters: Parameters, where: str) -> None:
+    if any(key.startswith("shared_memory_") for key in parameters):
+        raise PayloadError(f"{where}: shared memory is not offered")
 
 
 def _requested(entry: Any, place: int) -> RequestedOutput:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise PayloadError(f"outputs[{place}].name must be a text")
     name = entry["name"]
-    parameters = parameters_of(entry, f"output {name!r}: parameters")
+    parameters = _object(entry.get("parameters"), f"output {name!r}: parameters")
+    if not parameters:
+        return RequestedOutput(name)
+    check_parameters(parameters, f"output {name!r}: parameters")
     is_binary = parameters.get(_BINARY)
     if is_binary is not None and not isinstance(is_binary, bool):
         raise PayloadError(f"output {name!r}: {_BINARY} must be true or false, not {is_binary!r:.80}")
-    if any(key.startswith("shared_memory_") for key in parameters):
-        raise PayloadError(f"output {name!r}: shared memory is not offered")
+    _refuse_shared_memory(parameters, f"output {name!r}")
     return RequestedOutput(name, parameters, is_binary)
 
 
-def parameters_of(entry: Mapping[str, Any], member: str) -> Parameters:
-    """The `parameters` of an object: texts, numbers and booleans by name.
+def check_parameters(parameters: Mapping[str, Any], member: str) -> None:
+    """Refuse parameters other than texts, numbers and booleans.
 
-    Raises: PayloadError that names the member.
+    Raises: PayloadError that names the member and the parameter.
     """
-    found = entry.get("parameters")
-    if found is None:
-        return NO_PARAMETERS
-    if not isinstance(found, dict):
-        raise PayloadError(f"{member} must be an object, not {found!r:.80}")
-    for key, value in found.items():
+    for key, value in parameters.items():
         if not isinstance(value, str | int | float):
             raise PayloadError(f"{member}: {key!r} must be a text, a number or a boolean")
-    content_type = found.get("content_type")
+    content_type = parameters.get("content_type")
     if content_type is not None and not isinstance(content_type, str):
         raise PayloadError(f"{member}: content_type must be a text, not {content_type!r:.80}")
-    return MappingProxyType(found)
+
+
+def _object(value: Any, member: str) -> dict[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise PayloadError(f"{member} must be an object, not {value!r:.80}")
+    return value
 
 
 def _list(document: Mapping[str, Any], member: str) -> list[Any]:

@@ -18,10 +18,10 @@ from infergraph.wire.v2 import tensors, values
 from infergraph.wire.v2.records import InferRequest, InferResponse, TensorSet, chosen
 from infergraph.wire.v2.tensors import Datatype, Tensor
 
-REQUEST_MEMBERS = ("id", "model_name", "model_version", "parameters", "outputs")
+REQUEST_MEMBERS = ("puid", "id", "model_name", "model_version", "parameters", "outputs")
 """Members of a hook's meta that say what a request of the protocol asks for; they stay on the way through a graph."""
 
-_SELDON_MEMBERS = ("puid", "tags", "routing", "requestPath", "metrics")
+_SELDON_MEMBERS = ("tags", "routing", "requestPath", "metrics")
 
 ROUTING = "seldon_routing"
 """The parameter of an answer that holds the recorded route."""
@@ -78,11 +78,10 @@ class InferMessage(Message):
 
 
 def _content_of(request: InferRequest) -> Content:
-    meta: Meta = {"parameters": dict(request.parameters)}
+    parameters = request.parameters
+    meta: Meta = {"parameters": dict(parameters) if parameters else {}, "model_name": request.model_name}
     if request.id:
         meta["id"] = meta["puid"] = request.id
-    if request.model_name:
-        meta["model_name"] = request.model_name
     if request.model_version:
         meta["model_version"] = request.model_version
     if request.outputs:
@@ -90,7 +89,7 @@ def _content_of(request: InferRequest) -> Content:
             {"name": each.name, "parameters": dict(each.parameters)} if each.parameters else {"name": each.name}
             for each in request.outputs
         ]
-    return Content(TensorSet(request.inputs, request.parameters), Encoding.TENSORS, (), meta)
+    return Content(TensorSet(request.inputs, parameters), Encoding.TENSORS, (), meta)
 
 
 def carried(meta: Mapping[str, Any] | None) -> Meta:
@@ -99,23 +98,21 @@ def carried(meta: Mapping[str, Any] | None) -> Meta:
 
 
 def without_request(meta: Mapping[str, Any] | None) -> Meta | None:
-    """The members of a hook's meta that Seldon's protocol has."""
+    """The members of a hook's meta that Seldon's protocol has, but the id."""
     return {key: meta[key] for key in _SELDON_MEMBERS if key in meta} if meta else None
 
 
 def hook_meta(content: Content) -> Meta:
     """The meta for a hook: the request's own, and its tensors by name, datatype, shape and parameters."""
     given: TensorSet = content.payload
-    inputs = [
-        {
-            "name": each.name,
-            "datatype": each.datatype.value,
-            "shape": list(each.array.shape),
-            "parameters": dict(each.parameters),
-        }
-        for each in given.tensors
+    meta = {"parameters": {}} if content.meta is None else content.meta
+    meta["inputs"] = [
+        {"name": name, "datatype": datatype.value, "shape": list(array.shape), "parameters": dict(parameters)}
+        if parameters
+        else {"name": name, "datatype": datatype.value, "shape": list(array.shape), "parameters": {}}
+        for name, datatype, array, parameters in given.tensors
     ]
-    return {"parameters": {}, **(content.meta or {}), "inputs": inputs}
+    return meta
 
 
 def tensors_of(message: Message) -> TensorSet:
@@ -153,6 +150,8 @@ def seldon_content(content: Content) -> Content:
     """
     given: TensorSet = content.payload
     meta = without_request(content.meta)
+    if meta is not None and content.meta and "puid" in content.meta:
+        meta["puid"] = content.meta["puid"]
     if len(given.tensors) > 1 or given.is_mapping or given.parameters.get(values.CONTENT_TYPE) == "pd":
         return Content({each.name: _plain(each) for each in given.tensors}, Encoding.JSON, (), meta)
     value, names = values.inputs_of(given)

@@ -20,7 +20,7 @@ from infergraph.wire import fields
 from infergraph.wire.prediction import message_class
 from infergraph.wire.v2 import tensors
 from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest, InferResponse, RequestedOutput, check_names
-from infergraph.wire.v2.tensors import Datatype, Parameters, Tensor
+from infergraph.wire.v2.tensors import Buffer, Datatype, Parameters, Tensor
 
 PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"
@@ -54,23 +54,27 @@ def decode(payload: bytes) -> InferRequest:
 
     Raises: PayloadError that names the tensor.
     """
-    rest, blobs = _without_raw(payload)
+    is_large = len(payload) > tensors.COPY_LIMIT_BYTES
+    rest, blobs = _without_raw(payload) if is_large else (payload, [])
     message = ModelInferRequest()
     try:
         message.ParseFromString(rest)
     except DecodeError as error:
         raise PayloadError(f"the message is no ModelInferRequest: {error}") from error
-    if blobs and len(blobs) != len(message.inputs):
-        raise PayloadError(f"raw_input_contents has {len(blobs)} entries for {len(message.inputs)} inputs")
-    inputs = [_tensor(entry, blobs[place] if blobs else None) for place, entry in enumerate(message.inputs)]
+    entries = message.inputs
+    blobs = blobs or message.raw_input_contents
+    if blobs and len(blobs) != len(entries):
+        raise PayloadError(f"raw_input_contents has {len(blobs)} entries for {len(entries)} inputs")
+    inputs = [_tensor(entry, blobs[place] if blobs else None) for place, entry in enumerate(entries)]
     check_names([tensor.name for tensor in inputs])
+    outputs = message.outputs
     return InferRequest(
         model_name=message.model_name,
         model_version=message.model_version,
         id=message.id,
         parameters=_parameters(message.parameters),
         inputs=inputs,
-        outputs=[RequestedOutput(each.name, _parameters(each.parameters)) for each in message.outputs],
+        outputs=[RequestedOutput(each.name, _parameters(each.parameters)) for each in outputs] if outputs else (),
         is_raw=bool(blobs),
     )
 
@@ -111,11 +115,11 @@ def _without_raw(payload: bytes) -> tuple[bytes, list[memoryview]]:
     return (b"".join(kept), blobs) if blobs else (payload, [])
 
 
-def _tensor(entry: Any, blob: memoryview | None) -> Tensor:
+def _tensor(entry: Any, blob: Buffer | None) -> Tensor:
     name = entry.name
     datatype = tensors.datatype_named(entry.datatype, name)
     shape = tensors.shape_of(list(entry.shape), name)
-    parameters = _parameters(entry.parameters)
+    parameters = _parameters(entry.parameters) if entry.parameters else tensors.NO_PARAMETERS
     if blob is None:
         return Tensor(name, datatype, _typed(name, datatype, shape, entry), parameters)
     if entry.HasField("contents"):

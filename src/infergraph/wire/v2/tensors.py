@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from infergraph.errors import ComponentError, PayloadError
+from infergraph.members import direct
 
 COPY_LIMIT_BYTES = 64 * 1024
 """Raw tensors above this are views of the request's own memory, smaller ones are copied and writable."""
@@ -33,8 +34,11 @@ NO_PARAMETERS: Parameters = MappingProxyType({})
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
+@direct
 class Datatype(Enum):
     """The protocol's name of an element type."""
+
+    __hash__ = object.__hash__  # members are single objects; Enum's own hash runs in Python, on every look-up
 
     BOOL = "BOOL"
     UINT8 = "UINT8"
@@ -68,6 +72,9 @@ _DTYPES: dict[Datatype, np.dtype[Any]] = {
     Datatype.BF16: np.dtype("<u2"),  # as it travels; read as the float32 whose upper half it is
 }
 _DATATYPES = {dtype: datatype for datatype, dtype in _DTYPES.items() if datatype is not Datatype.BF16}
+_FLOATS = frozenset({Datatype.FP16, Datatype.FP32, Datatype.FP64})
+_INTEGERS = frozenset(each for each in Datatype if each.value.startswith(("INT", "UINT")))
+_NUMBERS = frozenset({int, float, type(None)})
 _KINDS = {kind.value: kind for kind in Datatype}
 
 
@@ -108,32 +115,52 @@ def shape_of(given: object, tensor: str) -> tuple[int, ...]:
 
     Raises: PayloadError naming the tensor.
     """
-    if not isinstance(given, list | tuple) or not all(type(size) is int and size >= 0 for size in given):
+    if not isinstance(given, list) or set(map(type, given)) - {int} or (given and min(given) < 0):
         raise PayloadError(f"input {tensor!r}: shape must be a list of whole numbers from 0 on, not {_brief(given)}")
     if len(given) > AXES_LIMIT:
         raise PayloadError(f"input {tensor!r}: shape has {len(given)} axes; {AXES_LIMIT} are allowed")
     return tuple(given)
 
 
-def of_list(name: str, datatype: Datatype, shape: tuple[int, ...], data: object) -> np.ndarray:
+def takes_numbers(datatype: str, numbers: np.ndarray) -> bool:
+    """Whether `of_numbers` takes a flat array of 64-bit numbers for that datatype."""
+    known = _KINDS.get(datatype)
+    return known in _FLOATS or (known in _INTEGERS and numbers.dtype.kind != "f")
+
+
+def of_numbers(name: str, datatype: Datatype, shape: tuple[int, ...], numbers: np.ndarray) -> np.ndarray:
+    """The array of a tensor whose elements came as a flat array of 64-bit numbers.
+
+    Raises: PayloadError that names the tensor: another count than the shape has, or an element out of its type.
+    """
+    check_count(name, numbers.size, shape)
+    if datatype in _FLOATS:
+        return _narrowed(name, datatype, numbers.astype(np.float64, copy=False)).reshape(shape)
+    _check_range(name, datatype, int(numbers.min()), int(numbers.max()))
+    return numbers.astype(_DTYPES[datatype], copy=False).reshape(shape)
+
+
+def of_list(name: str, datatype: Datatype, shape: tuple[int, ...], data: list[Any]) -> np.ndarray:
     """The array of a tensor whose elements came as a JSON list, flat or nested.
 
     Raises: PayloadError that names the tensor: another count than the shape has, or an element out of its type.
     """
     if datatype is Datatype.BF16:
         raise PayloadError(f"input {name!r}: BF16 has no JSON form; send it as binary data")
-    if not isinstance(data, list):
-        raise PayloadError(f"input {name!r}: data must be a list, not {_brief(data)}")
-    elements = _flat(data)
-    check_count(name, len(elements), shape)
-    if datatype is Datatype.BYTES:
-        return _texts(name, elements).reshape(shape)
-    kinds = set(map(type, elements))
-    if datatype is Datatype.BOOL:
-        return _booleans(name, elements, kinds).reshape(shape)
-    if datatype in (Datatype.FP16, Datatype.FP32, Datatype.FP64):
-        return _floats(name, datatype, elements, kinds).reshape(shape)
-    return _integers(name, datatype, elements, kinds).reshape(shape)
+    kinds = set(map(type, data))
+    if list in kinds:
+        data = _flat(data)
+        kinds = set(map(type, data))
+    check_count(name, len(data), shape)
+    if datatype in _FLOATS:
+        array = _floats(name, datatype, data, kinds)
+    elif datatype in _INTEGERS:
+        array = _integers(name, datatype, data, kinds)
+    elif datatype is Datatype.BYTES:
+        array = _texts(name, data)
+    else:
+        array = _booleans(name, data, kinds)
+    return array if len(shape) == 1 else array.reshape(shape)
 
 
 def check_count(name: str, count: int, shape: Sequence[int]) -> None:
@@ -181,20 +208,24 @@ def _booleans(name: str, elements: list[Any], kinds: set[type]) -> np.ndarray:
 
 
 def _floats(name: str, datatype: Datatype, elements: list[Any], kinds: set[type]) -> np.ndarray:
-    if not kinds <= {int, float, type(None)}:
-        odd = next(element for element in elements if type(element) not in (int, float, type(None)))
+    if not kinds <= _NUMBERS:
+        odd = next(element for element in elements if type(element) not in _NUMBERS)
         raise PayloadError(f"input {name!r}: {datatype.value} takes numbers, not {_brief(odd)}")
     try:
         wide = np.array(elements, dtype=np.float64)  # null becomes NaN
     except OverflowError as error:
         raise PayloadError(f"input {name!r}: a number is out of the range of {datatype.value}") from error
+    return _narrowed(name, datatype, wide)
+
+
+def _narrowed(name: str, datatype: Datatype, wide: np.ndarray) -> np.ndarray:
     if datatype is Datatype.FP64:
         return wide
-    with np.errstate(over="ignore"):
-        array = wide.astype(_DTYPES[datatype])
-    if not np.array_equal(np.isinf(array), np.isinf(wide)):
-        raise PayloadError(f"input {name!r}: a number is out of the range of {datatype.value}")
-    return array
+    with np.errstate(over="raise"):
+        try:
+            return wide.astype(_DTYPES[datatype])
+        except FloatingPointError as error:
+            raise PayloadError(f"input {name!r}: a number is out of the range of {datatype.value}") from error
 
 
 def _integers(name: str, datatype: Datatype, elements: list[Any], kinds: set[type]) -> np.ndarray:
