@@ -62,9 +62,18 @@ class Model:
         Raises: UnknownModel if it is another one.
         """
         self.check_name(name)
-        metadata = self._metadata or await self.metadata()
+        return self.known(version) or self._of_version(await self.metadata(), version)
+
+    def known(self, version: str) -> ModelMetadata | None:
+        """The metadata of that version; None until the unit is loaded.
+
+        Raises: UnknownModel if there is no such version.
+        """
+        return self._metadata and self._of_version(self._metadata, version)
+
+    def _of_version(self, metadata: ModelMetadata, version: str) -> ModelMetadata:
         if version and version != metadata.version:
-            raise UnknownModel(f"Request for unknown model: {name!r} version {version} is not found")
+            raise UnknownModel(f"Request for unknown model: {self.name!r} version {version} is not found")
         return metadata
 
     async def infer(self, message: InferMessage, context: Context, metadata: ModelMetadata) -> InferResponse:

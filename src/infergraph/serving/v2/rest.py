@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -88,7 +87,8 @@ class V2Rest:
 
     async def _infer(self, exchange: Exchange) -> Answer:
         model, version = _named(exchange, self._model.name)
-        metadata = await self._model.check(model, version)
+        self._model.check_name(model)
+        metadata = self._model.known(version) or await self._model.check(model, version)
         message = InferMessage(exchange.body, self._reader(exchange, metadata, version))
         blocks = exchange.runner is None and len(exchange.body) > _LARGE_BYTES
         request = await asyncio.to_thread(message.read) if blocks else message.read()
@@ -98,13 +98,14 @@ class V2Rest:
             Transport.REST, exchange.raw_headers, exchange.puid, None, model, exchange.path, exchange.query
         )
         response = await self._model.infer(message, context, metadata)
-        write = functools.partial(json.encode, response, request, self._options.json)
-        return _answer(await asyncio.to_thread(write) if blocks else write())
+        if blocks:
+            return _answer(await asyncio.to_thread(json.encode, response, request, self._options.json))
+        return _answer(json.encode(response, request, self._options.json))
 
     def _reader(self, exchange: Exchange, model: ModelMetadata, version: str) -> Callable[[bytes], InferRequest]:
         headers, limit_bytes = exchange.headers, self._options.limit_bytes
-        length = _header(headers, INFERENCE_HEADER_LENGTH)
-        coding = (_header(headers, b"content-encoding") or "").lower()
+        length = _header(headers, INFERENCE_HEADER_LENGTH) if INFERENCE_HEADER_LENGTH in headers else None
+        coding = (_header(headers, b"content-encoding") or "").lower() if b"content-encoding" in headers else ""
 
         def read(body: bytes) -> InferRequest:
             plain = json.unpacked(body, coding, limit_bytes) if coding else body

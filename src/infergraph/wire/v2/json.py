@@ -11,7 +11,7 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -68,12 +68,16 @@ def unpacked(body: bytes, coding: str, limit_bytes: int) -> bytes:
     return compression.unpacked(body, limit_bytes)
 
 
+_Size = Annotated[int, msgspec.Meta(ge=0)]
+_Shape = Annotated[list[_Size], msgspec.Meta(max_length=tensors.AXES_LIMIT)]
+
+
 class _Entry(msgspec.Struct):
     """A tensor as a request spells it; `data` is a list, or the flat array of its numbers."""
 
     name: str
-    shape: list[int]
-    datatype: str
+    shape: _Shape
+    datatype: Datatype
     data: list[Any] | None = None
     parameters: dict[str, Any] | None = None
 
@@ -109,11 +113,15 @@ def decode(
     Raises: PayloadError that names the member or the tensor; UploadTooLarge as `json_slices.read` does.
     """
     head, blobs = (body, None) if header_length is None else _split(body, header_length)
-    request = _read(bytes(head), values_limit_bytes)
-    reader = _Blobs(blobs)
-    inputs = [_tensor(entry, reader) for entry in request.inputs]
-    reader.finish(model)
-    check_names([tensor.name for tensor in inputs])
+    request = _read(head, values_limit_bytes)
+    if blobs is None:
+        inputs = [_tensor(entry, _NO_BLOBS) for entry in request.inputs]
+    else:
+        reader = _Blobs(blobs)
+        inputs = [_tensor(entry, reader) for entry in request.inputs]
+        reader.finish(model)
+    if len(inputs) != 1:
+        check_names([tensor.name for tensor in inputs])
     outputs = request.outputs
     return InferRequest(
         model_name=model,
@@ -125,14 +133,14 @@ def decode(
     )
 
 
-def _read(text: bytes, values_limit_bytes: int) -> _Request:
+def _read(text: Buffer, values_limit_bytes: int) -> _Request:
     """The request, at once where it has the right form; else member by member, for a fault that names one."""
     try:
-        request = _read_typed(text) if len(text) <= _LARGE_BYTES else _read_numbers(text)
+        request = _read_typed(text) if len(text) <= _LARGE_BYTES else _read_numbers(bytes(text))
     except (msgspec.DecodeError, UnicodeError):
         request = None
     if request is None:
-        request = _read_document(json_slices.read(text, JSON, values_limit_bytes=values_limit_bytes))
+        request = _read_document(json_slices.read(bytes(text), JSON, values_limit_bytes=values_limit_bytes))
     if request.parameters:
         check_parameters(request.parameters, "parameters")
     return request
@@ -173,7 +181,7 @@ def _entry_of(entry: Any, place: int) -> _Entry:
     if not isinstance(name, str):
         raise PayloadError(f"inputs[{place}].name must be a text, not {name!r:.80}")
     shape = list(tensors.shape_of(entry.get("shape"), name))
-    datatype = tensors.datatype_named(entry.get("datatype"), name).value
+    datatype = tensors.datatype_named(entry.get("datatype"), name)
     data = entry.get("data")
     if data is not None and not isinstance(data, list):
         raise PayloadError(f"input {name!r}: data must be a list, not {data!r:.80}")
@@ -214,22 +222,14 @@ def _raw_shape(declared: TensorMetadata, datatype: Datatype, size_bytes: int) ->
 def encode(response: InferResponse, request: InferRequest, options: JsonOptions = PLAIN) -> Body:
     """The answer, each output as the request wants it: in the JSON, or as raw bytes behind it."""
     blobs: list[Buffer] = []
-    outputs = []
-    for tensor in response.outputs:
-        if request.wants_binary(tensor.name):
-            raw = tensors.raw_of(tensor)
-            blobs.append(raw)
-            outputs.append(_entry(tensor, {**tensor.parameters, _BLOB_SIZE: len(raw)}))
-        else:
-            outputs.append(_entry(tensor, tensor.parameters, _elements(tensor)))
     document: dict[str, Any] = {"model_name": response.model_name}
     if response.model_version:
         document["model_version"] = response.model_version
     if response.id:
         document["id"] = response.id
     if response.parameters:
-        document["parameters"] = dict(response.parameters)
-    document["outputs"] = outputs
+        document["parameters"] = response.parameters
+    document["outputs"] = [_output(tensor, request, blobs) for tensor in response.outputs]
     head = json_text.write_numbers(document, options) if options.is_plain else None
     head = json_text.write(document, options) if head is None else head
     if not blobs:
@@ -238,32 +238,34 @@ def encode(response: InferResponse, request: InferRequest, options: JsonOptions 
     return Body(head, blobs, len(head))
 
 
-def _entry(tensor: Tensor, parameters: Parameters, data: Any = None) -> dict[str, Any]:
-    shape = list(tensor.array.shape)
-    entry: dict[str, Any] = {"name": tensor.name, "shape": shape, "datatype": tensor.datatype.value}
-    if isinstance(data, _Base64):
-        parameters = {**parameters, "content_type": "base64"}
-        data = data.texts
+def _output(tensor: Tensor, request: InferRequest, blobs: list[Buffer]) -> dict[str, Any]:
+    name, datatype, array, parameters = tensor
+    entry: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": datatype.value}
     if parameters:
         entry["parameters"] = dict(parameters)
-    if data is not None:
-        entry["data"] = data
+    if (request.parameters or request.outputs) and request.wants_binary(name):
+        raw = tensors.raw_of(tensor)
+        blobs.append(raw)
+        entry["parameters"] = {**parameters, _BLOB_SIZE: len(raw)}
+        return entry
+    if datatype is not Datatype.BYTES:
+        array = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        entry["data"] = np.ascontiguousarray(array).reshape(-1)
+        return entry
+    data, is_base64 = _texts(array)
+    entry["data"] = data
+    if is_base64:
+        entry["parameters"] = {**parameters, "content_type": "base64"}
     return entry
 
 
-class _Base64(NamedTuple):
-    texts: list[str]
-
-
-def _elements(tensor: Tensor) -> Any:
-    """The elements as JSON can hold them: an array of numbers, texts, or base64 where one is no text."""
-    if tensor.datatype is not Datatype.BYTES:
-        return np.ascontiguousarray(tensor.array, dtype=tensor.array.dtype.newbyteorder("=")).reshape(-1)
-    elements = [tensors.element_bytes(element) for element in tensor.array.flat]
+def _texts(array: np.ndarray) -> tuple[list[str], bool]:
+    """The elements as JSON can hold them: texts, or all in base64 where one is no text."""
+    elements = [tensors.element_bytes(element) for element in array.flat]
     try:
-        return [element.decode() for element in elements]
+        return [element.decode() for element in elements], False
     except UnicodeDecodeError:
-        return _Base64([base64.b64encode(element).decode() for element in elements])
+        return [base64.b64encode(element).decode() for element in elements], True
 
 
 def _split(body: Buffer, header_length: str) -> tuple[Buffer, memoryview]:
@@ -300,10 +302,12 @@ class _Blobs:
             raise PayloadError(f"unexpected additional input data for model {model!r}: {left} bytes")
 
 
+_NO_BLOBS = _Blobs(None)
+
+
 def _tensor(entry: _Entry, blobs: _Blobs) -> Tensor:
-    name, parameters = entry.name, entry.parameters
-    datatype = tensors.datatype_named(entry.datatype, name)
-    shape = tensors.shape_of(entry.shape, name)
+    name, datatype, parameters = entry.name, entry.datatype, entry.parameters
+    shape = tuple(entry.shape)
     if not parameters:
         if entry.data is None:
             raise PayloadError(f"input {name!r} must have either data or the parameter {_BLOB_SIZE}")

@@ -21,7 +21,7 @@ from infergraph.wire.v2.tensors import Datatype, Tensor
 REQUEST_MEMBERS = ("puid", "id", "model_name", "model_version", "parameters", "outputs")
 """Members of a hook's meta that say what a request of the protocol asks for; they stay on the way through a graph."""
 
-_SELDON_MEMBERS = ("tags", "routing", "requestPath", "metrics")
+_SELDON_MEMBERS = frozenset({"tags", "routing", "requestPath", "metrics"})
 
 ROUTING = "seldon_routing"
 """The parameter of an answer that holds the recorded route."""
@@ -99,7 +99,9 @@ def carried(meta: Mapping[str, Any] | None) -> Meta:
 
 def without_request(meta: Mapping[str, Any] | None) -> Meta | None:
     """The members of a hook's meta that Seldon's protocol has, but the id."""
-    return {key: meta[key] for key in _SELDON_MEMBERS if key in meta} if meta else None
+    if not meta or meta.keys().isdisjoint(_SELDON_MEMBERS):
+        return None
+    return {key: meta[key] for key in _SELDON_MEMBERS if key in meta}
 
 
 def hook_meta(content: Content) -> Meta:
@@ -149,8 +151,8 @@ def seldon_content(content: Content) -> Content:
         `jsonData` of nested lists by name.
     """
     given: TensorSet = content.payload
-    meta = without_request(content.meta)
-    if meta is not None and content.meta and "puid" in content.meta:
+    meta = without_request(content.meta) or {}
+    if content.meta and "puid" in content.meta:
         meta["puid"] = content.meta["puid"]
     if len(given.tensors) > 1 or given.is_mapping or given.parameters.get(values.CONTENT_TYPE) == "pd":
         return Content({each.name: _plain(each) for each in given.tensors}, Encoding.JSON, (), meta)
@@ -244,10 +246,7 @@ def response_of(answer: Message, request: InferRequest, *, name: str, version: s
         declared: the name that metadata give to its only output; empty for none.
     Raises: PayloadError for a requested output that there is not; ComponentError for what is no output.
     """
-    try:
-        given = tensors_of(answer)
-    except PayloadError as error:
-        raise ComponentError(f"the answer has no form in the open inference protocol: {error.text}") from error
+    given: TensorSet = answer.content.payload if answer.holds_tensors else _converted(answer)
     outputs = given.tensors
     if given.is_unnamed:
         requested = request.outputs[0].name if len(request.outputs) == 1 else ""
@@ -258,12 +257,22 @@ def response_of(answer: Message, request: InferRequest, *, name: str, version: s
         model_version=version,
         id=request.id,
         parameters=_parameters(given, answer.meta),
-        outputs=[_labelled(each) for each in (chosen(outputs, request) if request.outputs else outputs)],
+        outputs=[
+            _labelled(each) if each.datatype is Datatype.BYTES else each
+            for each in (chosen(outputs, request) if request.outputs else outputs)
+        ],
     )
 
 
+def _converted(answer: Message) -> TensorSet:
+    try:
+        return tensors_of(answer)
+    except PayloadError as error:
+        raise ComponentError(f"the answer has no form in the open inference protocol: {error.text}") from error
+
+
 def _parameters(given: TensorSet, meta: Meta | None) -> dict[str, Any]:
-    parameters = dict(given.parameters)
+    parameters = dict(given.parameters) if given.parameters else {}
     if meta:
         if tags := meta.get("tags"):
             parameters |= values.parameters_of_tags(tags)
@@ -274,8 +283,6 @@ def _parameters(given: TensorSet, meta: Meta | None) -> dict[str, Any]:
 
 def _labelled(tensor: Tensor) -> Tensor:
     """An output of texts says so."""
-    if tensor.datatype is not Datatype.BYTES or values.CONTENT_TYPE in tensor.parameters:
-        return tensor
-    if not all(type(each) is str for each in tensor.array.flat):
+    if values.CONTENT_TYPE in tensor.parameters or not all(type(each) is str for each in tensor.array.flat):
         return tensor
     return tensor._replace(parameters={**tensor.parameters, values.CONTENT_TYPE: "str"})

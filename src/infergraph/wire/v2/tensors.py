@@ -122,10 +122,9 @@ def shape_of(given: object, tensor: str) -> tuple[int, ...]:
     return tuple(given)
 
 
-def takes_numbers(datatype: str, numbers: np.ndarray) -> bool:
+def takes_numbers(datatype: Datatype, numbers: np.ndarray) -> bool:
     """Whether `of_numbers` takes a flat array of 64-bit numbers for that datatype."""
-    known = _KINDS.get(datatype)
-    return known in _FLOATS or (known in _INTEGERS and numbers.dtype.kind != "f")
+    return datatype in _FLOATS or (datatype in _INTEGERS and numbers.dtype.kind != "f")
 
 
 def of_numbers(name: str, datatype: Datatype, shape: tuple[int, ...], numbers: np.ndarray) -> np.ndarray:
