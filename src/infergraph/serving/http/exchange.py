@@ -6,7 +6,7 @@ import asyncio
 import functools
 import gzip
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -63,6 +63,7 @@ class Exchange(Call, kw_only=True, eq=False):
         raw_headers: lower-case names and values, in order; `headers` has the last value of each.
         query: the query string, undecoded.
         parameters: path parameters.
+        padding: bytes at the start of `body` that are none of it.
         keeps_alive: whether the connection stays open after the answer.
         transport_out: the connection's transport.
         on_end: called when the answer has been written later than the call was started.
@@ -78,6 +79,7 @@ class Exchange(Call, kw_only=True, eq=False):
     query: bytes = b""
     parameters: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
+    padding: int = 0
     client: str = ""
     keeps_alive: bool = True
     held_bytes: int = 0
@@ -100,6 +102,13 @@ class Exchange(Call, kw_only=True, eq=False):
             self.result = dialect.refuse_method(endpoint, self)
         elif app.refuse is not None and endpoint.gated and "POST" in (methods or ()):
             self.result = app.refuse(self.raw_headers)
+
+    def joined(self, parts: Sequence[bytes]) -> bytes:
+        """The parts of a body in one piece, behind the padding that the endpoint asks for."""
+        if self.endpoint.padding is None:
+            return b"".join(parts)
+        self.padding = self.endpoint.padding(self.headers)
+        return b"".join((bytes(self.padding), *parts))
 
     def reply(self) -> tuple[str, int]:
         """Send the response."""

@@ -22,6 +22,7 @@ from infergraph.wire.v2 import json
 from infergraph.wire.v2.messages import InferMessage
 from infergraph.wire.v2.metadata import ModelMetadata
 from infergraph.wire.v2.records import InferRequest
+from infergraph.wire.v2.tensors import Buffer
 
 EXTENSIONS = ("binary_tensor_data", "parameters")
 _OCTETS = (b"content-type", b"application/octet-stream")
@@ -69,7 +70,7 @@ class V2Rest:
             "/v2/health/ready": self._probe(self._ready, "ready"),
             "/v2/models": self._probe(self._models, "metadata"),
         }
-        infer = self._endpoint(_POST, self._infer, "infer", self._model.runner)
+        infer = self._endpoint(_POST, self._infer, "infer", self._model.runner)._replace(padding=_padding)
         exact[f"/v2/models/{self._model.name}/infer"] = infer
         exact |= {f"{path}/": endpoint for path, endpoint in exact.items() if path == "/v2"}
         patterns = {
@@ -89,7 +90,8 @@ class V2Rest:
         model, version = _named(exchange, self._model.name)
         self._model.check_name(model)
         metadata = self._model.known(version) or await self._model.check(model, version)
-        message = InferMessage(exchange.body, self._reader(exchange, metadata, version))
+        body = memoryview(exchange.body)[exchange.padding :] if exchange.padding else exchange.body
+        message = InferMessage(body, self._reader(exchange, metadata, version))
         blocks = exchange.runner is None and len(exchange.body) > _LARGE_BYTES
         request = await asyncio.to_thread(message.read) if blocks else message.read()
         if request.id.isascii() and request.id.isprintable():
@@ -102,13 +104,13 @@ class V2Rest:
             return _answer(await asyncio.to_thread(json.encode, response, request, self._options.json))
         return _answer(json.encode(response, request, self._options.json))
 
-    def _reader(self, exchange: Exchange, model: ModelMetadata, version: str) -> Callable[[bytes], InferRequest]:
+    def _reader(self, exchange: Exchange, model: ModelMetadata, version: str) -> Callable[[Buffer], InferRequest]:
         headers, limit_bytes = exchange.headers, self._options.limit_bytes
         length = _header(headers, INFERENCE_HEADER_LENGTH) if INFERENCE_HEADER_LENGTH in headers else None
         coding = (_header(headers, b"content-encoding") or "").lower() if b"content-encoding" in headers else ""
 
-        def read(body: bytes) -> InferRequest:
-            plain = json.unpacked(body, coding, limit_bytes) if coding else body
+        def read(body: Buffer) -> InferRequest:
+            plain = json.unpacked(bytes(body), coding, limit_bytes) if coding else body
             if length == "0":
                 return json.decode_raw(plain, model.inputs, model=model.name, version=version, puid=exchange.puid)
             return json.decode(plain, length, model=model.name, version=version, puid=exchange.puid)
@@ -140,6 +142,12 @@ def _answer(body: json.Body) -> Answer:
     if body.header_length is None:
         return Answer(200, body.head, [JSON_TYPE])
     return Answer(200, body.head, [_OCTETS, (INFERENCE_HEADER_LENGTH, b"%d" % body.header_length)], body.blobs)
+
+
+def _padding(headers: Mapping[bytes, bytes]) -> int:
+    """The bytes before a body by which its first raw tensor begins at a multiple of eight, and need not be copied."""
+    length = headers.get(INFERENCE_HEADER_LENGTH, b"")
+    return -int(length) % 8 if length.isdigit() and len(length) < 19 else 0
 
 
 def _header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:

@@ -16,7 +16,7 @@ from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Content, Encoding, Message, Meta, Request
 from infergraph.wire.v2 import tensors, values
 from infergraph.wire.v2.records import InferRequest, InferResponse, TensorSet, chosen
-from infergraph.wire.v2.tensors import Datatype, Tensor
+from infergraph.wire.v2.tensors import Buffer, Datatype, Tensor
 
 REQUEST_MEMBERS = ("puid", "id", "model_name", "model_version", "parameters", "outputs")
 """Members of a hook's meta that say what a request of the protocol asks for; they stay on the way through a graph."""
@@ -41,9 +41,9 @@ class InferMessage(Message):
     is_answer = False
     holds_tensors = True
 
-    def __init__(self, raw: bytes, decode: Callable[[bytes], InferRequest]) -> None:
+    def __init__(self, raw: Buffer, decode: Callable[[Any], InferRequest]) -> None:
         super().__init__(None)
-        self.raw: bytes | None = raw
+        self.raw: Any = raw
         self._decode_request = decode
         self._request: InferRequest | None = None
         self._is_given = False
