@@ -23,7 +23,7 @@ NOW = 1_800_000_000.0
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """A new store."""
-    made = Store(tmp_path / "tasks.db")
+    made = Store.open(tmp_path / "tasks.db")
     yield made
     made.close()
 
@@ -182,7 +182,7 @@ def test_states_change_by_compare_and_set_alone(store: Store) -> None:
 def test_one_of_many_claims_wins(tmp_path: Path, store: Store) -> None:
     """Of several stores over one file, exactly one gets a waiting task."""
     task = accept(store, "t")
-    others = [Store(tmp_path / "tasks.db") for _ in range(4)]
+    others = [Store.open(tmp_path / "tasks.db") for _ in range(4)]
     won = []
     threads = [
         threading.Thread(target=lambda other=other: won.append(other.claim(task.seq, now=NOW) is not None))
@@ -347,7 +347,7 @@ def test_counters_only_grow(store: Store) -> None:
 
 
 def _write_and_die(path: Path, ready: int) -> None:
-    store = Store(path)
+    store = Store.open(path)
     accept(store, "last")
     os.write(ready, b"x")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -360,7 +360,7 @@ def test_what_a_call_has_returned_survives_the_death_of_its_process(tmp_path: Pa
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    store = Store(path)
+    store = Store.open(path)
     assert store.find("last") is not None
     store.close()
 
@@ -368,7 +368,7 @@ def test_what_a_call_has_returned_survives_the_death_of_its_process(tmp_path: Pa
 def test_a_store_that_was_taken_away_takes_nothing_more(tmp_path: Path) -> None:
     """What is written to a removed file would be lost: each call says that the store is gone, beside a new one too."""
     path = tmp_path / "tasks.db"
-    store = Store(path)
+    store = Store.open(path)
     path.unlink()
     calls = (
         lambda: accept(store, "t"),
@@ -380,7 +380,7 @@ def test_a_store_that_was_taken_away_takes_nothing_more(tmp_path: Path) -> None:
         with pytest.raises(TaskFault, match="taken away") as caught:
             call()
         assert caught.value.reason == "TASK_STORE_GONE"
-    other = Store(path)
+    other = Store.open(path)
     with pytest.raises(TaskFault, match="taken away"):
         store.find("t")
     assert other.find("t") is None
@@ -391,12 +391,12 @@ def test_a_store_that_was_taken_away_takes_nothing_more(tmp_path: Path) -> None:
 def test_an_older_folder_is_brought_up_to_date(tmp_path: Path) -> None:
     """A store of an earlier version gets what later versions added, once, with its tasks kept."""
     path = tmp_path / "tasks.db"
-    first = Store(path)
+    first = Store.open(path)
     task = accept(first, "t")
     first.close()
     later = (*schema.MIGRATIONS, "create table extra(x); insert into extra values(1)")
     for _ in range(2):
-        second = Store(path, migrations=later)
+        second = Store.open(path, migrations=later)
         assert second.find("t") == task
         second.close()
     with sqlite3.connect(path) as connection:
@@ -408,26 +408,26 @@ def test_an_older_folder_is_brought_up_to_date(tmp_path: Path) -> None:
 def test_a_newer_folder_is_left_alone(tmp_path: Path) -> None:
     """A store that a newer program wrote is not opened, and the text says so."""
     path = tmp_path / "tasks.db"
-    Store(path, migrations=(*schema.MIGRATIONS, "create table extra(x)")).close()
+    Store.open(path, migrations=(*schema.MIGRATIONS, "create table extra(x)")).close()
     with pytest.raises(SettingsError, match="newer"):
-        Store(path)
+        Store.open(path)
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     """Half a migration is never seen."""
     path = tmp_path / "tasks.db"
-    Store(path).close()
+    Store.open(path).close()
     with pytest.raises(Exception, match="syntax"):
-        Store(path, migrations=(*schema.MIGRATIONS, "create table extra(x); this is no sql"))
+        Store.open(path, migrations=(*schema.MIGRATIONS, "create table extra(x); this is no sql"))
     with sqlite3.connect(path) as connection:
         assert connection.execute("select name from sqlite_master where name = 'extra'").fetchall() == []
     connection.close()
-    Store(path).close()
+    Store.open(path).close()
 
 
 def test_a_full_disk_is_a_fault_of_its_own(tmp_path: Path) -> None:
     """A write that finds no room raises StorageFull and leaves the store usable."""
-    store = Store(tmp_path / "tasks.db")
+    store = Store.open(tmp_path / "tasks.db")
     accept(store, "t")
     store._writer.execute(f"pragma max_page_count = {store._writer.execute('pragma page_count').fetchone()[0]}")
     with pytest.raises(StorageFull):

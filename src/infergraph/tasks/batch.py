@@ -87,7 +87,7 @@ def run_batch(
         if lock is None:
             raise TaskState(f"another process works on {orders.output}")
         lifetime.keep_freed_memory()
-        store = Store(data.database)
+        store = Store.open(data.database)
         task = None
         try:
             task = _begin(data, store, orders, clocks, counting)

@@ -103,33 +103,26 @@ class Incoming:
     Promises: `write` and `sync` may run in threads while another one discards the file.
     """
 
-    def __init__(self, data: DataFolder) -> None:
+    def __init__(self, data: DataFolder, name: str, fd: int) -> None:
+        self.name = name
         self.charset = ""
         """See `Received`."""
         self._data = data
+        self._folder = data.incoming / name
+        self._fd = fd
         self._count = LineCount()
         self._digest = hashlib.sha256()
         self._stored = 0
-        self._fd = -1
         self._lock = threading.Lock()
-        while self._fd < 0:
-            self.name = uuid.uuid4().hex
-            self._folder = data.incoming / self.name
-            self._fd = self._create()
 
-    def _create(self) -> int:
-        """Our locked file, or -1 if a sweep removed it before it was locked."""
-        with disk_faults():
-            self._folder.mkdir()
-            try:
-                fd = os.open(self._folder / INPUT, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileNotFoundError:
-                return -1
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            if os.fstat(fd).st_nlink:
-                return fd
-            os.close(fd)
-            return -1
+    @classmethod
+    def open(cls, data: DataFolder) -> Incoming:
+        """A new, empty file. Raises: StorageFull; TaskFault if the data folder cannot be used."""
+        while True:
+            name = uuid.uuid4().hex
+            fd = _create_locked(data.incoming / name)
+            if fd >= 0:
+                return cls(data, name, fd)
 
     def digest(self, raw: bytes) -> None:
         """Add received bytes to the checksum."""
@@ -154,7 +147,7 @@ class Incoming:
 
     def _open_fd(self) -> int:
         if self._fd < 0:
-            raise OSError(errno.EBADF, "the file was given up")
+            raise OSError(errno.EBADF, "the file is closed")
         return self._fd
 
     def seal(self) -> Received:
@@ -192,6 +185,21 @@ class Incoming:
         if self._fd >= 0:
             shutil.rmtree(self._folder, ignore_errors=True)
         self.close()
+
+
+def _create_locked(folder: Path) -> int:
+    """A new, locked input file in its own folder, or -1 if a sweep removed it before it was locked."""
+    with disk_faults():
+        folder.mkdir()
+        try:
+            fd = os.open(folder / INPUT, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileNotFoundError:
+            return -1
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return fd
+        os.close(fd)
+        return -1
 
 
 class Lock:

@@ -123,7 +123,7 @@ class TaskService:
         """
         data = DataFolder(Path(settings.data_dir))
         data.prepare()
-        store = Store(data.database)
+        store = Store.open(data.database)
         return cls(data, store, settings, clocks or Clocks(), call_driver=call_driver, renew=renew, owner=owner)
 
     def close(self) -> None:
@@ -189,7 +189,7 @@ class TaskService:
 
     def _receive(self) -> Incoming:
         self._outlook.wake_driver()  # it starts up during the upload
-        return Incoming(self._data)
+        return Incoming.open(self._data)
 
     async def run(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Run a blocking call on an incoming file in our thread pool."""

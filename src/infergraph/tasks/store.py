@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,27 +63,37 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 class Store:
     """The task store in one SQLite file; any number of processes may have it open.
 
-    Promises: every method is atomic and, unless it says otherwise, durable when it returns. Safe to call from any
-    thread. Reads never wait for writes.
+    Promises: every method is atomic and, unless it says otherwise, durable when it returns. Thread-safe. Reads never
+    wait for writes.
     """
 
-    def __init__(self, path: Path, *, migrations: Sequence[str] = schema.MIGRATIONS) -> None:
+    def __init__(
+        self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection, scanner: sqlite3.Connection
+    ) -> None:
         self._path = path
+        self._file = identity(path)
+        self._writer = writer
+        self._reader = reader
+        self._scanner = scanner
+        self._heart: sqlite3.Connection | None = None
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._scan_lock = threading.Lock()
         self._beat_lock = threading.Lock()
-        with translated():
-            self._writer = connect(path, "full")
-            try:
-                schema.migrate(self._writer, migrations)
-            except BaseException:
-                self._writer.close()
-                raise
-            self._reader = connect(path, "full")
-            self._scanner = connect(path, "full")
-            self._heart: sqlite3.Connection | None = None
-        self._file = identity(path)
+
+    @classmethod
+    def open(cls, path: Path, *, migrations: Sequence[str] = schema.MIGRATIONS) -> Store:
+        """The store in this file, which is created or migrated if necessary.
+
+        Raises: TaskFault if the file cannot be used; SettingsError if a newer program wrote it.
+        """
+        with translated(), ExitStack() as opened:
+            writer = opened.enter_context(closing(connect(path, "full")))
+            schema.migrate(writer, migrations)
+            reader = opened.enter_context(closing(connect(path, "full")))
+            scanner = opened.enter_context(closing(connect(path, "full")))
+            opened.pop_all()
+            return cls(path, writer, reader, scanner)
 
     def close(self) -> None:
         """Close the file. Idempotent."""

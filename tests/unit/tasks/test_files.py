@@ -50,7 +50,7 @@ def test_lines_are_counted_the_same_however_the_file_is_cut(
 
 def test_a_sealed_file_is_in_its_place(data: DataFolder) -> None:
     """After the seal the file stands under its task's folder, counted and with the checksum of what came."""
-    incoming = Incoming(data)
+    incoming = Incoming.open(data)
     incoming.digest(b"raw")
     incoming.write(b'{"a": 1}\n{"b": 2}\n\n')
     received = incoming.seal()
@@ -63,11 +63,11 @@ def test_a_sealed_file_is_in_its_place(data: DataFolder) -> None:
 
 def test_a_sweep_leaves_what_is_being_received(data: DataFolder) -> None:
     """A sweep takes dead uploads and folders without a task, and nothing that is received, sealed or accepted."""
-    dead, alive, sealed, accepted = (Incoming(data) for _ in range(4))
+    dead, alive, sealed, accepted = (Incoming.open(data) for _ in range(4))
     dead.close()
     sealed_name, accepted_name = sealed.seal().folder, accepted.seal().folder
     accepted.close()
-    orphan = Incoming(data)
+    orphan = Incoming.open(data)
     orphan_name = orphan.seal().folder
     orphan.close()
     (data.incoming / "just-made").mkdir()
@@ -84,7 +84,7 @@ def test_a_sweep_leaves_what_is_being_received(data: DataFolder) -> None:
 
 def test_a_task_accepted_between_look_and_lock_stays(data: DataFolder) -> None:
     """A folder that becomes known while the sweep runs is not taken."""
-    incoming = Incoming(data)
+    incoming = Incoming.open(data)
     name = incoming.seal().folder
     incoming.close()
     asked: list[str] = []
@@ -100,7 +100,7 @@ def test_a_task_accepted_between_look_and_lock_stays(data: DataFolder) -> None:
 
 def test_discarding_is_one_rename_and_can_be_repeated(data: DataFolder) -> None:
     """A discarded folder is out of sight at once, gone after the trash is emptied, and may be discarded again."""
-    incoming = Incoming(data)
+    incoming = Incoming.open(data)
     name = incoming.seal().folder
     incoming.close()
     for _ in range(2):
@@ -156,12 +156,12 @@ def test_a_file_that_was_given_up_takes_nothing_more(tmp_path: Path) -> None:
     """A thread that comes too late with a block is told so, and writes into nobody else's file."""
     data = DataFolder(tmp_path)
     data.prepare()
-    incoming = Incoming(data)
+    incoming = Incoming.open(data)
     incoming.write(b"{}\n")
     incoming.discard()
     with (tmp_path / "other").open("wb", buffering=0):  # it gets the descriptor that has just become free
         for late in (lambda: incoming.write(b"late\n"), incoming.sync):
-            with pytest.raises(TaskFault, match="given up"):
+            with pytest.raises(TaskFault, match="is closed"):
                 late()
     assert (tmp_path / "other").read_bytes() == b""
     assert list(data.incoming.iterdir()) == []

@@ -136,7 +136,7 @@ class Receiver:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """A new store."""
-    made = Store(tmp_path / "tasks.db")
+    made = Store.open(tmp_path / "tasks.db")
     yield made
     made.close()
 

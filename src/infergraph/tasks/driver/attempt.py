@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -41,21 +43,59 @@ class AttemptRules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether orders contain the lines, since workers do not share the disk."""
 
 
+class _Files(NamedTuple):
+    """The open files of an attempt.
+
+    Args:
+        path: of the input.
+        second: the previous round, for a retry of failed lines.
+        output, errors: descriptors for appending.
+    """
+
+    path: Path
+    reader: LineReader
+    second: SecondRound | None
+    output: int
+    errors: int
+
+    @classmethod
+    def open(cls, data: DataFolder, task: Task) -> _Files:
+        """The files, truncated to the watermark. Raises: OSError if they do not match it."""
+        path = data.input(task.folder)
+        with ExitStack() as opened:
+            reader = opened.enter_context(closing(LineReader.open(path, task.input_end)))
+            second = opened.enter_context(closing(SecondRound.open(data, task, reader))) if task.round else None
+            output = _reopen(data.output(task.folder, task.round), task.out_off)
+            opened.callback(os.close, output)
+            errors = _reopen(data.errors(task.folder, task.round), task.err_off)
+            opened.callback(os.close, errors)
+            sync_folder(path.parent)
+            opened.pop_all()
+            return cls(path, reader, second, output, errors)
+
+    def close(self) -> None:
+        """Close all files."""
+        self.reader.close()
+        if self.second is not None:
+            self.second.close()
+        os.close(self.output)
+        os.close(self.errors)
+
+
 class Attempt:
     """One attempt at a task.
 
     Args:
         number: unique in the driver's lifetime; answers refer to it.
         line_s: recent seconds per line in other tasks; 0 for unknown.
-    Raises: OSError if the files do not match the watermark.
     """
 
     def __init__(
         self,
-        data: DataFolder,
         task: Task,
         number: int,
         rules: AttemptRules,
+        files: _Files,
         *,
         clock: Callable[[], float],
         line_s: float,
@@ -75,26 +115,39 @@ class Attempt:
         self._clock = clock
         self._began_at = 0.0
         self._stalls = task.stalls
-        self._path = data.input(task.folder)
-        self._reader = LineReader(self._path, task.input_end)
-        self._second: SecondRound | None = None
-        if task.round:
-            self._second = SecondRound(data, task, self._reader)
-        self._buffer: ReorderBuffer[Lines] = ReorderBuffer(task.in_off, self._reader.split, rules.attempts_limit)
+        self._files = files
+        self._is_open = True
+        self._buffer: ReorderBuffer[Lines] = ReorderBuffer(task.in_off, files.reader.split, rules.attempts_limit)
         self._cut_to, self._cut_line = task.in_off, task.done + 1
         self.mark = Watermark(
             in_off=task.in_off, out_off=task.out_off, err_off=task.err_off, done=task.done, failed=task.failed
         )
         self._committed_mark = self.mark
-        self._output = _reopen(data.output(task.folder, task.round), task.out_off)
-        self._errors = _reopen(data.errors(task.folder, task.round), task.err_off)
-        sync_folder(self._path.parent)
         self._sha = hashlib.sha256() if not task.out_off else None
         self.sizer = ChunkSizer(rules.chunk_target_s, self._lines_limit(), line_s=line_s, alone=rules.row_timeout_s > 0)
         self._rate = 0.0
         self._rate_at = (0.0, task.done)
-        if task.stalls > STALLS_LIMIT:
-            self._condemn_head()
+
+    @classmethod
+    def open(
+        cls,
+        data: DataFolder,
+        task: Task,
+        number: int,
+        rules: AttemptRules,
+        *,
+        clock: Callable[[], float],
+        line_s: float,
+    ) -> Attempt:
+        """An attempt at a task with its files open, at the watermark. Raises: OSError if they do not match it."""
+        attempt = cls(task, number, rules, _Files.open(data, task), clock=clock, line_s=line_s)
+        try:
+            if task.stalls > STALLS_LIMIT:
+                attempt._condemn_head()
+        except BaseException:
+            attempt.close()
+            raise
+        return attempt
 
     def _lines_limit(self) -> int:
         """Attempts without progress use ever smaller chunks, to isolate the line that crashes the server."""
@@ -140,13 +193,13 @@ class Attempt:
         self.spent_s += max(chunk.lines * self.sizer.line_s, 1e-3) / self.weight
         return Order(
             Key(self.number, serial),
-            os.fspath(self._path),
+            os.fspath(self._files.path),
             chunk.offset,
             chunk.size,
             chunk.line,
             chunk.lines,
             self.task.rows,
-            self._reader.read(chunk) if self._rules.carries_data else None,
+            self._files.reader.read(chunk) if self._rules.carries_data else None,
             self.task.charset,
         )
 
@@ -159,10 +212,11 @@ class Attempt:
 
     def _next_chunk(self, lines: int) -> tuple[Chunk, Lines | None]:
         """The next lines of the input, and their answers if they are known already."""
-        if self._second is None:
-            chunk, kept = self._reader.cut(self._cut_to, self._cut_line, lines=lines, bytes=BLOCK_BYTES), None
+        reader, second = self._files.reader, self._files.second
+        if second is None:
+            chunk, kept = reader.cut(self._cut_to, self._cut_line, lines=lines, bytes=BLOCK_BYTES), None
         else:
-            chunk, kept = self._second.cut(self._cut_to, self._cut_line, lines=lines)
+            chunk, kept = second.cut(self._cut_to, self._cut_line, lines=lines)
         self._cut_to, self._cut_line = chunk.end, chunk.line + chunk.lines
         return chunk, kept
 
@@ -197,7 +251,7 @@ class Attempt:
             self._buffer.settle_chunk(guilty, self._failed_line(guilty, reason))
 
     def _failed_line(self, chunk: Chunk, reason: str) -> Lines:
-        raw = self._reader.read(chunk).removesuffix(b"\n")
+        raw = self._files.reader.read(chunk).removesuffix(b"\n")
         line = error_lines.error_line(chunk.line, reason, raw, self.task.charset) + b"\n"
         return Lines(line, line, 1, 1)
 
@@ -235,12 +289,12 @@ class Attempt:
             return
         with disk_faults():
             for part in output:
-                write_all(self._output, part)
+                write_all(self._files.output, part)
                 if self._sha is not None:
                     self._sha.update(part)
             if mark.failed > self.mark.failed:
                 trouble = b"".join(errors)
-                write_all(self._errors, trouble)
+                write_all(self._files.errors, trouble)
                 self._errors_dirty = True
                 number, reason, _ = error_lines.read_error_line(trouble.rstrip(b"\n").rsplit(b"\n", 1)[-1])
                 self.last_error = f"line {number}: {reason}"[:2000]
@@ -249,7 +303,7 @@ class Attempt:
 
     def files_to_sync(self) -> list[int]:
         """Duplicated descriptors of the files with unsynced data; the caller has to close them."""
-        files = [self._output] + [self._errors] * self._errors_dirty
+        files = [self._files.output] + [self._files.errors] * self._errors_dirty
         self._errors_dirty = False
         return [os.dup(fd) for fd in files]
 
@@ -300,13 +354,9 @@ class Attempt:
 
     def close(self) -> None:
         """Close the files; data beyond the watermark is truncated when they are reopened. Idempotent."""
-        self._reader.close()
-        if self._second is not None:
-            self._second.close()
-        for fd in (self._output, self._errors):
-            if fd >= 0:
-                os.close(fd)
-        self._output = self._errors = -1
+        if self._is_open:
+            self._is_open = False
+            self._files.close()
 
 
 def _reopen(path: Path, size: int) -> int:

@@ -39,10 +39,15 @@ class LineReader:
         end: where reading ends; the last line needs no line end.
     """
 
-    def __init__(self, path: Path, end: int) -> None:
-        self._fd = os.open(path, os.O_RDONLY)
+    def __init__(self, fd: int, end: int) -> None:
+        self._fd = fd
         self._end = end
         self._line_bytes = 256.0
+
+    @classmethod
+    def open(cls, path: Path, end: int) -> LineReader:
+        """A reader of the file at `path`. Raises: OSError."""
+        return cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC), end)
 
     def close(self) -> None:
         """Close the file. Idempotent."""

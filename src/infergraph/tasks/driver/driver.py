@@ -341,7 +341,7 @@ def drive(orders: DriverOrders) -> None:
     clocks = Clocks()
     data = DataFolder(Path(orders.data_dir))
     data.prepare()
-    store = Store(data.database)
+    store = Store.open(data.database)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -17,23 +17,37 @@ class SecondRound:
 
     Args:
         input: the task's input.
+        old: the answers of the previous round.
+        failed: numbers of its failed lines that are not done yet.
     """
 
-    def __init__(self, data: DataFolder, task: Task, input: LineReader) -> None:
+    def __init__(self, input: LineReader, old: LineReader, failed: Generator[int, None, None]) -> None:
         self._input = input
+        self._old = old
+        self._old_at = 0
+        self._failed = failed
+        self._next: int | None = None
+
+    @classmethod
+    def open(cls, data: DataFolder, task: Task, input: LineReader) -> SecondRound:
+        """The round of a task, at its watermark. Raises: OSError."""
         before = task.round - 1
         old = data.output(task.folder, before)
-        self._old = LineReader(old, old.stat().st_size)
-        self._failed = _failed_lines(data.errors(task.folder, before), task.done)
-        self._next = next(self._failed, None)
-        self._old_at = self._skip(task.done)
+        failed = _failed_lines(data.errors(task.folder, before), task.done)
+        round = cls(input, LineReader.open(old, old.stat().st_size), failed)
+        try:
+            round._seek(task.done)
+        except BaseException:
+            round.close()
+            raise
+        return round
 
-    def _skip(self, lines: int) -> int:
-        offset = 0
+    def _seek(self, lines: int) -> None:
+        """Skip the answers of the first `lines` lines, and find the first failed line."""
+        self._next = next(self._failed, None)
         while lines:
-            chunk = self._old.cut(offset, 1, lines=lines)
-            offset, lines = chunk.end, lines - chunk.lines
-        return offset
+            chunk = self._old.cut(self._old_at, 1, lines=lines)
+            self._old_at, lines = chunk.end, lines - chunk.lines
 
     def cut(self, offset: int, line: int, *, lines: int) -> tuple[Chunk, Lines | None]:
         """The next chunk, and its old answers if it keeps them.

@@ -99,7 +99,7 @@ class Scheduler:
         """Start or resume a claimed task."""
         self._number += 1
         try:
-            attempt = Attempt(
+            attempt = Attempt.open(
                 self._data,
                 task,
                 self._number,

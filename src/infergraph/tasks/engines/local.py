@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
@@ -50,37 +51,42 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 _KILLED_PAUSE_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
+class _Pipes(NamedTuple):
+    """Our ends of a worker's pipes."""
+
+    orders: int
+    replies: int
+    life: int
+
+
 class _Process(Lane):
     """A lane's process and our ends of its pipes."""
 
-    def __init__(
-        self, number: int, index: int, plan: Plan, command: Sequence[str], environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, number: int, index: int, process: subprocess.Popen[bytes], pipes: _Pipes) -> None:
         super().__init__(number, index)
-        orders, self.orders = os.pipe()
-        self.replies, replies = os.pipe()
-        life, self.life = os.pipe()
-        theirs = (orders, replies, life)
-        try:
-            self.process = subprocess.Popen(
-                [*command, *map(str, theirs), str(os.getpid())],
-                pass_fds=theirs,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **environment, lifetime.MARK: plan.mark},
-                process_group=0,
-            )
-        finally:
-            for fd in theirs:
-                os.close(fd)
-        self.pid_fd = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else -1
-        for fd in (self.orders, self.replies):
-            os.set_blocking(fd, False)
-        _widen(self.replies)
+        self.process = process
+        self.orders, self.replies, self.life = pipes
+        self.pid_fd = -1
         self.reader: FrameReader[Reply] = FrameReader(self.replies, msgspec.msgpack.Decoder(Reply))
         self.loaded = False
         self.is_watched = False
-        self.unsent = bytearray(frame(plan))
-        self.flush()
+        self.unsent = bytearray()
+
+    @classmethod
+    def start(
+        cls, number: int, index: int, plan: Plan, command: Sequence[str], environment: Mapping[str, str]
+    ) -> _Process:
+        """Start the process of a lane, and send it the plan."""
+        process, pipes = _spawn(command, {**os.environ, **environment, lifetime.MARK: plan.mark})
+        for fd in (pipes.orders, pipes.replies):
+            os.set_blocking(fd, False)
+        _widen(pipes.replies)
+        lane = cls(number, index, process, pipes)
+        if hasattr(os, "pidfd_open"):
+            lane.pid_fd = os.pidfd_open(process.pid)
+        lane.unsent += frame(plan)
+        lane.flush()
+        return lane
 
     def flush(self) -> None:
         """Write as much as the pipe takes; the rest follows with the next flush."""
@@ -101,6 +107,26 @@ class _Process(Lane):
             if fd >= 0:
                 os.close(fd)
         return code
+
+
+def _spawn(command: Sequence[str], environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], _Pipes]:
+    """Start a worker in its own process group, connected by three pipes."""
+    their_orders, orders = os.pipe()
+    replies, their_replies = os.pipe()
+    their_life, life = os.pipe()
+    theirs = (their_orders, their_replies, their_life)
+    try:
+        process = subprocess.Popen(
+            [*command, *map(str, theirs), str(os.getpid())],
+            pass_fds=theirs,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            process_group=0,
+        )
+    finally:
+        for fd in theirs:
+            os.close(fd)
+    return process, _Pipes(orders, replies, life)
 
 
 def thread_limits(environment: Mapping[str, str], processes: int) -> dict[str, str]:
@@ -167,7 +193,7 @@ class LocalEngine(SelectingEngine):
         environment = thread_limits(os.environ, self.wanted) | worker_environment(
             TASK_INDEX, index, self._plan.settings.get("gpus", "")
         )
-        process = _Process(self._number, index, self._plan, self._command, environment)
+        process = _Process.start(self._number, index, self._plan, self._command, environment)
         self._processes[process.number] = self.lanes[process.number] = process
         self._selector.register(process.replies, selectors.EVENT_READ, process)
         if process.pid_fd >= 0:

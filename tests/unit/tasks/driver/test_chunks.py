@@ -26,7 +26,7 @@ def test_pieces_are_the_file_line_by_line(
         return
     path = tmp_path / "input"
     path.write_bytes(content)
-    reader = LineReader(path, end)
+    reader = LineReader.open(path, end)
     offset, line = 0, 1
     total = content.count(b"\n") + (not content.endswith(b"\n"))
     while offset < end:
@@ -50,7 +50,7 @@ def test_a_file_that_was_cut_short_is_noticed(tmp_path: Path) -> None:
     """Input that vanished under a task is an error, never an endless loop or a shorter answer."""
     path = tmp_path / "input"
     path.write_bytes(b"{}\n")
-    reader = LineReader(path, 10)
+    reader = LineReader.open(path, 10)
     assert reader.cut(0, 1, lines=5).lines == 1
     with pytest.raises(OSError, match="7 bytes early"):
         reader.cut(3, 2, lines=5)
