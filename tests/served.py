@@ -18,7 +18,7 @@ import grpc
 import msgspec
 
 from infergraph.observe.shared_metrics import SharedMetrics
-from infergraph.process.channel import Report, StopOrder, WorkerState
+from infergraph.process.channel import Report, StopRequest, WorkerState
 from infergraph.process.worker import Stopping, WorkerContext
 from infergraph.serving.server import serve
 from infergraph.settings import Settings
@@ -174,7 +174,7 @@ def served(
             yield there
         finally:
             loop, stopping = stop[0]
-            loop.call_soon_threadsafe(stopping.begin, StopOrder(0.0, 5.0))
+            loop.call_soon_threadsafe(stopping.begin, StopRequest(0.0, 5.0))
             thread.join(timeout=30)
             http_listener.close()
             metrics_listener.close()

@@ -21,22 +21,22 @@ from starlette.applications import Starlette
 from infergraph import lifetime
 from infergraph.serving.tasks import gbuilder
 from infergraph.settings import Settings
-from infergraph.tasks.driver.driver import DriverOrders
+from infergraph.tasks.driver.driver import DriverConfig
 from infergraph.tasks.engines.in_server_worker import InServerWorker
 from infergraph.tasks.service import TaskService
 from task_units import make
 
 
-def start_driver(orders: dict[str, Any]) -> subprocess.Popen[bytes]:
+def start_driver(config: dict[str, Any]) -> subprocess.Popen[bytes]:
     """A driver process that dies with this one; called from the main thread."""
     process = subprocess.Popen(
         [sys.executable, "-m", "infergraph.tasks.driver.driver"], stdin=subprocess.PIPE, process_group=0
     )
-    told = DriverOrders(
-        data_dir=orders["settings"]["data_dir"],
-        settings=orders["settings"],
+    told = DriverConfig(
+        data_dir=config["settings"]["data_dir"],
+        settings=config["settings"],
         factory="task_units:make",
-        source=json.dumps(orders["source"]),
+        source=json.dumps(config["source"]),
         parent=os.getpid(),
     )
     assert process.stdin is not None
@@ -45,31 +45,31 @@ def start_driver(orders: dict[str, Any]) -> subprocess.Popen[bytes]:
     return process
 
 
-async def keep_driver(orders: dict[str, Any]) -> None:
+async def keep_driver(config: dict[str, Any]) -> None:
     """Start the driver again whenever it ends."""
     while True:
-        process = start_driver(orders)
+        process = start_driver(config)
         while process.poll() is None:  # noqa: ASYNC110 - a child's end has no event here
             await asyncio.sleep(0.02)
         assert process.stdin is not None
         process.stdin.close()
 
 
-async def serve(orders: dict[str, Any]) -> None:
+async def serve(config: dict[str, Any]) -> None:
     """Serve until killed."""
-    settings = msgspec.convert(orders["settings"], Settings)
+    settings = msgspec.convert(config["settings"], Settings)
     service = TaskService.open(settings)
     app = Starlette(routes=gbuilder.routes(service, settings))
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", orders.get("port", 0)))
+        listener.bind(("127.0.0.1", config.get("port", 0)))
         listener.listen(64)
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning"))
         running = asyncio.create_task(server.serve([listener]))
-        keeping = asyncio.create_task(keep_driver(orders)) if orders.get("driver", True) else None
-        in_server = InServerWorker(Path(settings.data_dir), make(json.dumps(orders["source"]), settings))
+        keeping = asyncio.create_task(keep_driver(config)) if config.get("driver", True) else None
+        in_server = InServerWorker(Path(settings.data_dir), make(json.dumps(config["source"]), settings))
         if settings.task_workers == 0:
             in_server.begin()
-        port_file = Path(orders["port_file"])
+        port_file = Path(config["port_file"])
         port_file.with_suffix(".new").write_text(str(listener.getsockname()[1]))
         port_file.with_suffix(".new").rename(port_file)
         await running

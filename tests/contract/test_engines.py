@@ -21,7 +21,7 @@ from infergraph.tasks.engines.engine import Answered, Engine, Event, LaneLost, L
 from infergraph.tasks.engines.in_server import InServerEngine
 from infergraph.tasks.engines.in_server_worker import InServerWorker
 from infergraph.tasks.engines.local import THREAD_VARIABLES, LocalEngine, thread_limits
-from infergraph.tasks.engines.messages import Key, Order, Plan
+from infergraph.tasks.engines.messages import Assignment, Key, Plan
 from infergraph.tasks.engines.ray import RayEngine
 from task_harness import is_alive
 from task_units import make
@@ -57,10 +57,10 @@ def engine_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeEn
         if request.param == "local":
             engine = LocalEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic)
             engine.start()
-            engine.staff(lanes)
+            engine.scale(lanes)
         elif request.param == "ray":
             engine = RayEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic)
-            engine.staff(lanes)
+            engine.scale(lanes)
         else:
             engine = InServerEngine(tmp_path, time.monotonic)
             engine.start()
@@ -93,10 +93,10 @@ def count_of(kind: type[Any], number: int) -> Callable[[list[Event]], bool]:
     return lambda seen: sum(isinstance(event, kind) for event in seen) >= number
 
 
-def order(run: int, serial: int, rows: list[dict[str, Any]]) -> Order:
+def assignment(run: int, serial: int, rows: list[dict[str, Any]]) -> Assignment:
     """An order that carries its lines."""
     data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-    return Order(Key(run, serial), "", 0, len(data), 1, len(rows), "auto", data)
+    return Assignment(Key(run, serial), "", 0, len(data), 1, len(rows), "auto", data)
 
 
 def test_orders_are_answered_in_order(engine_of: MakeEngine) -> None:
@@ -105,7 +105,7 @@ def test_orders_are_answered_in_order(engine_of: MakeEngine) -> None:
     events_until(engine, count_of(LaneReady, 1))
     (lane,) = engine.idle(9)
     for serial in range(5):
-        engine.send(lane, order(1, serial, [{"n": serial, "pad": "x" * 10 ** (serial + 2)}]))
+        engine.send(lane, assignment(1, serial, [{"n": serial, "pad": "x" * 10 ** (serial + 2)}]))
     assert engine.idle(5) == []
     seen = events_until(engine, count_of(Answered, 5))
     answers = [event.answer for event in seen if isinstance(event, Answered)]
@@ -119,7 +119,7 @@ def test_lanes_that_hold_least_come_first(engine_of: MakeEngine) -> None:
     engine = engine_of("Tired", lanes=2, line_s=0.2)
     events_until(engine, count_of(LaneReady, 2))
     first, second = engine.idle(2)
-    engine.send(first, order(1, 1, [{"n": 1}]))
+    engine.send(first, assignment(1, 1, [{"n": 1}]))
     assert engine.idle(2)[0] == second
     assert [key for _, key, _ in engine.in_work()] == [Key(1, 1)]
     assert engine.holders(1) == [first]
@@ -135,7 +135,7 @@ def test_an_abandoned_run_is_worked_no_more(engine_of: MakeEngine, tmp_path: Pat
     events_until(engine, count_of(LaneReady, 1))
     (lane,) = engine.idle(9)
     for serial, run in enumerate((1, 2, 1)):
-        engine.send(lane, order(run, serial, [{"n": run}]))
+        engine.send(lane, assignment(run, serial, [{"n": run}]))
     seen = events_until(engine, lambda _: mark.exists())  # the first is in work, and stays so until the gate opens
     assert not any(isinstance(event, Answered) for event in seen)
     engine.abandon(2)
@@ -171,7 +171,7 @@ def local() -> Iterator[Callable[..., LocalEngine]]:
         source = json.dumps({"unit": unit, **options})
         engine = LocalEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic)
         engine.start()
-        engine.staff(lanes)
+        engine.scale(lanes)
         made.append(engine)
         return engine
 
@@ -187,7 +187,7 @@ def test_a_lane_that_shares_orders_is_not_lost_with_one(local: Callable[..., Loc
     events_until(engine, count_of(LaneReady, 1))
     (lane,) = engine.idle(9)
     for serial, run in enumerate((1, 2, 1)):
-        engine.send(lane, order(run, serial, [{"n": run}]))
+        engine.send(lane, assignment(run, serial, [{"n": run}]))
     events_until(engine, lambda _: mark.exists())
     engine.abandon(2)
     gate.touch()
@@ -213,8 +213,8 @@ def test_an_answer_to_an_abandoned_run_is_none(local: Callable[..., LocalEngine]
     events_until(engine, count_of(LaneReady, 1))
     (lane,) = engine.idle(9)
     engine.can_kill = False  # as where a lane cannot be ended in the middle
-    engine.send(lane, order(1, 1, [{"n": 1}]))
-    engine.send(lane, order(2, 2, [{"n": 2}]))
+    engine.send(lane, assignment(1, 1, [{"n": 1}]))
+    engine.send(lane, assignment(2, 2, [{"n": 2}]))
     engine.abandon(1)
     seen = events_until(engine, count_of(Answered, 1))
     assert [event.answer.key for event in seen if isinstance(event, Answered)] == [Key(2, 2)]
@@ -235,9 +235,9 @@ def test_a_lane_that_dies_names_what_it_held(local: Callable[..., LocalEngine]) 
     engine = local("Poisoned")
     events_until(engine, count_of(LaneReady, 1))
     (lane,) = engine.idle(9)
-    engine.send(lane, order(1, 1, [{"n": 1}]))
-    engine.send(lane, order(1, 2, [{"poison": 1}]))
-    engine.send(lane, order(2, 3, [{"n": 3}]))
+    engine.send(lane, assignment(1, 1, [{"n": 1}]))
+    engine.send(lane, assignment(1, 2, [{"poison": 1}]))
+    engine.send(lane, assignment(2, 3, [{"n": 3}]))
     seen = events_until(engine, lambda seen: count_of(LaneLost, 1)(seen) and count_of(LaneReady, 1)(seen))
     (lost,) = [event for event in seen if isinstance(event, LaneLost)]
     assert [event.answer.key for event in seen if isinstance(event, Answered)] == [Key(1, 1)]
@@ -254,7 +254,7 @@ def test_a_killed_lane_is_dead_when_its_loss_is_told(local: Callable[..., LocalE
     events_until(engine, count_of(LaneReady, 1))
     (lane,) = engine.idle(1)
     (pid,) = engine.pids()
-    engine.send(lane, order(1, 1, [{"burn": 1}]))
+    engine.send(lane, assignment(1, 1, [{"burn": 1}]))
     events_until(engine, lambda _: mark.exists())
     engine.kill(lane)
     engine.kill(lane)
@@ -278,17 +278,17 @@ def test_a_unit_that_cannot_be_loaded_is_told_and_tried_again(
     events_until(engine, count_of(LaneReady, 1))
 
 
-def test_staff_comes_and_goes(local: Callable[..., LocalEngine]) -> None:
+def test_lanes_come_and_go(local: Callable[..., LocalEngine]) -> None:
     """Lanes without work leave when fewer are wanted; those at work stay until they are done."""
     engine = local("Tired", lanes=2, line_s=0.3)
     events_until(engine, count_of(LaneReady, 2))
     busy = engine.idle(1)[0]
-    engine.send(busy, order(1, 1, [{"n": 1}]))
+    engine.send(busy, assignment(1, 1, [{"n": 1}]))
     pids = engine.pids()
-    engine.staff(0)
+    engine.scale(0)
     assert engine.ready == 1
     events_until(engine, count_of(Answered, 1))
-    engine.staff(0)
+    engine.scale(0)
     assert engine.ready == 0
     assert not any(map(is_alive, pids))
 
@@ -299,7 +299,7 @@ def test_an_answer_larger_than_the_pipe_and_many_orders(local: Callable[..., Loc
     events_until(engine, count_of(LaneReady, 1))
     (lane,) = engine.idle(1)
     for serial in range(40):
-        engine.send(lane, order(1, serial, [{"pad": "x" * 500_000}]))
+        engine.send(lane, assignment(1, serial, [{"pad": "x" * 500_000}]))
     seen = events_until(engine, count_of(Answered, 40))
     assert sum(len(event.answer.output) for event in seen if isinstance(event, Answered)) > 20_000_000
 

@@ -20,7 +20,7 @@ from google.protobuf import json_format
 
 from infergraph.settings import Execution, RowMode, Settings
 from infergraph.source import UnitSource
-from infergraph.tasks.batch import BatchOrders, run_batch
+from infergraph.tasks.batch import BatchConfig, run_batch
 from infergraph.tasks.clocks import Clocks
 from infergraph.wire import prediction
 from served import Served, served
@@ -168,12 +168,12 @@ def test_lines_of_a_task_run_in_one_thread_too(name: str, answered: bool, execut
     rows.write_text(f"{json.dumps(ND)}\n" * TIMES)
     settings = Settings(execution=Execution(execution), task_rows=RowMode.MESSAGE)
     source = UnitSource(target=f"{SOURCE.name}:{name}", folder=str(HERE))
-    orders = BatchOrders(
+    config = BatchConfig(
         input=rows,
         output=tmp_path / "answers.jsonl",
         factory="infergraph.assembly:build_for_tasks",
         source=msgspec.json.encode(source).decode(),
         settings=settings,
     )
-    task = run_batch(orders, Clocks())
+    task = run_batch(config, Clocks())
     assert (task.done, task.failed) == (TIMES, 0 if answered else TIMES)

@@ -83,13 +83,13 @@ def a_graph(folder: Path) -> Iterator[Served]:
 def a_task_endpoint(folder: Path) -> Iterator[Served]:
     """A component that is served with tasks, and the driver that works on them."""
     options = {"data_dir": str(folder / "data"), "task_disk_reserve_bytes": 0, "tasks": True}
-    orders = {"settings": msgspec.to_builtins(Settings(**options)), "source": {"unit": "Echo"}}
+    config = {"settings": msgspec.to_builtins(Settings(**options)), "source": {"unit": "Echo"}}
     driver: subprocess.Popen[bytes] | None = None
     try:
         with served(ACCEPTING, folder=FOLDER, grpc=False, **options) as there:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("PYTHONPATH", str(FOLDER.parent))  # where the driver's workers find its units
-                driver = start_driver(orders)
+                driver = start_driver(config)
             yield there
     finally:
         if driver is not None:

@@ -175,7 +175,7 @@ def test_states_change_by_compare_and_set_alone(store: Store) -> None:
     assert store.erase(task.seq, why="stopped", now=NOW)
     assert not store.erase(task.seq, why="stopped", now=NOW)
     assert store.find("t") is None
-    assert store.gone("t") == ("stopped", NOW)
+    assert store.deletion("t") == ("stopped", NOW)
     assert store.due(now=NOW, limit=10) == []
 
 
@@ -328,11 +328,11 @@ def test_each_receiver_has_one_delivery_due(store: Store) -> None:
 def test_the_driver_s_last_word_is_kept(store: Store) -> None:
     """A beat replaces the one before it."""
     assert store.driver() is None
-    store.beat(now=NOW, note="{}")
-    store.beat(now=NOW + 1, note='{"pid":1}')
+    store.write_heartbeat(now=NOW, report="{}")
+    store.write_heartbeat(now=NOW + 1, report='{"pid":1}')
     driver = store.driver()
     assert driver is not None
-    assert (driver.beat, driver.note) == (NOW + 1, '{"pid":1}')
+    assert (driver.at, driver.report) == (NOW + 1, '{"pid":1}')
 
 
 def test_counters_only_grow(store: Store) -> None:
@@ -374,7 +374,7 @@ def test_a_store_that_was_taken_away_takes_nothing_more(tmp_path: Path) -> None:
         lambda: accept(store, "t"),
         lambda: store.stop("t", (State.WAITING,)),
         lambda: store.find("t"),
-        lambda: store.beat(now=1.0, note="{}"),
+        lambda: store.write_heartbeat(now=1.0, report="{}"),
     )
     for call in calls:
         with pytest.raises(TaskFault, match="taken away") as caught:

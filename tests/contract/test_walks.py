@@ -18,7 +18,7 @@ import pytest
 
 import served
 from infergraph.settings import Settings
-from infergraph.tasks.batch import BatchOrders, run_batch
+from infergraph.tasks.batch import BatchConfig, run_batch
 from infergraph.tasks.clocks import Clocks
 from infergraph.wire import prediction
 from walk import Walk
@@ -168,7 +168,7 @@ def test_a_request_stays_within_its_budget(
 def test_the_drivers_loop_has_no_pair(tmp_path: Path) -> None:
     """No two files of the task driver call each other both ways, but for a seam's base class and what fills it in."""
     (tmp_path / "rows.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
-    orders = BatchOrders(
+    config = BatchConfig(
         input=tmp_path / "rows.jsonl",
         output=tmp_path / "out.jsonl",
         settings=Settings(task_workers=1),
@@ -177,7 +177,7 @@ def test_the_drivers_loop_has_no_pair(tmp_path: Path) -> None:
     )
     walk = Walk()
     with walk.recording():
-        task = run_batch(orders, Clocks())
+        task = run_batch(config, Clocks())
     assert task.done == 2
     expected = {
         ("tasks/engines/engine.py", "tasks/engines/local.py"),  # the base class calls what an engine fills in

@@ -16,7 +16,7 @@ import pytest
 
 from infergraph.errors import PayloadError
 from infergraph.settings import Settings
-from infergraph.tasks.batch import BatchOrders, run_batch
+from infergraph.tasks.batch import BatchConfig, run_batch
 from infergraph.tasks.clocks import Clocks
 
 CASES = Path(__file__).parent.parent / "contract" / "cases" / "bugs"
@@ -127,11 +127,11 @@ def test_nan_in_a_result_is_what_the_setting_says(tmp_path: Path, policy: str, l
 )
 def test_a_file_that_is_no_jsonl_is_refused_as_such(tmp_path: Path, file: str, told: str) -> None:
     """The fault of a file is told once, before the work, and nothing is left behind."""
-    orders = BatchOrders(
+    config = BatchConfig(
         input=CASES / "c3-whole-file" / file, output=tmp_path / "out", factory="", source="", settings=Settings()
     )
     with pytest.raises(PayloadError, match=told):
-        run_batch(orders, Clocks())
+        run_batch(config, Clocks())
     assert not list(tmp_path.iterdir())
 
 

@@ -17,7 +17,7 @@ from infergraph.cli.tasks import EXIT_FAILED, EXIT_INTERRUPTED, bars_of, duratio
 from infergraph.errors import Fault, StartupFault
 from infergraph.observe import logs
 from infergraph.source import read_overrides, source_of, with_server
-from infergraph.tasks.batch import BatchOrders, run_batch
+from infergraph.tasks.batch import BatchConfig, run_batch
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.ownership import Owner
 from infergraph.tasks.task import State, Task
@@ -72,7 +72,7 @@ def batch(
     try:
         codec = charsets.codec_of(encoding, "--encoding")
         task = _run(
-            BatchOrders(
+            BatchConfig(
                 input=file,
                 output=output,
                 factory=_FACTORY,
@@ -90,7 +90,7 @@ def batch(
     _tell(task, output)
 
 
-def _run(orders: BatchOrders) -> Task:
+def _run(config: BatchConfig) -> Task:
     columns = (TextColumn("{task.description:9}"), BarColumn(), TextColumn("{task.fields[told]}"))
     with bars_of(*columns) as bars:
         bar = bars.add_task("reading", total=None, told="")
@@ -104,7 +104,7 @@ def _run(orders: BatchOrders) -> Task:
         def counting(seen: int) -> None:
             bars.update(bar, told=f"{seen / 1e6:.0f} MB")
 
-        return run_batch(orders, Clocks(), counting=counting, working=working)
+        return run_batch(config, Clocks(), counting=counting, working=working)
 
 
 def _tell(task: Task, output: Path) -> None:

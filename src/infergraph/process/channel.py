@@ -1,7 +1,7 @@
 """Messages between the supervisor and a worker: one JSON line each, over a socket pair.
 
-supervisor ──WorkerOrders (stdin)──▶ worker
-supervisor ──StopOrder─────────────▶ worker
+supervisor ──WorkerConfig (stdin)──▶ worker
+supervisor ──StopRequest─────────────▶ worker
 supervisor ◀──Report─────────────── worker        end of stream: the other side is dead
 """
 
@@ -30,7 +30,7 @@ class WorkerState(Enum):
     TASKS = "tasks"
 
 
-class WorkerOrders(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker is started with; it reads this from its standard input.
 
     Args:
@@ -61,7 +61,7 @@ class WorkerOrders(msgspec.Struct, frozen=True, kw_only=True):
     metrics_dir: str
 
 
-class StopOrder(msgspec.Struct, frozen=True):
+class StopRequest(msgspec.Struct, frozen=True):
     """Stop: stay open but not ready for `delay_s`, stop accepting, then finish requests within `grace_s`."""
 
     delay_s: float

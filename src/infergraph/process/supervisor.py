@@ -28,7 +28,7 @@ from infergraph.errors import SettingsError, StartupFault
 from infergraph.observe import logs
 from infergraph.observe.shared_metrics import Folder, SharedMetrics, shared_memory, vacate
 from infergraph.process import startup_gate
-from infergraph.process.channel import Channel, Report, WorkerOrders, WorkerState
+from infergraph.process.channel import Channel, Report, WorkerConfig, WorkerState
 from infergraph.process.child import Child
 from infergraph.process.reload import SourceWatch
 from infergraph.process.sockets import Ports, open_ports, port_of
@@ -295,7 +295,7 @@ class Supervisor:
     def _spawn(self, place: Placement) -> WorkerHandle:
         ours, theirs = socket.socketpair()
         ports = self._ports
-        orders = WorkerOrders(
+        config = WorkerConfig(
             serve=self._plan.serve,
             slot=place.slot,
             metrics_slot=metrics_slot_name(place.metrics_slot),
@@ -310,13 +310,13 @@ class Supervisor:
             metrics_dir=str(self._folder.path),
         )
         inherited = [theirs.fileno(), ports.http.fileno()]
-        if orders.metrics_fd is not None:
-            inherited.append(orders.metrics_fd)
+        if config.metrics_fd is not None:
+            inherited.append(config.metrics_fd)
         with theirs:
             try:
                 child = Child(
                     "infergraph.process.worker",
-                    msgspec.json.encode(orders),
+                    msgspec.json.encode(config),
                     pass_fds=inherited,
                     environment=worker_environment(SERVING_INDEX, place.slot, self._settings.gpus),
                 )
@@ -334,7 +334,7 @@ class Supervisor:
         return worker
 
     def _spawn_driver(self) -> Child:
-        orders = {
+        config = {
             "data_dir": self._settings.data_dir,
             "settings": self._plan.settings,
             "factory": self._plan.task_factory,
@@ -342,7 +342,7 @@ class Supervisor:
             "parent": os.getpid(),
             "owner": "" if self._plan.owner is None else self._plan.owner.tag,
         }
-        return Child(self._plan.driver, msgspec.json.encode(orders) + b"\n", hold_stdin=True)
+        return Child(self._plan.driver, msgspec.json.encode(config) + b"\n", hold_stdin=True)
 
     # output
 

@@ -1,9 +1,9 @@
 """A serving worker: the process that the supervisor spawns to run the server.
 
-    python -P -m infergraph.process.worker < orders.json
-        die with the parent ▶ logs ▶ sockets ▶ event loop: serve(context) · stop orders · heartbeat · memory watch
+    python -P -m infergraph.process.worker < config.json
+        die with the parent ▶ logs ▶ sockets ▶ event loop: serve(context) · stop requests · heartbeat · memory watch
 
-The server is named in the orders and imported by name, so that this module stays below it.
+The server is named in the configuration and imported by name, so that this module stays below it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from infergraph import lifetime
 from infergraph.errors import StartupFault, traceback_text
 from infergraph.observe import logs
 from infergraph.observe.shared_metrics import SharedMetrics
-from infergraph.process.channel import TEXT_LIMIT, Channel, Report, StopOrder, WorkerOrders, WorkerState
+from infergraph.process.channel import TEXT_LIMIT, Channel, Report, StopRequest, WorkerConfig, WorkerState
 from infergraph.settings import Settings
 
 EXIT_STARTUP = 2
@@ -40,26 +40,26 @@ log = logging.getLogger("infergraph.process.worker")
 
 
 class Stopping:
-    """The order to stop, once it has arrived."""
+    """The request to stop, once it has arrived."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
-        self.order = StopOrder(0.0, 0.0)
+        self.request = StopRequest(0.0, 0.0)
 
-    def begin(self, order: StopOrder) -> None:
-        """Begin to stop. The first order counts."""
+    def begin(self, request: StopRequest) -> None:
+        """Begin to stop. Only the first request counts."""
         if not self._event.is_set():
-            self.order = order
+            self.request = request
             self._event.set()
 
     def is_set(self) -> bool:
         """Whether the worker is stopping."""
         return self._event.is_set()
 
-    async def wait(self) -> StopOrder:
-        """Wait for the order."""
+    async def wait(self) -> StopRequest:
+        """Wait for the request to stop."""
         await self._event.wait()
-        return self.order
+        return self.request
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class WorkerContext:
         self.tell(Report(WorkerState.READY, request))
 
     def recycle(self, why: str) -> None:
-        """Ask to be replaced; keep serving until the order to stop arrives."""
+        """Ask to be replaced; keep serving until the request to stop arrives."""
         self.tell(Report(WorkerState.RECYCLE, why))
 
     def tasks_wait(self) -> None:
@@ -112,7 +112,7 @@ class WorkerContext:
         self.tell(Report(WorkerState.TASKS))
 
     def load_failed(self, error: BaseException) -> None:
-        """Report that the unit could not be loaded; keep answering as not ready until the order to stop arrives.
+        """Report that the unit could not be loaded; keep answering as not ready until the request to stop arrives.
 
         The supervisor logs the traceback, once for all workers, and decides what follows.
         """
@@ -146,26 +146,26 @@ def resident_bytes() -> int:
 class Worker:
     """Runs the server on the event loop, beside the supervisor's channel, the heartbeat and the memory watch."""
 
-    def __init__(self, orders: WorkerOrders, settings: Settings) -> None:
-        self._orders = orders
+    def __init__(self, config: WorkerConfig, settings: Settings) -> None:
+        self._config = config
         self._settings = settings
-        self._channel: Channel[StopOrder] = Channel(socket.socket(fileno=orders.channel_fd), StopOrder)
+        self._channel: Channel[StopRequest] = Channel(socket.socket(fileno=config.channel_fd), StopRequest)
         self._channel.socket.settimeout(1.0)
         self._ready = False
         self._loaded_bytes = 0
 
     async def run(self) -> None:
-        """Serve until the supervisor orders a stop."""
+        """Serve until the supervisor requests a stop."""
         loop = asyncio.get_running_loop()
         context = self._context(Stopping())
-        loop.add_reader(self._channel.fileno(), self._take_orders, context.stopping)
-        loop.add_signal_handler(signal.SIGTERM, context.stopping.begin, self._stop_order())
+        loop.add_reader(self._channel.fileno(), self._take_config, context.stopping)
+        loop.add_signal_handler(signal.SIGTERM, context.stopping.begin, self._stop_request())
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         watches = [asyncio.create_task(self._beat())]
         if self._settings.rss_limit_bytes:
             watches.append(asyncio.create_task(self._watch_memory(context)))
         try:
-            await load_name(self._orders.serve)(context)
+            await load_name(self._config.serve)(context)
         except Exception as error:
             if self._ready:
                 raise
@@ -177,21 +177,21 @@ class Worker:
             context.shared_metrics.close()
 
     def _context(self, stopping: Stopping) -> WorkerContext:
-        orders, settings = self._orders, self._settings
+        config, settings = self._config, self._settings
         limit = settings.max_requests
         if limit:
             limit += random.randint(0, settings.max_requests_jitter)
-        metrics = None if orders.metrics_fd is None else socket.socket(fileno=orders.metrics_fd)
+        metrics = None if config.metrics_fd is None else socket.socket(fileno=config.metrics_fd)
         return WorkerContext(
-            slot=orders.slot,
+            slot=config.slot,
             settings=settings,
-            source=orders.source,
-            opens_early=orders.opens_early,
-            http_socket=socket.socket(fileno=orders.http_fd),
+            source=config.source,
+            opens_early=config.opens_early,
+            http_socket=socket.socket(fileno=config.http_fd),
             metrics_socket=metrics,
-            grpc_port=orders.grpc_port,
-            metrics_dir=Path(orders.metrics_dir),
-            shared_metrics=SharedMetrics(Path(orders.metrics_dir), orders.metrics_slot),
+            grpc_port=config.grpc_port,
+            metrics_dir=Path(config.metrics_dir),
+            shared_metrics=SharedMetrics(Path(config.metrics_dir), config.metrics_slot),
             requests_limit=limit,
             stopping=stopping,
             tell=self._tell,
@@ -203,15 +203,15 @@ class Worker:
             self._ready = True
         self._channel.send(report)
 
-    def _stop_order(self) -> StopOrder:
-        return StopOrder(self._settings.drain_delay_s, self._settings.grace_s)
+    def _stop_request(self) -> StopRequest:
+        return StopRequest(self._settings.drain_delay_s, self._settings.grace_s)
 
-    def _take_orders(self, stopping: Stopping) -> None:
-        orders = self._channel.receive()
-        if orders is None:
+    def _take_config(self, stopping: Stopping) -> None:
+        requests = self._channel.receive()
+        if requests is None:
             os._exit(1)  # the supervisor is dead: nobody would stop or replace this worker
-        for order in orders:
-            stopping.begin(order)
+        for request in requests:
+            stopping.begin(request)
 
     async def _beat(self) -> None:
         """Send the heartbeat: the event loop is not blocked."""
@@ -252,15 +252,15 @@ def run_loop(worker: Worker) -> None:
 
 
 def main() -> int:
-    """Read the orders, serve under them, and return the exit code."""
-    orders = msgspec.json.decode(sys.stdin.buffer.read(), type=WorkerOrders)
-    lifetime.die_with_parent(orders.supervisor_pid)  # elsewhere than on Linux the channel tells of its end
-    settings = msgspec.convert(orders.settings, Settings)
+    """Read the configuration, serve, and return the exit code."""
+    config = msgspec.json.decode(sys.stdin.buffer.read(), type=WorkerConfig)
+    lifetime.die_with_parent(config.supervisor_pid)  # on other systems than Linux the channel closes
+    settings = msgspec.convert(config.settings, Settings)
     faulthandler.enable()
     lifetime.keep_freed_memory(KEPT_MEMORY_BYTES)
-    logs.configure(settings, worker=orders.slot)
+    logs.configure(settings, worker=config.slot)
     try:
-        run_loop(Worker(orders, settings))
+        run_loop(Worker(config, settings))
     except Exception:
         log.exception("the worker failed")
         return 1

@@ -1,6 +1,6 @@
 """The worker pool: starts, promotes, restarts and stops the serving workers of one supervisor.
 
-    slot 0..N-1 ── current ◀─ready─ successor          current ──StopOrder──▶ leaving ──▶ reaped, its metrics slot free
+    slot 0..N-1 ── current ◀─ready─ successor          current ──StopRequest──▶ leaving ──▶ reaped, metrics slot free
                       └─ died ▶ a new one after a back-off
 
 A rolling restart starts one successor at a time and waits until its predecessor has exited, so it needs the memory of
@@ -17,7 +17,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from infergraph.net.backoff import FailureStreak
-from infergraph.process.channel import Report, StopOrder, WorkerState
+from infergraph.process.channel import Report, StopRequest, WorkerState
 from infergraph.process.child import RESTARTS
 
 EXIT_LOAD = 3
@@ -67,7 +67,7 @@ class Placement(NamedTuple):
 class WorkerHandle:
     """One worker process as the supervisor sees it."""
 
-    def __init__(self, place: Placement, process: Process, send: Callable[[StopOrder], None]) -> None:
+    def __init__(self, place: Placement, process: Process, send: Callable[[StopRequest], None]) -> None:
         self.slot = place.slot
         self.metrics_slot = place.metrics_slot
         self.opens_early = place.opens_early
@@ -205,7 +205,7 @@ class WorkerPool:
         for slot in self.slots:
             slot.backoff.succeeded()
             if slot.successor is not None:  # it may have loaded code that has changed since
-                self._retire(slot.successor, now, StopOrder(0.0, 0.0))
+                self._retire(slot.successor, now, StopRequest(0.0, 0.0))
                 slot.successor = None
             if slot.current is None:
                 slot.due_at = now
@@ -220,7 +220,7 @@ class WorkerPool:
             return
         self.stopping = True
         self._queue.clear()
-        full = StopOrder(self._policy.drain_delay_s, self._policy.grace_s)
+        full = StopRequest(self._policy.drain_delay_s, self._policy.grace_s)
         for worker in self.alive.values():
             if worker.phase is not Phase.STOPPING:
                 self._retire(worker, now, full)
@@ -316,14 +316,14 @@ class WorkerPool:
         slot.current, slot.successor = successor, None
         if self._replacing is not None:
             self._replaced(self._replacing[1])
-        self._retire(current, now, StopOrder(0.0, self._policy.grace_s))
+        self._retire(current, now, StopRequest(0.0, self._policy.grace_s))
 
-    def _retire(self, worker: WorkerHandle, now: float, order: StopOrder) -> None:
+    def _retire(self, worker: WorkerHandle, now: float, request: StopRequest) -> None:
         if worker.phase is not Phase.READY:  # it has no requests in work
-            order = StopOrder(0.0, 0.0)
+            request = StopRequest(0.0, 0.0)
         worker.phase = Phase.STOPPING
-        worker.kill_at = now + order.delay_s + order.grace_s + MARGIN_S
-        worker.send(order)
+        worker.kill_at = now + request.delay_s + request.grace_s + MARGIN_S
+        worker.send(request)
 
     def _load_failed(self, worker: WorkerHandle, report: Report, now: float) -> None:
         worker.failed = True
@@ -333,7 +333,7 @@ class WorkerPool:
             trace = {"exception": report.traceback} if report.traceback else {}
             log.error("the unit could not be loaded: %s", report.text, extra=trace)
         if worker is slot.successor:
-            self._retire(worker, now, StopOrder(0.0, 0.0))
+            self._retire(worker, now, StopRequest(0.0, 0.0))
             self._successor_failed(slot, now)
         elif not self.was_ready and self._give_up:
             self.give_up(report.exit_code or EXIT_LOAD, now)

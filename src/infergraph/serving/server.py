@@ -1,6 +1,6 @@
 """The server of one worker: REST and gRPC edges over one unit, from opening the ports to the graceful shutdown.
 
-open ports ─▶ listening ─▶ unit.start() ─▶ ready … order to stop ─▶ not ready ─▶ no new requests ─▶ drain ─▶ exit
+open ports ─▶ listening ─▶ unit.start() ─▶ ready … request to stop ─▶ not ready ─▶ no new requests ─▶ drain ─▶ exit
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Server:
         )
 
     async def run(self) -> None:
-        """Serve until ordered to stop, then drain both protocols concurrently."""
+        """Serve until requested to stop, then drain both protocols concurrently."""
         stopping = asyncio.create_task(self._context.stopping.wait())
         sampling = asyncio.create_task(self._watch.sample()) if self._settings.console is not ConsoleMode.OFF else None
         mark = startup_gate.LoadingMark(self._context.metrics_dir, os.getpid())
@@ -134,15 +134,15 @@ class Server:
         self._is_open = True
         self._context.listening()
         announcing = asyncio.create_task(self._announce(loading))
-        order = await stopping
+        request = await stopping
         if self._custom is not None:
             self._custom.stop()
         loading.cancel()
         announcing.cancel()
-        await asyncio.sleep(order.delay_s)
-        ends = [stop(order.grace_s) for stop in stops]
+        await asyncio.sleep(request.delay_s)
+        ends = [stop(request.grace_s) for stop in stops]
         if self._in_server is not None:
-            ends.append(self._in_server.leave(order.grace_s))
+            ends.append(self._in_server.leave(request.grace_s))
         await asyncio.gather(*ends)
         if sampling is not None:
             sampling.cancel()

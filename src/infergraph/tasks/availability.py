@@ -33,14 +33,14 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         reason: why it is not available; empty if it is.
         counts: tasks by state.
-        note: the driver's last heartbeat; None if it is too old.
+        heartbeat: the driver's last heartbeat; None if it is too old.
         silent_s: how long ago it was; None while nothing is expected of a driver.
     """
 
     availability: Availability
     reason: str
     counts: dict[State, int]
-    note: Heartbeat | None
+    heartbeat: Heartbeat | None
     silent_s: float | None
     used_bytes: int
     free_bytes: int
@@ -80,8 +80,8 @@ class AvailabilityCheck:
         full = self._full_disk()
         if full:
             return full  # the driver cannot report it: a heartbeat needs disk space, too
-        note, _ = self._note()
-        return note.paused if note is not None else ""
+        heartbeat, _ = self._heartbeat()
+        return heartbeat.paused if heartbeat is not None else ""
 
     def _full_disk(self) -> str:
         free, reserve = self._data.free_bytes(), self._settings.task_disk_reserve_bytes
@@ -98,9 +98,9 @@ class AvailabilityCheck:
         full = self._full_disk()
         if full:
             return Availability.FULL, full
-        note, silent_s = self._note()
-        if note is not None and note.load_error:
-            return Availability.BROKEN, f"a task worker cannot load the unit: {note.load_error}"
+        heartbeat, silent_s = self._heartbeat()
+        if heartbeat is not None and heartbeat.load_error:
+            return Availability.BROKEN, f"a task worker cannot load the unit: {heartbeat.load_error}"
         alive = self._store.alive()
         if alive and _is_silent(silent_s) and self._clocks.steady() - self._opened_at > SILENCE_S:
             self._call_driver()
@@ -109,31 +109,31 @@ class AvailabilityCheck:
             return Availability.FULL, f"the queue is full: {alive} tasks are waiting or running"
         return Availability.AVAILABLE, ""
 
-    def _note(self) -> tuple[Heartbeat | None, float | None]:
+    def _heartbeat(self) -> tuple[Heartbeat | None, float | None]:
         """The driver's last heartbeat, if it is recent, and its age."""
         driver = self._store.driver()
         if driver is None:
             return None, None
-        note, silent_s = msgspec.json.decode(driver.note, type=Heartbeat), self._clocks.wall() - driver.beat
-        return None if _is_silent(silent_s) or not note.pid else note, silent_s
+        heartbeat, silent_s = msgspec.json.decode(driver.report, type=Heartbeat), self._clocks.wall() - driver.at
+        return None if _is_silent(silent_s) or not heartbeat.pid else heartbeat, silent_s
 
     def wake_driver(self) -> None:
         """Start the driver if it has not been needed so far; its start-up time counts from now."""
         self._call_driver()
-        if _is_silent(self._note()[1]) and not self._store.alive():
-            self._store.beat(now=self._clocks.wall(), note=msgspec.json.encode(Heartbeat(pid=0)).decode())
+        if _is_silent(self._heartbeat()[1]) and not self._store.alive():
+            self._store.write_heartbeat(now=self._clocks.wall(), report=msgspec.json.encode(Heartbeat(pid=0)).decode())
 
     def describe(self) -> EngineStatus:
         """The status of the task engine."""
         availability, reason = self.look()
-        note, silent_s = self._note()
+        heartbeat, silent_s = self._heartbeat()
         counts = self._store.counts()
-        is_expected = note is not None or counts[State.WAITING] or counts[State.RUNNING]
+        is_expected = heartbeat is not None or counts[State.WAITING] or counts[State.RUNNING]
         return EngineStatus(
             availability=availability,
             reason=reason,
             counts=counts,
-            note=note,
+            heartbeat=heartbeat,
             silent_s=silent_s if is_expected else None,
             used_bytes=self._store.used_bytes(),
             free_bytes=self._data.free_bytes(),
@@ -153,7 +153,7 @@ class AvailabilityCheck:
                 failed_lines=failed_lines,
                 used_bytes=engine.used_bytes,
                 free_bytes=engine.free_bytes,
-                note=engine.note,
+                heartbeat=engine.heartbeat,
                 silent_s=engine.silent_s,
             )
         )

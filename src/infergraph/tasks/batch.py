@@ -28,7 +28,7 @@ from infergraph.errors import PayloadError, StorageFull, TaskConflict, TaskState
 from infergraph.output import OutputPlace
 from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
-from infergraph.tasks.driver.driver import Driver, DriverOrders, make_engine
+from infergraph.tasks.driver.driver import Driver, DriverConfig, make_engine
 from infergraph.tasks.files import INPUT, DataFolder, LineCount, disk_faults, sync_folder
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import ENDED, NewTask, State, Task
@@ -41,8 +41,8 @@ _BLOCK_BYTES = 1 << 20
 _LOOK_EVERY_BYTES = 64 << 20
 
 
-class BatchOrders(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be done; factory, source and path as in `DriverOrders`.
+class BatchConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done; factory, source and path as in `DriverConfig`.
 
     Args:
         input: `-` for standard input.
@@ -61,7 +61,7 @@ class BatchOrders(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_batch(
-    orders: BatchOrders,
+    config: BatchConfig,
     clocks: Clocks,
     *,
     counting: Callable[[int], None] = lambda _: None,
@@ -78,21 +78,21 @@ def run_batch(
     Promises: the output appears atomically; run again after a crash, the work is resumed. Refused input leaves no
         files behind.
     """
-    place = OutputPlace.at(orders.output, source=orders.input)
-    _check_input(orders.input)
+    place = OutputPlace.at(config.output, source=config.input)
+    _check_input(config.input)
     with _folder_of(place) as root:
         data = DataFolder(root)
         data.prepare()
         lock = data.try_lock()
         if lock is None:
-            raise TaskState(f"another process works on {orders.output}")
+            raise TaskState(f"another process works on {config.output}")
         lifetime.keep_freed_memory()
         store = Store.open(data.database)
         task = None
         try:
-            task = _begin(data, store, orders, clocks, counting)
+            task = _begin(data, store, config, clocks, counting)
             if task.state is not State.FINISHED:
-                task = _work(data, store, orders, clocks, working)
+                task = _work(data, store, config, clocks, working)
             if task.state is State.FINISHED:
                 _deliver(data, task, place)
         finally:
@@ -132,7 +132,7 @@ def _is_needless(task: Task) -> bool:
 
 
 def _begin(
-    data: DataFolder, store: Store, orders: BatchOrders, clocks: Clocks, counting: Callable[[int], None]
+    data: DataFolder, store: Store, config: BatchConfig, clocks: Clocks, counting: Callable[[int], None]
 ) -> Task:
     task = store.find(_ID)
     wanted = NewTask(
@@ -140,13 +140,13 @@ def _begin(
         folder="",
         input_bytes=0,
         input_end=0,
-        input_sha256=_fingerprint(orders),
+        input_sha256=_fingerprint(config),
         total=0,
-        rows=orders.settings.task_rows.value,
-        owner=orders.owner,
+        rows=config.settings.task_rows.value,
+        owner=config.owner,
     )
     if task is None or not wanted.input_sha256:  # an input that cannot be read twice is read now, to compare it
-        wanted = _received(data, wanted, orders, counting)
+        wanted = _received(data, wanted, config, counting)
     if task is None:
         return store.accept(wanted, now=clocks.wall(), queue_limit=1).task
     differs = _differences(task, wanted)
@@ -157,7 +157,7 @@ def _begin(
         )
     if differs:
         _erase(data, store, task, clocks)
-        return _begin(data, store, orders, clocks, counting)
+        return _begin(data, store, config, clocks, counting)
     if task.state is State.FAILED:
         store.retry(_ID)
     return task
@@ -184,25 +184,25 @@ def _erase(data: DataFolder, store: Store, task: Task, clocks: Clocks) -> None:
     data.empty_trash()
 
 
-def _fingerprint(orders: BatchOrders) -> str:
+def _fingerprint(config: BatchConfig) -> str:
     """The identity of the input, which must match to resume: file and modification time; empty for a stream."""
-    if orders.input == STANDARD_INPUT:
+    if config.input == STANDARD_INPUT:
         return ""
-    found = orders.input.stat()
+    found = config.input.stat()
     if not stat.S_ISREG(found.st_mode):
         return ""
-    return f"{orders.input.resolve()} {found.st_size} {found.st_mtime_ns} {orders.charset}".rstrip()
+    return f"{config.input.resolve()} {found.st_size} {found.st_mtime_ns} {config.charset}".rstrip()
 
 
-def _received(data: DataFolder, new: NewTask, orders: BatchOrders, counting: Callable[[int], None]) -> NewTask:
+def _received(data: DataFolder, new: NewTask, config: BatchConfig, counting: Callable[[int], None]) -> NewTask:
     """The new task, its input scanned, in its own folder."""
     folder = uuid.uuid4().hex
     home = data.tasks / folder
     home.mkdir()
-    name = "standard input" if orders.input == STANDARD_INPUT else str(orders.input)
+    name = "standard input" if config.input == STANDARD_INPUT else str(config.input)
     try:
-        with _opened(orders.input) as file:
-            new = _looked_through(data, new, orders, file, home / INPUT, counting)
+        with _opened(config.input) as file:
+            new = _looked_through(data, new, config, file, home / INPUT, counting)
     except OSError as error:
         shutil.rmtree(home)
         raise PayloadError(f"{name}: {error.strerror}") from error
@@ -229,7 +229,7 @@ def _opened(input: Path) -> Iterator[BinaryIO]:
 def _looked_through(
     data: DataFolder,
     new: NewTask,
-    orders: BatchOrders,
+    config: BatchConfig,
     file: BinaryIO,
     target: Path,
     counting: Callable[[int], None],
@@ -238,11 +238,11 @@ def _looked_through(
 
     Raises: PayloadError if there are no lines; OSError; StorageFull.
     """
-    transcoder = Transcoder(codecs.lookup(orders.charset) if orders.charset else None)
+    transcoder = Transcoder(codecs.lookup(config.charset) if config.charset else None)
     lines, digest, seen = LineCount(), hashlib.sha256(), 0
     block = file.read(_BLOCK_BYTES)
     text = transcoder.feed(block, is_last=len(block) < _BLOCK_BYTES)
-    copy = _Copy(data, target, orders.settings) if transcoder.charset or not new.input_sha256 else None
+    copy = _Copy(data, target, config.settings) if transcoder.charset or not new.input_sha256 else None
     while block or text:
         seen += len(block)
         counting(seen)
@@ -256,7 +256,7 @@ def _looked_through(
     if lines.fault:
         raise PayloadError(lines.fault)
     if copy is None:
-        target.symlink_to(orders.input.resolve())
+        target.symlink_to(config.input.resolve())
     else:
         copy.close()
     return msgspec.structs.replace(
@@ -269,14 +269,14 @@ def _looked_through(
     )
 
 
-def _work(data: DataFolder, store: Store, orders: BatchOrders, clocks: Clocks, working: Callable[[Task], None]) -> Task:
+def _work(data: DataFolder, store: Store, config: BatchConfig, clocks: Clocks, working: Callable[[Task], None]) -> Task:
     # There is no serving worker here for the in-server engine.
-    settings = msgspec.structs.replace(orders.settings, task_workers=orders.settings.task_workers or 1)
-    told = DriverOrders(
+    settings = msgspec.structs.replace(config.settings, task_workers=config.settings.task_workers or 1)
+    told = DriverConfig(
         data_dir=os.fspath(data.root),
         settings=msgspec.to_builtins(settings),
-        factory=orders.factory,
-        source=orders.source,
+        factory=config.factory,
+        source=config.source,
         parent=os.getppid(),
     )
     driver = Driver(data, store, make_engine(told, settings, data, clocks), settings, clocks, pid=os.getpid())

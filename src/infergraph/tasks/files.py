@@ -241,15 +241,15 @@ class DataFolder:
                 with suppress(FileExistsError):
                     os.mkfifo(self.wake, 0o600)
             sync_folder(self.root)
-        self.load_ballast()
+        self.create_ballast()
 
-    def load_ballast(self) -> None:
+    def create_ballast(self) -> None:
         """Reserve a little disk space, so that a task can be stopped on a full disk. Best effort."""
         with suppress(OSError, TaskFault):
             if not self.ballast.exists() and self.free_bytes() > 4 * _BALLAST_BYTES:
                 self.ballast.write_bytes(b"\0" * _BALLAST_BYTES)
 
-    def jettison(self) -> None:
+    def free_ballast(self) -> None:
         """Free the ballast's disk space, to stop a task."""
         self.ballast.unlink(missing_ok=True)
 
@@ -264,10 +264,10 @@ class DataFolder:
         return Lock(fd)
 
     def open_wake(self) -> int:
-        """A descriptor that becomes readable when `ring` is called."""
+        """A descriptor that becomes readable when `wake_driver` is called."""
         return os.open(self.wake, os.O_RDWR | os.O_NONBLOCK)
 
-    def ring(self) -> None:
+    def wake_driver(self) -> None:
         """Wake the driver, if there is one; never waits."""
         try:
             fd = os.open(self.wake, os.O_WRONLY | os.O_NONBLOCK)

@@ -24,7 +24,7 @@ class EngineValues(msgspec.Struct, frozen=True, kw_only=True):
         outbox: webhooks waiting for delivery.
         lines, failed_lines: answered since the data folder was created.
         used_bytes, free_bytes: of the data folder and its disk.
-        note: the driver's last heartbeat; None if there is none.
+        heartbeat: the driver's last heartbeat; None if there is none.
         silent_s: how long ago that was.
     """
 
@@ -36,7 +36,7 @@ class EngineValues(msgspec.Struct, frozen=True, kw_only=True):
     failed_lines: int
     used_bytes: int
     free_bytes: int
-    note: Heartbeat | None
+    heartbeat: Heartbeat | None
     silent_s: float | None
 
 
@@ -54,8 +54,8 @@ def _one(value: Callable[[EngineValues], float]) -> Callable[[EngineValues], Map
     return lambda figures: {"": value(figures)}
 
 
-def _of_note(value: Callable[[Heartbeat], float]) -> Callable[[EngineValues], Mapping[str, float]]:
-    return lambda figures: {} if figures.note is None else {"": value(figures.note)}
+def _of_heartbeat(value: Callable[[Heartbeat], float]) -> Callable[[EngineValues], Mapping[str, float]]:
+    return lambda figures: {} if figures.heartbeat is None else {"": value(figures.heartbeat)}
 
 
 def _counted(name: str) -> Callable[[EngineValues], Mapping[str, float]]:
@@ -63,31 +63,31 @@ def _counted(name: str) -> Callable[[EngineValues], Mapping[str, float]]:
 
 
 STATUS = EngineMetric(
-    "infergraph_task_endpoint_status", "gauge", "What /status answers: 1 available, 2 full, 3 broken.", "",
+    "infergraph_task_endpoint_status", "gauge", "As at /status: 1 available, 2 full, 3 in error.", "",
     _one(lambda figures: figures.availability),
 )  # fmt: skip
 
 FIGURES: tuple[EngineMetric, ...] = (
     STATUS,
     EngineMetric(
-        "infergraph_tasks", "gauge", "Tasks by state; those that wait are the queue.", "state",
+        "infergraph_tasks", "gauge", "Tasks by state; waiting ones are the queue.", "state",
         lambda figures: {state.value: count for state, count in figures.states.items()},
     ),
     EngineMetric(
-        "infergraph_tasks_ended_total", "counter", "Tasks that ended, by how.", "state",
+        "infergraph_tasks_ended_total", "counter", "Ended tasks by outcome.", "state",
         lambda figures: {state: figures.counters.get(f"tasks_{state}", 0) for state in ("finished", "failed")},
     ),
     EngineMetric("infergraph_task_lines_total", "counter", "Lines answered.", "", _one(lambda figures: figures.lines)),
     EngineMetric(
-        "infergraph_task_failed_lines_total", "counter", "Lines answered by an error line.", "",
+        "infergraph_task_failed_lines_total", "counter", "Lines answered with an error line.", "",
         _one(lambda figures: figures.failed_lines),
     ),
     EngineMetric(
-        "infergraph_task_webhooks_waiting", "gauge", "Webhooks that are not delivered yet.", "",
+        "infergraph_task_webhooks_waiting", "gauge", "Webhooks waiting for delivery.", "",
         _one(lambda figures: figures.outbox),
     ),
     EngineMetric(
-        "infergraph_task_webhooks_total", "counter", "Webhooks by what became of them.", "outcome",
+        "infergraph_task_webhooks_total", "counter", "Webhooks by outcome.", "outcome",
         lambda figures: {
             outcome: figures.counters.get(f"webhooks_{outcome}", 0) for outcome in ("delivered", "given_up")
         },
@@ -99,36 +99,36 @@ FIGURES: tuple[EngineMetric, ...] = (
         _one(lambda figures: figures.used_bytes),
     ),
     EngineMetric(
-        "infergraph_task_disk_free_bytes", "gauge", "Room on the disk of the data folder.", "",
+        "infergraph_task_disk_free_bytes", "gauge", "Free space on the disk of the data folder.", "",
         _one(lambda figures: figures.free_bytes),
     ),
     EngineMetric(
         "infergraph_task_workers", "gauge", "Task workers that have the unit loaded.", "",
-        _of_note(lambda note: note.ready),
+        _of_heartbeat(lambda heartbeat: heartbeat.ready),
     ),
     EngineMetric(
-        "infergraph_task_workers_wanted", "gauge", "Task workers that there should be.", "",
-        _of_note(lambda note: note.wanted),
+        "infergraph_task_workers_wanted", "gauge", "Task workers that should be running.", "",
+        _of_heartbeat(lambda heartbeat: heartbeat.wanted),
     ),
     EngineMetric(
-        "infergraph_task_paused", "gauge", "1 while no work is handed out: the disk is full, or no cluster.", "",
-        _of_note(lambda note: int(bool(note.paused))),
+        "infergraph_task_paused", "gauge", "1 while no work is assigned: the disk is full, or there is no cluster.", "",
+        _of_heartbeat(lambda heartbeat: int(bool(heartbeat.paused))),
     ),
     EngineMetric(
-        "infergraph_task_chunks_total", "counter", "Chunks answered since the driver began.", "",
-        _of_note(lambda note: note.chunks),
+        "infergraph_task_chunks_total", "counter", "Chunks answered since the driver started.", "",
+        _of_heartbeat(lambda heartbeat: heartbeat.chunks),
     ),
     EngineMetric(
-        "infergraph_task_chunk_seconds_total", "counter", "Time that workers spent on them.", "",
-        _of_note(lambda note: note.chunk_s),
+        "infergraph_task_chunk_seconds_total", "counter", "Time that workers spent on chunks.", "",
+        _of_heartbeat(lambda heartbeat: heartbeat.chunk_s),
     ),
     EngineMetric(
-        "infergraph_task_retries_total", "counter", "Chunks handed out again since the driver began.", "",
-        _of_note(lambda note: note.retries),
+        "infergraph_task_retries_total", "counter", "Chunks assigned again since the driver started.", "",
+        _of_heartbeat(lambda heartbeat: heartbeat.retries),
     ),
     EngineMetric(
-        "infergraph_task_kills_total", "counter", "Chunks that ended their worker since the driver began.", "",
-        _of_note(lambda note: note.kills),
+        "infergraph_task_kills_total", "counter", "Chunks that killed their worker since the driver started.", "",
+        _of_heartbeat(lambda heartbeat: heartbeat.kills),
     ),
     EngineMetric(
         "infergraph_task_driver_silent_seconds", "gauge", "Time since the driver's last heartbeat.", "",

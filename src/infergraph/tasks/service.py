@@ -221,7 +221,7 @@ class TaskService:
                     raise
                 await asyncio.sleep(0.01)
                 continue
-            self._data.ring()
+            self._data.wake_driver()
             return task
 
     def _accept(self, submission: Submission, received: Received, incoming: Incoming) -> Task:
@@ -264,7 +264,7 @@ class TaskService:
         task = await self.find(id)
         if task is not None:
             return task
-        gone = await self._read(self._store.gone, id)
+        gone = await self._read(self._store.deletion, id)
         raise UnknownTask(f"there is no task {id!r}" + (f" any more: it was {gone[0]}" if gone else ""))
 
     async def position(self, task: Task) -> int | None:
@@ -360,7 +360,7 @@ class TaskService:
                 break
         crash_point("stop-marked")
         if task.state is State.RUNNING:
-            self._data.ring()
+            self._data.wake_driver()
             await self._await_removal(task)
         else:
             await self._write(self._erase, task)
@@ -369,7 +369,7 @@ class TaskService:
         try:
             return self._store.stop(task.id, (task.state,))
         except StorageFull:
-            self._data.jettison()  # stopping a task must work on a full disk
+            self._data.free_ballast()  # stopping a task must work on a full disk
             return self._store.stop(task.id, (task.state,))
 
     def _erase(self, task: Task) -> None:
@@ -412,7 +412,7 @@ class TaskService:
         if not await self._write(self._store.retry, task.id):
             raise TaskState(f"task {id!r} has just changed")
         crash_point("retry-marked")
-        self._data.ring()
+        self._data.wake_driver()
         return await self.task(id)
 
     async def prune(self, *, older_than_s: float) -> int:

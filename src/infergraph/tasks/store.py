@@ -44,11 +44,11 @@ class Delivery(msgspec.Struct, frozen=True):
     receiver: str = ""
 
 
-class DriverState(msgspec.Struct, frozen=True):
+class StoredHeartbeat(msgspec.Struct, frozen=True):
     """The driver's last heartbeat: when (Unix seconds), and what it reported (JSON)."""
 
-    beat: float
-    note: str
+    at: float
+    report: str
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,11 +75,11 @@ class Store:
         self._writer = writer
         self._reader = reader
         self._scanner = scanner
-        self._heart: sqlite3.Connection | None = None
+        self._heartbeat: sqlite3.Connection | None = None
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._scan_lock = threading.Lock()
-        self._beat_lock = threading.Lock()
+        self._heartbeat_lock = threading.Lock()
 
     @classmethod
     def open(cls, path: Path, *, migrations: Sequence[str] = schema.MIGRATIONS) -> Store:
@@ -100,8 +100,8 @@ class Store:
         self._reader.close()
         self._scanner.close()
         self._writer.close()
-        if self._heart is not None:
-            self._heart.close()
+        if self._heartbeat is not None:
+            self._heartbeat.close()
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -176,7 +176,7 @@ class Store:
         rows = self._read(f"select {_COLUMNS} from task where state = ? order by seq", state.value)
         return [_task(row) for row in rows]
 
-    def gone(self, id: str) -> tuple[str, float] | None:
+    def deletion(self, id: str) -> tuple[str, float] | None:
         """Why and when (Unix seconds) a task of this id was deleted, if that is still known."""
         rows = self._read("select why, at from gone where id = ?", id)
         return (str(rows[0][0]), float(rows[0][1])) if rows else None
@@ -479,18 +479,18 @@ class Store:
 
     # ── the heartbeat ──────────────────────────────────────────────────────────────────────────────────────
 
-    def beat(self, *, now: float, note: str) -> None:
+    def write_heartbeat(self, *, now: float, report: str) -> None:
         """Write a heartbeat. Atomic, but not synced: losing one is harmless."""
-        with self._beat_lock, translated():
+        with self._heartbeat_lock, translated():
             self._check_there()
-            if self._heart is None:
-                self._heart = connect(self._path, "normal")
-            self._heart.execute("insert or replace into driver values(1, ?, ?)", (now, note))
+            if self._heartbeat is None:
+                self._heartbeat = connect(self._path, "normal")
+            self._heartbeat.execute("insert or replace into driver values(1, ?, ?)", (now, report))
 
-    def driver(self) -> DriverState | None:
+    def driver(self) -> StoredHeartbeat | None:
         """The driver's last heartbeat; None if there is none."""
         rows = self._read("select beat, note from driver")
-        return DriverState(*rows[0]) if rows else None
+        return StoredHeartbeat(*rows[0]) if rows else None
 
     # ── underneath ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -558,4 +558,4 @@ def _count_erased(run: Any, task: Task) -> None:
     _count(run, lines_erased=task.done, failed_erased=task.failed)
 
 
-__all__ = ["ALIVE", "ENDED", "Accepted", "Delivery", "DriverState", "Listing", "Store"]
+__all__ = ["ALIVE", "ENDED", "Accepted", "Delivery", "Listing", "Store", "StoredHeartbeat"]

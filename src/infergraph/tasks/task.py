@@ -3,7 +3,7 @@
 WAITING ─▶ RUNNING ─▶ FINISHED | FAILED
    ▲         │            │
    └─────────┘◀───────────┘      a restart; a retry of the failed lines
-any ─▶ STOPPING ─▶ gone
+any ─▶ STOPPING ─▶ deleted
 """
 
 from __future__ import annotations

@@ -106,17 +106,17 @@ class WebhookSender:
         while not self._is_over.is_set():
             self._freed.clear()
             try:
-                self._look()
+                self._poll()
             except TaskFault as fault:
                 _log.warning("webhooks wait: %s", fault)
             except Exception:  # noqa: BLE001 - the next poll may succeed
-                _log.exception("the outbox of webhooks could not be looked through")
+                _log.exception("the outbox of webhooks could not be read")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._freed.wait(), _LOOK_S)
         for delivery in self._busy.values():
             delivery.cancel()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """Start due deliveries, for each receiver that has none in progress."""
         room = _AT_ONCE - len(self._busy)
         if room <= 0:
@@ -138,11 +138,11 @@ class WebhookSender:
             _log.exception("the webhook to %s could not be sent", delivery.url)
             error = repr(bug)
         try:
-            self._note(delivery, error)
+            self._record(delivery, error)
         except TaskFault as fault:
-            _log.warning("the delivery of a webhook could not be noted: %s", fault)
+            _log.warning("the delivery of a webhook could not be recorded: %s", fault)
 
-    def _note(self, delivery: Delivery, error: str) -> None:
+    def _record(self, delivery: Delivery, error: str) -> None:
         if not error:
             self._store.delivered(delivery.number)
         elif delivery.attempts + 1 >= ATTEMPTS_LIMIT:

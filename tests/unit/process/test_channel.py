@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import socket
 
-from infergraph.process.channel import Channel, Report, StopOrder, WorkerState
+from infergraph.process.channel import Channel, Report, StopRequest, WorkerState
 
 
-def pair() -> tuple[Channel[Report], Channel[StopOrder]]:
+def pair() -> tuple[Channel[Report], Channel[StopRequest]]:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    return Channel(ours, Report), Channel(theirs, StopOrder)
+    return Channel(ours, Report), Channel(theirs, StopRequest)
 
 
 def test_items_arrive_whole_and_in_order() -> None:
@@ -25,8 +25,8 @@ def test_items_arrive_whole_and_in_order() -> None:
     while len(received) < 3:
         received += ours.receive() or []
     assert received == sent
-    ours.send(StopOrder(1.0, 2.5))
-    assert theirs.receive() == [StopOrder(1.0, 2.5)]
+    ours.send(StopRequest(1.0, 2.5))
+    assert theirs.receive() == [StopRequest(1.0, 2.5)]
     for end in (ours, theirs):
         end.close()
 
@@ -37,7 +37,7 @@ def test_nothing_there_and_nobody_there_are_told_apart() -> None:
     assert ours.receive() == []
     theirs.close()
     assert ours.receive() is None
-    ours.send(StopOrder(0.0, 0.0))
+    ours.send(StopRequest(0.0, 0.0))
     ours.close()
 
 

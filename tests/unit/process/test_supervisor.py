@@ -7,7 +7,7 @@ import pytest
 
 from infergraph.errors import GraphError, TargetError
 from infergraph.net.backoff import FailureStreak
-from infergraph.process.channel import Report, StopOrder, WorkerState
+from infergraph.process.channel import Report, StopRequest, WorkerState
 from infergraph.process.child import RESTARTS
 from infergraph.process.supervisor import ServePlan
 from infergraph.process.worker import failure
@@ -25,7 +25,7 @@ class Record:
         self.pid = pid
         self.signals: list[int] = []
         self.killed = False
-        self.orders: list[StopOrder] = []
+        self.requests: list[StopRequest] = []
 
     def signal(self, number: int) -> None:
         self.signals.append(number)
@@ -54,7 +54,7 @@ class Stage:
             raise BlockingIOError("no more processes")
         record = Record(1000 + len(self.spawned))
         self.records[record.pid] = record
-        self.spawned.append(WorkerHandle(place, record, record.orders.append))
+        self.spawned.append(WorkerHandle(place, record, record.requests.append))
         return self.spawned[-1]
 
     def record(self, worker: WorkerHandle) -> Record:
@@ -134,12 +134,12 @@ def test_a_roll_replaces_one_worker_after_the_other() -> None:
     stage.pool.restart_all(1.0)
     stage.pool.tick(1.0)
     assert len(stage.spawned) == 3
-    assert stage.record(old[0]).orders == []
+    assert stage.record(old[0]).requests == []
     assert stage.pool.ready_count == 2
     stage.pool.reported(stage.spawned[2], LISTENING, 2.0)
-    assert stage.record(old[0]).orders == []
+    assert stage.record(old[0]).requests == []
     stage.pool.reported(stage.spawned[2], READY, 3.0)
-    assert stage.record(old[0]).orders == [StopOrder(0.0, 20.0)]
+    assert stage.record(old[0]).requests == [StopRequest(0.0, 20.0)]
     stage.pool.tick(3.0)
     assert len(stage.spawned) == 3
     stage.pool.died(old[0], 4.0)
@@ -180,7 +180,7 @@ def test_a_roll_whose_successor_fails_leaves_the_old_at_work() -> None:
     for now in (2.0, 100.0, 1000.0):
         stage.pool.tick(now)
     assert len(stage.spawned) == 3
-    assert all(stage.record(worker).orders == [] for worker in stage.spawned[:2])
+    assert all(stage.record(worker).requests == [] for worker in stage.spawned[:2])
     assert not stage.pool.stopping
     assert stage.pool.restarts_finished == 0
 
@@ -192,7 +192,7 @@ def test_a_second_roll_replaces_a_successor_that_is_still_loading() -> None:
     stage.pool.restart_all(1.0)
     stage.pool.tick(1.0)
     stage.pool.restart_all(2.0)
-    assert stage.record(stage.spawned[1]).orders == [StopOrder(0.0, 0.0)]
+    assert stage.record(stage.spawned[1]).requests == [StopRequest(0.0, 0.0)]
     stage.pool.died(stage.spawned[1], 2.5)
     stage.pool.tick(2.5)
     assert len(stage.spawned) == 3
@@ -233,7 +233,7 @@ def test_a_recycling_that_fails_is_tried_again_while_the_old_serves() -> None:
     assert due > 1.5
     stage.pool.tick(due)
     assert len(stage.spawned) == 3
-    assert stage.record(stage.spawned[0]).orders == []
+    assert stage.record(stage.spawned[0]).requests == []
 
 
 @pytest.mark.parametrize("exit_code", [2, 3])
@@ -256,9 +256,9 @@ def test_a_load_that_is_retried_keeps_somebody_answering() -> None:
     assert due is not None
     assert due > 0
     stage.pool.tick(due)
-    assert stage.record(stage.spawned[0]).orders == []
+    assert stage.record(stage.spawned[0]).requests == []
     stage.pool.reported(stage.spawned[1], LISTENING, due)
-    assert stage.record(stage.spawned[0]).orders == [StopOrder(0.0, 0.0)]
+    assert stage.record(stage.spawned[0]).requests == [StopRequest(0.0, 0.0)]
     assert stage.pool.slots[0].current is stage.spawned[1]
     stage.pool.reported(stage.spawned[1], READY, due)
     assert stage.pool.ready_count == 1
@@ -303,8 +303,8 @@ def test_stopping_gives_everybody_their_time() -> None:
     stage.pool.reported(stage.spawned[0], READY, 0.0)
     stage.pool.stop(10.0)
     ready, loading = (stage.record(worker) for worker in stage.spawned)
-    assert ready.orders == [StopOrder(5.0, 20.0)]
-    assert loading.orders == [StopOrder(0.0, 0.0)]
+    assert ready.requests == [StopRequest(5.0, 20.0)]
+    assert loading.requests == [StopRequest(0.0, 0.0)]
     stage.pool.tick(34.0)
     assert (ready.killed, loading.killed) == (False, True)
     stage.pool.tick(37.0)
@@ -335,7 +335,7 @@ def test_a_machine_without_room_for_a_process_is_tried_again() -> None:
     stage.exhausted = False
     stage.pool.tick(100.0)
     assert [worker.slot for worker in stage.spawned[2:]] == [0, 1]
-    assert stage.record(stage.spawned[1]).orders == []
+    assert stage.record(stage.spawned[1]).requests == []
 
 
 def test_nothing_is_spawned_while_stopping() -> None:

@@ -123,10 +123,10 @@ def test_one_driver_at_a_time(data: DataFolder) -> None:
 
 def test_a_ring_is_heard_or_harmless(data: DataFolder) -> None:
     """A ring makes the driver's descriptor readable; without a driver, or with many rings, nothing waits."""
-    data.ring()
+    data.wake_driver()
     fd = data.open_wake()
     for _ in range(100_000 // 64):
-        data.ring()
+        data.wake_driver()
     assert os.read(fd, 1) == b"w"
     os.close(fd)
 
@@ -145,10 +145,10 @@ def test_a_full_disk_and_other_troubles_are_faults(tmp_path: Path) -> None:
 def test_ballast_is_kept_and_given_up(data: DataFolder) -> None:
     """A little room is held back for stopping a task on a full disk, given up once, and taken again."""
     assert data.ballast.stat().st_size > 0
-    data.jettison()
-    data.jettison()
+    data.free_ballast()
+    data.free_ballast()
     assert not data.ballast.exists()
-    data.load_ballast()
+    data.create_ballast()
     assert data.ballast.exists()
 
 

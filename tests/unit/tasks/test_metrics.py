@@ -20,7 +20,7 @@ def test_the_text_is_read_by_the_official_parser() -> None:
         failed_lines=5,
         used_bytes=12,
         free_bytes=13,
-        note=Heartbeat(pid=1, ready=2, wanted=4, chunk_s=1.5, paused="full", kills=9),
+        heartbeat=Heartbeat(pid=1, ready=2, wanted=4, chunk_s=1.5, paused="full", kills=9),
         silent_s=0.25,
     )
     families = {family.name: family for family in text_string_to_metric_families(exposition(figures).decode())}
@@ -43,7 +43,7 @@ def test_without_a_driver_there_is_less_to_say() -> None:
     """Before the first beat the store's own figures are there."""
     figures = EngineValues(
         availability=1, outbox=0, states=dict.fromkeys(State, 0), counters={}, lines=0, failed_lines=0, used_bytes=0,
-        free_bytes=0, note=None, silent_s=None,
+        free_bytes=0, heartbeat=None, silent_s=None,
     )  # fmt: skip
     names = {family.name for family in text_string_to_metric_families(exposition(figures).decode())}
     assert "infergraph_tasks" in names

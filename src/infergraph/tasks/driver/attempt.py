@@ -1,6 +1,6 @@
 """One attempt at a task: its input, its reorder buffer, its output, and the watermark.
 
-    cut ─▶ reorder buffer ─▶ orders ─▶ answers ─▶ reorder buffer ─▶ append ─▶ sync ─▶ watermark
+    cut ─▶ reorder buffer ─▶ assignments ─▶ answers ─▶ reorder buffer ─▶ append ─▶ sync ─▶ watermark
 
 The recovery rule: truncate the output to the watermark, read on from the watermark. Truncation never extends a file.
 """
@@ -19,7 +19,7 @@ import msgspec
 from infergraph.tasks.driver.chunks import BLOCK_BYTES, Chunk, ChunkSizer, LineReader
 from infergraph.tasks.driver.reorder_buffer import ReorderBuffer
 from infergraph.tasks.driver.retry_round import SecondRound
-from infergraph.tasks.engines.messages import Answer, Key, Lines, Order
+from infergraph.tasks.engines.messages import Answer, Assignment, Key, Lines
 from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder, disk_faults, sync_folder, write_all
 from infergraph.tasks.task import Progress, Task, Watermark
@@ -40,7 +40,7 @@ class AttemptRules(msgspec.Struct, frozen=True, kw_only=True):
     window: int
     """Maximum of chunks that are assigned, or waiting for an earlier one."""
     carries_data: bool = False
-    """Whether orders contain the lines, since workers do not share the disk."""
+    """Whether assignments contain the lines, since workers do not share the disk."""
 
 
 class _Files(NamedTuple):
@@ -143,7 +143,7 @@ class Attempt:
         attempt = cls(task, number, rules, _Files.open(data, task), clock=clock, line_s=line_s)
         try:
             if task.stalls > STALLS_LIMIT:
-                attempt._condemn_head()
+                attempt._fail_head()
         except BaseException:
             attempt.close()
             raise
@@ -153,10 +153,10 @@ class Attempt:
         """Attempts without progress use ever smaller chunks, to isolate the line that crashes the server."""
         return max(1, self._rules.chunk_lines_limit >> (2 * self._stalls))
 
-    def _condemn_head(self) -> None:
+    def _fail_head(self) -> None:
         chunk, kept = self._next_chunk(1)
         reason = f"the server died {self.task.stalls} times while it worked on this line"
-        self._buffer.settle_chunk(chunk, kept or self._failed_line(chunk, reason))
+        self._buffer.complete_chunk(chunk, kept or self._failed_line(chunk, reason))
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -166,15 +166,15 @@ class Attempt:
         return float(2.0 ** max(-8, min(8, self.task.priority)))
 
     @property
-    def order_s(self) -> float:
-        """Estimated time of the next order; infinite if nothing is known yet."""
+    def assignment_s(self) -> float:
+        """Estimated time of the next assignment; infinite if nothing is known yet."""
         return self._last_lines * self.sizer.line_s or float("inf")
 
     @property
-    def can_give(self) -> bool:
-        """Whether there is an order to assign."""
+    def has_next(self) -> bool:
+        """Whether there is an assignment to assign."""
         if self._buffer.has_queued:
-            return not self._is_solo or not self._buffer.out
+            return not self._is_solo or not self._buffer.assigned
         window = 1 if self._is_solo else self._rules.window
         return self._cut_to < self.task.input_end and self._buffer.unwritten < window
 
@@ -182,16 +182,16 @@ class Attempt:
     def _is_solo(self) -> bool:
         return self._stalls >= STALLS_SOLO
 
-    def give(self) -> Order | None:
-        """The next order; None if the lines that were cut needed no work."""
+    def next_assignment(self) -> Assignment | None:
+        """The next assignment; None if the lines that were cut needed no work."""
         if not self._buffer.has_queued:
             self._cut()
             if not self._buffer.has_queued:
                 return None
-        serial, chunk = self._buffer.take()
+        serial, chunk = self._buffer.assign()
         self._last_lines = chunk.lines
         self.spent_s += max(chunk.lines * self.sizer.line_s, 1e-3) / self.weight
-        return Order(
+        return Assignment(
             Key(self.number, serial),
             os.fspath(self._files.path),
             chunk.offset,
@@ -208,7 +208,7 @@ class Attempt:
         if kept is None:
             self._buffer.add(chunk)
         else:
-            self._buffer.settle_chunk(chunk, kept)
+            self._buffer.complete_chunk(chunk, kept)
 
     def _next_chunk(self, lines: int) -> tuple[Chunk, Lines | None]:
         """The next lines of the input, and their answers if they are known already."""
@@ -228,27 +228,27 @@ class Attempt:
         if chunk is None:
             return False
         lines = Lines(answer.output, answer.errors, answer.failed, chunk.lines)
-        self._buffer.settle(answer.key.serial, lines)
+        self._buffer.complete(answer.key.serial, lines)
         self.sizer.seen(chunk.lines, answer.seconds)
         return True
 
-    def returned(self, key: Key) -> None:
-        """An order is returned unprocessed, without blame."""
+    def requeue(self, key: Key) -> None:
+        """An assignment is returned unprocessed, without blame."""
         self.retries += 1
-        self._buffer.give_back(key.serial)
+        self._buffer.requeue(key.serial)
 
-    def lost(self, key: Key, why: str) -> None:
-        """The worker died while processing an order, or was killed because the order took too long."""
+    def worker_died(self, key: Key, why: str) -> None:
+        """The worker died while processing an assignment, or was killed because the assignment took too long."""
         self.retries += 1
         self.kills += 1
         is_late = key in self.overdue
         self.overdue.discard(key)
         if is_late:
             why = f"took longer than {self._rules.row_timeout_s:g} s"
-        guilty = self._buffer.blame(key.serial, deadly=is_late)
-        if guilty is not None:
+        failed = self._buffer.retry_in_parts(key.serial, deadly=is_late)
+        if failed is not None:
             reason = why if is_late else f"the worker {why} on this line"
-            self._buffer.settle_chunk(guilty, self._failed_line(guilty, reason))
+            self._buffer.complete_chunk(failed, self._failed_line(failed, reason))
 
     def _failed_line(self, chunk: Chunk, reason: str) -> Lines:
         raw = self._files.reader.read(chunk).removesuffix(b"\n")
@@ -256,7 +256,7 @@ class Attempt:
         return Lines(line, line, 1, 1)
 
     def allowed_s(self, key: Key) -> float:
-        """The time limit of an order; 0 for none.
+        """The time limit of an assignment; 0 for none.
 
         A single line gets exactly its limit; several lines get in addition four times their usual time, after which
         they are retried in parts.
@@ -338,7 +338,7 @@ class Attempt:
         return self.task.worked_s + (self._clock() - self._began_at if self.began else 0.0)
 
     def begin(self) -> None:
-        """Called before the first order is sent."""
+        """Called before the first assignment is sent."""
         self.began = True
         self._began_at = self._clock()
         self._rate_at = (self._began_at, self.mark.done)

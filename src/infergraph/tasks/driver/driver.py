@@ -1,9 +1,9 @@
 """The driver: one process for each data folder that turns waiting tasks into finished ones.
 
-    python -m infergraph.tasks.driver.driver < orders.json      (exits at the end of its standard input)
+    python -m infergraph.tasks.driver.driver < config.json      (exits at the end of its standard input)
 
     periodically: stops, disk space, waiting tasks, lanes, retention, heartbeat
-    in a loop:    feed ─▶ wait ─▶ events ─▶ settle
+    in a loop:    assign ─▶ wait ─▶ events ─▶ update
 
 However this process ends, the next one resumes each task at its watermark.
 
@@ -72,7 +72,7 @@ class Driver:
     Args:
         engine: runs the workers; the driver is its only user.
         pid: of this process, for the heartbeat.
-        owner: see `DriverOrders`.
+        owner: see `DriverConfig`.
 
     Promises: used by one thread; `stop` alone may be called from others and from signal handlers.
     """
@@ -116,7 +116,7 @@ class Driver:
         try:
             self.recover()
             while not self._is_stopping:
-                self.turn()
+                self.run_once()
                 if until():
                     break
         finally:
@@ -143,18 +143,18 @@ class Driver:
         if others:
             _log.warning("%d tasks of another target wait in %s; they are left alone", others, self._data.root)
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """One iteration of the loop: at most `LOOK_S` long, unless a sync takes longer."""
         if self._clocks.steady() >= self._look_at:
-            self._look()
+            self._maintain()
         try:
             if not self._paused:
-                self._scheduler.feed()
+                self._scheduler.assign()
         except StorageFull as fault:
             self._pause(str(fault))
         for event in self._engine.wait(self._scheduler.wait_s(self._look_at)):
             self._on(event)
-        self._scheduler.settle()
+        self._scheduler.update()
 
     def _on(self, event: Event) -> None:
         if isinstance(event, Answered):
@@ -189,7 +189,7 @@ class Driver:
 
     # ── looking around ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _look(self) -> None:
+    def _maintain(self) -> None:
         now = self._clocks.steady()
         self._look_at = now + LOOK_S
         try:
@@ -197,14 +197,14 @@ class Driver:
             self._check_disk()
             if not self._paused:
                 self._scheduler.resume()
-                self._admit()
-            self._staff(now)
+                self._start_waiting()
+            self._scale(now)
             if now >= self._keep_house_at:
                 self._keep_house_at = now + HOUSEKEEPING_S
-                self._keep_house()
+                self._clean_up()
             if now >= self._beat_at:
                 self._beat_at = now + BEAT_S
-                self._beat()
+                self._send_heartbeat()
         except StorageFull as fault:
             self._pause(str(fault))
 
@@ -212,7 +212,7 @@ class Driver:
         erased = 0
         for task in self._store.in_state(State.STOPPING):
             self._scheduler.drop(task.seq)
-            if self._scheduler.is_halting(task.seq):
+            if self._scheduler.is_stopping(task.seq):
                 continue  # its lanes are dying; their loss triggers the next check
             if erased == ERASED_AT_ONCE:
                 self._look_at = 0.0
@@ -241,7 +241,7 @@ class Driver:
             _log.warning("tasks pause: %s", why)
         self._paused = why
 
-    def _admit(self) -> None:
+    def _start_waiting(self) -> None:
         room = self._settings.task_active_limit - self._scheduler.active
         if room > 0:
             chosen = self._store.waiting(room, owner=self._owner)
@@ -253,17 +253,17 @@ class Driver:
             task = self._store.claim(waiting.seq, now=self._clocks.wall())
             if task is not None:
                 crash_point("claimed")
-                self._scheduler.take_up(task)
+                self._scheduler.start(task)
 
-    def _staff(self, now: float) -> None:
+    def _scale(self, now: float) -> None:
         if self._scheduler.active:
             self._busy_at = now
-            self._engine.staff(self._settings.task_workers)
+            self._engine.scale(self._settings.task_workers)
         elif self._settings.task_idle_s and not self._load_error and now - self._busy_at > self._settings.task_idle_s:
-            self._engine.staff(0)
+            self._engine.scale(0)
 
-    def _keep_house(self) -> None:
-        self._data.load_ballast()
+    def _clean_up(self) -> None:
+        self._data.create_ballast()
         settings = self._settings
         expired = self._store.expired(
             older_than=self._clocks.wall() - settings.task_keep_s if settings.task_keep_s else None,
@@ -277,9 +277,9 @@ class Driver:
         if len(expired) == ERASED_AT_ONCE:
             self._keep_house_at = 0.0
 
-    def _beat(self) -> None:
-        tally = self._scheduler.tally
-        note = Heartbeat(
+    def _send_heartbeat(self) -> None:
+        tally = self._scheduler.counts
+        heartbeat = Heartbeat(
             pid=self._pid,
             ready=self._engine.ready,
             wanted=self._engine.wanted,
@@ -293,10 +293,10 @@ class Driver:
             lanes=tuple(self._engine.pids()),
             can_kill=self._engine.can_kill,
         )
-        self._store.beat(now=self._clocks.wall(), note=msgspec.json.encode(note).decode())
+        self._store.write_heartbeat(now=self._clocks.wall(), report=msgspec.json.encode(heartbeat).decode())
 
 
-class DriverOrders(msgspec.Struct, frozen=True, kw_only=True):
+class DriverConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration of a driver process, read from standard input as one line of JSON.
 
     Args:
@@ -318,12 +318,12 @@ class DriverOrders(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""
 
 
-def make_engine(orders: DriverOrders, settings: Settings, data: DataFolder, clocks: Clocks) -> Engine:
+def make_engine(config: DriverConfig, settings: Settings, data: DataFolder, clocks: Clocks) -> Engine:
     """The engine chosen by the settings. Raises: StartupFault if it is not available."""
     if not settings.task_workers:
         _log.info("the serving workers answer tasks themselves; a stop takes effect at the end of a chunk")
         return InServerEngine(data.root, clocks.steady, wake_fd=data.open_wake())
-    plan = Plan(orders.factory, orders.source, orders.path or sys.path, orders.settings, os.fspath(data.root))
+    plan = Plan(config.factory, config.source, config.path or sys.path, config.settings, os.fspath(data.root))
     if settings.task_engine is TaskEngine.RAY:
         from infergraph.tasks.engines.ray import RayEngine  # its imports belong to the extra `ray`
 
@@ -331,15 +331,15 @@ def make_engine(orders: DriverOrders, settings: Settings, data: DataFolder, cloc
     return LocalEngine(plan, clocks.steady, wake_fd=data.open_wake())
 
 
-def drive(orders: DriverOrders) -> None:
+def drive(config: DriverConfig) -> None:
     """Run the driver of a data folder until asked to stop, or until another process takes over.
 
     Raises: StartupFault if it cannot start.
     """
-    settings = msgspec.convert(orders.settings, Settings)
+    settings = msgspec.convert(config.settings, Settings)
     logs.configure(settings)
     clocks = Clocks()
-    data = DataFolder(Path(orders.data_dir))
+    data = DataFolder(Path(config.data_dir))
     data.prepare()
     store = Store.open(data.database)
     stop = threading.Event()
@@ -353,8 +353,8 @@ def drive(orders: DriverOrders) -> None:
             return
         lock = data.try_lock()
     lifetime.end_orphans(os.fspath(data.root))
-    engine = make_engine(orders, settings, data, clocks)
-    driver = Driver(data, store, engine, settings, clocks, pid=os.getpid(), owner=orders.owner)
+    engine = make_engine(config, settings, data, clocks)
+    driver = Driver(data, store, engine, settings, clocks, pid=os.getpid(), owner=config.owner)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: driver.stop())
     sender = WebhookSender(store, settings.task_webhook_hosts, clocks)
@@ -369,12 +369,12 @@ def drive(orders: DriverOrders) -> None:
 
 
 def main() -> int:
-    """Read the orders from standard input and run the driver; returns the exit code."""
+    """Read the configuration from standard input and run the driver; returns the exit code."""
     try:
-        orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=DriverOrders)
-        lifetime.die_with_parent(orders.parent, sys.stdin.fileno())
+        config = msgspec.json.decode(sys.stdin.buffer.readline(), type=DriverConfig)
+        lifetime.die_with_parent(config.parent, sys.stdin.fileno())
         lifetime.keep_freed_memory()
-        drive(orders)
+        drive(config)
     except (StartupFault, msgspec.DecodeError) as fault:
         print(f"infergraph task driver: {fault}", file=sys.stderr)
         return 2

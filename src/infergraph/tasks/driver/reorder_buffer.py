@@ -1,9 +1,9 @@
 """The reorder buffer: which chunks of a task are assigned, answered, and next to be written. Pure logic, no I/O.
 
-add ─▶ queue ─▶ take ─▶ out ─▶ settle ─▶ settled ─▶ drain (in order of the input, each byte once)
-         ▲               │
-         └── give_back ──┤
-         └── blame ──────┘   again; in parts; or, for a single line at its limit: failed
+add ─▶ queue ─▶ assign ─▶ assigned ─▶ complete ─▶ drain (in order of the input, each byte once)
+         ▲                   │
+         └──── requeue ──────┤
+         └─ retry in parts ──┘   or, for a single line at its limit: failed
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class ReorderBuffer(Generic[Answer]):
         self._split = split
         self._attempts_limit = attempts_limit
         self._queue: list[tuple[int, Chunk]] = []
-        self._out: dict[int, Chunk] = {}
-        self._settled: dict[int, tuple[Chunk, Answer]] = {}
+        self._assigned: dict[int, Chunk] = {}
+        self._completed: dict[int, tuple[Chunk, Answer]] = {}
         self._deaths: dict[int, int] = {}
         self._serial = 0
 
     @property
     def unwritten(self) -> int:
         """Chunks not drained yet: queued, assigned or waiting for an earlier one."""
-        return len(self._queue) + len(self._out) + len(self._settled)
+        return len(self._queue) + len(self._assigned) + len(self._completed)
 
     @property
     def has_queued(self) -> bool:
@@ -52,49 +52,49 @@ class ReorderBuffer(Generic[Answer]):
         return bool(self._queue)
 
     @property
-    def out(self) -> int:
+    def assigned(self) -> int:
         """Chunks assigned and not yet answered."""
-        return len(self._out)
+        return len(self._assigned)
 
     def add(self, chunk: Chunk) -> None:
         """Add a chunk; chunks may be added in any order, and must be contiguous."""
         heapq.heappush(self._queue, (chunk.offset, chunk))
 
-    def take(self) -> tuple[int, Chunk]:
+    def assign(self) -> tuple[int, Chunk]:
         """Assign the earliest queued chunk; returns it with the serial number that its answer must carry."""
         _, chunk = heapq.heappop(self._queue)
         self._serial += 1
-        self._out[self._serial] = chunk
+        self._assigned[self._serial] = chunk
         return self._serial, chunk
 
     def chunk(self, serial: int) -> Chunk | None:
         """The assigned chunk with this serial number; None if an answer to it would be refused."""
-        return self._out.get(serial)
+        return self._assigned.get(serial)
 
-    def settle(self, serial: int, answer: Answer) -> Chunk | None:
+    def complete(self, serial: int, answer: Answer) -> Chunk | None:
         """Accept the answer to a chunk; None if it is no longer expected."""
-        chunk = self._out.pop(serial, None)
+        chunk = self._assigned.pop(serial, None)
         if chunk is not None:
-            self._settled[chunk.offset] = (chunk, answer)
+            self._completed[chunk.offset] = (chunk, answer)
         return chunk
 
-    def settle_chunk(self, chunk: Chunk, answer: Answer) -> None:
+    def complete_chunk(self, chunk: Chunk, answer: Answer) -> None:
         """Add the answer to a chunk that is not assigned (a failed line, or lines that need no work)."""
-        self._settled[chunk.offset] = (chunk, answer)
+        self._completed[chunk.offset] = (chunk, answer)
 
-    def give_back(self, serial: int) -> None:
+    def requeue(self, serial: int) -> None:
         """Return a chunk unprocessed, without blame."""
-        chunk = self._out.pop(serial, None)
+        chunk = self._assigned.pop(serial, None)
         if chunk is not None:
             self.add(chunk)
 
-    def blame(self, serial: int, *, deadly: bool = False) -> Chunk | None:
+    def retry_in_parts(self, serial: int, *, deadly: bool = False) -> Chunk | None:
         """The worker died of this chunk: retry it in parts; a single line that reached its limit is returned.
 
         Args:
             deadly: a single line fails at the first death.
         """
-        chunk = self._out.pop(serial, None)
+        chunk = self._assigned.pop(serial, None)
         if chunk is None:
             return None
         if chunk.lines > 1:
@@ -110,8 +110,8 @@ class ReorderBuffer(Generic[Answer]):
 
     def drain(self) -> Iterator[tuple[Chunk, Answer]]:
         """The answers that can be written now, in order; each is yielded once, and then counts as written."""
-        while self._next in self._settled:
-            chunk, answer = self._settled.pop(self._next)
+        while self._next in self._completed:
+            chunk, answer = self._completed.pop(self._next)
             self._next = chunk.end
             self._deaths.pop(chunk.offset, None)
             yield chunk, answer

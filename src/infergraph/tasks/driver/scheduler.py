@@ -1,6 +1,6 @@
-"""The scheduler of active tasks: sends orders by weight, appends answers in order, commits, finishes.
+"""The scheduler of active tasks: sends assignments by weight, appends answers in order, commits, finishes.
 
-feed ─▶ engine ─▶ on(event) ─▶ append ─▶ sync ─▶ watermark ─▶ end
+assign ─▶ engine ─▶ on(event) ─▶ append ─▶ sync ─▶ watermark ─▶ end
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SET_ASIDE_S = 1.0
 SHORT_S = 0.02
 
 
-class Tally(msgspec.Struct):
+class DriverCounts(msgspec.Struct):
     """Counts since the driver started."""
 
     chunks: int = 0
@@ -68,11 +68,11 @@ class Scheduler:
         self._number = 0
         self._line_s: dict[str, float] = {}
         self._commit_at = 0.0
-        self.tally = Tally()
+        self.counts = DriverCounts()
         self.trouble = ""
         """The error of the last write; empty once one succeeds."""
 
-    # ── taking up and putting down ──────────────────────────────────────────────────────────────────────────────
+    # ── starting and stopping ───────────────────────────────────────────────────────────────────────────────
 
     @property
     def active(self) -> int:
@@ -80,7 +80,7 @@ class Scheduler:
         return len(self._attempts) + len(self._aside)
 
     @property
-    def is_hurried(self) -> bool:
+    def has_work(self) -> bool:
         """Whether there is work to do now, without waiting for an event."""
         return any(
             attempt.is_complete and seq not in self._digesting and attempt.number not in self._committing
@@ -89,13 +89,13 @@ class Scheduler:
 
     def wait_s(self, until: float) -> float:
         """How long to wait for events, at most until this monotonic time."""
-        if self.is_hurried:
+        if self.has_work:
             return 0.0
         if any(attempt.is_dirty and attempt.number not in self._committing for attempt in self._attempts.values()):
             until = min(until, self._commit_at)
         return max(0.0, until - self._clocks.steady())
 
-    def take_up(self, task: Task) -> None:
+    def start(self, task: Task) -> None:
         """Start or resume a claimed task."""
         self._number += 1
         try:
@@ -122,7 +122,7 @@ class Scheduler:
             self._engine.abandon(attempt.number)
             self._halting[seq] = attempt.number
 
-    def is_halting(self, seq: int) -> bool:
+    def is_stopping(self, seq: int) -> bool:
         """Whether a process may still be working on a dropped task."""
         number = self._halting.get(seq)
         if number is None:
@@ -178,50 +178,50 @@ class Scheduler:
             self.trouble = ""
             task = self._store.find_seq(seq)
             if task is not None and task.state is State.RUNNING:
-                self.take_up(task)
+                self.start(task)
 
     # ── work ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def feed(self) -> None:
-        """Fill the lanes with orders: the attempt with the least time relative to its weight first.
+    def assign(self) -> None:
+        """Fill the lanes with assignments: the attempt with the least time relative to its weight first.
 
         Raises: StorageFull.
         """
-        while ready := [attempt for attempt in self._attempts.values() if attempt.can_give]:
+        while ready := [attempt for attempt in self._attempts.values() if attempt.has_next]:
             attempt = min(ready, key=lambda attempt: (attempt.spent_s, attempt.task.seq))
-            lanes = self._engine.idle(DEPTH_OF_SHORT if attempt.order_s < SHORT_S else DEPTH)
+            lanes = self._engine.idle(DEPTH_OF_SHORT if attempt.assignment_s < SHORT_S else DEPTH)
             if not lanes:
                 return
             if not attempt.began:
                 self._store.stall(attempt.task.seq)
                 attempt.begin()
                 crash_point("begun")
-            order = attempt.give()
-            if order is not None:
-                self._engine.send(lanes[0], order)
+            assignment = attempt.next_assignment()
+            if assignment is not None:
+                self._engine.send(lanes[0], assignment)
 
     def answered(self, event: Answered) -> None:
-        """A lane answered an order."""
+        """A lane answered an assignment."""
         answer: Answer = event.answer
         attempt = self._by_number.get(answer.key.attempt)
         if attempt is not None and attempt.answered(answer):
-            self.tally.chunks += 1
-            self.tally.chunk_s += answer.seconds
+            self.counts.chunks += 1
+            self.counts.chunk_s += answer.seconds
 
     def lane_lost(self, event: LaneLost) -> None:
-        """A lane died: blame the order it was processing, unless we killed it for another reason; return the rest."""
+        """A lane died: count the death against its current assignment, unless we killed it; requeue the others."""
         if not event.killed:
             _log.warning("a task worker %s; it is replaced", event.why)
         for place, key in enumerate(event.held):
             attempt = self._by_number.get(key.attempt)
             if attempt is None:
                 continue
-            self.tally.retries += 1
+            self.counts.retries += 1
             if place == 0 and (not event.killed or key in attempt.overdue):
-                self.tally.kills += 1
-                attempt.lost(key, event.why)
+                self.counts.kills += 1
+                attempt.worker_died(key, event.why)
             else:
-                attempt.returned(key)
+                attempt.requeue(key)
 
     def fail_all(self, reason: str) -> None:
         """The unit cannot be loaded: fail all active tasks with this error."""
@@ -230,7 +230,7 @@ class Scheduler:
 
     # ── after each round of events ──────────────────────────────────────────────────────────────────────────────
 
-    def settle(self) -> None:
+    def update(self) -> None:
         """Append answers, check time limits, commit when due, finish complete tasks."""
         for attempt in list(self._attempts.values()):
             try:
@@ -252,13 +252,13 @@ class Scheduler:
         now = self._clocks.steady()
         if self._rules.row_timeout_s and self._engine.can_kill:
             for lane, key, began in list(self._engine.in_work()):
-                self._check_order(lane, key, now - began)
+                self._check_time(lane, key, now - began)
         limit_s = self._settings.task_timeout_s
         for attempt in list(self._attempts.values()):
             if limit_s and attempt.worked_s > limit_s and not attempt.is_complete:
                 self._fail(attempt, f"the task took longer than {limit_s:g} s")
 
-    def _check_order(self, lane: int, key: Key, taken_s: float) -> None:
+    def _check_time(self, lane: int, key: Key, taken_s: float) -> None:
         attempt = self._by_number.get(key.attempt)
         allowed_s = attempt.allowed_s(key) if attempt is not None else 0.0
         if attempt is not None and allowed_s and taken_s > allowed_s:

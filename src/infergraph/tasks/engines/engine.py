@@ -1,6 +1,6 @@
 """The engine interface: runs the driver's workers as lanes, each a process with the unit loaded.
 
-    engine.staff(n) · send(lane, order) · wait(timeout) ─▶ events · kill(lane) · stop()
+    engine.scale(n) · send(lane, assignment) · wait(timeout) ─▶ events · kill(lane) · stop()
 
 The driver is the same over every engine; an engine knows nothing of tasks, files or the store.
 """
@@ -17,13 +17,13 @@ from contextlib import suppress
 
 import msgspec
 
-from infergraph.tasks.engines.messages import Answer, Key, Order
+from infergraph.tasks.engines.messages import Answer, Assignment, Key
 
 DROP_GRACE_S = 0.05
 DEPTH = 2
 """Orders in a lane's pipe: one being processed, and one queued, so that the lane never waits for the driver."""
 DEPTH_OF_SHORT = 6
-"""The same if an order takes only milliseconds."""
+"""The same if an assignment takes only milliseconds."""
 
 
 class LaneReady(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class LaneLost(msgspec.Struct, frozen=True):
     """A lane's process has exited and been reaped.
 
     Args:
-        held: its orders, the one being processed first.
+        held: its assignments, the one being processed first.
         why: its exit code or signal, as text.
         killed: whether we killed it.
     """
@@ -66,7 +66,7 @@ class EngineTrouble(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """An order is answered."""
+    """An assignment is answered."""
 
     lane: int
     answer: Answer
@@ -95,7 +95,7 @@ class Lane:
         self.leaving = False
         self.held: deque[Key] = deque()
         self.began = 0.0
-        """Monotonic time at which the current order began."""
+        """Monotonic time at which the current assignment began."""
 
 
 class Engine(ABC):
@@ -106,10 +106,10 @@ class Engine(ABC):
     """
 
     shares_disk = True
-    """Whether workers can read the data folder; if not, orders contain the lines themselves."""
+    """Whether workers can read the data folder; if not, assignments contain the lines themselves."""
 
     can_kill = True
-    """Whether a lane can be ended in the middle of an order; if not, a stop waits for the order's end."""
+    """Whether a lane can be ended in the middle of an assignment; if not, a stop waits for the assignment's end."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -123,7 +123,7 @@ class Engine(ABC):
     # ── for the driver ──────────────────────────────────────────────────────────────────────────────────────────
 
     @abstractmethod
-    def staff(self, wanted: int) -> None:
+    def scale(self, wanted: int) -> None:
         """Set the number of lanes; a lane that dies is replaced, with back-off if loading fails."""
 
     @abstractmethod
@@ -138,13 +138,13 @@ class Engine(ABC):
     def stop(self) -> None:
         """End all lanes immediately. Idempotent."""
 
-    def send(self, lane: int, order: Order) -> None:
-        """Send an order to a lane. Never blocks; if the lane has just died, `wait` reports it."""
+    def send(self, lane: int, assignment: Assignment) -> None:
+        """Send an assignment to a lane. Never blocks; if the lane has just died, `wait` reports it."""
         entry = self.lanes[lane]
         if not entry.held:
             entry.began = self.clock()
-        entry.held.append(order.key)
-        self._deliver(lane, order)
+        entry.held.append(assignment.key)
+        self._deliver(lane, assignment)
 
     def kill(self, lane: int) -> None:
         """Kill a lane immediately; its loss is an event."""
@@ -154,7 +154,7 @@ class Engine(ABC):
             self._end(lane)
 
     def abandon(self, attempt: int) -> None:
-        """Abandon an attempt: lanes that work on it are killed, and its queued orders are never started."""
+        """Abandon an attempt: lanes that work on it are killed, and its queued assignments are never started."""
         self._abandoned.add(attempt)
         for lane in self.holders(attempt):
             in_work = self.lanes[lane].held[0].attempt == attempt
@@ -165,19 +165,19 @@ class Engine(ABC):
         """Whether a process may still be working on this attempt."""
         return any(lane.held and lane.held[0].attempt == attempt for lane in self.lanes.values())
 
-    # ── lanes and their orders ──────────────────────────────────────────────────────────────────────────────────
+    # ── lanes and their assignments ──────────────────────────────────────────────────────────────────────────────────
 
     def idle(self, depth: int) -> list[int]:
-        """Lanes that hold fewer than `depth` orders, those with the fewest first."""
+        """Lanes that hold fewer than `depth` assignments, those with the fewest first."""
         free = [lane for lane in self.lanes.values() if lane.ready and not lane.killed and len(lane.held) < depth]
         return [lane.number for lane in sorted(free, key=lambda lane: len(lane.held))]
 
     def holders(self, attempt: int) -> list[int]:
-        """Lanes that hold an order of this attempt."""
+        """Lanes that hold an assignment of this attempt."""
         return [lane.number for lane in self.lanes.values() if any(key.attempt == attempt for key in lane.held)]
 
     def in_work(self) -> Iterator[tuple[int, Key, float]]:
-        """Lane, current order, and its start time, for each busy lane."""
+        """Lane, current assignment, and its start time, for each busy lane."""
         for lane in self.lanes.values():
             if lane.held and not lane.killed:
                 yield lane.number, lane.held[0], lane.began
@@ -188,7 +188,7 @@ class Engine(ABC):
         return sum(lane.ready and not lane.killed for lane in self.lanes.values())
 
     def _enforce(self) -> None:
-        """Kill a lane that started an order of an abandoned attempt because the drop arrived too late."""
+        """Kill a lane that started an assignment of an abandoned attempt because the drop arrived too late."""
         for lane in list(self.lanes.values()) if self.can_kill else ():
             begun = bool(lane.held) and lane.held[0].attempt in self._abandoned
             if begun and not lane.killed and self.clock() - lane.began > DROP_GRACE_S:
@@ -196,14 +196,14 @@ class Engine(ABC):
         self._abandoned = {attempt for attempt in self._abandoned if self.holders(attempt)}
 
     def _dropped(self, lane: int, keys: list[Key]) -> None:
-        """Record that a lane has dropped these orders."""
+        """Record that a lane has dropped these assignments."""
         held = self.lanes[lane].held
         for key in keys:
             if key in held:
                 held.remove(key)
 
     def _answered(self, lane: int, answer: Answer) -> Answered | None:
-        """Record an answer; None if the lane did not have the order, or its attempt was abandoned."""
+        """Record an answer; None if the lane did not have the assignment, or its attempt was abandoned."""
         entry = self.lanes[lane]
         if answer.key not in entry.held:
             return None
@@ -223,11 +223,11 @@ class Engine(ABC):
     # ── what an engine provides ─────────────────────────────────────────────────────────────────────────────────
 
     @abstractmethod
-    def _deliver(self, lane: int, order: Order) -> None:
-        """Deliver an order to a lane."""
+    def _deliver(self, lane: int, assignment: Assignment) -> None:
+        """Deliver an assignment to a lane."""
 
     def _drop(self, lane: int, attempt: int) -> bool:
-        """Tell a lane to drop the queued orders of an attempt; False if this engine cannot."""
+        """Tell a lane to drop the queued assignments of an attempt; False if this engine cannot."""
         return False
 
     @abstractmethod

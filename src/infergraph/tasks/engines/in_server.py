@@ -20,12 +20,12 @@ import msgspec
 from infergraph.tasks.engines.engine import Event, Lane, LaneLost, LaneReady, SelectingEngine, Woken, drain
 from infergraph.tasks.engines.messages import (
     Answer,
+    Assignment,
     Command,
     Drop,
     Dropped,
     FrameReader,
     Leaving,
-    Order,
     Ready,
     Reply,
     frame,
@@ -99,7 +99,7 @@ class InServerEngine(SelectingEngine):
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, None)
 
-    def staff(self, wanted: int) -> None:
+    def scale(self, wanted: int) -> None:
         """No effect: serving workers connect by themselves."""
         self.wanted = len(self._serving)
 
@@ -148,7 +148,7 @@ class InServerEngine(SelectingEngine):
             elif isinstance(reply, Dropped):
                 self._dropped(serving.number, reply.keys)
             elif isinstance(reply, Leaving):
-                serving.killed = True  # it gets no more orders, and no line is blamed for its loss
+                serving.killed = True  # it gets no more assignments, and no line is blamed for its loss
             elif isinstance(reply, Answer) and (answered := self._answered(serving.number, reply)) is not None:
                 events.append(answered)
         return True
@@ -169,8 +169,8 @@ class InServerEngine(SelectingEngine):
             self._listener.close()
         super().stop()
 
-    def _deliver(self, lane: int, order: Order) -> None:
-        self._serving[lane].tell(order)
+    def _deliver(self, lane: int, assignment: Assignment) -> None:
+        self._serving[lane].tell(assignment)
 
     def _drop(self, lane: int, attempt: int) -> bool:
         self._serving[lane].tell(Drop(attempt))

@@ -26,8 +26,8 @@ _AGAIN_S = 0.5
 class InServerWorker:
     """Answers chunks with a loaded unit, for the driver of a data folder. Used on one event loop.
 
-    Promises: when a driver exits, reconnects to its successor; pending orders are dropped, as the successor sends them
-    again.
+    Promises: when a driver exits, reconnects to its successor, which sends pending assignments again; they are
+    dropped here.
     """
 
     def __init__(self, folder: Path, unit: PredictiveUnit, nan: NanPolicy = NanPolicy.ERROR) -> None:
@@ -44,7 +44,7 @@ class InServerWorker:
     async def leave(self, within_s: float) -> None:
         """Finish the current chunk, within at most `within_s`, and accept no more. Idempotent.
 
-        Promises: the driver reassigns the remaining orders, and blames no line.
+        Promises: the driver reassigns the remaining assignments, and blames no line.
         """
         self._leaving.set()
         if self._work is None:
@@ -70,7 +70,7 @@ class InServerWorker:
                 connection.close()
 
     async def _serve(self, connection: socket.socket) -> None:
-        """Answer the orders of one driver until it disconnects, or this worker leaves."""
+        """Answer the assignments of one driver until it disconnects, or this worker leaves."""
         loop = asyncio.get_running_loop()
         gone = asyncio.Event()
         replies: asyncio.Queue[Reply] = asyncio.Queue()
@@ -84,9 +84,9 @@ class InServerWorker:
 
         async def work() -> None:
             while True:
-                order = await inbox.next()
+                assignment = await inbox.next()
                 async with self._busy:
-                    replies.put_nowait(await self._desk.answer(order))
+                    replies.put_nowait(await self._desk.answer(assignment))
                     await replies.join()  # backpressure if the driver does not read
 
         async def leave() -> None:

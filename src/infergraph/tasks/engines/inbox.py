@@ -1,7 +1,7 @@
-"""A worker's inbox of orders, read without blocking the unit's own background work.
+"""A worker's inbox of assignments, read without blocking the unit's own background work.
 
-descriptor ─▶ commands ─▶ queued orders ─▶ next()
-                     └─▶ Drop: queued orders are dropped, and reported as such
+descriptor ─▶ commands ─▶ queued assignments ─▶ next()
+                     └─▶ Drop: queued assignments are dropped, and reported as such
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from infergraph.tasks.engines.messages import Command, Dropped, FrameReader, Order
+from infergraph.tasks.engines.messages import Assignment, Command, Dropped, FrameReader
 
 
 class Inbox:
-    """The driver's orders for one worker, in sequence. Used on the event loop it is created on.
+    """The driver's assignments for one worker, in sequence. Used on the event loop it is created on.
 
     Args:
         fd: a non-blocking descriptor of commands.
@@ -29,7 +29,7 @@ class Inbox:
         self._reply = reply
         self._gone = gone
         self._reader: FrameReader[Command] = FrameReader(fd, msgspec.msgpack.Decoder(Command))
-        self._waiting: deque[Order] = deque()
+        self._waiting: deque[Assignment] = deque()
         self._come = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(fd, self._read)
@@ -48,19 +48,19 @@ class Inbox:
             self._gone()
             return
         for command in commands:
-            if isinstance(command, Order):
+            if isinstance(command, Assignment):
                 self._waiting.append(command)
             else:
                 self._drop(command.attempt)
         self._come.set()
 
     def _drop(self, attempt: int) -> None:
-        dropped = [order.key for order in self._waiting if order.key.attempt == attempt]
-        self._waiting = deque(order for order in self._waiting if order.key.attempt != attempt)
+        dropped = [assignment.key for assignment in self._waiting if assignment.key.attempt == attempt]
+        self._waiting = deque(assignment for assignment in self._waiting if assignment.key.attempt != attempt)
         self._reply(Dropped(dropped))
 
-    async def next(self) -> Order:
-        """The next order. A `Drop` sent before this call has taken effect, however busy the loop was."""
+    async def next(self) -> Assignment:
+        """The next assignment. A `Drop` sent before this call has taken effect, however busy the loop was."""
         self._read()
         while not self._waiting:
             self._come.clear()

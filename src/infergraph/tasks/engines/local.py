@@ -32,12 +32,12 @@ from infergraph.tasks.engines.engine import (
 )
 from infergraph.tasks.engines.messages import (
     Answer,
+    Assignment,
     Command,
     Drop,
     Dropped,
     FrameReader,
     LoadFailed,
-    Order,
     Plan,
     Ready,
     Reply,
@@ -54,7 +54,7 @@ _KILLED_PAUSE_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 class _Pipes(NamedTuple):
     """Our ends of a worker's pipes."""
 
-    orders: int
+    commands: int
     replies: int
     life: int
 
@@ -65,7 +65,7 @@ class _Process(Lane):
     def __init__(self, number: int, index: int, process: subprocess.Popen[bytes], pipes: _Pipes) -> None:
         super().__init__(number, index)
         self.process = process
-        self.orders, self.replies, self.life = pipes
+        self.commands, self.replies, self.life = pipes
         self.pid_fd = -1
         self.reader: FrameReader[Reply] = FrameReader(self.replies, msgspec.msgpack.Decoder(Reply))
         self.loaded = False
@@ -78,7 +78,7 @@ class _Process(Lane):
     ) -> _Process:
         """Start the process of a lane, and send it the plan."""
         process, pipes = _spawn(command, {**os.environ, **environment, lifetime.MARK: plan.mark})
-        for fd in (pipes.orders, pipes.replies):
+        for fd in (pipes.commands, pipes.replies):
             os.set_blocking(fd, False)
         _widen(pipes.replies)
         lane = cls(number, index, process, pipes)
@@ -92,7 +92,7 @@ class _Process(Lane):
         """Write as much as the pipe takes; the rest follows with the next flush."""
         with suppress(BlockingIOError, BrokenPipeError):
             while self.unsent:
-                del self.unsent[: os.write(self.orders, self.unsent)]
+                del self.unsent[: os.write(self.commands, self.unsent)]
 
     def kill(self) -> None:
         """SIGKILL for the process and everything in its group."""
@@ -103,7 +103,7 @@ class _Process(Lane):
         """Reap the process and close our ends; its exit code, negative for a signal."""
         self.kill()
         code = self.process.wait()
-        for fd in (self.orders, self.replies, self.life, self.pid_fd):
+        for fd in (self.commands, self.replies, self.life, self.pid_fd):
             if fd >= 0:
                 os.close(fd)
         return code
@@ -111,10 +111,10 @@ class _Process(Lane):
 
 def _spawn(command: Sequence[str], environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], _Pipes]:
     """Start a worker in its own process group, connected by three pipes."""
-    their_orders, orders = os.pipe()
+    their_commands, commands = os.pipe()
     replies, their_replies = os.pipe()
     their_life, life = os.pipe()
-    theirs = (their_orders, their_replies, their_life)
+    theirs = (their_commands, their_replies, their_life)
     try:
         process = subprocess.Popen(
             [*command, *map(str, theirs), str(os.getpid())],
@@ -126,7 +126,7 @@ def _spawn(command: Sequence[str], environment: Mapping[str, str]) -> tuple[subp
     finally:
         for fd in theirs:
             os.close(fd)
-    return process, _Pipes(orders, replies, life)
+    return process, _Pipes(commands, replies, life)
 
 
 def thread_limits(environment: Mapping[str, str], processes: int) -> dict[str, str]:
@@ -178,8 +178,8 @@ class LocalEngine(SelectingEngine):
         self._failures = 0
         self._not_before = 0.0
 
-    def staff(self, wanted: int) -> None:
-        """See `Engine.staff`. Idle lanes are removed first; new ones start in the background."""
+    def scale(self, wanted: int) -> None:
+        """See `Engine.scale`. Idle lanes are removed first; new ones start in the background."""
         self.wanted = wanted
         for process in list(self._processes.values()):
             if len(self._processes) > wanted and not process.held:
@@ -202,7 +202,7 @@ class LocalEngine(SelectingEngine):
     def wait(self, timeout_s: float) -> list[Event]:
         """See `Engine.wait`."""
         events: list[Event] = []
-        self.staff(self.wanted)  # here, and not at the end: reporting a loss must not wait for the replacement
+        self.scale(self.wanted)  # here, and not at the end: reporting a loss must not wait for the replacement
         if len(self._processes) < self.wanted:
             timeout_s = max(0.0, min(timeout_s, self._not_before - self.clock()))
         if self._abandoned:
@@ -228,9 +228,9 @@ class LocalEngine(SelectingEngine):
         if bool(process.unsent) != process.is_watched:
             process.is_watched = bool(process.unsent)
             if process.is_watched:
-                self._selector.register(process.orders, selectors.EVENT_WRITE, process)
+                self._selector.register(process.commands, selectors.EVENT_WRITE, process)
             else:
-                self._selector.unregister(process.orders)
+                self._selector.unregister(process.commands)
 
     def _hear(self, process: _Process, events: list[Event]) -> bool:
         """Read once from a lane; False if it is gone."""
@@ -271,7 +271,7 @@ class LocalEngine(SelectingEngine):
     def _remove(self, process: _Process) -> int:
         self._selector.unregister(process.replies)
         if process.is_watched:
-            self._selector.unregister(process.orders)
+            self._selector.unregister(process.commands)
         if process.pid_fd >= 0:
             self._selector.unregister(process.pid_fd)
         del self._processes[process.number], self.lanes[process.number]
@@ -293,8 +293,8 @@ class LocalEngine(SelectingEngine):
         """Process ids of the lanes."""
         return [process.process.pid for process in self._processes.values()]
 
-    def _deliver(self, lane: int, order: Order) -> None:
-        self._tell(lane, order)
+    def _deliver(self, lane: int, assignment: Assignment) -> None:
+        self._tell(lane, assignment)
 
     def _drop(self, lane: int, attempt: int) -> bool:
         self._tell(lane, Drop(attempt))

@@ -1,6 +1,6 @@
 """The message protocol between driver and worker, over a pair of pipes.
 
-    driver ── Plan, then Order | Drop … ──▶ worker                 small: offsets of the lines, not the lines
+    driver ── Plan, then Assignment | Drop … ──▶ worker                 small: offsets of the lines, not the lines
     worker ── Ready | LoadFailed, then Answer | Dropped | Leaving … ──▶ driver
 
 A frame is its length (8 bytes) and MessagePack. Reading never blocks on an incomplete frame.
@@ -50,8 +50,8 @@ class Key(msgspec.Struct, frozen=True, array_like=True):
     serial: int
 
 
-class Order(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """An order: the lines of `path` from byte `offset` on, or `data` if no disk is shared.
+class Assignment(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """An assignment: the lines of `path` from byte `offset` on, or `data` if no disk is shared.
 
     Args:
         line: number of the first line.
@@ -71,12 +71,12 @@ class Order(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Drop(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Drop the orders of this attempt that have not been started."""
+    """Drop the assignments of this attempt that have not been started."""
 
     attempt: int
 
 
-Command = Order | Drop
+Command = Assignment | Drop
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -108,7 +108,7 @@ class Lines(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """The lines that answer an order; `seconds` is the time it took."""
+    """The lines that answer an assignment; `seconds` is the time it took."""
 
     key: Key
     output: bytes
@@ -118,13 +118,13 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Dropped(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """These orders were dropped, and never started."""
+    """These assignments were dropped, and never started."""
 
     keys: list[Key]
 
 
 class Leaving(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """The worker leaves gracefully: its unanswered orders are reassigned, and no line is blamed."""
+    """The worker leaves gracefully: its unanswered assignments are reassigned, and no line is blamed."""
 
 
 Reply = Ready | LoadFailed | Answer | Dropped | Leaving

@@ -1,10 +1,10 @@
 """The Ray engine: lanes as actors of a Ray cluster, with the same driver and worker code.
 
-driver ── order with its lines ──▶ actor ── answer ──▶ driver        kill is ray.kill
+driver ── assignment with its lines ──▶ actor ── answer ──▶ driver        kill is ray.kill
 
 Connecting to an unreachable cluster is retried, and reported. A dead cluster does not raise errors: it is detected by a
-sentinel actor that stops answering. A single queued order cannot be cancelled (`ray.cancel` was observed to end the
-actor's next one too), so an abandoned attempt costs its lanes.
+sentinel actor that stops answering. A single queued assignment cannot be cancelled (`ray.cancel` was observed to end
+the actor's next one too), so an abandoned attempt costs its lanes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from infergraph import lifetime
 from infergraph.errors import MissingExtra
 from infergraph.settings import Settings
 from infergraph.tasks.engines.engine import Engine, EngineTrouble, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
-from infergraph.tasks.engines.messages import Answer, Key, Order, Plan
+from infergraph.tasks.engines.messages import Answer, Assignment, Key, Plan
 from infergraph.tasks.engines.worker import ChunkWorker, make_unit
 from infergraph.worker_environment import TASK_INDEX
 
@@ -64,9 +64,9 @@ class LaneActor:
         """Process id, once the unit is loaded."""
         return os.getpid()
 
-    def answer(self, order: bytes) -> bytes:
-        """The answer to an order."""
-        told = msgspec.msgpack.decode(order, type=Order)
+    def answer(self, assignment: bytes) -> bytes:
+        """The answer to an assignment."""
+        told = msgspec.msgpack.decode(assignment, type=Assignment)
         return msgspec.msgpack.encode(self._loop.run_until_complete(self._desk.answer(told)))
 
 
@@ -154,8 +154,8 @@ class RayEngine(Engine):
         self._sentinel = self._ray.remote(Sentinel).options(num_cpus=0).remote()
         self._pinged_at = self._answered_at = self.clock()
 
-    def staff(self, wanted: int) -> None:
-        """See `Engine.staff`."""
+    def scale(self, wanted: int) -> None:
+        """See `Engine.scale`."""
         self.wanted = wanted
         if self._sentinel is None:
             return
@@ -190,7 +190,7 @@ class RayEngine(Engine):
             if self.clock() >= deadline:
                 break
         self._enforce()
-        self.staff(self.wanted)
+        self.scale(self.wanted)
         return events
 
     def _rung(self) -> bool:
@@ -297,9 +297,9 @@ class RayEngine(Engine):
         """Process ids of the lanes, on whatever machine."""
         return [lane.pid for lane in self._rays.values() if lane.pid]
 
-    def _deliver(self, lane: int, order: Order) -> None:
-        ref = self._rays[lane].actor.answer.remote(msgspec.msgpack.encode(order))
-        self._waiting[ref] = (lane, order.key)
+    def _deliver(self, lane: int, assignment: Assignment) -> None:
+        ref = self._rays[lane].actor.answer.remote(msgspec.msgpack.encode(assignment))
+        self._waiting[ref] = (lane, assignment.key)
 
     def _end(self, lane: int) -> None:
         self._kill_actor(self._rays[lane])

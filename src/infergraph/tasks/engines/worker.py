@@ -1,6 +1,6 @@
 """A task worker: a process that loads the unit once and answers chunks until its driver exits.
 
-python -m infergraph.tasks.engines.worker ORDERS_FD REPLIES_FD LIFE_FD PARENT_PID
+python -m infergraph.tasks.engines.worker COMMANDS_FD REPLIES_FD LIFE_FD PARENT_PID
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from infergraph.message import PredictiveUnit
 from infergraph.observe import logs
 from infergraph.settings import NanPolicy, RowMode, Settings
 from infergraph.tasks.engines.inbox import Inbox
-from infergraph.tasks.engines.messages import Answer, LoadFailed, Order, Plan, Ready, frame
+from infergraph.tasks.engines.messages import Answer, Assignment, LoadFailed, Plan, Ready, frame
 from infergraph.tasks.engines.rows import RowReader, row_reader
 from infergraph.tasks.files import write_all
 
@@ -41,7 +41,7 @@ def make_unit(plan: Plan) -> PredictiveUnit:
 
 
 class ChunkWorker:
-    """Answers orders with a unit, one at a time.
+    """Answers assignments with a unit, one at a time.
 
     Args:
         nan: what NaN and the infinities in an answer become.
@@ -52,32 +52,32 @@ class ChunkWorker:
         self._nan = nan
         self._readers: dict[str, RowReader] = {}
 
-    async def answer(self, order: Order) -> Answer:
-        """Answer all lines of an order. Whatever the unit does, there is one output line for each input line."""
+    async def answer(self, assignment: Assignment) -> Answer:
+        """Answer all lines of an assignment. Whatever the unit does, there is one output line for each input line."""
         began = time.perf_counter()
-        reader = self._readers.get(order.rows)
+        reader = self._readers.get(assignment.rows)
         if reader is None:
-            reader = self._readers[order.rows] = row_reader(self._unit, RowMode(order.rows), nan=self._nan)
-        block = _lines(order) if order.data is None else order.data
-        lines = await reader.answer(block, order.line, order.charset)
-        if lines.lines != order.lines:
-            raise RuntimeError(f"{lines.lines} lines where {order.lines} were cut: the input changed on the disk")
-        return Answer(order.key, lines.output, lines.errors, lines.failed, time.perf_counter() - began)
+            reader = self._readers[assignment.rows] = row_reader(self._unit, RowMode(assignment.rows), nan=self._nan)
+        block = _lines(assignment) if assignment.data is None else assignment.data
+        lines = await reader.answer(block, assignment.line, assignment.charset)
+        if lines.lines != assignment.lines:
+            raise RuntimeError(f"{lines.lines} lines where {assignment.lines} were cut: the input changed on the disk")
+        return Answer(assignment.key, lines.output, lines.errors, lines.failed, time.perf_counter() - began)
 
 
-def _lines(order: Order) -> bytes:
-    fd = os.open(order.path, os.O_RDONLY)
+def _lines(assignment: Assignment) -> bytes:
+    fd = os.open(assignment.path, os.O_RDONLY)
     try:
-        block = os.pread(fd, order.size, order.offset)
+        block = os.pread(fd, assignment.size, assignment.offset)
     finally:
         os.close(fd)
-    if len(block) != order.size:
-        raise RuntimeError(f"{order.path} is shorter than it was: the input changed on the disk")
+    if len(block) != assignment.size:
+        raise RuntimeError(f"{assignment.path} is shorter than it was: the input changed on the disk")
     return block
 
 
-async def work(plan: Plan, settings: Settings, orders_fd: int, replies_fd: int) -> None:
-    """Load the unit, report ready, and answer orders until the driver exits."""
+async def work(plan: Plan, settings: Settings, commands_fd: int, replies_fd: int) -> None:
+    """Load the unit, report ready, and answer assignments until the driver exits."""
     began = time.perf_counter()
     try:
         unit = make_unit(plan)
@@ -90,7 +90,7 @@ async def work(plan: Plan, settings: Settings, orders_fd: int, replies_fd: int) 
         os._exit(LOAD_FAILED)
     desk = ChunkWorker(unit, settings.task_nan)
     # If the driver has exited, there is no recipient.
-    inbox = Inbox(orders_fd, lambda word: write_all(replies_fd, frame(word)), gone=lambda: os._exit(0))
+    inbox = Inbox(commands_fd, lambda word: write_all(replies_fd, frame(word)), gone=lambda: os._exit(0))
     gc.collect()
     gc.freeze()  # a loaded model is never garbage: exclude it from collections during chunks
     write_all(replies_fd, frame(Ready(time.perf_counter() - began)))
@@ -117,18 +117,18 @@ def _exactly(fd: int, size: int) -> bytes:
 
 def main(arguments: list[str]) -> None:
     """Run a worker; the arguments are three inherited descriptors and the parent's process id."""
-    orders_fd, replies_fd, life_fd, parent = map(int, arguments)
+    commands_fd, replies_fd, life_fd, parent = map(int, arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     lifetime.die_with_parent(parent, life_fd)
     lifetime.keep_freed_memory()
-    plan = read_plan(orders_fd)
+    plan = read_plan(commands_fd)
     settings = msgspec.convert(plan.settings, Settings)
     logs.configure(settings)
     # Each failed row has its error in the results: a million of them must not log a million tracebacks.
     logging.getLogger("infergraph.component.component").addFilter(logs.Sparing())
     sys.path[:] = plan.path
-    os.set_blocking(orders_fd, False)
-    asyncio.run(work(plan, settings, orders_fd, replies_fd))
+    os.set_blocking(commands_fd, False)
+    asyncio.run(work(plan, settings, commands_fd, replies_fd))
 
 
 if __name__ == "__main__":

@@ -49,9 +49,9 @@ class Books(RuleBasedStateMachine):
 
     @precondition(lambda self: self.ledger.has_queued)
     @rule()
-    def hand_out(self) -> None:
+    def hand_assigned(self) -> None:
         """A worker gets the earliest chunk."""
-        serial, chunk = self.ledger.take()
+        serial, chunk = self.ledger.assign()
         assert serial not in self.out
         self.out[serial] = chunk
 
@@ -60,7 +60,7 @@ class Books(RuleBasedStateMachine):
     def answer(self, data: st.DataObject) -> None:
         """Any chunk that is out is answered, in any order."""
         serial = data.draw(st.sampled_from(sorted(self.out)))
-        assert self.ledger.settle(serial, "answer") == self.out.pop(serial)
+        assert self.ledger.complete(serial, "answer") == self.out.pop(serial)
         self.stale.add(serial)
         self._collect()
 
@@ -70,9 +70,9 @@ class Books(RuleBasedStateMachine):
         """An answer under a number that is no longer out changes nothing."""
         serial = data.draw(st.sampled_from(sorted(self.stale)))
         before = self.ledger.unwritten
-        assert self.ledger.settle(serial, "late") is None
-        self.ledger.give_back(serial)
-        assert self.ledger.blame(serial) is None
+        assert self.ledger.complete(serial, "late") is None
+        self.ledger.requeue(serial)
+        assert self.ledger.retry_in_parts(serial) is None
         assert self.ledger.unwritten == before
 
     @precondition(lambda self: self.out)
@@ -81,18 +81,18 @@ class Books(RuleBasedStateMachine):
         """A worker dies: one chunk is blamed, any others it held come back unblamed."""
         held = data.draw(st.lists(st.sampled_from(sorted(self.out)), min_size=1, max_size=3, unique=True))
         for serial in held[1:]:
-            self.ledger.give_back(serial)
+            self.ledger.requeue(serial)
             self.out.pop(serial)
         chunk = self.out.pop(held[0])
         self.stale.update(held)
-        guilty = self.ledger.blame(held[0])
+        failed = self.ledger.retry_in_parts(held[0])
         if chunk.lines > 1:
-            assert guilty is None
+            assert failed is None
             return
         self.deaths[chunk.offset] = self.deaths.get(chunk.offset, 0) + 1
-        assert (guilty is not None) == (self.deaths[chunk.offset] >= LIMIT)
-        if guilty is not None:
-            self.ledger.settle_chunk(guilty, "guilty")
+        assert (failed is not None) == (self.deaths[chunk.offset] >= LIMIT)
+        if failed is not None:
+            self.ledger.complete_chunk(failed, "failed")
             self._collect()
 
     @rule()
@@ -112,9 +112,9 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def every_byte_once_and_in_order(self) -> None:
-        """What is written is the input from its start, without gaps and doubles; only guilty lines are condemned."""
+        """What is written is the input from its start, without gaps and doubles; only failed lines are condemned."""
         assert [byte for byte, _ in self.written] == list(range(len(self.written)))
-        assert all(answer in ("answer", "guilty") for _, answer in self.written)
+        assert all(answer in ("answer", "failed") for _, answer in self.written)
 
     def teardown(self) -> None:
         """From any state, honest workers bring the task to its end."""
@@ -122,10 +122,10 @@ class Books(RuleBasedStateMachine):
             if self.cut_to < TOTAL:
                 self.cut(7)
             for serial in list(self.out):
-                self.ledger.settle(serial, "answer")
+                self.ledger.complete(serial, "answer")
             self.out.clear()
             while self.ledger.has_queued:
-                self.hand_out()
+                self.hand_assigned()
             self._collect()
         self.every_byte_once_and_in_order()
         assert self.ledger.unwritten == 0
@@ -143,15 +143,15 @@ def test_a_single_guilty_line_is_found_in_few_deaths() -> None:
     deaths = 0
     condemned = []
     while ledger.has_queued:
-        serial, chunk = ledger.take()
+        serial, chunk = ledger.assign()
         if not chunk.offset <= poison < chunk.end:
-            ledger.settle(serial, "answer")
+            ledger.complete(serial, "answer")
             continue
         deaths += 1
-        guilty = ledger.blame(serial)
-        if guilty is not None:
-            condemned.append(guilty)
-            ledger.settle_chunk(guilty, "guilty")
+        failed = ledger.retry_in_parts(serial)
+        if failed is not None:
+            condemned.append(failed)
+            ledger.complete_chunk(failed, "failed")
     assert condemned == [Chunk(poison, 1, poison + 1, 1)]
     assert deaths <= 7
     assert sum(chunk.lines for chunk, _ in ledger.drain()) == lines
@@ -161,5 +161,5 @@ def test_a_deadly_line_is_condemned_at_once() -> None:
     """A line that ran into its time limit is not given a second one."""
     ledger: ReorderBuffer[str] = ReorderBuffer(0, split, 5)
     ledger.add(Chunk(0, 1, 1, 1))
-    serial, chunk = ledger.take()
-    assert ledger.blame(serial, deadly=True) == chunk
+    serial, chunk = ledger.assign()
+    assert ledger.retry_in_parts(serial, deadly=True) == chunk
