@@ -76,14 +76,15 @@ class Running(NamedTuple):
     start_cpu_s: float
 
 
-def _infergraph(python: Path, target: str, ports: Ports, folder: Path) -> Launch:
+def infergraph(python: Path, target: str, ports: Ports, folder: Path) -> Launch:
+    """Our server over `target`."""
     command = [str(python.parent / "infergraph"), "serve", target]
     command += ["--http-port", str(ports.http), "--grpc-port", str(ports.grpc), "--metrics-port", str(ports.metrics)]
     return Launch([*command, "--data-dir", str(folder / "data"), "--log-level", "WARNING"])
 
 
 def _ours(python: Path, ports: Ports, folder: Path) -> Launch:
-    return _infergraph(python, f"{UNITS / 'doubler.py'}:Doubler", ports, folder)
+    return infergraph(python, f"{UNITS / 'doubler.py'}:Doubler", ports, folder)
 
 
 def _seldon(python: Path, ports: Ports, folder: Path) -> Launch:
@@ -171,7 +172,7 @@ SERVERS = (
 
 def graph_server(name: str, spec: str) -> Server:
     """Our server over the SeldonDeployment file `spec`."""
-    return Server(name, "infergraph", spec, OWN, lambda python, ports, folder: _infergraph(python, spec, ports, folder))
+    return Server(name, "infergraph", spec, OWN, lambda python, ports, folder: infergraph(python, spec, ports, folder))
 
 
 @contextmanager
