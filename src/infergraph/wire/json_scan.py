@@ -276,19 +276,22 @@ class _Numbers:
         self._parts: list[np.ndarray] = []
         self._slices: list[slice] = []
         self.lists = 0  # opened within the text, including the outermost one
+        signs, view = np.frombuffer(raw, np.uint8), memoryview(raw)
         depth, is_last = 0, False
         while not is_last:
             comma = raw.find(b",", start + slice_bytes)
-            text = raw[start:comma] if comma >= 0 else raw[start:]
-            after = depth + text.count(b"[") - text.count(b"]")
-            is_last = comma < 0 or after <= 0 or b'"' in text
+            end = comma if comma >= 0 else len(raw)
+            opened, closed = _brackets(signs[start:end])
+            after = depth + opened - closed
+            is_last = comma < 0 or after <= 0 or raw.find(b'"', start, end) >= 0
             if is_last:
-                text, after = text[: _end(text, depth)], 0
-            self._add(b"[" * depth + text + b"]" * after)
-            self.lists += text.count(b"[")
-            self.end = start + len(text)
-            self._slices.append(slice(start, self.end))
-            start, depth = comma + 1, after
+                end, after = start + _end(signs[start:end], depth), 0
+                opened, _ = _brackets(signs[start:end])
+            self._add(b"".join((b"[" * depth, view[start:end], b"]" * after)))
+            self.lists += opened
+            self.end = end
+            self._slices.append(slice(start, end))
+            start, depth = end + 1, after
 
     @property
     def flat(self) -> np.ndarray:
@@ -309,9 +312,13 @@ class _Numbers:
         self._parts.append(flat)
 
 
-def _end(text: bytes, depth: int) -> int:
+def _brackets(signs: np.ndarray) -> tuple[int, int]:
+    """How many brackets open and close in a text: NumPy counts a byte several times faster than `bytes.count`."""
+    return int(np.count_nonzero(signs == ord("["))), int(np.count_nonzero(signs == ord("]")))
+
+
+def _end(signs: np.ndarray, depth: int) -> int:
     """The end of the lists, of which `depth` are open at the start. Raises: ValueError if they do not end."""
-    signs = np.frombuffer(text, np.uint8)
     brackets = np.flatnonzero((signs == ord("[")) | (signs == ord("]")))
     depths = np.cumsum(np.where(signs[brackets] == ord("["), 1, -1)) + depth
     ends = np.flatnonzero(depths == 0)
