@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
+from msgspec.structs import replace
+
 from infergraph.errors import PayloadError
 from infergraph.members import direct
 from infergraph.runner import Runner
@@ -150,7 +153,8 @@ class Message:
         Returns: the message itself where it has no place for a meta.
         Raises: PayloadError if it cannot be read.
         """
-        return Message(self.content._replace(meta=meta))
+        payload, encoding, names, _ = self.content
+        return Message(Content(payload, encoding, names, meta))
 
     def chosen(self) -> Any:
         """The route in a router's answer: an array, a list or a number; None if it is empty, for all children.
@@ -223,7 +227,8 @@ class SoleMessage(Message):
 
     def with_meta(self, meta: Meta) -> Message:
         """The same message with another meta; it replaces this one, which must not be read again."""
-        changed = SoleMessage(self.content._replace(meta=meta))
+        payload, encoding, names, _ = self.content
+        changed = SoleMessage(Content(payload, encoding, names, meta))
         changed._is_shared = self._is_shared
         return changed
 
@@ -300,7 +305,7 @@ def share(request: Request) -> None:
             message.share()
 
 
-class Context:
+class Context(msgspec.Struct, frozen=True, eq=False):
     """The context of a request: transport, headers, id, deadline, path.
 
     Args:
@@ -313,33 +318,21 @@ class Context:
         query: the query string.
     """
 
-    __slots__ = ("deadline", "headers", "model", "path", "puid", "query", "transport")
-
-    def __init__(
-        self,
-        transport: Transport = Transport.LOCAL,
-        headers: Sequence[tuple[bytes, bytes]] = (),
-        puid: str = "",
-        deadline: float | None = None,
-        model: str = "",
-        path: str = "",
-        query: bytes = b"",
-    ) -> None:
-        self.transport = transport
-        self.headers = headers
-        self.puid = puid
-        self.deadline = deadline
-        self.model = model
-        self.path = path
-        self.query = query
+    transport: Transport = Transport.LOCAL
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    puid: str = ""
+    deadline: float | None = None
+    model: str = ""
+    path: str = ""
+    query: bytes = b""
 
     def due(self, deadline: float | None) -> Context:
         """A copy with another deadline."""
-        return Context(self.transport, self.headers, self.puid, deadline, self.model, self.path, self.query)
+        return replace(self, deadline=deadline)
 
     def carrying(self, headers: Sequence[tuple[bytes, bytes]]) -> Context:
         """A copy with other headers."""
-        return Context(self.transport, headers, self.puid, self.deadline, self.model, self.path, self.query)
+        return replace(self, headers=headers)
 
 
 class UnitFacts(NamedTuple):

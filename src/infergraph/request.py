@@ -8,13 +8,13 @@ tenant = current_request().headers.get("X-Tenant", "nobody")
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from infergraph.message import Context, Transport
 
-_CONTEXT: ContextVar[Context | None] = ContextVar("infergraph_request", default=None)
+CONTEXT: ContextVar[Context | None] = ContextVar("infergraph_request", default=None)
+"""The context of the request being answered; set around each call of user code."""
 
 
 class Headers(Mapping[str, str]):
@@ -63,29 +63,6 @@ class CurrentRequest(NamedTuple):
 
 def current_request() -> CurrentRequest:
     """The request being answered; an empty one in `load()`, in plain tests and in threads that you start."""
-    context = _CONTEXT.get() or Context()
+    context = CONTEXT.get() or Context()
     query = context.query.decode("latin-1")
     return CurrentRequest(context.transport, Headers(context.headers), context.path, query, context.puid)
-
-
-class Answering:
-    """A context manager that makes `context` the current request; `scope` is entered and exited with it.
-
-    Promises: may be nested, as when a component calls a graph of its own.
-    """
-
-    __slots__ = ("_context", "_scope", "_token")
-
-    def __init__(self, context: Context, scope: AbstractContextManager[Any] | None = None) -> None:
-        self._context = context
-        self._scope = scope
-
-    def __enter__(self) -> None:
-        self._token = _CONTEXT.set(self._context)
-        if self._scope is not None:
-            self._scope.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        if self._scope is not None:
-            self._scope.__exit__(*error)
-        _CONTEXT.reset(self._token)

@@ -54,12 +54,6 @@ class Job(msgspec.Struct, kw_only=True, eq=False):
     error: BaseException | None = None
     abandoned: bool = False
 
-    def taken(self) -> Coroutine[Any, Any, Any]:
-        """The work, to be started now."""
-        work, self.work = self.work, None
-        assert work is not None
-        return work
-
     def close(self) -> None:
         """Close the coroutine, if it has not been started."""
         work, self.work = self.work, None
@@ -80,7 +74,7 @@ class UserContext:
 
     def __init__(self, kept: contextvars.Context, base: contextvars.Context) -> None:
         self._kept = kept
-        self._base = dict(base.items())
+        self._base = base
         self._is_entered = False
 
     def drive(self, job: Job) -> None:
@@ -94,7 +88,8 @@ class UserContext:
         else:
             self._is_entered = True
             try:
-                self._kept.run(self._overlay, job)
+                # Equal contexts mostly are one mapping, which their comparison sees at once.
+                self._kept.run(_drive_job if job.context == self._base else self._overlay, job)
             finally:
                 self._is_entered = False
         if os.getpid() != pid:
@@ -109,8 +104,9 @@ class UserContext:
 
 
 def _drive_job(job: Job) -> None:
+    work, job.work = job.work, None
     try:
-        job.result = drive(job.taken())
+        job.result = drive(work)  # type: ignore[arg-type]
     except BaseException as error:  # noqa: BLE001 - passed on to the caller
         job.error = error
 

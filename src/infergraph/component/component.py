@@ -43,7 +43,7 @@ from infergraph.message import (
     Transport,
     UnitFacts,
 )
-from infergraph.request import Answering
+from infergraph.request import CONTEXT
 from infergraph.runner import INLINE, Runner, drive
 from infergraph.settings import Execution
 from infergraph.wire import json_codec, proto_codec, raw_hooks
@@ -271,49 +271,64 @@ class Component(PredictiveUnit):
     def answer(self, method: Method, request: Request, context: Context) -> Coroutine[Any, Any, Message]:
         """The component's answer (see `PredictiveUnit.answer`)."""
         found = self._table[method]
-        work = self._answer(method, found, request, context)
+        work = self._in_request(context, request, self._answer, method, found, request, context)
         if found.is_async or self._awaits_inline:
             return work
         if self._own_loop is not None:
             self._own_loop.install()
         return work if self._runner.is_current() else self._runner.run(work)
 
-    async def _answer(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
-        with Answering(context, self._request_scope(context, request)):
-            try:
-                return await self._call_hook(method, found, request, context)
-            except Fault as fault:
-                fault.node = fault.node or self.name
-                raise
-            except BaseException as error:  # user code may raise anything
-                if found.is_async and exceptions.ends_request(error):
-                    raise
-                self._raise_users(error, context)
+    async def _in_request(
+        self,
+        context: Context,
+        request: Request | None,
+        call: Callable[..., Coroutine[Any, Any, Message]],
+        *arguments: Any,
+    ) -> Message:
+        """What `call` answers while `context` is that of the current request."""
+        token = CONTEXT.set(context)
+        try:
+            scope = self._request_scope(context, request)
+            if scope is None:
+                return await call(*arguments)
+            with scope:
+                return await call(*arguments)
+        finally:
+            CONTEXT.reset(token)
 
-    async def _call_hook(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
-        if (found.is_raw or self._options.payload_passthrough) and self._takes_raw(found, request):
-            seldon = messages.in_seldon(request)
-            answered = await self._answer_raw(found, seldon, method, context)
-            if answered is not None:
-                return answered
-        if isinstance(request, Feedback):
-            return await self._feedback(found.plain, request, context)
-        if isinstance(request, Message):
+    async def _answer(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
+        try:
+            if (found.is_raw or self._options.payload_passthrough) and self._takes_raw(found, request):
+                answered = await self._answer_raw(found, messages.in_seldon(request), method, context)
+                if answered is not None:
+                    return answered
+            if isinstance(request, Feedback):
+                return await self._feedback(found.plain, request, context)
+            if not isinstance(request, Message):
+                return await self._aggregate(found.plain, request)
             if method is Method.ROUTE:
                 return await self._route(found.plain, request)
             hook = self._predict_v2 if method is Method.PREDICT else None
             if hook is not None and request.holds_tensors:
                 return await self._predict_tensors(hook, request)
             return await self._predict(method, found.plain, request)
-        return await self._aggregate(found.plain, request)
+        except Fault as fault:
+            fault.node = fault.node or self.name
+            raise
+        except BaseException as error:  # user code may raise anything
+            if found.is_async and exceptions.ends_request(error):
+                raise
+            self._raise_users(error, context)
 
     async def _predict(self, method: Method, hook: Hook | None, message: Message) -> Message:
-        payload, encoding, names, meta = await _read(message, hook, self._wanted)
+        is_async, wanted = hook is not None and hook.is_async, self._wanted
+        content = await _read_aside(message, wanted) if is_async else own_content(message, wanted)
+        payload, encoding, names, meta = content
         result: Any = Returned
         if hook is not None:
             try:
                 result = hook.call(payload, names if names or names is None else [], meta)
-                if hook.is_async:
+                if is_async:
                     result = await result
             except Exception as error:
                 if not exceptions.is_not_implemented(error):
@@ -341,7 +356,9 @@ class Component(PredictiveUnit):
     async def _route(self, hook: Hook | None, message: Message) -> Message:
         if hook is None:
             raise MethodMissing("Route not defined", node=self.name)
-        payload, encoding, names, meta = await _read(message, hook, self._wanted)
+        wanted = self._wanted
+        content = await _read_aside(message, wanted) if hook.is_async else own_content(message, wanted)
+        payload, encoding, names, meta = content
         result = hook.call(payload, names if names or names is None else [], meta)
         if hook.is_async:
             result = await result
@@ -356,7 +373,8 @@ class Component(PredictiveUnit):
             raise MethodMissing("Aggregate not defined", node=self.name)
         if not messages:
             raise PayloadError("an aggregate request needs at least one message in seldonMessages")
-        contents = [await _read(message, hook, self._wanted) for message in messages]
+        wanted = self._wanted
+        contents = [await _read_aside(one, wanted) if hook.is_async else own_content(one, wanted) for one in messages]
         result = hook.call([content.payload for content in contents], [content.names or [] for content in contents])
         if hook.is_async:
             result = await result
@@ -583,7 +601,7 @@ class Component(PredictiveUnit):
         """The component's own report of its health; the last one if it is busy."""
         whole = hooks.single(self._user, "health_status_raw")
         hook = whole or hooks.single(self._user, "health_status")
-        work = self._account(hook, is_whole=whole is not None, context=context)
+        work = self._in_request(context, None, self._account, hook, whole is not None, context)
         if hook is not None and hook.is_async:
             return await work
         asked = asyncio.ensure_future(self._runner.run(work))
@@ -596,22 +614,21 @@ class Component(PredictiveUnit):
             asked.cancel()
         return self._last_health
 
-    async def _account(self, hook: Hook | None, *, is_whole: bool, context: Context) -> Message:
-        with Answering(context, self._request_scope(context, None)):
-            try:
-                if hook is None:
-                    inherited = hasattr(self._user, "health_status")
-                    result: Any = "not implemented - assuming healthy" if inherited else "healthy"
-                else:
-                    result = await hook.call() if hook.is_async else hook.call()
-                return raw_hooks.message_of(result) if is_whole else await self._health_message(result)
-            except Fault as fault:
-                fault.node = fault.node or self.name
+    async def _account(self, hook: Hook | None, is_whole: bool, context: Context) -> Message:
+        try:
+            if hook is None:
+                inherited = hasattr(self._user, "health_status")
+                result: Any = "not implemented - assuming healthy" if inherited else "healthy"
+            else:
+                result = await hook.call() if hook.is_async else hook.call()
+            return raw_hooks.message_of(result) if is_whole else await self._health_message(result)
+        except Fault as fault:
+            fault.node = fault.node or self.name
+            raise
+        except BaseException as error:  # user code may raise anything
+            if hook is not None and hook.is_async and exceptions.ends_request(error):
                 raise
-            except BaseException as error:  # user code may raise anything
-                if hook is not None and hook.is_async and exceptions.ends_request(error):
-                    raise
-                self._raise_users(error, context)
+            self._raise_users(error, context)
 
     async def _health_message(self, result: Any) -> Message:
         response = results.unwrap(result)
@@ -672,9 +689,9 @@ class Component(PredictiveUnit):
         raise ComponentError(text, node=self.name, status=status, answer=answer) from error
 
 
-async def _read(message: Message, hook: Hook | None, wanted: Wanted) -> Content:
-    """What the hook is handed of a message; for an async one a large message is read off the event loop."""
-    if hook is not None and hook.is_async and is_larger(message, _LARGE_BYTES):
+async def _read_aside(message: Message, wanted: Wanted) -> Content:
+    """The content for an async hook; a large message is read off the event loop."""
+    if is_larger(message, _LARGE_BYTES):
         return await asyncio.to_thread(own_content, message, wanted)
     return own_content(message, wanted)
 

@@ -148,7 +148,13 @@ class OwnLoop:
 
     def install(self) -> None:
         """Set it, also if user code has closed or unset it (as `asyncio.run` does)."""
-        if self._loop is None or self._loop.is_closed():
+        loop = self._loop
+        try:
+            if loop is not None and asyncio.get_event_loop() is loop and not loop.is_closed():
+                return
+        except RuntimeError:  # none is set
+            pass
+        if loop is None or loop.is_closed():
             with contextlib.suppress(OSError):  # out of file descriptors: most user code does not need it
                 self._loop = asyncio.SelectorEventLoop()
         asyncio.set_event_loop(self._loop)

@@ -40,6 +40,9 @@ HOP_BY_HOP = frozenset(
 
 def new_puid() -> str:
     """An id for a request that came without one: a random UUID (version 4), at a fifth of the uuid module's time."""
-    digits = f"{random.getrandbits(128):032x}"
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    digits = f"{random.getrandbits(128) & _RANDOM_BITS | _VERSION_4:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+_VERSION_4 = 0x4000_8000_0000_0000_0000
+_RANDOM_BITS = ~0xF000_C000_0000_0000_0000

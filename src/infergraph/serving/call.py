@@ -149,10 +149,10 @@ class Calls:
 
     async def _wait(self, call: Call) -> None:
         """Await the handler within the time limit of the call."""
-        work = call.taken()
+        work, call.work = call.work, None
         try:
             async with asyncio.timeout(call.limit_s or None) as limit:
-                call.result = await work
+                call.result = await work  # type: ignore[misc]
         except TimeoutError as error:
             call.error = call.late() if limit.expired() else error
         except BaseException as error:  # noqa: BLE001 - catch-all: the client always gets a response

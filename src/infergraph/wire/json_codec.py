@@ -154,7 +154,8 @@ class JsonMessage(WireMessage):
             if self.raw is not None:
                 return self._read()[0]
             return json_content.content_of(json_slices.copied(self._document, ""), is_answer=self.is_answer)
-        return content._replace(names=own_names(content.names), meta=own_json(content.meta))
+        payload, encoding, names, meta = content
+        return Content(payload, encoding, own_names(names), own_json(meta))
 
     def with_meta(self, meta: Meta) -> Message:
         """The same message with another meta; every other member is kept.

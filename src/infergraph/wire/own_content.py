@@ -77,6 +77,9 @@ def _is_flat(values: list[Any]) -> bool:
     return set(map(type, values)) <= _NUMBERS
 
 
+_WIDE = frozenset({np.dtype(np.float64), np.dtype(np.int64)})
+"""Types of arrays that are decoded as they are."""
+
 _EMPTY = frozenset({dict, list, type(None)})
 _NUMBERS = frozenset({int, float, bool, type(None)})
 
@@ -97,6 +100,8 @@ def _payload(payload: Any, encoding: Encoding, is_own: bool) -> Any:
 
 
 def _array(payload: Any, encoding: Encoding, is_own: bool) -> np.ndarray:
+    if is_own and type(payload) is np.ndarray and payload.dtype in _WIDE and payload.size and payload.flags.writeable:
+        return payload
     if isinstance(payload, np.ndarray) and payload.dtype.kind in "biufU":
         return _values(np.asarray(payload), encoding, is_own)
     rows = payload if is_own and type(payload) is list else own_json(payload, "data.ndarray")

@@ -171,7 +171,11 @@ class Grpc:
             out: sends the result.
         """
         name, handler, runner = self.methods[path]
-        puid = next((str(value) for key, value in metadata if key == PUID_KEY), "")
+        puid = ""
+        for key, value in metadata:
+            if key == PUID_KEY:
+                puid = str(value)
+                break
         if not puid and self._is_graph and name != "metadata":
             puid = new_puid()
         call = GrpcCall(
@@ -181,7 +185,7 @@ class Grpc:
             runner=runner(),
             puid=puid,
             request_bytes=len(payload),
-            limit_s=self._limit_s(remaining_s),
+            limit_s=self._request_timeout_s if remaining_s is None else self._limit_s(remaining_s),
             path=path,
             payload=payload,
             metadata=metadata,
@@ -192,9 +196,7 @@ class Grpc:
             call.error = too_large(len(payload), self._message_limit_bytes)
         return call
 
-    def _limit_s(self, remaining_s: float | None) -> float:
-        if remaining_s is None:
-            return self._request_timeout_s
+    def _limit_s(self, remaining_s: float) -> float:
         remaining_s = max(remaining_s, _SHORTEST_S)
         return min(remaining_s, self._request_timeout_s) if self._request_timeout_s else remaining_s
 

@@ -14,8 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import Any, NamedTuple
+from queue import SimpleQueue
+from typing import Any
 
+import msgspec
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from infergraph.protocol.status import GrpcStatus
@@ -28,7 +30,7 @@ _POLL_S = 0.02
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 
-class _Reply(NamedTuple):
+class _Reply(msgspec.Struct, frozen=True):
     """Sends the result of one call."""
 
     front: Any
@@ -58,7 +60,7 @@ class NativeServer:
         self.port: int = self._front.bound_port
         self._calls: dict[int, GrpcCall] = {}
         self._closing = False
-        self._nothing_left = threading.Semaphore(0)
+        self._nothing_left: SimpleQueue[None] = SimpleQueue()
 
     def start(self, fallback: str | None) -> None:
         """Start serving; calls of methods that are not registered go to the grpcio server at `fallback`."""
@@ -74,7 +76,7 @@ class NativeServer:
                 self._loop.call_soon_threadsafe(self._on_events, events)
             except RuntimeError:  # the loop is closed
                 return
-            self._nothing_left.acquire()
+            self._nothing_left.get()
 
     def _on_events(self, events: list[Any]) -> None:
         try:
@@ -88,7 +90,7 @@ class NativeServer:
         if more:
             self._loop.call_soon(self._on_events, more)
         else:
-            self._nothing_left.release()
+            self._nothing_left.put(None)
 
     def _take(self, events: list[Any]) -> None:
         for kind, call_id, method_id, payload, _, details in events:

@@ -191,10 +191,14 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         if self._is_broken:
             return
-        path, query = _target(self._url)
-        endpoint, parameters = self._app.paths.exact.get(path), _NO_PARAMETERS
-        if endpoint is None:
-            endpoint, parameters = self._app.paths.find(path)
+        paths = self._app.paths
+        path, query, parameters = self._url.decode("latin-1"), b"", _NO_PARAMETERS
+        endpoint = paths.exact.get(path)
+        if endpoint is None:  # no path as it stands: there is a query, an escape, a pattern, or another application
+            path, query = _target(self._url)
+            endpoint = paths.exact.get(path)
+            if endpoint is None:
+                endpoint, parameters = paths.find(path)
         headers = dict(self._headers)
         keeps_alive = parser.get_http_version() == "1.1" and parser.should_keep_alive()
         expects = headers.get(b"expect", b"").lower() == b"100-continue"

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from infergraph.errors import DeadlinePassed, Fault, UploadTooLarge
+from infergraph.protocol.headers import PUID
 from infergraph.serving.call import AccessLine, Call
 from infergraph.serving.http.answers import Answer, Headers
 from infergraph.serving.http.app import Dialect, Endpoint, HttpApp
@@ -128,7 +129,8 @@ class Exchange(Call, kw_only=True, eq=False):
         status, body, headers, blobs = answer
         parts: list[bytes | bytearray | memoryview] = [STATUS_LINES[status]]
         for name, value in headers:
-            parts.append(_kept_line(name, value) if len(value) <= _KEPT_BYTES else header_line(name, value))
+            is_kept = len(value) <= _KEPT_BYTES and name is not PUID  # whose value does not come again
+            parts.append(_kept_line(name, value) if is_kept else header_line(name, value))
             if name == b"connection" and value.lower() == b"close":
                 self.keeps_alive = False
         if self.app.is_draining:

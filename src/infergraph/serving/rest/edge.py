@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from infergraph.errors import ComponentError, NestedTooDeeply, PayloadError
-from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, Runners, Transport
+from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Runners, Transport
 from infergraph.observe.node_times import node_times
 from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, REQUEST_CODING
 from infergraph.protocol.paths import (
@@ -44,6 +44,9 @@ from infergraph.wire.wire_message import blamed
 
 JSON = "application/json"
 _NPY_TYPE = (b"content-type", NPY_TYPE.encode())
+_HOP_CODINGS = frozenset({ANSWER_CODING, REQUEST_CODING})
+"""What a client that is a graph of this runtime accepts."""
+
 _LARGE_BYTES = 256 * 1024
 _POST = frozenset({"POST"})
 _GET = frozenset({"GET"})
@@ -180,7 +183,11 @@ class Rest:
         async def handle(exchange: Exchange) -> Answer:
             request = read(exchange, options)
             try:
-                answer = await self._call_unit(method, request, exchange)
+                message = await self._unit.answer(method, request, _context(exchange))
+                if exchange.runner is None and len(exchange.body) > _LARGE_BYTES:  # its answer is likely to be large
+                    answer = await asyncio.to_thread(self._reply, method, message, exchange)
+                else:
+                    answer = self._reply(method, message, exchange)
             except NestedTooDeeply as fault:
                 raise blamed(fault, request) from fault
             if exchange.times_nodes:
@@ -189,18 +196,16 @@ class Rest:
 
         return handle
 
-    async def _call_unit(self, method: Method, request: Request, exchange: Exchange) -> Answer:
-        """The unit's answer to a request, in the format that the client accepts."""
-        message = await self._unit.answer(method, request, _context(exchange))
+    def _reply(self, method: Method, message: Message, exchange: Exchange) -> Answer:
+        """The unit's answer in the format that the client accepts."""
+        headers = exchange.headers
         try:
-            wants_array = b"accept" in exchange.headers and npy_codec.is_npy(_header(exchange, b"accept"))
+            wants_array = b"accept" in headers and npy_codec.is_npy(_header(exchange, b"accept"))
             if wants_array and (array := npy_codec.encode(message)) is not None:
                 return Answer(200, array, [_NPY_TYPE])
             # Only an answer to predict may set the status of its HTTP answer.
-            from_payload, is_hop = method is Method.PREDICT, _is_hop(exchange)
-            if exchange.runner is None and len(exchange.body) > _LARGE_BYTES:  # its answer is likely to be large
-                return await asyncio.to_thread(self._answer, message, from_payload, is_hop=is_hop)
-            return self._answer(message, from_payload, is_hop=is_hop)
+            is_hop = headers.get(ACCEPT_ENCODING) in _HOP_CODINGS
+            return self._answer(message, method is Method.PREDICT, is_hop=is_hop)
         except PayloadError as error:  # of the answer, which is not the caller's
             raise ComponentError(f"the answer cannot be read: {error}") from error
 
@@ -273,27 +278,23 @@ def _encoding(exchange: Exchange) -> str:
     return "" if encoding == "identity" else encoding.removeprefix("x-")
 
 
-def _is_hop(exchange: Exchange) -> bool:
-    """Whether the client is a graph of this runtime."""
-    return exchange.headers.get(ACCEPT_ENCODING) in (ANSWER_CODING, REQUEST_CODING)
-
-
 def _query(exchange: Exchange, options: RestOptions) -> bytes:
     """The query string, which may carry the body as `?json=`; ignored by a graph, whose bodies are opaque."""
     return b"" if options.opaque else exchange.query
 
 
 def _read_message(exchange: Exchange, options: RestOptions) -> Message:
-    kind = JSON if exchange.headers.get(b"content-type") == JSON_TYPE[1] else _header(exchange, b"content-type")
+    headers = exchange.headers
+    kind = JSON if headers.get(b"content-type") == JSON_TYPE[1] else _header(exchange, b"content-type")
     if kind is not JSON and npy_codec.is_npy(kind):
         return npy_codec.received(exchange.body)
     return json_codec.received(
         exchange.body,
         kind,
-        content_encoding=_encoding(exchange) if b"content-encoding" in exchange.headers else "",
+        content_encoding=_encoding(exchange) if b"content-encoding" in headers else "",
         query=_query(exchange, options),
         limit_bytes=options.limit_bytes,
-        is_answer=exchange.headers.get(ACCEPT_ENCODING) == ANSWER_CODING,
+        is_answer=headers.get(ACCEPT_ENCODING) == ANSWER_CODING,
         values_limit_bytes=options.values_limit_bytes,
     )
 
