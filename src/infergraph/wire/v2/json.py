@@ -35,8 +35,8 @@ JSON = "application/json"
 _LARGE_BYTES = 16 * 1024
 """Numbers of a larger request are read without an object for each."""
 
-_BLOB_SIZE = "binary_data_size"
-_BINARY = "binary_data"
+BLOB_SIZE = "binary_data_size"
+BINARY = "binary_data"
 _ALIGNMENT = 8
 """The first blob of an answer begins at a multiple of this, so that a reader need not copy it."""
 
@@ -112,13 +112,13 @@ def decode(
         values_limit_bytes: as `json_slices.read` takes it.
     Raises: PayloadError that names the member or the tensor; UploadTooLarge as `json_slices.read` does.
     """
-    head, blobs = (body, None) if header_length is None else _split(body, header_length)
+    head, blobs = (body, None) if header_length is None else split_body(body, header_length)
     request = _read(head, values_limit_bytes)
     if blobs is None:
-        inputs = [_tensor(entry, _NO_BLOBS) for entry in request.inputs]
+        inputs = [tensor_of(entry, NO_BLOBS) for entry in request.inputs]
     else:
-        reader = _Blobs(blobs)
-        inputs = [_tensor(entry, reader) for entry in request.inputs]
+        reader = Blobs(blobs)
+        inputs = [tensor_of(entry, reader) for entry in request.inputs]
         reader.finish(model)
     if len(inputs) != 1:
         check_names([tensor.name for tensor in inputs])
@@ -167,14 +167,18 @@ def _read_document(document: Any) -> _Request:
     if not isinstance(document, dict):
         raise PayloadError("the body must be a JSON object with inputs")
     return _Request(
-        inputs=[_entry_of(each, place) for place, each in enumerate(_list(document, "inputs"))],
+        inputs=[read_entry(each, place) for place, each in enumerate(_list(document, "inputs"))],
         id=text_member(document.get("id"), "id"),
         parameters=_object(document.get("parameters"), "parameters"),
         outputs=_list(document, "outputs"),
     )
 
 
-def _entry_of(entry: Any, place: int) -> _Entry:
+def read_entry(entry: Any, place: int) -> _Entry:
+    """A tensor as a request spells it, member by member.
+
+    Raises: PayloadError that names the member or the tensor.
+    """
     if not isinstance(entry, dict):
         raise PayloadError(f"inputs[{place}] must be an object")
     name = entry.get("name")
@@ -229,7 +233,15 @@ def encode(response: InferResponse, request: InferRequest, options: JsonOptions 
         document["id"] = response.id
     if response.parameters:
         document["parameters"] = response.parameters
-    document["outputs"] = [_output(tensor, request, blobs) for tensor in response.outputs]
+    asks = bool(request.parameters or request.outputs)
+    document["outputs"] = [
+        entry_of(tensor, blobs if asks and request.wants_binary(tensor.name) else None) for tensor in response.outputs
+    ]
+    return body_of(document, blobs, options)
+
+
+def body_of(document: Mapping[str, Any], blobs: Sequence[Buffer], options: JsonOptions = PLAIN) -> Body:
+    """The JSON object, padded so that the blobs behind it begin aligned."""
     head = json_text.write_numbers(document, options) if options.is_plain else None
     head = json_text.write(document, options) if head is None else head
     if not blobs:
@@ -238,15 +250,16 @@ def encode(response: InferResponse, request: InferRequest, options: JsonOptions 
     return Body(head, blobs, len(head))
 
 
-def _output(tensor: Tensor, request: InferRequest, blobs: list[Buffer]) -> dict[str, Any]:
+def entry_of(tensor: Tensor, blobs: list[Buffer] | None = None) -> dict[str, Any]:
+    """The JSON object of a tensor; its raw bytes are added to `blobs` if there are any, else it has its elements."""
     name, datatype, array, parameters = tensor
     entry: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": datatype.value}
     if parameters:
         entry["parameters"] = dict(parameters)
-    if (request.parameters or request.outputs) and request.wants_binary(name):
+    if blobs is not None:
         raw = tensors.raw_of(tensor)
         blobs.append(raw)
-        entry["parameters"] = {**parameters, _BLOB_SIZE: len(raw)}
+        entry["parameters"] = {**parameters, BLOB_SIZE: len(raw)}
         return entry
     if datatype is not Datatype.BYTES:
         array = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
@@ -268,7 +281,11 @@ def _texts(array: np.ndarray) -> tuple[list[str], bool]:
         return [base64.b64encode(element).decode() for element in elements], True
 
 
-def _split(body: Buffer, header_length: str) -> tuple[Buffer, memoryview]:
+def split_body(body: Buffer, header_length: str) -> tuple[Buffer, memoryview]:
+    """The JSON of a body, and the blobs behind it.
+
+    Raises: PayloadError for a length that is no number, or beyond the body.
+    """
     view = memoryview(body)
     if not (header_length.isascii() and header_length.isdigit() and len(header_length) <= 18):
         raise PayloadError(f"Inference-Header-Content-Length must be a whole number, not {header_length!r}")
@@ -278,7 +295,7 @@ def _split(body: Buffer, header_length: str) -> tuple[Buffer, memoryview]:
     return view[:length], view[length:]
 
 
-class _Blobs:
+class Blobs:
     """The raw bytes behind the JSON, handed out in order."""
 
     def __init__(self, raw: memoryview | None) -> None:
@@ -287,40 +304,46 @@ class _Blobs:
         self._at = 0
 
     def take(self, name: str, size: object) -> memoryview:
+        """The next blob. Raises: PayloadError that names the tensor."""
         if type(size) is not int or size < 0:
-            raise PayloadError(f"input {name!r}: {_BLOB_SIZE} must be a whole number, not {size!r:.80}")
+            raise PayloadError(f"input {name!r}: {BLOB_SIZE} must be a whole number, not {size!r:.80}")
         if not self._is_there:
-            raise PayloadError(f"input {name!r}: {_BLOB_SIZE} without the header Inference-Header-Content-Length")
+            raise PayloadError(f"input {name!r}: {BLOB_SIZE} without the header Inference-Header-Content-Length")
         start, self._at = self._at, self._at + size
         if self._at > len(self._raw):
-            raise PayloadError(f"input {name!r}: {_BLOB_SIZE} is {size}, but {len(self._raw) - start} bytes are left")
+            raise PayloadError(f"input {name!r}: {BLOB_SIZE} is {size}, but {len(self._raw) - start} bytes are left")
         return self._raw[start : self._at]
 
     def finish(self, model: str) -> None:
+        """Refuse bytes that no tensor has taken. Raises: PayloadError."""
         if self._at < len(self._raw):
             left = len(self._raw) - self._at
             raise PayloadError(f"unexpected additional input data for model {model!r}: {left} bytes")
 
 
-_NO_BLOBS = _Blobs(None)
+NO_BLOBS = Blobs(None)
 
 
-def _tensor(entry: _Entry, blobs: _Blobs) -> Tensor:
+def tensor_of(entry: _Entry, blobs: Blobs) -> Tensor:
+    """The tensor of an entry, its bytes from `blobs` where it has a size of some.
+
+    Raises: PayloadError that names the tensor.
+    """
     name, datatype, parameters = entry.name, entry.datatype, entry.parameters
     shape = tuple(entry.shape)
     if not parameters:
         if entry.data is None:
-            raise PayloadError(f"input {name!r} must have either data or the parameter {_BLOB_SIZE}")
+            raise PayloadError(f"input {name!r} must have either data or the parameter {BLOB_SIZE}")
         return Tensor(name, datatype, _array(name, datatype, shape, entry.data))
     check_parameters(parameters, f"input {name!r}: parameters")
     _refuse_shared_memory(parameters, f"input {name!r}")
-    size = parameters.get(_BLOB_SIZE)
+    size = parameters.get(BLOB_SIZE)
     if (size is None) == (entry.data is None):
-        raise PayloadError(f"input {name!r} must have either data or the parameter {_BLOB_SIZE}")
+        raise PayloadError(f"input {name!r} must have either data or the parameter {BLOB_SIZE}")
     if size is None:
         return Tensor(name, datatype, _array(name, datatype, shape, entry.data), parameters)
     array = tensors.of_raw(name, datatype, shape, blobs.take(name, size))
-    return Tensor(name, datatype, array, {key: value for key, value in parameters.items() if key != _BLOB_SIZE})
+    return Tensor(name, datatype, array, {key: value for key, value in parameters.items() if key != BLOB_SIZE})
 
 
 def _array(name: str, datatype: Datatype, shape: tuple[int, ...], data: Any) -> np.ndarray:
@@ -342,9 +365,9 @@ def _requested(entry: Any, place: int) -> RequestedOutput:
     if not parameters:
         return RequestedOutput(name)
     check_parameters(parameters, f"output {name!r}: parameters")
-    is_binary = parameters.get(_BINARY)
+    is_binary = parameters.get(BINARY)
     if is_binary is not None and not isinstance(is_binary, bool):
-        raise PayloadError(f"output {name!r}: {_BINARY} must be true or false, not {is_binary!r:.80}")
+        raise PayloadError(f"output {name!r}: {BINARY} must be true or false, not {is_binary!r:.80}")
     _refuse_shared_memory(parameters, f"output {name!r}")
     return RequestedOutput(name, parameters, is_binary)
 

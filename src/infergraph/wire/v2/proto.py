@@ -8,7 +8,7 @@ Source: the protocol's gRPC text. Raw contents are cut out before protobuf parse
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -30,7 +30,10 @@ ModelInferResponse = message_class(f"{PACKAGE}.ModelInferResponse")
 ModelStreamInferResponse = message_class(f"{PACKAGE}.ModelStreamInferResponse")
 
 _RAW_INPUTS = 7
-_RAW_OUTPUTS_TAG = bytes([6 << 3 | fields.DELIMITED])
+_RAW_TAGS = {
+    ModelInferRequest: bytes([_RAW_INPUTS << 3 | fields.DELIMITED]),
+    ModelInferResponse: bytes([6 << 3 | fields.DELIMITED]),
+}
 _CONTENTS: Mapping[Datatype, str] = {
     Datatype.BOOL: "bool_contents",
     Datatype.INT8: "int_contents",
@@ -61,20 +64,17 @@ def decode(payload: bytes) -> InferRequest:
         message.ParseFromString(rest)
     except DecodeError as error:
         raise PayloadError(f"the message is no ModelInferRequest: {error}") from error
-    entries = message.inputs
     blobs = blobs or message.raw_input_contents
-    if blobs and len(blobs) != len(entries):
-        raise PayloadError(f"raw_input_contents has {len(blobs)} entries for {len(entries)} inputs")
-    inputs = [_tensor(entry, blobs[place] if blobs else None) for place, entry in enumerate(entries)]
+    inputs = tensors_in(message.inputs, blobs)
     check_names([tensor.name for tensor in inputs])
     outputs = message.outputs
     return InferRequest(
         model_name=message.model_name,
         model_version=message.model_version,
         id=message.id,
-        parameters=_parameters(message.parameters),
+        parameters=parameters_in(message.parameters),
         inputs=inputs,
-        outputs=[RequestedOutput(each.name, _parameters(each.parameters)) for each in outputs] if outputs else (),
+        outputs=[RequestedOutput(each.name, parameters_in(each.parameters)) for each in outputs] if outputs else (),
         is_raw=bool(blobs),
     )
 
@@ -83,19 +83,30 @@ def encode(response: InferResponse, request: InferRequest) -> bytes:
     """The serialized ModelInferResponse: raw bytes where the request came so or asks for it, else typed contents."""
     asked = request.parameters.get(BINARY_OUTPUT)
     is_raw = asked if isinstance(asked, bool) else request.is_raw
-    is_raw = is_raw or any(tensor.datatype in _RAW_ONLY for tensor in response.outputs)
     message = ModelInferResponse(model_name=response.model_name, model_version=response.model_version, id=response.id)
-    _write_parameters(message.parameters, response.parameters)
-    for tensor in response.outputs:
-        entry = message.outputs.add(name=tensor.name, datatype=tensor.datatype.value, shape=tensor.array.shape)
-        _write_parameters(entry.parameters, tensor.parameters)
+    write_parameters(message.parameters, response.parameters)
+    return serialized(message, message.outputs, response.outputs, is_raw=is_raw)
+
+
+def serialized(message: Any, entries: Any, given: Sequence[Tensor], *, is_raw: bool) -> bytes:
+    """The serialized message with these tensors.
+
+    Args:
+        entries: the message's field of tensors.
+        is_raw: whether they go raw; all of them do where one of them has no typed form.
+    """
+    is_raw = is_raw or any(tensor.datatype in _RAW_ONLY for tensor in given)
+    for tensor in given:
+        entry = entries.add(name=tensor.name, datatype=tensor.datatype.value, shape=tensor.array.shape)
+        write_parameters(entry.parameters, tensor.parameters)
         if not is_raw:
             getattr(entry.contents, _CONTENTS[tensor.datatype]).extend(_elements(tensor))
     parts: list[tensors.Buffer] = [message.SerializeToString()]
     if is_raw:
-        for tensor in response.outputs:
+        tag = _RAW_TAGS[type(message)]
+        for tensor in given:
             raw = tensors.raw_of(tensor)
-            parts += (_RAW_OUTPUTS_TAG, fields.varint(len(raw)), raw)
+            parts += (tag, fields.varint(len(raw)), raw)
     return b"".join(parts)
 
 
@@ -115,11 +126,21 @@ def _without_raw(payload: bytes) -> tuple[bytes, list[memoryview]]:
     return (b"".join(kept), blobs) if blobs else (payload, [])
 
 
+def tensors_in(entries: Any, blobs: Sequence[Buffer]) -> list[Tensor]:
+    """The tensors of a message, each from its own contents, or all from the raw ones.
+
+    Raises: PayloadError that names the tensor.
+    """
+    if blobs and len(blobs) != len(entries):
+        raise PayloadError(f"raw_input_contents has {len(blobs)} entries for {len(entries)} inputs")
+    return [_tensor(entry, blobs[place] if blobs else None) for place, entry in enumerate(entries)]
+
+
 def _tensor(entry: Any, blob: Buffer | None) -> Tensor:
     name = entry.name
     datatype = tensors.datatype_named(entry.datatype, name)
     shape = tensors.shape_of(list(entry.shape), name)
-    parameters = _parameters(entry.parameters) if entry.parameters else tensors.NO_PARAMETERS
+    parameters = parameters_in(entry.parameters) if entry.parameters else tensors.NO_PARAMETERS
     if blob is None:
         return Tensor(name, datatype, _typed(name, datatype, shape, entry), parameters)
     if entry.HasField("contents"):
@@ -150,7 +171,8 @@ def _elements(tensor: Tensor) -> Iterable[Any]:
     return elements
 
 
-def _parameters(found: Any) -> Parameters:
+def parameters_in(found: Any) -> Parameters:
+    """The parameters of a message, as plain values. Raises: PayloadError for those of shared memory."""
     if not found:
         return tensors.NO_PARAMETERS
     values = {}
@@ -166,7 +188,8 @@ def _parameters(found: Any) -> Parameters:
     return MappingProxyType(values)
 
 
-def _write_parameters(target: Any, parameters: Parameters) -> None:
+def write_parameters(target: Any, parameters: Parameters) -> None:
+    """Put parameters into a message."""
     for key, value in parameters.items():
         target[key].MergeFrom(_parameter(value, target[key].__class__))
 
