@@ -685,6 +685,8 @@ class Component(PredictiveUnit):
             reason = getattr(error, "reason", None) or "MICROSERVICE_BAD_DATA"
             raise ComponentError(text, reason=str(reason), node=self.name, status=status, answer=answer) from error
         text = exceptions.text_of(error)
+        if isinstance(error, ValueError) and "read-only" in text and not self._wanted.is_writable:
+            text += "; large tensors are views of the request (v2_writable = True on the class asks for copies)"
         status = 400 if exceptions.is_not_implemented(error) else None
         raise ComponentError(text, node=self.name, status=status, answer=answer) from error
 

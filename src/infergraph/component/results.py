@@ -73,8 +73,8 @@ def _is_sole(values: np.ndarray[Any, Any], given: Any) -> bool:
     """Whether only the frames of this request reference an array and the array it is a view of."""
     if sys.getrefcount(values) > (_ANSWERED_REFERENCES if values is given else _REFERENCES):
         return False
-    base = values.base
-    if base is None:
+    base: Any = values.base
+    if base is None or type(base) is memoryview:  # a view of the request's body, which is this request's alone
         return True
     if type(base) is not np.ndarray:
         return False

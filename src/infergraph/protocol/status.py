@@ -114,6 +114,7 @@ CODES: Mapping[type[Fault], Codes] = {
     errors.UploadTooLarge: Codes(413, GrpcStatus.RESOURCE_EXHAUSTED),
     errors.StorageFull: Codes(507, GrpcStatus.RESOURCE_EXHAUSTED),
     errors.StartupFault: Codes(500, GrpcStatus.INTERNAL),
+    errors.MissingExtra: Codes(501, GrpcStatus.UNIMPLEMENTED),
 }
 """By fault class; a subclass without an entry has that of its nearest base class."""
 

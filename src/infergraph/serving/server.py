@@ -104,7 +104,11 @@ class Server:
             self._limits = pod_limits.limits(self._settings)
         self._watch = Watch(context.metrics_dir, time.monotonic)
         self._model = Model(self._unit, self._unit.runners, facts.deployment or self._unit.name)
-        self._v2 = V2Options(json=self._json_options(), limit_bytes=self._settings.message_limit_bytes)
+        self._v2 = V2Options(
+            json=self._json_options(),
+            limit_bytes=self._settings.message_limit_bytes,
+            values_limit_bytes=self._settings.bodies_limit_bytes,
+        )
         self._http = self._make_http()
         self._grpc = Grpc(
             self._unit,

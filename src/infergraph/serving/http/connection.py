@@ -270,7 +270,8 @@ class Connection(asyncio.Protocol):
             incoming.complete()
         elif not incoming.is_over and incoming is not self._active:
             parts, self._parts = self._parts, []  # do not keep a large body twice
-            incoming.body = parts[0] if len(parts) == 1 else incoming.joined(parts)
+            is_whole = len(parts) == 1 and incoming.endpoint.padding is None
+            incoming.body = parts[0] if is_whole else incoming.joined(parts)
             self._waiting.append(incoming)
             self._advance()
 

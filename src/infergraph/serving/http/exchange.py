@@ -105,11 +105,12 @@ class Exchange(Call, kw_only=True, eq=False):
             self.result = app.refuse(self.raw_headers)
 
     def joined(self, parts: Sequence[bytes]) -> bytes:
-        """The parts of a body in one piece, behind the padding that the endpoint asks for."""
-        if self.endpoint.padding is None:
+        """The parts of a body in one piece; behind the padding that the endpoint asks for, in memory of its own."""
+        padding = None if self.endpoint.padding is None else self.endpoint.padding(self.headers)
+        if padding is None:
             return b"".join(parts)
-        self.padding = self.endpoint.padding(self.headers)
-        return b"".join((bytes(self.padding), *parts))
+        self.padding = padding
+        return bytearray().join((bytes(padding), *parts))  # type: ignore[return-value] # only who asks for it sees it
 
     def reply(self) -> tuple[str, int]:
         """Send the response."""

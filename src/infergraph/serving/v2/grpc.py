@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from infergraph.wire.prediction import SERVICES, message_class
 from infergraph.wire.v2 import proto
 from infergraph.wire.v2.messages import InferMessage
 
+_LARGE_BYTES = 256 * 1024
 _CLASSES = {call: tuple(map(message_class, types)) for call, types in SERVICES[INFERENCE].items()}
 
 
@@ -45,11 +47,16 @@ class V2Grpc:
 
     async def _infer(self, call: GrpcCall) -> bytes:
         message = InferMessage(call.payload, proto.decode)
-        request = message.read()
-        metadata = await self._model.check(request.model_name, request.model_version)
-        if request.id.isascii() and request.id.isprintable():
-            call.puid = request.id or call.puid
+        blocks = call.runner is None and len(call.payload) > _LARGE_BYTES
+        request = await asyncio.to_thread(message.read) if blocks else message.read()
+        self._model.check_name(request.model_name)
+        version = request.model_version
+        metadata = self._model.known(version) or await self._model.check(request.model_name, version)
+        if request.id and request.id.isascii() and request.id.isprintable():
+            call.puid = request.id
         response = await self._model.infer(message, context_of(call), metadata)
+        if blocks:
+            return await asyncio.to_thread(proto.encode, response, request)
         return proto.encode(response, request)
 
     async def _server_live(self, request: Any) -> Any:

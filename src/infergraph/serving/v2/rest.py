@@ -38,11 +38,13 @@ class V2Options(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         json: how JSON answers are written.
         limit_bytes: maximum size of a decompressed body.
+        values_limit_bytes: memory that the values of bodies may take, as `wire.json_slices` counts it; 0 for no limit.
         server_name: in the server's metadata.
     """
 
     json: JsonOptions = JsonOptions()
     limit_bytes: int = 0
+    values_limit_bytes: int = 0
     server_name: str = "infergraph"
 
 
@@ -105,15 +107,22 @@ class V2Rest:
         return _answer(json.encode(response, request, self._options.json))
 
     def _reader(self, exchange: Exchange, model: ModelMetadata, version: str) -> Callable[[Buffer], InferRequest]:
-        headers, limit_bytes = exchange.headers, self._options.limit_bytes
+        headers, options = exchange.headers, self._options
         length = _header(headers, INFERENCE_HEADER_LENGTH) if INFERENCE_HEADER_LENGTH in headers else None
         coding = (_header(headers, b"content-encoding") or "").lower() if b"content-encoding" in headers else ""
 
         def read(body: Buffer) -> InferRequest:
-            plain = json.unpacked(bytes(body), coding, limit_bytes) if coding else body
+            plain = json.unpacked(bytes(body), coding, options.limit_bytes) if coding else body
             if length == "0":
                 return json.decode_raw(plain, model.inputs, model=model.name, version=version, puid=exchange.puid)
-            return json.decode(plain, length, model=model.name, version=version, puid=exchange.puid)
+            return json.decode(
+                plain,
+                length,
+                model=model.name,
+                version=version,
+                puid=exchange.puid,
+                values_limit_bytes=options.values_limit_bytes,
+            )
 
         return read
 
@@ -144,9 +153,11 @@ def _answer(body: json.Body) -> Answer:
     return Answer(200, body.head, [_OCTETS, (INFERENCE_HEADER_LENGTH, b"%d" % body.header_length)], body.blobs)
 
 
-def _padding(headers: Mapping[bytes, bytes]) -> int:
+def _padding(headers: Mapping[bytes, bytes]) -> int | None:
     """The bytes before a body by which its first raw tensor begins at a multiple of eight, and need not be copied."""
-    length = headers.get(INFERENCE_HEADER_LENGTH, b"")
+    length = headers.get(INFERENCE_HEADER_LENGTH)
+    if length is None:
+        return None
     return -int(length) % 8 if length.isdigit() and len(length) < 19 else 0
 
 

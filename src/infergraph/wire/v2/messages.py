@@ -33,10 +33,10 @@ class InferMessage(Message):
     Args:
         raw: its body, or serialized message.
         decode: reads the request.
-    Promises: the first reader is handed what was decoded, each further one a copy of its own.
+    Promises: a reader that may change it is handed what was decoded, or a copy where the message is shared.
     """
 
-    __slots__ = ("_decode_request", "_is_given", "_request", "raw")
+    __slots__ = ("_decode_request", "_is_shared", "_request", "raw")
 
     is_answer = False
     holds_tensors = True
@@ -46,7 +46,7 @@ class InferMessage(Message):
         self.raw: Any = raw
         self._decode_request = decode
         self._request: InferRequest | None = None
-        self._is_given = False
+        self._is_shared = False
 
     def read(self) -> InferRequest:
         """The request, decoded once.
@@ -63,14 +63,15 @@ class InferMessage(Message):
 
     def decode_again(self) -> Content | None:
         """The content for one reader, who may change it."""
-        if not self._is_given:
-            self._is_given = True
-            return _content_of(self.read())
-        assert self.raw is not None
-        return _content_of(self._decode_request(self.raw))
+        content = _content_of(self.read())
+        if not self._is_shared:
+            return content
+        given: TensorSet = content.payload
+        return content._replace(payload=given._replace(tensors=[each.copy() for each in given.tensors]))
 
     def share(self) -> None:
-        """Each reader decodes for itself."""
+        """Keep the tensors for more than one reader: each is handed a copy."""
+        self._is_shared = True
 
     def with_meta(self, meta: Meta) -> Message:
         """The same tensors with another meta."""

@@ -93,6 +93,10 @@ class Tensor(NamedTuple):
     array: np.ndarray
     parameters: Parameters = NO_PARAMETERS
 
+    def copy(self) -> Tensor:
+        """The tensor with an array of its own."""
+        return self._replace(array=self.array.copy())
+
 
 def datatype_named(name: object, tensor: str) -> Datatype:
     """The datatype of that name.
