@@ -1,6 +1,7 @@
 """The asynchronous client; the synchronous one wraps it.
 
 data ─message_of─▶ Message ─▶ RestWire | GrpcWire ─▶ Message ─value_of─▶ array, text, bytes, JSON value
+                              or V2's, in the open inference protocol
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Self, TypeVar, Unpack
 
+from infergraph.client import v2
 from infergraph.client.calls import CallOptions, Headers, Sending, attempted, header_lines
-from infergraph.client.connection import Connection, Server
+from infergraph.client.connection import Connection, Protocol, Server
 from infergraph.client.grpc import GrpcWire
 from infergraph.client.rest import RestWire
 from infergraph.client.tasks import AsyncTasks
+from infergraph.client.v2 import Model, V2GrpcWire, V2RestWire
 from infergraph.client.values import branch_of, frame_of, value_of
 from infergraph.errors import ComponentError, NotReady, PayloadError, SettingsError, remote_error_of
 from infergraph.local import message_of
@@ -34,6 +37,8 @@ class AsyncClient:
         url: `http://host:port`, `grpc://host:port`, https or grpcs, perhaps with the path of a deployment behind an
             ingress: `http://gateway/seldon/<namespace>/<deployment>`.
         transport: "rest" or "grpc", if the URL's scheme does not determine it.
+        protocol: "seldon", or "v2" for the open inference protocol, which any server of it is asked in.
+        model, version: of the model, in that protocol; by default the server's only one.
         headers: sent with every call (gRPC: as metadata).
         timeout_s: time limit of a call, including its retries; 0 for no limit. For a task's files it is the longest
             time without progress.
@@ -50,15 +55,27 @@ class AsyncClient:
         url: str,
         *,
         transport: Transport | str | None = None,
+        protocol: str = Protocol.SELDON,
+        model: str = "",
+        version: str = "",
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
         retries: int = 2,
         connection: Connection | None = None,
     ) -> None:
         self.server = Server.of(url, transport)
+        self.protocol = Protocol.of(protocol)
+        self._model = Model(model, version)
+        if self.protocol is Protocol.V2:
+            self.server, self._model = v2.addressed(self.server, self._model)
+        elif model or version:
+            raise SettingsError("a model is named in the open inference protocol alone: protocol='v2'")
         self.given: dict[str, Any] = {
             "url": url,
             "transport": transport,
+            "protocol": protocol,
+            "model": model,
+            "version": version,
             "headers": headers,
             "timeout_s": timeout_s,
             "retries": retries,
@@ -82,7 +99,11 @@ class AsyncClient:
         Raises: the fault that the server reports; RemoteError if it cannot be reached; DeadlinePassed.
         """
         answer = await self.ask(data, **call)
-        return frame_of(answer) if frame else value_of(answer)
+        if frame:
+            return frame_of(answer)
+        value = value_of(answer)
+        # In the open inference protocol texts come in lists.
+        return value[0] if isinstance(data, str) and answer.holds_tensors and _is_one_text(value) else value
 
     async def transform_input(self, data: Any, **call: Unpack[CallOptions]) -> Any:
         """The transformed input. Args and Raises: see `predict`."""
@@ -107,7 +128,10 @@ class AsyncClient:
 
     async def ask(self, data: Any, method: Method = Method.PREDICT, **call: Unpack[CallOptions]) -> Message:
         """The complete message of the answer, with names and meta, as `feedback` accepts it. See `predict`."""
-        message = message_of(data, names=call.get("names") or (), meta=call.get("meta"))
+        if self.protocol is Protocol.V2:
+            message = v2.message_of(data, call)
+        else:
+            message = message_of(data, names=call.get("names") or (), meta=call.get("meta"))
         return await self._ask(method, message, call)
 
     async def ask_all(self, several: Iterable[Any], **call: Unpack[CallOptions]) -> Message:
@@ -208,8 +232,13 @@ class AsyncClient:
         """The connections of the running event loop."""
         loop = asyncio.get_running_loop()
         if self._wire is None or self._loop is not loop:
-            kind = RestWire if self.server.transport is Transport.REST else GrpcWire
-            self._wire, self._loop = kind(self.server, self.connection, self._headers), loop
+            given = self.server, self.connection, self._headers
+            is_rest = self.server.transport is Transport.REST
+            if self.protocol is Protocol.V2:
+                self._wire = (V2RestWire if is_rest else V2GrpcWire)(*given, self._model)
+            else:
+                self._wire = (RestWire if is_rest else GrpcWire)(*given)
+            self._loop = loop
         return self._wire
 
     def rest(self) -> RestWire:
@@ -218,3 +247,7 @@ class AsyncClient:
         if not isinstance(wire, RestWire):
             raise SettingsError(f"tasks are served over HTTP: use an http:// address instead of {self.server}")
         return wire
+
+
+def _is_one_text(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)

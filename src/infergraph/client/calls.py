@@ -29,6 +29,10 @@ class CallOptions(TypedDict, total=False):
     """The protocol's meta, such as {"puid": …, "tags": {…}}."""
     headers: Mapping[str, str]
     """Additional headers (gRPC: metadata)."""
+    parameters: Mapping[str, str | int | float | bool]
+    """Parameters of a request of the open inference protocol."""
+    outputs: Sequence[str]
+    """The outputs that a request of the open inference protocol asks for; all by default."""
     timeout_s: float
     """Time limit of the call, including retries, instead of the client's; 0 for no limit."""
 

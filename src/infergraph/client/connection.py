@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import re
 import ssl
+from enum import StrEnum
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -29,6 +31,21 @@ _FORM = ", as http://host:port and grpc://host:port are"
 # People paste the URL of the prediction path.
 _OPERATION = re.compile(r"/(api/v(1\.0|0\.1)(/predictions|/feedback)?|predict)/?$")
 _INGRESS = re.compile(r"(?:^|/)seldon/(?:(?P<namespace>[^/]+)/)?(?P<deployment>[^/]+)$")
+
+
+class Protocol(StrEnum):
+    """The protocol in which a server is asked."""
+
+    SELDON = "seldon"
+    V2 = "v2"
+
+    @classmethod
+    def of(cls, given: str) -> Self:
+        """The protocol of that name. Raises: SettingsError if there is none."""
+        try:
+            return cls(given.lower())
+        except ValueError as error:
+            raise SettingsError(f"protocol is {' or '.join(map(repr, map(str, cls)))}, not {given!r}") from error
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,12 +11,14 @@ from urllib.parse import unquote
 
 import orjson
 
-from infergraph.errors import Fault, MethodMissing, PayloadError, RemoteError, UnsupportedBody
+from infergraph.errors import Fault, MethodMissing, PayloadError, RemoteError, UnknownModel, UnsupportedBody
 from infergraph.net.http_client import Reply
 from infergraph.protocol.headers import NODE, REASON
 from infergraph.protocol.status import BY_REASON, GrpcStatus
 
 _TEXT_LIMIT = 300
+_KINDS_OF_V2 = {400: PayloadError, 404: UnknownModel, 422: PayloadError}
+"""Of errors of the open inference protocol, whose body has a text alone, where no header has a reason."""
 
 
 def of_reply(reply: Reply, asked: str) -> Fault:
@@ -38,7 +40,7 @@ def of_reply(reply: Reply, asked: str) -> Fault:
         content_type=reply.content_type,
         retry_after_s=_seconds(reply.header(b"retry-after")),
     )
-    kind = BY_REASON.get(reason)
+    kind = BY_REASON.get(reason) if reason else _KINDS_OF_V2.get(reply.status) if status.keys() == {"info"} else None
     if kind is PayloadError and reply.status == 415:
         kind = UnsupportedBody
     return _kin(kind, error)
@@ -67,7 +69,11 @@ def _status(body: bytes) -> dict[str, Any]:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return {}
-    status = document.get("status") if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        return {}
+    if isinstance(document.get("error"), str):  # the open inference protocol's form
+        return {"info": document["error"]}
+    status = document.get("status")
     return status if isinstance(status, dict) else {}
 
 

@@ -64,6 +64,13 @@ class RestWire:
             raise MethodMissing(text) from fault
         return self._message(reply, "POST", path)
 
+    def check_size(self, body: bytes) -> None:
+        """Refuse a message larger than the limit. Raises: PayloadError."""
+        if len(body) > self._limit_bytes:
+            raise PayloadError(
+                f"the message has {len(body)} bytes, {self._limit_bytes} may be sent (message_limit_bytes)"
+            )
+
     async def fetch(
         self, verb: str, path: str, sending: Sending, body: bytes | None = None, *, once: bool = False
     ) -> Reply:

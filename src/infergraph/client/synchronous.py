@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mappi
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from infergraph.client.asynchronous import AsyncClient
-from infergraph.client.connection import Connection
+from infergraph.client.connection import Connection, Protocol
 from infergraph.client.tasks import AsyncTasks
 from infergraph.local import LoopThread
 from infergraph.message import Transport
@@ -166,13 +166,24 @@ class Client(_Waited[AsyncClient]):
         url: str,
         *,
         transport: Transport | str | None = None,
+        protocol: str = Protocol.SELDON,
+        model: str = "",
+        version: str = "",
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
         retries: int = 2,
         connection: Connection | None = None,
     ) -> None:
         inner = AsyncClient(
-            url, transport=transport, headers=headers, timeout_s=timeout_s, retries=retries, connection=connection
+            url,
+            transport=transport,
+            protocol=protocol,
+            model=model,
+            version=version,
+            headers=headers,
+            timeout_s=timeout_s,
+            retries=retries,
+            connection=connection,
         )
         super().__init__(inner, _Loop(f"infergraph client {inner.server}"))
         self.server = inner.server

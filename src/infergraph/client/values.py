@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,9 @@ import numpy as np
 from infergraph.errors import MissingExtra, PayloadError, RemoteError
 from infergraph.message import Message
 from infergraph.wire import json_codec
+from infergraph.wire.v2.records import TensorSet
+from infergraph.wire.v2.tensors import Tensor
+from infergraph.wire.v2.values import CONTENT_TYPE, inputs_of, read_as
 
 
 def value_of(answer: Message) -> Any:
@@ -16,10 +21,12 @@ def value_of(answer: Message) -> Any:
 
     An array of objects, which is how a list of dicts is sent, becomes a list again.
 
+    One of the open inference protocol is the value of its only output, a dict by name of several, or a data frame.
+
     Raises: RemoteError if it cannot be read.
     """
     try:
-        value = answer.payload
+        value = _value_of_tensors(answer.payload) if answer.holds_tensors else answer.payload
     except PayloadError as fault:
         try:
             return json_codec.other_document(answer)
@@ -28,6 +35,21 @@ def value_of(answer: Message) -> Any:
     if isinstance(value, np.ndarray) and value.dtype == object and value.size and isinstance(value.flat[0], dict):
         return value.tolist()
     return value
+
+
+def _value_of_tensors(given: TensorSet) -> Any:
+    if given.parameters.get(CONTENT_TYPE) == "pd":
+        with suppress(MissingExtra):
+            return inputs_of(given).payload
+    parts = {tensor.name: _value_of_tensor(tensor) for tensor in given.tensors}
+    return parts[given.tensors[0].name] if len(parts) == 1 else parts
+
+
+def _value_of_tensor(tensor: Tensor) -> Any:
+    """An array, which is the caller's to write to; a list of texts where they have one axis."""
+    kind = str(tensor.parameters.get(CONTENT_TYPE, ""))
+    value = tensor.array if kind == "str" and tensor.array.ndim != 1 else read_as(tensor, kind)
+    return value if not isinstance(value, np.ndarray) or value.flags.writeable else value.copy()
 
 
 def branch_of(answer: Message) -> int:
@@ -52,9 +74,14 @@ def frame_of(answer: Message) -> Any:
     except ImportError as error:
         raise MissingExtra.of("pandas", "pandas", "an answer as a data frame") from error
     value = value_of(answer)
+    if isinstance(value, pandas.DataFrame):
+        return value
+    if answer.holds_tensors and isinstance(value, dict) and _are_columns(value.values()):
+        return pandas.DataFrame({name: np.asarray(column).reshape(-1) for name, column in value.items()})
     if isinstance(value, np.ndarray):
         rows = value.reshape(len(value), -1) if value.ndim != 2 and value.ndim else value
-        names = [str(name) for name in answer.names or ()]
+        given = inputs_of(answer.payload).names if answer.holds_tensors else answer.names
+        names = [str(name) for name in given or ()]
         if value.ndim and len(names) in (0, rows.shape[1]):
             return pandas.DataFrame(rows, columns=names or None)
         if value.ndim:
@@ -62,3 +89,9 @@ def frame_of(answer: Message) -> Any:
     elif isinstance(value, list):
         return pandas.DataFrame(value)
     raise RemoteError("the answer has no rows, and cannot become a data frame")
+
+
+def _are_columns(values: Iterable[Any]) -> bool:
+    """Whether all of them have one value a row, of equally many rows."""
+    shapes = [np.shape(value) for value in values]
+    return all(len(shape) == 1 or shape[1:] == (1,) for shape in shapes) and len({shape[0] for shape in shapes}) == 1
