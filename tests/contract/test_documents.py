@@ -18,7 +18,9 @@ from page_runner import ROOT, Page, Wrong, blocks_of
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "README.zh.md", *DOCS.rglob("*.md"), *ROOT.glob("examples/**/README.md")])
 # The seams are sketches of interfaces for who works on the code; the linters and the layers hold them.
-_RUN = [page for page in PAGES if page.name != "seams.md" and any(blocks_of(page.read_text("utf-8")))]
+_WITH_BLOCKS = [page for page in PAGES if page.name != "seams.md" and any(blocks_of(page.read_text("utf-8")))]
+# A translation with the very same blocks needs no run of its own.
+_RUN = list({tuple(block[:2] for block in blocks_of(page.read_text("utf-8"))): page for page in _WITH_BLOCKS}.values())
 
 
 def _name(page: Path) -> str:

@@ -28,8 +28,8 @@ from served import Served, served
 HERE = Path(__file__).parent / "microservice"
 SOURCE = HERE / "hostile_components.py"
 ND = {"data": {"ndarray": [[1, 2]]}}
-TIMES = 60
-"""More than any of them needs to change its ways."""
+TIMES = 12
+"""More than the threads of a pool, or the calls after which an object's behaviour could change."""
 
 BOUND = ("GlobalSqlite", "LateSqlite", "GlobalLocal", "LateLoop", "LateRun", "Precision", "Forks")
 EXECUTIONS = pytest.mark.parametrize("execution", ["auto", "inline"])

@@ -15,7 +15,8 @@ import shutil
 import sys
 from collections.abc import Mapping
 from enum import Enum
-from importlib.metadata import distribution, packages_distributions
+from importlib.machinery import PathFinder
+from importlib.metadata import distribution
 from pathlib import Path
 from string import Template
 from typing import NamedTuple
@@ -62,9 +63,15 @@ class Names(NamedTuple):
         module = "_".join(word.lower() for word in words)
         if keyword.iskeyword(module) or module in sys.stdlib_module_names or module == "infergraph":
             raise SettingsError(f"{name!r} is not a valid project name: {module}.py would hide Python's own {module}")
-        if module in packages_distributions():
+        if _is_installed(module):
             raise SettingsError(f"{name!r} is not a valid project name: {module}.py would hide the package {module}")
         return cls(name, module, "".join(word[:1].upper() + word[1:] for word in words), module.replace("_", "-"))
+
+
+def _is_installed(module: str) -> bool:
+    """Whether an installed package has a module of this name."""
+    places = [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
+    return PathFinder.find_spec(module, places) is not None
 
 
 def write_project(kind: str, name: str, folder: Path, language: Language = Language.ENGLISH) -> list[Path]:
