@@ -157,7 +157,7 @@ def endpoint(broken: str, **more: Any) -> Iterator[str]:
 
 def examine(url: str, timeout_s: float = 5.0) -> list[Finding]:
     """All findings at an address."""
-    return list(run_steps(TaskCheckup(Address(url, timeout_s), patience_s=0.3).steps()))
+    return list(run_steps(TaskCheckup(Address(url, timeout_s), task_timeout_s=0.3).steps()))
 
 
 def test_the_endpoint_of_these_tests_is_good_when_nothing_is_broken() -> None:
