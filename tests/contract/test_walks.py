@@ -24,6 +24,7 @@ from infergraph.wire import prediction
 from walk import Walk
 
 BODY = b'{"data":{"ndarray":[[1,2]]}}'
+V2_BODY = b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}]}'
 PARTS = """
 import numpy as np
 
@@ -85,6 +86,15 @@ class Walker:
         self._connection.close()
 
 
+class V2Walker(Walker):
+    """A request of the open inference protocol."""
+
+    def ask(self) -> None:
+        self._connection.request("POST", self._path, V2_BODY, {"Content-Type": "application/json"})
+        reply = self._connection.getresponse()
+        assert (reply.status, reply.read()[:13]) == (200, b'{"model_name"')
+
+
 class GrpcWalker(Walker):
     """The same over gRPC."""
 
@@ -122,6 +132,7 @@ WALKS = {
     "REST": ("parts.py:Double", Walker("/predict"), Budget(22, 41)),
     "REST, event loop's part": ("parts.py:Threaded", Walker("/predict"), Budget(8, 14, 2)),
     "gRPC": ("parts.py:Double", GrpcWalker("/seldon.protos.Model/Predict"), Budget(22, 45, 1)),
+    "REST, open inference protocol": ("parts.py:Double", V2Walker("/v2/models/Double/infer"), Budget(26, 55)),
     "graph of three": ("flow.yaml", Walker("/api/v1.0/predictions"), Budget(26, 105, 2)),
     "task upload": ("parts.py:Double", UploadWalker("/tasks"), Budget(14, 45, 1)),
 }

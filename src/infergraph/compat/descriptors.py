@@ -24,7 +24,7 @@ WELL_KNOWN: tuple[ModuleType, ...] = (any_pb2, empty_pb2, struct_pb2)
 """Imported here so that the default pool has the types that our messages refer to."""
 
 _FOLDER = "infergraph/compat/"
-_TENSOR, _PREDICTION = prediction.FILES
+_TENSOR, _PREDICTION = prediction.FILES[:2]
 _TENSORFLOW = "tensorflow.core.framework.tensor_pb2"
 
 

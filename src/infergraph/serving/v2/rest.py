@@ -93,9 +93,10 @@ class V2Rest:
         self._model.check_name(model)
         metadata = self._model.known(version) or await self._model.check(model, version)
         body = memoryview(exchange.body)[exchange.padding :] if exchange.padding else exchange.body
-        message = InferMessage(body, self._reader(exchange, metadata, version))
+        read = self._reader(exchange, metadata, version)
         blocks = exchange.runner is None and len(exchange.body) > _LARGE_BYTES
-        request = await asyncio.to_thread(message.read) if blocks else message.read()
+        request = await asyncio.to_thread(read, body) if blocks else read(body)
+        message = InferMessage(body, read, request)
         if request.id.isascii() and request.id.isprintable():
             exchange.puid = request.id
         context = Context(

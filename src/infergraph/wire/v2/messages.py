@@ -33,6 +33,7 @@ class InferMessage(Message):
     Args:
         raw: its body, or serialized message.
         decode: reads the request.
+        request: what it reads, if that is known.
     Promises: a reader that may change it is handed what was decoded, or a copy where the message is shared.
     """
 
@@ -41,11 +42,11 @@ class InferMessage(Message):
     is_answer = False
     holds_tensors = True
 
-    def __init__(self, raw: Buffer, decode: Callable[[Any], InferRequest]) -> None:
+    def __init__(self, raw: Buffer, decode: Callable[[Any], InferRequest], request: InferRequest | None = None) -> None:
         super().__init__(None)
         self.raw: Any = raw
         self._decode_request = decode
-        self._request: InferRequest | None = None
+        self._request = request
         self._is_shared = False
 
     def read(self) -> InferRequest:
