@@ -216,9 +216,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bodies_limit_bytes: Annotated[
         int,
         setting(
-            "Bytes of HTTP bodies that a worker holds at once, never less than one message's limit; above it 503 with "
-            "Retry-After. The values of one JSON body may take an eighth of it in memory, or ten times their size; "
-            "above it 413. 0 for no limit.",
+            "Bytes of memory that the bodies in work of a worker take together, with the values that are read of them, "
+            "never less than one message's limit; above it 503 with Retry-After. The values of one message may take an "
+            "eighth of it, above it 413; arrays of numbers and texts do not count for that. 0 for no limit.",
             unit="bytes",
             ge=0,
         ),

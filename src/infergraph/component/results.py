@@ -200,14 +200,15 @@ def _shape_list(rows: list[Any], asked: Encoding, *, as_array: bool) -> Shaped:
     kind = array.dtype.kind
     if kind == "U" and as_array and (array == "nan").any() and has_nan(listed := own_json(rows, _ROWS)):
         return Shaped(listed, Encoding.NDARRAY, array.shape[1] if array.ndim > 1 else None)
-    if (as_array and kind in "biufU") or (kind in "iuf" and asked is not Encoding.NDARRAY) or any(map(_is_frame, rows)):
+    has_frames = any(map(_is_frame, set(map(type, rows))))
+    if (as_array and kind in "biufU") or (kind in "iuf" and asked is not Encoding.NDARRAY) or has_frames:
         return _shape_array(array, asked)
     return Shaped(own_json(rows, _ROWS), Encoding.NDARRAY, array.shape[1] if array.ndim > 1 else None)
 
 
-def _is_frame(row: Any) -> bool:
-    """Whether a row is a table or tensor of another library, which NumPy can convert and JSON cannot."""
-    return type(row) is not list and hasattr(row, "__array__") and not isinstance(row, np.ndarray | np.generic)
+def _is_frame(kind: type) -> bool:
+    """Whether a row's type is a table or tensor of another library, which NumPy can convert and JSON cannot."""
+    return hasattr(kind, "__array__") and not issubclass(kind, np.ndarray | np.generic)
 
 
 def default_names(columns: int | None) -> Sequence[str]:

@@ -52,6 +52,7 @@ from infergraph.tasks.engines.in_server_worker import InServerWorker
 from infergraph.tasks.ownership import Owner
 from infergraph.tasks.service import TaskService
 from infergraph.topology import component_topology
+from infergraph.wire.bodies_memory import BodiesMemory
 from infergraph.wire.json_codec import JsonOptions
 
 _log = logging.getLogger(__name__)
@@ -104,15 +105,16 @@ class Server:
             self._limits = pod_limits.limits(self._settings)
         self._watch = Watch(context.metrics_dir, time.monotonic)
         self._model = Model(self._unit, self._unit.runners, facts.deployment or self._unit.name)
+        bodies_bytes = self._settings.bodies_limit_bytes
+        self._memory = BodiesMemory(bodies_bytes and max(bodies_bytes, self._settings.message_limit_bytes))
         self._v2 = V2Options(
-            json=self._json_options(),
-            limit_bytes=self._settings.message_limit_bytes,
-            values_limit_bytes=self._settings.bodies_limit_bytes,
+            json=self._json_options(), limit_bytes=self._settings.message_limit_bytes, memory=self._memory
         )
         self._http = self._make_http()
         self._grpc = Grpc(
             self._unit,
             self._accounting,
+            memory=self._memory,
             is_graph=self._is_graph,
             message_limit_bytes=self._limits.grpc_message_bytes,
             concurrency_limit=self._settings.concurrency_limit,
@@ -211,7 +213,7 @@ class Server:
             RestOptions(
                 json=self._v2.json,
                 limit_bytes=settings.message_limit_bytes,
-                values_limit_bytes=settings.bodies_limit_bytes,
+                memory=self._memory,
                 opaque=self._is_graph,
             ),
             self._is_ready,
@@ -286,7 +288,7 @@ class Server:
         return HttpOptions(
             message_limit_bytes=settings.message_limit_bytes,
             concurrency_limit=settings.concurrency_limit,
-            bodies_limit_bytes=settings.bodies_limit_bytes,
+            memory=self._memory,
             request_timeout_s=self._limits.rest_timeout_s,
             receive_timeout_s=settings.receive_timeout_s,
             keepalive_s=settings.keepalive_s,

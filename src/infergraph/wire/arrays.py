@@ -124,6 +124,8 @@ _TEXT_AND_FLOAT = frozenset({str, float})
 _TEXT_LENGTHS = {bool: 5, int: 21, float: 32, str: 1}
 """The text length that NumPy reserves for values of other types in an array of text."""
 _PLAIN = _TEXT_LENGTHS.keys()
+_LONG_TEXT = 1 << 20
+"""Above this length a text stays Python's: NumPy's takes four bytes for each character, and is converted at once."""
 _MANY = 1 << 16
 """Values processed at a time while holding the GIL."""
 
@@ -138,9 +140,11 @@ class _Leaves:
 
     @property
     def needs_objects(self) -> bool:
-        """Whether an array of text would lose characters, or take far more memory than the texts themselves."""
+        """Whether an array of text would lose characters, or take far more memory or time than the texts alone."""
         padded_bytes = 4 * self.count * self.longest
-        return self.ends_in_nul or padded_bytes > max(TEXT_LIMIT_BYTES, 4 * self.text_bytes)
+        return (
+            self.ends_in_nul or self.longest > _LONG_TEXT or padded_bytes > max(TEXT_LIMIT_BYTES, 4 * self.text_bytes)
+        )
 
     def visit(self, values: list[Any], field: str, axis: int) -> None:
         if len(values) > _MANY and list not in _kinds(values):

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from infergraph.errors import PayloadError, UnsupportedBody
 from infergraph.wire import charsets, json_slices
+from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.json_text import UNREADABLE
 from infergraph.wire.multipart import MultipartReader, Part, is_multipart
 
@@ -107,12 +108,12 @@ def _field(encoded: bytes, place: str) -> bytes:
     return next((value.encode("latin-1") for name, value in fields if name == "json"), b"")
 
 
-def multipart_value(raw: bytes, content_type: str, *, values_limit_bytes: int = 0) -> dict[str, Any]:
+def multipart_value(raw: bytes, content_type: str, *, account: ValuesAccount | None = None) -> dict[str, Any]:
     """The message whose members are the parts of a multipart body.
 
     Args:
-        values_limit_bytes: see `json_slices.read`, for each part.
-    Raises: PayloadError if the body or a part cannot be read; UploadTooLarge like `json_slices.read`.
+        account: see `json_slices.read`, for each part.
+    Raises: PayloadError if the body or a part cannot be read; UploadTooLarge and Overloaded like `json_slices.read`.
     """
     reader = MultipartReader(content_type)
     parts: list[tuple[Part, list[bytes]]] = []
@@ -125,11 +126,11 @@ def multipart_value(raw: bytes, content_type: str, *, values_limit_bytes: int = 
     message: dict[str, Any] = {}
     for part, blocks in parts:
         if part.name not in message:  # the first of that name is used
-            message[part.name] = _part_value(part, part.decoded(b"".join(blocks)), values_limit_bytes)
+            message[part.name] = _part_value(part, part.decoded(b"".join(blocks)), account)
     return message
 
 
-def _part_value(part: Part, data: bytes, values_limit_bytes: int) -> Any:
+def _part_value(part: Part, data: bytes, account: ValuesAccount | None) -> Any:
     """The value of a part, as a member of a JSON message."""
     field = f"the multipart part {part.name!r}"
     if part.name == "binData" and part.is_file:
@@ -137,6 +138,6 @@ def _part_value(part: Part, data: bytes, values_limit_bytes: int) -> Any:
     if part.name in ("binData", "strData"):
         return charsets.text_of(data, charsets.label_of(part.content_type), field)
     try:
-        return json_slices.read(data, part.content_type, values_limit_bytes=values_limit_bytes)
+        return json_slices.read(data, part.content_type, account=account)
     except PayloadError as error:
         raise PayloadError(f"{field}: {error.text}") from error

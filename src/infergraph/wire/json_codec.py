@@ -19,6 +19,7 @@ from infergraph.errors import PayloadError
 from infergraph.message import Content, Encoding, Feedback, FeedbackContent, Message, Meta
 from infergraph.settings import NanPolicy
 from infergraph.wire import body, json_content, json_feedback, json_scan, json_slices, json_text, json_values
+from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.compression import unpacked
 from infergraph.wire.json_text import LITERAL, PLAIN, JsonOptions
 from infergraph.wire.own_content import own_json, own_names
@@ -54,7 +55,7 @@ LITERAL_TYPE = "application/json; nan=literal"
 """Content type of a body between nodes of this runtime with NaN or infinity literals, which are not valid JSON."""
 
 _UNREAD: Any = object()
-_CARRIED = ("_document", "content_encoding", "content_type", "limit_bytes", "query", "raw", "values_limit_bytes")
+_CARRIED = ("_document", "account", "content_encoding", "content_type", "limit_bytes", "query", "raw")
 _SMALL_BYTES = 2048
 _MANY_NUMBERS = 256
 
@@ -68,7 +69,7 @@ class JsonMessage(WireMessage):
         content_encoding: "" or "gzip".
         query: the raw query string, whose `json` field takes precedence over the body.
         limit_bytes: maximum size of a decompressed body; 0 for no limit.
-        values_limit_bytes: approximate memory limit of its values, see `json_slices.read`; 0 for no limit.
+        account: is charged for the memory of its values, see `json_slices.read`; None for no limit.
         is_answer: whether it is a node's answer, whose rows may have different lengths.
     """
 
@@ -84,7 +85,7 @@ class JsonMessage(WireMessage):
         content_encoding: str = "",
         query: bytes = b"",
         limit_bytes: int = 0,
-        values_limit_bytes: int = 0,
+        account: ValuesAccount | None = None,
         is_answer: bool = False,
     ) -> None:
         self._content = None
@@ -95,7 +96,7 @@ class JsonMessage(WireMessage):
         self.content_encoding = content_encoding
         self.query = query
         self.limit_bytes = limit_bytes
-        self.values_limit_bytes = values_limit_bytes
+        self.account = account
         self.is_answer = is_answer
 
     @classmethod
@@ -183,9 +184,10 @@ class JsonMessage(WireMessage):
         if text is not None and len(text) < json_scan.LARGE_BYTES:
             document = self._read_small(text)
             return self._content_of(document), document
-        found = json_scan.read_numbers(text) if text is not None and json_text.is_utf8_json(text) else None
-        if found is not None:
-            return found, _UNREAD
+        if text is not None and json_text.is_utf8_json(text):
+            found = json_scan.charged(self.account, text, json_scan.read_numbers)
+            if found is not None:
+                return found, _UNREAD
         document = _read_document(self, text)
         return self._content_of(document), document
 
@@ -262,7 +264,7 @@ class JsonFeedback(Feedback):
         content_encoding: str = "",
         query: bytes = b"",
         limit_bytes: int = 0,
-        values_limit_bytes: int = 0,
+        account: ValuesAccount | None = None,
     ) -> None:
         self._content = None
         self._document = _UNREAD
@@ -271,7 +273,7 @@ class JsonFeedback(Feedback):
         self.content_encoding = content_encoding
         self.query = query
         self.limit_bytes = limit_bytes
-        self.values_limit_bytes = values_limit_bytes
+        self.account = account
 
     @property
     def document(self) -> Any:
@@ -292,7 +294,7 @@ class JsonFeedback(Feedback):
             content_encoding=self.content_encoding,
             query=self.query,
             limit_bytes=self.limit_bytes,
-            values_limit_bytes=self.values_limit_bytes,
+            account=self.account,
         )
 
     def recorded(self) -> Mapping[str, Any]:
@@ -325,10 +327,10 @@ def _document(carrier: JsonMessage | JsonFeedback) -> Any:
 
 
 def _read_document(carrier: JsonMessage | JsonFeedback, text: bytes | None) -> Any:
-    kind, limit_bytes = carrier.content_type, carrier.values_limit_bytes
+    kind, account = carrier.content_type, carrier.account
     if text is None:
-        return body.multipart_value(carrier.raw or b"", kind, values_limit_bytes=limit_bytes)
-    return json_slices.read_body(text, kind, values_limit_bytes=limit_bytes)
+        return body.multipart_value(carrier.raw or b"", kind, account=account)
+    return json_slices.read_body(text, kind, account=account)
 
 
 def _unpacked(raw: bytes, content_encoding: str, limit_bytes: int) -> bytes:
@@ -349,7 +351,7 @@ def received(
     content_encoding: str = "",
     query: bytes = b"",
     limit_bytes: int = 0,
-    values_limit_bytes: int = 0,
+    account: ValuesAccount | None = None,
     is_answer: bool = False,
 ) -> Message:
     """The message of an HTTP body; the arguments of `JsonMessage`."""
@@ -359,7 +361,7 @@ def received(
         content_encoding=content_encoding,
         query=query,
         limit_bytes=limit_bytes,
-        values_limit_bytes=values_limit_bytes,
+        account=account,
         is_answer=is_answer,
     )
 
@@ -371,7 +373,7 @@ def received_feedback(
     content_encoding: str = "",
     query: bytes = b"",
     limit_bytes: int = 0,
-    values_limit_bytes: int = 0,
+    account: ValuesAccount | None = None,
 ) -> Feedback:
     """The feedback of an HTTP body; the arguments of `JsonFeedback`."""
     return JsonFeedback(
@@ -380,7 +382,7 @@ def received_feedback(
         content_encoding=content_encoding,
         query=query,
         limit_bytes=limit_bytes,
-        values_limit_bytes=values_limit_bytes,
+        account=account,
     )
 
 
@@ -586,7 +588,7 @@ def decode_messages(
     *,
     content_encoding: str = "",
     limit_bytes: int = 0,
-    values_limit_bytes: int = 0,
+    account: ValuesAccount | None = None,
     is_answer: bool = False,
 ) -> JsonMessages:
     """The messages of an aggregate request: `{"seldonMessages": [...]}` or a bare list, decoded lazily.
@@ -599,7 +601,7 @@ def decode_messages(
         content_encoding=content_encoding,
         query=query,
         limit_bytes=limit_bytes,
-        values_limit_bytes=values_limit_bytes,
+        account=account,
         is_answer=is_answer,
     )
     return JsonMessages(whole)

@@ -21,6 +21,7 @@ from infergraph.errors import PayloadError
 from infergraph.message import Content, Encoding
 from infergraph.wire import json_text
 from infergraph.wire.arrays import AXES_LIMIT, shaped
+from infergraph.wire.bodies_memory import ValuesAccount
 
 simdjson: Any
 try:
@@ -41,10 +42,28 @@ SLICED_BYTES = 8 << 20
 """Minimum size of a body that is read in slices."""
 
 _SLICE_BYTES = 1 << 20
+_CHARGED_BYTES = 1 << 20
+_NUMBER_BYTES_IN_WORK = 16
+_T = TypeVar("_T")
 _HEAD_BYTES = 1 << 16
 _NUMBERS_KEY = re.compile(rb'"(?:ndarray|values)"\s*:\s*\[')
 _NUMBER_BYTES = b"0123456789+-.eE \t\r\n"
 _KEY = b'"ndarray":['
+
+
+def charged(account: ValuesAccount | None, raw: bytes, read: Callable[[bytes], _T | None]) -> _T | None:
+    """The result of `read`, having charged for the memory of the numbers of a large text; if it is None, for nothing.
+
+    Raises: Overloaded if the numbers would take more memory than is left; what `read` raises.
+    """
+    if account is None or len(raw) < _CHARGED_BYTES:
+        return read(raw)
+    numbers = sum(raw.count(b",", at, at + _SLICE_BYTES) for at in range(0, len(raw), _SLICE_BYTES))
+    account.charge(_NUMBER_BYTES_IN_WORK * numbers)
+    found = read(raw)
+    if found is None:
+        account.charge(-_NUMBER_BYTES_IN_WORK * numbers)
+    return found
 
 
 def read_numbers(raw: bytes) -> Content | None:
@@ -72,9 +91,6 @@ def read_tensors(raw: bytes) -> tuple[dict[str, Any], list[np.ndarray]] | None:
     Returns: None where an input has no numbers, or anything is unusual; then nothing has been decided.
     """
     return _parsed(raw, _find_tensors)
-
-
-_T = TypeVar("_T")
 
 
 def _parsed(raw: bytes, find: Callable[[Any], _T | None]) -> _T | None:

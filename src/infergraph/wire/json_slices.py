@@ -18,8 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from infergraph.errors import PayloadError, UploadTooLarge
+from infergraph.errors import PayloadError
 from infergraph.wire import charsets, json_text
+from infergraph.wire.bodies_memory import ValuesAccount, too_many_values
+from infergraph.wire.json_values import plain
 
 LARGE_BYTES = 1 << 20
 """Minimum size of a text that is read in slices."""
@@ -27,10 +29,12 @@ LARGE_BYTES = 1 << 20
 _BLOCK_BYTES = 1 << 18
 _CUT_LEVELS = 32
 """Deepest nesting at which a text is cut: the open brackets are repeated around each slice."""
-_GROWTH = 10
-"""Memory that a message's values may take, as a multiple of its size, beside its bytes and those of its slices."""
+_VALUE_BYTES = 40
+"""What a value counts for at least, however small it is: it takes time."""
 _UNCUT_LIMIT = 1_000_000
 """Maximum values of a slice, which is parsed at once."""
+_NUMBER_LIMIT = 100_000
+"""Maximum digits of a number: converting one takes longer than its length alone would have it."""
 _SAMPLE_BYTES = 4096
 _KEY = re.compile(rb'"((?:[^"\\]|\\.)*+)"\s*+:')
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
@@ -68,7 +72,7 @@ class Survey:
 
     Args:
         raw: JSON in UTF-8; syntax errors are found when it is parsed.
-        limit_bytes: maximum memory of its value; 0 for no limit.
+        limit_bytes: maximum of `cost_bytes`, not counting the characters of strings; 0 for no limit.
         block_bytes: bytes processed at a time.
     Raises:
         PayloadError: it is nested too deeply.
@@ -91,11 +95,13 @@ class Survey:
                 block = block[:-1] or raw[at : at + 2]  # an escape is not divided between blocks
             self._look(at, block)
             at += len(block)
-            if limit_bytes and self.values_bytes > limit_bytes:
-                raise UploadTooLarge(
-                    f"a message of {len(raw)} bytes holds so many values that they would take more than {limit_bytes} "
-                    "bytes of memory (setting bodies_limit_bytes)"
-                )
+            if 0 < limit_bytes < self.cost_bytes - self._text_bytes:
+                raise too_many_values(len(raw), limit_bytes)
+
+    @property
+    def cost_bytes(self) -> int:
+        """What the value is charged: the memory that it will take, and no less than its number of values is worth."""
+        return max(self.values_bytes, _VALUE_BYTES * int(self._counts[_COMMA]) + self._text_bytes)
 
     @property
     def values_bytes(self) -> int:
@@ -111,17 +117,21 @@ class Survey:
         floats = min(numbers, points)
         integers = min(numbers - floats, plain_bytes // 3)  # Python has one object for each number of two digits
         own_keys = keys * len(self._distinct_keys) // max(1, self._sampled_keys)  # repeated keys share one string
-        width = 1 if self._widest < 0xC4 else 2 if self._widest < 0xF0 else 4
         return (
             8 * values
             + 128 * containers
             + 128 * min(objects, keys)
             + 40 * max(0, keys - 5 * objects)
             + 64 * (max(0, texts - self._empty_texts) + own_keys)
-            + width * self._string_bytes
+            + self._text_bytes
             + 24 * floats
             + 32 * integers
         )
+
+    @property
+    def _text_bytes(self) -> int:
+        """The memory of all characters, as if the widest were in each string."""
+        return (1 if self._widest < 0xC4 else 2 if self._widest < 0xF0 else 4) * self._string_bytes
 
     def _look(self, start: int, block: bytes) -> None:
         """Count the values of a block, and find a cut in it."""
@@ -157,6 +167,8 @@ class Survey:
         self._counts += np.bincount(kinds, minlength=_QUOTE + 1)
         places = np.flatnonzero(kinds - np.uint8(1) < _COLON)
         if len(places) == 0:
+            if len(kinds) > _NUMBER_LIMIT and (kinds == _PLAIN).all():
+                raise PayloadError(f"{json_text.UNREADABLE}a number of more than {_NUMBER_LIMIT} digits")
             return
         kinds = kinds[places]
         opens, closes = kinds <= _OBJECT, kinds == _CLOSED
@@ -217,30 +229,32 @@ class _Signs(NamedTuple):
         return opened + bytes([_BRACKETS[self.kinds[last]] for last in lasts])
 
 
-def read(raw: bytes, content_type: str = "", *, values_limit_bytes: int = 0) -> Any:
+def read(raw: bytes, content_type: str = "", *, account: ValuesAccount | None = None) -> Any:
     """The JSON value of a text of any size, equal to that of `json_text.read`.
 
     Args:
         content_type: see `json_text.read`.
-        values_limit_bytes: approximate memory limit for the values of all messages; 0 for no limit. A single one may
-            take an eighth of it, or ten times its size if that is more.
+        account: is charged for the memory of a large text's value before it is parsed; None for no limit.
     Raises:
         PayloadError: like `json_text.read`.
-        UploadTooLarge: its values would exceed the limit.
+        UploadTooLarge: its value would take more memory than one message may.
+        Overloaded: its value would take more memory than is left.
     """
     if len(raw) < LARGE_BYTES:
         return json_text.read(raw, content_type)
     raw = _utf8(raw, content_type)
-    limit = min(values_limit_bytes, max(values_limit_bytes // 8, _GROWTH * len(raw)))
-    return read_slices(raw, Survey(raw, limit).cuts)
+    survey = Survey(raw, 0 if account is None else account.limit_bytes)
+    if account is not None:
+        account.charge(survey.cost_bytes)
+    return read_slices(raw, survey.cuts)
 
 
-def read_body(raw: bytes, content_type: str = "", *, values_limit_bytes: int = 0) -> Any:
+def read_body(raw: bytes, content_type: str = "", *, account: ValuesAccount | None = None) -> Any:
     """The same for a whole body, which is never null.
 
     Raises: like `read`; PayloadError also for null.
     """
-    value = read(raw, content_type, values_limit_bytes=values_limit_bytes)
+    value = read(raw, content_type, account=account)
     return value if value is not None else json_text.refuse_null()
 
 
@@ -263,7 +277,8 @@ def copied(value: Any, path: str) -> Any:
     Raises:
         ComponentError: something in it cannot be written; the text names its type and place.
     """
-    return read(json_text.write(value, json_text.LITERAL, path))
+    written = json_text.written_exactly(value)
+    return plain(value, path=path) if written is None else read(written)
 
 
 def _utf8(raw: bytes, content_type: str) -> bytes:

@@ -195,6 +195,15 @@ def write(value: Any, options: JsonOptions = PLAIN, path: str = "") -> bytes:
     return text.encode()
 
 
+def written_exactly(value: Any) -> bytes | None:
+    """`value` as JSON with NaN and the infinities as literals; None where that needs a look at each value."""
+    try:
+        written = orjson.dumps(value, default, _FAST)
+    except TypeError:
+        return None
+    return None if b"null" in written else written  # orjson writes NaN as null
+
+
 def fragment(value: Any, options: JsonOptions) -> orjson.Fragment:
     """Encoded JSON, as part of a value for `write_numbers`."""
     return orjson.Fragment(write(value, options))

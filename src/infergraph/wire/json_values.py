@@ -240,7 +240,12 @@ def _element(path: str, index: int) -> str:
 def text_of(value: str) -> str:
     """`value` as valid Unicode: lone surrogates, which UTF-8 cannot encode, become replacement characters."""
     try:
-        value.encode()
+        for at in range(0, len(value), _CHARACTERS):  # in parts, so that other threads are let in between
+            value[at : at + _CHARACTERS].encode()
     except UnicodeEncodeError:
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return str(value)
+
+
+_CHARACTERS = 1 << 22
+"""Characters of a text that are checked at once."""

@@ -21,6 +21,7 @@ import orjson
 from infergraph.errors import ComponentError, PayloadError, UploadTooLarge
 from infergraph.settings import NanPolicy
 from infergraph.wire import json_slices, json_text, transcoding
+from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
 from infergraph.wire.json_text import JsonOptions
 
 BOM = b"\xef\xbb\xbf"
@@ -76,7 +77,7 @@ def read_line(line: bytes, charset: str = "") -> Any:
             return Bad(f"not {charset} at byte {place} of the line")
         return Bad(f"not UTF-8 at byte {error.start + 1} of the line{_NAME_IT}")
     try:
-        return json_slices.read(line, values_limit_bytes=_VALUES_LIMIT_BYTES)
+        return json_slices.read(line, account=ValuesAccount(BodiesMemory(_VALUES_LIMIT_BYTES)))
     except PayloadError as fault:
         return Bad(_why(fault))
     except UploadTooLarge:

@@ -17,6 +17,7 @@ from google.protobuf import json_format
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Content, Encoding, Feedback, FeedbackContent, Message, Meta
 from infergraph.wire import json_content, number_lists, prediction, proto_content, tensor
+from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.fields import DELIMITED, delimited, split
 from infergraph.wire.json_values import plain
 from infergraph.wire.own_content import copy_any
@@ -60,18 +61,20 @@ class ProtoMessage(WireMessage):
     Args:
         raw: the serialized message.
         is_answer: whether it is a node's answer, whose rows may have different lengths.
+        account: is charged for the memory of a large message's values; None for no limit.
     """
 
-    __slots__ = ("_proto", "is_answer", "raw")
+    __slots__ = ("_proto", "account", "is_answer", "raw")
 
     raw: bytes
     lists_are_arrays = True
 
-    def __init__(self, raw: bytes, *, is_answer: bool = False) -> None:
+    def __init__(self, raw: bytes, *, is_answer: bool = False, account: ValuesAccount | None = None) -> None:
         self._content = None
         self._proto = None
         self.raw = raw
         self.is_answer = is_answer
+        self.account = account
 
     @classmethod
     def of_proto(cls, message: Any) -> ProtoMessage:
@@ -127,6 +130,7 @@ class ProtoMessage(WireMessage):
         if self._proto is None and len(self.raw) >= proto_content.LARGE_BYTES:
             content = proto_content.scan(self.raw)
             if content is None and len(self.raw) >= proto_content.SLICED_BYTES:
+                proto_content.charge(self.raw, self.account)
                 content = proto_content.read_slices(self.raw, is_answer=self.is_answer)
             if content is not None:
                 return content
@@ -171,16 +175,18 @@ class ProtoFeedback(Feedback):
 
     Args:
         raw: the serialized feedback.
+        account: as `ProtoMessage` takes it.
     """
 
-    __slots__ = ("_proto", "raw")
+    __slots__ = ("_proto", "account", "raw")
 
     raw: bytes
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, *, account: ValuesAccount | None = None) -> None:
         self._content = None
         self._proto = None
         self.raw = raw
+        self.account = account
 
     @classmethod
     def of_proto(cls, feedback: Any) -> ProtoFeedback:
@@ -194,13 +200,17 @@ class ProtoFeedback(Feedback):
         Raises: PayloadError if the bytes are not valid.
         """
         if self._proto is None:
+            if len(self.raw) >= proto_content.SLICED_BYTES:
+                proto_content.charge(self.raw, self.account)
             self._proto = proto_content.parse(prediction.Feedback, self.raw)
         return self._proto
 
     def _decode(self) -> FeedbackContent:
         proto = self.proto
         request, response, truth = (
-            ProtoMessage.of_proto(getattr(proto, name)) if proto.HasField(name) else None
+            ProtoMessage(getattr(proto, name).SerializeToString(), account=self.account)
+            if proto.HasField(name)
+            else None
             for name in ("request", "response", "truth")
         )
         return FeedbackContent(request, response, proto.reward, truth)
@@ -241,14 +251,14 @@ def _status_document(proto: Any) -> dict[str, Any]:
     return document
 
 
-def received(raw: bytes, *, is_answer: bool = False) -> Message:
-    """The message of a call's or a reply's bytes."""
-    return ProtoMessage(raw, is_answer=is_answer)
+def received(raw: bytes, *, is_answer: bool = False, account: ValuesAccount | None = None) -> Message:
+    """The message of a call's or a reply's bytes; the arguments of `ProtoMessage`."""
+    return ProtoMessage(raw, is_answer=is_answer, account=account)
 
 
-def received_feedback(raw: bytes) -> Feedback:
-    """The feedback of a call's bytes."""
-    return ProtoFeedback(raw)
+def received_feedback(raw: bytes, *, account: ValuesAccount | None = None) -> Feedback:
+    """The feedback of a call's bytes; the arguments of `ProtoFeedback`."""
+    return ProtoFeedback(raw, account=account)
 
 
 def of_proto(message: Any) -> Message:
@@ -326,14 +336,14 @@ def encode_messages(messages: Iterable[Message]) -> bytes:
     return b"".join([delimited(b"\x0a", encode(message)) for message in messages])
 
 
-def decode_messages(raw: bytes, *, is_answer: bool = False) -> list[Message]:
-    """The messages of a serialized SeldonMessageList, decoded lazily.
+def decode_messages(raw: bytes, *, is_answer: bool = False, account: ValuesAccount | None = None) -> list[Message]:
+    """The messages of a serialized SeldonMessageList, decoded lazily; the arguments of `ProtoMessage`.
 
     Raises: PayloadError if `raw` is not such a list.
     """
     try:
         return [
-            ProtoMessage(raw[start:end], is_answer=is_answer)
+            ProtoMessage(raw[start:end], is_answer=is_answer, account=account)
             for number, kind, start, end in split(raw)
             if number == 1 and kind == DELIMITED
         ]

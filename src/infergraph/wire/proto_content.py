@@ -19,10 +19,11 @@ from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtobufMessage
 
-from infergraph.errors import ComponentError, PayloadError, UploadTooLarge
+from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Content, Encoding, Meta
 from infergraph.wire import number_lists, prediction, tensor
-from infergraph.wire.arrays import AXES_LIMIT, array_of, rows_of, shaped
+from infergraph.wire.arrays import AXES_LIMIT, array_of, check_empty, rows_of, shaped
+from infergraph.wire.bodies_memory import ValuesAccount, too_many_values
 from infergraph.wire.fields import DELIMITED, delimited, read_varint, split, utf8, varint
 from infergraph.wire.json_content import as_array
 from infergraph.wire.values import decode_list_bytes, decode_value, decode_value_bytes, encode_list, encode_value
@@ -33,9 +34,11 @@ LARGE_BYTES = 1536
 SLICED_BYTES = 1 << 20
 """Minimum size of a message that is read in parts."""
 
-_VALUES_LIMIT_BYTES = 128 << 20
+_ANSWER_LIMIT_BYTES = 128 << 20
 _GROWTH = 10
+"""How many times its size a node's answer may take in memory, if that is more than its limit."""
 _ITEM_BYTES = 80
+_NAMES_LIMIT = 1_000_000
 _MANY_BYTES = 128
 _MANY_NUMBERS = 8
 _MANY_VALUES = 256
@@ -43,7 +46,7 @@ _EMPTY_META = b"\x12\x00"
 _METRIC_TYPES: dict[int, str] = {0: "COUNTER", 1: "GAUGE", 2: "TIMER"}
 _METRIC_NUMBERS = {name: number for number, name in _METRIC_TYPES.items()}
 _STATUS_FLAGS = {"SUCCESS": 0, "FAILURE": 1}
-_META, _DATA, _JSON_DATA = 2, 3, 6
+_META, _DATA, _BIN_DATA, _STR_DATA, _JSON_DATA = 2, 3, 4, 5, 6
 _NAMES, _TENSOR, _NDARRAY = 1, 2, 3
 _VALUES = 2
 
@@ -125,7 +128,7 @@ def ndarray_of(proto: Any, *, is_answer: bool = False) -> np.ndarray:
         if values is not None:
             return values
     convert = rows_of if is_answer else array_of
-    return convert([decode_value(value) for value in proto.values], "data.ndarray")
+    return check_empty(convert([decode_value(value) for value in proto.values], "data.ndarray"), "data.ndarray")
 
 
 def meta_of(message: Any) -> Meta:
@@ -185,7 +188,7 @@ def scan(raw: bytes) -> Content | None:
         arrays: list[tuple[int, memoryview]] = []
         for number, kind, start, end in split(data):
             if number == _NAMES and kind == DELIMITED:
-                names.append(str(data[start:end], "utf-8"))
+                names.append(_name(data[start:end], len(names)))
             elif number in (_TENSOR, _NDARRAY) and kind == DELIMITED:
                 arrays.append((number, data[start:end]))
             else:
@@ -211,21 +214,18 @@ def read_slices(raw: bytes, *, is_answer: bool = False) -> Content | None:
     Args:
         is_answer: whether its rows may have different lengths.
     Returns: None if it is anything else: the general decoder decides.
-    Raises:
-        PayloadError: it cannot be read.
-        UploadTooLarge: its values would take too much memory.
+    Raises: PayloadError if it cannot be read.
     """
     view = memoryview(raw)
     try:
         members = _single_fields(view, {_META, _DATA, _JSON_DATA}) or {}
         if _JSON_DATA in members and _DATA not in members:
-            _check_cost(raw)
             content = Content(decode_value_bytes(members[_JSON_DATA]), Encoding.JSON, ())
         elif _DATA in members and _JSON_DATA not in members and (found := _listed(members[_DATA])) is not None:
-            _check_cost(raw)
             names, array = found
             convert = rows_of if is_answer else array_of
-            content = Content(convert(decode_list_bytes(array), "data.ndarray"), Encoding.NDARRAY, names)
+            values = check_empty(convert(decode_list_bytes(array), "data.ndarray"), "data.ndarray")
+            content = Content(values, Encoding.NDARRAY, names)
         else:
             return None
     except (ValueError, DecodeError):
@@ -240,7 +240,7 @@ def _listed(data: memoryview) -> tuple[list[str], memoryview] | None:
     arrays: list[memoryview] = []
     for number, kind, start, end in split(data):
         if number == _NAMES and kind == DELIMITED:
-            names.append(str(data[start:end], "utf-8"))
+            names.append(_name(data[start:end], len(names)))
         elif number == _NDARRAY and kind == DELIMITED and not arrays:
             arrays.append(data[start:end])
         else:
@@ -248,17 +248,35 @@ def _listed(data: memoryview) -> tuple[list[str], memoryview] | None:
     return (names, arrays[0]) if arrays else None
 
 
-def _check_cost(raw: bytes) -> None:
-    """Refuse a message whose values would take far more memory than its bytes.
+def _name(raw: memoryview, place: int) -> str:
+    if place >= _NAMES_LIMIT:
+        raise PayloadError(f"data.names has more than {_NAMES_LIMIT} names")
+    return str(raw, "utf-8")
 
-    Each item of a list and each member of an object begins with one byte, which is counted.
+
+def charge(raw: bytes, account: ValuesAccount | None) -> None:
+    """Charge what the values of a large message or feedback will take in memory, before it is read.
+
+    Each item of a list, each member of an object and each name begins with one byte, which is counted; an item that is
+    a list has another one, and counts fourfold, as does meta, which is read at once.
+
+    Raises: UploadTooLarge if it is more than one message may take; Overloaded if it is more than is left.
     """
-    limit_bytes = max(_VALUES_LIMIT_BYTES, _GROWTH * len(raw))
-    if _ITEM_BYTES * raw.count(b"\x0a") > limit_bytes:
-        raise UploadTooLarge(
-            f"a message of {len(raw)} bytes holds so many values that they would take more than {limit_bytes} bytes "
-            "of memory; send them in several messages"
-        )
+    items = 0
+    try:
+        for number, _, start, end in split(raw):
+            if number not in (_STR_DATA, _BIN_DATA):
+                found = raw.count(b"\x0a", start, end)
+                found += 3 * min(found, raw.count(b"\x32", start, end))
+                items += 4 * found if number == _META else found
+    except ValueError:
+        return  # it is no message
+    cost_bytes = _ITEM_BYTES * items
+    limit_bytes = max(_ANSWER_LIMIT_BYTES, _GROWTH * len(raw)) if account is None else account.limit_bytes
+    if 0 < limit_bytes < cost_bytes:
+        raise too_many_values(len(raw), limit_bytes)
+    if account is not None:
+        account.charge(cost_bytes)
 
 
 def _single_fields(view: memoryview, numbers: set[int]) -> dict[int, memoryview] | None:

@@ -17,7 +17,7 @@ from uuid import UUID
 import numpy as np
 
 from infergraph.errors import ComponentError, NestedTooDeeply
-from infergraph.wire import prediction
+from infergraph.wire import number_lists, prediction
 from infergraph.wire.fields import DELIMITED, delimited, split, utf8, varint
 
 DEPTH_LIMIT = 96
@@ -170,6 +170,10 @@ def decode_list_bytes(raw: memoryview, depth: int = 1, *, part_bytes: int = _PAR
 
     Raises: ValueError or DecodeError if it is not valid.
     """
+    numbers = number_lists.decode(raw) if len(raw) > part_bytes else None
+    if numbers is not None:
+        listed: list[Any] = numbers.tolist()
+        return listed
     values: list[Any] = []
     for part, item in _parts(raw, part_bytes):
         if item is None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from infergraph.errors import PayloadError, UploadTooLarge
 from infergraph.wire import json_slices, json_text
+from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
 from infergraph.wire.json_slices import Survey
 
 SCALARS = st.one_of(
@@ -130,6 +131,12 @@ def test_the_estimate_is_never_much_too_low(unit: bytes) -> None:
     assert 0.9 * took <= Survey(raw).values_bytes <= 3 * took + 1000
 
 
+def test_a_number_without_end_is_refused() -> None:
+    """A number of more digits than anybody means takes long to convert."""
+    with pytest.raises(PayloadError, match="a number of more than 100000 digits"):
+        json_slices.read(b"[0." + b"1" * json_slices.LARGE_BYTES + b"]")
+
+
 def test_keys_that_are_all_different_are_counted() -> None:
     """An object's many names cost memory, a repeated one does not."""
     one = b"{" + b",".join(b'"key%d":1' % number for number in range(20_000)) + b"}"
@@ -140,11 +147,13 @@ def test_keys_that_are_all_different_are_counted() -> None:
 
 def test_a_text_of_too_many_values_is_refused_by_the_name_of_the_setting() -> None:
     """What would take more memory than is allowed is refused before it is read; text of the same size is not."""
-    limit_bytes = 64 << 20
+    account = ValuesAccount(BodiesMemory(64 << 20))
     size = json_slices.LARGE_BYTES
-    with pytest.raises(UploadTooLarge, match="setting bodies_limit_bytes"):
-        json_slices.read(b"[" + b"[]," * size + b"0]", values_limit_bytes=limit_bytes)
-    assert json_slices.read(b'["' + b"[]," * size + b'"]', values_limit_bytes=limit_bytes) == ["[]," * size]
+    for unit in (b"[],", b"0,", b"null,", b'"",'):
+        with pytest.raises(UploadTooLarge, match="setting bodies_limit_bytes"):
+            json_slices.read(b"[" + unit * size + b"0]", account=account)
+    assert json_slices.read(b'["' + b"[]," * size + b'"]', account=account) == ["[]," * size]
+    assert len(json_slices.read('["😀'.encode() + b"a" * 9 * size + b'"]', account=account)[0]) == 9 * size + 1
     assert len(json_slices.read(b"[" + b"[]," * size + b"0]")) == size + 1
 
 

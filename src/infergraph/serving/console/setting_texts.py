@@ -33,8 +33,9 @@ CHINESE_SETTINGS = {
     "keepalive_s": "空闲 HTTP 连接的保持时间。",
     "message_limit_bytes": "REST 和 gRPC 请求的最大字节数；应答可以更大。",
     "bodies_limit_bytes": (
-        "一个工作进程同时持有的 HTTP 请求体总字节数，不小于单个消息的上限；超出时返回 503 和 Retry-After；"
-        "0 表示不限制。"
+        "一个工作进程中处理中的请求体及其解析出的值总共占用的内存字节数，不小于单个消息的上限；"
+        "超出时返回 503 和 Retry-After。单个消息的值最多占其八分之一，超出时返回 413；"
+        "数值数组和文本不计入这一限制。0 表示不限制。"
     ),
     "concurrency_limit": "一个工作进程同时处理的请求数；超出时返回 503 和 Retry-After；0 表示不限制。",
     "request_timeout_s": "单个请求的最长时间；0 表示不限制。",

@@ -24,6 +24,8 @@ from infergraph.runner import Runner
 from infergraph.serving.admission import Admission
 from infergraph.serving.call import AccessLine, Accounting, Call, Calls
 from infergraph.wire import proto_codec
+from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
+from infergraph.wire.proto_content import SLICED_BYTES as LARGE_BYTES
 from infergraph.wire.wire_message import blamed
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
@@ -107,6 +109,7 @@ class Grpc:
 
     Args:
         is_graph: whether it is served as a graph: each call has an id, and metadata of its nodes.
+        memory: is charged what the values of large messages take; None for no limit.
         runners: the runner of each method, once known.
         more: the calls of other protocols, by path.
     """
@@ -121,10 +124,12 @@ class Grpc:
         concurrency_limit: int,
         request_timeout_s: float,
         runners: Runners = _NO_RUNNERS,
+        memory: BodiesMemory | None = None,
         more: Mapping[str, GrpcMethod] = MappingProxyType({}),
     ) -> None:
         self._unit = unit
         self._runners = runners
+        self._memory = memory or BodiesMemory()
         self._is_graph = is_graph
         self._message_limit_bytes = message_limit_bytes
         self._request_timeout_s = request_timeout_s
@@ -143,7 +148,8 @@ class Grpc:
         read: Callable[..., Any] = _READERS.get(method, proto_codec.received)
 
         async def handle(call: GrpcCall) -> bytes:
-            request = read(call.payload, is_answer=ANSWER_HOP in call.metadata)
+            account = ValuesAccount(self._memory) if len(call.payload) >= LARGE_BYTES else None
+            request = read(call.payload, is_answer=ANSWER_HOP in call.metadata, account=account)
             try:
                 message: Message = await self._unit.answer(method, request, context_of(call))
                 return _encoded(message)
@@ -223,8 +229,8 @@ def may_wait() -> Runner | None:
     return None
 
 
-def _read_feedback(payload: bytes, *, is_answer: bool) -> Feedback:
-    return proto_codec.received_feedback(payload)
+def _read_feedback(payload: bytes, *, is_answer: bool, account: ValuesAccount | None) -> Feedback:
+    return proto_codec.received_feedback(payload, account=account)
 
 
 _READERS: dict[Method, Callable[..., Any]] = {

@@ -17,6 +17,7 @@ from infergraph.runner import Runner
 from infergraph.serving.admission import Admission
 from infergraph.serving.call import Accounting, Calls
 from infergraph.serving.http.answers import Answer, Headers
+from infergraph.wire.bodies_memory import BodiesMemory
 
 if TYPE_CHECKING:
     from infergraph.serving.http.exchange import Exchange
@@ -32,6 +33,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Limits and options of the HTTP server, filled from the settings.
 
     Args:
+        memory: accounts for bodies that are still arriving.
         receive_timeout_s: how long a client may take to send the next part of a request, or to read an answer; 0 for
             no limit.
         keepalive_s: how long a connection may be idle between two requests.
@@ -39,7 +41,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     message_limit_bytes: int
     concurrency_limit: int
-    bodies_limit_bytes: int = 0
+    memory: BodiesMemory | None = None
     request_timeout_s: float = 0.0
     receive_timeout_s: float = 0.0
     keepalive_s: float = 75.0
@@ -131,11 +133,8 @@ class HttpApp:
         self.dialect = dialect
         self.other = other
         self.options = options
-        self.admission = Admission(
-            concurrency_limit=options.concurrency_limit,
-            bodies_limit_bytes=options.bodies_limit_bytes
-            and max(options.bodies_limit_bytes, options.message_limit_bytes),
-        )
+        self.admission = Admission(concurrency_limit=options.concurrency_limit)
+        self.memory = options.memory or BodiesMemory()
         self.calls = Calls(self.admission, accounting)
         self.is_draining = False
         self.refuse = refuse

@@ -300,12 +300,12 @@ class Connection(asyncio.Protocol):
         if more_bytes and exchange.error is None and exchange.result is None:
             exchange.held_bytes += more_bytes
             try:
-                self._app.admission.hold(more_bytes)
+                self._app.memory.hold(more_bytes)
             except Fault as fault:
                 self._refuse(exchange, fault)
 
     def _release(self, exchange: Exchange) -> None:
-        self._app.admission.bodies_bytes -= exchange.held_bytes
+        self._app.memory.release(exchange.held_bytes)
         exchange.held_bytes = 0
 
     def _refuse(self, exchange: Exchange, fault: Fault) -> None:

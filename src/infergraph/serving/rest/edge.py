@@ -38,6 +38,8 @@ from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Endpoint, Handler, Paths
 from infergraph.serving.http.exchange import Exchange
 from infergraph.wire import json_codec, npy_codec
+from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
+from infergraph.wire.json_slices import LARGE_BYTES
 from infergraph.wire.json_text import JsonOptions
 from infergraph.wire.npy_codec import NPY_TYPE
 from infergraph.wire.wire_message import blamed
@@ -76,13 +78,13 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         json: how JSON answers are written.
         limit_bytes: maximum size of a decompressed body.
-        values_limit_bytes: memory that the values of bodies may take, as `wire.json_slices` counts it; 0 for no limit.
+        memory: is charged what the values of large bodies take.
         opaque: a node's answer is passed on unchanged, whatever it is, as a graph does.
     """
 
     json: JsonOptions = JsonOptions()
     limit_bytes: int = 0
-    values_limit_bytes: int = 0
+    memory: BodiesMemory | None = None
     opaque: bool = False
 
 
@@ -283,6 +285,11 @@ def _query(exchange: Exchange, options: RestOptions) -> bytes:
     return b"" if options.opaque else exchange.query
 
 
+def _account(exchange: Exchange, options: RestOptions) -> ValuesAccount | None:
+    is_large = len(exchange.body) >= LARGE_BYTES or b"content-encoding" in exchange.headers
+    return ValuesAccount(options.memory) if is_large and options.memory is not None else None
+
+
 def _read_message(exchange: Exchange, options: RestOptions) -> Message:
     headers = exchange.headers
     kind = JSON if headers.get(b"content-type") == JSON_TYPE[1] else _header(exchange, b"content-type")
@@ -295,7 +302,7 @@ def _read_message(exchange: Exchange, options: RestOptions) -> Message:
         query=_query(exchange, options),
         limit_bytes=options.limit_bytes,
         is_answer=headers.get(ACCEPT_ENCODING) == ANSWER_CODING,
-        values_limit_bytes=options.values_limit_bytes,
+        account=_account(exchange, options),
     )
 
 
@@ -306,7 +313,7 @@ def _read_feedback(exchange: Exchange, options: RestOptions) -> Feedback:
         content_encoding=_encoding(exchange),
         query=_query(exchange, options),
         limit_bytes=options.limit_bytes,
-        values_limit_bytes=options.values_limit_bytes,
+        account=_account(exchange, options),
     )
 
 
@@ -318,7 +325,7 @@ def _read_messages(exchange: Exchange, options: RestOptions) -> Sequence[Message
         query=_query(exchange, options),
         limit_bytes=options.limit_bytes,
         is_answer=exchange.headers.get(ACCEPT_ENCODING) == ANSWER_CODING,
-        values_limit_bytes=options.values_limit_bytes,
+        account=_account(exchange, options),
     )
 
 

@@ -17,6 +17,8 @@ from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Dialect, Endpoint, Handler, Paths
 from infergraph.serving.http.exchange import Exchange
 from infergraph.serving.v2.model import Model
+from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
+from infergraph.wire.json_slices import LARGE_BYTES
 from infergraph.wire.json_text import JsonOptions
 from infergraph.wire.v2 import json
 from infergraph.wire.v2.messages import InferMessage
@@ -38,13 +40,13 @@ class V2Options(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         json: how JSON answers are written.
         limit_bytes: maximum size of a decompressed body.
-        values_limit_bytes: memory that the values of bodies may take, as `wire.json_slices` counts it; 0 for no limit.
+        memory: is charged for the memory of large bodies' values.
         server_name: in the server's metadata.
     """
 
     json: JsonOptions = JsonOptions()
     limit_bytes: int = 0
-    values_limit_bytes: int = 0
+    memory: BodiesMemory | None = None
     server_name: str = "infergraph"
 
 
@@ -112,6 +114,9 @@ class V2Rest:
         length = _header(headers, INFERENCE_HEADER_LENGTH) if INFERENCE_HEADER_LENGTH in headers else None
         coding = (_header(headers, b"content-encoding") or "").lower() if b"content-encoding" in headers else ""
 
+        is_large = len(exchange.body) >= LARGE_BYTES or coding
+        account = ValuesAccount(options.memory) if is_large and options.memory is not None else None
+
         def read(body: Buffer) -> InferRequest:
             plain = json.unpacked(bytes(body), coding, options.limit_bytes) if coding else body
             if length == "0":
@@ -122,7 +127,7 @@ class V2Rest:
                 model=model.name,
                 version=version,
                 puid=exchange.puid,
-                values_limit_bytes=options.values_limit_bytes,
+                account=account,
             )
 
         return read

@@ -18,6 +18,7 @@ import numpy as np
 
 from infergraph.errors import PayloadError, UnsupportedBody
 from infergraph.wire import compression, json_scan, json_slices, json_text
+from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.json_text import PLAIN, JsonOptions
 from infergraph.wire.v2 import tensors
 from infergraph.wire.v2.metadata import TensorMetadata
@@ -101,7 +102,7 @@ def decode(
     model: str = "",
     version: str = "",
     puid: str = "",
-    values_limit_bytes: int = 0,
+    account: ValuesAccount | None = None,
 ) -> InferRequest:
     """The request of a body.
 
@@ -109,11 +110,11 @@ def decode(
         header_length: the header of that name; None where it is missing: the whole body is JSON.
         model, version: from the path.
         puid: the id of a request without one of its own.
-        values_limit_bytes: as `json_slices.read` takes it.
-    Raises: PayloadError that names the member or the tensor; UploadTooLarge as `json_slices.read` does.
+        account: see `json_slices.read`.
+    Raises: PayloadError that names the member or the tensor; UploadTooLarge and Overloaded like `json_slices.read`.
     """
     head, blobs = (body, None) if header_length is None else split_body(body, header_length)
-    request = _read(head, values_limit_bytes)
+    request = _read(head, account)
     if blobs is None:
         inputs = [tensor_of(entry, NO_BLOBS) for entry in request.inputs]
     else:
@@ -133,14 +134,15 @@ def decode(
     )
 
 
-def _read(text: Buffer, values_limit_bytes: int) -> _Request:
+def _read(text: Buffer, account: ValuesAccount | None) -> _Request:
     """The request, at once where it has the right form; else member by member, for a fault that names one."""
     try:
-        request = _read_typed(text) if len(text) <= _LARGE_BYTES else _read_numbers(bytes(text))
+        is_small = len(text) <= _LARGE_BYTES
+        request = _read_typed(text) if is_small else json_scan.charged(account, bytes(text), _read_numbers)
     except (msgspec.DecodeError, UnicodeError):
         request = None
     if request is None:
-        request = _read_document(json_slices.read(bytes(text), JSON, values_limit_bytes=values_limit_bytes))
+        request = _read_document(json_slices.read(bytes(text), JSON, account=account))
     if request.parameters:
         check_parameters(request.parameters, "parameters")
     return request

@@ -1,0 +1,98 @@
+"""What the bodies in work may take together, and one message of them."""
+
+import threading
+
+import pytest
+
+from infergraph.errors import Overloaded, UploadTooLarge
+from infergraph.message import Encoding
+from infergraph.wire import json_codec, json_slices, proto_codec
+from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
+
+MIB = 1 << 20
+JSON = b'{"jsonData":[' + b"1.5," * (json_slices.LARGE_BYTES // 4) + b"0]}"
+NUMBERS = b'{"data":{"ndarray":[' + b"1.5," * (json_slices.LARGE_BYTES // 4) + b"0]}}"
+TEXT = b'{"strData":"' + b"a" * json_slices.LARGE_BYTES + b'"}'
+PROTO = proto_codec.encode(json_codec.received(JSON))
+
+
+def test_bodies_and_values_are_one_sum() -> None:
+    """What is over the limit together is refused by the setting's name; a body counts all the same, values do not."""
+    memory = BodiesMemory(100)
+    memory.hold(60)
+    memory.charge(40)
+    with pytest.raises(Overloaded, match="setting bodies_limit_bytes"):
+        memory.charge(1)
+    assert memory.taken_bytes == 100
+    with pytest.raises(Overloaded, match="setting bodies_limit_bytes"):
+        memory.hold(1)
+    memory.release(61)
+    memory.charge(60)
+    assert memory.taken_bytes == 100
+
+
+def test_without_a_limit_nothing_is_refused() -> None:
+    """A limit of 0 is none, for one message as for all."""
+    memory = BodiesMemory()
+    memory.hold(1 << 60)
+    account = ValuesAccount(memory)
+    account.charge(1 << 60)
+    assert account.limit_bytes == 0
+
+
+def test_threads_count_together() -> None:
+    """Values that many threads charge and give back are all counted."""
+    memory = BodiesMemory(1 << 60)
+
+    def work() -> None:
+        for _ in range(2000):
+            account = ValuesAccount(memory)
+            account.charge(3)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert memory.taken_bytes == 0
+
+
+@pytest.mark.parametrize("raw", [JSON, NUMBERS, TEXT], ids=["values", "numbers", "text"])
+def test_a_json_message_is_charged_until_it_is_freed(raw: bytes) -> None:
+    """It is charged no less than its size once it is read, and gives it back when nobody has it any more."""
+    memory = BodiesMemory(1024 * MIB)
+    message = json_codec.received(raw, account=ValuesAccount(memory))
+    assert memory.taken_bytes == 0
+    assert message.encoding in Encoding
+    assert memory.taken_bytes >= 0.9 * len(raw)
+    del message
+    assert memory.taken_bytes == 0
+
+
+def test_a_protobuf_message_is_charged_until_it_is_freed() -> None:
+    """As one in JSON is."""
+    memory = BodiesMemory(1024 * MIB)
+    message = proto_codec.received(PROTO, account=ValuesAccount(memory))
+    assert message.encoding is Encoding.JSON
+    assert memory.taken_bytes >= 10 * MIB
+    del message
+    assert memory.taken_bytes == 0
+
+
+@pytest.mark.parametrize("received", [lambda account: json_codec.received(JSON, account=account),
+                                      lambda account: proto_codec.received(PROTO, account=account)],
+                         ids=["json", "protobuf"])  # fmt: skip
+def test_messages_together_are_refused_once_they_would_take_too_much(received) -> None:
+    """One message may take an eighth of the limit; many such together no more than the limit, in either format."""
+    with pytest.raises(UploadTooLarge, match="setting bodies_limit_bytes"):
+        _ = received(ValuesAccount(BodiesMemory(8 * MIB))).content
+    first = received(ValuesAccount(memory := BodiesMemory(1024 * MIB)))
+    assert first.encoding is Encoding.JSON
+    cost_bytes = memory.taken_bytes
+    memory = BodiesMemory(10 * cost_bytes)
+    read = [received(ValuesAccount(memory)) for _ in range(11)]
+    assert [message.encoding for message in read[:10]] == [Encoding.JSON] * 10
+    with pytest.raises(Overloaded, match="setting bodies_limit_bytes"):
+        _ = read[10].content
+    del read[0]
+    assert read[9].encoding is Encoding.JSON
