@@ -279,19 +279,20 @@ def of_raw(name: str, datatype: Datatype, shape: tuple[int, ...], raw: Buffer) -
 
 
 def _raw_elements(name: str, shape: tuple[int, ...], raw: Buffer) -> np.ndarray:
-    view, at = memoryview(raw), 0
-    elements: list[bytes] = []
+    data, at, end = bytes(raw), 0, len(raw)
     wanted = math.prod(shape)
-    while at < len(view):
-        if len(elements) >= wanted:
-            raise PayloadError(f"input {name!r}: more than the {wanted} elements of shape {list(shape)}")
-        end = at + _LENGTH.size
-        if end > len(view):
+    if wanted * _LENGTH.size > end:  # before an element is read: a shape may promise anything
+        raise PayloadError(f"input {name!r}: {end} bytes hold no {wanted} elements, which shape {list(shape)} needs")
+    elements: list[bytes] = []
+    length_at = _LENGTH.unpack_from
+    while at < end:
+        if at + 4 > end:
             raise PayloadError(f"input {name!r}: element {len(elements)} of BYTES is cut off")
-        at = end + _LENGTH.unpack_from(view, at)[0]
-        if at > len(view):
-            raise PayloadError(f"input {name!r}: element {len(elements)} of BYTES ends behind the data")
-        elements.append(bytes(view[end:at]))
+        start = at + 4
+        at = start + length_at(data, at)[0]
+        elements.append(data[start:at])
+        if at > end:
+            raise PayloadError(f"input {name!r}: element {len(elements) - 1} of BYTES ends behind the data")
     check_count(name, len(elements), shape)
     return of_elements(elements).reshape(shape)
 
@@ -345,7 +346,8 @@ def raw_of(tensor: Tensor) -> Buffer:
     array = tensor.array
     if tensor.datatype is Datatype.BYTES:
         elements = [element_bytes(element) for element in array.flat]
-        return b"".join(chain.from_iterable((_LENGTH.pack(len(each)), each) for each in elements))
+        packed = _LENGTH.pack
+        return b"".join([packed(len(each)) + each for each in elements])
     if tensor.datatype is Datatype.BF16:
         array = (np.ascontiguousarray(array, dtype=np.float32).view(np.uint32) >> 16).astype(np.uint16)
     ordered = np.ascontiguousarray(array, dtype=_DTYPES[tensor.datatype])
