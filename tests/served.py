@@ -168,14 +168,14 @@ def served(
         thread.start()
         try:
             with told:
-                assert told.wait_for(lambda: any(report.state in wanted for report in there.reports), timeout=30)
+                assert told.wait_for(lambda: any(report.state in wanted for report in there.reports), timeout=120)
             failed = [report for report in there.reports if report.state is WorkerState.LOAD_FAILED]
             assert not (wait and failed), failed[0].traceback or failed[0].text
             yield there
         finally:
             loop, stopping = stop[0]
             loop.call_soon_threadsafe(stopping.begin, StopRequest(0.0, 5.0))
-            thread.join(timeout=30)
+            thread.join(timeout=120)
             http_listener.close()
             metrics_listener.close()
             assert not thread.is_alive()
