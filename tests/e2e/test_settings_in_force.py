@@ -130,6 +130,8 @@ def test_finished_tasks_are_kept_so_long_and_so_large(tmp_path: Path) -> None:
             servers.append(running.enter_context(TaskServer(tmp_path / name, "Echo", settings=limits)))
         for server in servers:
             server.submit("t", jsonl(ROWS), immediate=None)
+            server.kill()
+            server.start()  # a driver prunes when it starts, and then every half minute
         for server in servers:
             wait_for(lambda server=server: server.is_gone("t"), "its end")
             assert not list(server.data.rglob("output*"))
