@@ -13,6 +13,9 @@
     ├── DeadlinePassed
     ├── Overloaded
     ├── NotReady
+    ├── UnknownModel
+    ├── LoadFailed
+    ├── NotPermitted
     ├── TaskFault
     │   ├── UnknownTask
     │   ├── TaskState
@@ -180,6 +183,18 @@ class UnknownModel(Fault):
     """The open inference protocol names a model, or a version of it, that is not served."""
 
     reason = "MODEL_UNKNOWN"
+
+
+class LoadFailed(Fault):
+    """A client asked to load the model, and it could not be loaded; a model that was loaded before goes on."""
+
+    reason = "MODEL_LOAD_FAILED"
+
+
+class NotPermitted(Fault):
+    """A setting does not allow it; the text names the setting."""
+
+    reason = "NOT_PERMITTED"
 
 
 class TaskFault(Fault):

@@ -343,6 +343,7 @@ class UnitFacts(NamedTuple):
         deployment, namespace: of a graph.
         user_object: the instance of the user's class, once constructed.
         methods: the methods that this object implements.
+        nodes: the names of a graph's nodes, parents first.
     """
 
     protocol: str = "seldon"
@@ -350,6 +351,7 @@ class UnitFacts(NamedTuple):
     namespace: str = "default"
     user_object: Any = None
     methods: frozenset[Method] = frozenset()
+    nodes: tuple[str, ...] = ()
 
 
 Runners: TypeAlias = Mapping[Method, Runner | None]

@@ -85,6 +85,13 @@ class ConsoleMode(Enum):
     OFF = "off"
 
 
+class ModelControlMode(Enum):
+    """Whether clients may load and unload the served model."""
+
+    ON = "on"
+    OFF = "off"
+
+
 class GraphMeta(Enum):
     """Whether a graph joins routing, path, tags, metrics and puid into the `meta` of its answer."""
 
@@ -276,6 +283,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model_metadata: Annotated[str, setting("YAML or JSON merged over init_metadata().", env=("MODEL_METADATA",))] = ""
     annotations_file: Annotated[str, setting("Kubernetes downward-API annotations.")] = "/etc/podinfo/annotations"
 
+    # the open inference protocol
+    model_control: Annotated[
+        ModelControlMode,
+        setting(
+            "Whether anyone who reaches the port may load and unload the model at `/v2/repository/models/…`, in all "
+            "workers. Requests then take a slower path, as the model may be replaced at any time."
+        ),
+    ] = ModelControlMode.OFF
+    v2_server_name: Annotated[
+        str, setting("The server's name in its metadata at `/v2`; some of Triton's example programs look for `triton`.")
+    ] = "infergraph"
+
     # graphs
     gateway_paths: Annotated[
         bool,
@@ -427,6 +446,7 @@ GROUPS = {
     "message_limit_bytes": "Limits",
     "nan": "Answers",
     "parameters": "Component",
+    "model_control": "Open inference protocol",
     "gateway_paths": "Graphs",
     "tracing": "Tracing",
     "console": "Console",

@@ -6,6 +6,7 @@ graph reader, and so is ready sooner.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Collection
 from pathlib import Path
@@ -16,28 +17,44 @@ from msgspec.structs import replace
 from infergraph import compat
 from infergraph.assembly import components
 from infergraph.assembly.components import construct
+from infergraph.assembly.replaceable import Replaceable
+from infergraph.component import ProcessScope
 from infergraph.message import PredictiveUnit
 from infergraph.observe.shared_metrics import PrivateMetrics, SharedMetrics
 from infergraph.observe.tracing import Tracing, TracingOptions
 from infergraph.settings import Settings
 from infergraph.source import UnitSource, is_graph
 
-__all__ = ["build", "build_for_tasks", "construct", "inspect"]
+__all__ = ["Replaceable", "build", "build_for_tasks", "construct", "inspect", "replaceable"]
 
 
-def build(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics) -> PredictiveUnit:
+def build(
+    source: UnitSource, settings: Settings, shared_metrics: SharedMetrics, process: ProcessScope | None = None
+) -> PredictiveUnit:
     """Build the unit of `source`; no user code runs before its `start`.
 
+    Args:
+        process: what a graph of one node sets in the process; its own by default.
     Raises: StartupFault for what is wrong before that.
     """
     compat.install()
     tracing = Tracing(TracingOptions.of(settings, _service(source))) if settings.tracing else None
     unit: PredictiveUnit
     if is_graph(source.target):
-        unit = importlib.import_module("infergraph.assembly.graphs").build(source, settings, shared_metrics, tracing)
+        graphs = importlib.import_module("infergraph.assembly.graphs")
+        unit = graphs.build(source, settings, shared_metrics, tracing, process)
     else:
         unit = components.build(source, settings, shared_metrics)
     return unit if tracing is None else tracing.served(unit)
+
+
+def replaceable(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics) -> Replaceable:
+    """The unit of `source`, which can be loaded anew and unloaded.
+
+    Raises: StartupFault as `build` does.
+    """
+    make = functools.partial(build, source, settings, shared_metrics, ProcessScope())
+    return Replaceable(make, source.path, grace_s=settings.grace_s)
 
 
 def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:

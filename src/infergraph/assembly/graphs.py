@@ -39,12 +39,17 @@ _MODELS_FOLDER = "models"
 
 
 def build(
-    source: UnitSource, settings: Settings, shared_metrics: SharedMetrics, tracing: Tracing | None = None
+    source: UnitSource,
+    settings: Settings,
+    shared_metrics: SharedMetrics,
+    tracing: Tracing | None = None,
+    process: component.ProcessScope | None = None,
 ) -> PredictiveUnit:
     """Build the unit of a deployment file: a graph, or a traffic split over its predictors.
 
     Args:
         tracing: records a span for each call of a node; None for no spans.
+        process: what an only node in this process sets there; its own by default.
     Raises: GraphError for a file that cannot be read, is not valid, or has a node without implementation;
         TargetError for a missing file.
     """
@@ -61,7 +66,7 @@ def build(
         source=source,
         settings=settings,
         shared_metrics=shared_metrics,
-        isolation=_isolation(deployment, predictors, source),
+        isolation=_isolation(deployment, predictors, source, process),
     )
     if len(predictors) == 1:
         return make(predictors[0])
@@ -87,11 +92,14 @@ def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:
 
 
 def _isolation(
-    deployment: spec.Deployment, predictors: Sequence[spec.Predictor], source: UnitSource
+    deployment: spec.Deployment,
+    predictors: Sequence[spec.Predictor],
+    source: UnitSource,
+    process: component.ProcessScope | None,
 ) -> component.Isolation:
     """The isolation of the nodes that run in this process, in any predictor."""
     found = [each for one in predictors for each in resolution.resolve(one, deployment, source.nodes).values()]
-    return component.Isolation(is_shared=sum(each.means.is_here for each in found) > 1)
+    return component.Isolation(is_shared=sum(each.means.is_here for each in found) > 1, process=process)
 
 
 def _build_predictor(

@@ -6,7 +6,7 @@ target ──targets──▶ object ──hooks──▶ table of methods ─�
 
 from infergraph.component.component import Component, ComponentOptions, Recorder
 from infergraph.component.execution import ComponentThread
-from infergraph.component.isolation import Isolation, NodeScope
+from infergraph.component.isolation import Isolation, NodeScope, ProcessScope
 from infergraph.component.parameters import parse_parameters
 from infergraph.component.targets import construct, find, folder_of
 
@@ -16,6 +16,7 @@ __all__ = [
     "ComponentThread",
     "Isolation",
     "NodeScope",
+    "ProcessScope",
     "Recorder",
     "construct",
     "find",

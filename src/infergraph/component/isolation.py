@@ -32,15 +32,47 @@ from infergraph.errors import TargetError
 _CLONE_FS = 0x200
 
 
+class ProcessScope:
+    """The environment variables and working directory of the process, for one node that has it for itself.
+
+    While a graph is loaded anew, beside itself, its node is there twice: the later one counts, and once that is gone
+    the earlier one again.
+    """
+
+    def __init__(self) -> None:
+        self._kept = ExitStack()
+        self._holders: dict[int, tuple[Mapping[str, str], str]] = {}
+
+    def hold(self, holder: object, variables: Mapping[str, str], folder: str) -> None:
+        """Set them until `holder` releases them."""
+        self._holders.pop(id(holder), None)
+        self._holders[id(holder)] = variables, folder
+        self._apply()
+
+    def release(self, holder: object) -> None:
+        """Restore what was before. Idempotent."""
+        if self._holders.pop(id(holder), None) is not None:
+            self._apply()
+
+    def _apply(self) -> None:
+        self._kept.close()
+        if self._holders:
+            variables, folder = list(self._holders.values())[-1]
+            self._kept.enter_context(_variables(variables))
+            self._kept.enter_context(_working_folder(folder))
+
+
 class Isolation:
     """The nodes of one graph that run in this process.
 
     Args:
         is_shared: there are several, so that each needs its own scope; otherwise the process belongs to its only node.
+        process: what that node sets; shared by the graphs that are loaded one after the other in this process.
     """
 
-    def __init__(self, *, is_shared: bool) -> None:
+    def __init__(self, *, is_shared: bool, process: ProcessScope | None = None) -> None:
         self._is_shared = is_shared
+        self._process = process or ProcessScope()
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         loaded = (name for name, module in sys.modules.items() if not _is_some_nodes(module))
         self._loaded = frozenset((*loaded, *sys.builtin_module_names))
@@ -57,7 +89,7 @@ class Isolation:
             variables: the environment variables of its container.
         """
         modules = OwnModules(node, list(map(str, folders)), self._loaded, self._owners) if self._is_shared else None
-        return NodeScope(modules, variables, str(working_folder or ""), self._turn)
+        return NodeScope(modules, variables, str(working_folder or ""), self._turn, self._process)
 
     def _turn(self) -> asyncio.Lock:
         """The lock that serializes the loading of nodes on this event loop."""
@@ -73,12 +105,13 @@ class NodeScope:
         variables: Mapping[str, str],
         folder: str,
         turn: Callable[[], asyncio.Lock],
+        process: ProcessScope,
     ) -> None:
         self.modules = modules
         self._variables = variables
         self._folder = folder
         self._turn = turn
-        self._kept = ExitStack()
+        self._process = process
         self._keeps_folder = True
 
     @property
@@ -90,9 +123,7 @@ class NodeScope:
     async def loading(self) -> AsyncIterator[None]:
         """Apply the scope to the process, for import, constructor and `load`; an only node keeps it until `close`."""
         if self.modules is None:
-            self._kept.close()
-            self._kept.enter_context(_variables(self._variables))
-            self._kept.enter_context(_working_folder(self._folder))
+            self._process.hold(self, self._variables, self._folder)
             yield
             return
         async with self._turn():
@@ -101,7 +132,7 @@ class NodeScope:
 
     def close(self) -> None:
         """Restore the process, and remove the node's modules."""
-        self._kept.close()
+        self._process.release(self)
         if self.modules is not None:
             self.modules.forget()
 

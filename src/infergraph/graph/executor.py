@@ -107,9 +107,10 @@ class Graph(LocalCalls, PredictiveUnit):
 
     @property
     def facts(self) -> UnitFacts:
-        """The protocol in which the graph is served, and its deployment."""
+        """The protocol in which the graph is served, its deployment, and its nodes."""
         options = self.options
-        return UnitFacts(options.protocol, options.deployment, options.namespace)
+        nodes = tuple(planned.name for planned in self._root.walk())
+        return UnitFacts(options.protocol, options.deployment, options.namespace, nodes=nodes)
 
     @property
     def task_rows(self) -> str | None:

@@ -30,12 +30,19 @@ class Measured(Around):
 
     async def start(self) -> None:
         """Start the unit, and record that it is loaded."""
-        loaded = self._shared_metrics.live(
-            "infergraph_unit_loaded", "Workers that have the unit loaded.", {"unit": self.name}
-        )
+        loaded = self._loaded()
         loaded[0] = 0.0
         await self.unit.start()
         loaded[0] = 1.0
+
+    async def stop(self) -> None:
+        """Record that it is no longer loaded, and stop the unit."""
+        self._loaded()[0] = 0.0
+        await self.unit.stop()
+
+    def _loaded(self) -> Cells:
+        labels = {"unit": self.name}
+        return self._shared_metrics.live("infergraph_unit_loaded", "Workers that have the unit loaded.", labels)
 
     def runner(self, method: Method) -> Runner | None:
         """The unit's."""

@@ -1,7 +1,7 @@
 """Messages between the supervisor and a worker: one JSON line each, over a socket pair.
 
 supervisor ──WorkerConfig (stdin)──▶ worker
-supervisor ──StopRequest─────────────▶ worker
+supervisor ──SupervisorMessage─────▶ worker
 supervisor ◀──Report─────────────── worker        end of stream: the other side is dead
 """
 
@@ -11,7 +11,7 @@ import logging
 import socket
 import threading
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -28,6 +28,15 @@ class WorkerState(Enum):
     RECYCLE = "recycle"
     ALIVE = "alive"
     TASKS = "tasks"
+    CONTROL = "control"
+    CONTROLLED = "controlled"
+
+
+class ModelAction(Enum):
+    """What is done with the served model in all workers."""
+
+    LOAD = "load"
+    UNLOAD = "unload"
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +54,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
         metrics_fd: inherited socket, or None without a separate metrics port.
         grpc_port: bound with SO_REUSEPORT; None without gRPC.
         metrics_dir: folder of the shared metrics of this run.
+        is_unloaded: whether the model has been unloaded, so that the worker starts without it.
     """
 
     serve: str
@@ -59,13 +69,31 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     metrics_fd: int | None
     grpc_port: int | None
     metrics_dir: str
+    is_unloaded: bool = False
 
 
-class StopRequest(msgspec.Struct, frozen=True):
+class StopRequest(msgspec.Struct, frozen=True, tag="stop"):
     """Stop: stay open but not ready for `delay_s`, stop accepting, then finish requests within `grace_s`."""
 
     delay_s: float
     grace_s: float
+
+
+class ModelRequest(msgspec.Struct, frozen=True, tag="model"):
+    """Load or unload the model, and report CONTROLLED with this number."""
+
+    action: ModelAction
+    number: int
+
+
+class ModelOutcome(msgspec.Struct, frozen=True, tag="outcome"):
+    """All workers have done what this one asked for in its report of that number; the text says why not."""
+
+    number: int
+    text: str = ""
+
+
+SupervisorMessage: TypeAlias = StopRequest | ModelRequest | ModelOutcome
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -73,15 +101,18 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Args:
         state: what happened.
-        text: one line about it; for READY: a request to try, as JSON [path, body], where one is known.
+        text: one line about it; for READY: a request to try, as JSON [path, body], where one is known; for CONTROL:
+            the action; for CONTROLLED: why it failed.
         exit_code: for LOAD_FAILED: the exit code of the program.
         traceback: for LOAD_FAILED: of the exception, unless the text says it all.
+        number: of an action (CONTROL, CONTROLLED).
     """
 
     state: WorkerState
     text: str = ""
     exit_code: int = 0
     traceback: str = ""
+    number: int = 0
 
 
 T = TypeVar("T")
@@ -94,9 +125,9 @@ class Channel(Generic[T]):
     Promises: `send` may be called from any thread and does not raise when the other end is closed.
     """
 
-    def __init__(self, end: socket.socket, receives: type[T]) -> None:
+    def __init__(self, end: socket.socket, receives: Any) -> None:
         self.socket = end
-        self._decoder = msgspec.json.Decoder(receives)
+        self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(receives)
         self._rest = b""
         self._lock = threading.Lock()
 

@@ -30,10 +30,11 @@ from infergraph.observe.shared_metrics import Folder, SharedMetrics, shared_memo
 from infergraph.process import startup_gate
 from infergraph.process.channel import Channel, Report, WorkerConfig, WorkerState
 from infergraph.process.child import Child
+from infergraph.process.model_control import ModelRequests
 from infergraph.process.reload import SourceWatch
 from infergraph.process.sockets import Ports, open_ports, port_of
 from infergraph.process.task_driver import TaskDriver
-from infergraph.process.worker_pool import Placement, WorkerHandle, WorkerPool, metrics_slot_name
+from infergraph.process.worker_pool import Phase, Placement, WorkerHandle, WorkerPool, metrics_slot_name
 from infergraph.settings import LoadFailure, LogFormat, Settings, TaskEngine
 from infergraph.tasks.ownership import Owner, claim, has_tasks
 from infergraph.worker_environment import SERVING_INDEX, worker_environment
@@ -144,6 +145,7 @@ class Supervisor:
         self._shared_metrics = SharedMetrics(folder.path, "supervisor")
         give_up = settings.load_failure is LoadFailure.EXIT and watch is None
         self._pool = WorkerPool(settings, self._spawn, give_up=give_up, replaced=self._count_restart)
+        self._model = ModelRequests(self._controlled)
         self._driver = TaskDriver(self._spawn_driver, settings.grace_s) if settings.tasks else None
         self._terminal = Terminal()
         self._started_at = time.monotonic()
@@ -197,8 +199,9 @@ class Supervisor:
             if self._pool.exit_code:
                 self._driver.stop(now)
             self._driver.tick(now)
-            if self._pool.restarts_finished > self._restarts:
-                self._restarts = self._pool.restarts_finished
+            replaced = self._pool.restarts_finished + self._model.loads_finished
+            if replaced > self._restarts:
+                self._restarts = replaced
                 self._driver.restart(now)
         if self._ports_close_at is not None and self._ports_close_at <= now:
             self._ports.close()  # the workers close their copies too: from now on connections are refused
@@ -251,7 +254,16 @@ class Supervisor:
                 self._request = report.text
             elif report.state is WorkerState.TASKS:
                 self._want_driver(time.monotonic())
+            elif report.state is WorkerState.CONTROL:
+                self._model.asked(worker, report)
+            elif report.state is WorkerState.CONTROLLED:
+                self._model.done(worker, report)
             self._pool.reported(worker, report, time.monotonic())
+
+    def _controlled(self) -> list[WorkerHandle]:
+        """The workers that load and unload the model, in the order of their slots."""
+        there = (worker for worker in self._pool.alive.values() if worker.phase is not Phase.STOPPING)
+        return sorted(there, key=lambda worker: worker.slot)
 
     def _want_driver(self, now: float) -> None:
         if self._driver is not None:
@@ -287,6 +299,7 @@ class Supervisor:
             self._selector.unregister(channel)
         channel.close()
         vacate(self._folder.path, metrics_slot_name(worker.metrics_slot))
+        self._model.gone(worker)
         self._pool.died(worker, now)
         self._look_for_tasks(now)
 
@@ -308,6 +321,7 @@ class Supervisor:
             metrics_fd=None if ports.metrics is None else ports.metrics.fileno(),
             grpc_port=None if ports.grpc is None else port_of(ports.grpc),
             metrics_dir=str(self._folder.path),
+            is_unloaded=self._model.is_unloaded,
         )
         inherited = [theirs.fileno(), ports.http.fileno()]
         if config.metrics_fd is not None:

@@ -19,7 +19,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,7 +29,16 @@ from infergraph import lifetime
 from infergraph.errors import StartupFault, traceback_text
 from infergraph.observe import logs
 from infergraph.observe.shared_metrics import SharedMetrics
-from infergraph.process.channel import TEXT_LIMIT, Channel, Report, StopRequest, WorkerConfig, WorkerState
+from infergraph.process.channel import (
+    TEXT_LIMIT,
+    Channel,
+    Report,
+    StopRequest,
+    SupervisorMessage,
+    WorkerConfig,
+    WorkerState,
+)
+from infergraph.process.model_control import ModelControl
 from infergraph.settings import Settings
 
 EXIT_STARTUP = 2
@@ -80,6 +89,7 @@ class WorkerContext:
         requests_limit: ask to be recycled after this many requests; 0 for never.
         stopping: set when the worker must drain and return from `serve`.
         tell: sends a report to the supervisor; callable from any thread.
+        model_control: loads and unloads the model in all workers; by default there is no other one.
     """
 
     slot: int
@@ -94,6 +104,7 @@ class WorkerContext:
     requests_limit: int
     stopping: Stopping
     tell: Callable[[Report], None]
+    model_control: ModelControl = field(default_factory=ModelControl)
 
     def listening(self) -> None:
         """Report that both ports are open."""
@@ -149,7 +160,7 @@ class Worker:
     def __init__(self, config: WorkerConfig, settings: Settings) -> None:
         self._config = config
         self._settings = settings
-        self._channel: Channel[StopRequest] = Channel(socket.socket(fileno=config.channel_fd), StopRequest)
+        self._channel: Channel[SupervisorMessage] = Channel(socket.socket(fileno=config.channel_fd), SupervisorMessage)
         self._channel.socket.settimeout(1.0)
         self._ready = False
         self._loaded_bytes = 0
@@ -158,7 +169,7 @@ class Worker:
         """Serve until the supervisor requests a stop."""
         loop = asyncio.get_running_loop()
         context = self._context(Stopping())
-        loop.add_reader(self._channel.fileno(), self._take_config, context.stopping)
+        loop.add_reader(self._channel.fileno(), self._receive, context)
         loop.add_signal_handler(signal.SIGTERM, context.stopping.begin, self._stop_request())
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         watches = [asyncio.create_task(self._beat())]
@@ -195,6 +206,7 @@ class Worker:
             requests_limit=limit,
             stopping=stopping,
             tell=self._tell,
+            model_control=ModelControl(self._tell, is_unloaded=config.is_unloaded),
         )
 
     def _tell(self, report: Report) -> None:
@@ -206,12 +218,15 @@ class Worker:
     def _stop_request(self) -> StopRequest:
         return StopRequest(self._settings.drain_delay_s, self._settings.grace_s)
 
-    def _take_config(self, stopping: Stopping) -> None:
-        requests = self._channel.receive()
-        if requests is None:
+    def _receive(self, context: WorkerContext) -> None:
+        messages = self._channel.receive()
+        if messages is None:
             os._exit(1)  # the supervisor is dead: nobody would stop or replace this worker
-        for request in requests:
-            stopping.begin(request)
+        for message in messages:
+            if isinstance(message, StopRequest):
+                context.stopping.begin(message)
+            else:
+                context.model_control.take(message)
 
     async def _beat(self) -> None:
         """Send the heartbeat: the event loop is not blocked."""

@@ -17,7 +17,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from infergraph.net.backoff import FailureStreak
-from infergraph.process.channel import Report, StopRequest, WorkerState
+from infergraph.process.channel import Report, StopRequest, SupervisorMessage, WorkerState
 from infergraph.process.child import RESTARTS
 
 EXIT_LOAD = 3
@@ -67,7 +67,7 @@ class Placement(NamedTuple):
 class WorkerHandle:
     """One worker process as the supervisor sees it."""
 
-    def __init__(self, place: Placement, process: Process, send: Callable[[StopRequest], None]) -> None:
+    def __init__(self, place: Placement, process: Process, send: Callable[[SupervisorMessage], None]) -> None:
         self.slot = place.slot
         self.metrics_slot = place.metrics_slot
         self.opens_early = place.opens_early

@@ -107,6 +107,8 @@ CODES: Mapping[type[Fault], Codes] = {
     errors.Overloaded: Codes(503, GrpcStatus.RESOURCE_EXHAUSTED),
     errors.NotReady: Codes(503, GrpcStatus.UNAVAILABLE),
     errors.UnknownModel: Codes(404, GrpcStatus.NOT_FOUND),
+    errors.LoadFailed: Codes(400, GrpcStatus.INVALID_ARGUMENT),
+    errors.NotPermitted: Codes(403, GrpcStatus.PERMISSION_DENIED),
     errors.TaskFault: Codes(500, GrpcStatus.INTERNAL),
     errors.UnknownTask: Codes(404, GrpcStatus.NOT_FOUND),
     errors.TaskState: Codes(409, GrpcStatus.FAILED_PRECONDITION),

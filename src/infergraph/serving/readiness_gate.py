@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Mapping
+from enum import Enum
 from typing import Any
 
 from infergraph.errors import NotReady
@@ -12,10 +13,20 @@ from infergraph.message import Around, Context, Message, Method, PredictiveUnit,
 from infergraph.runner import Runner
 
 
+class LoadState(Enum):
+    """Whether the unit is loaded, in the words of the open inference protocol."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    UNLOADING = "UNLOADING"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
 class ReadinessGate(Around):
     """A unit around a unit that passes requests on once it is loaded.
 
-    `runners` are those of the unit by method; empty until the gate is open, since a request may wait for that.
+    `runners` are those of the unit by method; empty until the gate is open, since a request may wait for that. `reason`
+    says why the unit is unavailable.
 
     Args:
         wait_s: how long a request waits for the gate to open; 0 to refuse it immediately. Probes never wait.
@@ -27,13 +38,21 @@ class ReadinessGate(Around):
         self._decided = asyncio.Event()
         self.runners: dict[Method, Runner | None] = {}
         self.is_open = False
+        self.is_unloaded = False
+        self.state = LoadState.LOADING
+        self.reason = ""
 
     async def start(self) -> None:
         """Start the unit, then open the gate; waiting requests proceed, or fail if the unit could not be loaded."""
+        self._decided.clear()
+        self.state, self.reason = LoadState.LOADING, ""
         try:
             await self.unit.start()
             self.runners.update((method, self.unit.runner(method)) for method in Method)
-            self.is_open = True
+            self.is_open, self.is_unloaded, self.state = True, False, LoadState.READY
+        except BaseException as error:
+            self.state, self.reason = LoadState.UNAVAILABLE, str(error) or type(error).__name__
+            raise
         finally:
             self._decided.set()
 
@@ -43,9 +62,22 @@ class ReadinessGate(Around):
         self.runners.clear()
         await self.unit.stop()
 
+    async def unload(self) -> None:
+        """Close, then stop the unit, which `start` can load again."""
+        self.withdraw()
+        self.state = LoadState.UNLOADING
+        await self.stop()
+        self.state = LoadState.UNAVAILABLE
+
+    def withdraw(self) -> None:
+        """Close without a unit, as it was unloaded."""
+        self.is_open, self.is_unloaded = False, True
+        self.state, self.reason = LoadState.UNAVAILABLE, "unloaded"
+        self._decided.set()
+
     def _enter(self) -> PredictiveUnit:
         if not self.is_open:
-            raise NotReady(f"{self.name} is not loaded yet")
+            raise NotReady(f"{self.name} {'was unloaded' if self.is_unloaded else 'is not loaded yet'}")
         return self.unit
 
     async def _opened(self) -> PredictiveUnit:

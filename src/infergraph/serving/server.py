@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import importlib
 import logging
 import os
@@ -25,7 +24,6 @@ from infergraph.errors import MissingExtra
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
 from infergraph.process import startup_gate
-from infergraph.process.custom_service import CustomService
 from infergraph.process.worker import WorkerContext
 from infergraph.serving import example_request, pod_limits
 from infergraph.serving.console import console
@@ -38,6 +36,7 @@ from infergraph.serving.http.cross_origin import foreign_calls
 from infergraph.serving.http.dialects import Cors, ExternalDialect, InternalDialect
 from infergraph.serving.http.exchange import Exchange
 from infergraph.serving.http.listener import Listener
+from infergraph.serving.loading import Loading
 from infergraph.serving.openapi import description, endpoints
 from infergraph.serving.readiness_gate import ReadinessGate
 from infergraph.serving.rest.edge import Rest, RestOptions, behind_gateway
@@ -45,8 +44,10 @@ from infergraph.serving.tasks import gbuilder
 from infergraph.serving.v2.dialect import V2Dialect
 from infergraph.serving.v2.grpc import V2Grpc
 from infergraph.serving.v2.model import Model
-from infergraph.serving.v2.rest import V2Options, V2Rest
-from infergraph.settings import ConsoleMode, GrpcEngine, Settings
+from infergraph.serving.v2.repository import Repository
+from infergraph.serving.v2.rest import V2Options, V2Parts, V2Rest
+from infergraph.serving.v2.statistics import Statistics
+from infergraph.settings import ConsoleMode, GrpcEngine, ModelControlMode, Settings
 from infergraph.source import UnitSource, is_graph
 from infergraph.tasks.engines.in_server_worker import InServerWorker
 from infergraph.tasks.ownership import Owner
@@ -73,7 +74,10 @@ class Server:
             requests_limit=context.requests_limit,
             on_limit=lambda: context.recycle("it has answered max_requests"),
         )
-        self._built = assembly.build(self._source, self._settings, context.shared_metrics)
+        replaceable: assembly.Replaceable | None = None
+        if self._settings.model_control is ModelControlMode.ON:
+            replaceable = assembly.replaceable(self._source, self._settings, context.shared_metrics)
+        self._built = replaceable or assembly.build(self._source, self._settings, context.shared_metrics)
         warnings = assembly.inspect(self._source, self._settings.host, self._own_ports())
         if context.slot == 0 and context.opens_early:  # once, for all workers
             for line in warnings:
@@ -95,20 +99,19 @@ class Server:
                 renew=renew,
                 owner=Owner.of(self._source, self._settings.parameters).tag,
             )
-        self._in_server: InServerWorker | None = None
+        in_server: InServerWorker | None = None
         if self._tasks is not None and self._settings.task_workers == 0:
-            self._in_server = InServerWorker(Path(self._settings.data_dir), self._built, self._settings.task_nan)
+            in_server = InServerWorker(Path(self._settings.data_dir), self._built, self._settings.task_nan)
         self._is_open = False
-        self._custom: CustomService | None = None
         self._limits = pod_limits.Limits(self._settings.request_timeout_s, self._settings.message_limit_bytes)
         if not self._is_graph:
             self._limits = pod_limits.limits(self._settings)
         self._watch = Watch(context.metrics_dir, time.monotonic)
-        self._model = Model(self._unit, self._unit.runners, facts.deployment or self._unit.name)
         bodies_bytes = self._settings.bodies_limit_bytes
         self._memory = BodiesMemory(bodies_bytes and max(bodies_bytes, self._settings.message_limit_bytes))
-        self._v2 = V2Options(
-            json=self._json_options(), limit_bytes=self._settings.message_limit_bytes, memory=self._memory
+        self._v2 = self._v2_parts(facts.deployment or self._unit.name)
+        self._loading = Loading(
+            context, self._unit, replaceable, in_server, ports=self._own_ports, changed=self._v2.model.forget
         )
         self._http = self._make_http()
         self._grpc = Grpc(
@@ -120,7 +123,29 @@ class Server:
             concurrency_limit=self._settings.concurrency_limit,
             request_timeout_s=self._settings.request_timeout_s,
             runners=self._unit.runners,
-            more=V2Grpc(self._model, self._v2, self._is_ready).methods(),
+            more=V2Grpc(self._v2).methods(),
+        )
+
+    def _v2_parts(self, name: str) -> V2Parts:
+        model, settings = Model(self._unit, name), self._settings
+        ask = self._context.model_control.ask if settings.model_control is ModelControlMode.ON else None
+        return V2Parts(
+            model=model,
+            repository=Repository(model, self._unit, ask),
+            statistics=Statistics(self._context.metrics_dir, self._unit.name),
+            options=V2Options(
+                json=JsonOptions(
+                    nan=settings.nan,
+                    sort_keys=settings.json_sort_keys,
+                    ascii=settings.json_ascii,
+                    pretty=settings.json_pretty,
+                ),
+                limit_bytes=settings.message_limit_bytes,
+                memory=self._memory,
+                server_name=settings.v2_server_name,
+            ),
+            is_ready=self._is_ready,
+            is_server_ready=self._is_server_ready,
         )
 
     async def run(self) -> None:
@@ -128,7 +153,7 @@ class Server:
         stopping = asyncio.create_task(self._context.stopping.wait())
         sampling = asyncio.create_task(self._watch.sample()) if self._settings.console is not ConsoleMode.OFF else None
         mark = startup_gate.LoadingMark(self._context.metrics_dir, os.getpid())
-        loading = asyncio.create_task(self._load())
+        loading = asyncio.create_task(self._loading.load())
         loading.add_done_callback(lambda _: mark.remove())
         if not self._context.opens_early:
             await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -141,15 +166,11 @@ class Server:
         self._context.listening()
         announcing = asyncio.create_task(self._announce(loading))
         request = await stopping
-        if self._custom is not None:
-            self._custom.stop()
+        self._loading.end_service()
         loading.cancel()
         announcing.cancel()
         await asyncio.sleep(request.delay_s)
-        ends = [stop(request.grace_s) for stop in stops]
-        if self._in_server is not None:
-            ends.append(self._in_server.leave(request.grace_s))
-        await asyncio.gather(*ends)
+        await asyncio.gather(*(stop(request.grace_s) for stop in stops), self._loading.end(request.grace_s))
         if sampling is not None:
             sampling.cancel()
         await self._unit.stop()
@@ -174,35 +195,12 @@ class Server:
             stops.append(await self._open_grpc(self._context.grpc_port))
         return stops
 
-    async def _load(self) -> bool:
-        """Whether the unit could be loaded."""
-        try:
-            await self._unit.start()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - the user's constructor and load() may raise anything
-            self._context.load_failed(error)
-            if self._tasks is not None:
-                self._tasks.unit_failed = lambda: True
-            return False
-        return True
-
     async def _announce(self, loading: asyncio.Task[bool]) -> None:
-        if not await loading:
-            return
-        _tune_garbage_collector()
-        user_object = self._built.facts.user_object
-        self._context.ready(await example_request.announced(self._unit, is_graph=self._is_graph))
-        if self._in_server is not None:
-            self._in_server.begin()
-        if self._context.slot == 0 and callable(getattr(user_object, "custom_service", None)):
-            self._custom = CustomService(user_object, self._ports())
-            self._custom.start()
-
-    def _ports(self) -> list[int]:
-        sockets = [self._context.http_socket, self._context.metrics_socket]
-        ports = [listener.getsockname()[1] for listener in sockets if listener is not None]
-        return [*ports, self._context.grpc_port] if self._context.grpc_port is not None else ports
+        if await loading:
+            self._context.ready(await example_request.announced(self._unit, is_graph=self._is_graph))
+            self._loading.begin()
+        elif self._tasks is not None:
+            self._tasks.unit_failed = lambda: True
 
     # ── HTTP ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -211,7 +209,7 @@ class Server:
         rest = Rest(
             self._unit,
             RestOptions(
-                json=self._v2.json,
+                json=self._v2.options.json,
                 limit_bytes=settings.message_limit_bytes,
                 memory=self._memory,
                 opaque=self._is_graph,
@@ -225,27 +223,9 @@ class Server:
                 paths = behind_gateway(paths, self._built.facts.deployment or self._unit.name)
         else:
             paths = rest.microservice_paths()
-        paths = paths.joined(V2Rest(self._model, self._v2, self._is_ready, self._v2_dialect).paths())
+        v2 = V2Rest(self._v2, self._v2_dialect, lambda: endpoints.document(self._unit, served))
+        paths = paths.joined(v2.paths())
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})
-        other: App = pages.application(self._more_routes(paths), settings, self._dialect_of, _predictions_first(paths))
-        if settings.access_log:
-            other = pages.with_access_lines(other)
-        refuse = foreign_calls(settings.cors_origins)
-        return HttpApp(paths, self._dialect, other, self._http_options(), self._accounting, refuse)
-
-    def _json_options(self) -> JsonOptions:
-        settings = self._settings
-        return JsonOptions(
-            nan=settings.nan,
-            sort_keys=settings.json_sort_keys,
-            ascii=settings.json_ascii,
-            pretty=settings.json_pretty,
-        )
-
-    def _dialect_of(self, path: str) -> Dialect:
-        return self._v2_dialect if path == "/v2" or path.startswith("/v2/") else self._dialect
-
-    def _more_routes(self, paths: Paths) -> list[BaseRoute]:
         served = description.Served(
             name=self._unit.name,
             paths=paths,
@@ -253,6 +233,16 @@ class Server:
             protocol=self._built.facts.protocol,
             has_tasks=self._tasks is not None,
         )
+        other: App = pages.application(self._more_routes(served), settings, self._dialect_of, _predictions_first(paths))
+        if settings.access_log:
+            other = pages.with_access_lines(other)
+        refuse = foreign_calls(settings.cors_origins)
+        return HttpApp(paths, self._dialect, other, self._http_options(), self._accounting, refuse)
+
+    def _dialect_of(self, path: str) -> Dialect:
+        return self._v2_dialect if path == "/v2" or path.startswith("/v2/") else self._dialect
+
+    def _more_routes(self, served: description.Served) -> list[BaseRoute]:
         routes = endpoints.routes(self._unit, served)
         if self._tasks is not None:
             routes.extend(gbuilder.routes(self._tasks, self._settings))
@@ -312,6 +302,11 @@ class Server:
         # Both ports: a client that sees "ready" over HTTP may call over gRPC next.
         return self._is_open and not self._context.stopping.is_set() and await self._unit.ready()
 
+    async def _is_server_ready(self) -> bool:
+        return await self._is_ready() or (
+            self._is_open and self._unit.is_unloaded and not self._context.stopping.is_set()
+        )
+
     # ── gRPC ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _open_grpc(self, port: int) -> Stop:
@@ -367,17 +362,6 @@ async def _others_loaded(folder: Path) -> None:
     """Wait until no worker that has not loaded yet answers on the ports."""
     while startup_gate.is_any_loading(folder):  # noqa: ASYNC110 - another process removes the file
         await asyncio.sleep(0.05)
-
-
-def _tune_garbage_collector() -> None:
-    """Tune the garbage collector: freeze modules and the loaded unit, which stay for the life of the process.
-
-    Requests leave almost no cycles, so the youngest generation may grow larger than Python's default before it is
-    collected (measured: a fifth of the CPU time of a small request).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def _bracketed(host: str) -> str:

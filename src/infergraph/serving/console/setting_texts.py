@@ -55,6 +55,11 @@ CHINESE_SETTINGS = {
     "parameters": "构造参数：由 {name, value, type} 组成的 JSON 列表。",
     "model_metadata": "合并到 init_metadata() 之上的 YAML 或 JSON。",
     "annotations_file": "Kubernetes downward API 的注解文件。",
+    "model_control": (
+        "能访问端口的人是否可以通过 `/v2/repository/models/…` 在所有工作进程中加载和卸载模型。"
+        "开启后请求走较慢的路径，因为模型随时可能被替换。"
+    ),
+    "v2_server_name": "服务器在 `/v2` 元数据中的名称；Triton 的一些示例程序要求它为 `triton`。",
     "gateway_paths": "推理图也在 `/seldon/<namespace>/<name>/` 下应答，与入口网关相同。",
     "graph_meta": (
         "推理图是否把 routing、requestPath、tags、metrics 和 puid 合并到应答的 meta：`merge`、"

@@ -20,29 +20,31 @@ SELDON_INFO = {"title": "Seldon External API", "version": "0.1"}
 """The title of the reference's document; some clients look for it."""
 
 
+async def document(unit: PredictiveUnit, served: description.Served) -> dict[str, Any]:
+    """The OpenAPI document, with the unit's metadata where they are known."""
+    try:
+        metadata = await unit.metadata()
+    except Fault:  # not loaded yet, or invalid metadata: the document is made without it
+        metadata = None
+    return description.document(served, metadata)
+
+
 def routes(unit: PredictiveUnit, served: description.Served) -> list[BaseRoute]:
     """`/openapi.json`, `/docs`, and the old names: `/seldon.json` of a component, `/api/v1.0/doc/` of a graph."""
     page = resources.files("infergraph.serving.openapi").joinpath("docs.html").read_text("utf-8")
 
-    async def described() -> dict[str, Any]:
-        try:
-            metadata = await unit.metadata()
-        except Fault:  # not loaded yet, or invalid metadata: the document is made without it
-            metadata = None
-        return description.document(served, metadata)
-
-    async def document(request: Request) -> Response:
-        return JSONResponse(await described())
+    async def show_document(request: Request) -> Response:
+        return JSONResponse(await document(unit, served))
 
     async def old_document(request: Request) -> Response:
-        found = await described()
+        found = await document(unit, served)
         return JSONResponse(found | {"info": found["info"] | SELDON_INFO})
 
     async def show(request: Request) -> Response:
         return HTMLResponse(page)
 
     found: list[BaseRoute] = [
-        Route("/openapi.json", document, methods=["GET"]),
+        Route("/openapi.json", show_document, methods=["GET"]),
         Route("/docs", show, methods=["GET"]),
     ]
     if not served.is_graph:

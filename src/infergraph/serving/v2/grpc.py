@@ -10,8 +10,7 @@ from infergraph import __version__
 from infergraph.errors import PayloadError, UnknownModel
 from infergraph.protocol.services import INFERENCE
 from infergraph.serving.grpc.edge import GrpcCall, GrpcMethod, context_of, may_wait
-from infergraph.serving.v2.model import Model
-from infergraph.serving.v2.rest import EXTENSIONS, V2Options
+from infergraph.serving.v2.rest import EXTENSIONS, V2Parts
 from infergraph.wire.prediction import SERVICES, message_class
 from infergraph.wire.v2 import proto
 from infergraph.wire.v2.messages import InferMessage
@@ -21,16 +20,12 @@ _CLASSES = {call: tuple(map(message_class, types)) for call, types in SERVICES[I
 
 
 class V2Grpc:
-    """The calls of the protocol.
+    """The calls of the protocol."""
 
-    Args:
-        is_ready: the readiness probe.
-    """
-
-    def __init__(self, model: Model, options: V2Options, is_ready: Callable[[], Awaitable[bool]]) -> None:
-        self._model = model
-        self._options = options
-        self._is_ready = is_ready
+    def __init__(self, parts: V2Parts) -> None:
+        self._parts = parts
+        self._model = parts.model
+        self._repository = parts.repository
 
     def methods(self) -> Mapping[str, GrpcMethod]:
         """The calls by path."""
@@ -40,6 +35,11 @@ class V2Grpc:
             "ServerMetadata": ("metadata", self._server_metadata),
             "ModelReady": ("ready", self._model_ready),
             "ModelMetadata": ("metadata", self._model_metadata),
+            "ModelConfig": ("metadata", self._model_configuration),
+            "ModelStatistics": ("statistics", self._model_statistics),
+            "RepositoryIndex": ("index", self._index),
+            "RepositoryModelLoad": ("load", self._load),
+            "RepositoryModelUnload": ("unload", self._unload),
         }
         methods = {call: GrpcMethod(name, _telling(call, tell), may_wait) for call, (name, tell) in told.items()}
         methods["ModelInfer"] = GrpcMethod("infer", self._infer, self._model.runner)
@@ -63,14 +63,14 @@ class V2Grpc:
         return {"live": True}
 
     async def _server_ready(self, request: Any) -> Any:
-        return {"ready": await self._is_ready()}
+        return {"ready": await self._parts.is_server_ready()}
 
     async def _server_metadata(self, request: Any) -> Any:
-        return {"name": self._options.server_name, "version": __version__, "extensions": EXTENSIONS}
+        return {"name": self._parts.options.server_name, "version": __version__, "extensions": EXTENSIONS}
 
     async def _model_ready(self, request: Any) -> Any:
         try:
-            is_ready = await self._is_ready()
+            is_ready = await self._parts.is_ready()
             await self._model.check(request.name, request.version)
         except UnknownModel:
             return {"ready": False}
@@ -81,6 +81,23 @@ class V2Grpc:
         for tensor in (*document["inputs"], *document["outputs"]):
             tensor.pop("parameters", None)
         return document
+
+    async def _model_configuration(self, request: Any) -> Any:
+        return {"config": (await self._model.check(request.name, request.version)).configuration()}
+
+    async def _model_statistics(self, request: Any) -> Any:
+        return await self._parts.statistics_of(request.name, request.version)
+
+    async def _index(self, request: Any) -> Any:
+        return {"models": await self._repository.index(only_ready=request.ready)}
+
+    async def _load(self, request: Any) -> Any:
+        await self._repository.load(request.model_name, request.parameters)
+        return {}
+
+    async def _unload(self, request: Any) -> Any:
+        await self._repository.unload(request.model_name)
+        return {}
 
 
 def _telling(call: str, tell: Callable[[Any], Awaitable[Mapping[str, Any]]]) -> Callable[[GrpcCall], Any]:

@@ -6,8 +6,9 @@ InferMessage ─▶ Model.infer ─▶ unit.answer ─▶ InferResponse
 from __future__ import annotations
 
 from infergraph.errors import UnknownModel
-from infergraph.message import Context, Method, PredictiveUnit, Runners
+from infergraph.message import Context, Method
 from infergraph.runner import Runner
+from infergraph.serving.readiness_gate import ReadinessGate
 from infergraph.wire.v2 import messages
 from infergraph.wire.v2.messages import InferMessage
 from infergraph.wire.v2.metadata import ModelMetadata, metadata_of
@@ -17,43 +18,54 @@ _ANSWERS_INFER = (Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPU
 
 
 class Model:
-    """The unit as one model.
+    """The unit as one model. `method` is the one of the unit that answers `infer`.
 
     Args:
-        unit: answers it.
-        runners: the runner of each method, once the unit is loaded.
+        unit: answers it, once it is loaded.
         name: under which it is served.
     """
 
-    def __init__(self, unit: PredictiveUnit, runners: Runners, name: str) -> None:
+    def __init__(self, unit: ReadinessGate, name: str) -> None:
         self._unit = unit
-        self._runners = runners
         self.name = name
-        self._method = Method.PREDICT
+        self.method = Method.PREDICT
         self._metadata: ModelMetadata | None = None
+        self._loads = 0
 
     async def metadata(self) -> ModelMetadata:
         """Versions, platform, inputs and outputs, as the unit declares them.
 
         Raises: NotReady until it is loaded.
         """
-        if self._metadata is None:
+        while (known := self._metadata) is None:
+            loaded = self._loads
             told = await self._unit.metadata()
             methods = self._unit.facts.methods
-            self._method = next((each for each in _ANSWERS_INFER if each in methods), Method.PREDICT)
-            self._metadata = metadata_of(self.name, told)
-        return self._metadata
+            if loaded == self._loads:  # otherwise it was loaded anew meanwhile
+                self.method = next((each for each in _ANSWERS_INFER if each in methods), Method.PREDICT)
+                self._metadata = metadata_of(self.name, told)
+        return known
 
     def runner(self) -> Runner | None:
         """The runner of `infer`; None if it may wait."""
-        return None if self._metadata is None else self._runners.get(self._method)
+        return None if self._metadata is None else self._unit.runners.get(self.method)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is known to clients, loaded or about to be; one that was unloaded is not."""
+        return not self._unit.is_unloaded
+
+    def forget(self) -> None:
+        """Read the metadata anew, since the unit is another one."""
+        self._metadata = None
+        self._loads += 1
 
     def check_name(self, name: str) -> None:
-        """Refuse another model.
+        """Refuse another model, and one that was unloaded.
 
         Raises: UnknownModel.
         """
-        if name != self.name:
+        if name != self.name or not self.is_there:
             raise UnknownModel(f"Request for unknown model: {name!r} is not found")
 
     async def check(self, name: str, version: str = "") -> ModelMetadata:
@@ -82,7 +94,7 @@ class Model:
         Raises: a Fault.
         """
         request = message.read()
-        answer = await self._unit.answer(self._method, message, context)
+        answer = await self._unit.answer(self.method, message, context)
         return messages.response_of(
             answer, request, name=self.name, version=metadata.version, declared=metadata.only_output
         )

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
 from infergraph import __version__
+from infergraph.errors import PayloadError
 from infergraph.message import Context, Transport
 from infergraph.protocol.headers import INFERENCE_HEADER_LENGTH
 from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Dialect, Endpoint, Handler, Paths
 from infergraph.serving.http.exchange import Exchange
 from infergraph.serving.v2.model import Model
+from infergraph.serving.v2.repository import Repository
+from infergraph.serving.v2.statistics import Statistics
 from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
 from infergraph.wire.json_slices import LARGE_BYTES
 from infergraph.wire.json_text import JsonOptions
@@ -24,13 +27,21 @@ from infergraph.wire.v2 import json
 from infergraph.wire.v2.messages import InferMessage
 from infergraph.wire.v2.metadata import ModelMetadata
 from infergraph.wire.v2.records import InferRequest
-from infergraph.wire.v2.tensors import Buffer
+from infergraph.wire.v2.tensors import Buffer, Parameters
 
-EXTENSIONS = ("binary_tensor_data", "parameters")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "model_repository",
+    "model_configuration",
+    "sequence",
+)
 _OCTETS = (b"content-type", b"application/octet-stream")
 _LARGE_BYTES = 256 * 1024
 _POST = frozenset({"POST"})
 _READ = frozenset({"GET", "HEAD"})
+_REPOSITORY = "/v2/repository/models/(?P<model>[^/]+)"
 _VERSIONED = "/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 
 
@@ -50,21 +61,49 @@ class V2Options(msgspec.Struct, frozen=True, kw_only=True):
     server_name: str = "infergraph"
 
 
+class V2Parts(NamedTuple):
+    """What both edges of the protocol serve.
+
+    Args:
+        is_ready: whether the model can answer now.
+        is_server_ready: whether the server can, which needs no model after one was unloaded.
+    """
+
+    model: Model
+    repository: Repository
+    statistics: Statistics
+    options: V2Options
+    is_ready: Callable[[], Awaitable[bool]]
+    is_server_ready: Callable[[], Awaitable[bool]]
+
+    async def statistics_of(self, name: str, version: str = "") -> dict[str, Any]:
+        """The statistics of the model; with an empty name those of all models, which is none after it was unloaded.
+
+        Raises: UnknownModel.
+        """
+        model = self.model
+        if not name and not model.is_there:
+            return {"model_stats": []}
+        metadata = await model.check(name or model.name, version)
+        method = model.method.value
+        return {"model_stats": [await asyncio.to_thread(self.statistics.of, metadata.name, metadata.version, method)]}
+
+
 class V2Rest:
     """The paths of the protocol.
 
     Args:
-        is_ready: the readiness probe.
         dialect: of the protocol.
+        describe: the OpenAPI document.
     """
 
-    def __init__(
-        self, model: Model, options: V2Options, is_ready: Callable[[], Awaitable[bool]], dialect: Dialect
-    ) -> None:
-        self._model = model
-        self._options = options
-        self._is_ready = is_ready
+    def __init__(self, parts: V2Parts, dialect: Dialect, describe: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        self._parts = parts
+        self._model = parts.model
+        self._repository = parts.repository
+        self._options = parts.options
         self._dialect = dialect
+        self._describe = describe
 
     def paths(self) -> Paths:
         """The routes."""
@@ -73,6 +112,10 @@ class V2Rest:
             "/v2/health/live": self._probe(_live, "live"),
             "/v2/health/ready": self._probe(self._ready, "ready"),
             "/v2/models": self._probe(self._models, "metadata"),
+            "/v2/models/stats": self._probe(self._all_statistics, "statistics"),
+            "/v2/repository/index": self._control(self._index, "index"),
+            "/v2/docs": self._probe(self._to_page, "docs"),
+            "/v2/docs/dataplane.json": self._probe(self._document, "docs"),
         }
         infer = self._endpoint(_POST, self._infer, "infer", self._model.runner)._replace(padding=_padding)
         exact[f"/v2/models/{self._model.name}/infer"] = infer
@@ -80,6 +123,12 @@ class V2Rest:
         patterns = {
             f"{_VERSIONED}/infer": infer,
             f"{_VERSIONED}/ready": self._probe(self._model_ready, "ready"),
+            f"{_VERSIONED}/stats": self._probe(self._statistics, "statistics"),
+            f"{_VERSIONED}/config": self._endpoint(_READ, self._configuration, "metadata"),
+            f"{_VERSIONED}/docs": self._probe(self._to_page, "docs"),
+            f"{_VERSIONED}/docs/dataplane.json": self._probe(self._document, "docs"),
+            f"{_REPOSITORY}/load": self._control(self._load, "load"),
+            f"{_REPOSITORY}/unload": self._control(self._unload, "unload"),
             _VERSIONED: self._endpoint(_READ, self._model_metadata, "metadata"),
         }
         return Paths(exact, [(re.compile(path), endpoint) for path, endpoint in patterns.items()])
@@ -89,6 +138,10 @@ class V2Rest:
 
     def _probe(self, handler: Handler, name: str) -> Endpoint:
         return Endpoint(_READ, handler, name, gated=False, dialect=self._dialect)
+
+    def _control(self, handler: Handler, name: str) -> Endpoint:
+        """An endpoint without time limit: loading may take long."""
+        return Endpoint(_POST, handler, name, gated=False, dialect=self._dialect)
 
     async def _infer(self, exchange: Exchange) -> Answer:
         model, version = _named(exchange, self._model.name)
@@ -136,7 +189,7 @@ class V2Rest:
         return _json({"name": self._options.server_name, "version": __version__, "extensions": list(EXTENSIONS)})
 
     async def _models(self, exchange: Exchange) -> Answer:
-        return _json({"models": [self._model.name]})
+        return _json({"models": [self._model.name] if self._model.is_there else []})
 
     async def _model_metadata(self, exchange: Exchange) -> Answer:
         return _json((await self._model.check(*_named(exchange, ""))).document())
@@ -144,13 +197,60 @@ class V2Rest:
     async def _model_ready(self, exchange: Exchange) -> Answer:
         name, version = _named(exchange, "")
         self._model.check_name(name)
-        if not await self._is_ready():
+        if not await self._parts.is_ready():
             return _not_ready(f"model {name!r} is not ready")
         await self._model.check(name, version)
         return _json({"name": name, "ready": True})
 
     async def _ready(self, exchange: Exchange) -> Answer:
-        return _json({"ready": True}) if await self._is_ready() else _not_ready("the server is not ready")
+        is_ready = await self._parts.is_server_ready()
+        return _json({"ready": True}) if is_ready else _not_ready("the server is not ready")
+
+    async def _all_statistics(self, exchange: Exchange) -> Answer:
+        return _json(await self._parts.statistics_of(""))
+
+    async def _statistics(self, exchange: Exchange) -> Answer:
+        return _json(await self._parts.statistics_of(*_named(exchange, "")))
+
+    async def _configuration(self, exchange: Exchange) -> Answer:
+        return _json((await self._model.check(*_named(exchange, ""))).configuration())
+
+    async def _index(self, exchange: Exchange) -> Answer:
+        only_ready = json.small_object(self._plain_body(exchange)).get("ready")
+        if only_ready not in (None, True, False):
+            raise PayloadError(f"ready must be true or false, not {only_ready!r:.80}")
+        return _json(await self._repository.index(only_ready=bool(only_ready)))
+
+    async def _load(self, exchange: Exchange) -> Answer:
+        name = exchange.parameters["model"]
+        await self._repository.load(name, self._load_parameters(exchange))
+        return _json({"name": name, "load": True})
+
+    async def _unload(self, exchange: Exchange) -> Answer:
+        name = exchange.parameters["model"]
+        self._load_parameters(exchange)
+        await self._repository.unload(name)
+        return _json({"name": name, "unload": True})
+
+    def _load_parameters(self, exchange: Exchange) -> Parameters:
+        return json.parameters_of(self._plain_body(exchange))
+
+    def _plain_body(self, exchange: Exchange) -> bytes:
+        coding = (_header(exchange.headers, b"content-encoding") or "").lower()
+        return json.unpacked(exchange.body, coding, self._options.limit_bytes)
+
+    async def _document(self, exchange: Exchange) -> Answer:
+        await self._check_path(exchange)
+        return _json(await self._describe())
+
+    async def _to_page(self, exchange: Exchange) -> Answer:
+        await self._check_path(exchange)
+        up = "../" * (exchange.path.rstrip("/").count("/") - 1)  # relative: an ingress may have removed a prefix
+        return Answer(302, b"", [(b"location", f"{up}docs".encode())])
+
+    async def _check_path(self, exchange: Exchange) -> None:
+        if exchange.parameters:
+            await self._model.check(*_named(exchange, ""))
 
 
 def _answer(body: json.Body) -> Answer:

@@ -39,6 +39,7 @@ class InServerWorker:
 
     def begin(self) -> None:
         """Connect to the driver, and to its successors, from now on."""
+        self._leaving.clear()
         self._work = asyncio.create_task(self._serve_drivers())
 
     async def leave(self, within_s: float) -> None:

@@ -194,6 +194,27 @@ def read_entry(entry: Any, place: int) -> _Entry:
     return _Entry(name, shape, datatype, data, _object(entry.get("parameters"), f"input {name!r}: parameters"))
 
 
+def parameters_of(body: Buffer) -> dict[str, Any]:
+    """The `parameters` of a request of the repository, whose body may be empty.
+
+    Raises: PayloadError if they, or the body, are no object, or one has no plain value.
+    """
+    parameters = _object(small_object(body).get("parameters"), "parameters") or {}
+    check_parameters(parameters, "parameters")
+    return parameters
+
+
+def small_object(body: Buffer) -> dict[str, Any]:
+    """The JSON object of a body that may be empty, which is an empty object.
+
+    Raises: PayloadError if it is anything else.
+    """
+    document = json_text.read(bytes(body)) if body else {}
+    if not isinstance(document, dict):
+        raise PayloadError("the body must be empty or a JSON object")
+    return document
+
+
 def decode_raw(body: Buffer, inputs: Sequence[TensorMetadata], *, model: str, version: str, puid: str) -> InferRequest:
     """The request of a body that is nothing but the raw bytes of the only input that the model declares.
 

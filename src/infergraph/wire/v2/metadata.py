@@ -22,6 +22,11 @@ class TensorMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
     shape: list[int] = msgspec.field(default_factory=list)
     parameters: dict[str, Any] = msgspec.field(default_factory=dict)
 
+    def configuration(self) -> dict[str, Any]:
+        """The tensor in a model configuration, where BYTES is called STRING."""
+        kind = "STRING" if self.datatype == "BYTES" else self.datatype
+        return {"name": self.name, "data_type": f"TYPE_{kind}", "dims": self.shape}
+
 
 class ModelMetadata(msgspec.Struct, frozen=True):
     """A model's metadata; nothing declared is an empty list or text."""
@@ -48,6 +53,17 @@ class ModelMetadata(msgspec.Struct, frozen=True):
         for tensor in (*document["inputs"], *document["outputs"]):
             tensor.setdefault("shape", [])
         return document
+
+    def configuration(self) -> dict[str, Any]:
+        """The model configuration of Triton, as far as it says something here."""
+        return {
+            "name": self.name,
+            "platform": self.platform,
+            "backend": "python",
+            "max_batch_size": 0,
+            "input": [tensor.configuration() for tensor in self.inputs],
+            "output": [tensor.configuration() for tensor in self.outputs],
+        }
 
 
 def metadata_of(name: str, told: Mapping[str, Any]) -> ModelMetadata:
