@@ -19,10 +19,16 @@ from infergraph.cli.command import Command, Member, argument, option
 from infergraph.cli.exit_codes import ended, exit_code, text_of
 from infergraph.cli.tables import Table, read_csv
 from infergraph.client import CallOptions, Client
-from infergraph.client.values import branch_of, value_of
+from infergraph.client.connection import Protocol
+from infergraph.client.values import branch_of, value_for
 from infergraph.errors import Fault, NotReady, PayloadError, RemoteError, StartupFault, remote_error_of
-from infergraph.message import Message, Method
+from infergraph.message import Encoding, Message, Method, Transport
 from infergraph.wire import json_codec, json_text
+from infergraph.wire.v2 import json as v2_json
+from infergraph.wire.v2.messages import InferMessage
+from infergraph.wire.v2.records import TensorSet
+from infergraph.wire.v2.remote import document_of
+from infergraph.wire.v2.values import CONTENT_TYPE, single
 
 _PAYLOADS = frozenset({"data", "jsonData", "strData", "binData"})
 _EPILOG = (
@@ -69,11 +75,18 @@ class _Request(NamedTuple):
     "data",
     required=False,
     metavar="[DATA|@FILE|-]",
-    about="JSON (a message, rows, or any value) or text; @FILE for a file of it, a .csv table or a .npy array; - for "
-    "standard input.",
+    about="JSON (a message, rows, or any value) or text; @FILE for a file of it, a .csv table, a .npy array or "
+    "a .npz file of several; - for standard input.",
 )
 @option("--method", "-m", type=Member(Asked), default=Asked.PREDICT.value, help="Which method to call.")
 @option("--grpc", is_flag=True, help="Use gRPC, whatever the scheme of the address.")
+@option(
+    "--protocol",
+    type=Member(Protocol),
+    default=Protocol.SELDON.value,
+    help="Seldon's, or v2 for the open inference protocol.",
+)
+@option("--model", default="", metavar="NAME[/VERSION]", help="With --protocol v2: the model, if there are several.")
 @option("--names", default="", metavar="A,B", help="Column names.")
 @option("--text", is_flag=True, help="Send DATA as text even if it is JSON.")
 @option("--json", "as_json", is_flag=True, help="Print the complete answer as JSON, with names and meta.")
@@ -87,6 +100,8 @@ def call(
     *,
     method: Asked,
     grpc: bool,
+    protocol: Protocol,
+    model: str,
     names: str,
     text: bool,
     as_json: bool,
@@ -102,11 +117,23 @@ def call(
     options = CallOptions(headers=_headers(headers))
     try:
         given = None if method in _WITHOUT_DATA else _data(data, is_text=text)
-        if isinstance(given, Table):
+        if isinstance(given, Table) and protocol is Protocol.V2 and not given.is_numeric:
+            given = _columns(given)
+        elif isinstance(given, Table):
             options["names"], given = given
         if names:
             options["names"] = [name.strip() for name in names.split(",")]
-        with Client(url, transport="grpc" if grpc else None, timeout_s=timeout, retries=retries) as client:
+        name, _, version = model.partition("/")
+        transport = Transport.GRPC if grpc else None
+        with Client(
+            url,
+            transport=transport,
+            protocol=protocol,
+            model=name,
+            version=version,
+            timeout_s=timeout,
+            retries=retries,
+        ) as client:
             if wait:
                 client.wait_ready(timeout_s=wait)
             _print(_ask(client, _Request(method, given, as_json, options)))
@@ -135,8 +162,8 @@ def _ask(client: Client, asked: _Request) -> Any:
         case _:
             answer = client.ask(_message(asked.data), _METHODS[asked.method], **options)
     if asked.whole:
-        return json_codec.document_of(answer)
-    return branch_of(answer) if asked.method is Asked.ROUTE else value_of(answer)
+        return document_of(answer) if answer.holds_tensors else json_codec.document_of(answer)
+    return branch_of(answer) if asked.method is Asked.ROUTE else _shown(value_for(asked.data, answer))
 
 
 def _feedback(client: Client, asked: _Request) -> Message:
@@ -160,10 +187,29 @@ def _list(data: Any) -> list[Any]:
 
 def _message(data: Any) -> Any:
     """A message unchanged; any other value as the payload of one, including a record with text under `data`."""
+    if isinstance(data, dict) and _are_inputs(data.get("inputs")):
+        return InferMessage(json_text.write(data), v2_json.decode)
     if not isinstance(data, dict) or not (data.keys() & _PAYLOADS or data.keys() == {"meta"}):
         return data
     is_record = isinstance(data.get("data"), str) and not data.keys() & (_PAYLOADS - {"data"})
     return data if is_record else json_codec.of_document(data)
+
+
+def _are_inputs(value: Any) -> bool:
+    """Whether a value is the `inputs` of a request of the open inference protocol."""
+    return isinstance(value, list) and all(isinstance(each, dict) and "datatype" in each for each in value)
+
+
+def _columns(table: Table) -> Message:
+    """A table of numbers and texts as a request in columns."""
+    columns = zip(table.names or map(str, range(len(table.rows[0]))), zip(*table.rows, strict=True), strict=True)
+    tensors = [single(name, np.array(column).reshape(-1, 1)) for name, column in columns]
+    return Message.of(TensorSet(tensors, {CONTENT_TYPE: "pd"}), Encoding.TENSORS)
+
+
+def _shown(value: Any) -> Any:
+    """A data frame as a list for each column."""
+    return value.to_dict("list") if hasattr(value, "to_dict") else value
 
 
 def _data(given: str | None, *, is_text: bool) -> Any:
@@ -178,6 +224,9 @@ def _data(given: str | None, *, is_text: bool) -> Any:
     try:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
         if path.suffix == ".csv" and not is_text:
             return read_csv(path)
         return _value(path.read_bytes(), is_text=is_text)

@@ -70,6 +70,7 @@ def told(reply: Reply) -> str:
         return f" ({error})" if reply.body else ""
     status = document.get("status") if isinstance(document, dict) else None
     info = status.get("info") if isinstance(status, dict) else None
+    info = document.get("error") if info is None and isinstance(document, dict) else info
     return f" ({info or reply.body[:120].decode('utf-8', 'replace')})"
 
 

@@ -14,10 +14,13 @@ from infergraph.cli import example_requests
 from infergraph.cli.checkup import Step, Verdict, run_steps
 from infergraph.cli.checkup_seldon import SeldonCheckup
 from infergraph.cli.checkup_tasks import TaskCheckup
+from infergraph.cli.checkup_v2 import V2Checkup
 from infergraph.cli.command import Command, argument, option
 from infergraph.cli.wire_probe import Address
 from infergraph.errors import SettingsError
+from infergraph.settings import Settings
 
+_GRPC_PORT = Settings().grpc_port
 _SIGNS = {Verdict.GOOD: ("✓", "green"), Verdict.DOUBTFUL: ("?", "yellow"), Verdict.BAD: ("✗", "red")}
 _EPILOG = "Exit codes: 0 all passed; 1 a step failed (printed with a curl line that repeats it); 2 wrong usage."
 
@@ -25,6 +28,10 @@ _EPILOG = "Exit codes: 0 all passed; 1 a step failed (printed with a curl line t
 @click.command("doctor", cls=Command, epilog=_EPILOG)
 @argument("url", about="URL of the endpoint, as registered with gBuilder.")
 @option("--seldon", is_flag=True, help="Check it as a Seldon orchestrator calls it instead.")
+@option("--v2", is_flag=True, help="Check it as a client of the open inference protocol asks it instead.")
+@option(
+    "--grpc", default="", metavar="HOST:PORT", help="With --v2: where gRPC is; port 5000 of the same host if not given."
+)
 @option("--rows", type=click.Path(path_type=Path), metavar="FILE", help="JSONL rows to send instead of examples.")
 @option("--row", multiple=True, metavar="JSON", help='A row to send: [1, 2], "text" or {…}. May be repeated.')
 @option("--data", default="", metavar="JSON", help="A message to send with --seldon.")
@@ -35,6 +42,8 @@ def doctor(
     url: str,
     *,
     seldon: bool,
+    v2: bool,
+    grpc: str,
     rows: Path | None,
     row: tuple[str, ...],
     data: str,
@@ -50,10 +59,15 @@ def doctor(
     """
     address = Address(url, timeout)
     given = [example_requests.read_json(each, "--row") for each in row] + _rows(rows)
-    if seldon:
+    if v2 and (seldon or given):
+        raise SettingsError("--v2 sends a request made from the metadata, or that of --data; no rows, and not --seldon")
+    if v2:
+        request = example_requests.read_json(data, "--data") if data else None
+        steps = V2Checkup(address, grpc=grpc or f"{address.host}:{_GRPC_PORT}", request=request).steps()
+    elif seldon:
         steps = SeldonCheckup(address, _message(data, given)).steps()
     elif data:
-        raise SettingsError("--data is a message for --seldon; give --row or --rows for a task")
+        raise SettingsError("--data is a message for --seldon or --v2; give --row or --rows for a task")
     else:
         chosen = example_requests.given_rows(given * (5 if len(given) == 1 else 1)) if given else None
         steps = TaskCheckup(address, rows=chosen, task_timeout_s=task_timeout).steps()

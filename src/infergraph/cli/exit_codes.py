@@ -11,7 +11,16 @@ from collections.abc import Iterator
 
 import click
 
-from infergraph.errors import DeadlinePassed, Fault, NotReady, Overloaded, RemoteError, UnknownTask, remote_error_of
+from infergraph.errors import (
+    DeadlinePassed,
+    Fault,
+    NotReady,
+    Overloaded,
+    RemoteError,
+    UnknownModel,
+    UnknownTask,
+    remote_error_of,
+)
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -44,7 +53,7 @@ def text_of(fault: Fault, url: str) -> str:
     if error is not None and _is_lost(error) and not isinstance(fault, DeadlinePassed | NotReady | Overloaded):
         return _unreachable(error, url)
     where = f" (node {fault.node})" if fault.node else ""
-    if error is not None and error.status in (404, 405) and not isinstance(fault, UnknownTask):
+    if error is not None and error.status in (404, 405) and not isinstance(fault, UnknownTask | UnknownModel):
         return f"{url} has no such path: {fault.text}; is it an infergraph server with tasks enabled?"
     if isinstance(fault, NotReady):
         where += "; it may be loading: try again, or wait for it with --wait SECONDS"

@@ -24,6 +24,11 @@ class Table(NamedTuple):
     names: list[str]
     rows: list[list[Any]]
 
+    @property
+    def is_numeric(self) -> bool:
+        """Whether no cell is a text."""
+        return not any(isinstance(cell, str) for cell in self.rows[0])
+
 
 def read_csv(path: Path) -> Table:
     """The table in a CSV file; an index column, as a DataFrame writes it under an empty name, is left out.

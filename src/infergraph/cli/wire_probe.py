@@ -62,6 +62,12 @@ class Address:
         self._prefix = parts.path.rstrip("/")
         self._timeout_s = timeout_s
 
+    @property
+    def host(self) -> str:
+        """The host, as an address spells it."""
+        host = self._parts.hostname or ""
+        return f"[{host}]" if ":" in host else host
+
     def get(self, path: str, method: str = "GET") -> Probe:
         """A request without a body."""
         verb = "" if method == "GET" else f"-X {method} "
@@ -72,6 +78,12 @@ class Address:
         body = json.dumps(document, ensure_ascii=False)
         curl = f"curl -i -H 'Content-Type: application/json' -d {shlex.quote(body)} {shlex.quote(self.base + path)}"
         return Probe("POST", path, body.encode(), {"Content-Type": "application/json"}, curl)
+
+    def post_bytes(self, path: str, body: bytes, headers: Mapping[str, str]) -> Probe:
+        """A request with a body of any bytes."""
+        told = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items())
+        curl = f"printf -- {_escaped(body)} | curl -i {told} --data-binary @- {shlex.quote(self.base + path)}"
+        return Probe("POST", path, body, headers, curl)
 
     def post_form(self, path: str, fields: Mapping[str, str], field: str, content: bytes) -> Probe:
         """A multipart form with one file in it, as gBuilder sends it."""

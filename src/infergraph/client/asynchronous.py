@@ -19,7 +19,7 @@ from infergraph.client.grpc import GrpcWire
 from infergraph.client.rest import RestWire
 from infergraph.client.tasks import AsyncTasks
 from infergraph.client.v2 import Model, V2GrpcWire, V2RestWire
-from infergraph.client.values import branch_of, frame_of, value_of
+from infergraph.client.values import branch_of, frame_of, value_for, value_of
 from infergraph.errors import ComponentError, NotReady, PayloadError, SettingsError, remote_error_of
 from infergraph.local import message_of
 from infergraph.message import ONCE_ONLY, Feedback, FeedbackContent, Message, Method, Request, Transport
@@ -99,11 +99,7 @@ class AsyncClient:
         Raises: the fault that the server reports; RemoteError if it cannot be reached; DeadlinePassed.
         """
         answer = await self.ask(data, **call)
-        if frame:
-            return frame_of(answer)
-        value = value_of(answer)
-        # In the open inference protocol texts come in lists.
-        return value[0] if isinstance(data, str) and answer.holds_tensors and _is_one_text(value) else value
+        return frame_of(answer) if frame else value_for(data, answer)
 
     async def transform_input(self, data: Any, **call: Unpack[CallOptions]) -> Any:
         """The transformed input. Args and Raises: see `predict`."""
@@ -247,7 +243,3 @@ class AsyncClient:
         if not isinstance(wire, RestWire):
             raise SettingsError(f"tasks are served over HTTP: use an http:// address instead of {self.server}")
         return wire
-
-
-def _is_one_text(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 1 and isinstance(value[0], str)

@@ -37,6 +37,13 @@ def value_of(answer: Message) -> Any:
     return value
 
 
+def value_for(data: Any, answer: Message) -> Any:
+    """The payload of the answer to `data`: a text for a text, which in the open inference protocol comes in a list."""
+    value = value_of(answer)
+    is_one = isinstance(data, str) and answer.holds_tensors and isinstance(value, list) and len(value) == 1
+    return value[0] if is_one and isinstance(value[0], str) else value
+
+
 def _value_of_tensors(given: TensorSet) -> Any:
     if given.parameters.get(CONTENT_TYPE) == "pd":
         with suppress(MissingExtra):

@@ -55,6 +55,16 @@ def answer_of(response: InferResponse) -> Message:
     return Message.of(TensorSet(response.outputs, response.parameters), Encoding.TENSORS, meta=meta)
 
 
+def document_of(answer: Message) -> dict[str, Any]:
+    """The JSON object of an answer in tensors."""
+    given, meta = tensors_of(answer), answer.meta or {}
+    named = ("model_name", "model_version", "id")
+    document: dict[str, Any] = {member: meta[member] for member in named if member in meta}
+    if given.parameters:
+        document["parameters"] = dict(given.parameters)
+    return document | {"outputs": [json.entry_of(each) for each in given.tensors]}
+
+
 # ── REST ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
