@@ -44,6 +44,7 @@ def nested(levels):
 RESULTS = {
     "text": lambda: "hello",
     "empty text": lambda: "",
+    "long text": lambda: "long " * 500,
     "lone surrogate": lambda: "a\ud800b",
     "bytes": lambda: b"\x00\xff",
     "bytearray": lambda: bytearray(b"abc"),

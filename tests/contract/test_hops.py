@@ -269,3 +269,13 @@ def test_a_plain_number_is_an_answer() -> None:
 
 def _rows(rows: list[Any]) -> Any:
     return json_format.ParseDict(rows, prediction.DefaultData().ndarray)
+
+
+def test_an_answer_too_large_for_a_grpc_hop_names_the_setting() -> None:
+    """gRPC's own words for a message over the limit of the caller are followed by the name of the setting."""
+    folder = BUGS.parents[1]
+    with served("hop_components.py:Gives", folder=folder) as there:
+        nodes = {"gives": f"grpc://127.0.0.1:{there.grpc_port}"}
+        with served("hop_graph.yaml", folder=folder, nodes=nodes, message_limit_bytes=1024) as graph_there:
+            reply = ask(graph_there, {"strData": "x", "meta": {"tags": {"give": "long text"}}})
+    assert "message_limit_bytes" in reply.json["status"]["info"]

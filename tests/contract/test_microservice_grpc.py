@@ -180,7 +180,7 @@ def test_the_message_limit_names_its_setting(servers: Servers) -> None:
     assert servers("Identity").call("Model/Predict", large).binData == large.binData
     code, text, _ = fault_of(servers("Identity", message_limit_bytes=1_000_000), "Model/Predict", large)
     assert code == "RESOURCE_EXHAUSTED"
-    assert "1000000" in text
+    assert "over the limit of 1000000 (setting message_limit_bytes)" in text
 
 
 def test_a_large_tensor_is_lossless(servers: Servers) -> None:

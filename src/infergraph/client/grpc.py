@@ -22,7 +22,7 @@ from infergraph.errors import (
     UploadTooLarge,
 )
 from infergraph.message import Encoding, Feedback, Message, Method, Request
-from infergraph.net.grpc_client import GrpcClient
+from infergraph.net.grpc_client import TOO_LARGE, GrpcClient
 from infergraph.protocol import services
 from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import prediction, proto_codec
@@ -113,8 +113,8 @@ class GrpcWire:
                 return DeadlinePassed(f"{self.server}{path}: no answer{sending.limit_text}")
             if is_unexplained:
                 return DeadlinePassed(f"{self.server}{path}: {error}")
-        if error.grpc_code == GrpcStatus.RESOURCE_EXHAUSTED and is_unexplained and "larger than max" in error.text:
-            return UploadTooLarge(f"{self.server}{path}: {error} (message_limit_bytes here or there)")
+        if error.grpc_code == GrpcStatus.RESOURCE_EXHAUSTED and is_unexplained and TOO_LARGE in error.text:
+            return UploadTooLarge(f"{self.server}{path}: {error}")
         return faults.of_status(error)
 
 

@@ -19,6 +19,9 @@ from infergraph.protocol.headers import NODE_KEY, REASON_KEY, STATUS_KEY
 from infergraph.protocol.services import HEALTH_PATH, SERVING
 from infergraph.protocol.status import GrpcStatus
 
+TOO_LARGE = "larger than max"
+"""What gRPC itself says of a message over its limit, the caller's or the server's."""
+
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 
@@ -96,6 +99,8 @@ def _fault(asked: str, error: aio.AioRpcError) -> RemoteError:
     reason, node = str(trailing.get(REASON_KEY, "")), trailing.get(NODE_KEY, b"")
     if code == GrpcStatus.UNAVAILABLE and not reason:
         text = f"{asked}: {text}"
+    if code == GrpcStatus.RESOURCE_EXHAUSTED and not reason and TOO_LARGE in text:
+        text = f"{text} (message_limit_bytes here or there)"
     if code == GrpcStatus.DEADLINE_EXCEEDED:
         text = unquote(text)  # if both sides end the call simultaneously, grpcio may leave it percent-encoded
     shown = node.decode("utf-8", "replace") if isinstance(node, bytes) else unquote(str(node))

@@ -33,7 +33,7 @@ class AioServer:
         with_methods: bool = True,
     ) -> None:
         options = [
-            ("grpc.max_receive_message_length", message_limit_bytes),
+            ("grpc.max_receive_message_length", min(message_limit_bytes + _REFUSED_BYTES, _INT32_MAX)),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 1),
         ]
@@ -52,6 +52,11 @@ class AioServer:
     async def stop(self, grace_s: float) -> None:
         """Accept no new calls, wait up to `grace_s` for those in flight, and close."""
         await self._server.stop(grace_s)
+
+
+_REFUSED_BYTES = 64 << 20
+"""What is over the limit by less is refused by the edge, which names the setting, what is over it by more by grpcio."""
+_INT32_MAX = 2**31 - 1
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio ships no types
