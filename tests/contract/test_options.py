@@ -59,6 +59,8 @@ FILES = {
 }
 TASK = {"id": "t", "state": "finished", "total": 1, "done": 1, "status": 200, "created": "2026-01-01T00:00:00Z"}
 MESSAGE = {"data": {"names": ["a"], "ndarray": [[1]]}, "meta": {"tags": {"x": 1}}}
+MODEL = {"name": "m", "models": ["m"], "inputs": [], "extensions": []}
+TENSORS = reply(200, json.dumps({**MODEL, "model_name": "m", "outputs": []}).encode())
 ANSWER = reply(200, json.dumps({**TASK, **MESSAGE, "tasks": [TASK], "pruned": 1}).encode())
 NUMBER = reply(200, json.dumps({"status": 1, **MESSAGE}).encode())
 ACCEPTED, RUNNING, FINISHED = (reply(200, b'{"status": %d}' % number) for number in (200, 0, 2))
@@ -98,6 +100,8 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
         "call": ("{url} [[1]]", [
             Case("--method", "--method route"),
             Case("--grpc", "--grpc --retries 0"),
+            Case("--protocol", "--protocol v2 --model m", steps=(TENSORS,) * 3),
+            Case("--model", "--protocol v2 --model m", "--protocol v2 --model n", steps=(TENSORS,) * 3),
             Case("--names", "--names x"),
             Case("--text", "--text"),
             Case("--json", "--json"),
@@ -134,6 +138,8 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
         ]),
         "doctor": ("{url}", [
             Case("--seldon", "--seldon", steps=(NUMBER,)),
+            Case("--v2", "--v2 --grpc 127.0.0.1:1", steps=(TENSORS,) * 9),
+            Case("--grpc", "--v2 --grpc 127.0.0.1:1", "--v2 --grpc 127.0.0.1:2", steps=(TENSORS,) * 9),
             Case("--rows", "--rows rows.jsonl", steps=(NUMBER,)),
             Case("--row", "--row [7]", steps=(NUMBER,)),
             Case("--data", '--seldon --data {{"strData":"x"}}', "--seldon", steps=(NUMBER,)),
