@@ -14,6 +14,7 @@
     ├── Overloaded
     ├── NotReady
     ├── UnknownModel
+    ├── UnknownModel
     ├── LoadFailed
     ├── NotPermitted
     ├── TaskFault
