@@ -14,7 +14,6 @@
     ├── Overloaded
     ├── NotReady
     ├── UnknownModel
-    ├── UnknownModel
     ├── LoadFailed
     ├── NotPermitted
     ├── TaskFault
