@@ -50,13 +50,13 @@ spec:
     graph:
       name: first
       type: TRANSFORMER
-      component: parts.py:Step
+      component: walk_parts.py:Step
       children:
       - name: last
         type: OUTPUT_TRANSFORMER
-        component: parts.py:Step
+        component: walk_parts.py:Step
         children:
-        - {name: model, type: MODEL, component: "parts.py:Double"}
+        - {name: model, type: MODEL, component: "walk_parts.py:Double"}
 """
 
 
@@ -129,12 +129,12 @@ class UploadWalker(Walker):
 
 
 WALKS = {
-    "REST": ("parts.py:Double", Walker("/predict"), Budget(22, 41)),
-    "REST, event loop's part": ("parts.py:Threaded", Walker("/predict"), Budget(8, 14, 2)),
-    "gRPC": ("parts.py:Double", GrpcWalker("/seldon.protos.Model/Predict"), Budget(22, 45, 1)),
-    "REST, open inference protocol": ("parts.py:Double", V2Walker("/v2/models/Double/infer"), Budget(26, 55)),
+    "REST": ("walk_parts.py:Double", Walker("/predict"), Budget(22, 41)),
+    "REST, event loop's part": ("walk_parts.py:Threaded", Walker("/predict"), Budget(8, 14, 2)),
+    "gRPC": ("walk_parts.py:Double", GrpcWalker("/seldon.protos.Model/Predict"), Budget(22, 45, 1)),
+    "REST, open inference protocol": ("walk_parts.py:Double", V2Walker("/v2/models/Double/infer"), Budget(26, 55)),
     "graph of three": ("flow.yaml", Walker("/api/v1.0/predictions"), Budget(26, 105, 2)),
-    "task upload": ("parts.py:Double", UploadWalker("/tasks"), Budget(14, 45, 1)),
+    "task upload": ("walk_parts.py:Double", UploadWalker("/tasks"), Budget(14, 45, 1)),
 }
 
 
@@ -150,7 +150,7 @@ def test_a_request_stays_within_its_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, walker: Walker, budget: Budget
 ) -> None:
     """On the thread of the event loop a request enters no more files, and crosses no more often, than its budget."""
-    (tmp_path / "parts.py").write_text(PARTS)
+    (tmp_path / "walk_parts.py").write_text(PARTS)
     (tmp_path / "flow.yaml").write_text(GRAPH)
     loops: list[asyncio.AbstractEventLoop] = []
     serve = served.serve
