@@ -65,6 +65,7 @@ _METRIC_METHODS = {
     Method.AGGREGATE: "aggregate",
     Method.SEND_FEEDBACK: "feedback",
 }
+_NO_SCOPE = nullcontext()
 _METRIC_TYPES = ("COUNTER", "GAUGE", "TIMER")
 _HEALTH_WAIT_S = 0.5
 
@@ -271,54 +272,60 @@ class Component(PredictiveUnit):
     def answer(self, method: Method, request: Request, context: Context) -> Coroutine[Any, Any, Message]:
         """The component's answer (see `PredictiveUnit.answer`)."""
         found = self._table[method]
-        work = self._in_request(context, request, self._answer, method, found, request, context)
+        work = self._asked(context, request, found.is_async, self._call_hook, method, found, request, context)
         if found.is_async or self._awaits_inline:
             return work
         if self._own_loop is not None:
             self._own_loop.install()
         return work if self._runner.is_current() else self._runner.run(work)
 
-    async def _in_request(
+    async def _asked(
         self,
         context: Context,
         request: Request | None,
+        is_async: bool,
         call: Callable[..., Coroutine[Any, Any, Message]],
         *arguments: Any,
     ) -> Message:
-        """What `call` answers while `context` is that of the current request."""
+        """The answer of `call` to the current request, which is that of `context` meanwhile; faults name the unit."""
         token = CONTEXT.set(context)
         try:
-            scope = self._request_scope(context, request)
-            if scope is None:
-                return await call(*arguments)
-            with scope:
-                return await call(*arguments)
+            with self._request_scope(context, request) or _NO_SCOPE:
+                try:
+                    return await call(*arguments)
+                except Fault as fault:
+                    fault.node = fault.node or self.name
+                    raise
+                except BaseException as error:  # user code may raise anything
+                    if is_async and exceptions.ends_request(error):
+                        raise
+                    self._raise_users(error, context)
         finally:
             CONTEXT.reset(token)
 
-    async def _answer(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
-        try:
-            if (found.is_raw or self._options.payload_passthrough) and self._takes_raw(found, request):
-                answered = await self._answer_raw(found, messages.in_seldon(request), method, context)
-                if answered is not None:
-                    return answered
-            if isinstance(request, Feedback):
-                return await self._feedback(found.plain, request, context)
-            if not isinstance(request, Message):
-                return await self._aggregate(found.plain, request)
-            if method is Method.ROUTE:
-                return await self._route(found.plain, request)
-            hook = self._predict_v2 if method is Method.PREDICT else None
-            if hook is not None and request.holds_tensors:
-                return await self._predict_tensors(hook, request)
-            return await self._predict(method, found.plain, request)
-        except Fault as fault:
-            fault.node = fault.node or self.name
-            raise
-        except BaseException as error:  # user code may raise anything
-            if found.is_async and exceptions.ends_request(error):
-                raise
-            self._raise_users(error, context)
+    def _call_hook(
+        self, method: Method, found: MethodHooks, request: Request, context: Context
+    ) -> Coroutine[Any, Any, Message]:
+        if (found.is_raw or self._options.payload_passthrough) and self._takes_raw(found, request):
+            return self._call_raw_first(method, found, request, context)
+        return self._call_plain(method, found.plain, request, context)
+
+    async def _call_raw_first(self, method: Method, found: MethodHooks, request: Request, context: Context) -> Message:
+        answered = await self._answer_raw(found, messages.in_seldon(request), method, context)
+        return answered if answered is not None else await self._call_plain(method, found.plain, request, context)
+
+    def _call_plain(
+        self, method: Method, hook: Hook | None, request: Request, context: Context
+    ) -> Coroutine[Any, Any, Message]:
+        if isinstance(request, Feedback):
+            return self._feedback(hook, request, context)
+        if not isinstance(request, Message):
+            return self._aggregate(hook, request)
+        if method is Method.ROUTE:
+            return self._route(hook, request)
+        if method is Method.PREDICT and self._predict_v2 is not None and request.holds_tensors:
+            return self._predict_tensors(self._predict_v2, request)
+        return self._predict(method, hook, request)
 
     async def _predict(self, method: Method, hook: Hook | None, message: Message) -> Message:
         is_async, wanted = hook is not None and hook.is_async, self._wanted
@@ -601,8 +608,9 @@ class Component(PredictiveUnit):
         """The component's own report of its health; the last one if it is busy."""
         whole = hooks.single(self._user, "health_status_raw")
         hook = whole or hooks.single(self._user, "health_status")
-        work = self._in_request(context, None, self._account, hook, whole is not None, context)
-        if hook is not None and hook.is_async:
+        is_async = hook is not None and hook.is_async
+        work = self._asked(context, None, is_async, self._account, hook, whole is not None)
+        if is_async:
             return await work
         asked = asyncio.ensure_future(self._runner.run(work))
         try:
@@ -614,21 +622,13 @@ class Component(PredictiveUnit):
             asked.cancel()
         return self._last_health
 
-    async def _account(self, hook: Hook | None, is_whole: bool, context: Context) -> Message:
-        try:
-            if hook is None:
-                inherited = hasattr(self._user, "health_status")
-                result: Any = "not implemented - assuming healthy" if inherited else "healthy"
-            else:
-                result = await hook.call() if hook.is_async else hook.call()
-            return raw_hooks.message_of(result) if is_whole else await self._health_message(result)
-        except Fault as fault:
-            fault.node = fault.node or self.name
-            raise
-        except BaseException as error:  # user code may raise anything
-            if hook is not None and hook.is_async and exceptions.ends_request(error):
-                raise
-            self._raise_users(error, context)
+    async def _account(self, hook: Hook | None, is_whole: bool) -> Message:
+        if hook is None:
+            inherited = hasattr(self._user, "health_status")
+            result: Any = "not implemented - assuming healthy" if inherited else "healthy"
+        else:
+            result = await hook.call() if hook.is_async else hook.call()
+        return raw_hooks.message_of(result) if is_whole else await self._health_message(result)
 
     async def _health_message(self, result: Any) -> Message:
         response = results.unwrap(result)

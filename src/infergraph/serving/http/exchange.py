@@ -43,10 +43,12 @@ STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
 
 
 def header_line(name: bytes, value: bytes) -> bytes:
-    """A header line.
+    """A header line; the value of `connection` in lower case.
 
     Raises: ValueError for control characters in the value.
     """
+    if name == b"connection":
+        value = value.lower()
     if _UNSAFE.search(value) is not None:
         raise ValueError(f"the header {name!r} holds {value!r}")
     return b"%b: %b\r\n" % (name, value)
@@ -129,22 +131,24 @@ class Exchange(Call, kw_only=True, eq=False):
     def _write(self, answer: Answer) -> int:
         status, body, headers, blobs = answer
         parts: list[bytes | bytearray | memoryview] = [STATUS_LINES[status]]
-        for name, value in headers:
-            is_kept = len(value) <= _KEPT_BYTES and name is not PUID  # whose value does not come again
-            parts.append(_kept_line(name, value) if is_kept else header_line(name, value))
-            if name == b"connection" and value.lower() == b"close":
-                self.keeps_alive = False
-        if self.app.is_draining:
+        parts += [
+            # The value of an id does not come again.
+            header_line(name, value) if name is PUID or len(value) > _KEPT_BYTES else _kept_line(name, value)
+            for name, value in headers
+        ]
+        closes = _CLOSE in parts
+        if closes or self.app.is_draining:
             self.keeps_alive = False
-        if not self.keeps_alive:
+        if not self.keeps_alive and not closes:
             parts.append(_CLOSE)
         size_bytes = len(body) if not blobs else len(body) + sum(map(len, blobs))
-        if status not in BODILESS:
-            parts.append(b"content-length: %d\r\n" % size_bytes)
-        parts.append(b"\r\n")
-        if size_bytes and status not in BODILESS and self.method != "HEAD":
-            parts.append(body)
-            parts += blobs
+        if status in BODILESS:
+            parts.append(b"\r\n")
+        else:
+            parts.append(b"content-length: %d\r\n\r\n" % size_bytes)
+            if size_bytes and self.method != "HEAD":
+                parts.append(body)
+                parts += blobs
         if not self.wire.is_closing():
             self.wire.writelines(parts)
         return size_bytes
