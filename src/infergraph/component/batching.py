@@ -19,10 +19,13 @@ import msgspec
 import numpy as np
 import orjson
 
+from infergraph.component.metadata import content_types
 from infergraph.errors import Fault
-from infergraph.message import Around, Content, Context, Message, Method, PredictiveUnit, Request, SoleMessage
+from infergraph.message import Around, Content, Context, Encoding, Message, Method, PredictiveUnit, Request, SoleMessage
 from infergraph.wire.arrays import is_square
 from infergraph.wire.own_content import own_json, own_names
+from infergraph.wire.v2 import joining
+from infergraph.wire.v2.values import JSON_TYPES
 from infergraph.wire.wire_message import is_larger
 
 _log = logging.getLogger(__name__)
@@ -56,10 +59,10 @@ class _Waiting(NamedTuple):
 class Batching(Around):
     """A unit around `unit` that calls it once for the rows of several predictions.
 
-    Only `predict` with arrays of two axes or more is joined, and only requests that the component cannot tell apart:
-    the same row shape, element type, column names and meta (except for the puid). If an answer does not have a row for
-    each row of the request, batching is turned off for good; if a joined call fails, each request is repeated alone,
-    so that only the one that causes the error fails.
+    Only `predict` with arrays of two axes or more, or with named tensors, is joined, and only requests that the
+    component cannot tell apart: the same protocol, row shape, element type, names and meta (except for ids). If an
+    answer does not have a row for each row of the request, batching is turned off for good; if a joined call fails,
+    each request is repeated alone, so that only the one that causes the error fails.
 
     Args:
         observe: called with the number of rows of each joined call.
@@ -75,27 +78,35 @@ class Batching(Around):
         self._tasks: set[asyncio.Task[None]] = set()
         self._joins = True
         self._is_row_first = False
+        self._as_json: frozenset[str] = frozenset()
+
+    async def start(self) -> None:
+        """Start the unit, and learn which of its inputs are JSON."""
+        await super().start()
+        with suppress(Fault):
+            inputs = (await self.unit.metadata()).get("inputs") or ()
+            self._as_json = frozenset(name for name, kind in content_types(inputs).items() if kind in JSON_TYPES)
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The unit's answer, or this request's part of a joined one."""
         if method is not Method.PREDICT or not self._joins or not isinstance(request, Message):
             return await self.unit.answer(method, request, context)
-        kind = None if is_larger(request, _LARGE_BYTES) else _kind(request)
-        if kind is None or (rows := len(request.payload)) > self._options.rows_limit:
+        kind = None if is_larger(request, _LARGE_BYTES) else _kind(request, self._as_json)
+        if kind is None or (rows := _rows_in(request.content)) > self._options.rows_limit:
             return await self.unit.answer(method, request, context)
         if not self._options.wait_s and not self._waiting and self._running < self._options.lanes:
-            return await self._alone(request, context)
+            return await self._alone(request, rows, context)
         loop = asyncio.get_running_loop()
         entry = _Waiting(request, context, kind, rows, loop.time(), loop.create_future())
         self._waiting.append(entry)
         self._go_on()
         return await entry.answer
 
-    async def _alone(self, request: Message, context: Context) -> Message:
+    async def _alone(self, request: Message, rows: int, context: Context) -> Message:
         self._running += 1
         try:
             answer = await self.unit.answer(Method.PREDICT, request, context)
-            self._learn(answer, len(request.payload))
+            self._learn(answer, rows)
             return answer
         finally:
             self._running -= 1
@@ -176,21 +187,20 @@ class Batching(Around):
 
     def _shows_rows(self, content: Content) -> bool:
         """Whether this or an earlier answer has shown that the first axis is the row, and not a class or target."""
-        self._is_row_first = self._is_row_first or not is_square(content.payload)
+        is_ambiguous = joining.is_ambiguous if content.encoding is Encoding.TENSORS else is_square
+        self._is_row_first = self._is_row_first or not is_ambiguous(content.payload)
         return self._is_row_first
 
     async def _answer_joined(self, batch: Sequence[_Waiting]) -> bool:
         """Answer all with one call; False if each has to be called alone."""
-        first = batch[0].message.content
-        joined = np.concatenate([entry.message.content.payload for entry in batch])
-        meta = None if first.meta is None else _without_puid(first.meta)
-        message = SoleMessage(Content(joined, first.encoding, own_names(first.names), own_json(meta)))
-        self._observe(float(len(joined)))
+        message = SoleMessage(_joined([entry.message.content for entry in batch]))
+        rows = sum(entry.rows for entry in batch)
+        self._observe(float(rows))
         try:
             content = (await self.unit.answer(Method.PREDICT, message, Context(batch[0].context.transport))).content
         except Fault:
             return False
-        if not _has_rows(content, len(joined)):
+        if not _has_rows(content, rows):
             _log.warning(
                 "%s does not answer a row for each row; its requests are joined no more (setting batch_rows_limit)",
                 self.name,
@@ -207,12 +217,14 @@ class Batching(Around):
         return True
 
 
-def _kind(request: Message) -> Hashable:
+def _kind(request: Message, as_json: frozenset[str]) -> Hashable:
     """The key that requests must share to be joined; None for requests that are never joined."""
     try:
         content = request.content
     except Fault:
         return None  # the component reports what is wrong with it
+    if content.encoding is Encoding.TENSORS:
+        return joining.kind_of(content, as_json)
     payload = content.payload
     if not isinstance(payload, np.ndarray) or payload.ndim < 2 or not len(payload) or payload.dtype.kind not in "biuf":
         return None
@@ -224,12 +236,29 @@ def _kind(request: Message) -> Hashable:
     return request.lists_are_arrays, content.encoding, payload.shape[1:], payload.dtype, told
 
 
+def _rows_in(content: Content) -> int:
+    return joining.rows_in(content.payload) if content.encoding is Encoding.TENSORS else len(content.payload)
+
+
+def _joined(contents: Sequence[Content]) -> Content:
+    """One request with the rows of all of them."""
+    first = contents[0]
+    if first.encoding is Encoding.TENSORS:
+        content = joining.joined(contents)
+        return content._replace(meta=own_json(content.meta))
+    rows = np.concatenate([content.payload for content in contents])
+    meta = None if first.meta is None else _without_puid(first.meta)
+    return Content(rows, first.encoding, own_names(first.names), own_json(meta))
+
+
 def _without_puid(meta: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in meta.items() if key != "puid"}
 
 
 def _has_rows(content: Content, rows: int) -> bool:
     payload = content.payload
+    if content.encoding is Encoding.TENSORS:
+        return joining.has_rows(payload, rows)
     if not content.encoding.is_array or not isinstance(payload, np.ndarray | list):
         return False
     return not (isinstance(payload, np.ndarray) and payload.ndim == 0) and len(payload) == rows
@@ -237,9 +266,11 @@ def _has_rows(content: Content, rows: int) -> bool:
 
 def _part(content: Content, entry: _Waiting, rows: slice) -> Message:
     """One request's rows of a joined answer, with its own puid and meta."""
-    payload = content.payload[rows]
+    is_named = content.encoding is Encoding.TENSORS
+    payload = joining.part(content.payload, rows) if is_named else content.payload[rows]
     asked = entry.message.content.meta
     meta: dict[str, Any] = {"puid": asked["puid"]} if asked and asked.get("puid") else {}
+    meta |= joining.ids_in(asked) if is_named else {}
     for key, value in (content.meta or {}).items():
         meta[key] = value.copy() if isinstance(value, dict | list) else value
     if entry.message.lists_are_arrays and isinstance(payload, list):

@@ -26,7 +26,7 @@ from infergraph.wire.v2.tensors import Datatype, Tensor
 CONTENT_TYPE = "content_type"
 COLUMN_NAMES = "column_names"
 FIRST_OUTPUT = "output-0"
-_JSON_TYPES = frozenset({"json", "hg_json", "hg_jsonlist", "dict"})
+JSON_TYPES = frozenset({"json", "hg_json", "hg_jsonlist", "dict"})
 _OF_ONE_TENSOR = frozenset({"np", "str"})
 
 
@@ -108,7 +108,7 @@ def read_as(tensor: Tensor, content_type: str) -> Any:
         return array
     if content_type == "str":
         return [_text(tensor.name, element) for element in array.flat]
-    if content_type in _JSON_TYPES:
+    if content_type in JSON_TYPES:
         values = [_json(tensor.name, element) for element in array.flat]
         return values[0] if len(values) == 1 else values
     if content_type == "base64":
