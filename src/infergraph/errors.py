@@ -16,6 +16,9 @@
     ├── UnknownModel
     ├── LoadFailed
     ├── NotPermitted
+    ├── AccessFault
+    │   ├── Unauthenticated
+    │   └── Forbidden
     ├── TaskFault
     │   ├── UnknownTask
     │   ├── TaskState
@@ -195,6 +198,24 @@ class NotPermitted(Fault):
     """A setting does not allow it; the text names the setting."""
 
     reason = "NOT_PERMITTED"
+
+
+class AccessFault(Fault):
+    """The caller may not do this."""
+
+    reason = "ACCESS"
+
+
+class Unauthenticated(AccessFault):
+    """The request carries no key, or none that is valid."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class Forbidden(AccessFault):
+    """The caller is known, but its scopes do not cover the request."""
+
+    reason = "FORBIDDEN"
 
 
 class TaskFault(Fault):

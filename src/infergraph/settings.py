@@ -18,6 +18,8 @@ from infergraph.members import direct
 from infergraph.worker_environment import SERVING_INDEX, TASK_INDEX
 
 ENV_PREFIX = "INFERGRAPH_"
+KEY_VARIABLE = "INFERGRAPH_KEY"
+"""The environment variable with the key that our clients send; no setting."""
 
 
 @direct
@@ -112,6 +114,7 @@ def setting(help: str, *, env: tuple[str, ...] = (), unit: str = "", **limits: A
     return msgspec.Meta(description=help, extra={"env": env, "unit": unit}, **limits)
 
 
+_NO_SETTINGS = frozenset({SERVING_INDEX, TASK_INDEX, KEY_VARIABLE})
 _PORT = {"ge": 0, "le": 65535}
 
 
@@ -140,6 +143,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             pattern="^/",
         ),
     ] = "/metrics"
+
+    # access
+    keys: Annotated[
+        str,
+        setting(
+            "File of keys (TOML), made by `infergraph keys create`: every request then needs a key. Empty: everybody "
+            "may do everything."
+        ),
+    ] = ""
+    open_probes: Annotated[
+        bool, setting("With keys: whether /live, /ready, /status and the like are answered to everybody.")
+    ] = True
 
     # the process
     workers: Annotated[
@@ -442,6 +457,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 GROUPS = {
     "host": "Listening",
+    "keys": "Access",
     "workers": "Workers",
     "message_limit_bytes": "Limits",
     "nan": "Answers",
@@ -517,7 +533,7 @@ def load(
     described = describe()
     known = {name for row in described for name in row.env}
     for name in environment:
-        if name.startswith(ENV_PREFIX) and name not in known and name not in (SERVING_INDEX, TASK_INDEX):
+        if name.startswith(ENV_PREFIX) and name not in known and name not in _NO_SETTINGS:
             near = did_you_mean(
                 name, (row.env[0] for row in described), cutoff=0.88
             )  # otherwise the common prefix makes all names similar

@@ -16,7 +16,8 @@ import orjson
 from rich.console import Console
 
 from infergraph.cli.command import Command, Member, argument, option
-from infergraph.cli.exit_codes import ended, exit_code, text_of
+from infergraph.cli.exit_codes import ended, exit_code, text_of, without_credentials
+from infergraph.cli.options import key_option
 from infergraph.cli.tables import Table, read_csv
 from infergraph.client import CallOptions, Client
 from infergraph.client.connection import Protocol
@@ -91,6 +92,7 @@ class _Request(NamedTuple):
 @option("--text", is_flag=True, help="Send DATA as text even if it is JSON.")
 @option("--json", "as_json", is_flag=True, help="Print the complete answer as JSON, with names and meta.")
 @option("--header", "-H", "headers", multiple=True, metavar="NAME:VALUE", help="An additional header. May be repeated.")
+@key_option
 @option("--timeout", type=float, default=60.0, metavar="SECONDS", help="Time limit of the call.")
 @option("--wait", type=float, default=0.0, metavar="SECONDS", help="How long to wait for the server to be ready.")
 @option("--retries", type=int, default=2, metavar="N", help="Further attempts if one fails without an answer.")
@@ -106,6 +108,7 @@ def call(
     text: bool,
     as_json: bool,
     headers: tuple[str, ...],
+    key: str,
     timeout: float,
     wait: float,
     retries: int,
@@ -131,6 +134,7 @@ def call(
             protocol=protocol,
             model=name,
             version=version,
+            key=key,
             timeout_s=timeout,
             retries=retries,
         ) as client:
@@ -272,7 +276,7 @@ def _print(value: Any) -> None:
 
 
 def _ended_as_json(fault: Fault, url: str) -> click.exceptions.Exit:
-    told: dict[str, Any] = {"info": text_of(fault, url), "reason": fault.reason}
+    told: dict[str, Any] = {"info": text_of(fault, without_credentials(url)), "reason": fault.reason}
     if fault.node:
         told["node"] = fault.node
     error = remote_error_of(fault)

@@ -24,6 +24,7 @@ COMMANDS = {
     "submit": "infergraph.cli.tasks:submit",
     "tasks": "infergraph.cli.tasks:tasks",
     "batch": "infergraph.cli.batch:batch",
+    "keys": "infergraph.cli.keys:keys",
     "doctor": "infergraph.cli.doctor:doctor",
     "check": "infergraph.cli.graphs:check",
     "show": "infergraph.cli.graphs:show",

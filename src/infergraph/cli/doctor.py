@@ -16,6 +16,7 @@ from infergraph.cli.checkup_seldon import SeldonCheckup
 from infergraph.cli.checkup_tasks import TaskCheckup
 from infergraph.cli.checkup_v2 import V2Checkup
 from infergraph.cli.command import Command, argument, option
+from infergraph.cli.options import key_option
 from infergraph.cli.wire_probe import Address
 from infergraph.errors import SettingsError
 from infergraph.settings import Settings
@@ -35,6 +36,7 @@ _EPILOG = "Exit codes: 0 all passed; 1 a step failed (printed with a curl line t
 @option("--rows", type=click.Path(path_type=Path), metavar="FILE", help="JSONL rows to send instead of examples.")
 @option("--row", multiple=True, metavar="JSON", help='A row to send: [1, 2], "text" or {…}. May be repeated.')
 @option("--data", default="", metavar="JSON", help="A message to send with --seldon.")
+@key_option
 @option("--timeout", type=float, default=30.0, metavar="SECONDS", help="Time limit of one request.")
 @option("--task-timeout", type=float, default=60.0, metavar="SECONDS", help="Time limit of a small task.")
 @option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
@@ -47,6 +49,7 @@ def doctor(
     rows: Path | None,
     row: tuple[str, ...],
     data: str,
+    key: str,
     timeout: float,
     task_timeout: float,
     as_json: bool,
@@ -57,7 +60,7 @@ def doctor(
 
     Example: infergraph doctor http://myhost:9000 --row '[5.1, 3.5, 1.4, 0.2]'
     """
-    address = Address(url, timeout)
+    address = Address(url, timeout, key=key)
     given = [example_requests.read_json(each, "--row") for each in row] + _rows(rows)
     if v2 and (seldon or given):
         raise SettingsError("--v2 sends a request made from the metadata, or that of --data; no rows, and not --seldon")

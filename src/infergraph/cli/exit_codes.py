@@ -43,8 +43,15 @@ def exit_code(fault: Fault) -> int:
 
 def ended(fault: Fault, url: str) -> click.exceptions.Exit:
     """Print one line about a fault of a request to `url`; the exception that ends the command."""
-    click.echo(f"infergraph: {text_of(fault, url)}", err=True)
+    click.echo(f"infergraph: {text_of(fault, without_credentials(url))}", err=True)
     return click.exceptions.Exit(exit_code(fault))
+
+
+def without_credentials(url: str) -> str:
+    """A URL as it may be shown."""
+    scheme, separator, rest = url.rpartition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def text_of(fault: Fault, url: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from infergraph.auth.keys import KeyFile
 from infergraph.errors import SettingsError, TargetError
 from infergraph.process import supervisor
 from infergraph.settings import ConsoleMode, Settings
@@ -35,6 +37,8 @@ def plan_of(
     target = with_server(target)
     check_file(target)
     shares_of(settings.gpus)
+    if settings.keys:
+        KeyFile(Path(settings.keys)).open()
     if settings.tasks:
         _check_data_dir(settings.data_dir)
     source = source_of(target, nodes=read_overrides(nodes), predictor=predictor)
@@ -47,6 +51,7 @@ def plan_of(
         settings=msgspec.to_builtins(settings),
         source=msgspec.to_builtins(source),
         command=command,
+        warnings=_exposure(settings, command),
         pidfile=pidfile and str(Path(pidfile).absolute()),
         reload_paths=_watched(target) if reload else (),
         banner=_banner(target, settings),
@@ -72,6 +77,26 @@ def _check_data_dir(data_dir: str) -> None:
         raise SettingsError(f"data_dir {folder} cannot be created ({error.strerror}); {way_out}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SettingsError(f"data_dir {folder} cannot be written; {way_out}")
+
+
+def _exposure(settings: Settings, command: str) -> tuple[str, ...]:
+    """A warning where strangers may do everything, with what mends it."""
+    if settings.keys or _is_own(settings.host):
+        return ()
+    way = "--keys keys.toml" if command == "serve" else "INFERGRAPH_KEYS=keys.toml"
+    may = "call the model" + (", and run, read and delete its tasks" if settings.tasks else "")
+    return (
+        f"whoever reaches {settings.host} may {may}: nobody is asked for a key; "
+        f"to change that: infergraph keys create me, and start with {way}",
+    )
+
+
+def _is_own(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _watched(target: str) -> tuple[str, ...]:

@@ -68,6 +68,13 @@ def shown(value: Any) -> Any:
     return getattr(value, "value", value)
 
 
+key_option = option(
+    "--key",
+    default="",
+    envvar=settings.KEY_VARIABLE,
+    metavar="KEY",
+    help=f"The key of a server that asks for one; better in the environment variable {settings.KEY_VARIABLE}.",
+)
 nodes_option = option(
     "--node",
     "nodes",

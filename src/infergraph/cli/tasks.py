@@ -27,6 +27,7 @@ from rich.table import Table
 
 from infergraph.cli.command import Command, Group, Member, argument, option
 from infergraph.cli.exit_codes import ended
+from infergraph.cli.options import key_option
 from infergraph.client import AsyncClient, Client
 from infergraph.client.task import SubmitOptions, Task
 from infergraph.errors import Fault, PayloadError, StartupFault
@@ -55,10 +56,10 @@ _as_json = option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @contextmanager
-def _asking(url: str) -> Iterator[Client]:
+def _asking(url: str, key: str) -> Iterator[Client]:
     """A client whose faults end the command with one line and an exit code."""
     try:
-        with Client(url) as client:
+        with Client(url, key=key) as client:
             yield client
     except StartupFault:
         raise
@@ -69,6 +70,7 @@ def _asking(url: str) -> Iterator[Client]:
 @click.command("submit", cls=Command, epilog=_EPILOG)
 @argument("file", about="A JSONL file; - for standard input.")
 @_url
+@key_option
 @_output
 @option("--id", default="", metavar="ID", help="The id of the task; generated if not given.")
 @option("--priority", type=int, default=0, metavar="N", help="Tasks of a higher priority are processed first.")
@@ -87,6 +89,7 @@ def submit(
     file: str,
     *,
     url: str,
+    key: str,
     output: Path | None,
     id: str,
     priority: int,
@@ -110,12 +113,12 @@ def submit(
         said["encoding"] = encoding
     if webhook:
         said["webhook"] = webhook
-    with _asking(url) as client:
+    with _asking(url, key) as client:
         if output is not None:
             OutputPlace.at(output, source=Path(file))  # an output that cannot be written is reported before the work
         task = _upload(client, file, said)
         if wait or output is not None or (wait is None and sys.stderr.isatty()):
-            _follow(client, task.id, url, output)
+            _follow(client, task.id, url=url, key=key, output=output)
         else:
             click.echo(task.id)
 
@@ -140,15 +143,14 @@ def bars_of(*columns: ProgressColumn) -> Progress:
     return Progress(*columns, console=console, transient=True, refresh_per_second=4, disable=console.quiet)
 
 
-def _follow(client: Client, id: str, url: str, output: Path | None) -> None:
+def _follow(client: Client, id: str, *, url: str, key: str, output: Path | None) -> None:
     """Watch a task to its end, and fetch its answers."""
     try:
-        last = asyncio.run(_watch(url, id))
+        last = asyncio.run(_watch(url, key, id))
     except KeyboardInterrupt:
         more = f" -o {output}" if output is not None else ""
-        click.echo(
-            f"\ntask {id} continues; resume with: infergraph tasks watch {_quoted(id)} --url {url}{more}", err=True
-        )
+        again = f"infergraph tasks watch {_quoted(id)} --url {client.server}{more}"
+        click.echo(f"\ntask {id} continues; resume with: {again}", err=True)
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     _tell_end(last)
     if last.state == "failed":
@@ -160,13 +162,13 @@ def _follow(client: Client, id: str, url: str, output: Path | None) -> None:
         click.echo(id)
 
 
-async def _watch(url: str, id: str) -> Task:
+async def _watch(url: str, key: str, id: str) -> Task:
     """Show a task until it has ended."""
     columns = (TextColumn("{task.description:9}"), BarColumn(), TextColumn("{task.fields[told]}"))
     last: Task | None = None
     with bars_of(*columns) as bars:
         bar = bars.add_task("", total=None, told="")
-        async with AsyncClient(url) as client, aclosing(client.tasks.watch(id)) as seen:
+        async with AsyncClient(url, key=key) as client, aclosing(client.tasks.watch(id)) as seen:
             async for last in seen:
                 total = last.total if last.state != "waiting" else None
                 bars.update(bar, description=last.state, total=total, completed=last.done, told=progress_text(last))
@@ -234,6 +236,7 @@ _limit = option("--limit", type=int, default=50, metavar="N", help="Maximum numb
     "tasks", cls=Group, invoke_without_command=True, epilog="Example: infergraph tasks --url http://myhost:9000"
 )
 @_url
+@key_option
 @_state
 @_prefix
 @_limit
@@ -249,16 +252,17 @@ def tasks(context: click.Context, /, **listing: Any) -> None:
 
 @tasks.command("list", epilog=_EPILOG_SHORT)
 @_url
+@key_option
 @_state
 @_prefix
 @_limit
 @_as_json
-def show_list(*, url: str, state: str, prefix: str, limit: int, as_json: bool) -> None:
+def show_list(*, url: str, key: str, state: str, prefix: str, limit: int, as_json: bool) -> None:
     """List tasks, newest first.
 
     Example: infergraph tasks list --state running,waiting
     """
-    with _asking(url) as client:
+    with _asking(url, key) as client:
         found = list(client.tasks.list(state=state, prefix=prefix, limit=limit))
     if as_json:
         click.echo(orjson.dumps([msgspec.to_builtins(task) for task in found]).decode())
@@ -281,13 +285,14 @@ def _created(task: Task) -> str:
 @tasks.command(epilog=_EPILOG_SHORT)
 @_id
 @_url
+@key_option
 @_as_json
-def show(id: str, *, url: str, as_json: bool) -> None:
+def show(id: str, *, url: str, key: str, as_json: bool) -> None:
     """Show everything about a task.
 
     Example: infergraph tasks show corpus-1 --json
     """
-    with _asking(url) as client:
+    with _asking(url, key) as client:
         task = client.tasks.show(id)
     document = msgspec.to_builtins(task)
     if as_json:
@@ -301,40 +306,43 @@ def show(id: str, *, url: str, as_json: bool) -> None:
 @tasks.command(epilog=_EPILOG)
 @_id
 @_url
+@key_option
 @_output
-def watch(id: str, *, url: str, output: Path | None) -> None:
+def watch(id: str, *, url: str, key: str, output: Path | None) -> None:
     """Watch a task to its end; with --output, fetch its answers then.
 
     Example: infergraph tasks watch corpus-1 -o answers.jsonl
     """
-    with _asking(url) as client:
+    with _asking(url, key) as client:
         client.tasks.show(id)  # report a missing task or server now, instead of waiting for it
-        _follow(client, id, url, output)
+        _follow(client, id, url=url, key=key, output=output)
 
 
 @tasks.command(epilog=_EPILOG_SHORT)
 @_id
 @_url
+@key_option
 @_output
 @option("--partial", is_flag=True, help="Accept partial results of a task that is still running.")
-def results(id: str, *, url: str, output: Path | None, partial: bool) -> None:
+def results(id: str, *, url: str, key: str, output: Path | None, partial: bool) -> None:
     """Fetch the answers of a task.
 
     Example: infergraph tasks results corpus-1 -o answers.jsonl
     """
-    with _asking(url) as client:
+    with _asking(url, key) as client:
         client.tasks.download(id, output if output is not None else sys.stdout.buffer, partial=partial)
 
 
 @tasks.command(epilog=_EPILOG_SHORT)
 @_id
 @_url
-def errors(id: str, *, url: str) -> None:
+@key_option
+def errors(id: str, *, url: str, key: str) -> None:
     """Print the failed lines of a task, each with its number and reason.
 
     Example: infergraph tasks errors corpus-1
     """
-    with _asking(url) as client:
+    with _asking(url, key) as client:
         for row in client.tasks.errors(id):
             click.echo(orjson.dumps(row).decode())
 
@@ -342,12 +350,13 @@ def errors(id: str, *, url: str) -> None:
 @tasks.command(epilog=_EPILOG_SHORT)
 @_id
 @_url
-def cancel(id: str, *, url: str) -> None:
+@key_option
+def cancel(id: str, *, url: str, key: str) -> None:
     """Stop a task; returns when no work is done on it.
 
     Example: infergraph tasks cancel corpus-1
     """
-    with _asking(url) as client:
+    with _asking(url, key) as client:
         client.tasks.cancel(id)
     click.echo(f"task {id} is stopped", err=True)
 
@@ -355,12 +364,13 @@ def cancel(id: str, *, url: str) -> None:
 @tasks.command(epilog=_EPILOG_SHORT)
 @_id
 @_url
-def retry(id: str, *, url: str) -> None:
+@key_option
+def retry(id: str, *, url: str, key: str) -> None:
     """Retry the failed lines of a task.
 
     Example: infergraph tasks retry corpus-1
     """
-    with _asking(url) as client:
+    with _asking(url, key) as client:
         client.tasks.retry(id)
     click.echo(f"the failed lines of task {id} are retried", err=True)
 
@@ -368,12 +378,13 @@ def retry(id: str, *, url: str) -> None:
 @tasks.command(epilog=_EPILOG_SHORT)
 @_id
 @_url
-def delete(id: str, *, url: str) -> None:
+@key_option
+def delete(id: str, *, url: str, key: str) -> None:
     """Delete a task in any state.
 
     Example: infergraph tasks delete corpus-1
     """
-    with _asking(url) as client:
+    with _asking(url, key) as client:
         client.tasks.delete(id)
     click.echo(f"task {id} is deleted", err=True)
 
@@ -386,12 +397,13 @@ def delete(id: str, *, url: str) -> None:
     help="Minimum age, such as 90s, 15m, 12h or 7d; 0 for all tasks that have ended.",
 )
 @_url
-def prune(older_than: str, *, url: str) -> None:
+@key_option
+def prune(older_than: str, *, url: str, key: str) -> None:
     """Delete tasks that ended long ago.
 
     Example: infergraph tasks prune --older-than 7d
     """
-    with _asking(url) as client:
+    with _asking(url, key) as client:
         try:
             seconds = read_duration(older_than)
         except ValueError as error:

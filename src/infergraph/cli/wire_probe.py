@@ -10,10 +10,11 @@ import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from infergraph.errors import RemoteError, SettingsError
 from infergraph.net.form import Form
+from infergraph.settings import KEY_VARIABLE
 
 _READ_LIMIT_BYTES = 256 << 20
 _BLOCK_BYTES = 1 << 16
@@ -51,13 +52,21 @@ class Reply(NamedTuple):
 
 
 class Address:
-    """A server; `base` may have a path."""
+    """A server; `base` may have a path, and a key as its user or password: `https://KEY:@host/`.
 
-    def __init__(self, base: str, timeout_s: float) -> None:
+    Args:
+        key: of a server that asks for one; the curl lines take it from the environment.
+    """
+
+    def __init__(self, base: str, timeout_s: float, *, key: str = "") -> None:
         parts = urlsplit(base)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingsError(f"{base!r} is not an http or https URL")
-        self.base = base.rstrip("/")
+        key = key or unquote(parts.password or parts.username or "")
+        parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._curl = f'curl -i -H "Authorization: Bearer ${KEY_VARIABLE}"' if key else "curl -i"
+        self.base = parts.geturl().rstrip("/")
         self._parts = parts
         self._prefix = parts.path.rstrip("/")
         self._timeout_s = timeout_s
@@ -71,12 +80,14 @@ class Address:
     def get(self, path: str, method: str = "GET") -> Probe:
         """A request without a body."""
         verb = "" if method == "GET" else f"-X {method} "
-        return Probe(method, path, b"", {}, f"curl -i {verb}{shlex.quote(self.base + path)}")
+        return Probe(method, path, b"", {}, f"{self._curl} {verb}{shlex.quote(self.base + path)}")
 
     def post_json(self, path: str, document: Any) -> Probe:
         """A request with a JSON body."""
         body = json.dumps(document, ensure_ascii=False)
-        curl = f"curl -i -H 'Content-Type: application/json' -d {shlex.quote(body)} {shlex.quote(self.base + path)}"
+        curl = (
+            f"{self._curl} -H 'Content-Type: application/json' -d {shlex.quote(body)} {shlex.quote(self.base + path)}"
+        )
         return Probe("POST", path, body.encode(), {"Content-Type": "application/json"}, curl)
 
     def post_bytes(self, path: str, body: bytes, headers: Mapping[str, str]) -> Probe:
@@ -90,7 +101,7 @@ class Address:
         form = Form.of(fields, file_field=field, file_name="doctor.jsonl", file_type="application/octet-stream")
         told = " ".join(f"-F {shlex.quote(f'{name}={value}')}" for name, value in fields.items())
         file = f"-F '{field}=@-;filename=doctor.jsonl'"
-        curl = f"{_printed(content)} | curl -i {told} {file} {shlex.quote(self.base + path)}"
+        curl = f"{_printed(content)} | {self._curl} {told} {file} {shlex.quote(self.base + path)}"
         return Probe("POST", path, form.head + content + form.tail, {"Content-Type": form.content_type}, curl)
 
     def ask(self, probe: Probe, *, timeout_s: float | None = None) -> Reply:
@@ -100,7 +111,8 @@ class Address:
         connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout_s)
         began = time.monotonic()
         try:
-            connection.request(probe.method, self._prefix + probe.path, probe.body or None, dict(probe.headers))
+            headers = {**probe.headers, **self._headers}
+            connection.request(probe.method, self._prefix + probe.path, probe.body or None, headers)
             response = connection.getresponse()
             body = _read(response, began + timeout_s)
             headers = {name.lower(): value for name, value in response.getheaders()}

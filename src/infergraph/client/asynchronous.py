@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Self, TypeVar, Unpack
 
@@ -23,6 +24,7 @@ from infergraph.client.values import branch_of, frame_of, value_for, value_of
 from infergraph.errors import ComponentError, NotReady, PayloadError, SettingsError, remote_error_of
 from infergraph.local import message_of
 from infergraph.message import ONCE_ONLY, Feedback, FeedbackContent, Message, Method, Request, Transport
+from infergraph.settings import KEY_VARIABLE
 
 T = TypeVar("T")
 
@@ -40,6 +42,8 @@ class AsyncClient:
         protocol: "seldon", or "v2" for the open inference protocol, which any server of it is asked in.
         model, version: of the model, in that protocol; by default the server's only one.
         headers: sent with every call (gRPC: as metadata).
+        key: of a server that asks for one; by default that of the environment variable INFERGRAPH_KEY, unless the
+            headers or the URL have credentials.
         timeout_s: time limit of a call, including its retries; 0 for no limit. For a task's files it is the longest
             time without progress.
         retries: further attempts if one fails without an answer, or is refused because the server is not ready or
@@ -59,6 +63,7 @@ class AsyncClient:
         model: str = "",
         version: str = "",
         headers: Mapping[str, str] | None = None,
+        key: str | None = None,
         timeout_s: float = 60.0,
         retries: int = 2,
         connection: Connection | None = None,
@@ -77,6 +82,7 @@ class AsyncClient:
             "model": model,
             "version": version,
             "headers": headers,
+            "key": key,
             "timeout_s": timeout_s,
             "retries": retries,
             "connection": connection,
@@ -84,6 +90,7 @@ class AsyncClient:
         self.tasks = AsyncTasks(self)
         self.connection = connection or Connection()
         self._headers = header_lines((headers or {}).items())
+        self._key = key
         self.timeout_s = timeout_s
         self.retries = retries
         self._wire: RestWire | GrpcWire | None = None
@@ -228,7 +235,7 @@ class AsyncClient:
         """The connections of the running event loop."""
         loop = asyncio.get_running_loop()
         if self._wire is None or self._loop is not loop:
-            given = self.server, self.connection, self._headers
+            given = self.server, self.connection, self._sent_always()
             is_rest = self.server.transport is Transport.REST
             if self.protocol is Protocol.V2:
                 self._wire = (V2RestWire if is_rest else V2GrpcWire)(*given, self._model)
@@ -236,6 +243,17 @@ class AsyncClient:
                 self._wire = (RestWire if is_rest else GrpcWire)(*given)
             self._loop = loop
         return self._wire
+
+    def _sent_always(self) -> Headers:
+        """The headers of every call, the key among them; beside an `Authorization` it is sent as X-API-Key."""
+        names = {name for name, _ in (*self.server.headers, *self._headers)}
+        key = self._key
+        if key is None and not names & {"authorization", "x-api-key"}:
+            key = os.environ.get(KEY_VARIABLE)
+        if not key:
+            return self._headers
+        named = ("x-api-key", key) if "authorization" in names else ("authorization", f"Bearer {key}")
+        return header_lines((*self._headers, named))
 
     def rest(self) -> RestWire:
         """The REST connections of the running event loop. Raises: SettingsError for a gRPC address."""

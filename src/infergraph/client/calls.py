@@ -17,6 +17,8 @@ Headers = tuple[tuple[str, str], ...]
 
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 10.0
+SECRETS = frozenset({"authorization", "cookie", "x-api-key"})
+"""Headers whose values no error message shows."""
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
@@ -64,7 +66,8 @@ def header_lines(given: Iterable[tuple[str, str]]) -> Headers:
     headers = tuple((name.lower(), value) for name, value in given)
     for name, value in headers:
         if not name or not _TOKEN.issuperset(name) or any(char in value for char in "\r\n\0"):
-            raise PayloadError(f"the header {name!r} cannot be sent: {value!r}")
+            shown = "its value has a line break" if name in SECRETS else repr(value)
+            raise PayloadError(f"the header {name!r} cannot be sent: {shown}")
     return headers
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from infergraph.client import faults
-from infergraph.client.calls import Headers, Sending
+from infergraph.client.calls import SECRETS, Headers, Sending
 from infergraph.client.connection import Connection, Server
 from infergraph.errors import (
     DeadlinePassed,
@@ -121,4 +121,5 @@ class GrpcWire:
 def _check_metadata(name: str, value: str) -> None:
     """Raise PayloadError for a header that gRPC cannot send, with a clearer message than gRPC's own."""
     if not (value.isascii() and value.isprintable()):
-        raise PayloadError(f"the header {name!r} cannot be sent over gRPC, which accepts only ASCII: {value!r}")
+        shown = "its value has other characters" if name in SECRETS else repr(value)
+        raise PayloadError(f"the header {name!r} cannot be sent over gRPC, which accepts only ASCII: {shown}")

@@ -161,15 +161,19 @@ def access(
     client: str = "",
     puid: str = "",
     nodes: Mapping[str, float] | None = None,
+    caller: str = "",
 ) -> None:
     """Write the access log line of one request. Call it only if `access_on()`.
 
     Args:
         nodes: milliseconds by node of a graph.
+        caller: the name of its key; empty where nobody is asked.
     """
     fields = {"transport": transport, "ms": round(seconds * 1000, 3), "client": client, "puid": puid}
     if nodes:
         fields["nodes"] = dict(nodes)
+    if caller:
+        fields["caller"] = caller
     logging.getLogger(ACCESS).info("%s %s %s", method, path, code, extra=fields)
 
 

@@ -53,6 +53,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         settings: Settings as builtins.
         source: the unit's source as builtins; passed to the workers and the task driver unread.
         command: the command that made it, for the logs.
+        warnings: lines for the log at the start.
         pidfile: file that holds the process id while serving; empty for none.
         reload_paths: files and folders whose change triggers a rolling restart; empty for no watching.
         banner: shown on a terminal once all workers are ready; `{host}`, `{http_port}`, `{grpc_port}` and
@@ -68,6 +69,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     source: dict[str, Any]
     command: str = "serve"
+    warnings: tuple[str, ...] = ()
     pidfile: str = ""
     reload_paths: tuple[str, ...] = ()
     banner: str = ""
@@ -168,6 +170,8 @@ class Supervisor:
             self._selector.register(self._watch, selectors.EVENT_READ, self._source_changed)
         addresses = {"host": self._settings.host, **self._ports.numbers()}
         log.info("listening", extra={"command": self._plan.command, **addresses})
+        for line in self._plan.warnings:
+            log.warning("%s", line)
         if self._driver is not None:
             meaning = self._settings.task_immediate_means.value
             log.debug(

@@ -109,6 +109,8 @@ CODES: Mapping[type[Fault], Codes] = {
     errors.UnknownModel: Codes(404, GrpcStatus.NOT_FOUND),
     errors.LoadFailed: Codes(400, GrpcStatus.INVALID_ARGUMENT),
     errors.NotPermitted: Codes(403, GrpcStatus.PERMISSION_DENIED),
+    errors.AccessFault: Codes(403, GrpcStatus.PERMISSION_DENIED),
+    errors.Unauthenticated: Codes(401, GrpcStatus.UNAUTHENTICATED),
     errors.TaskFault: Codes(500, GrpcStatus.INTERNAL),
     errors.UnknownTask: Codes(404, GrpcStatus.NOT_FOUND),
     errors.TaskState: Codes(409, GrpcStatus.FAILED_PRECONDITION),

@@ -19,6 +19,7 @@ import msgspec
 from infergraph.errors import DeadlinePassed, Fault
 from infergraph.observe import logs
 from infergraph.observe.node_times import collect_node_times, node_times
+from infergraph.protocol.callers import Caller
 from infergraph.runner import Job, Runner
 from infergraph.serving.admission import Admission
 
@@ -60,6 +61,7 @@ class Call(Job, kw_only=True, eq=False):
         result, error: what the handler returned or raised; if either is set from the start, the handler is not called.
         limit_s: its time limit; 0 for none.
         times_nodes: whether its handler needs the time of each node.
+        caller: who sent it; None where nobody is asked.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Call(Job, kw_only=True, eq=False):
     request_bytes: int = 0
     limit_s: float = 0.0
     times_nodes: bool = False
+    caller: Caller | None = None
     is_over: bool = False
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
@@ -193,5 +196,6 @@ class Calls:
                 client=line.client,
                 puid=call.puid,
                 nodes=nodes,
+                caller="" if call.caller is None else call.caller.name,
             )
         call.result = call.error = None  # break the reference cycle: error, traceback, frame, call

@@ -26,6 +26,7 @@ from infergraph.observe.metrics import RequestMetrics, exposition
 from infergraph.process import startup_gate
 from infergraph.process.worker import WorkerContext
 from infergraph.serving import example_request, pod_limits
+from infergraph.serving.authentication import authenticator
 from infergraph.serving.console import console
 from infergraph.serving.console.live_figures import Watch
 from infergraph.serving.grpc.edge import Grpc
@@ -86,6 +87,7 @@ class Server:
         measured = Measured(self._built, context.shared_metrics, is_node=not self._is_graph)
         self._unit = ReadinessGate(measured, self._settings.load_wait_s)
         cors, facts = Cors(self._settings.cors_origins, self._settings.cors_headers), self._built.facts
+        self._authenticator = authenticator(self._settings)
         self._dialect = (
             ExternalDialect(cors, (facts.deployment, facts.namespace)) if self._is_graph else InternalDialect(cors)
         )
@@ -124,6 +126,7 @@ class Server:
             request_timeout_s=self._settings.request_timeout_s,
             runners=self._unit.runners,
             more=V2Grpc(self._v2).methods(),
+            authenticator=self._authenticator,
         )
 
     def _v2_parts(self, name: str) -> V2Parts:
@@ -189,7 +192,14 @@ class Server:
         stops: list[Stop] = []
         if self._context.metrics_socket is not None:
             nothing = pages.nothing(self._dialect_of, [self._settings.metrics_path])
-            metrics = HttpApp(Paths(self._metrics_paths()), self._dialect, nothing, self._http_options(), _Uncounted())
+            metrics = HttpApp(
+                Paths(self._metrics_paths()),
+                self._dialect,
+                nothing,
+                self._http_options(),
+                _Uncounted(),
+                authenticator=self._authenticator,
+            )
             stops.append(await self._open_http(metrics, self._context.metrics_socket))
         if self._context.grpc_port is not None:
             stops.append(await self._open_grpc(self._context.grpc_port))
@@ -233,11 +243,13 @@ class Server:
             protocol=self._built.facts.protocol,
             has_tasks=self._tasks is not None,
         )
-        other: App = pages.application(self._more_routes(served), settings, self._dialect_of, _predictions_first(paths))
+        other: App = pages.application(
+            self._more_routes(served), settings, self._dialect_of, _predictions_first(paths), self._authenticator
+        )
         if settings.access_log:
             other = pages.with_access_lines(other)
         refuse = foreign_calls(settings.cors_origins)
-        return HttpApp(paths, self._dialect, other, self._http_options(), self._accounting, refuse)
+        return HttpApp(paths, self._dialect, other, self._http_options(), self._accounting, refuse, self._authenticator)
 
     def _dialect_of(self, path: str) -> Dialect:
         return self._v2_dialect if path == "/v2" or path.startswith("/v2/") else self._dialect

@@ -10,6 +10,8 @@ CHINESE_SETTINGS = {
     "grpc_engine": "gRPC 服务器：`native`（pygrpc-native）、`grpcio`，或 `auto`（已安装的之中较快者）。",
     "metrics_port": "只提供指标的第二个端口。",
     "metrics_path": "指标在两个端口上的路径，以 `/` 开头。",
+    "keys": "密钥文件（TOML），由 `infergraph keys create` 生成：之后每个请求都需要密钥。空表示任何人都可以做任何事。",
+    "open_probes": "有密钥时：/live、/ready、/status 等探针是否对所有人开放。",
     "workers": "服务工作进程数；每个进程各加载一次组件。",
     "threads": "每个工作进程用于组件普通方法的线程数。",
     "execution": "组件的普通方法在哪里运行：独立线程（`thread`）或事件循环（`inline`）。",

@@ -15,13 +15,24 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, overload
 from urllib.parse import quote
 
 from infergraph import errors
-from infergraph.errors import ComponentError, DeadlinePassed, Fault, MethodMissing, NestedTooDeeply, PayloadError
+from infergraph.auth.credentials import SECRET_METADATA, secret_of_metadata
+from infergraph.errors import (
+    AccessFault,
+    ComponentError,
+    DeadlinePassed,
+    Fault,
+    MethodMissing,
+    NestedTooDeeply,
+    PayloadError,
+)
 from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Runners, Transport
 from infergraph.protocol import services
+from infergraph.protocol.callers import NEEDED, Scope
 from infergraph.protocol.headers import ANSWER_HOP, NODE_KEY, PUID_KEY, REASON_KEY, STATUS_KEY, new_puid
 from infergraph.protocol.status import GRPC_NAMES, GrpcStatus, grpc_status, http_status
 from infergraph.runner import Runner
 from infergraph.serving.admission import Admission
+from infergraph.serving.authentication import Authenticator
 from infergraph.serving.call import AccessLine, Accounting, Call, Calls
 from infergraph.wire import proto_codec
 from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
@@ -112,6 +123,7 @@ class Grpc:
         memory: is charged what the values of large messages take; None for no limit.
         runners: the runner of each method, once known.
         more: the calls of other protocols, by path.
+        authenticator: tells callers; None where everybody may do everything.
     """
 
     def __init__(
@@ -126,11 +138,13 @@ class Grpc:
         runners: Runners = _NO_RUNNERS,
         memory: BodiesMemory | None = None,
         more: Mapping[str, GrpcMethod] = MappingProxyType({}),
+        authenticator: Authenticator | None = None,
     ) -> None:
         self._unit = unit
         self._runners = runners
         self._memory = memory or BodiesMemory()
         self._is_graph = is_graph
+        self._authenticator = authenticator
         self._message_limit_bytes = message_limit_bytes
         self._request_timeout_s = request_timeout_s
         self.admission = Admission(concurrency_limit=concurrency_limit)
@@ -198,7 +212,9 @@ class Grpc:
             remaining_s=remaining_s,
             out=out,
         )
-        if len(payload) > self._message_limit_bytes:
+        if self._authenticator is not None:
+            _identify(call, self._authenticator)
+        if call.error is None and len(payload) > self._message_limit_bytes:
             call.error = too_large(len(payload), self._message_limit_bytes)
         return call
 
@@ -215,6 +231,15 @@ def too_large(size_bytes: int, limit_bytes: int) -> errors.UploadTooLarge:
     """The fault for a message over the limit; it names the setting."""
     text = f"a message of {size_bytes} bytes is over the limit of {limit_bytes} (setting message_limit_bytes)"
     return errors.UploadTooLarge(text)
+
+
+def _identify(call: GrpcCall, authenticator: Authenticator) -> None:
+    """Find out who sent a call, and take the secret off it; if they may not, the fault is its answer."""
+    try:
+        call.caller = authenticator.caller(NEEDED.get(call.name, Scope.ADMIN), secret_of_metadata(call.metadata))
+    except AccessFault as fault:
+        call.error = fault
+    call.metadata = [pair for pair in call.metadata if pair[0] not in SECRET_METADATA]
 
 
 def _encoded(message: Message) -> bytes:

@@ -35,6 +35,7 @@ class Answer(NamedTuple):
         return b"".join((self.body, *self.blobs)) if self.blobs else self.body
 
 
+_CHALLENGE = (b"www-authenticate", b'Bearer realm="infergraph", Basic realm="infergraph", charset="UTF-8"')
 JSON_TYPE = (b"content-type", b"application/json")
 
 
@@ -58,10 +59,14 @@ def of_fault(fault: Fault) -> Answer:
     if isinstance(fault, RemoteError) and fault.status is not None and fault.body is not None:
         kind = fault.content_type or "application/json"
         return Answer(status, fault.body, [(b"content-type", kind.encode("latin-1"))])
-    headers = [JSON_TYPE]
+    return Answer(status, envelope(utf8(fault.text), fault.reason), [JSON_TYPE, *advice(fault)])
+
+
+def advice(fault: Fault) -> Headers:
+    """The headers that tell a client what to do about a fault: when to come again, how to say who it is."""
     if isinstance(fault, Overloaded | errors.NotReady):
-        headers.append((b"retry-after", b"1"))
-    return Answer(status, envelope(utf8(fault.text), fault.reason), headers)
+        return [(b"retry-after", b"1")]
+    return [_CHALLENGE] if isinstance(fault, errors.Unauthenticated) else []
 
 
 def of_bug(puid: str) -> Answer:

@@ -15,6 +15,7 @@ import msgspec
 from infergraph.errors import Fault
 from infergraph.runner import Runner
 from infergraph.serving.admission import Admission
+from infergraph.serving.authentication import Authenticator
 from infergraph.serving.call import Accounting, Calls
 from infergraph.serving.http.answers import Answer, Headers
 from infergraph.wire.bodies_memory import BodiesMemory
@@ -118,6 +119,7 @@ class HttpApp:
     Args:
         other: the ASGI application for all other paths.
         refuse: rejects a request by its headers, before the unit is called; None to accept all.
+        authenticator: tells callers; None where everybody may do everything.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class HttpApp:
         options: HttpOptions,
         accounting: Accounting,
         refuse: Callable[[Headers], Answer | None] | None = None,
+        authenticator: Authenticator | None = None,
     ) -> None:
         self.paths = paths
         self.dialect = dialect
@@ -138,3 +141,4 @@ class HttpApp:
         self.calls = Calls(self.admission, accounting)
         self.is_draining = False
         self.refuse = refuse
+        self.authenticator = authenticator

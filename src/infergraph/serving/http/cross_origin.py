@@ -1,6 +1,6 @@
 """Cross-origin protection: which pages may call the API, and the content security policy of the console.
 
-The API has no authentication, so a page of another site could call it through any browser on the same network.
+Without keys a page of another site could call the API through any browser on the same network.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ class ExternalDialect:
         else:
             told = answers.of_fault(fault)
             answer = _failure(told.status, told.status, fault.text)
-            answer.headers.extend(header for header in told.headers if header[0] == b"retry-after")
+            answer.headers.extend(answers.advice(fault))
         answer.headers.append((REASON, fault.reason.encode("ascii", "replace")))
         if fault.node:
             answer.headers.append((NODE, quote(fault.node).encode()))

@@ -12,8 +12,11 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
-from infergraph.errors import DeadlinePassed, Fault, UploadTooLarge
+from infergraph.auth.credentials import SECRET_HEADERS, secret_of
+from infergraph.errors import AccessFault, DeadlinePassed, Fault, UploadTooLarge
+from infergraph.protocol.callers import NEEDED, Scope
 from infergraph.protocol.headers import PUID
+from infergraph.serving.authentication import Authenticator
 from infergraph.serving.call import AccessLine, Call
 from infergraph.serving.http.answers import Answer, Headers
 from infergraph.serving.http.app import Dialect, Endpoint, HttpApp
@@ -101,10 +104,22 @@ class Exchange(Call, kw_only=True, eq=False):
         if endpoint.gated:
             self.limit_s = app.options.request_timeout_s
         method, methods = self.method, endpoint.methods
+        if method != "OPTIONS" and app.authenticator is not None and not self._is_admitted(app.authenticator):
+            return
         if method == "OPTIONS" or (methods is not None and method not in methods):
             self.result = dialect.refuse_method(endpoint, self)
         elif app.refuse is not None and endpoint.gated and "POST" in (methods or ()):
             self.result = app.refuse(self.raw_headers)
+
+    def _is_admitted(self, authenticator: Authenticator) -> bool:
+        """Find out who sent the request, and take the secret off it; if they may not, the fault is its answer."""
+        try:
+            needed = NEEDED.get(self.endpoint.name, Scope.ADMIN)
+            self.caller = authenticator.caller(needed, secret_of(self.headers))
+        except AccessFault as fault:
+            self.error = fault
+        self.raw_headers = [header for header in self.raw_headers if header[0] not in SECRET_HEADERS]
+        return self.error is None
 
     def joined(self, parts: Sequence[bytes]) -> bytes:
         """The parts of a body in one piece; behind the padding that the endpoint asks for, in memory of its own."""

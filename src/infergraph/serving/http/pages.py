@@ -19,31 +19,42 @@ from starlette.routing import BaseRoute, Route
 
 from infergraph.errors import Fault
 from infergraph.observe import logs
+from infergraph.protocol.callers import Caller
 from infergraph.protocol.headers import PUID, PUID_KEY
+from infergraph.serving.authentication import Authenticator
 from infergraph.serving.http import answers
 from infergraph.serving.http.answers import Answer
 from infergraph.serving.http.app import App, Dialect, Receive, Scope, Send
 from infergraph.serving.http.cross_origin import ForeignWrites
+from infergraph.serving.http.known_callers import KnownCallers
 from infergraph.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 
 def application(
-    routes: Sequence[BaseRoute], settings: Settings, dialect_of: Callable[[str], Dialect], paths: Iterable[str] = ()
+    routes: Sequence[BaseRoute],
+    settings: Settings,
+    dialect_of: Callable[[str], Dialect],
+    paths: Iterable[str] = (),
+    authenticator: Authenticator | None = None,
 ) -> Starlette:
     """The application that serves `routes`; faults get the protocol's envelope, 404 the dialect's body.
 
     Args:
         dialect_of: the dialect of a path.
         paths: other paths of the server, for the suggestion in a 404.
+        authenticator: tells callers; None where everybody may do everything.
     """
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     headers = [header.strip() for header in settings.cors_headers.split(",") if header.strip()]
     cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=headers or ["*"])
+    middleware = [cors, Middleware(ForeignWrites, origins=settings.cors_origins)]
+    if authenticator is not None:
+        middleware.append(Middleware(KnownCallers, authenticator=authenticator, dialect_of=dialect_of))
     app = Starlette(
         routes=list(routes),
-        middleware=[cors, Middleware(ForeignWrites, origins=settings.cors_origins)],
+        middleware=middleware,
         exception_handlers={HTTPException: _refused, Fault: _faulted, Exception: _broken},
     )
     app.router.redirect_slashes = False
@@ -70,8 +81,16 @@ def with_access_lines(app: App) -> App:
             client = scope.get("client")
             puid = dict(scope["headers"]).get(PUID, b"").decode("latin-1")
             seconds, path = time.perf_counter() - began, quote(scope["path"])
+            caller: Caller | None = scope.get("caller")
             logs.access(
-                "rest", scope["method"], path, str(status), seconds, client=client[0] if client else "", puid=puid
+                "rest",
+                scope["method"],
+                path,
+                str(status),
+                seconds,
+                client=client[0] if client else "",
+                puid=puid,
+                caller="" if caller is None else caller.name,
             )
 
     return accessed

@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 import orjson
 
-from infergraph.errors import Fault, NotReady, Overloaded, RemoteError, UnsupportedBody
+from infergraph.errors import Fault, RemoteError, UnsupportedBody
 from infergraph.protocol.headers import INFERENCE_HEADER_LENGTH, NODE, REASON, new_puid
 from infergraph.protocol.status import http_status
-from infergraph.serving.http.answers import JSON_TYPE, Answer, Headers, utf8
+from infergraph.serving.http.answers import JSON_TYPE, Answer, Headers, advice, utf8
 from infergraph.serving.http.app import Dialect, Endpoint
 from infergraph.serving.http.exchange import Exchange
 
@@ -40,8 +40,7 @@ class V2Dialect:
     def of_fault(self, fault: Fault) -> Answer:
         """The fault's text; its reason and the node go in headers."""
         answer = error(http_status(fault), _text(fault), (REASON, fault.reason.encode("ascii", "replace")))
-        if isinstance(fault, Overloaded | NotReady):
-            answer.headers.append((b"retry-after", b"1"))
+        answer.headers.extend(advice(fault))
         if isinstance(fault, UnsupportedBody):
             answer.headers.append((b"accept-encoding", b"gzip, deflate"))
         if fault.node:

@@ -1,0 +1,246 @@
+"""The file of keys: TOML with the hash of each key, read again when it changes.
+
+    keys create ─▶ the key, printed once
+            └────▶ keys.toml: name, SHA-256, scopes, expiry ─▶ KeyFile.find(secret) ─▶ Key | None
+
+A key is 256 random bits, so a fast hash is as good as a slow one. Several keys may have one name: the new and the old
+one while a caller changes over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hmac
+import logging
+import os
+import re
+import secrets
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from infergraph.errors import SettingsError
+from infergraph.protocol.callers import Caller, Scope
+
+_log = logging.getLogger(__name__)
+
+PREFIX = "ig_"
+"""Of a key's text, so that scanners of leaked secrets can tell one."""
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
+_ID_DIGITS = 8
+_HEAD = (
+    "# Keys of infergraph: hashes only, a key itself is kept nowhere. Read again when it changes.\n"
+    "# infergraph keys create | list | revoke\n"
+)
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One entry of the file.
+
+    Args:
+        name: the caller's.
+        sha256: of the key's text, in hexadecimal digits.
+        scopes: what the caller may do with it.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=NAME)]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+    scopes: frozenset[Scope]
+    created: _Time | None = None
+    expires: _Time | None = None
+
+    @property
+    def id(self) -> str:
+        """What names this key among those of its caller: the first digits of its hash."""
+        return self.sha256[:_ID_DIGITS]
+
+    def is_expired(self, now_s: float) -> bool:
+        """Whether it is no longer valid, by the time in seconds since 1970."""
+        return self.expires is not None and self.expires.timestamp() <= now_s
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    keys: tuple[Key, ...] = ()
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """A key as requests are compared with it."""
+
+    digest: bytes
+    caller: Caller
+    expires_s: float | None
+
+
+_NOBODY = _Known(bytes(32), Caller(name="", scopes=frozenset()), 0.0)
+"""Compared where no key is near, so that the answer takes as long; no text has this hash."""
+
+
+class KeyFile:
+    """The keys of a file. A request looks whether the file has changed, so a revoked key ends at once.
+
+    Args:
+        clock: seconds since 1970.
+    Promises: a file that cannot be read keeps what was read before, with a line in the log; one that is gone has no
+        keys.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._at = os.fspath(path)
+        self._clock = clock
+        self._known: dict[bytes, _Known] = {}
+        self._seen: tuple[int, int, int] | None = None
+
+    def open(self) -> KeyFile:
+        """Read the file. Raises: SettingsError if that is not possible."""
+        self._seen = _version(self._at)
+        if self._seen is None:
+            raise SettingsError(f"keys: there is no file {self._path}; make one: infergraph keys create NAME")
+        self._known = _by_digest(read(self._path))
+        return self
+
+    def find(self, secret: bytes) -> Caller | None:
+        """The caller whose key this is; None for one that is unknown, revoked or expired, in the same time."""
+        seen = _version(self._at)
+        if seen != self._seen:
+            self._renew(seen)
+        digest = sha256(secret).digest()
+        known = self._known.get(digest[:8], _NOBODY)
+        is_known = hmac.compare_digest(known.digest, digest)
+        is_alive = known.expires_s is None or self._clock() < known.expires_s
+        return known.caller if is_known and is_alive else None
+
+    def _renew(self, seen: tuple[int, int, int] | None) -> None:
+        self._seen = seen
+        if seen is None:
+            _log.error("the file of keys is gone: nobody is let in", extra={"file": self._at})
+            self._known = {}
+            return
+        try:
+            self._known = _by_digest(read(self._path))
+        except SettingsError as fault:
+            _log.error("the file of keys cannot be read; the former keys stay", extra={"why": fault.text})
+        else:
+            _log.info("the keys were read again", extra={"file": self._at, "keys": len(self._known)})
+
+
+def _version(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def _by_digest(keys: Iterable[Key]) -> dict[bytes, _Known]:
+    known = {}
+    for key in keys:
+        digest = bytes.fromhex(key.sha256)
+        expires_s = None if key.expires is None else key.expires.timestamp()
+        known[digest[:8]] = _Known(digest, Caller(name=key.name, scopes=key.scopes), expires_s)
+    return known
+
+
+def read(path: Path) -> tuple[Key, ...]:
+    """The entries of a file. Raises: SettingsError that says where it is wrong."""
+    try:
+        return _parsed(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"keys: {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"keys: {path}: {error}") from error
+
+
+def _parsed(text: str) -> tuple[Key, ...]:
+    return msgspec.convert(tomllib.loads(text), _File).keys
+
+
+def create(path: Path, name: str, scopes: Iterable[Scope], *, expires: datetime | None = None) -> str:
+    """Add a key to the file, which is made if there is none.
+
+    Returns: the key's text, which is kept nowhere else.
+    Raises: SettingsError for an unusable name or file.
+    """
+    if re.fullmatch(NAME, name) is None:
+        raise SettingsError(f"{name!r} cannot name a key: letters, digits, and . _ @ - are allowed, 64 at most")
+    text = PREFIX + secrets.token_urlsafe(32)
+    listed = ", ".join(f'"{scope.value}"' for scope in Scope if scope in scopes)
+    lines = [
+        "[[keys]]",
+        f'name = "{name}"',
+        f'sha256 = "{sha256(text.encode()).hexdigest()}"',
+        f"scopes = [{listed}]",
+        f"created = {_toml_time(datetime.now(UTC))}",
+    ]
+    if expires is not None:
+        lines.append(f"expires = {_toml_time(expires)}")
+    with _changing(path) as (old, write):
+        write(old.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n")
+    return text
+
+
+def revoke(path: Path, which: str) -> tuple[Key, ...]:
+    """Take keys out of the file: all of a caller's name, or the one of an id; comments and other entries stay.
+
+    Returns: the keys that were taken out.
+    Raises: SettingsError if there are none, or the file is not one that this can change.
+    """
+    with _changing(path) as (old, write):
+        keys = _parsed(old)
+        gone = tuple(key for key in keys if which in (key.name, key.id))
+        if not gone:
+            raise SettingsError(f"{path} has no key {which!r}; infergraph keys list --file {path} shows them")
+        head, *entries = re.split(r"(?m)^(?=[ \t]*\[\[[ \t]*keys[ \t]*\]\])", old)
+        hashes = {key.sha256 for key in gone}
+        kept = head + "".join(entry for entry in entries if not any(each in entry for each in hashes))
+        if _parsed(kept) != tuple(key for key in keys if key not in gone):
+            raise SettingsError(f"{path} is laid out by hand: take the entry of {which!r} out by hand, too")
+        write(kept)
+    return gone
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[tuple[str, Callable[[str], None]]]:
+    """The text of the file, and what replaces it in one step; two commands take turns.
+
+    Raises: SettingsError if it cannot be read or written.
+    """
+    try:
+        folder = os.open(path.resolve().parent, os.O_RDONLY)  # the file itself is replaced, a lock on it would be lost
+    except OSError as error:
+        raise SettingsError(f"keys: {path} cannot be made: {error.strerror}") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        old = path.read_text("utf-8") if path.exists() else _HEAD
+        _parsed(old)
+        yield old, lambda text: _replace(path, text)
+    except OSError as error:
+        raise SettingsError(f"keys: {path} cannot be changed: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"keys: {path}: {error}") from error
+    finally:
+        os.close(folder)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write the file, a new one for its owner alone; a reader sees the former text or this one."""
+    place = path.resolve()
+    with tempfile.NamedTemporaryFile("w", dir=place.parent, prefix=f".{place.name}.", delete=False) as file:
+        file.write(text)
+        if place.exists():
+            os.fchmod(file.fileno(), place.stat().st_mode & 0o777)
+    Path(file.name).replace(place)
+
+
+def _toml_time(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,86 @@
+"""ASGI middleware that admits known callers to the pages and the task API."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+from infergraph.auth.credentials import SECRET_HEADERS, secret_of
+from infergraph.errors import AccessFault
+from infergraph.protocol.callers import Openness, needed_at
+from infergraph.serving.authentication import Authenticator
+from infergraph.serving.http import answers
+from infergraph.serving.http.answers import Answer
+from infergraph.serving.http.app import App, Dialect, Receive, Scope, Send
+
+_log = logging.getLogger(__name__)
+
+
+class KnownCallers:
+    """Refuses strangers; `scope["caller"]` is who it is. A key revoked meanwhile ends an answer at its next part.
+
+    Args:
+        app: the wrapped application.
+        dialect_of: the dialect of a path.
+    """
+
+    def __init__(self, app: App, authenticator: Authenticator, dialect_of: Callable[[str], Dialect]) -> None:
+        self._app = app
+        self._authenticator = authenticator
+        self._dialect_of = dialect_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        needed, secret = needed_at(scope["path"]), secret_of(dict(scope["headers"]))
+        try:
+            scope["caller"] = self._authenticator.caller(needed, secret)
+        except AccessFault as fault:
+            await self._refuse(fault, scope, send)
+            return
+        scope["headers"] = [header for header in scope["headers"] if header[0] not in SECRET_HEADERS]
+        checked = _Checked(send, lambda: self._authenticator.caller(needed, secret))
+        try:
+            await self._app(scope, receive, checked.send)
+        except asyncio.CancelledError:
+            if not checked.is_cut:
+                raise
+            _log.info("an answer was cut short: its key is no longer valid", extra={"path": quote(scope["path"])})
+
+    async def _refuse(self, fault: AccessFault, scope: Scope, send: Send) -> None:
+        is_page = needed_at(scope["path"]) is not Openness.CALLERS
+        answer: Answer = answers.of_fault(fault) if is_page else self._dialect_of(scope["path"]).of_fault(fault)
+        headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+
+class _Checked:
+    """Sends an answer part by part, while its caller is one."""
+
+    def __init__(self, send: Send, check: Callable[[], object]) -> None:
+        self._send = send
+        self._check = check
+        self._task = asyncio.current_task()
+        self._has_begun = False
+        self.is_cut = False
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Send a part; cancel the application if the caller's key is no longer valid."""
+        if self._has_begun and not self.is_cut:
+            self._cut_if_revoked()
+        self._has_begun = message["type"] == "http.response.body"
+        if not self.is_cut:
+            await self._send(message)
+
+    def _cut_if_revoked(self) -> None:
+        try:
+            self._check()
+        except AccessFault:
+            self.is_cut = True
+            if self._task is not None:
+                self._task.cancel()

@@ -1,0 +1,275 @@
+"""Who may do what: each edge, each way of giving a key, each scope, each state of a key."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infergraph.auth import keys
+from infergraph.client import Client
+from infergraph.errors import Forbidden, Unauthenticated
+from infergraph.protocol.callers import Scope
+from infergraph.protocol.services import INFERENCE
+from infergraph.wire import prediction
+from infergraph.wire.prediction import message_class
+from served import served
+
+CODE = """
+class Doubler:
+    def predict(self, X, names=None):
+        return X * 2
+"""
+GRAPH = """
+spec: {name: g, predictors: [{name: p, graph: {name: doubler, type: MODEL, component: "door_parts.py:Doubler"}}]}
+"""
+PREDICT = {"data": {"ndarray": [[1.0, 2.0]]}}
+FEEDBACK = {"request": PREDICT, "reward": 1.0}
+INFER = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [1.0, 2.0]}]}
+
+Headers = Mapping[str, str]
+Ask = Callable[["House", Headers], int]
+
+
+class House:
+    """A component and a graph that ask for keys, and the keys of the suite."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        (folder / "door_parts.py").write_text(CODE)
+        (folder / "graph.yaml").write_text(GRAPH)
+        self.file = folder / "keys.toml"
+        self.key = {scope: keys.create(self.file, f"only-{scope.value}", [scope]) for scope in Scope}
+        self.expired = keys.create(self.file, "old", list(Scope), expires=datetime(2020, 1, 1, tzinfo=UTC))
+        self.revoked = keys.create(self.file, "gone", list(Scope))
+        settings: dict[str, Any] = {"folder": folder, "keys": str(self.file), "data_dir": str(folder / "data")}
+        self.component = stack.enter_context(
+            served("door_parts.py:Doubler", tasks=True, model_control="on", **settings)
+        )
+        self.graph = stack.enter_context(served(str(folder / "graph.yaml"), **settings))
+        keys.revoke(self.file, "gone")
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Both servers, running."""
+    with ExitStack() as stack:
+        yield House(tmp_path_factory.mktemp("access"), stack)
+
+
+def rest(method: str, path: str, body: Any = None, *, graph: bool = False) -> Ask:
+    def ask(house: House, headers: Headers) -> int:
+        server = house.graph if graph else house.component
+        return server.ask(method, path, body, headers).status
+
+    return ask
+
+
+def metrics_port(house: House, headers: Headers) -> int:
+    return house.component.ask("GET", "/metrics", None, headers, port=house.component.metrics_port).status
+
+
+CODES = {
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+}
+
+
+def over_grpc(path: str, message: Callable[[], Any], answer: Callable[[], Any], *, graph: bool = False) -> Ask:
+    def ask(house: House, headers: Headers) -> int:
+        server = house.graph if graph else house.component
+        metadata = tuple((name.lower(), value) for name, value in headers.items())
+        with server.channel() as channel:
+            call = channel.unary_unary(path, lambda sent: sent.SerializeToString(), answer().FromString)
+            try:
+                call(message(), timeout=30, metadata=metadata)
+            except grpc.RpcError as error:
+                return CODES.get(error.code(), 500)
+        return 200
+
+    return ask
+
+
+def seldon_message() -> Any:
+    return prediction.SeldonMessage(strData="x")
+
+
+def infer_request() -> Any:
+    return message_class("inference.ModelInferRequest").FromString(b"")
+
+
+EDGES: dict[str, tuple[Scope, Ask]] = {
+    "component predict": (Scope.PREDICT, rest("POST", "/predict", PREDICT)),
+    "component external": (Scope.PREDICT, rest("POST", "/api/v1.0/predictions", PREDICT)),
+    "component feedback": (Scope.FEEDBACK, rest("POST", "/send-feedback", FEEDBACK)),
+    "component metadata": (Scope.PREDICT, rest("GET", "/metadata")),
+    "component health": (Scope.PREDICT, rest("GET", "/health/status")),
+    "graph predict": (Scope.PREDICT, rest("POST", "/api/v1.0/predictions", PREDICT, graph=True)),
+    "graph feedback": (Scope.FEEDBACK, rest("POST", "/api/v1.0/feedback", FEEDBACK, graph=True)),
+    "v2 infer": (Scope.PREDICT, rest("POST", "/v2/models/Doubler/infer", INFER)),
+    "v2 load": (Scope.ADMIN, rest("POST", "/v2/repository/models/none/load", {})),
+    "v2 statistics": (Scope.METRICS, rest("GET", "/v2/models/Doubler/stats")),
+    "v2 metadata": (Scope.PREDICT, rest("GET", "/v2/models/Doubler")),
+    "tasks list": (Scope.TASKS, rest("GET", "/api/v1.0/tasks")),
+    "task state": (Scope.TASKS, rest("GET", "/tasks/none")),
+    "task engine": (Scope.TASKS, rest("GET", "/api/v1.0/task-engine")),
+    "console": (Scope.CONSOLE, rest("GET", "/console/")),
+    "console part": (Scope.CONSOLE, rest("GET", "/console/live")),
+    "metrics": (Scope.METRICS, rest("GET", "/metrics")),
+    "metrics port": (Scope.METRICS, metrics_port),
+    "grpc predict": (Scope.PREDICT, over_grpc("/seldon.protos.Model/Predict", seldon_message, seldon_message)),
+    "grpc graph": (
+        Scope.PREDICT,
+        over_grpc("/seldon.protos.Seldon/Predict", seldon_message, seldon_message, graph=True),
+    ),
+    "grpc feedback": (
+        Scope.FEEDBACK,
+        over_grpc("/seldon.protos.Model/SendFeedback", lambda: prediction.Feedback(reward=1.0), seldon_message),
+    ),
+    "grpc v2": (Scope.PREDICT, over_grpc(f"/{INFERENCE}/ModelInfer", infer_request, infer_request)),
+}
+
+
+def basic(user: str, password: str) -> Headers:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+WAYS: dict[str, Callable[[str], Headers]] = {
+    "bearer": lambda key: {"Authorization": f"Bearer {key}"},
+    "bearer in lower case": lambda key: {"authorization": f"bearer  {key}"},
+    "x-api-key": lambda key: {"X-API-Key": key},
+    "x-api-key beside a proxy's": lambda key: {"X-API-Key": key, "Authorization": "Bearer of-the-proxy"},
+    "basic, the key as user": lambda key: basic(key, ""),
+    "basic, the key as password": lambda key: basic("anybody", key),
+}
+WRONG: dict[str, Callable[[House], Headers]] = {
+    "missing": lambda house: {},
+    "empty": lambda house: {"Authorization": "Bearer "},
+    "another scheme": lambda house: {"Authorization": "Negotiate abc"},
+    "no base64": lambda house: {"Authorization": "Basic %%%"},
+    "unknown": lambda house: {"X-API-Key": "ig_unknown"},
+    "unknown as Basic": lambda house: basic("ig_unknown", ""),
+    "the hash": lambda house: {"X-API-Key": keys.read(house.file)[0].sha256},
+    "cut short": lambda house: {"X-API-Key": house.key[Scope.ADMIN][:-1]},
+    "expired": lambda house: {"X-API-Key": house.expired},
+    "revoked": lambda house: {"Authorization": f"Bearer {house.revoked}"},
+}
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_a_key_opens_what_its_scope_covers(house: House, edge: str) -> None:
+    """At each edge the key of the scope and the key of admin are let in, each given in each way; others get 403."""
+    needed, ask = EDGES[edge]
+    for way, headers in WAYS.items():
+        assert ask(house, headers(house.key[needed])) not in (401, 403), way
+        assert ask(house, headers(house.key[Scope.ADMIN])) not in (401, 403), way
+    for scope in set(Scope) - {needed, Scope.ADMIN}:
+        assert ask(house, WAYS["bearer"](house.key[scope])) == 403, scope
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_without_a_valid_key_nothing_opens(house: House, edge: str) -> None:
+    """At each edge a key that is missing, unreadable, unknown, expired or revoked gets 401."""
+    _, ask = EDGES[edge]
+    assert {why: ask(house, headers(house)) for why, headers in WRONG.items()} == dict.fromkeys(WRONG, 401)
+
+
+@pytest.mark.parametrize("path", ["/live", "/ready", "/health/ping", "/api/v1.0/status", "/status", "/v2/health/ready"])
+def test_probes_are_open_to_everybody(house: House, path: str) -> None:
+    """Probes need no key, and take none amiss."""
+    assert house.component.get(path).status == 200
+    assert house.component.get(path, **WRONG["unknown"](house)).status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/openapi.json", "/docs", "/nowhere", "/console-of-another", "/v2/nowhere", "/v2/docs/dataplane.json"]
+)
+def test_documents_and_unknown_paths_are_for_callers(house: House, path: str) -> None:
+    """A stranger learns neither the documents nor which paths there are; any caller does."""
+    assert house.component.get(path).status == 401
+    assert house.component.get(path, **WAYS["bearer"](house.key[Scope.METRICS])).status in (200, 404)
+
+
+def test_refusals_have_the_form_of_their_face(house: House) -> None:
+    """A component's envelope, a graph's body, the open inference protocol's error; each with a challenge."""
+    component, graph = house.component.post("/predict", PREDICT), house.graph.post("/api/v1.0/predictions", PREDICT)
+    v2, tasks = house.component.post("/v2/models/Doubler/infer", INFER), house.component.get("/tasks/none")
+    assert component.json["status"] == {**component.json["status"], "code": -1, "reason": "UNAUTHENTICATED"}
+    assert graph.json["status"]["code"] == 401
+    assert graph.headers["infergraph-reason"] == "UNAUTHENTICATED"
+    assert list(v2.json) == ["error"]
+    assert tasks.json["status"]["reason"] == "UNAUTHENTICATED"
+    assert {reply.headers["www-authenticate"].split()[0] for reply in (component, graph, v2, tasks)} == {"Bearer"}
+
+
+def test_unknown_expired_and_revoked_keys_get_one_answer(house: House) -> None:
+    """Nobody learns from an answer that a key once was one."""
+    states = ("unknown", "expired", "revoked", "the hash", "cut short")
+    bodies = {house.component.post("/predict", PREDICT, **WRONG[state](house)).body for state in states}
+    assert len(bodies) == 1
+
+
+def test_a_preflight_needs_no_key(house: House) -> None:
+    """A browser sends no credentials with a pre-flight, to predictions or to tasks."""
+    asked = {"Origin": "https://page.example", "Access-Control-Request-Method": "POST"}
+    assert house.component.ask("OPTIONS", "/predict", None, asked).status == 200
+    assert house.component.ask("OPTIONS", "/tasks", None, asked).status == 200
+
+
+def test_a_large_body_without_a_key_is_not_kept(house: House) -> None:
+    """A stranger's body is refused by its head, and discarded."""
+    reply = house.component.ask("POST", "/predict", b"x" * (8 << 20), {"Content-Type": "application/json"})
+    assert reply.status == 401
+
+
+@given(
+    name=st.sampled_from(["Authorization", "X-API-Key"]),
+    value=st.binary(max_size=200).map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b"").decode("latin-1")),
+    scheme=st.sampled_from(["", "Basic ", "Bearer ", "basic", "BEARER\t"]),
+)
+def test_no_header_is_a_500(house: House, name: str, value: str, scheme: str) -> None:
+    """Whatever bytes a header of credentials has, the answer is 401 or the parser's 400."""
+    assert house.component.ask("GET", "/metadata", None, {name: scheme + value}).status in (400, 401)
+
+
+def test_a_new_key_is_known_and_a_revoked_one_is_not_from_the_next_request_on(house: House) -> None:
+    """The file is read again when it changes; a key changed over under load loses no request."""
+    first = keys.create(house.file, "changing", [Scope.PREDICT])
+    with Client(f"http://127.0.0.1:{house.component.http_port}", key=first) as client:
+        assert client.predict([[1.0]]).tolist() == [[2.0]]
+        second = keys.create(house.file, "changing", [Scope.PREDICT])
+        assert client.predict([[1.0]]).tolist() == [[2.0]]
+        first_id = next(key.id for key in keys.read(house.file) if key.name == "changing")
+        keys.revoke(house.file, first_id)
+        with pytest.raises(Unauthenticated):
+            client.predict([[1.0]])
+    with Client(f"grpc://127.0.0.1:{house.component.grpc_port}", key=second) as client:
+        assert client.predict([[1.0]]).tolist() == [[2.0]]
+        keys.revoke(house.file, "changing")
+        with pytest.raises(Unauthenticated):
+            client.predict([[1.0]])
+
+
+def test_the_client_takes_a_key_from_the_argument_the_url_and_the_environment(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this order, and never over credentials that are given otherwise."""
+    key, port = house.key[Scope.PREDICT], house.component.http_port
+    with Client(f"http://{key}:@127.0.0.1:{port}") as client:
+        assert client.predict([[1.0]]).tolist() == [[2.0]]
+    with Client(f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer other"}, key=key) as client:
+        assert client.predict([[1.0]]).tolist() == [[2.0]]
+    monkeypatch.setenv("INFERGRAPH_KEY", key)
+    with Client(f"http://127.0.0.1:{port}") as client:
+        assert client.predict([[1.0]]).tolist() == [[2.0]]
+        with pytest.raises(Forbidden):
+            client.feedback(1.0)
+    with Client(f"http://127.0.0.1:{port}", headers={"X-API-Key": "other"}) as client, pytest.raises(Unauthenticated):
+        client.predict([[1.0]])
