@@ -37,6 +37,7 @@ from infergraph.serving.http.cross_origin import foreign_calls
 from infergraph.serving.http.dialects import Cors, ExternalDialect, InternalDialect
 from infergraph.serving.http.exchange import Exchange
 from infergraph.serving.http.listener import Listener
+from infergraph.serving.http.liveness import LoadingLiveness
 from infergraph.serving.loading import Loading
 from infergraph.serving.openapi import description, endpoints
 from infergraph.serving.readiness_gate import ReadinessGate
@@ -116,6 +117,7 @@ class Server:
             context, self._unit, replaceable, in_server, ports=self._own_ports, changed=self._v2.model.forget
         )
         self._http = self._make_http()
+        self._listener = Listener(self._http)
         self._grpc = Grpc(
             self._unit,
             self._accounting,
@@ -158,7 +160,9 @@ class Server:
         mark = startup_gate.LoadingMark(self._context.metrics_dir, os.getpid())
         loading = asyncio.create_task(self._loading.load())
         loading.add_done_callback(lambda _: mark.remove())
-        if not self._context.opens_early:
+        if self._context.opens_early:
+            self._answer_probes_until(loading)
+        else:
             await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             passed = asyncio.create_task(_others_loaded(self._context.metrics_dir))
             await asyncio.wait({passed, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -180,13 +184,19 @@ class Server:
         if self._tasks is not None:
             self._tasks.close()
 
+    def _answer_probes_until(self, loading: asyncio.Task[bool]) -> None:
+        paths = [path for path, endpoint in self._http.paths.exact.items() if endpoint.name == "live"]
+        liveness = LoadingLiveness(self._context.http_socket, paths, self._listener.connected)
+        liveness.start()
+        loading.add_done_callback(lambda _: liveness.stop())
+
     async def _open(self) -> list[Stop]:
         """Open all ports; the HTTP port, which has the readiness probe, last if another worker already answers."""
         if self._context.opens_early:
-            return [await self._open_http(self._http, self._context.http_socket), *await self._open_others()]
+            return [await self._open_http(self._listener, self._context.http_socket), *await self._open_others()]
         stops = await self._open_others()
         self._is_open = True
-        return [await self._open_http(self._http, self._context.http_socket), *stops]
+        return [await self._open_http(self._listener, self._context.http_socket), *stops]
 
     async def _open_others(self) -> list[Stop]:
         stops: list[Stop] = []
@@ -200,7 +210,7 @@ class Server:
                 _Uncounted(),
                 authenticator=self._authenticator,
             )
-            stops.append(await self._open_http(metrics, self._context.metrics_socket))
+            stops.append(await self._open_http(Listener(metrics), self._context.metrics_socket))
         if self._context.grpc_port is not None:
             stops.append(await self._open_grpc(self._context.grpc_port))
         return stops
@@ -305,10 +315,9 @@ class Server:
 
         return {self._settings.metrics_path: Endpoint(frozenset({"GET", "HEAD"}), metrics, "metrics", gated=False)}
 
-    async def _open_http(self, app: HttpApp, listener: socket.socket) -> Stop:
-        serving = Listener(app)
-        await serving.start(listener)
-        return serving.stop
+    async def _open_http(self, listener: Listener, listening: socket.socket) -> Stop:
+        await listener.start(listening)
+        return listener.stop
 
     async def _is_ready(self) -> bool:
         # Both ports: a client that sees "ready" over HTTP may call over gRPC next.

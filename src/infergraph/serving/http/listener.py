@@ -26,10 +26,11 @@ class Listener:
     async def start(self, listening: socket.socket) -> None:
         """Start accepting connections."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connected, sock=listening, backlog=_BACKLOG)
+        self._server = await loop.create_server(self.connected, sock=listening, backlog=_BACKLOG)
         self._watching = loop.create_task(self._watch())
 
-    def _connected(self) -> Connection:
+    def connected(self) -> Connection:
+        """The protocol of a new connection."""
         return Connection(self._app, self._connections)
 
     async def stop(self, grace_s: float, *, linger_s: float = LINGER_S) -> None:
