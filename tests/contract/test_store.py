@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from infergraph.errors import Overloaded, SettingsError, StorageFull, TaskConflict, TaskFault
-from infergraph.tasks import schema
+from infergraph.tasks.database import MIGRATIONS
 from infergraph.tasks.store import Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, Progress, State, Task, Watermark
 
@@ -289,7 +289,6 @@ def test_retention_takes_the_oldest_ends_first(store: Store) -> None:
     assert ids(keep_count=4) == ["t0", "t1"]
     assert ids(keep_bytes=450) == ["t0", "t1", "t2"]
     assert ids(keep_count=1, limit=2) == ["t0", "t1"]
-    assert store.stop_ended([task.seq for task in store.in_state(State.FINISHED)]) == 6
 
 
 def test_word_of_an_end_is_kept_until_it_arrives(store: Store) -> None:
@@ -394,7 +393,7 @@ def test_an_older_folder_is_brought_up_to_date(tmp_path: Path) -> None:
     first = Store.open(path)
     task = accept(first, "t")
     first.close()
-    later = (*schema.MIGRATIONS, "create table extra(x); insert into extra values(1)")
+    later = (*MIGRATIONS, "create table extra(x); insert into extra values(1)")
     for _ in range(2):
         second = Store.open(path, migrations=later)
         assert second.find("t") == task
@@ -408,7 +407,7 @@ def test_an_older_folder_is_brought_up_to_date(tmp_path: Path) -> None:
 def test_a_newer_folder_is_left_alone(tmp_path: Path) -> None:
     """A store that a newer program wrote is not opened, and the text says so."""
     path = tmp_path / "tasks.db"
-    Store.open(path, migrations=(*schema.MIGRATIONS, "create table extra(x)")).close()
+    Store.open(path, migrations=(*MIGRATIONS, "create table extra(x)")).close()
     with pytest.raises(SettingsError, match="newer"):
         Store.open(path)
 
@@ -418,7 +417,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "tasks.db"
     Store.open(path).close()
     with pytest.raises(Exception, match="syntax"):
-        Store.open(path, migrations=(*schema.MIGRATIONS, "create table extra(x); this is no sql"))
+        Store.open(path, migrations=(*MIGRATIONS, "create table extra(x); this is no sql"))
     with sqlite3.connect(path) as connection:
         assert connection.execute("select name from sqlite_master where name = 'extra'").fetchall() == []
     connection.close()

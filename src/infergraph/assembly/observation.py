@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from infergraph.assembly.payload_post import PayloadPost
-from infergraph.errors import MethodMissing
+from infergraph.errors import MethodMissing, RemoteError
 from infergraph.graph import spec
 from infergraph.graph.remote import remote
 from infergraph.graph.taps import Tap, sink_url
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.net.address import Location
+from infergraph.net.http_client import Call, HttpClient, HttpOptions
 from infergraph.observe.orchestrator_metrics import MeasuredNode, ServerMetrics, Spot
-from infergraph.observe.payload_events import Origin
+from infergraph.observe.payload_events import Event, Origin
 from infergraph.observe.payload_log import PayloadLog, PayloadLogOptions
 from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.observe.tracing import Tracing
@@ -26,6 +27,8 @@ from infergraph.settings import Settings
 from infergraph.wire.json_codec import JsonOptions
 
 _LOGGED = frozenset({"all", "request", "response"})
+_POST_TIMEOUT_S = 10.0
+_POST_OPTIONS = HttpOptions(reply_limit_bytes=1024 * 1024, connect_timeout_s=_POST_TIMEOUT_S)
 
 
 class Companion(PredictiveUnit):
@@ -147,3 +150,31 @@ def _speaks(unit: PredictiveUnit) -> Transport | None:
     if isinstance(unit, remote.RestUnit):
         return Transport.REST
     return Transport.GRPC if isinstance(unit, remote.GrpcUnit) else None
+
+
+class PayloadPost:
+    """Posts events; keeps connections to the collectors. Bound to one event loop."""
+
+    def __init__(self) -> None:
+        self._targets: dict[str, tuple[HttpClient, str]] = {}
+
+    async def __call__(self, url: str, event: Event) -> None:
+        """Post one event.
+
+        Raises: RemoteError if it did not arrive, or the collector returned an error status; TimeoutError.
+        """
+        client, path = self._targets.get(url) or self._target(url)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in event.headers).encode("latin-1", "replace")
+        reply = await client.exchange(Call("POST", path, lines, event.body), _POST_TIMEOUT_S)
+        if not 200 <= reply.status < 300:
+            raise RemoteError(f"the collector answered status {reply.status}", status=reply.status)
+
+    def _target(self, url: str) -> tuple[HttpClient, str]:
+        address, path = Location.of(url)
+        self._targets[url] = target = HttpClient(address, _POST_OPTIONS), path
+        return target
+
+    def close(self) -> None:
+        """Close the connections."""
+        for client, _ in self._targets.values():
+            client.close()

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from infergraph.errors import Overloaded, TaskConflict, TaskFault
-from infergraph.tasks import schema
-from infergraph.tasks.sqlite import connect, identity, translated
+from infergraph.tasks.database import MIGRATIONS, connect, identity, migrate, translated
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, Progress, State, Task, Watermark
 
 _COLUMNS = ", ".join(Task.__struct_fields__)
@@ -82,14 +81,14 @@ class Store:
         self._heartbeat_lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: Path, *, migrations: Sequence[str] = schema.MIGRATIONS) -> Store:
+    def open(cls, path: Path, *, migrations: Sequence[str] = MIGRATIONS) -> Store:
         """The store in this file, which is created or migrated if necessary.
 
         Raises: TaskFault if the file cannot be used; SettingsError if a newer program wrote it.
         """
         with translated(), ExitStack() as opened:
             writer = opened.enter_context(closing(connect(path, "full")))
-            schema.migrate(writer, migrations)
+            migrate(writer, migrations)
             reader = opened.enter_context(closing(connect(path, "full")))
             scanner = opened.enter_context(closing(connect(path, "full")))
             opened.pop_all()
@@ -292,14 +291,6 @@ class Store:
             *wanted,
         )
         return changed == 1
-
-    def stop_ended(self, seqs: Iterable[int]) -> int:
-        """Mark ended tasks to be erased; the number of those that were still ended."""
-        with self._transaction() as run:
-            return sum(
-                run("update task set state = 'stopping' where seq = ? and state in ('finished', 'failed')", s).rowcount
-                for s in seqs
-            )
 
     def retry(self, id: str) -> bool:
         """Start another round of an ended task: for its failed lines, or from its watermark on if it is incomplete.
