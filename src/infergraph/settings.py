@@ -264,7 +264,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         NanPolicy, setting("NaN and infinities in JSON: `null`, `error`, or `literal` (not valid JSON, as Seldon did).")
     ] = NanPolicy.NULL
     strict: Annotated[
-        bool, setting("Refuse calls to methods that the component lacks, which Seldon's wrapper accepts.")
+        bool,
+        setting(
+            "Refuse calls to methods that the component lacks, which Seldon's wrapper accepts, and tensors of the open "
+            "inference protocol that are not as the metadata declare them."
+        ),
     ] = False
     feature_names: Annotated[
         bool, setting("Let transform_input answer with the component's feature_names() as column names.")

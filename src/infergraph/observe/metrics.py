@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from infergraph.observe.shared_metrics import Bounds, Cells, Histogram, SeriesReading, Shape, SharedMetrics, read
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_Bound: TypeAlias = tuple[Cells, Histogram, Histogram, Histogram]
 
 
 class RequestMetrics:
@@ -30,7 +33,7 @@ class RequestMetrics:
         self._shared_metrics = shared_metrics
         self._limit = requests_limit
         self._on_limit = on_limit
-        self._bound: dict[tuple[str, str, str], tuple[Cells, Histogram, Histogram, Histogram]] = {}
+        self._bound: dict[tuple[str, str, str, str], _Bound] = {}
         self._gauge = shared_metrics.live("infergraph_requests_in_flight", "Requests in progress.", {})
         self.in_flight = 0
         self.finished_count = 0
@@ -41,7 +44,14 @@ class RequestMetrics:
         self._gauge[0] = self.in_flight
 
     def finished(
-        self, method: str, code: str, transport: str, seconds: float, request_bytes: int, response_bytes: int
+        self,
+        method: str,
+        code: str,
+        transport: str,
+        seconds: float,
+        request_bytes: int,
+        response_bytes: int,
+        protocol: str = "seldon",
     ) -> None:
         """Record the end of a request.
 
@@ -49,14 +59,15 @@ class RequestMetrics:
             method: a value of `Method`, or the name of another route.
             code: the HTTP status, or the name of the gRPC status.
             transport: "rest" or "grpc".
+            protocol: "seldon" or "v2".
             seconds: from the first byte of the request to its answer.
             request_bytes, response_bytes: sizes of the bodies.
         """
         self.in_flight -= 1
         self._gauge[0] = self.in_flight
-        bound = self._bound.get((method, code, transport))
+        bound = self._bound.get((method, code, transport, protocol))
         if bound is None:
-            bound = self._bind(method, code, transport)
+            bound = self._bind(method, code, transport, protocol)
         count, duration, asked, answered = bound
         count[0] += 1.0
         duration.observe(seconds)
@@ -66,9 +77,11 @@ class RequestMetrics:
         if self.finished_count == self._limit:
             self._on_limit()
 
-    def _bind(self, method: str, code: str, transport: str) -> tuple[Cells, Histogram, Histogram, Histogram]:
+    def _bind(
+        self, method: str, code: str, transport: str, protocol: str
+    ) -> tuple[Cells, Histogram, Histogram, Histogram]:
         shared_metrics = self._shared_metrics
-        labels = {"method": method, "transport": transport}
+        labels = {"method": method, "protocol": protocol, "transport": transport}
         bound = (
             shared_metrics.counter("infergraph_requests", "Requests answered.", {**labels, "code": code}),
             shared_metrics.histogram(
@@ -77,7 +90,7 @@ class RequestMetrics:
             shared_metrics.histogram("infergraph_request_bytes", "Size of request bodies.", labels, Bounds.BYTES),
             shared_metrics.histogram("infergraph_response_bytes", "Size of answers.", labels, Bounds.BYTES),
         )
-        self._bound[method, code, transport] = bound
+        self._bound[method, code, transport, protocol] = bound
         return bound
 
 

@@ -33,7 +33,14 @@ class Accounting(Protocol):
         """Count a request that has arrived."""
 
     def finished(
-        self, method: str, code: str, transport: str, seconds: float, request_bytes: int, response_bytes: int
+        self,
+        method: str,
+        code: str,
+        transport: str,
+        seconds: float,
+        request_bytes: int,
+        response_bytes: int,
+        protocol: str,
     ) -> None:
         """Record a finished request."""
 
@@ -52,6 +59,7 @@ class Call(Job, kw_only=True, eq=False):
     Args:
         name: its label in the metrics.
         transport: rest or grpc.
+        protocol: seldon or v2.
         handler: answers it.
         runner: runs the handler; None if it may wait, and so needs a task.
         is_gated: whether it counts against the concurrency limit and the time limit; probes do not.
@@ -75,6 +83,7 @@ class Call(Job, kw_only=True, eq=False):
     limit_s: float = 0.0
     times_nodes: bool = False
     caller: Caller | None = None
+    protocol: str = "seldon"
     is_over: bool = False
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
@@ -183,7 +192,9 @@ class Calls:
         if call.timer is not None:
             call.timer.cancel()
         seconds = perf_counter() - call.begun
-        self._accounting.finished(call.name, code, call.transport, seconds, call.request_bytes, sent_bytes)
+        self._accounting.finished(
+            call.name, code, call.transport, seconds, call.request_bytes, sent_bytes, call.protocol
+        )
         if self._writes_lines:
             line = call.access_line()
             nodes = call.context.run(node_times) if call.task is None else node_times()

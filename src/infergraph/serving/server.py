@@ -25,6 +25,7 @@ from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
 from infergraph.process import startup_gate
 from infergraph.process.worker import WorkerContext
+from infergraph.protocol.paths import Protocol
 from infergraph.serving import example_request, pod_limits
 from infergraph.serving.authentication import authenticator
 from infergraph.serving.console import console
@@ -45,6 +46,7 @@ from infergraph.serving.rest.edge import Rest, RestOptions, behind_gateway
 from infergraph.serving.tasks import gbuilder
 from infergraph.serving.v2.dialect import V2Dialect
 from infergraph.serving.v2.grpc import V2Grpc
+from infergraph.serving.v2.kserve import KServe
 from infergraph.serving.v2.model import Model
 from infergraph.serving.v2.repository import Repository
 from infergraph.serving.v2.rest import V2Options, V2Parts, V2Rest
@@ -132,7 +134,7 @@ class Server:
         )
 
     def _v2_parts(self, name: str) -> V2Parts:
-        model, settings = Model(self._unit, name), self._settings
+        model, settings = Model(self._unit, name, is_strict=self._settings.strict), self._settings
         ask = self._context.model_control.ask if settings.model_control is ModelControlMode.ON else None
         return V2Parts(
             model=model,
@@ -245,6 +247,8 @@ class Server:
             paths = rest.microservice_paths()
         v2 = V2Rest(self._v2, self._v2_dialect, lambda: endpoints.document(self._unit, served))
         paths = paths.joined(v2.paths())
+        if self._built.facts.protocol != Protocol.TENSORFLOW.value:  # such a graph has these paths for itself
+            paths = paths.joined(KServe(self._v2, self._v2_dialect).paths())
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})
         served = description.Served(
             name=self._unit.name,
@@ -262,7 +266,8 @@ class Server:
         return HttpApp(paths, self._dialect, other, self._http_options(), self._accounting, refuse, self._authenticator)
 
     def _dialect_of(self, path: str) -> Dialect:
-        return self._v2_dialect if path == "/v2" or path.startswith("/v2/") else self._dialect
+        is_kserve = path.startswith("/v1/models") and self._built.facts.protocol != Protocol.TENSORFLOW.value
+        return self._v2_dialect if is_kserve or path == "/v2" or path.startswith("/v2/") else self._dialect
 
     def _more_routes(self, served: description.Served) -> list[BaseRoute]:
         routes = endpoints.routes(self._unit, served)

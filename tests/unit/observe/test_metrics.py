@@ -35,16 +35,20 @@ def test_nothing_counted_is_an_empty_exposition(tmp_path: Path) -> None:
 
 
 def test_requests_are_accounted_by_method_code_and_transport(tmp_path: Path) -> None:
-    """Each finished request is in the counter of its code and in the histograms of its method."""
+    """Each finished request is in the counter of its code and in the histograms of its method and protocol."""
     account = RequestMetrics(SharedMetrics(tmp_path, "worker-0"))
     for code, seconds in (("200", 0.003), ("200", 0.2), ("400", 0.0001)):
         account.started()
         account.finished("predict", code, "rest", seconds, 100, 3000)
     account.started()
-    assert sample(tmp_path, "infergraph_requests_total", method="predict", code="200", transport="rest") == 2
-    assert sample(tmp_path, "infergraph_requests_total", method="predict", code="400", transport="rest") == 1
+    account.finished("infer", "200", "rest", 0.1, 100, 3000, "v2")
+    account.started()
+    ours = {"method": "predict", "protocol": "seldon", "transport": "rest"}
+    assert sample(tmp_path, "infergraph_requests_total", code="200", **ours) == 2
+    assert sample(tmp_path, "infergraph_requests_total", code="400", **ours) == 1
+    theirs = {"method": "infer", "protocol": "v2", "transport": "rest"}
+    assert sample(tmp_path, "infergraph_requests_total", code="200", **theirs) == 1
     assert sample(tmp_path, "infergraph_requests_in_flight") == 1 == account.in_flight
-    ours = {"method": "predict", "transport": "rest"}
     assert sample(tmp_path, "infergraph_request_seconds_bucket", le="0.0001", **ours) == 1
     assert sample(tmp_path, "infergraph_request_seconds_bucket", le="0.005", **ours) == 2
     assert sample(tmp_path, "infergraph_request_seconds_bucket", le="+Inf", **ours) == 3
@@ -72,8 +76,9 @@ def test_counters_and_histograms_are_summed_over_seats(tmp_path: Path) -> None:
         for _ in range(count):
             account.started()
             account.finished("predict", "OK", "grpc", 0.5, 0, 0)
-    assert sample(tmp_path, "infergraph_requests_total", method="predict", code="OK", transport="grpc") == 7
-    assert sample(tmp_path, "infergraph_request_seconds_count", method="predict", transport="grpc") == 7
+    ours = {"method": "predict", "protocol": "seldon", "transport": "grpc"}
+    assert sample(tmp_path, "infergraph_requests_total", code="OK", **ours) == 7
+    assert sample(tmp_path, "infergraph_request_seconds_count", **ours) == 7
 
 
 def test_living_gauges_are_summed_over_the_living(tmp_path: Path) -> None:

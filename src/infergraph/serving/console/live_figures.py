@@ -19,7 +19,7 @@ from infergraph.observe.shared_metrics import Bounds, read
 
 _BOUNDS = Bounds.SECONDS.value
 _CELLS = len(_BOUNDS) + 1
-_ASKED = frozenset(method.value for method in Method)
+_ASKED = frozenset({*(method.value for method in Method), "infer", "infer_stream"})
 _UNCOUNTED = frozenset({Method.SEND_FEEDBACK.value})
 
 KEEP_S = 300.0

@@ -45,7 +45,7 @@ CHINESE_SETTINGS = {
         "HTTP 客户端发送请求时低于 1 KiB/s 的最长时间（之后返回 408），或不读取应答的最长时间；0 表示不限制。"
     ),
     "nan": "JSON 中的 NaN 和无穷大：`null`、`error`，或 `literal`（不是合法 JSON，与 Seldon 相同）。",
-    "strict": "拒绝 Seldon 包装器放行的请求：调用组件没有的方法。",
+    "strict": "拒绝 Seldon 包装器放行的请求：调用组件没有的方法；并拒绝与元数据声明不符的 V2 张量。",
     "feature_names": "transform_input 的应答以组件的 feature_names() 作为列名。",
     "json_sort_keys": "对 JSON 应答的键排序。",
     "json_ascii": "把非 ASCII 文本写成 \\u 转义。",

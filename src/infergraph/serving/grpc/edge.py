@@ -60,11 +60,12 @@ class Replying(Protocol):
 
 
 class GrpcMethod(NamedTuple):
-    """One method of the services: its label in the metrics, its handler, and the handler's runner."""
+    """One method of the services: its handler, the handler's runner, and its name and protocol in the metrics."""
 
     name: str
     handler: Callable[[GrpcCall], Coroutine[Any, Any, bytes]]
     runner: Callable[[], Runner | None]
+    protocol: str = "seldon"
 
 
 class GrpcCall(Call, kw_only=True, eq=False):
@@ -190,7 +191,7 @@ class Grpc:
             remaining_s: seconds until the client's deadline; None for none.
             out: sends the result.
         """
-        name, handler, runner = self.methods[path]
+        name, handler, runner, protocol = self.methods[path]
         puid = ""
         for key, value in metadata:
             if key == PUID_KEY:
@@ -201,6 +202,7 @@ class Grpc:
         call = GrpcCall(
             name=name,
             transport="grpc",
+            protocol=protocol,
             handler=handler,
             runner=runner(),
             puid=puid,

@@ -82,7 +82,7 @@ class Endpoint(NamedTuple):
     Gated endpoints are subject to the concurrency limit and the request timeout; probes are not gated. `runner` gives
     what runs the handler; None if it may wait, and so needs a task. `dialect` is that of the path's protocol, if it is
     another than the application's. `padding` gives, by the headers, how many bytes should precede a body
-    in memory that the handler may write to; None for a body as it came.
+    in memory that the handler may write to; None for a body as it came. `protocol` is its label in the metrics.
     """
 
     methods: frozenset[str] | None
@@ -91,6 +91,7 @@ class Endpoint(NamedTuple):
     gated: bool = True
     runner: Callable[[], Runner | None] = _may_wait
     dialect: Dialect | None = None
+    protocol: str = "seldon"
     padding: Callable[[Mapping[bytes, bytes]], int | None] | None = None
 
 

@@ -211,6 +211,7 @@ class Connection(asyncio.Protocol):
         exchange = Exchange(
             name=endpoint.name,
             transport="rest",
+            protocol=endpoint.protocol,
             handler=endpoint.handler,
             is_gated=endpoint.gated,
             app=self._app,

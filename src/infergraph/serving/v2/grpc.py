@@ -41,8 +41,8 @@ class V2Grpc:
             "RepositoryModelLoad": ("load", self._load),
             "RepositoryModelUnload": ("unload", self._unload),
         }
-        methods = {call: GrpcMethod(name, _telling(call, tell), may_wait) for call, (name, tell) in told.items()}
-        methods["ModelInfer"] = GrpcMethod("infer", self._infer, self._model.runner)
+        methods = {call: GrpcMethod(name, _telling(call, tell), may_wait, "v2") for call, (name, tell) in told.items()}
+        methods["ModelInfer"] = GrpcMethod("infer", self._infer, self._model.runner, "v2")
         return {f"/{INFERENCE}/{call}": method for call, method in methods.items()}
 
     async def _infer(self, call: GrpcCall) -> bytes:
@@ -54,7 +54,7 @@ class V2Grpc:
         metadata = self._model.known(version) or await self._model.check(request.model_name, version)
         if request.id and request.id.isascii() and request.id.isprintable():
             call.puid = request.id
-        response = await self._model.infer(message, context_of(call), metadata)
+        response = await self._model.infer(message, context_of(call), metadata, call)
         if blocks:
             return await asyncio.to_thread(proto.encode, response, request)
         return proto.encode(response, request)

@@ -5,11 +5,15 @@ InferMessage ─▶ Model.infer ─▶ unit.answer ─▶ InferResponse
 
 from __future__ import annotations
 
-from infergraph.errors import UnknownModel
-from infergraph.message import Context, Method
+import asyncio
+from time import perf_counter
+
+from infergraph.errors import DeadlinePassed, UnknownModel
+from infergraph.message import Context, Message, Method
 from infergraph.runner import Runner
+from infergraph.serving.call import Call
 from infergraph.serving.readiness_gate import ReadinessGate
-from infergraph.wire.v2 import messages
+from infergraph.wire.v2 import classification, messages
 from infergraph.wire.v2.messages import InferMessage
 from infergraph.wire.v2.metadata import ModelMetadata, metadata_of
 from infergraph.wire.v2.records import InferResponse
@@ -23,10 +27,12 @@ class Model:
     Args:
         unit: answers it, once it is loaded.
         name: under which it is served.
+        is_strict: whether inputs must be as the metadata declare them.
     """
 
-    def __init__(self, unit: ReadinessGate, name: str) -> None:
+    def __init__(self, unit: ReadinessGate, name: str, *, is_strict: bool = False) -> None:
         self._unit = unit
+        self._is_strict = is_strict
         self.name = name
         self.method = Method.PREDICT
         self._metadata: ModelMetadata | None = None
@@ -88,13 +94,55 @@ class Model:
             raise UnknownModel(f"Request for unknown model: {self.name!r} version {version} is not found")
         return metadata
 
-    async def infer(self, message: InferMessage, context: Context, metadata: ModelMetadata) -> InferResponse:
+    async def infer(
+        self, message: InferMessage, context: Context, metadata: ModelMetadata, call: Call
+    ) -> InferResponse:
         """The answer to a request.
 
+        Args:
+            call: by which it came.
         Raises: a Fault.
         """
         request = message.read()
-        answer = await self._unit.answer(self.method, message, context)
+        if self._is_strict:
+            metadata.check(request.inputs)
+        if request.outputs:
+            classification.check(request)
+        if request.parameters and request.timeout_s:
+            answer = await self._within(request.timeout_s, message, context, call)
+        else:
+            answer = await self.answer(message, context)
         return messages.response_of(
             answer, request, name=self.name, version=metadata.version, declared=metadata.only_output
         )
+
+    async def answer(self, message: Message, context: Context) -> Message:
+        """The unit's answer to a message of any protocol.
+
+        Raises: a Fault.
+        """
+        return await self._unit.answer(self.method, message, context)
+
+    async def _within(self, limit_s: float, message: InferMessage, context: Context, call: Call) -> Message:
+        """The unit's answer, if it comes in time.
+
+        Raises: DeadlinePassed. Code of a component that runs in its thread is not interrupted.
+        """
+        late = DeadlinePassed(f"no answer within the {limit_s:g} s of the request's parameter timeout")
+        left_s = limit_s - (perf_counter() - call.begun)
+        if left_s <= 0:
+            raise late
+        if call.runner is not None:
+            answer = await self.answer(message, context)
+            if perf_counter() - call.begun > limit_s:
+                raise late
+            return answer
+        deadline = asyncio.get_running_loop().time() + left_s
+        context = context.due(deadline if context.deadline is None else min(deadline, context.deadline))
+        try:
+            async with asyncio.timeout(left_s) as limit:
+                return await self.answer(message, context)
+        except TimeoutError:
+            if limit.expired():
+                raise late from None
+            raise

@@ -35,6 +35,7 @@ EXTENSIONS = (
     "statistics",
     "model_repository",
     "model_configuration",
+    "classification",
     "sequence",
 )
 _OCTETS = (b"content-type", b"application/octet-stream")
@@ -134,14 +135,17 @@ class V2Rest:
         return Paths(exact, [(re.compile(path), endpoint) for path, endpoint in patterns.items()])
 
     def _endpoint(self, verbs: frozenset[str], handler: Handler, name: str, *runner: Any) -> Endpoint:
-        return Endpoint(verbs, handler, name, True, *runner)._replace(dialect=self._dialect)
+        return self._ours(Endpoint(verbs, handler, name, True, *runner))
 
     def _probe(self, handler: Handler, name: str) -> Endpoint:
-        return Endpoint(_READ, handler, name, gated=False, dialect=self._dialect)
+        return self._ours(Endpoint(_READ, handler, name, gated=False))
 
     def _control(self, handler: Handler, name: str) -> Endpoint:
         """An endpoint without time limit: loading may take long."""
-        return Endpoint(_POST, handler, name, gated=False, dialect=self._dialect)
+        return self._ours(Endpoint(_POST, handler, name, gated=False))
+
+    def _ours(self, endpoint: Endpoint) -> Endpoint:
+        return endpoint._replace(dialect=self._dialect, protocol="v2")
 
     async def _infer(self, exchange: Exchange) -> Answer:
         model, version = _named(exchange, self._model.name)
@@ -157,7 +161,7 @@ class V2Rest:
         context = Context(
             Transport.REST, exchange.raw_headers, exchange.puid, None, model, exchange.path, exchange.query
         )
-        response = await self._model.infer(message, context, metadata)
+        response = await self._model.infer(message, context, metadata, exchange)
         if blocks:
             return _answer(await asyncio.to_thread(json.encode, response, request, self._options.json))
         return _answer(json.encode(response, request, self._options.json))
@@ -216,7 +220,7 @@ class V2Rest:
         return _json((await self._model.check(*_named(exchange, ""))).configuration())
 
     async def _index(self, exchange: Exchange) -> Answer:
-        only_ready = json.small_object(self._plain_body(exchange)).get("ready")
+        only_ready = json.object_of(plain_body(exchange, self._options)).get("ready")
         if only_ready not in (None, True, False):
             raise PayloadError(f"ready must be true or false, not {only_ready!r:.80}")
         return _json(await self._repository.index(only_ready=bool(only_ready)))
@@ -233,11 +237,7 @@ class V2Rest:
         return _json({"name": name, "unload": True})
 
     def _load_parameters(self, exchange: Exchange) -> Parameters:
-        return json.parameters_of(self._plain_body(exchange))
-
-    def _plain_body(self, exchange: Exchange) -> bytes:
-        coding = (_header(exchange.headers, b"content-encoding") or "").lower()
-        return json.unpacked(exchange.body, coding, self._options.limit_bytes)
+        return json.parameters_of(plain_body(exchange, self._options))
 
     async def _document(self, exchange: Exchange) -> Answer:
         await self._check_path(exchange)
@@ -251,6 +251,15 @@ class V2Rest:
     async def _check_path(self, exchange: Exchange) -> None:
         if exchange.parameters:
             await self._model.check(*_named(exchange, ""))
+
+
+def plain_body(exchange: Exchange, options: V2Options) -> bytes:
+    """The body without its content encoding.
+
+    Raises: UnsupportedBody, PayloadError, UploadTooLarge as `json.unpacked` does.
+    """
+    coding = (_header(exchange.headers, b"content-encoding") or "").lower()
+    return json.unpacked(exchange.body, coding, options.limit_bytes)
 
 
 def _answer(body: json.Body) -> Answer:

@@ -1,6 +1,6 @@
 """Statistics of the open inference protocol, from the counters of all workers.
 
-shared metrics ──read──▶ requests by method and code, seconds of the unit, rows of joined requests ─▶ `model_stats`
+shared metrics ──read──▶ requests by method and code, seconds of the unit ─▶ `model_stats`
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from infergraph.observe.shared_metrics import SeriesReading, read
 
-INFER_METHODS = frozenset({"infer", "infer_stream", "generate", "generate_stream"})
+INFER_METHODS = frozenset({"infer", "infer_stream"})
 """The labels of the protocol's own requests for an inference; Seldon's are those of its methods."""
 
 _UNKNOWN = frozenset({"404", "NOT_FOUND"})
@@ -60,7 +60,7 @@ class Statistics:
 
 def summed(readings: Iterable[SeriesReading], unit: str, method: str) -> dict[str, Any]:
     """The members of an entry of `model_stats` but name and version."""
-    success, fail, infer, rows = _Duration(), _Duration(), _Duration(), _Duration()
+    success, fail, infer = _Duration(), _Duration(), _Duration()
     counted = INFER_METHODS | {method}
     for reading in readings:
         labels, values = reading.series.labels, reading.values
@@ -71,8 +71,6 @@ def summed(readings: Iterable[SeriesReading], unit: str, method: str) -> dict[st
                 success.seconds += values[-1]
             case "infergraph_unit_seconds" if (labels["unit"], labels["method"]) == (unit, method):
                 infer.add(values)
-            case "infergraph_batch_rows" if labels["unit"] == unit:
-                rows.add(values)
     nothing = _Duration()
     stats: Mapping[str, _Duration] = {
         "success": success,
@@ -86,8 +84,8 @@ def summed(readings: Iterable[SeriesReading], unit: str, method: str) -> dict[st
     }
     return {
         "last_inference": 0,
-        "inference_count": round(rows.seconds if rows.count else success.count),
-        "execution_count": round(rows.count or infer.count),
+        "inference_count": round(success.count),  # a request is one inference, as its rows are not counted
+        "execution_count": round(infer.count),
         "inference_stats": {member: duration.document() for member, duration in stats.items()},
         "batch_stats": [],
     }

@@ -194,22 +194,24 @@ def read_entry(entry: Any, place: int) -> _Entry:
     return _Entry(name, shape, datatype, data, _object(entry.get("parameters"), f"input {name!r}: parameters"))
 
 
-def parameters_of(body: Buffer) -> dict[str, Any]:
+def parameters_of(body: bytes) -> dict[str, Any]:
     """The `parameters` of a request of the repository, whose body may be empty.
 
     Raises: PayloadError if they, or the body, are no object, or one has no plain value.
     """
-    parameters = _object(small_object(body).get("parameters"), "parameters") or {}
+    parameters = _object(object_of(body).get("parameters"), "parameters") or {}
     check_parameters(parameters, "parameters")
     return parameters
 
 
-def small_object(body: Buffer) -> dict[str, Any]:
+def object_of(body: bytes, account: ValuesAccount | None = None) -> dict[str, Any]:
     """The JSON object of a body that may be empty, which is an empty object.
 
-    Raises: PayloadError if it is anything else.
+    Args:
+        account: is charged for the memory of a large one's values; None for no limit.
+    Raises: PayloadError if it is anything else; UploadTooLarge and Overloaded for one that takes too much memory.
     """
-    document = json_text.read(bytes(body)) if body else {}
+    document = json_slices.read(body, account=account) if body else {}
     if not isinstance(document, dict):
         raise PayloadError("the body must be empty or a JSON object")
     return document

@@ -14,7 +14,7 @@ import numpy as np
 
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Content, Encoding, Message, Meta, Request
-from infergraph.wire.v2 import tensors, values
+from infergraph.wire.v2 import classification, tensors, values
 from infergraph.wire.v2.records import InferRequest, InferResponse, TensorSet, chosen
 from infergraph.wire.v2.tensors import Buffer, Datatype, Tensor
 
@@ -254,15 +254,14 @@ def response_of(answer: Message, request: InferRequest, *, name: str, version: s
         requested = request.outputs[0].name if len(request.outputs) == 1 else ""
         own = declared or requested or values.FIRST_OUTPUT
         outputs = [outputs[0]._replace(name=own)]
+    if request.outputs:
+        outputs = classification.classified(chosen(outputs, request), request)
     return InferResponse(
         model_name=name,
         model_version=version,
         id=request.id,
         parameters=_parameters(given, answer.meta),
-        outputs=[
-            _labelled(each) if each.datatype is Datatype.BYTES else each
-            for each in (chosen(outputs, request) if request.outputs else outputs)
-        ],
+        outputs=[_labelled(each) if each.datatype is Datatype.BYTES else each for each in outputs],
     )
 
 

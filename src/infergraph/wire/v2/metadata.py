@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from infergraph.errors import PayloadError
+from infergraph.wire.v2.tensors import Tensor
 from infergraph.wire.v2.values import COLUMN_NAMES, CONTENT_TYPE
 
 _CONTENT_TYPES = {"strData": "str", "jsonData": "json", "binData": "base64"}
@@ -21,6 +23,19 @@ class TensorMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
     datatype: str
     shape: list[int] = msgspec.field(default_factory=list)
     parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def check(self, tensor: Tensor) -> None:
+        """Refuse a tensor of another datatype or shape; a free axis takes any size.
+
+        Raises: PayloadError that names the tensor.
+        """
+        if tensor.datatype.value != self.datatype:
+            raise PayloadError(f"input {self.name!r} is {tensor.datatype.value}; the model takes {self.datatype}")
+        shape = tensor.array.shape
+        if len(shape) != len(self.shape) or any(
+            wanted not in (-1, size) for wanted, size in zip(self.shape, shape, strict=True)
+        ):
+            raise PayloadError(f"input {self.name!r} has shape {list(shape)}; the model takes {self.shape}")
 
     def configuration(self) -> dict[str, Any]:
         """The tensor in a model configuration, where BYTES is called STRING."""
@@ -46,6 +61,21 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     def only_output(self) -> str:
         """The name of the only declared output; empty otherwise."""
         return self.outputs[0].name if len(self.outputs) == 1 else ""
+
+    def check(self, inputs: Sequence[Tensor]) -> None:
+        """Refuse inputs other than the declared ones, where any are declared.
+
+        Raises: PayloadError that names the tensor.
+        """
+        if not self.inputs:
+            return
+        given = {tensor.name: tensor for tensor in inputs}
+        for declared in self.inputs:
+            if declared.name not in given:
+                raise PayloadError(f"input {declared.name!r} of model {self.name!r} is missing")
+            declared.check(given.pop(declared.name))
+        for name in given:
+            raise PayloadError(f"unexpected inference input {name!r} for model {self.name!r}")
 
     def document(self) -> dict[str, Any]:
         """The JSON object."""

@@ -16,6 +16,9 @@ from infergraph.wire.v2.tensors import NO_PARAMETERS, Parameters, Tensor
 BINARY_OUTPUT = "binary_data_output"
 """The parameter of a request that asks for all its outputs as raw bytes."""
 
+TIMEOUT = "timeout"
+"""The parameter of a request that says how long it may take, in microseconds."""
+
 
 class TensorSet(NamedTuple):
     """The payload of a message of the protocol.
@@ -62,6 +65,17 @@ class InferRequest(msgspec.Struct, frozen=True, kw_only=True):
     inputs: Sequence[Tensor]
     outputs: Sequence[RequestedOutput] = ()
     is_raw: bool = False
+
+    @property
+    def timeout_s(self) -> float:
+        """How long the request may take, as its parameter says; 0 for no limit.
+
+        Raises: PayloadError if that is no whole number.
+        """
+        timeout_us = self.parameters.get(TIMEOUT, 0)
+        if type(timeout_us) is not int or timeout_us < 0:
+            raise PayloadError(f"parameters: {TIMEOUT} must be a whole number of microseconds, not {timeout_us!r:.80}")
+        return timeout_us / 1e6
 
     def wants_binary(self, output: str) -> bool:
         """Whether the answer should have this output as raw bytes."""
