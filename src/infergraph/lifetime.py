@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,6 +48,12 @@ def _wait_for_end(life_fd: int) -> None:
         except OSError:
             break
     os._exit(1)
+
+
+def handle_signal(number: signal.Signals, handler: Callable[[], object]) -> None:
+    """Call `handler` at a signal; except at SIGINT where the parent ignores it, as a shell does for background jobs."""
+    if number != signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, lambda *_: handler())
 
 
 def end_orphans(mark: str) -> int:

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from infergraph import lifetime
 from infergraph.errors import SettingsError, StartupFault
 from infergraph.observe import logs
 from infergraph.observe.shared_metrics import Folder, SharedMetrics, shared_memory, vacate
@@ -162,8 +163,7 @@ class Supervisor:
         for end in (wakeup, signalled):
             end.setblocking(False)
         for number in SIGNALS:
-            if number != signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:  # a shell's background job
-                signal.signal(number, lambda *_: None)
+            lifetime.handle_signal(number, lambda: None)
         signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
         self._selector.register(wakeup, selectors.EVENT_READ, self._signalled)
         if self._watch is not None:

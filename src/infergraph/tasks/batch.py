@@ -280,7 +280,9 @@ def _work(data: DataFolder, store: Store, config: BatchConfig, clocks: Clocks, w
         parent=os.getppid(),
     )
     driver = Driver(data, store, make_engine(told, settings, data, clocks), settings, clocks, pid=os.getpid())
-    before = {number: signal.signal(number, lambda *_: driver.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        lifetime.handle_signal(number, driver.stop)
 
     def tell() -> bool:
         task = _found(store)

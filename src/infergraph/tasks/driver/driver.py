@@ -344,7 +344,7 @@ def drive(config: DriverConfig) -> None:
     store = Store.open(data.database)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        lifetime.handle_signal(number, stop.set)
     lock = data.try_lock()
     if lock is None:
         _log.warning("another process drives the tasks of %s; this one waits to take its place", data.root)
@@ -356,7 +356,7 @@ def drive(config: DriverConfig) -> None:
     engine = make_engine(config, settings, data, clocks)
     driver = Driver(data, store, engine, settings, clocks, pid=os.getpid(), owner=config.owner)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: driver.stop())
+        lifetime.handle_signal(number, driver.stop)
     sender = WebhookSender(store, settings.task_webhook_hosts, clocks)
     sender.start()
     try:
