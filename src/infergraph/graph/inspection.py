@@ -51,11 +51,15 @@ def inspect(text: str, source: str, overrides: Mapping[str, str], *, cluster: bo
     for deployment in deployments:
         document = deployment.document
         if not misread:
-            for problem in spec.validate(deployment) if cluster else validate(deployment, deployment, overrides):
+            for problem in _for_cluster(deployment) if cluster else validate(deployment, deployment, overrides):
                 inspected.problems.append(Found(spec.line_of(text, document, problem.field), document, problem))
         for problem in deployment.advice if misread else advice(deployment, overrides):
             inspected.advice.append(Found(spec.line_of(text, document, problem.field), document, problem))
     return inspected
+
+
+def _for_cluster(deployment: spec.Deployment) -> list[spec.Problem]:
+    return [*spec.validate(deployment), *spec.validate_for_cluster(deployment)]
 
 
 def validate(read: spec.Deployment, deployment: spec.Deployment, overrides: Collection[str]) -> list[spec.Problem]:

@@ -149,6 +149,38 @@ def test_addressed_nodes_are_for_laptops(run):
     assert "Can't find container" in result.output
 
 
+@pytest.mark.parametrize(
+    ("node", "told"),
+    [
+        (
+            "type: MODEL, component: m:A",
+            "does not read `component`: add a container of this name whose image serves m:A",
+        ),
+        ("name: b, type: MODEL, component: m:A", "The container of Predictive Unit has no image"),
+        ("type: CHAIN", "A cluster has no CHAIN"),
+        ("type: MODEL, implementation: ONNX_SERVER, modelUri: u", "No entry in predictors map for ONNX_SERVER"),
+        (
+            "type: MODEL, component: m:A, children: [{name: c, type: MODEL}, {name: d, type: MODEL, component: m:B}]",
+            "serves m:B",
+        ),
+    ],
+)
+def test_what_a_cluster_cannot_run_is_told(run, node, told):
+    """A node that has no image, or is of a kind of ours, is valid here, and an error with --cluster."""
+    pods = "componentSpecs: [{spec: {containers: [{name: b}, {name: c, image: i}]}}]\n    "
+    text = GOOD.replace("type: MODEL, component: m:A", node).replace("graph:", f"{pods}graph:")
+    text = text.replace("name: a, name: b", "name: b")
+    assert run("check", text).exit_code == 0
+    result = run("check", text, "--cluster")
+    assert (result.exit_code, told in result.output) == (2, True), result.output
+
+
+def test_a_container_with_an_image_is_what_a_cluster_runs(run):
+    """Also where the node has a component for a server without containers."""
+    pods = "componentSpecs: [{spec: {containers: [{name: a, image: i}]}}]\n    "
+    assert run("check", GOOD.replace("graph:", f"{pods}graph:"), "--cluster").exit_code == 0
+
+
 def test_servers_of_other_processes_are_hinted_at(run):
     """A packaged server that does not run in process is valid, and the hint says what to write to serve it here."""
     text = GOOD.replace("component: m:A", "implementation: TRITON_SERVER, modelUri: u")

@@ -25,7 +25,7 @@ from infergraph.graph.spec.records import (
     Predictor,
     Problem,
 )
-from infergraph.graph.spec.validation import PACKAGED_SERVERS, addressed, validate
+from infergraph.graph.spec.validation import PACKAGED_SERVERS, addressed, validate, validate_for_cluster
 from infergraph.graph.spec.writing import deployment_document, node_document, predictor_document, to_yaml
 
 __all__ = [
@@ -61,4 +61,5 @@ __all__ = [
     "text_of",
     "to_yaml",
     "validate",
+    "validate_for_cluster",
 ]

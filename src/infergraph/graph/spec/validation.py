@@ -36,6 +36,8 @@ PACKAGED_SERVERS = frozenset(
 )
 """Packaged servers that need no image of their own: the reference's default map, and ours."""
 
+_OWN_SERVERS = frozenset({"ONNX_SERVER"})
+
 _NOT_TENSORFLOW = frozenset({"SKLEARN_SERVER", "XGBOOST_SERVER", "MLFLOW_SERVER", "HUGGINGFACE_SERVER"})
 _MODES = ("all", "request", "response")
 _ENDPOINT_TYPES = ("REST", "GRPC")
@@ -82,6 +84,31 @@ def addressed(deployment: Deployment) -> frozenset[str]:
             if node.endpoint is not None and node.endpoint.service_host and node.name not in contained:
                 names.add(node.name)
     return frozenset(names)
+
+
+def validate_for_cluster(deployment: Deployment) -> list[Problem]:
+    """What is valid here, and has nothing that a cluster could run: the operator reads no `component` and no CHAIN."""
+    problems: list[Problem] = []
+    for place, predictor in enumerate(deployment.predictors):
+        known = {container.name: container for pod in reversed(containers(predictor)) for container in reversed(pod)}
+        problems += _without_image(predictor.graph, f"spec.predictors[{place}].graph", known)
+    return problems
+
+
+def _without_image(node: Node, path: str, known: dict[str, Container]) -> Iterator[Problem]:
+    container = known.get(node.name)
+    if node.type == "CHAIN":
+        yield Problem(path, "A cluster has no CHAIN", "make each node the child of the one before it", node.name)
+    elif node.packaged in _OWN_SERVERS and (container is None or not container.image):
+        hint = "a cluster needs a container of this name with an image, or an entry in the operator's predictor_servers"
+        yield Problem(path, f"No entry in predictors map for {node.packaged}", hint, node.name)
+    elif node.implementation in (None, UNKNOWN_IMPLEMENTATION) and container is None and node.component:
+        hint = f"a cluster does not read `component`: add a container of this name whose image serves {node.component}"
+        yield Problem(path, "Can't find container for Predictive Unit", hint, node.name)
+    elif node.implementation in (None, UNKNOWN_IMPLEMENTATION) and container is not None and not container.image:
+        yield Problem(path, "The container of Predictive Unit has no image", "add image: NAME:VERSION", node.name)
+    for place, child in enumerate(node.children):
+        yield from _without_image(child, f"{path}[{place}]", known)
 
 
 def _of_spec(deployment: Deployment) -> Iterator[Problem]:
