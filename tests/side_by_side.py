@@ -1,8 +1,8 @@
-"""Runs the suites side by side, in two processes: while one waits for servers, the other has the processors.
+"""Runs the test suites and the type checker side by side: while one waits for servers, another has the processors.
 
 python tests/side_by_side.py [options of pytest]
 
-The first suite writes as it goes; what the second says follows when both are done.
+The first suite writes as it goes; the output of the others follows when all are done.
 """
 
 from __future__ import annotations
@@ -10,24 +10,39 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 TESTS = Path(__file__).parent
 
 
 def main() -> int:
-    """The exit code of the first suite that failed; 0 if none did."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *sys.argv[1:]]
-    with tempfile.TemporaryFile() as told:
-        beside = subprocess.Popen([*command, TESTS / "e2e"], stdout=told, stderr=subprocess.STDOUT)
+    """The exit code of the first part that failed; 0 if none did."""
+    suite = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *sys.argv[1:]]
+    with ExitStack() as running:
+        beside = [
+            running.enter_context(started([sys.executable, "-m", "mypy"])),
+            running.enter_context(started([*suite, str(TESTS / "e2e")])),
+        ]
+        codes = [subprocess.run([*suite, TESTS / "unit", TESTS / "contract"], check=False).returncode]
+        for process, output in beside:
+            codes.append(process.wait())
+            output.seek(0)
+            sys.stdout.buffer.write(output.read())
+    return next(filter(None, codes), 0)
+
+
+@contextmanager
+def started(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """A process that writes to a temporary file; it is killed at the end of the block."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
-            first = subprocess.run([*command, TESTS / "unit", TESTS / "contract"], check=False).returncode
-            second = beside.wait()
+            yield process, output
         finally:
-            beside.kill()
-        told.seek(0)
-        sys.stdout.buffer.write(told.read())
-    return first or second
+            process.kill()
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ def test_a_queued_order_of_a_stopped_task_is_never_begun(tmp_path: Path) -> None
     """Stopping a task that shares a worker with another one costs the other nothing: no death, no second loading."""
     log = tmp_path / "log"
     with TaskServer(tmp_path, "Recording", log=str(log), line_s=0.002) as server:
-        server.submit("a", jsonl(numbered(3000, task="a")))
-        server.submit("b", jsonl(numbered(3000, task="b")))
+        server.submit("a", jsonl(numbered(1500, task="a")))
+        server.submit("b", jsonl(numbered(1500, task="b")))
         wait_for(lambda: server.show("a")["done"] > 100 and server.show("b")["done"] > 100, "both at work")
         (worker,) = server.workers
         for _ in range(3):
@@ -86,7 +86,7 @@ def test_a_queued_order_of_a_stopped_task_is_never_begun(tmp_path: Path) -> None
                 break
         assert server.is_gone("b")
         assert server.ended("a")["state"] == "finished"
-        assert server.results("a") == seen(numbered(3000, task="a"))
+        assert server.results("a") == seen(numbered(1500, task="a"))
 
 
 def test_stopping_works_while_no_driver_lives(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_the_driver_comes_with_the_first_upload(tmp_path: Path) -> None:
 def test_work_that_was_left_calls_the_driver(tmp_path: Path) -> None:
     """A task that a dead server left is worked by the next one unasked; so is one whose serving worker died at once."""
     with ProductServer(tmp_path, "Recorder", log=str(tmp_path / "log"), line_s=0.002) as server:
-        rows = [{"t": "t", "n": number} for number in range(1000)]
+        rows = [{"t": "t", "n": number} for number in range(500)]
         server.submit("t", jsonl(rows))
         wait_for(lambda: server.show("t")["done"] > 0, "its start")
         server.kill()
