@@ -436,7 +436,7 @@ def test_the_same_with_await(url: str) -> None:
 
 
 def test_one_loop_after_the_other(component: dict[str, str]) -> None:
-    """An asynchronous client that was closed opens anew in another loop."""
+    """An asynchronous client that was closed opens again in another loop."""
     client = AsyncClient(component["rest"])
 
     async def run() -> Any:
@@ -506,7 +506,7 @@ def test_headers_that_grpc_cannot_carry(component: dict[str, str]) -> None:
 
 
 def test_the_end_of_a_client(component: dict[str, str]) -> None:
-    """Closing ends the client's thread; closing twice is nothing, and a later call begins anew."""
+    """Closing ends the client's thread; closing twice is nothing, and a later call begins again."""
     before = threading.active_count()
     client = Client(component["rest"])
     client.close()

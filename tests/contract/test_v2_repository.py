@@ -1,4 +1,4 @@
-"""The model repository: loading anew beside what answers, unloading, and who may."""
+"""The model repository: loading again beside what answers, unloading, and who may."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ FACES = ("", "/ready", "/config", "/stats")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    (tmp_path / "model_anew.py").write_text(MODEL)
+    (tmp_path / "reloaded_model.py").write_text(MODEL)
     (tmp_path / "words.py").write_text("WORD = 'old'\n")
     yield tmp_path
-    for name in ("model_anew", "words"):  # workers of the next test are in this process too
+    for name in ("reloaded_model", "words"):  # workers of the next test are in this process too
         sys.modules.pop(name, None)
 
 
 @pytest.fixture
 def there(folder: Path) -> Iterator[Served]:
-    with served("model_anew.py:Model", folder=folder, model_control="on") as there:
+    with served("reloaded_model.py:Model", folder=folder, model_control="on") as there:
         yield there
 
 
@@ -66,7 +66,7 @@ def call(there: Served, rpc: str, **members: Any) -> Any:
 
 
 def test_a_load_takes_changed_code_of_all_its_files(there: Served, folder: Path) -> None:
-    """A loaded model is loaded anew, with the modules that it imports from its folder."""
+    """A loaded model is loaded again, with the modules that it imports from its folder."""
     assert word(there) == "old"
     (folder / "words.py").write_text("WORD = 'newer'\n")
     answer = act(there, "load")
@@ -155,7 +155,7 @@ def test_parameters_of_a_load(there: Served, parameters: Any, status: int) -> No
 
 def test_without_the_setting_nobody_loads_or_unloads(folder: Path) -> None:
     """403 and PERMISSION_DENIED name the setting; the index is there."""
-    with served("model_anew.py:Model", folder=folder) as there:
+    with served("reloaded_model.py:Model", folder=folder) as there:
         for action in ("load", "unload"):
             answer = act(there, action)
             assert answer.status == 403
@@ -172,7 +172,7 @@ def graph(folder: Path) -> Path:
     (folder / "second.py").write_text("class Second:\n    def predict(self, X, names):\n        return [f'{X[0]}!']\n")
     file = folder / "flow.json"
     node = {"name": "second", "component": "second.py:Second", "type": "MODEL"}
-    root = {"name": "first", "component": "model_anew.py:Model", "type": "MODEL", "children": [node]}
+    root = {"name": "first", "component": "reloaded_model.py:Model", "type": "MODEL", "children": [node]}
     document = {"apiVersion": "machinelearning.seldon.io/v1", "kind": "SeldonDeployment", "metadata": {"name": "flow"},
                 "spec": {"predictors": [{"name": "main", "graph": root}]}}  # fmt: skip
     file.write_text(json.dumps(document))
@@ -180,7 +180,7 @@ def graph(folder: Path) -> Path:
 
 
 def test_a_graph_is_one_entry_and_its_nodes_follow(graph: Path) -> None:
-    """The graph is loaded anew as a whole, with its nodes' code; a node cannot be loaded alone."""
+    """The graph is loaded again as a whole, with its nodes' code; a node cannot be loaded alone."""
     with served("flow.json", folder=graph.parent, model_control="on") as there:
         index = there.ask("POST", "/v2/repository/index", b"").json
         assert [entry["name"] for entry in index] == ["flow", "flow/first", "flow/second"]

@@ -54,7 +54,7 @@ def test_each_figure_is_in_a_scrape_once_whichever_worker_answers(tmp_path: Path
 
 
 def test_figures_outlive_workers_and_server(tmp_path: Path) -> None:
-    """What was counted is still counted when a serving worker is replaced, the task is deleted and the server anew."""
+    """What was counted is still counted when a serving worker is replaced, the task is deleted and the server again."""
     with ProductServer(tmp_path, "Echo") as server:
         server.submit("first", jsonl(ROWS))
         server.ended("first")

@@ -61,7 +61,7 @@ def test_rows_asked_again_are_what_the_file_says(tmp_path: Path) -> None:
 
 
 def test_batch_takes_the_row_mode(tmp_path: Path) -> None:
-    """`--task-rows`, its environment variable, and a run that is begun anew with another mode after it failed."""
+    """`--task-rows`, its environment variable, and a run that is begun again with another mode after it failed."""
     folder = case(tmp_path, "b02-batch-rows")
     batch(folder, "scale.py:Scale", "rows.jsonl", "-o", "a.jsonl", "--task-rows", "instance")
     batch(folder, "scale.py:Scale", "messages.jsonl", "-o", "b.jsonl", INFERGRAPH_TASK_ROWS="message")

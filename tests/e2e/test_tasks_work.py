@@ -390,7 +390,7 @@ def test_an_upload_that_was_cut_off_calls_the_driver_to_sweep(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("has_driver", [True, False])
-def test_a_data_folder_that_is_taken_away_is_begun_anew(tmp_path: Path, has_driver: bool) -> None:
+def test_a_data_folder_that_is_taken_away_is_created_again(tmp_path: Path, has_driver: bool) -> None:
     """Whoever removes the folder of a running server loses its tasks, but no task that is accepted afterwards."""
     with ProductServer(tmp_path, "Echo") as server:
         if has_driver:
@@ -399,13 +399,13 @@ def test_a_data_folder_that_is_taken_away_is_begun_anew(tmp_path: Path, has_driv
         before = server.serving()
         shutil.rmtree(server.data)
 
-        def is_anew() -> bool:
+        def is_replaced() -> bool:
             with suppress(requests.RequestException):
                 is_open = server.ask("GET", "/status").json() == {"status": 1}
                 return is_open and server.state("old") == -1 and not set(before) & set(server.serving())
             return False
 
-        wait_for(is_anew, "another serving worker")
+        wait_for(is_replaced, "another serving worker")
         for number in range(3):
             assert server.submit(f"t{number}", jsonl(numbered(10))).status_code == 200
             assert server.ended(f"t{number}")["state"] == "finished"
@@ -590,7 +590,7 @@ def test_a_damaged_folder_fails_its_task_alone(tmp_path: Path) -> None:
 
 
 def test_torn_output_is_cut_back(tmp_path: Path) -> None:
-    """Half a line behind the watermark, as a power loss leaves it, is cut off and written anew."""
+    """Half a line behind the watermark, as a power loss leaves it, is cut off and written again."""
     with TaskServer(tmp_path, "Tired", line_s=0.001) as server:
         server.submit("t", jsonl(numbered(2000)))
         wait_for(lambda: server.show("t")["done"] > 100, "its start")

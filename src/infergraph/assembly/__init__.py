@@ -49,7 +49,7 @@ def build(
 
 
 def replaceable(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics) -> Replaceable:
-    """The unit of `source`, which can be loaded anew and unloaded.
+    """The unit of `source`, which can be reloaded and unloaded.
 
     Raises: StartupFault as `build` does.
     """

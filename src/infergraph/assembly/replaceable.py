@@ -1,8 +1,8 @@
-"""A unit that can be loaded anew, beside the one that answers, and unloaded, while its process goes on.
+"""A unit that can be reloaded, beside the one that answers, and unloaded, while its process goes on.
 
     replace: build ─▶ start beside ─▶ new requests go to the new one ─▶ the old one finishes its own ─▶ stop
 
-Its code is imported anew, as by a new process: changed files take effect.
+Its code is imported again, as by a new process: changed files take effect.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Replaceable(Around):
 
     Args:
         make: builds the unit; no user code runs before its `start`.
-        folder: of the user's own code; modules in it are imported anew.
+        folder: of the user's own code; modules in it are imported again.
         grace_s: how long a unit that was replaced or unloaded may finish its requests.
     """
 
@@ -87,7 +87,7 @@ class Replaceable(Around):
         self._modules: dict[str, ModuleType] = {}
 
     async def start(self) -> None:
-        """Start the unit; one that has been stopped is built anew."""
+        """Start the unit; one that has been stopped is rebuilt."""
         unit = self._make() if isinstance(self.unit, _Unloaded) else self.unit
         await self._started(unit)
         self.unit, self._tenure = unit, _Tenure()
@@ -106,7 +106,7 @@ class Replaceable(Around):
         """
         unit = self._make()
         if unit.name != self.name:
-            raise GraphError(f"it is now called {unit.name!r}; the server has to be started anew for that")
+            raise GraphError(f"it is now called {unit.name!r}; the server has to be restarted for that")
         await self._started(unit)
         old, tenure = self.unit, self._tenure
         self.unit, self._tenure = unit, _Tenure()
@@ -116,14 +116,14 @@ class Replaceable(Around):
 
     async def _started(self, unit: PredictiveUnit) -> None:
         try:
-            with self._imported_anew():
+            with self._fresh_imports():
                 await unit.start()
         except BaseException:
             await unit.stop()
             raise
 
     @contextmanager
-    def _imported_anew(self) -> Iterator[None]:
+    def _fresh_imports(self) -> Iterator[None]:
         """Within, what earlier units have imported from the folder is imported again; after a failure it is back."""
         former = {name: sys.modules.pop(name) for name in self._modules if name in sys.modules}
         before = frozenset(sys.modules)

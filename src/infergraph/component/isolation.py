@@ -35,7 +35,7 @@ _CLONE_FS = 0x200
 class ProcessScope:
     """The environment variables and working directory of the process, for one node that has it for itself.
 
-    While a graph is loaded anew, beside itself, its node is there twice: the later one counts, and once that is gone
+    While a graph is reloaded, beside itself, its node is there twice: the later one counts, and once that is gone
     the earlier one again.
     """
 

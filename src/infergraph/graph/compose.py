@@ -79,7 +79,7 @@ class Flow(msgspec.Struct, frozen=True):
         """By node name, a factory of its object; nothing is constructed before the call."""
         return {name: _maker(unit) for name, unit in self.units.items()}
 
-    def guarded(
+    def resilient(
         self,
         *,
         timeout_ms: int = 0,

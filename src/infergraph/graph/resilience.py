@@ -57,7 +57,7 @@ class Retried(Around):
         retries: maximum number of retries.
         backoff_s: wait before the first retry; doubles with each, and half of it is random.
         rng: for the random part.
-        sleep: waits so many seconds.
+        sleep: waits this many seconds.
     """
 
     def __init__(

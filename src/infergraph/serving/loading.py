@@ -25,7 +25,7 @@ class Loading:
 
     Args:
         gate: passes requests on to the unit once it is loaded.
-        replaceable: what can be loaded anew; None where clients may not.
+        replaceable: what can be reloaded; None where clients may not.
         in_server: answers chunks of tasks with the loaded unit, if any.
         ports: those of this worker, which the process of a `custom_service` closes.
         changed: called when the unit is another one.
@@ -68,10 +68,10 @@ class Loading:
             return True
 
     async def perform(self, action: ModelAction) -> str:
-        """Load the unit anew, or unload it; returns why it could not be loaded, or an empty text."""
+        """Reload the unit, or unload it; returns why it could not be loaded, or an empty text."""
         async with self._turn:
             try:
-                await (self._load_anew() if action is ModelAction.LOAD else self._unload())
+                await (self._reload() if action is ModelAction.LOAD else self._unload())
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001 - as above
@@ -81,7 +81,7 @@ class Loading:
             tune_garbage_collector()
             return ""
 
-    async def _load_anew(self) -> None:
+    async def _reload(self) -> None:
         assert self._replaceable is not None
         if self._gate.is_open:
             await self._replaceable.replace()
@@ -123,7 +123,7 @@ class Loading:
 
 
 def tune_garbage_collector() -> None:
-    """Tune the garbage collector: freeze modules and the loaded unit, which stay until it is loaded anew.
+    """Tune the garbage collector: freeze modules and the loaded unit, which stay until it is reloaded.
 
     Requests leave almost no cycles, so the youngest generation may grow larger than Python's default before it is
     collected (measured: a fifth of the CPU time of a small request).

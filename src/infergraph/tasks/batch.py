@@ -152,7 +152,7 @@ def _begin(
     differs = _differences(task, wanted)
     if differs and (task.state is not State.FAILED or task.done > task.failed):
         raise TaskConflict(
-            f"{' and '.join(differs)} is not what {data.root} was begun with; remove that folder to begin anew, or "
+            f"{' and '.join(differs)} is not what {data.root} was begun with; remove that folder to start over, or "
             "name another output"
         )
     if differs:
@@ -179,7 +179,7 @@ def _differences(task: Task, wanted: NewTask) -> list[str]:
 def _erase(data: DataFolder, store: Store, task: Task, clocks: Clocks) -> None:
     """Start over: the task has no results worth keeping."""
     store.stop(_ID, tuple(State))
-    store.erase(task.seq, why="begun anew", now=clocks.wall())
+    store.erase(task.seq, why="started over", now=clocks.wall())
     data.discard(task.folder)
     data.empty_trash()
 

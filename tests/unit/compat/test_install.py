@@ -147,7 +147,7 @@ print(sys.path.count(str(compat.SHIM)), sys.path[-1] == str(compat.SHIM))
 
 
 def test_processes_started_from_here_have_it_too() -> None:
-    """A component's own worker processes import its module anew, with what that imports."""
+    """A component's own worker processes import its module again, with what that imports."""
     program = """
 import importlib.util, multiprocessing
 from concurrent.futures import ProcessPoolExecutor

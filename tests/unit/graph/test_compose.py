@@ -94,7 +94,7 @@ def test_what_stands_elsewhere_is_in_the_nodes_alone():
 
 
 def test_nothing_is_constructed_before_its_maker_is_called():
-    """A class is constructed by its maker with its arguments, anew at each call; an object is itself."""
+    """A class is constructed by its maker with its arguments, again at each call; an object is itself."""
     ready = Plain()
     flow = combiner("a", component(Tuned, **ARGUMENTS), model("b", ready), model("c", Plain))
     makers = flow.makers
@@ -107,8 +107,8 @@ def test_nothing_is_constructed_before_its_maker_is_called():
 def test_a_flow_is_not_changed_by_what_is_made_of_it():
     """Guards, shadows and loggers give new flows; the one they were made of stays."""
     flow = model("a", Plain)
-    guarded = flow.guarded(timeout_ms=50, retries=2, retry_backoff_ms=10, fallback={"strData": "none"})
-    assert guarded.node == Node(
+    resilient = flow.resilient(timeout_ms=50, retries=2, retry_backoff_ms=10, fallback={"strData": "none"})
+    assert resilient.node == Node(
         "a", type="MODEL", timeout_ms=50, retries=2, retry_backoff_ms=10, fallback={"strData": "none"}
     )
     assert flow.shadowed().node == Node("a", type="MODEL", shadow=True)
@@ -119,7 +119,7 @@ def test_a_flow_is_not_changed_by_what_is_made_of_it():
 def test_a_fallback_brings_its_own_objects():
     """A flow that stands in brings its tree and its objects along."""
     spare = Plain()
-    flow = model("a", Plain).guarded(fallback=transformer("s", spare, model("t", component("m:T"))))
+    flow = model("a", Plain).resilient(fallback=transformer("s", spare, model("t", component("m:T"))))
     assert isinstance(flow.node.fallback, Node)
     assert [node.name for node in flow.node.walk_all()] == ["a", "s", "t"]
     assert flow.units["s"] is spare
@@ -136,9 +136,9 @@ def test_a_fallback_brings_its_own_objects():
         (lambda: transformer("t", Plain, Plain), "node 't': a child must be a flow"),
         (lambda: chain("c", model("a", Plain), model("a", Plain)), "two nodes are called 'a'"),
         (lambda: model("a", Plain, model("b", Plain, model("a", Plain))), "two nodes are called 'a'"),
-        (lambda: model("a", Plain).guarded(fallback=model("a", Plain)), "two nodes are called 'a'"),
-        (lambda: chain("c", model("a", Plain).guarded(fallback=model("c", Plain))), "two nodes are called 'c'"),
-        (lambda: model("a", Plain).guarded(retries=-1), "must be 0 or more"),
+        (lambda: model("a", Plain).resilient(fallback=model("a", Plain)), "two nodes are called 'a'"),
+        (lambda: chain("c", model("a", Plain).resilient(fallback=model("c", Plain))), "two nodes are called 'c'"),
+        (lambda: model("a", Plain).resilient(retries=-1), "must be 0 or more"),
         (lambda: built_in("b", "SIMPLE_COMBINER"), "'SIMPLE_COMBINER' is not built in; known are AVERAGE_COMBINER"),
         (lambda: built_in("b", "SIMPLE_MODEL", seed=[1]), r"node 'b': seed=\[1\] is no text, number or boolean"),
         (lambda: remote("10.0.0.1:9000"), "write http://host:port"),
@@ -167,7 +167,7 @@ def test_a_written_flow_reads_back_and_is_valid():
     flow = router(
         "choose",
         component(Tuned, **ARGUMENTS),
-        model("a", Plain).guarded(timeout_ms=5, fallback=model("s", Plain())),
+        model("a", Plain).resilient(timeout_ms=5, fallback=model("s", Plain())),
         model("b", remote("grpc://h:1")),
         model("c", packaged("ONNX_SERVER", "m")).shadowed(),
     )

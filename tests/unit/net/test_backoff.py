@@ -20,7 +20,7 @@ def test_a_share_of_each_wait_is_drawn(drawn: float, expected: float) -> None:
 
 
 def test_a_streak_ends_with_a_success() -> None:
-    """The free failures are not waited for, the others wait ever longer, and a success begins anew."""
+    """The free failures are not waited for, the others wait ever longer, and a success begins again."""
     streak = FailureStreak(Backoff(first_s=0.5, limit_s=4.0, jitter=0.0), free=1)
     assert [streak.failed() for _ in range(6)] == [0.0, 0.5, 1.0, 2.0, 4.0, 4.0]
     streak.succeeded()

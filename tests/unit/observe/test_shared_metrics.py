@@ -31,7 +31,7 @@ def test_the_next_owner_of_a_seat_goes_on_counting(tmp_path: Path) -> None:
     assert values(tmp_path) == {("requests", "x"): [6.0], ("requests", "y"): [1.0]}
 
 
-def test_living_gauges_begin_anew_with_a_new_owner(tmp_path: Path) -> None:
+def test_living_gauges_start_again_with_a_new_owner(tmp_path: Path) -> None:
     """What a dead process had in flight is not in flight in its successor."""
     SharedMetrics(tmp_path, "worker-0").live("in_flight", "", {})[0] = 3.0
     SharedMetrics(tmp_path, "worker-0")

@@ -71,7 +71,7 @@ class Stage:
 
 
 def test_restarts_begin_at_once_then_wait_ever_longer() -> None:
-    """After a first failure there is no wait, then it doubles up to half a minute, and a success begins anew."""
+    """After a first failure there is no wait, then it doubles up to half a minute, and a success begins again."""
     streak = FailureStreak(RESTARTS, free=1)
     assert [streak.failed() for _ in range(9)] == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     streak.succeeded()
@@ -376,7 +376,7 @@ def test_heartbeats_keep_a_worker() -> None:
 
 
 def test_a_paused_machine_is_not_a_hanging_worker() -> None:
-    """When the supervisor itself has stood still, the workers get their time anew."""
+    """When the supervisor itself has stood still, the workers get their time again."""
     stage = Stage(watchdog_s=10)
     stage.all_ready(0.0)
     stage.pool.tick(1.0)

@@ -90,7 +90,7 @@ class RestUnit(PredictiveUnit):
 
         Raises:
             RemoteError: it is unreachable, or answered a status that is no success: status and body pass through,
-                save for a route, where the status alone does.
+                except for a route, for which the status alone decides.
             DeadlinePassed: no answer by the request's deadline. A passed timeout of its own is a RemoteError.
         """
         protocol = self.options.protocol

@@ -80,17 +80,17 @@ def routes(parts: ConsoleParts) -> list[BaseRoute]:
         return []
     console = _Lazy(parts)
     found: list[BaseRoute] = [
-        Route("/", _guarded(_to_console), methods=["GET"]),
-        Route("/console", _guarded(_to_folder), methods=["GET"]),
-        Route("/console/tasks/{id:path}", _guarded(_to_task), methods=["GET"]),
-        Route("/console/task/{id:path}", _guarded(_to_task), methods=["GET"]),
-        Route("/console/static/{name}", _guarded(console.asked("static")), methods=["GET"]),
-        Route("/console/preferences", _guarded(console.asked("preferences")), methods=["POST"]),
+        Route("/", _restricted(_to_console), methods=["GET"]),
+        Route("/console", _restricted(_to_folder), methods=["GET"]),
+        Route("/console/tasks/{id:path}", _restricted(_to_task), methods=["GET"]),
+        Route("/console/task/{id:path}", _restricted(_to_task), methods=["GET"]),
+        Route("/console/static/{name}", _restricted(console.asked("static")), methods=["GET"]),
+        Route("/console/preferences", _restricted(console.asked("preferences")), methods=["POST"]),
     ]
     names = ("live", "try", "tasks", "task-list", "task", "task-live", "feedback", "arms")
     for name in ("", *names):
         handler = console.asked(name.replace("-", "_") or "overview")
-        found.append(Route(f"/console/{name}", _guarded(handler), methods=["GET"]))
+        found.append(Route(f"/console/{name}", _restricted(handler), methods=["GET"]))
     return found
 
 
@@ -131,10 +131,10 @@ async def _to_task(request: Request) -> Response:
     return RedirectResponse(f"{up}task?{urlencode({'id': id})}", 307)
 
 
-def _guarded(handler: Handler) -> Handler:
+def _restricted(handler: Handler) -> Handler:
     """The handler, restricted to requests of our own pages and to links, with the security headers added."""
 
-    async def guarded(request: Request) -> Response:
+    async def handle(request: Request) -> Response:
         if may_look(request.headers):
             response = await handler(request)
         else:
@@ -144,4 +144,4 @@ def _guarded(handler: Handler) -> Handler:
         response.headers.setdefault("cache-control", "no-store")
         return response
 
-    return guarded
+    return handle

@@ -47,7 +47,7 @@ class Model:
             loaded = self._loads
             told = await self._unit.metadata()
             methods = self._unit.facts.methods
-            if loaded == self._loads:  # otherwise it was loaded anew meanwhile
+            if loaded == self._loads:  # otherwise it was reloaded meanwhile
                 self.method = next((each for each in _ANSWERS_INFER if each in methods), Method.PREDICT)
                 self._metadata = metadata_of(self.name, told)
         return known
@@ -62,7 +62,7 @@ class Model:
         return not self._unit.is_unloaded
 
     def forget(self) -> None:
-        """Read the metadata anew, since the unit is another one."""
+        """Read the metadata again, since the unit is another one."""
         self._metadata = None
         self._loads += 1
 

@@ -51,7 +51,7 @@ class Repository:
         return self._unit.state, self._unit.reason
 
     async def load(self, name: str, parameters: Iterable[str] = ()) -> None:
-        """Load the model, or load it anew beside itself, in all workers.
+        """Load the model, or reload it beside the old one, in all workers.
 
         Args:
             parameters: names of those that the client sent.

@@ -22,12 +22,12 @@ FLOW = router(
     chain(
         "line",
         built_in("mean", "AVERAGE_COMBINER", model("a", component("a:A")), model("b", remote("grpc://h:9500"))),
-        model("last", packaged("ONNX_SERVER", "models/last")).guarded(
+        model("last", packaged("ONNX_SERVER", "models/last")).resilient(
             timeout_ms=200, retries=2, fallback=model("spare", component("s:Spare"))
         ),
     ),
     model("new", component("n:New")).shadowed(),
-    model("old", component("o:Old")).logged().guarded(fallback={"strData": "none"}),
+    model("old", component("o:Old")).logged().resilient(fallback={"strData": "none"}),
 )
 PREDICTOR = FLOW.to_deployment().predictors[0]
 

@@ -44,7 +44,7 @@ def test_curves_lie_in_their_box(given: list[Moment]) -> None:
 
 
 def test_a_quiet_time_breaks_the_line() -> None:
-    """Where nothing was answered there is no latency, and the line begins anew behind it."""
+    """Where nothing was answered there is no latency, and the line begins again behind it."""
     given = [Moment(30, 2, 0.1, 0.2), Moment(20, 0, None, None), Moment(10, 2, 0.1, 0.4), Moment(0, 2, 0.1, 0.1)]
     chart = charts.latency(_Given(given))
     assert [line.count("M") for line in chart.lines] == [2, 2]

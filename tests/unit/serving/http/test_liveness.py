@@ -64,7 +64,7 @@ def blocked() -> Iterator[Blocked]:
 
 
 def test_the_probe_is_answered_while_the_event_loop_is_blocked(blocked: Blocked) -> None:
-    """With or without a query, each time anew."""
+    """With or without a query, each time again."""
     assert [blocked.status(path) for path in ("/live", "/live?x=1", "/live")] == [(200, "close")] * 3
 
 
