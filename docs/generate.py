@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote
 
 import click
 
@@ -30,10 +31,17 @@ from infergraph.errors import Fault
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request
 from infergraph.protocol import services
 from infergraph.protocol.status import codes_of
+from infergraph.serving.http.dialects import Cors, InternalDialect
 from infergraph.serving.openapi import description
+from infergraph.serving.openapi.inference import Inference
 from infergraph.serving.rest.edge import Rest, RestOptions
+from infergraph.serving.v2.dialect import V2Dialect
+from infergraph.serving.v2.kserve import KServe
+from infergraph.serving.v2.model import Model
+from infergraph.serving.v2.rest import V2Parts, V2Rest
 from infergraph.settings import Settings
 from infergraph.tasks.metrics import FIGURES
+from infergraph.wire.v2.metadata import metadata_of
 
 FOLDER = Path(__file__).parent / "reference"
 _SOURCE = Path(infergraph.__file__).parent
@@ -130,10 +138,42 @@ def routes_page() -> str:
         parts += [f"\n## {title}\n\n", _operations(graph, {"Ask", "Look"})]
     for tag, title in _TASK_TITLES.items():
         parts += [f"\n## {title}\n\n", _operations(component, {tag})]
+    parts += [_INFERENCE, table(("method", "path", "what it does"), _inference())]
     parts += ["\n## Beside them\n\n", table(("method", "path", "what it does"), _pages())]
     parts.append("\n## gRPC\n\nPackage `seldon.protos`; beside these, reflection and `grpc.health.v1.Health`.\n\n")
     parts.append(table(("call", "what it does"), _calls()))
+    parts.append(f"\nThe open inference protocol, service `{services.INFERENCE}`:\n\n")
+    parts.append(table(("call", "what it does"), _INFERENCE_CALLS.items()))
     return "".join(parts)
+
+
+_INFERENCE = """
+## The open inference protocol
+
+At every component and every graph. The paths of a model are also there with its version:
+`/v2/models/{model}/versions/{version}/…`.
+
+"""
+
+
+def _inference() -> Rows:
+    """The operations of the open inference protocol, and of KServe's first one."""
+    dialect = V2Dialect(InternalDialect(Cors()))
+    parts = V2Parts(Model(cast(Any, None), "{model}"), *[cast(Any, None)] * 5)
+    paths = V2Rest(parts, dialect, cast(Any, None)).paths().joined(KServe(parts, dialect).paths())
+    for path, operations in Inference(paths, metadata_of("{model}", {})).paths().items():
+        for verb, operation in operations.items():
+            yield verb.upper(), f"`{unquote(path)}`", operation["summary"]
+
+
+_INFERENCE_CALLS = {
+    "`ServerLive`, `ServerReady`, `ModelReady`": "Whether the process runs, the server can answer, the model can",
+    "`ServerMetadata`, `ModelMetadata`": "The metadata of the server and of the model",
+    "`ModelInfer`, `ModelStreamInfer`": "Infer: tensors to tensors",
+    "`ModelConfig`, `ModelStatistics`": "The configuration and the statistics of the model",
+    "`RepositoryIndex`": "The models and their states",
+    "`RepositoryModelLoad`, `RepositoryModelUnload`": "Load and unload the model (setting `model_control`)",
+}
 
 
 def _operations(served: description.Served, tags: set[str]) -> str:

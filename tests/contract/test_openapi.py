@@ -24,6 +24,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from contract.open_inference_document import DOCUMENT
 from infergraph.serving.openapi.schemas import Described, is_plain
 from infergraph.settings import Settings
 from served import Served, served
@@ -219,6 +220,59 @@ def test_other_protocols(tmp_path: Path, protocol: str) -> None:
         predict = {"v2": "/v2/models/{model}/infer", "tensorflow": "/v1/models/{model}:predict"}[protocol]
         assert "post" in document["paths"][predict]
         assert "/api/v1.0/predictions" not in document["paths"]
+
+
+TYPED = """
+class Typed:
+    def init_metadata(self):
+        return {"name": "t", "versions": ["v1"],
+                "inputs": [{"name": "rows", "datatype": "FP32", "shape": [-1, 2]},
+                           {"name": "words", "datatype": "BYTES", "shape": [1]}],
+                "outputs": [{"name": "score", "datatype": "FP32", "shape": [-1]}]}
+
+    def predict(self, X, names, meta=None):
+        return X
+"""
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> Iterator[Served]:
+    (tmp_path / "typed_unit.py").write_text(TYPED)
+    with served("typed_unit.py:Typed", folder=tmp_path, grpc=False) as there:
+        yield there
+
+
+def test_the_open_inference_protocol_is_described(typed: Served) -> None:
+    """Its paths are there with the model's name and version; the request's schema has names and datatypes."""
+    document = typed.get("/openapi.json").json
+    validate(document)
+    post = document["paths"]["/v2/models/Typed/infer"]["post"]
+    assert "/v2/models/Typed/versions/v1/infer" in document["paths"]
+    assert {"/v2", "/v2/models", "/v2/repository/index", "/v1/models/Typed:predict"} <= document["paths"].keys()
+    inputs = document["components"]["schemas"]["V2Request"]["properties"]["inputs"]["items"]["anyOf"]
+    found = [(each["properties"]["name"]["const"], each["properties"]["datatype"]["const"]) for each in inputs]
+    assert found == [("rows", "FP32"), ("words", "BYTES")]
+    example = post["requestBody"]["content"]["application/json"]["example"]
+    assert [(each["name"], each["shape"], each["data"]) for each in example["inputs"]] == [
+        ("rows", [1, 2], [0, 0]),
+        ("words", [1], ["text"]),
+    ]
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
+@pytest.mark.timeout(300)
+def test_the_standards_own_document_drives_the_server(typed: Served, mode: GenerationMode) -> None:
+    """Requests made from the protocol's public document get answers that it has, and no server error."""
+    schema = schemathesis.openapi.from_dict(DOCUMENT)
+    schema.config.update(base_url=f"http://127.0.0.1:{typed.http_port}")
+    driven = 0
+    for found in schema.get_all_operations():
+        try:
+            drive(found.ok(), mode, [positive_data_acceptance, negative_data_rejection])
+            driven += 1
+        except Unsatisfiable:
+            assert mode is GenerationMode.NEGATIVE
+    assert driven >= 2
 
 
 def test_before_the_unit_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

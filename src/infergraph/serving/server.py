@@ -255,6 +255,7 @@ class Server:
             paths=paths,
             is_graph=self._is_graph,
             protocol=self._built.facts.protocol,
+            model=self._v2.model.name,
             has_tasks=self._tasks is not None,
         )
         other: App = pages.application(

@@ -15,9 +15,11 @@ from infergraph import __version__
 from infergraph.message import Method
 from infergraph.protocol.paths import METADATA, OLD_EXTERNAL, OLD_INTERNAL
 from infergraph.serving.http.app import Endpoint, Paths
+from infergraph.serving.openapi.inference import Inference
 from infergraph.serving.openapi.schemas import SCHEMAS, TASK_SCHEMAS, Described, Schema, ref
 from infergraph.serving.openapi.tasks import task_paths
 from infergraph.wire.npy_codec import NPY_TYPE
+from infergraph.wire.v2.metadata import metadata_of
 
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
@@ -51,6 +53,7 @@ _REFUSALS = {
 _TAGS = [
     {"name": "Ask", "description": "The methods of the unit."},
     {"name": "Look", "description": "Health, metadata, metrics."},
+    {"name": "Control", "description": "Loading and unloading the model."},
     {"name": "Tasks", "description": "Durable processing of JSONL files."},
     {"name": "Tasks (gBuilder)", "description": "The contract of gBuilder's custom endpoints."},
 ]
@@ -64,6 +67,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         paths: the path table of the edge.
         is_graph: whether it is a graph, served by the orchestrator's external API.
         protocol: seldon, tensorflow or v2.
+        model: its name in the open inference protocol.
         has_tasks: whether the task endpoint is also served.
     """
 
@@ -71,6 +75,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     paths: Paths
     is_graph: bool = False
     protocol: str = "seldon"
+    model: str = ""
     has_tasks: bool = False
 
 
@@ -88,7 +93,9 @@ def document(served: Served, metadata: Mapping[str, Any] | None) -> dict[str, An
     schemas = SCHEMAS | {"Input": inputs.schema("Request"), "Output": outputs.schema("SeldonMessage")}
     info: Schema = {"title": str(known.get("name") or served.name), "version": __version__}
     info["description"] = _about(served, known, inputs, outputs)
-    paths = writer.paths()
+    inference = Inference(served.paths, metadata_of(served.model, known))
+    paths = writer.paths() | inference.paths()
+    schemas |= inference.schemas()
     if served.has_tasks:
         paths |= task_paths()
         schemas |= TASK_SCHEMAS
@@ -135,7 +142,7 @@ class _Writer:
         paths = {
             path: self._exact(path, endpoint)
             for path, endpoint in self._served.paths.exact.items()
-            if not endpoint.dialect
+            if not endpoint.dialect  # the open inference protocol describes its own
         }
         for pattern, endpoint in self._served.paths.patterns:
             if endpoint.dialect:

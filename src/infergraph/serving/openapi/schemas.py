@@ -26,7 +26,8 @@ def ref(name: str) -> Schema:
     return {"$ref": REF + name}
 
 
-def _of(*required: str, **properties: Schema) -> Schema:
+def object_of(*required: str, **properties: Schema) -> Schema:
+    """The schema of an object with these properties, of which some are required."""
     schema: Schema = {"type": "object", "properties": properties}
     return {**schema, "required": list(required)} if required else schema
 
@@ -45,16 +46,16 @@ SCHEMAS: dict[str, Schema] = {
     "Request": {
         "description": "A message with one payload and optional meta. Of several payloads the first is used: data, "
         "jsonData, strData, binData.",
-        **_of(**_MESSAGE),
+        **object_of(**_MESSAGE),
         "anyOf": [{"required": [name]} for name in ("data", "jsonData", "strData", "binData")],
     },
     "SeldonMessage": {
         "description": "An answer: a payload, its meta, and optionally a status.",
-        **_of(**_MESSAGE, status=ref("Status")),
+        **object_of(**_MESSAGE, status=ref("Status")),
     },
     "DefaultData": {
         "description": "An array: column names and the values in one of three encodings.",
-        **_of(
+        **object_of(
             names={"description": "Column names; returned unchanged."},
             tensor=ref("Tensor"),
             ndarray={"description": "Nested lists of any depth; any other JSON value is a scalar."},
@@ -64,7 +65,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "Tensor": {
         "description": "The product of the shape is the number of values; an answer without values may omit `values`.",
-        **_of(
+        **object_of(
             "shape",
             shape={"type": "array", "items": {"type": "integer"}},
             values={"type": "array"},
@@ -85,13 +86,13 @@ SCHEMAS: dict[str, Schema] = {
         "description": "The input of a combiner: a list of messages, bare or in an object.",
         "anyOf": [
             _MESSAGES,
-            _of("seldonMessages", seldonMessages=_MESSAGES),
+            object_of("seldonMessages", seldonMessages=_MESSAGES),
         ],
     },
     "Feedback": {
         "description": "A reward for an answer. Unknown members are rejected.",
         "additionalProperties": False,
-        **_of(
+        **object_of(
             request=_PART,
             response=_PART,
             reward={"type": "number"},
@@ -110,16 +111,16 @@ SCHEMAS: dict[str, Schema] = {
     },
     "Error": {
         "description": "An error response.",
-        **_of(
+        **object_of(
             "status",
-            status=_of(
+            status=object_of(
                 "code", "info", "status", code=_WHOLE, info={"type": "string"}, reason={"type": "string"}, status={}
             ),
         ),
     },
     "Metadata": {
         "description": "The metadata of a model.",
-        **_of(
+        **object_of(
             name={"type": "string"},
             versions={"type": "array", "items": {"type": "string"}},
             platform={"type": "string"},
@@ -130,7 +131,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "GraphMetadata": {
         "description": "The metadata of a graph and its nodes.",
-        **_of(
+        **object_of(
             "name",
             "models",
             name={"type": "string"},
@@ -145,11 +146,11 @@ SCHEMAS: dict[str, Schema] = {
 TASK_SCHEMAS: dict[str, Schema] = {
     "TaskStatus": {
         "description": "The answer of gBuilder's routes; the meaning of the number depends on the route.",
-        **_of("status", status=_WHOLE),
+        **object_of("status", status=_WHOLE),
     },
     "TaskForm": {
         "description": "A JSONL file, one JSON object per line, and its options.",
-        **_of(
+        **object_of(
             "task_id",
             "task_file",
             task_id={"type": "string", "minLength": 1, "maxLength": 255, "description": "Set by the client."},
@@ -164,7 +165,7 @@ TASK_SCHEMAS: dict[str, Schema] = {
     },
     "Task": {
         "description": "The state of a task: times in UTC, sizes in bytes, durations in seconds.",
-        **_of(
+        **object_of(
             "id", "seq", "state", "done", "failed", "total", "progress",
             id={"type": "string"},
             seq=_WHOLE,
@@ -194,13 +195,13 @@ TASK_SCHEMAS: dict[str, Schema] = {
             finished=_MAYBE_TIME,
         ),
     },
-    "TaskPage": {"description": "A page of tasks, and the number of tasks in each state."} | _of(
+    "TaskPage": {"description": "A page of tasks, and the number of tasks in each state."} | object_of(
         "tasks", "next", "counts",
         tasks={"type": "array", "items": ref("Task")},
         next={"type": ["integer", "null"], "description": "The `before` of the next page; null on the last."},
         counts={"type": "object", "additionalProperties": {"type": "integer"}},
     ),
-    "TaskEngine": {"description": "The status of the task engine."} | _of(
+    "TaskEngine": {"description": "The status of the task engine."} | object_of(
         "status", "counts",
         status={"enum": [1, 2, 3], "description": "1 available, 2 full, 3 in error."},
         reason=_MAYBE_TEXT,

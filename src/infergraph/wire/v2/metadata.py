@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from infergraph.wire.v2.values import COLUMN_NAMES, CONTENT_TYPE
 
 _CONTENT_TYPES = {"strData": "str", "jsonData": "json", "binData": "base64"}
 _ARRAYS = frozenset({"tensor", "ndarray", "tftensor"})
+_TEXTS = {"json": "{}", "base64": "dGV4dA==", "datetime": "2026-01-31T12:00:00"}
+_EXAMPLE_ELEMENTS = 256
 
 
 class TensorMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -23,6 +26,17 @@ class TensorMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
     datatype: str
     shape: list[int] = msgspec.field(default_factory=list)
     parameters: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def example(self) -> dict[str, Any]:
+        """An example of such a tensor as JSON: free axes have size 1, and all axes where it would be large."""
+        shape = [max(1, size) for size in self.shape]
+        if math.prod(shape) > _EXAMPLE_ELEMENTS:
+            shape = [1] * len(shape)
+        element: Any = False if self.datatype == "BOOL" else 0
+        if self.datatype == "BYTES":
+            element = _TEXTS.get(self.parameters.get(CONTENT_TYPE, ""), "text")
+        data = [element] * math.prod(shape)
+        return {"name": self.name, "shape": shape, "datatype": self.datatype, "data": data}
 
     def check(self, tensor: Tensor) -> None:
         """Refuse a tensor of another datatype or shape; a free axis takes any size.
