@@ -159,9 +159,13 @@ class Message:
     def chosen(self) -> Any:
         """The route in a router's answer: an array, a list or a number; None if it is empty, for all children.
 
+        Of named tensors it is the first one.
+
         Raises: PayloadError if it holds something else, or cannot be read.
         """
         content = self.content
+        if content.encoding is Encoding.TENSORS and content.payload.tensors:
+            return content.payload.tensors[0].array
         if not content.encoding.is_array:
             raise PayloadError(f"it holds {content.encoding.value}, not an array with a number")
         return content.payload
@@ -330,6 +334,10 @@ class Context(msgspec.Struct, frozen=True, eq=False):
         """A copy with another deadline."""
         return replace(self, deadline=deadline)
 
+    def addressed(self, model: str) -> Context:
+        """A copy for another model."""
+        return replace(self, model=model)
+
     def carrying(self, headers: Sequence[tuple[bytes, bytes]]) -> Context:
         """A copy with other headers."""
         return replace(self, headers=headers)
@@ -344,6 +352,8 @@ class UnitFacts(NamedTuple):
         user_object: the instance of the user's class, once constructed.
         methods: the methods that this object implements.
         nodes: the names of a graph's nodes, parents first.
+        relays: of a graph, whether it passes bodies of remote nodes of the open inference protocol on as they are.
+        predictors: the names of a deployment's predictors, if there are several.
     """
 
     protocol: str = "seldon"
@@ -352,6 +362,8 @@ class UnitFacts(NamedTuple):
     user_object: Any = None
     methods: frozenset[Method] = frozenset()
     nodes: tuple[str, ...] = ()
+    relays: bool = False
+    predictors: tuple[str, ...] = ()
 
 
 Runners: TypeAlias = Mapping[Method, Runner | None]

@@ -31,6 +31,9 @@ from infergraph.message import Context, Feedback, Message, Method, PredictiveUni
 from infergraph.protocol.paths import Protocol, method_path
 from infergraph.wire import json_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
+from infergraph.wire.v2.json import decode
+from infergraph.wire.v2.messages import InferMessage, NodeAnswer
+from infergraph.wire.v2.records import Spelling
 
 CASES = json.loads((Path(__file__).parent / "cases" / "orchestrator.json").read_text())
 FAILURE = {"status": {"code": 500, "info": "*", "status": "FAILURE"}}
@@ -191,7 +194,7 @@ class Case:
             elif in_process and node.name in case["nodes"]:
                 units[node.name] = Here(node.name, case["nodes"][node.name], nodes)
             elif node.endpoint is not None:
-                units[node.name] = remote.build(node, options)
+                units[node.name] = remote.build(node, options, relays=())
         taps = {
             node.name: Recorder(
                 node, sink_url(node, environment.get("REQUEST_LOGGER_DEFAULT_ENDPOINT", "")), self.logged
@@ -256,11 +259,15 @@ async def _ask(graph: Graph, request: dict[str, Any], context: Context) -> Step:
     if path.endswith("/feedback"):
         return _step(await graph.answer(Method.SEND_FEEDBACK, JsonFeedback(body, content_type), context))
     assert path.endswith(("/predictions", "/v2/models/infer", "/v1/models/:predict"))
-    return _step(await graph.answer(Method.PREDICT, JsonMessage(body, content_type), context))
+    if path.startswith("/v2/"):
+        request: Message = InferMessage(body, decode, spelling=Spelling(content_type=content_type))
+    else:
+        request = JsonMessage(body, content_type)
+    return _step(await graph.answer(Method.PREDICT, request, context))
 
 
 def _step(message: Message) -> Step:
-    if isinstance(message, JsonMessage) and message.raw is not None:
+    if isinstance(message, JsonMessage | NodeAnswer) and message.raw is not None:
         return Step(200, message.content_type, message.raw)
     return Step(200, "application/json", json_codec.encode(message))
 

@@ -21,11 +21,12 @@ from infergraph.errors import GraphError
 from infergraph.graph import compose, inspection, resolution, servers, spec
 from infergraph.graph.executor import Graph, GraphOptions
 from infergraph.graph.meta import MetaMode, meta_mode
+from infergraph.graph.plan import last_calls
 from infergraph.graph.remote import remote
 from infergraph.graph.resolution import Means, Resolution
 from infergraph.graph.routers import builtin
 from infergraph.graph.split import Share, Split
-from infergraph.message import PredictiveUnit
+from infergraph.message import Method, PredictiveUnit
 from infergraph.observe.measured import Measured
 from infergraph.observe.orchestrator_metrics import MeasuredGraph
 from infergraph.observe.shared_metrics import PrivateMetrics, SharedMetrics
@@ -118,9 +119,11 @@ def _build_predictor(
     injection = source.environment.get("SELDON_ENABLE_ROUTING_INJECTION", "")
     mode = meta_mode(injection, is_ours=_is_ours(resolved), wanted=settings.graph_meta)
     merges = mode is MetaMode.MERGE
+    relays = mode is MetaMode.PASS and _relays(deployment, resolved)
     factory = _Units(
-        deployment, predictor, source, settings, shared_metrics, annotations, merges, observation, isolation
-    )
+        deployment, predictor, source, settings, shared_metrics, annotations, merges, observation, isolation,
+        last_calls(predictor.graph) if relays else None,
+    )  # fmt: skip
     units = {node.name: factory(node, resolved[node.name]) for node in predictor.graph.walk_all()}
     options = GraphOptions(
         meta=mode,
@@ -128,6 +131,7 @@ def _build_predictor(
         protocol=Protocol.named(deployment.protocol).value,
         deployment=deployment.name,
         namespace=deployment.namespace or "default",
+        relays=relays,
     )
     present = {name: unit for name, unit in units.items() if unit is not None}
     root = _with_components(predictor.graph, source.nodes)
@@ -144,6 +148,11 @@ def _is_ours(resolved: Mapping[str, Resolution]) -> bool:
     if Means.REMOTE in means:
         return bool(means & {Means.COMPONENT, Means.PACKAGED})
     return means != {Means.NOTHING}
+
+
+def _relays(deployment: spec.Deployment, resolved: Mapping[str, Resolution]) -> bool:
+    """Whether the graph passes the bodies of remote nodes of the open inference protocol on as they are."""
+    return Protocol.named(deployment.protocol) is Protocol.V2 and not _is_ours(resolved)
 
 
 def _with_components(node: spec.Node, overrides: Mapping[str, str]) -> spec.Node:
@@ -178,8 +187,10 @@ class _Units:
         merges: bool,
         observation: Observation,
         isolation: component.Isolation | None = None,
+        last: Mapping[str, Collection[Method]] | None = None,
     ) -> None:
         self._isolation = isolation
+        self._last = last
         self._branches = _branches(predictor.graph)
         self._threads: dict[tuple[str, str], component.ComponentThread] = {}
         self._merges = merges
@@ -217,7 +228,10 @@ class _Units:
             case Means.PACKAGED:
                 located = servers.located(node, folder=self._file_folder, cache_dir=self._data_dir / _MODELS_FOLDER)
                 return self._component(node, located.target, located.arguments)
-        return self._observed(node, remote.build(self._addressed(node, found), self._options(node)))
+        return self._observed(node, self._remote_unit(self._addressed(node, found), self._options(node)))
+
+    def _remote_unit(self, node: spec.Node, options: remote.RemoteOptions) -> PredictiveUnit:
+        return remote.build(node, options, None if self._last is None else self._last.get(node.name, ()))
 
     def _options(self, node: spec.Node) -> remote.RemoteOptions:
         """The options of a remote node. A container's address is an assumption: no containers are run here."""
@@ -229,7 +243,8 @@ class _Units:
         """The built-in, for its own phase; other phases are called at the node's endpoint, if it has one."""
         if node.endpoint is None or not node.endpoint.service_host:
             return built_in
-        return builtin.Beside(built_in, self._observed(node, remote.build(node, self._remote)), builtin.phase(node))
+        elsewhere = self._observed(node, self._remote_unit(node, self._remote))
+        return builtin.Beside(built_in, elsewhere, builtin.phase(node))
 
     def _observed(self, node: spec.Node, unit: PredictiveUnit) -> PredictiveUnit:
         return self._observation.node(node, unit, spec.image(self._predictor, node.name))

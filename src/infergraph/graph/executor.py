@@ -40,6 +40,7 @@ class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
         shadow_limit: maximum of shadow calls in flight; further ones are dropped.
         protocol: seldon, tensorflow or v2: the protocol in which the graph is served.
         deployment, namespace: of the graph, for its external API.
+        relays: whether the bodies of remote nodes of the open inference protocol are passed on as they are.
     """
 
     meta: MetaMode = MetaMode.MERGE
@@ -49,6 +50,7 @@ class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str = "seldon"
     deployment: str = ""
     namespace: str = "default"
+    relays: bool = False
 
 
 class Graph(LocalCalls, PredictiveUnit):
@@ -110,7 +112,7 @@ class Graph(LocalCalls, PredictiveUnit):
         """The protocol in which the graph is served, its deployment, and its nodes."""
         options = self.options
         nodes = tuple(planned.name for planned in self._root.walk())
-        return UnitFacts(options.protocol, options.deployment, options.namespace, nodes=nodes)
+        return UnitFacts(options.protocol, options.deployment, options.namespace, nodes=nodes, relays=options.relays)
 
     @property
     def task_rows(self) -> str | None:

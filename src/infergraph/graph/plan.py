@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -127,6 +127,48 @@ def calls_in_turn(root: PlannedNode) -> Sequence[Call] | None:
     return before + after
 
 
+def last_calls(root: Node) -> dict[str, frozenset[Method]]:
+    """By node, the methods whose answer is that of the graph."""
+    return {name: frozenset(methods) for name, methods in _last(root).items()}
+
+
+def _last(node: Node) -> dict[str, set[Method]]:
+    found = _last_of(node)
+    if isinstance(node.fallback, Node) and (node.name in found or not node.methods):
+        found |= {name: found.get(name, set()) | more for name, more in _last(node.fallback).items()}
+    return found
+
+
+def _last_of(node: Node) -> dict[str, set[Method]]:
+    methods, built_in = frozenset(node.methods), node.built_in
+    children = [child for child in node.children if not child.shadow]
+    if _transforms_output(node, methods):
+        return {node.name: {Method.TRANSFORM_OUTPUT}}
+    if children and _combines(node, methods, built_in):
+        return {node.name: {Method.AGGREGATE}}
+    if not children:
+        own = _input(node, methods)
+        return {node.name: {own}} if own is not None else {}
+    first = children[-1:] if node.type == "CHAIN" else children[:1]
+    found: dict[str, set[Method]] = {}
+    for child in children if _routes(node, methods, built_in) else first:
+        for name, last in _last(child).items():
+            found.setdefault(name, set()).update(last)
+    return found
+
+
+def _routes(node: Node, methods: Collection[str], built_in: str) -> bool:
+    return node.type == "ROUTER" or "ROUTE" in methods or built_in in _ROUTING_BUILT_INS
+
+
+def _combines(node: Node, methods: Collection[str], built_in: str) -> bool:
+    return node.type == "COMBINER" or "AGGREGATE" in methods or built_in in _COMBINING_BUILT_INS
+
+
+def _transforms_output(node: Node, methods: Collection[str]) -> bool:
+    return node.type == "OUTPUT_TRANSFORMER" or "TRANSFORM_OUTPUT" in methods
+
+
 def _plan_node(node: Node, parts: Parts) -> PlannedNode:
     built_in = node.built_in
     methods = frozenset(node.methods)
@@ -135,10 +177,9 @@ def _plan_node(node: Node, parts: Parts) -> PlannedNode:
         name=node.name,
         node=node,
         input=_input(node, methods),
-        routes=has_children and (node.type == "ROUTER" or "ROUTE" in methods or built_in in _ROUTING_BUILT_INS),
-        combines=has_children
-        and (node.type == "COMBINER" or "AGGREGATE" in methods or built_in in _COMBINING_BUILT_INS),
-        output=node.type == "OUTPUT_TRANSFORMER" or "TRANSFORM_OUTPUT" in methods,
+        routes=has_children and _routes(node, methods, built_in),
+        combines=has_children and _combines(node, methods, built_in),
+        output=_transforms_output(node, methods),
         feedback=node.type in ("MODEL", "ROUTER") or "SEND_FEEDBACK" in methods,
         chain=node.type == "CHAIN",
         label=node.component or node.packaged or built_in,

@@ -76,8 +76,10 @@ class Split(LocalCalls, PredictiveUnit):
 
     @property
     def facts(self) -> UnitFacts:
-        """The predictors' facts, which are the same for all of a deployment."""
-        return self._live[0].facts
+        """The predictors' facts, which are the same for all of a deployment, and the names of the predictors."""
+        names = tuple(unit.name for unit in self._live) if len(self._live) > 1 else ()
+        relays = all(unit.facts.relays for unit in self._live)
+        return self._live[0].facts._replace(predictors=names, relays=relays)
 
     async def start(self) -> None:
         """Start all predictors.
@@ -107,9 +109,16 @@ class Split(LocalCalls, PredictiveUnit):
         await self._shadows.settle()
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
-        """The answer of the chosen predictor; a feedback goes to the one that it names, else to all."""
+        """The answer of the predictor that the request names as its model, else of a chosen one.
+
+        A feedback goes to the predictor whose answer it is for, else to all.
+        """
         if isinstance(request, Feedback):
             return await self._feedback(request, context)
+        if context.model:
+            for unit in self._live:
+                if unit.name == context.model:
+                    return await unit.answer(method, request, context.addressed(""))
         drawn = 0 if len(self._live) == 1 else self._rng.choices(range(len(self._live)), self._traffic)[0]
         answer = await self._beside_shadows(self._live[drawn], method, request, context)
         return self._marked(answer, drawn) if self.marks and len(self._live) > 1 else answer
@@ -136,13 +145,19 @@ class Split(LocalCalls, PredictiveUnit):
         return found
 
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
-        """The metadata of the predictor with the most traffic, or of the first node of that name in any.
+        """The metadata of the predictor with the most traffic, or of the first node, or predictor, of that name.
 
-        Raises: GraphError for an unknown node; the fault of a node that has no metadata.
+        Raises: GraphError for an unknown name; the fault of a node that has no metadata.
         """
         if not node:
             return await self._live[self._traffic.index(max(self._traffic))].metadata(node, context)
-        found: Mapping[str, Any] = await self._first(node, lambda unit: unit.metadata(node, context))
+        try:
+            found: Mapping[str, Any] = await self._first(node, lambda unit: unit.metadata(node, context))
+        except GraphError:
+            named = next((unit for unit in self._live if unit.name == node), None)
+            if named is None:
+                raise
+            return await named.metadata(None, context)
         return found
 
     async def _first(self, node: str, ask: Callable[[PredictiveUnit], Any]) -> Any:
@@ -172,7 +187,7 @@ class Split(LocalCalls, PredictiveUnit):
         return answer
 
     def _marked(self, answer: Message, drawn: int) -> Message:
-        meta = meta_of(answer)
+        meta = None if self.facts.relays else meta_of(answer)
         if meta is None:
             return answer
         return answer.with_meta({**meta, "routing": {**(meta.get("routing") or {}), self.name: drawn}})

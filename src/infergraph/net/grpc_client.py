@@ -5,7 +5,7 @@ bytes ─▶ channel ─▶ OK: bytes ┊ else: RemoteError with the status, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -66,6 +66,21 @@ class GrpcClient:
         except aio.AioRpcError as error:
             raise _fault(f"{self.address.authority}{path}", error) from None
         return answer
+
+    async def exchange(
+        self, path: str, raw: bytes, *, metadata: Metadata = (), timeout_s: float | None = None
+    ) -> tuple[bytes, Mapping[str, str | bytes]]:
+        """The answer to one call, and its initial metadata.
+
+        Raises: RemoteError as `call` does.
+        """
+        call = (self._calls.get(path) or self._open(path))(raw, metadata=metadata, timeout=timeout_s)
+        try:
+            answer: bytes = await call
+            initial = await call.initial_metadata()
+        except aio.AioRpcError as error:
+            raise _fault(f"{self.address.authority}{path}", error) from None
+        return answer, dict(tuple(initial or ()))
 
     async def serves(self, *, metadata: Metadata = (), timeout_s: float | None = None) -> bool:
         """Whether the standard health service reports SERVING, or there is none, as in Seldon's wrapper."""

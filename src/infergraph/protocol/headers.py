@@ -30,10 +30,14 @@ nodes know no such coding.
 INFERENCE_HEADER_LENGTH = b"inference-header-content-length"
 """The size of the JSON of a body of the open inference protocol, where raw tensors follow it."""
 
+FORM = b"infergraph-form"
+FORM_KEY = "infergraph-form"
+"""What the tensors of a hop alone do not say, see `wire.v2.records.TensorSet.form`; of a combiner's children a list."""
+
 HOP_BY_HOP = frozenset(
     {b"accept-encoding", b"connection", b"content-encoding", b"content-length", b"content-type", b"expect", b"host",
-     b"http2-settings", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
-     b"trailer", b"transfer-encoding", b"upgrade"}
+     b"http2-settings", INFERENCE_HEADER_LENGTH, FORM, b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
+     b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )  # fmt: skip
 """Hop-by-hop headers, and those that describe the body: each hop writes its own."""
 

@@ -43,6 +43,8 @@ PING = "/health/ping"
 STATUS = f"{API}/status"
 HEALTH = "/health/status"
 METADATA = "/metadata"
+V2_SERVER = "/v2"
+V2_GRAPH_INFER = "/v2/models/infer"
 TASKS = f"{API}/tasks"
 TASK_ENGINE = f"{API}/task-engine"
 

@@ -45,9 +45,11 @@ from infergraph.serving.readiness_gate import ReadinessGate
 from infergraph.serving.rest.edge import Rest, RestOptions, behind_gateway
 from infergraph.serving.tasks import gbuilder
 from infergraph.serving.v2.dialect import V2Dialect
+from infergraph.serving.v2.graph import GraphModel
 from infergraph.serving.v2.grpc import V2Grpc
 from infergraph.serving.v2.kserve import KServe
 from infergraph.serving.v2.model import Model
+from infergraph.serving.v2.nodes import NodeRest
 from infergraph.serving.v2.repository import Repository
 from infergraph.serving.v2.rest import V2Options, V2Parts, V2Rest
 from infergraph.serving.v2.statistics import Statistics
@@ -114,7 +116,7 @@ class Server:
         self._watch = Watch(context.metrics_dir, time.monotonic)
         bodies_bytes = self._settings.bodies_limit_bytes
         self._memory = BodiesMemory(bodies_bytes and max(bodies_bytes, self._settings.message_limit_bytes))
-        self._v2 = self._v2_parts(facts.deployment or self._unit.name)
+        self._v2 = self._v2_parts()
         self._loading = Loading(
             context, self._unit, replaceable, in_server, ports=self._own_ports, changed=self._v2.model.forget
         )
@@ -133,8 +135,8 @@ class Server:
             authenticator=self._authenticator,
         )
 
-    def _v2_parts(self, name: str) -> V2Parts:
-        model, settings = Model(self._unit, name, is_strict=self._settings.strict), self._settings
+    def _v2_parts(self) -> V2Parts:
+        model, settings = self._v2_model(), self._settings
         ask = self._context.model_control.ask if settings.model_control is ModelControlMode.ON else None
         return V2Parts(
             model=model,
@@ -154,6 +156,13 @@ class Server:
             is_ready=self._is_ready,
             is_server_ready=self._is_server_ready,
         )
+
+    def _v2_model(self) -> Model:
+        if not self._is_graph:
+            return Model(self._unit, self._unit.name, is_strict=self._settings.strict)
+        facts = self._built.facts
+        name = facts.deployment or self._unit.name
+        return GraphModel(self._unit, name, relays=facts.relays, predictors=facts.predictors)
 
     async def run(self) -> None:
         """Serve until requested to stop, then drain both protocols concurrently."""
@@ -246,7 +255,7 @@ class Server:
         else:
             paths = rest.microservice_paths()
         v2 = V2Rest(self._v2, self._v2_dialect, lambda: endpoints.document(self._unit, served))
-        paths = paths.joined(v2.paths())
+        paths = paths.joined(v2.paths()).joined(NodeRest(self._v2, self._v2_dialect).paths())
         if self._built.facts.protocol != Protocol.TENSORFLOW.value:  # such a graph has these paths for itself
             paths = paths.joined(KServe(self._v2, self._v2_dialect).paths())
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})

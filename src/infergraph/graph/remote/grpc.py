@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,6 +26,7 @@ from infergraph.wire import proto_codec
 _PATHS = {method: services.path(call) for method, call in services.NODE_CALLS.items()}
 _METADATA_PATH = services.path(services.NODE_METADATA)
 
+_T = TypeVar("_T")
 _OWN_METADATA = HOP_BY_HOP | {HOP_KEY.encode(), b"user-agent"}  # the last one is written by the library
 _KEY = re.compile(rb"[0-9a-z_.-]+")
 _VALUE = re.compile(rb"[\x20-\x7e]*")
@@ -91,7 +92,7 @@ class GrpcUnit(PredictiveUnit):
             raw, hop = proto_codec.encode(request), ANSWER_HOP if request.is_answer else REQUEST_HOP
         else:
             raw = proto_codec.encode_messages(request)
-        metadata = (*_metadata(context), hop)
+        metadata = (*metadata_of(context), hop)
         answer = await self._ask(_PATHS[method], raw, metadata, self._timeout_s(context))
         return proto_codec.received(answer, is_answer=True)
 
@@ -117,15 +118,21 @@ class GrpcUnit(PredictiveUnit):
         Raises: RemoteError if it has none.
         """
         context = context or Context()
-        raw = await self._ask(_METADATA_PATH, b"", _metadata(context), self._timeout_s(context))
+        raw = await self._ask(_METADATA_PATH, b"", metadata_of(context), self._timeout_s(context))
         try:
             return proto_codec.decode_metadata(raw)
         except PayloadError as fault:
             raise RemoteError(f"the metadata of node {self.name} cannot be read: {fault}", node=self.name) from fault
 
     async def _ask(self, path: str, raw: bytes, metadata: Metadata, timeout_s: float | None) -> bytes:
+        return await self._in_time(
+            path, self._client.call(path, raw, metadata=metadata, timeout_s=timeout_s), timeout_s
+        )
+
+    async def _in_time(self, path: str, asked: Awaitable[_T], timeout_s: float | None) -> _T:
+        """What was asked for; a fault has the node's name, and a passed time limit is one of its own."""
         try:
-            return await self._client.call(path, raw, metadata=metadata, timeout_s=timeout_s)
+            return await asked
         except RemoteError as fault:
             fault.node = self.name
             if fault.grpc_code != GrpcStatus.DEADLINE_EXCEEDED:
@@ -141,7 +148,7 @@ class GrpcUnit(PredictiveUnit):
         return left_s if self.options.timeout_s is None else min(self.options.timeout_s, left_s)
 
 
-def _metadata(context: Context) -> Metadata:
+def metadata_of(context: Context) -> Metadata:
     """The request's headers as metadata, without hop-by-hop headers and those that gRPC cannot carry."""
     metadata: list[tuple[str, str | bytes]] = []
     known = False

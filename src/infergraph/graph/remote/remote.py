@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -11,6 +11,8 @@ import msgspec
 from infergraph.errors import GraphError
 from infergraph.graph.remote.grpc import GrpcOptions, GrpcUnit
 from infergraph.graph.remote.rest import RestOptions, RestUnit
+from infergraph.graph.remote.v2_grpc import V2GrpcUnit
+from infergraph.graph.remote.v2_rest import V2RestUnit
 from infergraph.graph.spec import Deployment, Endpoint, Node
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.net.http_client import HttpOptions
@@ -59,9 +61,11 @@ def options_for(
     )
 
 
-def build(node: Node, options: RemoteOptions) -> PredictiveUnit:
+def build(node: Node, options: RemoteOptions, relays: Collection[Method] | None = None) -> PredictiveUnit:
     """The unit of a node with an endpoint.
 
+    Args:
+        relays: see `V2Node`.
     Raises: GraphError if the endpoint lacks what is needed to call it.
     """
     endpoint = node.endpoint
@@ -69,10 +73,10 @@ def build(node: Node, options: RemoteOptions) -> PredictiveUnit:
         raise GraphError(f"node {node.name!r} has no endpoint.service_host to call", node=node.name)
     kind = (endpoint.type or options.transport).lower()
     if kind == "grpc":
-        return _grpc(node.name, endpoint, options)
-    if kind == "rest" or not endpoint.grpc_port or options.rest.protocol is not Protocol.SELDON:
-        return _rest(node.name, endpoint, options)
-    return EitherUnit(_rest(node.name, endpoint, options), _grpc(node.name, endpoint, options))
+        return _grpc(node.name, endpoint, options, relays)
+    if kind == "rest" or not endpoint.grpc_port or options.rest.protocol is Protocol.TENSORFLOW:
+        return _rest(node.name, endpoint, options, relays)
+    return EitherUnit(_rest(node.name, endpoint, options, relays), _grpc(node.name, endpoint, options, relays))
 
 
 class EitherUnit(PredictiveUnit):
@@ -105,16 +109,22 @@ class EitherUnit(PredictiveUnit):
         return await self.rest.metadata(node, context)
 
 
-def _rest(name: str, endpoint: Endpoint, options: RemoteOptions) -> RestUnit:
+def _rest(name: str, endpoint: Endpoint, options: RemoteOptions, relays: Collection[Method] | None) -> RestUnit:
     port = endpoint.http_port or endpoint.service_port
     # A full check is an HTTP request, which the service port may not understand.
     probe_port = 0 if options.rest.full_health_checks else endpoint.service_port
-    return RestUnit(name, endpoint.service_host, _port(name, port), options.rest, probe_port=probe_port)
+    host, port = endpoint.service_host, _port(name, port)
+    if options.rest.protocol is Protocol.V2:
+        return V2RestUnit(name, host, port, options.rest, probe_port=probe_port, relays=relays)
+    return RestUnit(name, host, port, options.rest, probe_port=probe_port)
 
 
-def _grpc(name: str, endpoint: Endpoint, options: RemoteOptions) -> GrpcUnit:
-    port = endpoint.grpc_port or endpoint.service_port
-    return GrpcUnit(name, endpoint.service_host, _port(name, port), options.grpc, probe_port=endpoint.service_port)
+def _grpc(name: str, endpoint: Endpoint, options: RemoteOptions, relays: Collection[Method] | None) -> GrpcUnit:
+    host, port = endpoint.service_host, _port(name, endpoint.grpc_port or endpoint.service_port)
+    probe_port = endpoint.service_port
+    if options.rest.protocol is Protocol.V2:
+        return V2GrpcUnit(name, host, port, options.grpc, probe_port=probe_port, relays=relays)
+    return GrpcUnit(name, host, port, options.grpc, probe_port=probe_port)
 
 
 def _port(name: str, port: int) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
-from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.message import ONCE_ONLY, Context, Feedback, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.net.address import Address, connects
 from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply
 from infergraph.protocol import paths
@@ -55,7 +55,7 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RestUnit(PredictiveUnit):
-    """A remote predictive unit, over REST.
+    """A remote predictive unit, over REST, in Seldon's protocol or TensorFlow's.
 
     Args:
         name: the node's name; in some protocols the model's name in paths.
@@ -95,8 +95,8 @@ class RestUnit(PredictiveUnit):
         """
         protocol = self.options.protocol
         if isinstance(request, Feedback):
-            if protocol is not Protocol.SELDON:  # no such call there
-                return json_codec.received(json_codec.encode_feedback(request))
+            if protocol is not Protocol.SELDON:
+                return unsent(request)
             body, content_type, encoding = json_codec.forwarded(request, self.options.json)
         elif isinstance(request, Message):
             message = _chained(protocol, method, request, self.name)
@@ -105,13 +105,12 @@ class RestUnit(PredictiveUnit):
             body, content_type, encoding = self._joined(request)
         path = paths.method_path(protocol, method, context.model or self.name)
         is_answer = request.is_answer if isinstance(request, Message) else not isinstance(request, Feedback)
-        head = _header_lines(context, ANSWER_CODING if is_answer else REQUEST_CODING)
-        head += b"content-type: %s\r\n" % content_type.encode("latin-1", "replace")
+        head = header_lines(context, ANSWER_CODING if is_answer else REQUEST_CODING)
+        head += line(b"content-type", content_type)
         if encoding:
-            head += b"content-encoding: %s\r\n" % encoding.encode("latin-1", "replace")
+            head += line(b"content-encoding", encoding)
         # A route may draw or count and a reward counts once: those are not sent a second time.
-        once = method is Method.SEND_FEEDBACK or method is Method.ROUTE
-        reply = await self._exchange(Call("POST", path, head, body, not once), context)
+        reply = await self._exchange(Call("POST", path, head, body, method not in ONCE_ONLY), context)
         if not 200 <= reply.status < 300:
             raise self._failure("POST", path, reply, body=method is not Method.ROUTE)
         if method is Method.ROUTE:
@@ -171,7 +170,7 @@ class RestUnit(PredictiveUnit):
         return document
 
     async def _get(self, path: str, context: Context) -> Message:
-        reply = await self._exchange(Call("GET", path, _header_lines(context), None), context)
+        reply = await self._exchange(Call("GET", path, header_lines(context), None), context)
         if not 200 <= reply.status < 300:
             raise self._failure("GET", path, reply, body=True)
         return json_codec.received(reply.body, reply.content_type)
@@ -227,26 +226,21 @@ def _is_json(body: bytes) -> bool:
 
 
 def _chained(protocol: Protocol, method: Method, message: Message, node: str) -> Message:
-    """The message as a request of the protocol: an answer's `predictions` or `outputs` become the next inputs.
+    """The message as a request of the protocol: an answer's `predictions` become the next instances.
 
     Returns: the message itself, bytes and all, where it is a request already.
     Raises: RemoteError where it is neither.
     """
-    if protocol is Protocol.SELDON or method not in _CHAINED:
+    if protocol is not Protocol.TENSORFLOW or method not in _CHAINED:
         return message
     document = _document(message, node)
-    accepted: tuple[str, ...]
-    if protocol is Protocol.TENSORFLOW:
-        accepted, given, wanted, name = ("instances", "inputs"), "predictions", "instances", "tensorflow"
-    else:
-        accepted, given, wanted, name = ("inputs",), "outputs", "inputs", "kfserving"
     if isinstance(document, dict):
-        if any(key in document for key in accepted):
+        if "instances" in document or "inputs" in document:
             return message
-        if given in document:
-            renamed = {wanted if key == given else key: value for key, value in document.items()}
+        if "predictions" in document:
+            renamed = {"instances" if key == "predictions" else key: value for key, value in document.items()}
             return json_codec.of_document(renamed)
-    raise RemoteError(f"Failed to convert {name} response so it could be chained to new input", node=node)
+    raise RemoteError("Failed to convert tensorflow response so it could be chained to new input", node=node)
 
 
 def _document(message: Message, node: str) -> Any:
@@ -256,7 +250,17 @@ def _document(message: Message, node: str) -> Any:
         raise RemoteError(str(fault), node=node) from fault
 
 
-def _header_lines(context: Context, coding: bytes = b"identity") -> bytes:
+def unsent(feedback: Feedback) -> Message:
+    """The answer to a feedback for a node of a protocol that has none: the feedback itself."""
+    return json_codec.received(json_codec.encode_feedback(feedback))
+
+
+def line(name: bytes, value: str) -> bytes:
+    """A header line."""
+    return b"%b: %b\r\n" % (name, value.encode("latin-1", "replace"))
+
+
+def header_lines(context: Context, coding: bytes = b"identity") -> bytes:
     """The request's own headers as lines, without those that belong to one hop, and with the request's id.
 
     Args:

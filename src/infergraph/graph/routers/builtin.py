@@ -17,7 +17,10 @@ import numpy as np
 from infergraph.errors import GraphError, MethodMissing, PayloadError, RoutingError
 from infergraph.graph.meta import join, meta_of
 from infergraph.graph.spec import Node
-from infergraph.message import Around, Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
+from infergraph.message import Around, Context, Encoding, Feedback, Message, Meta, Method, PredictiveUnit, Request
+from infergraph.wire.v2 import messages
+from infergraph.wire.v2.records import TensorSet
+from infergraph.wire.v2.tensors import Tensor, datatype_of
 
 _log = logging.getLogger("infergraph.graph")
 
@@ -100,7 +103,11 @@ class SimpleModel(_BuiltIn):
             encoding = request.encoding if request.encoding.is_array else Encoding.TENSOR
         except PayloadError:  # it would have answered all the same
             encoding = Encoding.TENSOR
-        return Message.of(np.array([self.VALUES]), encoding, names=self.NAMES, meta=join([meta_of(request)]))
+        meta = join([meta_of(request)])
+        if request.holds_tensors:
+            given = messages.tensors_of(Message.of(np.array([self.VALUES]), encoding, names=self.NAMES))
+            return Message.of(given, Encoding.TENSORS, meta=meta | messages.carried(meta_of(request)))
+        return Message.of(np.array([self.VALUES]), encoding, names=self.NAMES, meta=meta)
 
 
 class SimpleRouter(_BuiltIn):
@@ -154,7 +161,10 @@ class RandomAbTest(_BuiltIn):
 
 
 class AverageCombiner(_BuiltIn):
-    """The elementwise mean of the children's arrays, in the encoding and with the names of the first."""
+    """The elementwise mean of the children's arrays, in the encoding and with the names of the first.
+
+    Of named tensors (open inference protocol) it is the mean by name.
+    """
 
     implementation = "AVERAGE_COMBINER"
 
@@ -167,16 +177,49 @@ class AverageCombiner(_BuiltIn):
             return await super().answer(method, request, context)
         if not request:
             raise PayloadError(f"{self.name} has no answers to average", node=self.name)
+        first = request[0]
+        meta = join([meta_of(message) for message in request])
+        if any(message.holds_tensors for message in request):
+            return self._of_tensors(request, meta | messages.carried(meta_of(first)))
         arrays = [self._array(index, message) for index, message in enumerate(request)]
+        return Message.of(self._mean(arrays), first.encoding, names=first.names, meta=meta)
+
+    def _of_tensors(self, answers: Sequence[Message], meta: Meta) -> Message:
+        sets = [messages.tensors_of(message) for message in answers]
+        if all(len(given.tensors) == 1 and not given.is_mapping for given in sets):  # names do not matter
+            return self._averaged(sets, [[given.tensors[0]] for given in sets], meta)
+        first = [tensor.name for tensor in sets[0].tensors]
+        columns = []
+        for index, given in enumerate(sets):
+            found = {tensor.name: tensor for tensor in given.tensors}
+            if found.keys() != set(first):
+                text = f"{self.name} cannot average tensors {first} of child 0 and {list(found)} of child {index}"
+                raise PayloadError(text, node=self.name)
+            columns.append([found[name] for name in first])
+        return self._averaged(sets, columns, meta)
+
+    def _averaged(self, sets: Sequence[TensorSet], answers: Sequence[Sequence[Tensor]], meta: Meta) -> Message:
+        """The means of the children's tensors, which stand in one order, in the form of the first child's."""
+        means = []
+        for tensors in zip(*answers, strict=True):
+            mean = self._mean([self._numbers(index, tensor) for index, tensor in enumerate(tensors)])
+            means.append(tensors[0]._replace(array=mean, datatype=datatype_of(mean, tensors[0].name)))
+        return Message.of(sets[0]._replace(tensors=means), Encoding.TENSORS, meta=meta)
+
+    def _mean(self, arrays: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
         for index, array in enumerate(arrays):
             if array.shape != arrays[0].shape:
                 text = (
                     f"{self.name} cannot average shapes {arrays[0].shape} of child 0 and {array.shape} of child {index}"
                 )
                 raise PayloadError(text, node=self.name)
-        first = request[0]
-        meta = join([meta_of(message) for message in request])
-        return Message.of(np.mean(arrays, axis=0), first.encoding, names=first.names, meta=meta)
+        return np.asarray(np.mean(arrays, axis=0))
+
+    def _numbers(self, index: int, tensor: Tensor) -> np.ndarray[Any, Any]:
+        if tensor.array.dtype.kind not in "biuf":
+            text = f"{self.name} cannot average {tensor.name!r} of child {index}: {tensor.datatype.value} has no mean"
+            raise PayloadError(text, node=self.name)
+        return tensor.array
 
     def _array(self, index: int, message: Message) -> np.ndarray[Any, Any]:
         array = np.asarray(message.payload) if message.encoding.is_array else np.asarray(None)

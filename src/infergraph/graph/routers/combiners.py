@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ class MajorityVote:
     """The class that most models chose, for each row.
 
     A model votes by a label for each row (an array of one axis, or one column), or by scores for each class (several
-    columns), of which the highest is its vote. In a tie the model that comes first decides.
+    columns), of which the highest is its vote. In a tie the model that comes first decides. Of dicts of arrays it is
+    the vote by key.
     """
 
     execution = "inline"
@@ -26,6 +27,8 @@ class MajorityVote:
         Returns: shape (rows,), or (rows, 1) where all voted so; labels as they came, or class numbers for scores.
         Raises: PayloadError if two answers have different numbers of rows.
         """
+        if any(isinstance(answer, Mapping) for answer in features):
+            return {key: self.aggregate(answers, names) for key, answers in _by_key(features).items()}
         votes = [_votes(np.asarray(answer), index) for index, answer in enumerate(features)]
         for index, vote in enumerate(votes):
             if len(vote) != len(votes[0]):
@@ -37,7 +40,7 @@ class MajorityVote:
 
 
 class WeightedAverage:
-    """The mean of the models' arrays, each with its own weight.
+    """The mean of the models' arrays, each with its own weight; of dicts of arrays the mean by key.
 
     Args:
         weights: one number for each child, in a list or separated by commas; they need not sum to 1.
@@ -57,6 +60,8 @@ class WeightedAverage:
 
         Raises: PayloadError if there is not one answer for each weight, or two have different shapes.
         """
+        if any(isinstance(answer, Mapping) for answer in features):
+            return {key: self.aggregate(answers, names) for key, answers in _by_key(features).items()}
         arrays = [np.asarray(answer) for answer in features]
         if len(arrays) != len(self.weights):
             raise PayloadError(f"there are {len(self.weights)} weights for {len(arrays)} answers")
@@ -67,6 +72,18 @@ class WeightedAverage:
             if array.dtype.kind not in "biuf":
                 raise PayloadError(f"cannot average the answer of child {index}: it is no array of numbers")
         return np.average(arrays, axis=0, weights=self.weights)
+
+
+def _by_key(answers: Sequence[Any]) -> dict[str, list[Any]]:
+    """The models' values of each key.
+
+    Raises: PayloadError if two answers have different keys.
+    """
+    keys = [list(answer) if isinstance(answer, Mapping) else None for answer in answers]
+    for index, own in enumerate(keys):
+        if own is None or keys[0] is None or set(own) != set(keys[0]):
+            raise PayloadError(f"child 0 answered {keys[0] or 'an array'} and child {index} {own or 'an array'}")
+    return {key: [answer[key] for answer in answers] for key in keys[0] or ()}
 
 
 def _votes(answer: np.ndarray[Any, Any], index: int) -> list[Any]:

@@ -76,6 +76,7 @@ class GrpcCall(Call, kw_only=True, eq=False):
         metadata: of the request.
         remaining_s: seconds until the client's deadline; None for none.
         out: sends the result.
+        initial: metadata of the answer, beside the id.
     """
 
     path: str
@@ -83,6 +84,7 @@ class GrpcCall(Call, kw_only=True, eq=False):
     metadata: Metadata
     out: Replying
     remaining_s: float | None = None
+    initial: Metadata = ()
 
     gone_code = "CANCELLED"
 
@@ -91,7 +93,7 @@ class GrpcCall(Call, kw_only=True, eq=False):
         error = self.error
         if error is None:
             payload: bytes = self.result
-            self.out.respond(payload, ((PUID_KEY, self.puid),) if self.puid else ())
+            self.out.respond(payload, ((PUID_KEY, self.puid), *self.initial) if self.puid else self.initial)
             return _OK, len(payload)
         if isinstance(error, Fault):
             code = grpc_status(error)

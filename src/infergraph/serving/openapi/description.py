@@ -185,7 +185,7 @@ class _Writer:
 
     @property
     def _speaks_seldon(self) -> bool:
-        return self._served.protocol == "seldon"
+        return self._served.protocol != "tensorflow"
 
     def _call(self, name: str, endpoint: Endpoint) -> Schema:
         body, example = self._body(name)

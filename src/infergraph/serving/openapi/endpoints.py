@@ -49,7 +49,7 @@ def routes(unit: PredictiveUnit, served: description.Served) -> list[BaseRoute]:
     ]
     if not served.is_graph:
         return [*found, Route("/seldon.json", old_document, methods=["GET"])]
-    if served.protocol == "seldon":
+    if served.protocol != "tensorflow":
         for version in ("v0.1", "v1.0"):
             found.append(Route(f"/api/{version}/doc/", _to_page, methods=["GET"]))
             found.append(Route(f"/api/{version}/doc/seldon.json", old_document, methods=["GET"]))

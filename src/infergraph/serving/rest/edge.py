@@ -125,14 +125,13 @@ class Rest:
         return Paths(exact)
 
     def external_paths(self, protocol: str) -> Paths:
-        """The routes of a graph; `protocol` is seldon, tensorflow or v2."""
+        """The routes of a graph in Seldon's protocol, or in TensorFlow's if that is its `protocol`."""
         exact = {
             LIVE: Endpoint(None, _live, "live", gated=False),
             READY: Endpoint(None, self._ready, "ready", gated=False),
         }
-        known = Protocol.named(protocol)
-        if known is not Protocol.SELDON:
-            return self._paths_of_models(known, exact)
+        if Protocol.named(protocol) is Protocol.TENSORFLOW:
+            return self._paths_of_models(exact)
         exact |= self._method_endpoints(EXTERNAL_PATHS) | self._paths_of_a_node()
         exact[API + METADATA] = Endpoint(_GET, self._metadata, "metadata")
         for path in (STATUS, API + HEALTH):
@@ -149,17 +148,12 @@ class Rest:
             METADATA: Endpoint(_GET, self._node_metadata, "metadata"),
         }
 
-    def _paths_of_models(self, protocol: Protocol, exact: dict[str, Endpoint]) -> Paths:
-        paths = MODEL_PATHS[protocol]
-        model = _MODEL
+    def _paths_of_models(self, exact: dict[str, Endpoint]) -> Paths:
+        paths = MODEL_PATHS[Protocol.TENSORFLOW]
+        model = "(?P<model>[^/:]+)"  # the verb follows a colon
         predict = self._endpoint(Method.PREDICT, _POST)
-        if protocol is Protocol.TENSORFLOW:
-            model = "(?P<model>[^/:]+)"  # the verb follows a colon
-            exact["/v1/models/:predict"] = exact["/v1/models:predict"] = predict
-            exact[EXTERNAL[Method.SEND_FEEDBACK]] = self._endpoint(Method.SEND_FEEDBACK, _POST)
-        else:
-            exact["/v2/models/infer"] = predict
-            exact[paths.probe] = Endpoint(_GET, self._ready, "status", gated=False)
+        exact["/v1/models/:predict"] = exact["/v1/models:predict"] = predict
+        exact[EXTERNAL[Method.SEND_FEEDBACK]] = self._endpoint(Method.SEND_FEEDBACK, _POST)
         ask = paths.ask.replace(":", "/?:").format(model=model, verb=paths.predict)
         models = self._model_paths(paths.health.format(model=model), paths.metadata.format(model=_MODEL))
         return Paths(exact, [(re.compile(ask), predict), *models])

@@ -8,13 +8,17 @@ from typing import Any
 
 from infergraph import __version__
 from infergraph.errors import PayloadError, UnknownModel
+from infergraph.message import Context, Transport
+from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP
 from infergraph.protocol.services import INFERENCE
 from infergraph.serving.grpc.edge import GrpcCall, GrpcMethod, context_of, may_wait
 from infergraph.serving.v2.rest import EXTENSIONS, V2Parts
 from infergraph.wire.prediction import SERVICES, message_class
-from infergraph.wire.v2 import proto
-from infergraph.wire.v2.messages import InferMessage
+from infergraph.wire.v2 import hop, proto
+from infergraph.wire.v2.messages import InferMessage, NodeAnswer
+from infergraph.wire.v2.records import Spelling
 
+_ROUTE, _AGGREGATE = "route", "aggregate"
 _LARGE_BYTES = 256 * 1024
 _CLASSES = {call: tuple(map(message_class, types)) for call, types in SERVICES[INFERENCE].items()}
 
@@ -46,7 +50,11 @@ class V2Grpc:
         return {f"/{INFERENCE}/{call}": method for call, method in methods.items()}
 
     async def _infer(self, call: GrpcCall) -> bytes:
-        message = InferMessage(call.payload, proto.decode)
+        if self._model.relays:
+            return await self._relay(call)
+        form = _told(call, FORM_KEY)
+        spelling = Spelling(Transport.GRPC, form=form) if form or self._model.is_graph else None
+        message = InferMessage(call.payload, proto.decode, spelling=spelling)
         blocks = call.runner is None and len(call.payload) > _LARGE_BYTES
         request = await asyncio.to_thread(message.read) if blocks else message.read()
         self._model.check_name(request.model_name)
@@ -54,10 +62,39 @@ class V2Grpc:
         metadata = self._model.known(version) or await self._model.check(request.model_name, version)
         if request.id and request.id.isascii() and request.id.isprintable():
             call.puid = request.id
-        response = await self._model.infer(message, context_of(call), metadata, call)
+        context, is_hop = self._context(call, request.model_name), is_a_hop(call)
+        method = request.parameters.get(proto.SELDON_METHOD) if request.parameters else None
+        if method == _ROUTE:
+            response = await self._model.finished(await self._model.route(message, context), request, metadata)
+        elif method == _AGGREGATE:
+            children = hop.proto_children(message, form)
+            response = await self._model.aggregate(children, request, context, metadata, is_hop=is_hop)
+        else:
+            response = await self._model.infer(message, context, metadata, call, is_hop=is_hop)
+        if response.form:
+            call.initial = ((FORM_KEY, response.form),)
         if blocks:
             return await asyncio.to_thread(proto.encode, response, request)
         return proto.encode(response, request)
+
+    async def _relay(self, call: GrpcCall) -> bytes:
+        """The last node's bytes as they came; those of another protocol, or of a node of this process, are written."""
+        head = proto.head_of(call.payload)
+        name = head.model_name or self._model.name
+        self._model.check_name(name)
+        if head.id and head.id.isascii() and head.id.isprintable():
+            call.puid = head.id
+        metadata = self._model.known(head.model_version) or await self._model.metadata()
+        message = InferMessage(call.payload, proto.decode, spelling=Spelling(Transport.GRPC))
+        answer = await self._model.answer(message, self._context(call, name))
+        if isinstance(answer, NodeAnswer) and answer.spelling.transport is Transport.GRPC and answer.raw is not None:
+            return answer.raw
+        request = message.read()
+        return proto.encode(await self._model.finished(answer, request, metadata), request)
+
+    def _context(self, call: GrpcCall, name: str) -> Context:
+        model = self._model.address(name) if self._model.is_graph else ""
+        return context_of(call).addressed(model) if model else context_of(call)
 
     async def _server_live(self, request: Any) -> Any:
         return {"live": True}
@@ -70,14 +107,12 @@ class V2Grpc:
 
     async def _model_ready(self, request: Any) -> Any:
         try:
-            is_ready = await self._parts.is_ready()
-            await self._model.check(request.name, request.version)
+            return {"ready": await self._model.is_ready(request.name, request.version, self._parts.is_ready)}
         except UnknownModel:
             return {"ready": False}
-        return {"ready": is_ready}
 
     async def _model_metadata(self, request: Any) -> Any:
-        document = (await self._model.check(request.name, request.version)).document()
+        document = (await self._model.described(request.name, request.version)).document()
         for tensor in (*document["inputs"], *document["outputs"]):
             tensor.pop("parameters", None)
         return document
@@ -98,6 +133,16 @@ class V2Grpc:
     async def _unload(self, request: Any) -> Any:
         await self._repository.unload(request.model_name)
         return {}
+
+
+def is_a_hop(call: GrpcCall) -> bool:
+    """Whether the client is a graph of this runtime."""
+    return ANSWER_HOP in call.metadata or REQUEST_HOP in call.metadata
+
+
+def _told(call: GrpcCall, key: str) -> str:
+    """An entry of a call's metadata; empty where there is none."""
+    return next((str(value) for name, value in call.metadata if name == key), "")
 
 
 def _telling(call: str, tell: Callable[[Any], Awaitable[Mapping[str, Any]]]) -> Callable[[GrpcCall], Any]:

@@ -54,7 +54,7 @@ class KServe:
         return Endpoint(_READ, handler, name, gated=False, dialect=self._dialect, protocol="v2")
 
     async def _models(self, exchange: Exchange) -> Answer:
-        return _answer({"models": [self._model.name] if self._model.is_there else []})
+        return _answer({"models": self._model.names() if self._model.is_there else []})
 
     async def _ready(self, exchange: Exchange) -> Answer:
         name = exchange.parameters["model"]
@@ -70,7 +70,9 @@ class KServe:
         body = plain_body(exchange, options)
         blocks = exchange.runner is None and len(body) > LARGE_BYTES
         message = await asyncio.to_thread(_message, body, account) if blocks else _message(body, account)
-        context = Context(Transport.REST, exchange.raw_headers, exchange.puid, None, name, exchange.path)
+        context = Context(
+            Transport.REST, exchange.raw_headers, exchange.puid, None, self._model.address(name), exchange.path
+        )
         answer = await self._model.answer(message, context)
         written = json_text.write({"predictions": _predictions(answer)}, options.json)
         return Answer(200, written, [JSON_TYPE])

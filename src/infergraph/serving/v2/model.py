@@ -6,6 +6,7 @@ InferMessage ─▶ Model.infer ─▶ unit.answer ─▶ InferResponse
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 
 from infergraph.errors import DeadlinePassed, UnknownModel
@@ -16,19 +17,23 @@ from infergraph.serving.readiness_gate import ReadinessGate
 from infergraph.wire.v2 import classification, messages
 from infergraph.wire.v2.messages import InferMessage
 from infergraph.wire.v2.metadata import ModelMetadata, metadata_of
-from infergraph.wire.v2.records import InferResponse
+from infergraph.wire.v2.records import InferRequest, InferResponse
 
 _ANSWERS_INFER = (Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPUT)
 
 
 class Model:
-    """The unit as one model. `method` is the one of the unit that answers `infer`.
+    """The unit as one model; `GraphModel` is that of a graph. `method` is the one of the unit that answers `infer`.
 
     Args:
         unit: answers it, once it is loaded.
         name: under which it is served.
         is_strict: whether inputs must be as the metadata declare them.
     """
+
+    is_graph = False
+    relays = False
+    """Whether bodies of a graph's remote nodes pass through it as they are."""
 
     def __init__(self, unit: ReadinessGate, name: str, *, is_strict: bool = False) -> None:
         self._unit = unit
@@ -66,6 +71,14 @@ class Model:
         self._metadata = None
         self._loads += 1
 
+    def names(self) -> list[str]:
+        """The models that answer `infer`."""
+        return [self.name]
+
+    def address(self, name: str) -> str:
+        """What a graph is told of the model that a request names; of other units nothing."""
+        return ""
+
     def check_name(self, name: str) -> None:
         """Refuse another model, and one that was unloaded.
 
@@ -94,13 +107,34 @@ class Model:
             raise UnknownModel(f"Request for unknown model: {self.name!r} version {version} is not found")
         return metadata
 
+    async def described(self, name: str, version: str = "") -> ModelMetadata:
+        """The metadata to show of the model of that name and version.
+
+        Raises: UnknownModel if it is another one.
+        """
+        return await self.check(name, version)
+
+    async def is_ready(self, name: str, version: str, probe: Callable[[], Awaitable[bool]]) -> bool:
+        """Whether the model of that name and version can answer.
+
+        Args:
+            probe: whether the server can.
+        Raises: UnknownModel if it is another one.
+        """
+        self.check_name(name)
+        if not await probe():
+            return False
+        await self.check(name, version)
+        return True
+
     async def infer(
-        self, message: InferMessage, context: Context, metadata: ModelMetadata, call: Call
+        self, message: InferMessage, context: Context, metadata: ModelMetadata, call: Call, *, is_hop: bool = False
     ) -> InferResponse:
         """The answer to a request.
 
         Args:
             call: by which it came.
+            is_hop: it is for a graph of this runtime.
         Raises: a Fault.
         """
         request = message.read()
@@ -112,8 +146,22 @@ class Model:
             answer = await self._within(request.timeout_s, message, context, call)
         else:
             answer = await self.answer(message, context)
+        return await self.finished(answer, request, metadata, is_hop=is_hop)
+
+    async def finished(
+        self, answer: Message, request: InferRequest, metadata: ModelMetadata, *, is_hop: bool = False
+    ) -> InferResponse:
+        """The unit's answer in the form of the protocol.
+
+        Raises: PayloadError for a requested output that there is not; ComponentError for what is no output.
+        """
         return messages.response_of(
-            answer, request, name=self.name, version=metadata.version, declared=metadata.only_output
+            answer,
+            request,
+            name=self.name,
+            version=metadata.version,
+            declared=metadata.only_output,
+            is_hop=is_hop,
         )
 
     async def answer(self, message: Message, context: Context) -> Message:
@@ -122,6 +170,23 @@ class Model:
         Raises: a Fault.
         """
         return await self._unit.answer(self.method, message, context)
+
+    async def route(self, message: InferMessage, context: Context) -> Message:
+        """The child that the unit chooses as a router."""
+        return await self._unit.answer(Method.ROUTE, message, context)
+
+    async def aggregate(
+        self,
+        children: Sequence[Message],
+        request: InferRequest,
+        context: Context,
+        metadata: ModelMetadata,
+        *,
+        is_hop: bool,
+    ) -> InferResponse:
+        """The unit's answer as a combiner."""
+        answer = await self._unit.answer(Method.AGGREGATE, children, context)
+        return await self.finished(answer, request, metadata, is_hop=is_hop)
 
     async def _within(self, limit_s: float, message: InferMessage, context: Context, call: Call) -> Message:
         """The unit's answer, if it comes in time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,20 +14,22 @@ import orjson
 from infergraph import __version__
 from infergraph.errors import PayloadError
 from infergraph.message import Context, Transport
-from infergraph.protocol.headers import INFERENCE_HEADER_LENGTH
+from infergraph.protocol import paths
+from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, FORM, INFERENCE_HEADER_LENGTH, REQUEST_CODING
 from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Dialect, Endpoint, Handler, Paths
 from infergraph.serving.http.exchange import Exchange
+from infergraph.serving.v2 import hops
 from infergraph.serving.v2.model import Model
 from infergraph.serving.v2.repository import Repository
 from infergraph.serving.v2.statistics import Statistics
 from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
 from infergraph.wire.json_slices import LARGE_BYTES
 from infergraph.wire.json_text import JsonOptions
-from infergraph.wire.v2 import json
+from infergraph.wire.v2 import hop, json
 from infergraph.wire.v2.messages import InferMessage
 from infergraph.wire.v2.metadata import ModelMetadata
-from infergraph.wire.v2.records import InferRequest
+from infergraph.wire.v2.records import InferRequest, Spelling
 from infergraph.wire.v2.tensors import Buffer, Parameters
 
 EXTENSIONS = (
@@ -39,6 +42,7 @@ EXTENSIONS = (
     "sequence",
 )
 _OCTETS = (b"content-type", b"application/octet-stream")
+_HOPS = frozenset({ANSWER_CODING, REQUEST_CODING})
 _LARGE_BYTES = 256 * 1024
 _POST = frozenset({"POST"})
 _READ = frozenset({"GET", "HEAD"})
@@ -120,6 +124,8 @@ class V2Rest:
         }
         infer = self._endpoint(_POST, self._infer, "infer", self._model.runner)._replace(padding=_padding)
         exact[f"/v2/models/{self._model.name}/infer"] = infer
+        if self._model.is_graph:
+            exact[paths.V2_GRAPH_INFER] = infer
         exact |= {f"{path}/": endpoint for path, endpoint in exact.items() if path == "/v2"}
         patterns = {
             f"{_VERSIONED}/infer": infer,
@@ -152,19 +158,46 @@ class V2Rest:
         self._model.check_name(model)
         metadata = self._model.known(version) or await self._model.check(model, version)
         body = memoryview(exchange.body)[exchange.padding :] if exchange.padding else exchange.body
-        read = self._reader(exchange, metadata, version)
+        if self._model.is_graph and _header(exchange.headers, INFERENCE_HEADER_LENGTH) == "0":
+            metadata = await self._model.metadata()  # the body is the one input that they declare
+        read, spelling = self._reader(exchange, metadata, version), self._spelling(exchange)
+        if self._model.relays:
+            return await self._relay(InferMessage(body, read, spelling=spelling), exchange, model, metadata)
         blocks = exchange.runner is None and len(exchange.body) > _LARGE_BYTES
         request = await asyncio.to_thread(read, body) if blocks else read(body)
-        message = InferMessage(body, read, request)
+        message = InferMessage(body, read, request, spelling=spelling)
         if request.id.isascii() and request.id.isprintable():
             exchange.puid = request.id
         context = Context(
-            Transport.REST, exchange.raw_headers, exchange.puid, None, model, exchange.path, exchange.query
+            Transport.REST,
+            exchange.raw_headers,
+            exchange.puid,
+            None,
+            self._model.address(model) if self._model.is_graph else model,
+            exchange.path,
+            exchange.query,
         )
-        response = await self._model.infer(message, context, metadata, exchange)
-        if blocks:
-            return _answer(await asyncio.to_thread(json.encode, response, request, self._options.json))
-        return _answer(json.encode(response, request, self._options.json))
+        for_graph = is_hop(exchange)
+        response = await self._model.infer(message, context, metadata, exchange, is_hop=for_graph)
+        write = functools.partial(json.encode, response, request, self._options.json, is_hop=for_graph)
+        return answer_of(await asyncio.to_thread(write) if blocks else write(), response.form)
+
+    async def _relay(self, message: InferMessage, exchange: Exchange, model: str, metadata: ModelMetadata) -> Answer:
+        """The last node's bytes as they came; those of another protocol, or of a node of this process, are written."""
+        hop.check_request(message)
+        context = hops.context_of(exchange, self._model.address(model))
+        answer = await self._model.answer(message, context)
+        if (relayed := hops.relayed(answer)) is not None:
+            return relayed
+        request = message.read()
+        response = await self._model.finished(answer, request, metadata)
+        return answer_of(json.encode(response, request, self._options.json))
+
+    def _spelling(self, exchange: Exchange) -> Spelling | None:
+        """How the body is spelled, where it may go on to a node, or came from a graph of this runtime."""
+        if not self._model.is_graph and FORM not in exchange.headers:
+            return None
+        return hops.spelling_of(exchange, self._options.limit_bytes)
 
     def _reader(self, exchange: Exchange, model: ModelMetadata, version: str) -> Callable[[Buffer], InferRequest]:
         headers, options = exchange.headers, self._options
@@ -193,17 +226,15 @@ class V2Rest:
         return _json({"name": self._options.server_name, "version": __version__, "extensions": list(EXTENSIONS)})
 
     async def _models(self, exchange: Exchange) -> Answer:
-        return _json({"models": [self._model.name] if self._model.is_there else []})
+        return _json({"models": self._model.names() if self._model.is_there else []})
 
     async def _model_metadata(self, exchange: Exchange) -> Answer:
-        return _json((await self._model.check(*_named(exchange, ""))).document())
+        return _json((await self._model.described(*_named(exchange, ""))).document())
 
     async def _model_ready(self, exchange: Exchange) -> Answer:
         name, version = _named(exchange, "")
-        self._model.check_name(name)
-        if not await self._parts.is_ready():
+        if not await self._model.is_ready(name, version, self._parts.is_ready):
             return _not_ready(f"model {name!r} is not ready")
-        await self._model.check(name, version)
         return _json({"name": name, "ready": True})
 
     async def _ready(self, exchange: Exchange) -> Answer:
@@ -262,10 +293,19 @@ def plain_body(exchange: Exchange, options: V2Options) -> bytes:
     return json.unpacked(exchange.body, coding, options.limit_bytes)
 
 
-def _answer(body: json.Body) -> Answer:
-    if body.header_length is None:
-        return Answer(200, body.head, [JSON_TYPE])
-    return Answer(200, body.head, [_OCTETS, (INFERENCE_HEADER_LENGTH, b"%d" % body.header_length)], body.blobs)
+def is_hop(exchange: Exchange) -> bool:
+    """Whether the client is a graph of this runtime."""
+    return exchange.headers.get(ACCEPT_ENCODING) in _HOPS
+
+
+def answer_of(body: json.Body, form: str = "") -> Answer:
+    """The HTTP answer with an encoded body; `form` is that of its tensors, for a hop."""
+    headers = [JSON_TYPE]
+    if body.header_length is not None:
+        headers = [_OCTETS, (INFERENCE_HEADER_LENGTH, b"%d" % body.header_length)]
+    if form:
+        headers.append((FORM, form.encode()))
+    return Answer(200, body.head, headers, body.blobs)
 
 
 def _padding(headers: Mapping[bytes, bytes]) -> int | None:

@@ -248,8 +248,14 @@ def _raw_shape(declared: TensorMetadata, datatype: Datatype, size_bytes: int) ->
     return tuple(size_bytes // fixed if size == -1 and fixed else size for size in shape)
 
 
-def encode(response: InferResponse, request: InferRequest, options: JsonOptions = PLAIN) -> Body:
-    """The answer, each output as the request wants it: in the JSON, or as raw bytes behind it."""
+def encode(
+    response: InferResponse, request: InferRequest, options: JsonOptions = PLAIN, *, is_hop: bool = False
+) -> Body:
+    """The answer, each output as the request wants it: in the JSON, or as raw bytes behind it.
+
+    Args:
+        is_hop: it is for a graph of this runtime, so what JSON cannot hold exactly is raw in any case.
+    """
     blobs: list[Buffer] = []
     document: dict[str, Any] = {"model_name": response.model_name}
     if response.model_version:
@@ -260,9 +266,22 @@ def encode(response: InferResponse, request: InferRequest, options: JsonOptions 
         document["parameters"] = response.parameters
     asks = bool(request.parameters or request.outputs)
     document["outputs"] = [
-        entry_of(tensor, blobs if asks and request.wants_binary(tensor.name) else None) for tensor in response.outputs
+        entry_of(
+            tensor,
+            blobs if (asks and request.wants_binary(tensor.name)) or (is_hop and not is_exact(tensor)) else None,
+        )
+        for tensor in response.outputs
     ]
     return body_of(document, blobs, options)
+
+
+def is_exact(tensor: Tensor) -> bool:
+    """Whether JSON can hold every element; NaN is null there."""
+    if tensor.datatype is Datatype.BYTES:
+        return not _texts(tensor.array)[1]
+    if tensor.datatype is Datatype.BF16:
+        return False
+    return tensor.array.dtype.kind != "f" or not np.isinf(tensor.array).any()
 
 
 def body_of(document: Mapping[str, Any], blobs: Sequence[Buffer], options: JsonOptions = PLAIN) -> Body:

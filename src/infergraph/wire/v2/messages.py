@@ -1,6 +1,7 @@
 """Messages of the open inference protocol: received ones, and any message as an answer in its tensors.
 
 body ─▶ InferMessage ─decoded once─▶ InferRequest ─▶ Content: a TensorSet, and what else the request says as meta
+reply of a remote node ─▶ NodeAnswer ─decoded once─▶ Content
 Message of either protocol ─▶ TensorSet ─▶ InferResponse
 """
 
@@ -13,18 +14,24 @@ from typing import Any
 import numpy as np
 
 from infergraph.errors import ComponentError, PayloadError
-from infergraph.message import Content, Encoding, Message, Meta, Request
+from infergraph.message import Content, Encoding, Message, Meta, Request, SoleMessage
 from infergraph.wire.v2 import classification, tensors, values
-from infergraph.wire.v2.records import InferRequest, InferResponse, TensorSet, chosen
+from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest, InferResponse, Spelling, TensorSet, chosen
 from infergraph.wire.v2.tensors import Buffer, Datatype, Tensor
 
-REQUEST_MEMBERS = ("puid", "id", "model_name", "model_version", "parameters", "outputs")
-"""Members of a hook's meta that say what a request of the protocol asks for; they stay on the way through a graph."""
+REQUEST_INPUT = "request_input"
+REQUEST_MEMBERS = ("puid", "id", "model_name", "model_version", "parameters", "outputs", REQUEST_INPUT)
+"""Members of a message's meta that say what a request of the protocol asks for; they stay on the way through a graph.
+
+The last one is the name of its only tensor, under which an unnamed array is sent to a remote node.
+"""
 
 _SELDON_MEMBERS = frozenset({"tags", "routing", "requestPath", "metrics"})
 
 ROUTING = "seldon_routing"
 """The parameter of an answer that holds the recorded route."""
+
+_NO_TAGS = frozenset({values.CONTENT_TYPE, ROUTING, BINARY_OUTPUT})
 
 
 class InferMessage(Message):
@@ -34,17 +41,26 @@ class InferMessage(Message):
         raw: its body, or serialized message.
         decode: reads the request.
         request: what it reads, if that is known.
+        spelling: how the bytes are spelled, where they may go on to a remote node.
     Promises: a reader that may change it is handed what was decoded, or a copy where the message is shared.
     """
 
-    __slots__ = ("_decode_request", "_is_shared", "_request", "raw")
+    __slots__ = ("_decode_request", "_is_shared", "_request", "raw", "spelling")
 
     is_answer = False
     holds_tensors = True
 
-    def __init__(self, raw: Buffer, decode: Callable[[Any], InferRequest], request: InferRequest | None = None) -> None:
+    def __init__(
+        self,
+        raw: Buffer,
+        decode: Callable[[Any], InferRequest],
+        request: InferRequest | None = None,
+        *,
+        spelling: Spelling | None = None,
+    ) -> None:
         super().__init__(None)
         self.raw: Any = raw
+        self.spelling = spelling
         self._decode_request = decode
         self._request = request
         self._is_shared = False
@@ -59,12 +75,17 @@ class InferMessage(Message):
             self._request = self._decode_request(self.raw)
         return self._request
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the request has been decoded."""
+        return self._request is not None
+
     def _decode(self) -> Content:
-        return _content_of(self.read())
+        return _content_of(self.read(), self.spelling)
 
     def decode_again(self) -> Content | None:
         """The content for one reader, who may change it."""
-        content = _content_of(self.read())
+        content = _content_of(self.read(), self.spelling)
         if not self._is_shared:
             return content
         given: TensorSet = content.payload
@@ -79,7 +100,76 @@ class InferMessage(Message):
         return Message(self.content._replace(meta=meta))
 
 
-def _content_of(request: InferRequest) -> Content:
+class NodeAnswer(SoleMessage):
+    """The answer of a remote node.
+
+    Args:
+        raw: its body, or serialized message.
+        decode: reads it.
+        spelling: how the bytes are spelled.
+        asked: what the request asked for (see `asked_of`).
+    """
+
+    __slots__ = ("_decode_answer", "asked", "raw", "spelling")
+
+    holds_tensors = True
+
+    def __init__(
+        self, raw: bytes, decode: Callable[[bytes], InferResponse], spelling: Spelling, asked: InferMessage | Meta
+    ) -> None:
+        Message.__init__(self, None)
+        self._is_shared = False
+        self.raw: bytes | None = raw
+        self.spelling = spelling
+        self.asked = asked
+        self._decode_answer = decode
+
+    @property
+    def content_type(self) -> str:
+        """Of a REST body."""
+        return self.spelling.content_type
+
+    def _decode(self) -> Content:
+        assert self.raw is not None
+        return answer_content(self._decode_answer(self.raw), self.spelling.form, members_of(self.asked))
+
+
+def asked_of(message: Message) -> InferMessage | Meta:
+    """What the client's request of a message asked for: the request itself, or what is known of it."""
+    if isinstance(message, InferMessage):
+        return message
+    if isinstance(message, NodeAnswer):
+        return message.asked
+    return carried(message.meta)
+
+
+def members_of(asked: InferMessage | Meta) -> Meta:
+    """The members of a meta that say what a request asked for."""
+    return carried(asked.meta) if isinstance(asked, InferMessage) else asked
+
+
+def answer_content(read: InferResponse, form: str, asked: Meta) -> Content:
+    """The content of a node's answer: its parameters are tags, but for those that have another meaning."""
+    own = {key: value for key, value in read.parameters.items() if key == values.CONTENT_TYPE}
+    meta = dict(asked)
+    tags = {key: value for key, value in read.parameters.items() if key not in _NO_TAGS}
+    if tags:
+        meta["tags"] = tags
+    if routing := _routing_of(read.parameters.get(ROUTING)):
+        meta["routing"] = routing
+    return Content(TensorSet(read.outputs, own).formed(form), Encoding.TENSORS, (), meta)
+
+
+def _routing_of(text: Any) -> dict[str, int]:
+    """The routing that a graph as a node has recorded; empty where there is none that can be read."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) and all(type(each) is int for each in found.values()) else {}
+
+
+def _content_of(request: InferRequest, spelling: Spelling | None) -> Content:
     parameters = request.parameters
     meta: Meta = {"parameters": dict(parameters) if parameters else {}, "model_name": request.model_name}
     if request.id:
@@ -91,7 +181,12 @@ def _content_of(request: InferRequest) -> Content:
             {"name": each.name, "parameters": dict(each.parameters)} if each.parameters else {"name": each.name}
             for each in request.outputs
         ]
-    return Content(TensorSet(request.inputs, parameters), Encoding.TENSORS, (), meta)
+    given = TensorSet(request.inputs, parameters)
+    if len(request.inputs) == 1:
+        meta[REQUEST_INPUT] = request.inputs[0].name
+    if spelling is not None and spelling.form:
+        given = given.formed(spelling.form)
+    return Content(given, Encoding.TENSORS, (), meta)
 
 
 def carried(meta: Mapping[str, Any] | None) -> Meta:
@@ -240,12 +335,20 @@ def _output(entry: Mapping[str, Any]) -> Tensor:
     return tensor._replace(parameters={**tensor.parameters, **(entry.get("parameters") or {})})
 
 
-def response_of(answer: Message, request: InferRequest, *, name: str, version: str, declared: str) -> InferResponse:
+def is_unnamed(answer: Message) -> bool:
+    """Whether the answer is an array that has no name of its own yet."""
+    return not answer.holds_tensors or bool(answer.content.payload.is_unnamed)
+
+
+def response_of(
+    answer: Message, request: InferRequest, *, name: str, version: str, declared: str, is_hop: bool = False
+) -> InferResponse:
     """The answer to a request.
 
     Args:
         name, version: of the model; the version may be empty.
         declared: the name that metadata give to its only output; empty for none.
+        is_hop: it is for a graph of this runtime, whose next node is handed what the unit returned.
     Raises: PayloadError for a requested output that there is not; ComponentError for what is no output.
     """
     given: TensorSet = answer.content.payload if answer.holds_tensors else _converted(answer)
@@ -261,7 +364,8 @@ def response_of(answer: Message, request: InferRequest, *, name: str, version: s
         model_version=version,
         id=request.id,
         parameters=_parameters(given, answer.meta),
-        outputs=[_labelled(each) if each.datatype is Datatype.BYTES else each for each in outputs],
+        form=given.form if is_hop else "",
+        outputs=[_labelled(each) if each.datatype is Datatype.BYTES and not is_hop else each for each in outputs],
     )
 
 

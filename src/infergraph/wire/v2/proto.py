@@ -8,7 +8,7 @@ Source: the protocol's gRPC text. Raw contents are cut out before protobuf parse
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -27,12 +27,21 @@ SERVICE = f"{PACKAGE}.GRPCInferenceService"
 
 ModelInferRequest = message_class(f"{PACKAGE}.ModelInferRequest")
 ModelInferResponse = message_class(f"{PACKAGE}.ModelInferResponse")
+ModelMetadataRequest = message_class(f"{PACKAGE}.ModelMetadataRequest")
+ModelMetadataResponse = message_class(f"{PACKAGE}.ModelMetadataResponse")
 ModelStreamInferResponse = message_class(f"{PACKAGE}.ModelStreamInferResponse")
 
+SELDON_METHOD = "seldon_method"
+"""The parameter of a request that asks for a route or for an aggregate; an extension of this runtime."""
+
+_NAME, _VERSION, _ID, _PARAMETERS = 1, 2, 3, 4
+"""Fields that a request and an answer have in common."""
+_REQUESTED = 6
 _RAW_INPUTS = 7
+_RAW_OUTPUTS = 6
 _RAW_TAGS = {
     ModelInferRequest: bytes([_RAW_INPUTS << 3 | fields.DELIMITED]),
-    ModelInferResponse: bytes([6 << 3 | fields.DELIMITED]),
+    ModelInferResponse: bytes([_RAW_OUTPUTS << 3 | fields.DELIMITED]),
 }
 _CONTENTS: Mapping[Datatype, str] = {
     Datatype.BOOL: "bool_contents",
@@ -108,6 +117,116 @@ def serialized(message: Any, entries: Any, given: Sequence[Tensor], *, is_raw: b
             raw = tensors.raw_of(tensor)
             parts += (tag, fields.varint(len(raw)), raw)
     return b"".join(parts)
+
+
+def head_of(payload: bytes) -> Any:
+    """A ModelInferRequest without its tensors: names, id, parameters and requested outputs.
+
+    Raises: PayloadError if it is none.
+    """
+    message = ModelInferRequest()
+    try:
+        message.ParseFromString(_kept(payload, {_NAME, _VERSION, _ID, _PARAMETERS, _REQUESTED}))
+    except DecodeError as error:
+        raise PayloadError(f"the message is no ModelInferRequest: {error}") from error
+    return message
+
+
+def members_of(payload: bytes) -> dict[str, Any]:
+    """The parameters and requested outputs of a serialized ModelInferRequest, whose tensors are not read.
+
+    Raises: PayloadError if it is none.
+    """
+    message = head_of(payload)
+    outputs = [{"name": each.name, "parameters": dict(parameters_in(each.parameters))} for each in message.outputs]
+    return {"parameters": dict(parameters_in(message.parameters)), "outputs": outputs}
+
+
+def readdressed(payload: bytes, model: str, *, keeps_outputs: bool) -> bytes:
+    """A serialized ModelInferRequest to another model; everything else keeps its bytes.
+
+    Args:
+        keeps_outputs: whether it asks for the same outputs, or for all.
+    Raises: PayloadError if it is none.
+    """
+    dropped = {_NAME, _VERSION} if keeps_outputs else {_NAME, _VERSION, _REQUESTED}
+    named: bytes = ModelInferRequest(model_name=model).SerializeToString()
+    return named + _without(payload, dropped)
+
+
+def chained(payload: bytes, model: str, parameters: Parameters, outputs: Sequence[RequestedOutput]) -> bytes:
+    """A serialized ModelInferResponse as the request of the next node: its outputs are inputs, and raw ones stay raw.
+
+    Args:
+        parameters: of the client's request; the answer's own have precedence.
+        outputs: those to ask for.
+    Raises: PayloadError if it is none.
+    """
+    message = ModelInferRequest(model_name=model)
+    write_parameters(message.parameters, parameters)
+    for each in outputs:
+        write_parameters(message.outputs.add(name=each.name).parameters, each.parameters)
+    parts = [message.SerializeToString(), _without(payload, {_NAME, _VERSION, _RAW_OUTPUTS})]
+    for number, kind, start, end in _fields(payload):
+        if number == _RAW_OUTPUTS and kind == fields.DELIMITED:
+            parts += (_RAW_TAGS[ModelInferRequest], fields.varint(end - start), payload[start:end])
+    return b"".join(parts)
+
+
+def _fields(payload: bytes) -> Iterator[tuple[int, int, int, int]]:
+    try:
+        yield from fields.split(payload)
+    except ValueError as error:
+        raise PayloadError(f"the message is not valid protobuf: {error}") from error
+
+
+def _kept(payload: bytes, numbers: Collection[int]) -> bytes:
+    """The fields of these numbers."""
+    parts, at = [], 0
+    for number, _, _, end in _fields(payload):
+        if number in numbers:
+            parts.append(payload[at:end])
+        at = end
+    return b"".join(parts)
+
+
+def _without(payload: bytes, numbers: Collection[int]) -> bytes:
+    """All fields but those of these numbers."""
+    parts, at = [], 0
+    for number, _, _, end in _fields(payload):
+        if number not in numbers:
+            parts.append(payload[at:end])
+        at = end
+    return b"".join(parts)
+
+
+def encode_metadata_request(model: str) -> bytes:
+    """A serialized ModelMetadataRequest."""
+    asked: bytes = ModelMetadataRequest(name=model).SerializeToString()
+    return asked
+
+
+def decode_metadata(payload: bytes) -> dict[str, Any]:
+    """The metadata of a serialized ModelMetadataResponse, as its JSON document has them.
+
+    Raises: PayloadError if it is none.
+    """
+    message = ModelMetadataResponse()
+    try:
+        message.ParseFromString(payload)
+    except DecodeError as error:
+        raise PayloadError(f"the message is no ModelMetadataResponse: {error}") from error
+    return {
+        "name": message.name,
+        "versions": list(message.versions),
+        "platform": message.platform,
+        "inputs": [_tensor_metadata(each) for each in message.inputs],
+        "outputs": [_tensor_metadata(each) for each in message.outputs],
+    }
+
+
+def _tensor_metadata(entry: Any) -> dict[str, Any]:
+    return {"name": entry.name, "datatype": entry.datatype, "shape": list(entry.shape)}
 
 
 def _without_raw(payload: bytes) -> tuple[bytes, list[memoryview]]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from infergraph.errors import PayloadError
+from infergraph.message import Transport
 from infergraph.wire.v2.tensors import NO_PARAMETERS, Parameters, Tensor
 
 BINARY_OUTPUT = "binary_data_output"
@@ -18,6 +19,11 @@ BINARY_OUTPUT = "binary_data_output"
 
 TIMEOUT = "timeout"
 """The parameter of a request that says how long it may take, in microseconds."""
+
+
+MAPPING = "mapping"
+UNNAMED = "unnamed"
+TABLE = "table"
 
 
 class TensorSet(NamedTuple):
@@ -34,6 +40,41 @@ class TensorSet(NamedTuple):
     parameters: Parameters = NO_PARAMETERS
     is_mapping: bool = False
     is_unnamed: bool = False
+
+    @property
+    def form(self) -> str:
+        """What the tensors alone do not say, for a hop: `mapping`, `unnamed`, `table` (a data frame), or nothing."""
+        if self.is_unnamed:
+            return UNNAMED
+        if self.parameters.get("content_type") == "pd":
+            return TABLE
+        return MAPPING if self.is_mapping and len(self.tensors) == 1 else ""
+
+    def formed(self, form: str) -> TensorSet:
+        """The set in the form that a hop tells; unknown ones are ignored."""
+        if form == TABLE:
+            return self._replace(parameters={**self.parameters, "content_type": "pd"})
+        is_one = len(self.tensors) == 1
+        return self._replace(is_mapping=form == MAPPING, is_unnamed=is_one and form == UNNAMED)
+
+
+class Spelling(NamedTuple):
+    """How the bytes of a received message are spelled.
+
+    Args:
+        transport: REST or gRPC.
+        content_type, coding: headers of a REST body.
+        header_length: of the JSON of a REST body, if raw tensors follow it.
+        limit_bytes: maximum size of a decompressed body.
+        form: of its tensors, told by a graph of this runtime (see `TensorSet.form`).
+    """
+
+    transport: Transport = Transport.REST
+    content_type: str = ""
+    coding: str = ""
+    header_length: str | None = None
+    limit_bytes: int = 0
+    form: str = ""
 
 
 class RequestedOutput(msgspec.Struct, frozen=True):
@@ -86,13 +127,14 @@ class InferRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InferResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer; `model_version` and `id` are empty where there is none."""
+    """An answer; `model_version` and `id` are empty where there is none; `form` is that of its tensors, for a hop."""
 
     model_name: str
     model_version: str = ""
     id: str = ""
     parameters: Parameters = NO_PARAMETERS
     outputs: Sequence[Tensor]
+    form: str = ""
 
 
 def chosen(outputs: Sequence[Tensor], request: InferRequest) -> Sequence[Tensor]:

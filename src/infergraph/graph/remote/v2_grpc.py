@@ -1,0 +1,105 @@
+"""A remote node of the open inference protocol over gRPC.
+
+    Message ─▶ its own bytes, an answer's outputs as inputs, or encoded ─▶ ModelInfer ─▶ OK: the bytes as a message
+
+Source: the protocol's gRPC text; the orchestrator specification, section 20. Routes and aggregates are asked for with
+the parameter `seldon_method`, which servers of this runtime know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from infergraph.errors import PayloadError, RemoteError
+from infergraph.graph.remote.grpc import GrpcOptions, GrpcUnit, metadata_of
+from infergraph.graph.remote.rest import unsent
+from infergraph.graph.remote.v2_node import V2Node
+from infergraph.message import Context, Feedback, Message, Method, Request
+from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP
+from infergraph.protocol.services import INFERENCE
+from infergraph.wire.v2 import hop, proto
+from infergraph.wire.v2.messages import tensors_of
+
+_INFER = f"/{INFERENCE}/ModelInfer"
+_METADATA = f"/{INFERENCE}/ModelMetadata"
+
+
+class V2GrpcUnit(GrpcUnit):
+    """A remote predictive unit of the open inference protocol, over gRPC.
+
+    Args:
+        relays: see `V2Node`.
+    Promises: of a message received over gRPC only the model's name changes, and of an answer that becomes a request
+        the numbers of fields.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        options: GrpcOptions = GrpcOptions(),  # noqa: B008  a frozen value
+        *,
+        probe_port: int = 0,
+        relays: Collection[Method] | None = None,
+    ) -> None:
+        super().__init__(name, host, port, options, probe_port=probe_port)
+        self._node = V2Node(name, relays, self.metadata)
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """The node's answer, in the protocol of the request.
+
+        Raises:
+            PayloadError: the request has no form in the protocol.
+            RemoteError, DeadlinePassed: as of any gRPC node; also if the answer cannot be read.
+        """
+        if isinstance(request, Feedback):
+            return unsent(request)
+        model = context.model or self.name
+        if isinstance(request, Message):
+            first, (raw, form) = request, await self._sent(method, request, model, context)
+        else:
+            first, form = request[0], hop.forms_of(request)
+            raw = hop.encode_aggregate(request, model, context.puid)
+        payload, told = await self._infer(method, raw, form, context, is_answer=first.is_answer)
+        if method is Method.ROUTE:
+            return self._node.readable(lambda: hop.routed(hop.read_grpc(payload)))
+        return await self._node.finished(hop.grpc_answer(payload, told, first), first)
+
+    async def _sent(self, method: Method, message: Message, model: str, context: Context) -> tuple[bytes, str]:
+        """The serialized request, and the form of its tensors."""
+        if method is not Method.ROUTE:
+            sent = hop.forwarded_proto(message, model, is_last=self._node.is_last(method))
+            if sent is not None:
+                return sent.raw, sent.spelling.form
+        given = tensors_of(message)
+        request = hop.request_of(message, given, await self._node.unnamed(message, given), context.puid)
+        return hop.encode_grpc(request, model, "route" if method is Method.ROUTE else ""), given.form
+
+    async def _infer(
+        self, method: Method, raw: bytes, form: str, context: Context, *, is_answer: bool
+    ) -> tuple[bytes, str]:
+        """The serialized answer, and the form of its tensors."""
+        metadata = list(metadata_of(context))
+        if not self._node.is_last(method):
+            metadata.append(ANSWER_HOP if is_answer else REQUEST_HOP)
+        if form:
+            metadata.append((FORM_KEY, form))
+        timeout_s = self._timeout_s(context)
+        asked = self._client.exchange(_INFER, raw, metadata=metadata, timeout_s=timeout_s)
+        payload, initial = await self._in_time(_INFER, asked, timeout_s)
+        return payload, str(initial.get(FORM_KEY, ""))
+
+    async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
+        """The node's metadata.
+
+        Raises: RemoteError if it has none.
+        """
+        context = context or Context()
+        asked = proto.encode_metadata_request(self.name)
+        payload = await self._ask(_METADATA, asked, metadata_of(context), self._timeout_s(context))
+        try:
+            return proto.decode_metadata(payload)
+        except PayloadError as fault:
+            raise RemoteError(f"the metadata of node {self.name} cannot be read: {fault}", node=self.name) from fault

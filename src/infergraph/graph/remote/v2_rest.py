@@ -1,0 +1,151 @@
+"""A remote node of the open inference protocol over REST.
+
+    Message ─▶ its own bytes, an answer's outputs as inputs, or encoded ─▶ POST ─▶ 2xx: the body as a message
+
+Source: the protocol's REST text; the orchestrator specification, sections 8, 18 and 19.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from infergraph.errors import PayloadError, RemoteError
+from infergraph.graph.remote.rest import RestOptions, RestUnit, header_lines, line, unsent
+from infergraph.graph.remote.v2_node import V2Node
+from infergraph.message import ONCE_ONLY, Context, Feedback, Message, Method, Request
+from infergraph.net.http_client import Call, Reply
+from infergraph.protocol import paths
+from infergraph.protocol.headers import ANSWER_CODING, FORM, INFERENCE_HEADER_LENGTH, REQUEST_CODING
+from infergraph.protocol.paths import Protocol
+from infergraph.wire import json_codec
+from infergraph.wire.v2 import hop
+from infergraph.wire.v2.hop import Sent
+from infergraph.wire.v2.messages import tensors_of
+from infergraph.wire.v2.records import Spelling
+
+_BINARY = "binary_tensor_data"
+_JSON = "application/json"
+_PLAIN = b"identity"
+
+
+class V2RestUnit(RestUnit):
+    """A remote predictive unit of the open inference protocol, over REST.
+
+    Args:
+        relays: see `V2Node`.
+    Promises: a request received over REST is forwarded byte for byte; of an answer that becomes one only the names of
+        members change.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        options: RestOptions = RestOptions(protocol=Protocol.V2),  # noqa: B008  a frozen value
+        *,
+        probe_port: int = 0,
+        relays: Collection[Method] | None = None,
+    ) -> None:
+        super().__init__(name, host, port, options, probe_port=probe_port)
+        self._node = V2Node(name, relays, self.metadata)
+        self._takes_binary: bool | None = None
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        """The node's answer, in the protocol of the request.
+
+        Raises:
+            PayloadError: the request has no form in the protocol.
+            RemoteError, DeadlinePassed: as of any REST node; also if the answer cannot be read.
+        """
+        if isinstance(request, Feedback):
+            return unsent(request)
+        if isinstance(request, Message):
+            first, sent = request, await self._sent(method, request, context)
+        else:
+            first, sent = request[0], self._listed(request)
+        reply = await self._post(method, sent, context, is_answer=first.is_answer)
+        if method is Method.ROUTE:
+            return self._route(reply)
+        return await self._node.finished(hop.rest_answer(reply.body, _spelling(reply), first), first)
+
+    async def _sent(self, method: Method, message: Message, context: Context) -> Sent:
+        try:
+            sent = hop.forwarded(message, is_last=self._node.is_last(method))
+        except PayloadError as fault:
+            raise RemoteError(fault.text, node=self.name) from fault
+        if sent is not None:
+            return sent
+        given = tensors_of(message)
+        request = hop.request_of(message, given, await self._node.unnamed(message, given), context.puid)
+        is_binary = not hop.is_small(request) and await self._reads_binary(context)
+        return hop.encode_rest(request, given.form, is_binary=is_binary)
+
+    def _listed(self, messages: Sequence[Message]) -> Sent:
+        """The children's answers as one JSON list."""
+        try:
+            return Sent(hop.encode_list(messages), Spelling(content_type=_JSON, form=hop.forms_of(messages)))
+        except PayloadError as fault:
+            raise RemoteError(f"Data is not JSON: {fault.text}", node=self.name) from fault
+
+    async def _post(self, method: Method, sent: Sent, context: Context, *, is_answer: bool) -> Reply:
+        spelling = sent.spelling
+        path = paths.method_path(Protocol.V2, method, context.model or self.name)
+        coding = _PLAIN if self._node.is_last(method) else ANSWER_CODING if is_answer else REQUEST_CODING
+        head = header_lines(context, coding) + line(b"content-type", spelling.content_type)
+        if spelling.coding:
+            head += line(b"content-encoding", spelling.coding)
+        if spelling.header_length is not None:
+            head += line(INFERENCE_HEADER_LENGTH, spelling.header_length)
+        if spelling.form:
+            head += line(FORM, spelling.form)
+        reply = await self._exchange(Call("POST", path, head, sent.raw, method not in ONCE_ONLY), context)
+        if not 200 <= reply.status < 300:
+            raise self._failure("POST", path, reply, body=method is not Method.ROUTE)
+        return reply
+
+    def _failure(self, verb: str, path: str, reply: Reply, *, body: bool) -> RemoteError:
+        """The fault of a refusal; its text is the node's own, where it says one in a protocol's form."""
+        fault = super()._failure(verb, path, reply, body=body)
+        text = _error_of(reply.body)
+        if not text:
+            return fault
+        return RemoteError(text, node=self.name, status=fault.status, body=fault.body, content_type=fault.content_type)
+
+    def _route(self, reply: Reply) -> Message:
+        """The answer of a router: one of Seldon's protocol, a list, or one of this protocol."""
+        spelling = _spelling(reply)
+        if spelling.header_length is None and not isinstance(_object_of(reply.body).get("outputs"), list):
+            return json_codec.received(reply.body)
+        return self._node.readable(lambda: hop.routed(hop.read_rest(reply.body, spelling.header_length)))
+
+    async def _reads_binary(self, context: Context) -> bool:
+        """Whether the node's server lists the binary extension; asked once."""
+        if self._takes_binary is None:
+            reply = await self._exchange(Call("GET", paths.V2_SERVER, header_lines(context), None), context)
+            extensions = _object_of(reply.body).get("extensions") if reply.status == 200 else None
+            self._takes_binary = isinstance(extensions, list) and _BINARY in extensions
+        return self._takes_binary
+
+
+def _spelling(reply: Reply) -> Spelling:
+    length = reply.header(INFERENCE_HEADER_LENGTH) or None
+    return Spelling(content_type=reply.content_type, header_length=length, form=reply.header(FORM))
+
+
+def _error_of(body: bytes) -> str:
+    """The text of an error answer of either protocol; empty where it has none."""
+    document = _object_of(body)
+    status = document.get("status")
+    text = document.get("error") or (status.get("info") if isinstance(status, dict) else None)
+    return text if isinstance(text, str) else ""
+
+
+def _object_of(body: bytes) -> Mapping[str, Any]:
+    """The JSON object of a body; an empty one where it is none."""
+    try:
+        document = json_codec.value_of(body)
+    except PayloadError:
+        return {}
+    return document if isinstance(document, dict) else {}

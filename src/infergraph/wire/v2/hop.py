@@ -1,0 +1,445 @@
+"""Messages of the open inference protocol between the nodes of a graph.
+
+    client's request ──▶ first node, as it came ┊ answer ─its outputs become inputs─▶ request of the next node
+    message without such bytes ─▶ InferRequest ─▶ JSON, raw tensors, or protobuf
+
+Source: the orchestrator specification, section 19, and the protocol's REST and gRPC texts.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+from msgspec.structs import replace
+
+from infergraph.errors import PayloadError
+from infergraph.message import Encoding, Message, Meta, SoleMessage, Transport
+from infergraph.wire import json_text
+from infergraph.wire.json_text import LITERAL
+from infergraph.wire.v2 import json, proto, remote, tensors, values
+from infergraph.wire.v2.messages import (
+    REQUEST_INPUT,
+    InferMessage,
+    NodeAnswer,
+    answer_content,
+    asked_of,
+    members_of,
+    seldon_content,
+    tensors_of,
+)
+from infergraph.wire.v2.records import (
+    BINARY_OUTPUT,
+    InferRequest,
+    InferResponse,
+    RequestedOutput,
+    Spelling,
+    TensorSet,
+    check_names,
+)
+from infergraph.wire.v2.tensors import Buffer, Datatype, Tensor
+from infergraph.wire.v2.values import FIRST_OUTPUT
+
+NOT_CHAINED = "Failed to convert kfserving response so it could be chained to new input"
+_JSON_TYPE = "application/json"
+_OCTETS = "application/octet-stream"
+_UNPACKED_LIMIT_BYTES = 64 * 1024 * 1024
+_SMALL_BYTES = 4 * 1024
+"""Tensors up to this size are sent as JSON, which every server reads."""
+
+
+class Sent(NamedTuple):
+    """A request's bytes and how they are spelled."""
+
+    raw: bytes
+    spelling: Spelling
+
+
+# ── REST ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def rest_answer(raw: bytes, spelling: Spelling, request: Message) -> NodeAnswer:
+    """The answer of a node over REST to a request."""
+
+    def decode(body: bytes) -> InferResponse:
+        return read_rest(body, spelling.header_length)
+
+    return NodeAnswer(raw, decode, spelling, asked_of(request))
+
+
+def read_rest(body: Buffer, header_length: str | None) -> InferResponse:
+    """The answer of a body; texts in base64 are bytes again.
+
+    Raises: PayloadError that names the output.
+    """
+    response = _checked(remote.decode_rest(body, header_length))
+    return replace(response, outputs=[_unwrapped(tensor) for tensor in response.outputs])
+
+
+def _checked(response: InferResponse) -> InferResponse:
+    try:
+        check_names([tensor.name for tensor in response.outputs])
+    except PayloadError as fault:
+        raise PayloadError(re.sub("^input", "output", fault.text)) from fault
+    return response
+
+
+def _unwrapped(tensor: Tensor) -> Tensor:
+    """A tensor whose elements were put into base64, because JSON cannot hold bytes that are not text."""
+    if tensor.datatype is not Datatype.BYTES or tensor.parameters.get(values.CONTENT_TYPE) != "base64":
+        return tensor
+    try:
+        elements = [base64.b64decode(element, validate=True) for element in tensor.array.flat]
+    except ValueError:
+        return tensor
+    parameters = {key: value for key, value in tensor.parameters.items() if key != values.CONTENT_TYPE}
+    return tensor._replace(array=tensors.of_elements(elements).reshape(tensor.array.shape), parameters=parameters)
+
+
+def forwarded(message: Message, *, is_last: bool) -> Sent | None:
+    """The bytes of a message as the request of a REST node; None where it has none that are spelled so.
+
+    A request goes on as it came, and an answer with its outputs as inputs; the outputs that the client asks for are
+    asked of the last node alone.
+
+    Args:
+        is_last: whether the node's answer is that of the graph.
+    Raises: PayloadError where it is neither a request nor an answer.
+    """
+    if not isinstance(message, InferMessage | NodeAnswer):
+        return None
+    spelling, raw = message.spelling, message.raw
+    if spelling is None or spelling.transport is not Transport.REST or raw is None:
+        return None
+    if spelling.header_length == "0":
+        return Sent(raw, spelling)
+    head, blobs = _parts(raw, spelling)
+    members = _members(head)
+    if "inputs" in members:
+        if is_last or not _asks_for_outputs(members):
+            return Sent(raw, spelling)
+        kept = {key: value for key, value in members.items() if key != "outputs"}
+        return _joined(kept, blobs, spelling)
+    if "outputs" not in members:
+        raise PayloadError(NOT_CHAINED)
+    return _joined(_renamed(members, members_of_request(asked_of(message)), is_last=is_last), blobs, spelling)
+
+
+def check_request(message: InferMessage) -> None:
+    """Refuse a body that is no request, before any node is asked.
+
+    Raises: PayloadError that says what is missing.
+    """
+    spelling, raw = message.spelling, message.raw
+    if spelling is None or raw is None or spelling.header_length == "0":
+        return
+    if "inputs" not in _members(_parts(raw, spelling)[0]):
+        raise PayloadError("inputs: at least one tensor is needed")
+
+
+def members_of_request(asked: InferMessage | Meta) -> Meta:
+    """The parameters and requested outputs of a client's request, if possible without reading its tensors."""
+    spelling = asked.spelling if isinstance(asked, InferMessage) and not asked.is_read else None
+    if spelling is None or spelling.header_length == "0":
+        return members_of(asked)
+    assert isinstance(asked, InferMessage)
+    assert asked.raw is not None
+    if spelling.transport is Transport.GRPC:
+        return proto.members_of(asked.raw)
+    members = _members(_parts(asked.raw, spelling)[0])
+    return {key: json_text.read(bytes(members[key])) for key in ("parameters", "outputs") if key in members}
+
+
+def _parts(raw: bytes, spelling: Spelling) -> tuple[Buffer, Buffer]:
+    """The JSON of a body and what follows it, decompressed."""
+    if spelling.coding:
+        raw = json.unpacked(raw, spelling.coding, spelling.limit_bytes or _UNPACKED_LIMIT_BYTES)
+    return (raw, b"") if spelling.header_length is None else json.split_body(raw, spelling.header_length)
+
+
+def _members(head: Buffer) -> dict[str, Any]:
+    """The members of a JSON object, each as it is spelled; none where it is no object.
+
+    Raises: PayloadError for what is no JSON.
+    """
+    try:
+        members: dict[str, Any] = _read_members(head)
+    except (msgspec.DecodeError, UnicodeError):  # perhaps with NaN, which is no JSON
+        document = json_text.read(bytes(head))
+        named = document if isinstance(document, dict) else {}
+        return {key: json_text.write(value, LITERAL) for key, value in named.items()}
+    return members
+
+
+_read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _asks_for_outputs(members: Mapping[str, Any]) -> bool:
+    if "outputs" not in members:
+        return False
+    outputs = json_text.read(bytes(members["outputs"]))
+    return isinstance(outputs, list) and bool(outputs) and all(isinstance(each, dict) for each in outputs)
+
+
+def _renamed(members: Mapping[str, Any], asked: Meta, *, is_last: bool) -> dict[str, Any]:
+    """An answer's members as those of a request, with the parameters of the client's request beside its own."""
+    renamed = {"inputs" if key == "outputs" else key: value for key, value in members.items() if key != "model_version"}
+    if parameters := _passed_on(asked):
+        own = json_text.read(bytes(members["parameters"])) if "parameters" in members else None
+        renamed["parameters"] = orjson.dumps(parameters | (own if isinstance(own, dict) else {}))
+    if is_last and asked.get("outputs"):
+        renamed["outputs"] = orjson.dumps(asked["outputs"])
+    return renamed
+
+
+def _joined(members: Mapping[str, Any], blobs: Buffer, spelling: Spelling) -> Sent:
+    fragments = {key: orjson.Fragment(bytes(value)) for key, value in members.items()}
+    head, _, length = json.body_of(fragments, [blobs] if blobs else ())
+    header_length = None if length is None else str(length)
+    return Sent(b"".join((head, blobs)), spelling._replace(coding="", header_length=header_length))
+
+
+def _passed_on(asked: Meta) -> dict[str, Any]:
+    """The parameters of the client's request for the nodes behind the first one, which has used up its content type."""
+    parameters = asked.get("parameters")
+    if not isinstance(parameters, dict):
+        return {}
+    return {key: value for key, value in parameters.items() if key != values.CONTENT_TYPE}
+
+
+def is_small(request: InferRequest) -> bool:
+    """Whether a request goes as JSON, whatever the node can read: it is small, and JSON has a form for all of it."""
+    size = sum(tensor.array.nbytes for tensor in request.inputs)
+    return size <= _SMALL_BYTES and all(json.is_exact(tensor) for tensor in request.inputs)
+
+
+def encode_rest(request: InferRequest, form: str, *, is_binary: bool) -> Sent:
+    """A request for a REST node.
+
+    Args:
+        is_binary: send raw tensors, and ask for them.
+    Raises: PayloadError for an infinity in JSON.
+    """
+    if is_binary:
+        request = replace(request, parameters={**request.parameters, BINARY_OUTPUT: True})
+    head, blobs, length = remote.encode_rest(request, is_binary=is_binary)
+    if length is None:
+        return Sent(head, Spelling(content_type=_JSON_TYPE, form=form))
+    return Sent(b"".join((head, *blobs)), Spelling(content_type=_OCTETS, header_length=str(length), form=form))
+
+
+def encode_list(messages: Sequence[Message]) -> bytes:
+    """The answers of a combiner's children as one JSON list; those received as JSON are there byte for byte.
+
+    Raises: PayloadError for one that cannot be read, or has no form in JSON.
+    """
+    return b"[%b]" % b",".join([_as_json(message) for message in messages])
+
+
+def _as_json(message: Message) -> bytes:
+    if isinstance(message, InferMessage | NodeAnswer) and message.raw is not None:
+        spelling = message.spelling
+        if spelling is not None and spelling.transport is Transport.REST and spelling.header_length is None:
+            head, _ = _parts(message.raw, spelling)
+            _members(head)
+            return bytes(head)
+    request = request_of(message, tensors_of(message), FIRST_OUTPUT, "")
+    document = {
+        "model_name": str((message.meta or {}).get("model_name", "")),
+        "parameters": request.parameters,
+        "outputs": [json.entry_of(tensor) for tensor in request.inputs],
+    }
+    return json.body_of(document, (), LITERAL).head
+
+
+def forms_of(messages: Sequence[Message]) -> str:
+    """The forms of a combiner's children, in order; empty where the tensors say it all."""
+    forms = [tensors_of(message).form for message in messages]
+    return ",".join(forms) if any(forms) else ""
+
+
+def rest_children(body: bytes, forms: str, puid: str) -> list[Message]:
+    """The messages of an aggregate request over REST: a JSON list of the children's answers.
+
+    Args:
+        forms: as `forms_of` tells them; empty for none.
+    Raises: PayloadError that says which answer cannot be read.
+    """
+    answers = [_listed(each, place) for place, each in enumerate(_elements(body))]
+    asked: Meta = {"puid": puid, "parameters": {}} if puid else {"parameters": {}}
+    told = _told(forms, len(answers))
+    return [Message(answer_content(answer, form, asked)) for answer, form in zip(answers, told, strict=True)]
+
+
+def _elements(body: bytes) -> list[Any]:
+    """The elements of a JSON list, each as it is spelled."""
+    try:
+        listed: Any = _read_elements(body)
+    except (msgspec.DecodeError, UnicodeError):  # perhaps with an infinity, which is no JSON
+        listed = json_text.read(body)
+        listed = [json_text.write(each, LITERAL) for each in listed] if isinstance(listed, list) else None
+    if not listed:
+        raise PayloadError("an aggregate request is a JSON list of at least one answer")
+    return list(listed)
+
+
+_read_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def _listed(text: Any, place: int) -> InferResponse:
+    try:
+        return read_rest(bytes(text), None)
+    except PayloadError as fault:
+        raise PayloadError(f"answer {place}: {fault.text}") from fault
+
+
+def _told(forms: str, children: int) -> list[str]:
+    told = forms.split(",")
+    return told if len(told) == children else [""] * children
+
+
+# ── gRPC ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def grpc_answer(raw: bytes, form: str, request: Message) -> NodeAnswer:
+    """The answer of a node over gRPC to a request."""
+    return NodeAnswer(raw, read_grpc, Spelling(Transport.GRPC, form=form), asked_of(request))
+
+
+def read_grpc(payload: bytes) -> InferResponse:
+    """The answer of a serialized ModelInferResponse.
+
+    Raises: PayloadError that names the output.
+    """
+    return _checked(remote.decode_grpc(payload))
+
+
+def forwarded_proto(message: Message, model: str, *, is_last: bool) -> Sent | None:
+    """The bytes of a message as a ModelInferRequest to a node; None where it has none that are spelled so.
+
+    Args:
+        model: the model's name there.
+        is_last: whether the node's answer is that of the graph.
+    Raises: PayloadError if the bytes are no message.
+    """
+    if not isinstance(message, InferMessage | NodeAnswer):
+        return None
+    spelling, raw = message.spelling, message.raw
+    if spelling is None or spelling.transport is not Transport.GRPC or raw is None:
+        return None
+    if isinstance(message, InferMessage):
+        return Sent(proto.readdressed(raw, model, keeps_outputs=is_last), spelling)
+    asked = members_of_request(message.asked)
+    outputs = requested_of(asked) if is_last else ()
+    return Sent(proto.chained(raw, model, _passed_on(asked), outputs), spelling)
+
+
+def encode_aggregate(messages: Sequence[Message], model: str, puid: str) -> bytes:
+    """The answers of a combiner's children as one ModelInferRequest, each tensor named `<child>:<name>`.
+
+    Raises: PayloadError for one that cannot be read.
+    """
+    requests = [request_of(message, tensors_of(message), FIRST_OUTPUT, puid) for message in messages]
+    parameters: dict[str, Any] = {}
+    for request in requests:
+        parameters |= {key: value for key, value in request.parameters.items() if key != values.CONTENT_TYPE}
+    inputs = [
+        tensor._replace(name=f"{child}:{tensor.name}")
+        for child, request in enumerate(requests)
+        for tensor in request.inputs
+    ]
+    joined = InferRequest(id=requests[0].id if requests else puid, parameters=parameters, inputs=inputs)
+    return encode_grpc(joined, model, "aggregate")
+
+
+def encode_grpc(request: InferRequest, model: str, method: str = "") -> bytes:
+    """A serialized ModelInferRequest with raw tensors.
+
+    Args:
+        method: `route` or `aggregate`, which a node of this runtime knows; empty for the model's own.
+    """
+    parameters = {**request.parameters, proto.SELDON_METHOD: method} if method else request.parameters
+    return remote.encode_grpc(replace(request, model_name=model, parameters=parameters, is_raw=True))
+
+
+def proto_children(message: InferMessage, forms: str) -> list[Message]:
+    """The messages of an aggregate request over gRPC.
+
+    Args:
+        forms: as `forms_of` tells them; empty for none.
+    Raises: PayloadError for a tensor whose name has no child, and for a child without tensors.
+    """
+    request = message.read()
+    children: dict[int, list[Tensor]] = {}
+    for tensor in request.inputs:
+        child, colon, name = tensor.name.partition(":")
+        if not (colon and child.isascii() and child.isdigit()):
+            raise PayloadError(f"input {tensor.name!r} of an aggregate request must be named <child>:<name>")
+        children.setdefault(int(child[:9]), []).append(tensor._replace(name=name))
+    if sorted(children) != list(range(len(children))):
+        raise PayloadError(f"the children of an aggregate request are {sorted(children)}, not counted from 0")
+    told = _told(forms, len(children))
+    return [
+        Message.of(TensorSet(children[child]).formed(told[child]), Encoding.TENSORS, meta=dict(message.meta or {}))
+        for child in range(len(children))
+    ]
+
+
+def requested_of(asked: Meta) -> list[RequestedOutput]:
+    """The outputs that a client's request asks for."""
+    found = asked.get("outputs") or ()
+    return [RequestedOutput(each["name"], each.get("parameters") or {}) for each in found]
+
+
+# ── both ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def request_of(message: Message, given: TensorSet, unnamed: str, puid: str) -> InferRequest:
+    """A message of either protocol as a request.
+
+    Args:
+        given: its tensors.
+        unnamed: the name of an array that has none.
+        puid: the id of a message without one.
+    """
+    meta = message.meta or {}
+    inputs = [given.tensors[0]._replace(name=unnamed)] if given.is_unnamed else given.tensors
+    tags = values.parameters_of_tags(meta.get("tags") or {})
+    return InferRequest(
+        id=str(meta.get("id") or puid),
+        parameters={**_passed_on(meta), **tags, **given.parameters},
+        inputs=inputs,
+    )
+
+
+def input_name(message: Message) -> str:
+    """The name of the only tensor of the client's request, for an array without a name; empty for none."""
+    return str((message.meta or {}).get(REQUEST_INPUT, ""))
+
+
+def routed(answer: InferResponse) -> Message:
+    """The answer of a router: the first tensor of an answer of the protocol."""
+    return Message.of(answer.outputs[0].array, Encoding.NDARRAY)
+
+
+def spelled_back(answer: NodeAnswer, request: Message) -> Message:
+    """The answer of a node to a request of Seldon's protocol, in that protocol and the request's encoding.
+
+    Raises: PayloadError if it cannot be read.
+    """
+    content = seldon_content(answer.content)
+    given: TensorSet = answer.content.payload
+    encoding = request.content.encoding
+    if content.encoding.is_array and encoding.is_array and encoding is not Encoding.TFTENSOR:
+        content = content._replace(encoding=encoding)
+    elif encoding in (Encoding.STR, Encoding.BIN) and [tensor.array.shape for tensor in given.tensors] == [(1,)]:
+        element = given.tensors[0].array[0]
+        if isinstance(element, str):
+            content = content._replace(payload=element, encoding=Encoding.STR, names=())
+        elif isinstance(element, bytes):
+            content = content._replace(payload=element, encoding=Encoding.BIN, names=())
+    return SoleMessage(content)
