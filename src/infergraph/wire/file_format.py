@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Sequence
 
 HEAD_BYTES = 64 * 1024
 """Bytes at the start of a file that are inspected."""
 
+_PICKLE = "a pickle of Python's: write its rows as lines of JSON first"
+_YAML = "YAML: write its records as lines of JSON first (yq -o json -I 0 '.[]')"
 _MAGIC = (
     (b"\x1f\x8b", "gzip: unpack it first (gunzip)"),
     (b"PK\x03\x04", "a zip archive, or a spreadsheet: unpack it, or save it as JSON lines"),
@@ -27,10 +30,29 @@ _MAGIC = (
     (b"<?xml", "XML: write its records as lines of JSON first"),
     (b"<!DOCTYPE", "an HTML page: download the data that it links to"),
     (b"<html", "an HTML page: download the data that it links to"),
+    (b"\x80\x02", _PICKLE),
+    (b"\x80\x03", _PICKLE),
+    (b"\x80\x04", _PICKLE),
+    (b"\x80\x05", _PICKLE),
+    (b"ARROW1", "Arrow (Feather): write it as JSON lines first (pandas: to_json(…, orient='records', lines=True))"),
+    (b"ORC", "ORC: write it as JSON lines first (pandas: to_json(…, orient='records', lines=True))"),
+    (b"Obj\x01", "Avro: write its records as lines of JSON first"),
+    (b"\x89HDF\r\n\x1a\n", "HDF5: write its rows as lines of JSON first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it first"),
+    (b"Rar!\x1a\x07", "a RAR archive: unpack it first"),
+    (b"\x04\x22\x4d\x18", "lz4: unpack it first (unlz4)"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document: save it as JSON lines"),
+    (b"{\\rtf", "an RTF document: save it as JSON lines"),
+    (b"%YAML", _YAML),
     (b"\x1e", "a JSON text sequence: take its record separators out (tr -d '\\036')"),
 )
 _CSV = "CSV: write it as JSON lines first (pandas: read_csv(…).to_json(…, orient='records', lines=True))"
 _DELIMITERS = (",", "\t", ";")
+_TAR_MAGIC, _TAR_AT = b"ustar", 257
+_YAML_ROW = re.compile(r"(?: *- .*| *(?:- +)*[\w.$-][\w .$-]*:(?: .*)?)")
+_JSON_ROW = re.compile(r"\s*(?:[\[{\"]|-?[0-9]|(?:true|false|null|NaN|-?Infinity)\s*$)")
+_TEXT_ROWS = 5
+"""Lines that do not even begin like JSON: from so many on, and nothing else, a file is text."""
 
 
 def whole_fault(head: bytes, lines: int) -> str:
@@ -43,6 +65,8 @@ def whole_fault(head: bytes, lines: int) -> str:
     for magic, what in _MAGIC:
         if head.startswith(magic):
             return f"the file is {what}"
+    if head.startswith(_TAR_MAGIC, _TAR_AT):
+        return "the file is a tar archive: unpack it first (tar -x)"
     text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").lstrip(" \t\r\n")
     if not text:
         return ""
@@ -52,7 +76,7 @@ def whole_fault(head: bytes, lines: int) -> str:
     rows = text.split("\n")
     whole = rows[:-1] if is_cut else rows
     spread = _spread_fault("\n".join(whole) + "\n" if is_cut else text, is_cut=is_cut)
-    return spread or _comma_fault(whole) or _table_fault(whole)
+    return spread or _comma_fault(whole) or _line_end_fault(whole) or _table_fault(whole) or _text_fault(whole)
 
 
 def _one_line_fault(text: str) -> str:
@@ -96,6 +120,29 @@ def _comma_fault(rows: Sequence[str]) -> str:
     return (
         "the file's lines end in commas, as the items of a JSON array; lines without them are expected (sed 's/, *$//')"
     )
+
+
+def _line_end_fault(rows: Sequence[str]) -> str:
+    """The fault of a file some of whose lines end in CR alone."""
+    for row in rows[:5]:
+        parts = [part for part in row.split("\r") if part.strip()]
+        if len(parts) > 1 and all(_value_end(part.strip()) == len(part.strip()) for part in parts):
+            return "some of the file's lines end in CR alone; LF or CRLF is expected (tr -s '\\r' '\\n')"
+    return ""
+
+
+def _text_fault(rows: Sequence[str]) -> str:
+    """The fault of a file none of whose first lines begins like JSON: YAML, plain text, or no text at all."""
+    first = [row.rstrip("\r") for row in rows if row.strip()][:_TEXT_ROWS]
+    if len(first) < 2 or any(_JSON_ROW.match(row) for row in first):
+        return ""
+    if any("\0" in row for row in first):
+        return "the file is not text; lines of JSON are expected"
+    if first[0].rstrip() == "---" or all(_YAML_ROW.fullmatch(row) for row in first):
+        return f"the file looks like {_YAML}"
+    if len(first) < _TEXT_ROWS or any(_JSON_ROW.match(row) for row in rows):
+        return ""
+    return "no line of the file is JSON; texts are sent as objects (jq -R -c '{text: .}')"
 
 
 def _table_fault(rows: Sequence[str]) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import lzma
+import pickle
+import tarfile
 
 import pytest
 from hypothesis import example, given
@@ -15,6 +18,16 @@ from infergraph.wire.file_format import HEAD_BYTES, whole_fault
 
 ROWS = [{"id": number, "text": "北京" * (number % 7), "list": [1, {"a": []}]} for number in range(2000)]
 LINES = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
+
+
+def tarred(name: str, content: bytes) -> bytes:
+    """An archive of one file."""
+    with io.BytesIO() as out:
+        with tarfile.open(fileobj=out, mode="w") as archive:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+        return out.getvalue()
 
 
 def fault(file: bytes) -> str:
@@ -51,6 +64,20 @@ def fault(file: bytes) -> str:
         (b'text,label\n"Hello, world",1\n"a ""b""",0\n', "looks like CSV"),
         (b"1,2\n3,4\n", "looks like CSV"),
         ("名称;数量\r\n茶;2\r\n".encode(), "looks like CSV"),
+        (tarred("in.jsonl", LINES), "a tar archive"),
+        (tarred("in.jsonl", b'{"id": 1}\n{"id": 2}\n'), "a tar archive"),
+        *[(pickle.dumps(ROWS, protocol), "a pickle") for protocol in (2, 3, 4, 5)],
+        (b"---\nid: 1\n---\nid: 2\n", "YAML"),
+        (b"- id: 1\n  text: one\n- id: 2\n  text: two\n", "YAML"),
+        ("标题: 一\n文本: 二\n".encode(), "YAML"),
+        (b"- one\n- two\n", "YAML"),
+        (b'{"id": 1}\r\n{"id": 2}\r{"id": 3}\r\n', "some of the file's lines end in CR alone"),
+        (b'{"id": 1}\r{"id": 2}\n{"id": 3}\n', "some of the file's lines end in CR alone"),
+        (b"ARROW1\0\0..\n", "Arrow"),
+        (b"\x89HDF\r\n\x1a\n\0\0", "HDF5"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\n\0\n", "not text"),
+        ("鲁迅在绍兴。\n".encode() * 9, "no line of the file is JSON; texts are sent as objects"),
+        (b"It is so.\n" * 20_000, "no line of the file is JSON"),
     ],
 )
 def test_a_file_of_another_format_is_named(file: bytes, told: str) -> None:
@@ -77,6 +104,14 @@ def test_a_file_of_another_format_is_named(file: bytes, told: str) -> None:
         b"\xff\xfe\xfd\n" + LINES,
         b"\n\n\n{}\n",
         b"",
+        b"bad\nworse\n",
+        b"note: this\n" + LINES,
+        b"one\ntwo\nthree\nfour\nfive\nsix\n" + LINES,
+        b'{"id": 1, "text": "a\\r\\nb"}\r\n{"id": 2}\r\n',
+        b"{}\rnot JSON\n{}\n",
+        b"1\n2\n3\n4\n5\n6\n",
+        b'"a"\n"b"\n"c"\n"d"\n"e"\n"f"\n',
+        b"null\n" * 9,
     ],
 )
 def test_lines_with_faults_of_their_own_are_no_fault_of_the_file(file: bytes) -> None:
