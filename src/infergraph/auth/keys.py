@@ -37,6 +37,8 @@ PREFIX = "ig_"
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 _ID_DIGITS = 8
+_LOOK_S = 0.0005
+"""The file is looked at no more often: no command changes it and has its request sent in this time."""
 _HEAD = (
     "# Keys of infergraph: hashes only, a key itself is kept nowhere. Read again when it changes.\n"
     "# infergraph keys create | list | revoke\n"
@@ -100,6 +102,7 @@ class KeyFile:
         self._clock = clock
         self._known: dict[bytes, _Known] = {}
         self._seen: tuple[int, int, int] | None = None
+        self._looked_at_s = 0.0
 
     def open(self) -> KeyFile:
         """Read the file. Raises: SettingsError if that is not possible."""
@@ -111,16 +114,20 @@ class KeyFile:
 
     def find(self, secret: bytes) -> Caller | None:
         """The caller whose key this is; None for one that is unknown, revoked or expired, in the same time."""
-        seen = _version(self._at)
-        if seen != self._seen:
-            self._renew(seen)
+        now_s = self._clock()
+        if not 0 <= now_s - self._looked_at_s < _LOOK_S:
+            self._looked_at_s = now_s
+            self._look()
         digest = sha256(secret).digest()
         known = self._known.get(digest[:8], _NOBODY)
         is_known = hmac.compare_digest(known.digest, digest)
-        is_alive = known.expires_s is None or self._clock() < known.expires_s
+        is_alive = known.expires_s is None or now_s < known.expires_s
         return known.caller if is_known and is_alive else None
 
-    def _renew(self, seen: tuple[int, int, int] | None) -> None:
+    def _look(self) -> None:
+        seen = _version(self._at)
+        if seen == self._seen:
+            return
         self._seen = seen
         if seen is None:
             _log.error("the file of keys is gone: nobody is let in", extra={"file": self._at})

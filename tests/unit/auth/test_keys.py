@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from datetime import UTC, datetime
@@ -18,7 +19,8 @@ LATER = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def opened(path: Path, now_s: float = 0.0) -> KeyFile:
-    return KeyFile(path, lambda: now_s).open()
+    moments = itertools.count()
+    return KeyFile(path, lambda: now_s + next(moments) / 1000).open()
 
 
 def found(file: KeyFile, key: str) -> str | None:
