@@ -24,6 +24,7 @@ import shlex
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -285,7 +286,8 @@ class Page:
             )
         self._servers.append(_Server(process, port, log))
         deadline = time.monotonic() + _WAIT_S
-        while not _is_ready(port):
+        address = _address(command, port)
+        while not _is_ready(address):
             if process.poll() is not None:
                 raise Wrong(f"{command.strip()} ended with exit code {process.returncode}")
             if time.monotonic() > deadline:
@@ -330,9 +332,15 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
-def _is_ready(port: int) -> bool:
+def _address(command: str, port: int) -> str:
+    """Where a server answers, by its options."""
+    base = re.search(r"--base-path[ =](/\S+)", command)
+    return f"http{'s' * ('--tls-cert' in command)}://localhost:{port}{base[1].rstrip('/') if base else ''}"
+
+
+def _is_ready(address: str) -> bool:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5).close()
+        urllib.request.urlopen(f"{address}/ready", timeout=5, context=ssl._create_unverified_context()).close()
     except (urllib.error.URLError, OSError):
         return False
     return True

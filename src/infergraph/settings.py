@@ -79,6 +79,13 @@ class ImmediateMeans(Enum):
     SYNC = "sync"
 
 
+class ClientCertificates(Enum):
+    """Whether clients have to show a certificate."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
 class ConsoleMode(Enum):
     """What the web console allows."""
 
@@ -145,6 +152,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "/metrics"
 
     # access
+    tls_cert: Annotated[
+        str,
+        setting("File with the certificate and its chain (PEM): all ports then speak TLS. Read again when it changes."),
+    ] = ""
+    tls_key: Annotated[str, setting("File with the private key (PEM); empty if it is in tls_cert.")] = ""
+    tls_client_ca: Annotated[
+        str,
+        setting(
+            "File with the authorities of client certificates (PEM). The name in a client's certificate is the "
+            "caller's name."
+        ),
+    ] = ""
+    tls_client_certificates: Annotated[
+        ClientCertificates,
+        setting(
+            "With tls_client_ca: whether a client without a certificate is refused (`required`), or may give a key "
+            "instead (`optional`; over gRPC only keys then)."
+        ),
+    ] = ClientCertificates.REQUIRED
+    tls_client_scopes: Annotated[
+        str,
+        setting(
+            "What a client may do by its certificate alone: predict, feedback, tasks, console, metrics, admin, "
+            "separated by commas."
+        ),
+    ] = "predict,feedback,tasks"
     keys: Annotated[
         str,
         setting(
@@ -461,7 +494,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 GROUPS = {
     "host": "Listening",
-    "keys": "Access",
+    "tls_cert": "Access",
     "workers": "Workers",
     "message_limit_bytes": "Limits",
     "nan": "Answers",

@@ -45,6 +45,8 @@ class Bad(Exception):
         self.verdict = verdict
 
 
+_ENDS_SOON_DAYS = 14
+
 Step = tuple[str, Callable[[], str], bool]
 """Name, function (it returns a text about what is good), and whether later steps depend on it."""
 
@@ -72,6 +74,28 @@ def told(reply: Reply) -> str:
     info = status.get("info") if isinstance(status, dict) else None
     info = document.get("error") if info is None and isinstance(document, dict) else info
     return f" ({info or reply.body[:120].decode('utf-8', 'replace')})"
+
+
+def tls_steps(address: Address, now_s: float) -> list[Step]:
+    """The step that looks at the certificate of an https address; none for plain HTTP.
+
+    Args:
+        now_s: seconds since 1970.
+    """
+
+    def look() -> str:
+        probe = address.get(METADATA)
+        try:
+            found = address.certificate()
+        except RemoteError as fault:
+            raise Bad(str(fault), probe) from fault
+        assert found is not None
+        days = int((found.ends_s - now_s) // 86400)
+        if days < _ENDS_SOON_DAYS:
+            raise Bad(f"the certificate of {found.name} ends in {days} days", probe, verdict=Verdict.DOUBTFUL)
+        return f"{found.tls}, trusted: {found.name}, valid for {days} days"
+
+    return [("certificate", look, True)] if address.is_secure else []
 
 
 def learn(address: Address) -> Mapping[str, Any] | None:

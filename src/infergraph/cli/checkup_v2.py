@@ -173,7 +173,9 @@ class V2Checkup:
 
     def _over_grpc(self) -> str:
         message: Message = InferMessage(b"", lambda _: self._request)
-        with Client(f"grpc://{self._grpc}", protocol="v2", model=self._name, retries=0, timeout_s=10) as client:
+        url = f"{'grpcs' if self._address.is_secure else 'grpc'}://{self._grpc}"
+        key = self._address.key or None
+        with Client(url, protocol="v2", model=self._name, key=key, retries=0, timeout_s=10) as client:
             try:
                 answer = client.ask(message)
             except Fault as fault:

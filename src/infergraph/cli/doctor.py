@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import orjson
 from rich.console import Console
 
 from infergraph.cli import example_requests
-from infergraph.cli.checkup import Step, Verdict, run_steps
+from infergraph.cli.checkup import Step, Verdict, run_steps, tls_steps
 from infergraph.cli.checkup_seldon import SeldonCheckup
 from infergraph.cli.checkup_tasks import TaskCheckup
 from infergraph.cli.checkup_v2 import V2Checkup
@@ -74,7 +75,7 @@ def doctor(
     else:
         chosen = example_requests.given_rows(given * (5 if len(given) == 1 else 1)) if given else None
         steps = TaskCheckup(address, rows=chosen, task_timeout_s=task_timeout).steps()
-    if not _tell(steps, as_json):
+    if not _tell([*tls_steps(address, time.time()), *steps], as_json):
         raise click.exceptions.Exit(1)
 
 

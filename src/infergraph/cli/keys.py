@@ -12,8 +12,8 @@ import orjson
 from infergraph.auth.keys import Key, create, read, revoke
 from infergraph.cli.command import Group, argument, option
 from infergraph.cli.tasks import read_duration
-from infergraph.errors import SettingsError, did_you_mean
-from infergraph.protocol.callers import Scope
+from infergraph.errors import SettingsError
+from infergraph.protocol.callers import Scope, read_scopes
 
 _EPILOG = "Exit codes: 0 done; 2 wrong usage, or a file that cannot be used."
 _SCOPES = ", ".join(scope.value for scope in Scope)
@@ -75,14 +75,13 @@ def revoke_key(which: str, *, file: Path) -> None:
 
 
 def _scopes(text: str) -> frozenset[Scope]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    known = [scope.value for scope in Scope]
-    for name in names:
-        if name not in known:
-            raise SettingsError(f"--scopes: {name!r} is not one of {_SCOPES}{did_you_mean(name, known)}")
-    if not names:
+    try:
+        found = read_scopes(text)
+    except ValueError as error:
+        raise SettingsError(f"--scopes: {error}") from error
+    if not found:
         raise SettingsError(f"--scopes: name at least one of {_SCOPES}")
-    return frozenset(map(Scope, names))
+    return found
 
 
 def _time(age: str) -> datetime | None:

@@ -10,14 +10,15 @@ from pathlib import Path
 import msgspec
 
 from infergraph.auth.keys import KeyFile
+from infergraph.auth.tls import server_tls
 from infergraph.errors import SettingsError, TargetError
 from infergraph.process import supervisor
-from infergraph.settings import ConsoleMode, Settings
+from infergraph.settings import ConsoleMode, GrpcEngine, Settings
 from infergraph.source import is_graph, read_overrides, source_of, with_server
 from infergraph.tasks.ownership import Owner, chosen
 from infergraph.worker_environment import shares_of
 
-_CURL = "curl -s http://ADDRESS{path} -H 'Content-Type: application/json' -d {body}"
+_CURL = "curl -s ADDRESS{path} -H 'Content-Type: application/json' -d {body}"
 
 
 def plan_of(
@@ -37,8 +38,7 @@ def plan_of(
     target = with_server(target)
     check_file(target)
     shares_of(settings.gpus)
-    if settings.keys:
-        KeyFile(Path(settings.keys)).open()
+    _check_access(settings)
     if settings.tasks:
         _check_data_dir(settings.data_dir)
     source = source_of(target, nodes=read_overrides(nodes), predictor=predictor)
@@ -79,9 +79,17 @@ def _check_data_dir(data_dir: str) -> None:
         raise SettingsError(f"data_dir {folder} cannot be written; {way_out}")
 
 
+def _check_access(settings: Settings) -> None:
+    """Check keys and certificates before workers are started. Raises: SettingsError."""
+    if settings.keys:
+        KeyFile(Path(settings.keys)).open()
+    if server_tls(settings) is not None and settings.grpc and settings.grpc_engine is GrpcEngine.NATIVE:
+        raise SettingsError("grpc_engine=native has no TLS; with tls_cert use grpcio, or auto")
+
+
 def _exposure(settings: Settings, command: str) -> tuple[str, ...]:
     """A warning where strangers may do everything, with what mends it."""
-    if settings.keys or _is_own(settings.host):
+    if settings.keys or settings.tls_client_ca or _is_own(settings.host):
         return ()
     way = "--keys keys.toml" if command == "serve" else "INFERGRAPH_KEYS=keys.toml"
     may = "call the model" + (", and run, read and delete its tasks" if settings.tasks else "")
@@ -105,27 +113,30 @@ def _watched(target: str) -> tuple[str, ...]:
 
 
 def _banner(target: str, settings: Settings) -> str:
+    scheme = "https" if settings.tls_cert else "http"
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    lines = [f"serving {target}", f"  REST     http://{host}:{{http_port}}   (documents: /docs)"]
+    http = f"{scheme}://{host}:{{http_port}}"
+    lines = [f"serving {target}", f"  REST     {http}   (documents: /docs)"]
     if settings.grpc:
         lines.append(f"  gRPC     {host}:{{grpc_port}}")
-    lines.append(f"  metrics  http://{host}:{{metrics_port}}{settings.metrics_path}")
+    lines.append(f"  metrics  {scheme}://{host}:{{metrics_port}}{settings.metrics_path}")
     if settings.console is not ConsoleMode.OFF:
-        lines.append(f"  console  http://{host}:{{http_port}}/console")
+        lines.append(f"  console  {http}/console")
     if settings.tasks:
         meaning = settings.task_immediate_means.value
-        lines.append(f"  tasks    POST http://{host}:{{http_port}}/tasks   (immediate=true means {meaning})")
-    lines.append(f"  try      {_CURL.replace('ADDRESS', host + ':{http_port}')}")
+        lines.append(f"  tasks    POST {http}/tasks   (immediate=true means {meaning})")
+    lines.append(f"  try      {_CURL.replace('ADDRESS', http)}")
     return "\n".join(lines)
 
 
 def _addresses(target: str, settings: Settings) -> dict[str, str]:
     """The log line of the start: what is served, and where."""
-    http = "http://{host}:{http_port}"
+    scheme = "https" if settings.tls_cert else "http"
+    http = f"{scheme}://{{host}}:{{http_port}}"
     found = {"serving": target, "rest": http}
     if settings.grpc:
         found["grpc"] = "{host}:{grpc_port}"
-    found["metrics"] = f"http://{{host}}:{{metrics_port}}{settings.metrics_path}"
+    found["metrics"] = f"{scheme}://{{host}}:{{metrics_port}}{settings.metrics_path}"
     if settings.console is not ConsoleMode.OFF:
         found["console"] = f"{http}/console"
     if settings.tasks:

@@ -8,10 +8,12 @@ import shlex
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from infergraph.auth.tls import subject_of
 from infergraph.errors import RemoteError, SettingsError
 from infergraph.net.form import Form
 from infergraph.settings import KEY_VARIABLE
@@ -51,6 +53,14 @@ class Reply(NamedTuple):
             raise ValueError(f"the body is {what}: {start!r}") from None
 
 
+class Certificate(NamedTuple):
+    """A server's certificate: its name, when it ends in seconds since 1970, and the version of TLS."""
+
+    name: str
+    ends_s: float
+    tls: str
+
+
 class Address:
     """A server; `base` may have a path, and a key as its user or password: `https://KEY:@host/`.
 
@@ -64,9 +74,11 @@ class Address:
             raise SettingsError(f"{base!r} is not an http or https URL")
         key = key or unquote(parts.password or parts.username or "")
         parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+        self.key = key
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._curl = f'curl -i -H "Authorization: Bearer ${KEY_VARIABLE}"' if key else "curl -i"
         self.base = parts.geturl().rstrip("/")
+        self.is_secure = parts.scheme == "https"
         self._parts = parts
         self._prefix = parts.path.rstrip("/")
         self._timeout_s = timeout_s
@@ -107,16 +119,32 @@ class Address:
     def ask(self, probe: Probe, *, timeout_s: float | None = None) -> Reply:
         """Send a request, without following redirects. Raises: RemoteError if there is no answer, saying why."""
         timeout_s = timeout_s or self._timeout_s
-        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout_s)
         began = time.monotonic()
-        try:
+        with self._connection(timeout_s) as connection:
             headers = {**probe.headers, **self._headers}
             connection.request(probe.method, self._prefix + probe.path, probe.body or None, headers)
             response = connection.getresponse()
             body = _read(response, began + timeout_s)
             headers = {name.lower(): value for name, value in response.getheaders()}
             return Reply(response.status, headers, body, time.monotonic() - began)
+
+    def certificate(self) -> Certificate | None:
+        """Its certificate, trusted; None for plain HTTP. Raises: RemoteError if it is not trusted, saying why."""
+        if not self.is_secure:
+            return None
+        with self._connection(self._timeout_s) as connection:
+            connection.connect()
+            wire: Any = connection.sock
+            found = wire.getpeercert()
+            return Certificate(subject_of(found), ssl.cert_time_to_seconds(found["notAfter"]), wire.version())
+
+    @contextmanager
+    def _connection(self, timeout_s: float) -> Iterator[http.client.HTTPConnection]:
+        """A connection whose trouble is told in words. Raises: RemoteError."""
+        kind = http.client.HTTPSConnection if self.is_secure else http.client.HTTPConnection
+        connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout_s)
+        try:
+            yield connection
         except TimeoutError as error:
             raise RemoteError(f"no complete answer within {timeout_s:g} s") from error
         except socket.gaierror as error:

@@ -5,7 +5,9 @@ bytes ─▶ channel ─▶ OK: bytes ┊ else: RemoteError with the status, and
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -104,8 +106,14 @@ class GrpcClient:
     def _dial(self) -> aio.Channel:
         if not self.address.is_secure:
             return aio.insecure_channel(self.address.authority, options=self._options)
-        credentials = grpc.ssl_channel_credentials(self._tls.roots, self._tls.key, self._tls.chain)
+        credentials = grpc.ssl_channel_credentials(self._tls.roots or _own_roots(), self._tls.key, self._tls.chain)
         return aio.secure_channel(self.address.authority, credentials, options=self._options)
+
+
+def _own_roots() -> bytes | None:
+    """The authorities in the file that OpenSSL's variable names, which grpcio does not read; None for its own."""
+    file = os.environ.get("SSL_CERT_FILE")
+    return Path(file).read_bytes() if file and Path(file).is_file() else None
 
 
 def _fault(asked: str, error: aio.AioRpcError) -> RemoteError:

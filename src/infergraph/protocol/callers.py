@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from infergraph.errors import did_you_mean
 from infergraph.members import direct
 from infergraph.protocol import gbuilder
 from infergraph.protocol.paths import TASK_ENGINE, TASKS
@@ -43,6 +44,16 @@ class Openness(Enum):
     """Everybody, unless the setting open_probes is off."""
     CALLERS = "callers"
     """Any known caller."""
+
+
+def read_scopes(text: str) -> frozenset[Scope]:
+    """The scopes that a text lists, separated by commas. Raises: ValueError that names an unknown one."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = [scope.value for scope in Scope]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{name!r} is not one of {', '.join(known)}{did_you_mean(name, known)}")
+    return frozenset(map(Scope, names))
 
 
 Needed: TypeAlias = Scope | Openness

@@ -1,8 +1,9 @@
 """Authentication at the edges: a request's secret becomes its caller, once, before it is admitted.
 
-    headers, metadata ─▶ secret ─▶ Authenticator.caller ─▶ Caller ┊ Unauthenticated, Forbidden
+    headers, metadata ─▶ secret ┐
+    TLS ─▶ name in a certificate ┴▶ Authenticator.caller ─▶ Caller ┊ Unauthenticated, Forbidden
 
-Without keys there is no authenticator, and an edge pays one comparison with None.
+Without keys and client certificates there is no authenticator, and an edge pays one comparison with None.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infergraph.auth.keys import KeyFile
-from infergraph.errors import Forbidden, Unauthenticated
-from infergraph.protocol.callers import Caller, Needed, Openness
+from infergraph.errors import Forbidden, SettingsError, Unauthenticated
+from infergraph.protocol.callers import Caller, Needed, Openness, Scope, read_scopes
 from infergraph.settings import Settings
 
 _HOW = "Authorization: Bearer KEY, or X-API-Key: KEY"
@@ -25,34 +26,58 @@ class Authenticator:
 
     Args:
         find: the caller of a secret; None for one that is unknown, revoked or expired.
+        certified: what a caller may do by its certificate alone.
         opens_probes: whether probes are answered to everybody.
     """
 
-    def __init__(self, find: Callable[[bytes], Caller | None], *, opens_probes: bool = True) -> None:
+    def __init__(
+        self,
+        find: Callable[[bytes], Caller | None],
+        *,
+        certified: frozenset[Scope] = frozenset(),
+        opens_probes: bool = True,
+    ) -> None:
         self._find = find
+        self._certified = certified
         self._open = frozenset({Openness.EVERYBODY, Openness.PROBES} if opens_probes else {Openness.EVERYBODY})
 
-    def caller(self, needed: Needed, secret: bytes | None) -> Caller | None:
-        """The caller, or None where nobody is asked.
+    def caller(self, needed: Needed, secret: bytes | None, subject: str = "") -> Caller | None:
+        """The caller, or None where nobody is asked. A key goes before a certificate, which may be a proxy's.
 
         Args:
             secret: what the request carries; None for nothing.
+            subject: the name in the client's certificate; empty for none.
         Raises: Unauthenticated; Forbidden if its scopes do not cover what is needed.
         """
         if needed in self._open:
             return None
+        caller = self._known(secret, subject)
+        if not caller.may(needed):
+            raise Forbidden(f"{caller.name} may not do this: it needs the scope {needed.value}")
+        return caller
+
+    def _known(self, secret: bytes | None, subject: str) -> Caller:
+        if secret is None and subject:
+            return Caller(name=subject, scopes=self._certified)
         if secret is None:
             raise Unauthenticated(_MISSING)
         caller = self._find(secret)
         if caller is None:
             raise Unauthenticated(_INVALID)
-        if not caller.may(needed):
-            raise Forbidden(f"{caller.name} may not do this: it needs the scope {needed.value}")
         return caller
 
 
 def authenticator(settings: Settings) -> Authenticator | None:
-    """The authenticator that the settings ask for; None without keys. Raises: SettingsError."""
-    if not settings.keys:
+    """The authenticator that the settings ask for; None without keys and client certificates. Raises: SettingsError."""
+    if not settings.keys and not settings.tls_client_ca:
         return None
-    return Authenticator(KeyFile(Path(settings.keys)).open().find, opens_probes=settings.open_probes)
+    try:
+        certified = read_scopes(settings.tls_client_scopes)
+    except ValueError as error:
+        raise SettingsError(f"tls_client_scopes: {error}") from error
+    find = KeyFile(Path(settings.keys)).open().find if settings.keys else _nobody
+    return Authenticator(find, certified=certified, opens_probes=settings.open_probes)
+
+
+def _nobody(secret: bytes) -> Caller | None:
+    return None

@@ -20,6 +20,7 @@ import msgspec
 from starlette.routing import BaseRoute
 
 from infergraph import assembly
+from infergraph.auth.tls import server_tls
 from infergraph.errors import MissingExtra
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import RequestMetrics, exposition
@@ -93,6 +94,7 @@ class Server:
         self._unit = ReadinessGate(measured, self._settings.load_wait_s)
         cors, facts = Cors(self._settings.cors_origins, self._settings.cors_headers), self._built.facts
         self._authenticator = authenticator(self._settings)
+        self._tls = server_tls(self._settings)
         self._dialect = (
             ExternalDialect(cors, (facts.deployment, facts.namespace)) if self._is_graph else InternalDialect(cors)
         )
@@ -121,7 +123,7 @@ class Server:
             context, self._unit, replaceable, in_server, ports=self._own_ports, changed=self._v2.model.forget
         )
         self._http = self._make_http()
-        self._listener = Listener(self._http)
+        self._listener = Listener(self._http, self._tls)
         self._grpc = Grpc(
             self._unit,
             self._accounting,
@@ -196,6 +198,8 @@ class Server:
             self._tasks.close()
 
     def _answer_probes_until(self, loading: asyncio.Task[bool]) -> None:
+        if self._tls is not None or not self._settings.open_probes:
+            return  # what answers meanwhile speaks no TLS, and asks nobody
         paths = [path for path, endpoint in self._http.paths.exact.items() if endpoint.name == "live"]
         liveness = LoadingLiveness(self._context.http_socket, paths, self._listener.connected)
         liveness.start()
@@ -221,7 +225,7 @@ class Server:
                 _Uncounted(),
                 authenticator=self._authenticator,
             )
-            stops.append(await self._open_http(Listener(metrics), self._context.metrics_socket))
+            stops.append(await self._open_http(Listener(metrics, self._tls), self._context.metrics_socket))
         if self._context.grpc_port is not None:
             stops.append(await self._open_grpc(self._context.grpc_port))
         return stops
@@ -378,6 +382,7 @@ class Server:
             is_serving=self._is_serving,
             message_limit_bytes=self._limits.grpc_message_bytes,
             with_methods=with_methods,
+            tls=self._tls if with_methods else None,
         )
 
     def _is_serving(self) -> bool:
@@ -405,7 +410,7 @@ def _bracketed(host: str) -> str:
 
 
 def _uses_native(settings: Settings) -> bool:
-    if settings.grpc_engine is GrpcEngine.GRPCIO:
+    if settings.grpc_engine is GrpcEngine.GRPCIO or settings.tls_cert:  # the native one has no TLS
         return False
     try:
         import pygrpc_native  # noqa: F401 - availability check

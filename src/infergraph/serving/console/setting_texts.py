@@ -10,6 +10,14 @@ CHINESE_SETTINGS = {
     "grpc_engine": "gRPC 服务器：`native`（pygrpc-native）、`grpcio`，或 `auto`（已安装的之中较快者）。",
     "metrics_port": "只提供指标的第二个端口。",
     "metrics_path": "指标在两个端口上的路径，以 `/` 开头。",
+    "tls_cert": "证书及其证书链文件（PEM）：所有端口都改用 TLS。文件改变后重新读取。",
+    "tls_key": "私钥文件（PEM）；与 tls_cert 同一文件时留空。",
+    "tls_client_ca": "客户端证书的颁发机构文件（PEM）。客户端证书中的名称就是调用方的名称。",
+    "tls_client_certificates": (
+        "设置 tls_client_ca 时：没有证书的客户端被拒绝（`required`），或者可以改用密钥"
+        "（`optional`；此时 gRPC 只接受密钥）。"
+    ),
+    "tls_client_scopes": "仅凭证书的客户端可以做什么：predict、feedback、tasks、console、metrics、admin，用逗号分隔。",
     "keys": "密钥文件（TOML），由 `infergraph keys create` 生成：之后每个请求都需要密钥。空表示任何人都可以做任何事。",
     "open_probes": "有密钥时：/live、/ready、/status 等探针是否对所有人开放。",
     "workers": "服务工作进程数；每个进程各加载一次组件。",

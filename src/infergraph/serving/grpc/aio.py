@@ -14,6 +14,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from infergraph.auth.tls import ServerTls
 from infergraph.serving.grpc.edge import Grpc, Metadata
 from infergraph.wire import prediction
 
@@ -21,7 +22,11 @@ _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class AioServer:
-    """Serves a `Grpc` edge with grpc.aio."""
+    """Serves a `Grpc` edge with grpc.aio.
+
+    Args:
+        tls: the certificate to serve by; None for plain connections.
+    """
 
     def __init__(
         self,
@@ -31,6 +36,7 @@ class AioServer:
         is_serving: Callable[[], bool],
         message_limit_bytes: int,
         with_methods: bool = True,
+        tls: ServerTls | None = None,
     ) -> None:
         options = [
             ("grpc.max_receive_message_length", min(message_limit_bytes + _REFUSED_BYTES, _INT32_MAX)),
@@ -43,7 +49,10 @@ class AioServer:
         health_pb2_grpc.add_HealthServicer_to_server(_Health(is_serving), self._server)
         names = [*prediction.SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, self._server, pool=_Pools())
-        self.port: int = self._server.add_insecure_port(address)
+        if tls is None:
+            self.port: int = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, _credentials(tls))
 
     async def start(self) -> None:
         """Start serving."""
@@ -52,6 +61,25 @@ class AioServer:
     async def stop(self, grace_s: float) -> None:
         """Accept no new calls, wait up to `grace_s` for those in flight, and close."""
         await self._server.stop(grace_s)
+
+
+def _credentials(tls: ServerTls) -> Any:
+    """Credentials that each handshake asks whether the files have changed."""
+
+    def read() -> Any:
+        pem = tls.pem()
+        return grpc.ssl_server_certificate_configuration([(pem.key, pem.chain)], pem.roots)
+
+    seen = tls.version()
+
+    def changed() -> Any:
+        nonlocal seen
+        if tls.version() == seen:
+            return None
+        seen = tls.version()
+        return read()
+
+    return grpc.dynamic_ssl_server_credentials(read(), changed, require_client_authentication=tls.needs_certificate)
 
 
 _REFUSED_BYTES = 64 << 20
@@ -93,7 +121,8 @@ class _Reply:
 def _calling(edge: Grpc, path: str) -> Any:
     async def handle(payload: bytes, context: Any) -> bytes:
         reply = _Reply()
-        call = edge.call(path, payload, context.invocation_metadata() or (), context.time_remaining(), reply)
+        metadata, remaining_s = context.invocation_metadata() or (), context.time_remaining()
+        call = edge.call(path, payload, metadata, remaining_s, reply, _subject(context))
         edge.calls.start(call)
         try:
             answered = await reply.answered
@@ -109,6 +138,13 @@ def _calling(edge: Grpc, path: str) -> Any:
         return answered
 
     return handle
+
+
+def _subject(context: Any) -> str:
+    """The name in the client's verified certificate; empty for none."""
+    told = context.auth_context()
+    names = told.get("x509_common_name") or told.get("x509_subject_alternative_name") or [b""]
+    return str(names[0], "utf-8", "replace")
 
 
 class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # grpcio ships no types

@@ -185,13 +185,22 @@ class Grpc:
             raise MethodMissing("GraphMetadata not available on the Model level.")
         return proto_codec.encode_graph_metadata(dict(await self._unit.metadata(context=context_of(call))))
 
-    def call(self, path: str, payload: bytes, metadata: Metadata, remaining_s: float | None, out: Replying) -> GrpcCall:
+    def call(
+        self,
+        path: str,
+        payload: bytes,
+        metadata: Metadata,
+        remaining_s: float | None,
+        out: Replying,
+        subject: str = "",
+    ) -> GrpcCall:
         """The call of one of the `methods`, for `calls` to start.
 
         Args:
             metadata: of the request.
             remaining_s: seconds until the client's deadline; None for none.
             out: sends the result.
+            subject: the name in the client's certificate; empty for none.
         """
         name, handler, runner, protocol = self.methods[path]
         puid = ""
@@ -217,7 +226,7 @@ class Grpc:
             out=out,
         )
         if self._authenticator is not None:
-            _identify(call, self._authenticator)
+            _identify(call, self._authenticator, subject)
         if call.error is None and len(payload) > self._message_limit_bytes:
             call.error = too_large(len(payload), self._message_limit_bytes)
         return call
@@ -237,10 +246,11 @@ def too_large(size_bytes: int, limit_bytes: int) -> errors.UploadTooLarge:
     return errors.UploadTooLarge(text)
 
 
-def _identify(call: GrpcCall, authenticator: Authenticator) -> None:
+def _identify(call: GrpcCall, authenticator: Authenticator, subject: str) -> None:
     """Find out who sent a call, and take the secret off it; if they may not, the fault is its answer."""
     try:
-        call.caller = authenticator.caller(NEEDED.get(call.name, Scope.ADMIN), secret_of_metadata(call.metadata))
+        needed = NEEDED.get(call.name, Scope.ADMIN)
+        call.caller = authenticator.caller(needed, secret_of_metadata(call.metadata), subject)
     except AccessFault as fault:
         call.error = fault
     call.metadata = [pair for pair in call.metadata if pair[0] not in SECRET_METADATA]

@@ -23,6 +23,7 @@ from urllib.parse import unquote
 
 import httptools
 
+from infergraph.auth.tls import subject_of
 from infergraph.errors import Fault
 from infergraph.serving.http import answers
 from infergraph.serving.http.app import HttpApp
@@ -94,6 +95,8 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.client: tuple[str, int] | None = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
         self._address = self.client[0] if self.client else ""
+        self._is_secure = transport.get_extra_info("ssl_object") is not None
+        self._subject = subject_of(transport.get_extra_info("peercert")) if self._is_secure else ""
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is closed: cancel the requests in flight."""
@@ -225,6 +228,7 @@ class Connection(asyncio.Protocol):
             parameters=parameters,
             client=self._address,
             keeps_alive=keeps_alive,
+            subject=self._subject,
         )
         self._incoming = exchange
         self._take_head(exchange, expects)
@@ -284,7 +288,8 @@ class Connection(asyncio.Protocol):
             "http_version": self._parser.get_http_version(),
             "server": (str(here[0]), int(here[1])) if isinstance(here, tuple) else None,
             "client": self.client,
-            "scheme": "http",
+            "scheme": "https" if self._is_secure else "http",
+            "subject": self._subject,
             "method": method,
             "root_path": "",
             "path": path,

@@ -71,6 +71,7 @@ class Exchange(Call, kw_only=True, eq=False):
         parameters: path parameters.
         padding: bytes at the start of `body` that are none of it.
         keeps_alive: whether the connection stays open after the answer.
+        subject: the name in the client's certificate; empty for none.
         transport_out: the connection's transport.
         on_end: called when the answer has been written later than the call was started.
     """
@@ -87,6 +88,7 @@ class Exchange(Call, kw_only=True, eq=False):
     body: bytes = b""
     padding: int = 0
     client: str = ""
+    subject: str = ""
     keeps_alive: bool = True
     held_bytes: int = 0
     on_end: Callable[[Exchange], None] | None = None
@@ -115,7 +117,7 @@ class Exchange(Call, kw_only=True, eq=False):
         """Find out who sent the request, and take the secret off it; if they may not, the fault is its answer."""
         try:
             needed = NEEDED.get(self.endpoint.name, Scope.ADMIN)
-            self.caller = authenticator.caller(needed, secret_of(self.headers))
+            self.caller = authenticator.caller(needed, secret_of(self.headers), self.subject)
         except AccessFault as fault:
             self.error = fault
         self.raw_headers = [header for header in self.raw_headers if header[0] not in SECRET_HEADERS]

@@ -37,13 +37,14 @@ class KnownCallers:
             await self._app(scope, receive, send)
             return
         needed, secret = needed_at(scope["path"]), secret_of(dict(scope["headers"]))
+        subject = scope.get("subject", "")
         try:
-            scope["caller"] = self._authenticator.caller(needed, secret)
+            scope["caller"] = self._authenticator.caller(needed, secret, subject)
         except AccessFault as fault:
             await self._refuse(fault, scope, send)
             return
         scope["headers"] = [header for header in scope["headers"] if header[0] not in SECRET_HEADERS]
-        checked = _Checked(send, lambda: self._authenticator.caller(needed, secret))
+        checked = _Checked(send, lambda: self._authenticator.caller(needed, secret, subject))
         try:
             await self._app(scope, receive, checked.send)
         except asyncio.CancelledError:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
+from infergraph.auth.tls import ServerTls
 from infergraph.serving.http.app import HttpApp
 from infergraph.serving.http.connection import Connection
 
@@ -14,19 +15,31 @@ LINGER_S = 1.0
 _POLL_S = 0.02
 _SWEEP_S = 1.0
 _BACKLOG = 2048
+_HANDSHAKE_S = 10.0
 
 
 class Listener:
-    """Serves one application on one listening socket."""
+    """Serves one application on one listening socket.
 
-    def __init__(self, app: HttpApp) -> None:
+    Args:
+        tls: the certificate to serve by; None for plain connections.
+    """
+
+    def __init__(self, app: HttpApp, tls: ServerTls | None = None) -> None:
         self._app = app
+        self._tls = tls
         self._connections: set[Connection] = set()
 
     async def start(self, listening: socket.socket) -> None:
         """Start accepting connections."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self.connected, sock=listening, backlog=_BACKLOG)
+        self._server = await loop.create_server(
+            self.connected,
+            sock=listening,
+            backlog=_BACKLOG,
+            ssl=None if self._tls is None else self._tls.context,
+            ssl_handshake_timeout=None if self._tls is None else _HANDSHAKE_S,
+        )
         self._watching = loop.create_task(self._watch())
 
     def connected(self) -> Connection:
@@ -57,7 +70,7 @@ class Listener:
                     await asyncio.sleep(_POLL_S)
 
     async def _watch(self) -> None:
-        """Check the time-outs of all connections periodically, until cancelled."""
+        """Check the time-outs of all connections periodically, and the certificate's files, until cancelled."""
         loop = asyncio.get_running_loop()
         options = self._app.options
         limits_s = (options.receive_timeout_s, options.keepalive_s)
@@ -66,6 +79,8 @@ class Listener:
         while True:
             await asyncio.sleep(every_s)
             now = loop.time()
+            if self._tls is not None:
+                self._tls.renew()
             for connection in list(self._connections):
                 connection.check(now, now - last)
             last = now
