@@ -473,6 +473,12 @@ def _seen(server, rows, names=()):
         ("integer", ["m", 2], None, "cannot be read as integer"),
         ("integer", [1.5, 2], None, "not all of them are whole numbers"),
         ("double", ["x", 2], None, "the column a cannot be read as double"),
+        ("string", [1, 2], "object", "1"),
+        ("string", [1.5, 2], "object", "1.5"),
+        ("string", [True, False], "object", "True"),
+        ("string", [None, 2], "object", "None"),
+        ("binary", ["aGk=", "aGk="], "object", "b'hi'"),
+        ("binary", ["a", "aGk="], None, "the column a cannot be read as binary"),
     ],
 )
 def test_the_signature_decides_what_a_number_is(signed, xtype, kind, row, dtype, value):

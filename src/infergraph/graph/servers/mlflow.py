@@ -7,6 +7,7 @@ JSON has one type of number and an array has one type of value, so the signature
 
 from __future__ import annotations
 
+import base64
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,10 @@ class MLFlowServer:
                 return values.map(lambda value: _TRUTHS.get(value, value))
             if kind == "datetime":
                 return self._pandas.to_datetime(values)
+            if kind == "string":  # numbers stay numbers there, as in MLflow's own server
+                return values if isinstance(values.dtype, self._pandas.StringDtype) else values.astype(object)
+            if kind == "binary":
+                return values.map(_bytes_of)
         except (ValueError, TypeError, OverflowError) as error:
             raise PayloadError(f"the column {label} cannot be read as {kind}: {error}") from error
         return values
@@ -135,6 +140,11 @@ class MLFlowServer:
     def init_metadata(self) -> dict[str, Any]:
         """What `metadata.yaml` beside the model says."""
         return read_metadata(self._place)
+
+
+def _bytes_of(value: Any) -> Any:
+    """Bytes in JSON are base64, as MLflow's own server takes them."""
+    return base64.b64decode(value, validate=True) if isinstance(value, str) else value
 
 
 def _is_unnamed(columns: Any) -> bool:
