@@ -365,6 +365,14 @@ class UnitFacts(NamedTuple):
     relays: bool = False
     predictors: tuple[str, ...] = ()
 
+    @property
+    def infer_method(self) -> Method:
+        """The method that answers `infer` of the open inference protocol: a transformer answers it too."""
+        return next((method for method in _ANSWER_INFER if method in self.methods), Method.PREDICT)
+
+
+_ANSWER_INFER = (Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPUT)
+
 
 Runners: TypeAlias = Mapping[Method, Runner | None]
 """The runner of each method of a unit; None if an answer may wait."""

@@ -70,6 +70,7 @@ class RowMode(StrEnum):
     OBJECT = "object"
     INSTANCE = "instance"
     MESSAGE = "message"
+    V2 = "v2"
 
 
 class ImmediateMeans(Enum):
@@ -455,7 +456,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     task_rows: Annotated[
         RowMode,
         setting(
-            "How lines reach the unit: `object`, `instance`, `message`, or `auto`: as the unit declares, else object."
+            "How lines reach the unit: `object`, `instance`, `message`, `v2` (requests of the open inference "
+            "protocol), or `auto`: as the unit declares, else object."
         ),
     ] = RowMode.AUTO
     task_nan: Annotated[

@@ -79,7 +79,7 @@ class SubmitOptions(TypedDict, total=False):
     priority: int
     """Tasks with a higher priority are processed first; 0 by default."""
     rows: str
-    """How lines reach the unit: object, instance, message or auto; by default the server's setting."""
+    """How lines reach the unit: object, instance, message, v2 or auto; by default the server's setting."""
     encoding: str
     """Of the file, if it is not UTF-8: gb18030, utf-16, …"""
     webhook: str

@@ -19,13 +19,12 @@ import msgspec
 import numpy as np
 import orjson
 
-from infergraph.component.metadata import content_types
 from infergraph.errors import Fault
 from infergraph.message import Around, Content, Context, Encoding, Message, Method, PredictiveUnit, Request, SoleMessage
 from infergraph.wire.arrays import is_square
 from infergraph.wire.own_content import own_json, own_names
 from infergraph.wire.v2 import joining
-from infergraph.wire.v2.values import JSON_TYPES
+from infergraph.wire.v2.metadata import metadata_of
 from infergraph.wire.wire_message import is_larger
 
 _log = logging.getLogger(__name__)
@@ -84,8 +83,7 @@ class Batching(Around):
         """Start the unit, and learn which of its inputs are JSON."""
         await super().start()
         with suppress(Fault):
-            inputs = (await self.unit.metadata()).get("inputs") or ()
-            self._as_json = frozenset(name for name, kind in content_types(inputs).items() if kind in JSON_TYPES)
+            self._as_json = metadata_of(self.name, await self.unit.metadata()).json_inputs
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The unit's answer, or this request's part of a joined one."""

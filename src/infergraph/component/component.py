@@ -259,7 +259,7 @@ class Component(PredictiveUnit):
 
     @property
     def task_rows(self) -> str | None:
-        """How the component takes the lines of a task (`object`, `instance`, `message`), if it says so."""
+        """How the component takes the lines of a task (`object`, `instance`, `message`, `v2`), if it says so."""
         declared = getattr(self._user, "task_rows", None)
         return declared if isinstance(declared, str) else None
 

@@ -101,7 +101,7 @@ CHINESE_SETTINGS = {
     "task_active_limit": "同时处理的任务数。",
     "task_upload_limit_bytes": "任务文件的最大字节数；0 表示不限制。",
     "task_disk_reserve_bytes": "磁盘上保留的空闲空间；低于此值时上传返回 507，任务暂停。",
-    "task_rows": "每行如何交给组件：`object`、`instance`、`message`，或 `auto`（由组件声明，否则为 object）。",
+    "task_rows": "每行如何交给组件：`object`、`instance`、`message`、`v2` 或 `auto`（由组件声明，否则为 object）。",
     "task_nan": "任务结果中的 NaN 和无穷大：`error`（该行失败）、`null` 或 `literal`（不是合法 JSON）。",
     "task_chunk_target_s": "分块的行数自动调整，使处理一块大约需要这么久。",
     "task_chunk_lines_limit": "一个分块的最大行数。",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from infergraph.settings import RowMode
+
 Schema: TypeAlias = dict[str, Any]
 
 REF = "#/components/schemas/"
@@ -160,7 +162,7 @@ TASK_SCHEMAS: dict[str, Schema] = {
                 "description": "true or false: respond when the task is accepted, or when it has ended.",
             },
             priority={"type": "integer", "minimum": -1000, "maximum": 1000, "description": "Higher ones first."},
-            rows={"type": "string", "enum": ["auto", "object", "instance", "message"]},
+            rows={"type": "string", "enum": [mode.value for mode in RowMode]},
         ),
     },
     "Task": {

@@ -19,8 +19,6 @@ from infergraph.wire.v2.messages import InferMessage
 from infergraph.wire.v2.metadata import ModelMetadata, metadata_of
 from infergraph.wire.v2.records import InferRequest, InferResponse
 
-_ANSWERS_INFER = (Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPUT)
-
 
 class Model:
     """The unit as one model; `GraphModel` is that of a graph. `method` is the one of the unit that answers `infer`.
@@ -51,9 +49,9 @@ class Model:
         while (known := self._metadata) is None:
             loaded = self._loads
             told = await self._unit.metadata()
-            methods = self._unit.facts.methods
+            facts = self._unit.facts
             if loaded == self._loads:  # otherwise it was reloaded meanwhile
-                self.method = next((each for each in _ANSWERS_INFER if each in methods), Method.PREDICT)
+                self.method = facts.infer_method
                 self._metadata = metadata_of(self.name, told)
         return known
 

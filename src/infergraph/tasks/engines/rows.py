@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from infergraph.errors import ComponentError, Fault, PayloadError
+from infergraph.errors import ComponentError, Fault, PayloadError, UploadTooLarge
 from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit, SoleMessage
 from infergraph.net.backoff import Backoff
 from infergraph.net.retry import Retry
@@ -26,10 +28,16 @@ from infergraph.wire import error_lines, json_codec, jsonl
 from infergraph.wire.arrays import is_square
 from infergraph.wire.json_text import JsonOptions
 from infergraph.wire.jsonl import Bad
+from infergraph.wire.v2 import joining
+from infergraph.wire.v2 import json as v2_json
+from infergraph.wire.v2.messages import InferMessage, response_of, tensors_of
+from infergraph.wire.v2.metadata import ModelMetadata, metadata_of
+from infergraph.wire.v2.records import InferRequest, TensorSet
 
 _RETRIES = 3
 _BACKOFF = Backoff(first_s=0.6, limit_s=4.0)
 _MESSAGES_AT_ONCE = 16
+_JSON_ONLY = InferRequest(inputs=())
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -205,6 +213,103 @@ class MessageRows(RowReader):
                 return Bad(_reason(error))
 
 
+class V2Rows(RowReader):
+    """Each line is a request of the open inference protocol; like ones are joined along their first axis."""
+
+    def __init__(self, unit: PredictiveUnit, sleep: Sleep = asyncio.sleep, nan: NanPolicy = NanPolicy.ERROR) -> None:
+        super().__init__(unit, sleep, nan)
+        self._room = asyncio.Semaphore(_MESSAGES_AT_ONCE)
+        self._options = JsonOptions(nan=nan)
+        self._model: ModelMetadata | None = None
+        self._joins = True
+
+    def are_good(self, values: list[Any]) -> bool:
+        return set(map(type, values)) == {dict}
+
+    def check(self, value: Any) -> Any:
+        return value if isinstance(value, dict) else Bad(_unexpected(value, "a request", RowMode.INSTANCE))
+
+    async def ask(self, rows: list[Any], raw: Sequence[bytes]) -> list[Any]:
+        answers: list[Any] = [None] * len(raw)
+        alike: dict[Hashable, list[int]] = {}
+        try:
+            as_json = (await self._known()).json_inputs
+        except Fault as fault:
+            return [Bad(_reason(fault))] * len(raw)
+        for place, line in enumerate(raw):
+            try:
+                kind = joining.kind_of(InferMessage(line, v2_json.decode).content, as_json)
+            except (PayloadError, UploadTooLarge) as fault:
+                answers[place] = Bad(_reason(fault))
+            else:
+                alike.setdefault(place if kind is None else kind, []).append(place)
+
+        async def several(places: list[int]) -> None:
+            written = await self._several([raw[place] for place in places])
+            for place, answer in zip(places, written, strict=True):
+                answers[place] = answer
+
+        await asyncio.gather(*map(several, alike.values()))
+        return answers
+
+    async def _known(self) -> ModelMetadata:
+        """Name, version and tensors of the unit, as the server has them."""
+        if self._model is None:
+            name = self._unit.facts.deployment or self._unit.name
+            self._model = metadata_of(name, await self._unit.metadata())
+        return self._model
+
+    async def _several(self, raw: Sequence[bytes]) -> list[Any]:
+        """The answers to like lines, in one call where the unit answers a row for each row; else one by one."""
+        if len(raw) > 1 and self._joins:
+            with suppress(Exception, SystemExit):  # each half is asked again, down to the lines that fail
+                if written := await self._joined(raw):
+                    return written
+            middle = len(raw) // 2
+            return await self._several(raw[:middle]) + await self._several(raw[middle:])
+        return await asyncio.gather(*map(self._alone, raw))
+
+    async def _alone(self, line: bytes) -> Any:
+        try:
+            answer, (request,) = await self._asked([line])
+            return self._written(answer, request)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a unit raises is that row's error
+            return Bad(_reason(error))
+
+    async def _joined(self, raw: Sequence[bytes]) -> list[Any] | None:
+        """The answers to lines asked in one call; None if they cannot be told apart."""
+        answer, requests = await self._asked(raw)
+        given = tensors_of(answer)
+        sizes = [joining.rows_in(TensorSet(request.inputs)) for request in requests]
+        # What is said of the call as a whole, as tags do, would be another in other company.
+        self._joins = joining.has_rows(given, sum(sizes)) and not joining.says_more(given, answer.meta)
+        if not self._joins or joining.is_ambiguous(given):
+            return None
+        ends = list(accumulate(sizes))
+        parts = [joining.part(given, slice(end - size, end)) for end, size in zip(ends, sizes, strict=True)]
+        shown = [Message.of(part, Encoding.TENSORS, meta=answer.meta) for part in parts]
+        return [self._written(part, request) for part, request in zip(shown, requests, strict=True)]
+
+    async def _asked(self, raw: Sequence[bytes]) -> tuple[Message, list[InferRequest]]:
+        """The answer to the lines in one call, and the requests that they are."""
+
+        async def attempt() -> tuple[Message, list[InferRequest]]:
+            messages = [InferMessage(line, v2_json.decode) for line in raw]
+            requests = [message.read() for message in messages]
+            message = messages[0] if len(raw) == 1 else SoleMessage(joining.joined([each.content for each in messages]))
+            return await self._unit.answer(self._unit.facts.infer_method, message, Context()), requests
+
+        async with self._room:
+            return await self._retry.call(attempt)
+
+    def _written(self, answer: Message, request: InferRequest) -> bytes:
+        """The line of an answer: JSON alone, with the id that its request has."""
+        assert self._model is not None
+        name, version, declared = self._model.name, self._model.version, self._model.only_output
+        response = response_of(answer, request, name=name, version=version, declared=declared)
+        return v2_json.encode(response, _JSON_ONLY, self._options).head
+
+
 class NoRows(RowReader):
     """Refuses every line, since the unit declares an unknown row mode."""
 
@@ -223,6 +328,7 @@ _READERS: dict[RowMode, type[RowReader]] = {
     RowMode.OBJECT: ObjectRows,
     RowMode.INSTANCE: InstanceRows,
     RowMode.MESSAGE: MessageRows,
+    RowMode.V2: V2Rows,
 }
 
 

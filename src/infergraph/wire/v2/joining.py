@@ -85,6 +85,11 @@ def is_ambiguous(answer: TensorSet) -> bool:
     return any(is_square(tensor.array) for tensor in answer.tensors)
 
 
+def says_more(answer: TensorSet, meta: Mapping[str, Any] | None) -> bool:
+    """Whether an answer has parameters of its own, which say something of all rows together."""
+    return bool((meta or {}).get("tags") or answer.parameters.keys() - {CONTENT_TYPE})
+
+
 def part(answer: TensorSet, rows: slice) -> TensorSet:
     """Some rows of an answer."""
     return answer._replace(tensors=[tensor._replace(array=tensor.array[rows]) for tensor in answer.tensors])

@@ -11,7 +11,7 @@ import msgspec
 
 from infergraph.errors import PayloadError
 from infergraph.wire.v2.tensors import Tensor
-from infergraph.wire.v2.values import COLUMN_NAMES, CONTENT_TYPE
+from infergraph.wire.v2.values import COLUMN_NAMES, CONTENT_TYPE, JSON_TYPES
 
 _CONTENT_TYPES = {"strData": "str", "jsonData": "json", "binData": "base64"}
 _ARRAYS = frozenset({"tensor", "ndarray", "tftensor"})
@@ -75,6 +75,11 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     def only_output(self) -> str:
         """The name of the only declared output; empty otherwise."""
         return self.outputs[0].name if len(self.outputs) == 1 else ""
+
+    @property
+    def json_inputs(self) -> frozenset[str]:
+        """The inputs that are JSON, so that one element alone is not a list of one."""
+        return frozenset(each.name for each in self.inputs if each.parameters.get(CONTENT_TYPE) in JSON_TYPES)
 
     def check(self, inputs: Sequence[Tensor]) -> None:
         """Refuse inputs other than the declared ones, where any are declared.

@@ -262,7 +262,7 @@ def test_a_wish_that_nobody_knows_is_told_line_by_line() -> None:
     class Wishful(Echo):
         task_rows = "rows"
 
-    expected = "task_rows of Wishful is 'rows', expected one of object, instance, message"
+    expected = "task_rows of Wishful is 'rows', expected one of object, instance, message, v2"
     assert reasons(answer(Wishful({}), b'{"a": 1}\n[1]\n')) == {1: expected, 2: expected}
     assert answer(Wishful({}), b'{"a": 1}', mode=RowMode.OBJECT) == [{"a": 1, "seen": True}]
 
