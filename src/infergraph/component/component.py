@@ -181,7 +181,7 @@ class Component(PredictiveUnit):
                 self._let_go_of_thread()
             load = hooks.single(self._user, "load")
             if load is not None:
-                await (load.call() if load.is_async else self._runner.call(functools.partial(_load, load)))
+                await (load.call() if load.is_async else self._runner.call(functools.partial(self._load, load)))
         self._awaits_inline = self._has_async_sides and self._runner is INLINE
         if not self._awaits_inline:
             self._driven = frozenset(method for method, found in self._table.items() if not found.is_async)
@@ -205,7 +205,7 @@ class Component(PredictiveUnit):
         except Fault:
             raise
         except Exception as error:
-            text = f"{type(error).__name__}: {exceptions.text_of(error)}{exceptions.place_of(error)}"
+            text = f"{type(error).__name__}: {exceptions.text_of(error)}{self._hint_of(error)}"
             raise TargetError(f"{self.name} cannot be constructed: {text}") from error
         self._table = hooks.visit(user)
         if any(found.raw or found.grpc for found in self._table.values()):
@@ -229,6 +229,17 @@ class Component(PredictiveUnit):
             content_types=model_metadata.content_types(typed),
             is_writable=getattr(self._user, "v2_writable", False) is True,
         )
+
+    def _load(self, hook: Hook) -> None:
+        try:
+            hook.call()
+        except Exception as error:
+            if hint := self._hint_of(error):
+                error.add_note(hint.strip(" ;"))
+            raise
+
+    def _hint_of(self, error: BaseException) -> str:
+        return exceptions.place_of(error) or ("" if self._runner is INLINE else exceptions.hint_of(error))
 
     def _tell_shortcomings(self) -> None:
         if self._scope is None:
@@ -684,7 +695,7 @@ class Component(PredictiveUnit):
             text = str(getattr(error, "message", "") or exceptions.text_of(error))
             reason = getattr(error, "reason", None) or "MICROSERVICE_BAD_DATA"
             raise ComponentError(text, reason=str(reason), node=self.name, status=status, answer=answer) from error
-        text = exceptions.text_of(error)
+        text = exceptions.text_of(error) + self._hint_of(error)
         if isinstance(error, ValueError) and "read-only" in text and not self._wanted.is_writable:
             text += "; large tensors are views of the request (v2_writable = True on the class asks for copies)"
         status = 400 if exceptions.is_not_implemented(error) else None
@@ -696,15 +707,6 @@ async def _read_aside(message: Message, wanted: Wanted) -> Content:
     if is_larger(message, _LARGE_BYTES):
         return await asyncio.to_thread(own_content, message, wanted)
     return own_content(message, wanted)
-
-
-def _load(hook: Hook) -> None:
-    try:
-        hook.call()
-    except FileNotFoundError as error:
-        if place := exceptions.place_of(error):
-            error.add_note(place.strip())
-        raise
 
 
 def _array_of(message: Message | None) -> tuple[Any, Any]:

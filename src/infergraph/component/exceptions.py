@@ -65,6 +65,17 @@ def text_of(error: BaseException) -> str:
         return type(error).__name__
 
 
+def hint_of(error: BaseException) -> str:
+    """What a component may do about an error of Python's that comes of where it runs; else an empty string."""
+    if isinstance(error, ValueError | RuntimeError) and _MAIN_THREAD in text_of(error):
+        return "; with execution=inline a component runs there"
+    return ""
+
+
+_MAIN_THREAD = "main thread"
+"""In the words of Python's signal module, and of asyncio's signal handlers."""
+
+
 def place_of(error: BaseException) -> str:
     """` (looked for in FOLDER)` if a file opened by a relative path does not exist; else an empty string."""
     name = getattr(error, "filename", None)
