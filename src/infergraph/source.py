@@ -104,7 +104,7 @@ def with_server(target: str) -> str:
         return target
     here = f": it holds {', '.join(sorted(each.name for each in path.iterdir())) or 'nothing'}" if path.is_dir() else ""
     raise TargetError(
-        f"{target} is no model that is served without code{here}; those are a folder with MLmodel, and files in "
+        f"{target} is not a model that is served without code{here}; those are a folder with MLmodel, and files in "
         f"{', '.join(_MODEL_ENDINGS)}. Load it in a class of your own, and serve that: file.py:Class"
     )
 

@@ -115,9 +115,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
             location = Location.of(parts._replace(scheme="https" if is_secure else "http").geturl())
         except (KeyError, ValueError) as error:
             reason = f": {error}" if isinstance(error, ValueError) else ""
-            raise SettingsError(f"{url!r} is no address of a server{_FORM}{reason}") from error
+            raise SettingsError(f"{url!r} is not an address of a server{_FORM}{reason}") from error
         if parts.query or parts.fragment:
-            raise SettingsError(f"{url!r} is no address of a server{_FORM}: it has a query or a fragment")
+            raise SettingsError(f"{url!r} is not an address of a server{_FORM}: it has a query or a fragment")
         if parts.port is None and parts.scheme.startswith("grpc"):
             raise SettingsError(f"{url!r} names no port")
         kind = _transport(transport) if transport else kind

@@ -17,8 +17,8 @@ def is_not_implemented(error: BaseException) -> bool:
 def declared_status(error: BaseException) -> int | None:
     """The HTTP status that an error declares, on its class or on itself; None for none.
 
-    A status that HTTP does not have, and one that is no error or answer, is 500. An HTTP client's error, which holds
-    the response of another server, has that server's status and declares none, unless its class does.
+    An invalid HTTP status, or one that is neither an error nor an answer, becomes 500. The status of an HTTP client's
+    error is that of another server's response, and is not used, unless its class declares one.
     """
     on_class = isinstance(getattr(type(error), "status_code", None), int)
     declared = _status_code(error)

@@ -331,4 +331,6 @@ def _parameter(name: str, key: str, value: Any) -> Parameter:
             return Parameter(key, repr(value), "DOUBLE")
         case str():
             return Parameter(key, value, "STRING")
-    raise GraphError(f"node {name!r}: {key}={value!r:.80} is no text, number or boolean, so it cannot be a parameter")
+    raise GraphError(
+        f"node {name!r}: {key}={value!r:.80} is not text, a number or a boolean, and cannot be a parameter"
+    )

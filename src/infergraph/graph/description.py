@@ -70,7 +70,7 @@ async def _model(planned: PlannedNode, context: Context | None) -> dict[str, Any
 
 def _checked(metadata: Mapping[str, Any], node: str) -> dict[str, Any]:
     if not isinstance(metadata, Mapping):
-        raise BadMetadata(f"the metadata of node {node} is no object", node=node)
+        raise BadMetadata(f"the metadata of node {node} is not an object", node=node)
     for key in ("name", "platform"):
         if not isinstance(metadata.get(key) or "", str):
             raise BadMetadata(f"{key} in the metadata of node {node} must be a string", node=node)

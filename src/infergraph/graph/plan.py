@@ -251,7 +251,7 @@ def _check_constant(planned: PlannedNode, answer: Message) -> None:
     try:
         routing.check_route(routing.route_value(answer, planned.name), len(planned.children), planned.name)
     except RoutingError as fault:
-        raise GraphError(f"fallback of node {planned.name!r} is no route: {fault}", node=planned.name) from fault
+        raise GraphError(f"fallback of node {planned.name!r} is not a route: {fault}", node=planned.name) from fault
 
 
 def _check_names(root: Node) -> None:

@@ -55,7 +55,7 @@ def feedback_route(feedback: Feedback, node: str) -> int:
         try:
             return int(recorded)
         except ValueError:
-            raise RoutingError(f"the recorded route {recorded!r:.100} of node {node} is no number", node=node) from None
+            raise RoutingError(f"the recorded route {recorded!r:.100} of {node} is not a number", node=node) from None
     return _whole(recorded, node)
 
 

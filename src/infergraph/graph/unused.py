@@ -111,7 +111,9 @@ def _of_containers(
             elif name:
                 idle.append(f"container {name}")
     yield from _problem(path, (f"{key} of {', '.join(names)}" if names else key for key, names in owners.items()))
-    yield from _problem(path, idle, "these containers are no nodes, or nodes that need none: start them yourself")
+    yield from _problem(
+        path, idle, "these containers do not belong to nodes, or to nodes that need none: start them yourself"
+    )
     if called:
         hint = "start them yourself, or say what to run here: --node NAME=file.py:Class"
         yield Problem(path, f"containers are called, not run: {', '.join(called)}", hint)

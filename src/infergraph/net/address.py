@@ -131,9 +131,9 @@ def _name_of(host: str) -> str:
     try:
         name = host if host.isascii() else host.encode("idna").decode("ascii").lower()
     except UnicodeError as error:
-        raise ValueError(f"the host {host!r} is no name of a host: {error}") from error
+        raise ValueError(f"the host {host!r} is not a valid host name: {error}") from error
     if not _HOST.fullmatch(name) or any(not 0 < len(label) < 64 for label in name.rstrip(".").split(".")):
-        raise ValueError(f"the host {host!r} is no name of a host")
+        raise ValueError(f"the host {host!r} is not a valid host name")
     return name
 
 

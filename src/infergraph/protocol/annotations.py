@@ -33,5 +33,5 @@ def read_annotations(path: Path) -> dict[str, str]:
         if equals:
             annotations[key.strip()] = value.strip()[1:-1]
         elif line.strip():
-            _log.error("a line of %s is no annotation: %r", path, line)
+            _log.error("a line of %s is not an annotation: %r", path, line)
     return annotations

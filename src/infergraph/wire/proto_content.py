@@ -270,7 +270,7 @@ def charge(raw: bytes, account: ValuesAccount | None) -> None:
                 found += 3 * min(found, raw.count(b"\x32", start, end))
                 items += 4 * found if number == _META else found
     except ValueError:
-        return  # it is no message
+        return  # it is not a message
     cost_bytes = _ITEM_BYTES * items
     limit_bytes = max(_ANSWER_LIMIT_BYTES, _GROWTH * len(raw)) if account is None else account.limit_bytes
     if 0 < limit_bytes < cost_bytes:

@@ -140,7 +140,7 @@ def test_a_fallback_brings_its_own_objects():
         (lambda: chain("c", model("a", Plain).resilient(fallback=model("c", Plain))), "two nodes are called 'c'"),
         (lambda: model("a", Plain).resilient(retries=-1), "must be 0 or more"),
         (lambda: built_in("b", "SIMPLE_COMBINER"), "'SIMPLE_COMBINER' is not built in; known are AVERAGE_COMBINER"),
-        (lambda: built_in("b", "SIMPLE_MODEL", seed=[1]), r"node 'b': seed=\[1\] is no text, number or boolean"),
+        (lambda: built_in("b", "SIMPLE_MODEL", seed=[1]), r"node 'b': seed=\[1\] is not text, a number or a boolean"),
         (lambda: remote("10.0.0.1:9000"), "write http://host:port"),
         (lambda: remote("https://h:1"), "write http://host:port"),
         (lambda: remote("http://h"), "write http://host:port"),
@@ -216,7 +216,7 @@ def test_what_cannot_be_written_says_what_to_give():
         model("a", Inner).to_yaml()
     with pytest.raises(GraphError, match=r"node 'a': .*Tuned was constructed.*give component\(Tuned, \.\.\.\)"):
         model("a", Tuned("w", 1, 0.5)).to_yaml()
-    with pytest.raises(GraphError, match=r"node 'a': word=\(\) is no text, number or boolean"):
+    with pytest.raises(GraphError, match=r"node 'a': word=\(\) is not text, a number or a boolean"):
         model("a", component(Tuned, word=())).to_yaml()
 
 

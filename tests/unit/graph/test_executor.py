@@ -463,8 +463,8 @@ def test_shadows_do_not_count_as_children() -> None:
         (node("m", "MODEL", node("s", shadow=True)), "'m' has no child beside its shadow 's'"),
         (node("m", shadow=True), "root 'm' cannot be a shadow"),
         (node("c", "CHAIN", node("a"), node("s", shadow=True)), "shadow cannot stand in a CHAIN"),
-        (node("r", "ROUTER", node("a"), fallback={"strData": "x"}), "fallback of node 'r' is no route"),
-        (node("r", "ROUTER", node("a"), fallback={"data": {"ndarray": [1]}}), "fallback of node 'r' is no route"),
+        (node("r", "ROUTER", node("a"), fallback={"strData": "x"}), "fallback of node 'r' is not a route"),
+        (node("r", "ROUTER", node("a"), fallback={"data": {"ndarray": [1]}}), "fallback of node 'r' is not a route"),
     ],
 )
 def test_what_could_never_work_is_told_at_start(root: Node, text: str) -> None:

@@ -89,7 +89,7 @@ class RestUnit(PredictiveUnit):
         """The node's answer.
 
         Raises:
-            RemoteError: it is unreachable, or answered a status that is no success: status and body pass through,
+            RemoteError: it is unreachable, or answered a status that is not a success: status and body pass through,
                 except for a route, for which the status alone decides.
             DeadlinePassed: no answer by the request's deadline. A passed timeout of its own is a RemoteError.
         """
@@ -142,14 +142,14 @@ class RestUnit(PredictiveUnit):
                 return True
         if not self._is_suspected:
             self._is_suspected = True
-            text = "node %s is not ready: what answers at %s is no node, since it knows none of the protocol's paths"
+            text = "node %s is not ready: what answers at %s is not a node, since it knows none of the protocol's paths"
             _log.warning(text, self.name, self._client.address.url(""))
         return False
 
     async def health(self, context: Context) -> Message:
         """The node's own account, as it came.
 
-        Raises: RemoteError with its status and body if it is no success.
+        Raises: RemoteError with its status and body if it is not a success.
         """
         path = paths.health_path(self.options.protocol, context.model or self.name)
         return await self._get(path, context)

@@ -150,7 +150,7 @@ class RandomAbTest(_BuiltIn):
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The chosen child.
 
-        Raises: RoutingError if `ratioA` is no number.
+        Raises: RoutingError if `ratioA` is not a number.
         """
         if method is not Method.ROUTE:
             return await super().answer(method, request, context)
@@ -171,7 +171,7 @@ class AverageCombiner(_BuiltIn):
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The mean.
 
-        Raises: PayloadError if a child's answer is no array of numbers, or two have different shapes.
+        Raises: PayloadError if a child's answer is not an array of numbers, or two have different shapes.
         """
         if method is not Method.AGGREGATE or isinstance(request, Message | Feedback):
             return await super().answer(method, request, context)
@@ -224,7 +224,7 @@ class AverageCombiner(_BuiltIn):
     def _array(self, index: int, message: Message) -> np.ndarray[Any, Any]:
         array = np.asarray(message.payload) if message.encoding.is_array else np.asarray(None)
         if array.dtype.kind not in "biuf":
-            text = f"{self.name} cannot average the answer of child {index}: it is no array of numbers"
+            text = f"{self.name} cannot average the answer of child {index}: it is not an array of numbers"
             raise PayloadError(text, node=self.name)
         return array
 

@@ -44,7 +44,7 @@ class WeightedAverage:
 
     Args:
         weights: one number for each child, in a list or separated by commas; they need not sum to 1.
-    Raises: ValueError if they are no such numbers.
+    Raises: ValueError if they are not such numbers.
     """
 
     execution = "inline"
@@ -70,7 +70,7 @@ class WeightedAverage:
                 text = f"cannot average shapes {arrays[0].shape} of child 0 and {array.shape} of child {index}"
                 raise PayloadError(text)
             if array.dtype.kind not in "biuf":
-                raise PayloadError(f"cannot average the answer of child {index}: it is no array of numbers")
+                raise PayloadError(f"cannot average the answer of child {index}: it is not an array of numbers")
         return np.average(arrays, axis=0, weights=self.weights)
 
 
@@ -91,7 +91,7 @@ def _votes(answer: np.ndarray[Any, Any], index: int) -> list[Any]:
         return list(answer.reshape(-1).tolist())
     if answer.ndim == 2 and answer.shape[1] > 1 and answer.dtype.kind in "biuf":
         return list(np.argmax(answer, axis=1).tolist())
-    raise PayloadError(f"child {index} answered shape {answer.shape}, which is no vote")
+    raise PayloadError(f"child {index} answered shape {answer.shape}, which is not a vote")
 
 
 def _winner(row: tuple[Any, ...]) -> Any:

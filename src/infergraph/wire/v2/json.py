@@ -197,7 +197,7 @@ def read_entry(entry: Any, place: int) -> _Entry:
 def parameters_of(body: bytes) -> dict[str, Any]:
     """The `parameters` of a request of the repository, whose body may be empty.
 
-    Raises: PayloadError if they, or the body, are no object, or one has no plain value.
+    Raises: PayloadError if they, or the body, are not objects, or one has no plain value.
     """
     parameters = _object(object_of(body).get("parameters"), "parameters") or {}
     check_parameters(parameters, "parameters")
@@ -317,7 +317,7 @@ def entry_of(tensor: Tensor, blobs: list[Buffer] | None = None) -> dict[str, Any
 
 
 def _texts(array: np.ndarray) -> tuple[list[str], bool]:
-    """The elements as JSON can hold them: texts, or all in base64 where one is no text."""
+    """The elements as JSON can hold them: texts, or all in base64 if one is not text."""
     elements = [tensors.element_bytes(element) for element in array.flat]
     try:
         return [element.decode() for element in elements], False
@@ -328,7 +328,7 @@ def _texts(array: np.ndarray) -> tuple[list[str], bool]:
 def split_body(body: Buffer, header_length: str) -> tuple[Buffer, memoryview]:
     """The JSON of a body, and the blobs behind it.
 
-    Raises: PayloadError for a length that is no number, or beyond the body.
+    Raises: PayloadError for a length that is not a number, or beyond the body.
     """
     view = memoryview(body)
     if not (header_length.isascii() and header_length.isdigit() and len(header_length) <= 18):

@@ -111,7 +111,7 @@ class InferRequest(msgspec.Struct, frozen=True, kw_only=True):
     def timeout_s(self) -> float:
         """How long the request may take, as its parameter says; 0 for no limit.
 
-        Raises: PayloadError if that is no whole number.
+        Raises: PayloadError if that is not a whole number.
         """
         timeout_us = self.parameters.get(TIMEOUT, 0)
         if type(timeout_us) is not int or timeout_us < 0:

@@ -193,7 +193,7 @@ def outputs_of(value: Any, *, is_sole: bool = False) -> TensorSet:
         array = value if is_sole else owned(value)
         return TensorSet((Tensor(FIRST_OUTPUT, tensors.datatype_of(array, FIRST_OUTPUT), array),), is_unnamed=True)
     if value is None:
-        raise ComponentError("the component returned None, which is no output")
+        raise ComponentError("the component returned None, which is not an output")
     if _is_frame(value):
         columns = [single(str(column), _as_column(value[column])) for column in value.columns]
         return TensorSet(columns, {CONTENT_TYPE: "pd"})
@@ -248,7 +248,7 @@ def single(name: str, value: Any, *, only_plain: bool = False) -> Tensor:
         return Tensor(name, Datatype.BYTES, tensors.of_elements([tensors.element_bytes(value)]))
     if isinstance(value, list | tuple) and value and all(isinstance(each, Mapping) for each in value):
         if only_plain:
-            raise ComponentError(f"output {name!r}: dicts are no elements")
+            raise ComponentError(f"output {name!r}: dicts are not elements")
         return as_json(name, value)
     if _are_dates(value):
         texts = [each.isoformat() for each in value]

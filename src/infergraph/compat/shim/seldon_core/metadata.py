@@ -22,7 +22,7 @@ def validate_model_metadata(data: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         SeldonInvalidMetadataError: the result breaks the schema.
-        TypeError: `data` is no mapping.
+        TypeError: `data` is not a mapping.
     """
     name, version = split_tag(os.environ.get(ENV_MODEL_IMAGE, ""))
     metadata = {

@@ -80,17 +80,17 @@ def _default_labels() -> dict[str, str]:
 
 
 def create_counter(key: str, value: float) -> dict[str, Any]:
-    """A metric dict that adds `value`. Raises: TypeError if that is no number."""
+    """A metric dict that adds `value`. Raises: TypeError if that is not a number."""
     return _metric(COUNTER, key, value)
 
 
 def create_gauge(key: str, value: float) -> dict[str, Any]:
-    """A metric dict that sets `value`. Raises: TypeError if that is no number."""
+    """A metric dict that sets `value`. Raises: TypeError if that is not a number."""
     return _metric(GAUGE, key, value)
 
 
 def create_timer(key: str, value: float) -> dict[str, Any]:
-    """A metric dict that observes `value` milliseconds. Raises: TypeError if that is no number."""
+    """A metric dict that observes `value` milliseconds. Raises: TypeError if that is not a number."""
     return _metric(TIMER, key, value)
 
 
@@ -144,7 +144,7 @@ class SeldonMetrics:
     def update(self, custom_metrics: Iterable[Mapping[str, Any]], method: str) -> None:
         """Record metric dicts under the method `method`; they are not changed. A missing type means COUNTER.
 
-        Raises: TypeError for tags that are no strings; KeyError for a dict without key or value.
+        Raises: TypeError for tags that are not strings; KeyError for a dict without key or value.
         """
         with self._lock:
             entries = self.data.setdefault(str(self.worker_id_func()), {})

@@ -240,7 +240,7 @@ def client_custom_metrics(
     """Record what `metrics` gives and `runtime_metrics`.
 
     Returns: all of them for the answer's meta; nothing if INCLUDE_METRICS_IN_CLIENT_RESPONSE is not true.
-    Raises: SeldonMicroserviceException of reason MICROSERVICE_BAD_METRIC (500) if they are no list of metric dicts.
+    Raises: SeldonMicroserviceException of reason MICROSERVICE_BAD_METRIC (500) if they are not a list of metric dicts.
     """
     own: Any = []
     if hasattr(user_model, "metrics"):
