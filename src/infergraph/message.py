@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -351,6 +352,7 @@ class UnitFacts(NamedTuple):
         deployment, namespace: of a graph.
         user_object: the instance of the user's class, once constructed.
         methods: the methods that this object implements.
+        v2_metadata: platform and tensors that it has in the open inference protocol where its metadata declare none.
         nodes: the names of a graph's nodes, parents first.
         relays: of a graph, whether it passes bodies of remote nodes of the open inference protocol on as they are.
         predictors: the names of a deployment's predictors, if there are several.
@@ -364,6 +366,7 @@ class UnitFacts(NamedTuple):
     nodes: tuple[str, ...] = ()
     relays: bool = False
     predictors: tuple[str, ...] = ()
+    v2_metadata: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def infer_method(self) -> Method:

@@ -8,8 +8,10 @@ from pathlib import Path
 import fsspec
 import joblib
 import numpy as np
+import onnx
 import pandas
 import pytest
+import sklearn.compose
 import sklearn.datasets
 import sklearn.linear_model
 import sklearn.neighbors
@@ -593,3 +595,113 @@ def test_a_model_of_several_targets_answers_by_row(tmp_path, classes):
     answer = server.predict(rows[:5])
     assert answer.shape == (5, 2, max(classes))
     assert (answer.argmax(axis=2) == targets[:5]).all()
+
+
+# ── the open inference protocol ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _infer(target, *inputs, **members):
+    """The answer, and the metadata, of a packaged server that is asked with tensors: (name, datatype, shape, data)."""
+    body = {"inputs": [dict(zip(("name", "datatype", "shape", "data"), each, strict=True)) for each in inputs]}
+    with served(target, environment={"PREDICTIVE_UNIT_ID": "m"}) as there:
+        reply = there.post("/v2/models/m/infer", body | members)
+        return reply, there.get("/v2/models/m").json
+
+
+def _columns(rows):
+    return [(f"c{place}", "FP64", [len(rows)], column.tolist()) for place, column in enumerate(rows.T)]
+
+
+@pytest.mark.parametrize("server", ["SKLEARN_SERVER", "XGBOOST_SERVER"])
+def test_rows_are_one_tensor_or_several_as_columns(server, folders):
+    """A table in one tensor and its columns in a tensor each are the same rows."""
+    reply, metadata = _infer(f"{server}:{folders[server]}", ("x", "FP32", list(ROWS.shape), ROWS.tolist()))
+    by_column, _ = _infer(f"{server}:{folders[server]}", *_columns(ROWS))
+    found = [np.reshape(each.json["outputs"][0]["data"], (3, 3)) for each in (reply, by_column)]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
+    assert found[0].argmax(axis=1).tolist() == [0, 1, 2]
+    assert metadata["platform"] == "here"
+
+
+@pytest.mark.parametrize("server", sorted(servers.PACKAGED))
+def test_the_platform_is_known_without_metadata(server, folders, tmp_path):
+    """Each packaged server says in the open inference protocol what it runs; Seldon's metadata stay as they were."""
+    for file in folders[server].rglob("*"):
+        if file.is_file() and file.name != "metadata.yaml":
+            (tmp_path / file.relative_to(folders[server])).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file.relative_to(folders[server])).write_bytes(file.read_bytes())
+    with served(f"{server}:{tmp_path}", environment={"PREDICTIVE_UNIT_ID": "m"}) as there:
+        assert there.get("/v2/models/m").json["platform"] == server.partition("_")[0].lower()
+        assert there.get("/metadata").json["platform"] == ""
+
+
+def test_a_tensor_of_several_columns_is_no_column(sklearn_folder):
+    """The tensor that cannot be a column is named."""
+    wide = ("wide", "FP32", [1, 2], [1, 2])
+    reply, _ = _infer(f"SKLEARN_SERVER:{sklearn_folder}", ("a", "FP32", [1], [1]), wide)
+    assert reply.status == 400
+    assert "'wide'" in reply.json["error"]
+
+
+def test_columns_go_to_the_names_that_a_model_was_fitted_with(tmp_path):
+    """Named tensors in any order, one of them text, are the columns of the frame that the model knows."""
+    frame = pandas.DataFrame({"size": [1.0, 2.0, 3.0, 4.0], "kind": ["a", "b", "a", "b"]})
+    encode = sklearn.compose.make_column_transformer(
+        (sklearn.preprocessing.OneHotEncoder(), ["kind"]), remainder="passthrough"
+    )
+    model = sklearn.pipeline.make_pipeline(encode, sklearn.linear_model.LinearRegression())
+    joblib.dump(model.fit(frame, [1.0, 20.0, 3.0, 40.0]), tmp_path / "model.joblib")
+    kind, size = ("kind", "BYTES", [2], ["b", "a"]), ("size", "FP64", [2, 1], [2, 3])
+    wanted = model.predict(pandas.DataFrame({"size": [2.0, 3.0], "kind": ["b", "a"]}))
+    for members in ({}, {"parameters": {"content_type": "pd"}}):
+        reply, _ = _infer(f"SKLEARN_SERVER:{tmp_path}", kind, size, **members)
+        np.testing.assert_allclose(reply.json["outputs"][0]["data"], wanted)
+
+
+def test_mlflow_takes_tensors_as_a_data_frame(mlflow_folder):
+    """Several tensors are the columns of a data frame, and the answer's frame is a tensor for each of its own."""
+    given = [("a", "FP64", [2], [1, 2]), ("b", "INT64", [2, 1], [3, 4])]
+    reply, _ = _infer(f"MLFLOW_SERVER:{mlflow_folder}", *given)
+    assert {each["name"]: (each["datatype"], each["data"]) for each in reply.json["outputs"]} == {
+        "twice a": ("FP64", [2.0, 4.0]),
+        "twice b": ("INT64", [6, 8]),
+    }
+
+
+def test_onnx_declares_and_answers_by_name(onnx_folder):
+    """Inputs and outputs are declared with names, datatypes and free axes, and all outputs are answered by name."""
+    rows = ("rows", "FP32", [3, 4], ROWS.tolist())
+    reply, metadata = _infer(f"ONNX_SERVER:{onnx_folder}", rows)
+    assert metadata["inputs"] == [{"name": "rows", "datatype": "FP32", "shape": [-1, 4]}]
+    declared = {each["name"]: each["datatype"] for each in metadata["outputs"]}
+    answered = {each["name"]: each["datatype"] for each in reply.json["outputs"]}
+    assert declared == answered
+    assert len(declared) == 2
+    label = next(each for each in reply.json["outputs"] if each["datatype"] == "INT64")
+    assert label["data"] == [0, 1, 2]
+    chosen, _ = _infer(f"ONNX_SERVER:{onnx_folder}", rows, outputs=[{"name": label["name"]}])
+    assert [each["name"] for each in chosen.json["outputs"]] == [label["name"]]
+
+
+@pytest.fixture(scope="module")
+def sum_folder(tmp_path_factory):
+    """An ONNX model of two inputs of which it gives the sum."""
+    folder = tmp_path_factory.mktemp("sum")
+    tensors = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["n", 2]) for name in "abs"]
+    node = onnx.helper.make_node("Add", ["a", "b"], ["s"])
+    graph = onnx.helper.make_graph([node], "sum", tensors[:2], tensors[2:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return folder
+
+
+def test_onnx_takes_its_inputs_by_name(sum_folder):
+    """Two tensors in any order, and the refusal of another name."""
+    a, b = ("a", "INT64", [1, 2], [1, 2]), ("b", "INT64", [1, 2], [10, 20])
+    reply, metadata = _infer(f"ONNX_SERVER:{sum_folder}", b, a)
+    assert [each["name"] for each in metadata["inputs"]] == ["a", "b"]
+    (output,) = reply.json["outputs"]
+    assert output == {"name": "s", "shape": [1, 2], "datatype": "INT64", "data": [11, 22]}
+    reply, _ = _infer(f"ONNX_SERVER:{sum_folder}", a, ("c", *b[1:]))
+    assert reply.status == 400
+    assert "the model's inputs are a, b, not a, c" in reply.json["error"]

@@ -83,7 +83,8 @@ class Batching(Around):
         """Start the unit, and learn which of its inputs are JSON."""
         await super().start()
         with suppress(Fault):
-            self._as_json = metadata_of(self.name, await self.unit.metadata()).json_inputs
+            told = await self.unit.metadata()
+            self._as_json = metadata_of(self.name, told, self.facts.v2_metadata).json_inputs
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The unit's answer, or this request's part of a joined one."""

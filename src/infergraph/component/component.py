@@ -222,7 +222,8 @@ class Component(PredictiveUnit):
 
     def _declared_wants(self) -> Wanted:
         """How the class and its metadata want the tensors of the open inference protocol."""
-        inputs = [] if isinstance(self._metadata, BadMetadata) else self._metadata["inputs"]
+        declared = [] if isinstance(self._metadata, BadMetadata) else self._metadata["inputs"]
+        inputs = declared or self.facts.v2_metadata.get("inputs", ())
         typed = [each for each in inputs if "messagetype" not in each]
         return Wanted(
             as_mapping=getattr(self._user, "v2_input", None) == "dict" or len(typed) > 1,
@@ -266,7 +267,9 @@ class Component(PredictiveUnit):
     def facts(self) -> UnitFacts:
         """The user's object and the methods that it implements; none before `start`."""
         methods = frozenset(method for method, found in self._table.items() if found.plain is not None or found.is_raw)
-        return UnitFacts(user_object=self._user, methods=methods)
+        v2_metadata = getattr(self._user, "v2_metadata", None)
+        more = v2_metadata if isinstance(v2_metadata, Mapping) else {}
+        return UnitFacts(user_object=self._user, methods=methods, v2_metadata=more)
 
     @property
     def task_rows(self) -> str | None:

@@ -1,12 +1,51 @@
-"""Error translation of packaged servers: invalid input, and models that cannot be read."""
+"""Input of packaged servers: named tensors as columns, and errors about invalid input and unreadable models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from infergraph.errors import Fault, PayloadError, TargetError
+
+
+def are_tensors(given: Any) -> bool:
+    """Whether an input is the named tensors of the open inference protocol; a JSON object holds no arrays."""
+    return isinstance(given, dict) and any(isinstance(each, np.ndarray) for each in given.values())
+
+
+def columns_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Named tensors as columns, each with the axis (row).
+
+    Raises: PayloadError naming the tensor that has more than a value a row, or another number of rows.
+    """
+    columns: dict[str, Any] = {}
+    for name, values in given.items():
+        column = np.asarray(values)
+        if column.ndim not in (1, 2) or column.shape[1:] not in ((), (1,)):
+            raise PayloadError(f"input {name!r}: a column has one value a row, not the shape {list(column.shape)}")
+        columns[name] = column.reshape(-1)
+    first = next(iter(columns))
+    for name, column in columns.items():
+        if len(column) != len(columns[first]):
+            raise PayloadError(f"input {name!r} has {len(column)} rows, and {first!r} has {len(columns[first])}")
+    return columns
+
+
+def table_of(given: Any, names: Sequence[str]) -> tuple[Any, list[str]]:
+    """Rows with the axes (row, column), and their names: several named tensors as columns; else what was given.
+
+    Raises: see `columns_of`.
+    """
+    if not are_tensors(given):
+        return given, list(names)
+    columns = columns_of(given)
+    is_numeric = all(column.dtype.kind in "biuf" for column in columns.values())
+    parts = columns.values() if is_numeric else [column.astype(object) for column in columns.values()]
+    return np.column_stack(list(parts)), list(columns)
 
 
 @contextmanager

@@ -8,15 +8,17 @@ JSON has one type of number and an array has one type of value, so the signature
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
 from infergraph.errors import MissingExtra, PayloadError
 from infergraph.graph.servers.files import fetch, read_metadata
-from infergraph.graph.servers.inputs import input_faults, reading
+from infergraph.graph.servers.inputs import are_tensors, columns_of, input_faults, reading
 
 _TRUTHS = {"True": True, "False": False, "true": True, "false": False, 1: True, 0: False}
 
@@ -32,6 +34,8 @@ class MLFlowServer:
             model whose signature has columns gets them in either case.
         cache_dir: where a model from elsewhere is kept.
     """
+
+    v2_metadata: ClassVar[Mapping[str, str]] = MappingProxyType({"platform": "mlflow"})
 
     def __init__(self, model_uri: str = "", xtype: str = "ndarray", cache_dir: str = "") -> None:
         self.model_uri = model_uri
@@ -74,7 +78,12 @@ class MLFlowServer:
             return self._model.predict(self._input(X, list(names)))
 
     def _input(self, X: Any, names: list[str]) -> Any:
-        if self._schema is not None and self._schema.is_tensor_spec():
+        takes_tensors = self._schema is not None and self._schema.is_tensor_spec()
+        if are_tensors(X):
+            if takes_tensors:
+                return X
+            X = self._pandas.DataFrame(columns_of(X))
+        if takes_tensors:
             return self._tensor(X, names)
         if self._schema is None and self.xtype == "ndarray":
             return X

@@ -29,13 +29,22 @@ _DTYPES: dict[str, type] = {
     "tensor(bool)": np.bool_,
     "tensor(string)": np.str_,
 }
+_DATATYPES = {
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(float16)": "FP16",
+    "tensor(bfloat16)": "BF16",
+    "tensor(bool)": "BOOL",
+    "tensor(string)": "BYTES",
+} | {f"tensor({kind}int{bits})": f"{kind.upper()}INT{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64)}
 
 
 class ONNXServer:
     """Answers with one output of the model; a JSON object as input is answered with all outputs by name.
 
     An array goes to the model's only input, or, where there are as many inputs as columns, column by column. A JSON
-    object gives each input by its name.
+    object gives each input by its name. In the open inference protocol tensors go to the inputs of their names, and all
+    outputs are answered, or the one that `output` names.
 
     Args:
         model_uri: the folder of `model.onnx` (or of the only .onnx file), or that file.
@@ -49,6 +58,8 @@ class ONNXServer:
         self.output = output
         self.threads = threads
         self.cache_dir = cache_dir
+        self.v2_metadata: dict[str, Any] = {"platform": "onnx"}
+        self._has_choice = bool(output)
         self._session: Any = None
         self._refusals: tuple[type[Exception], ...] = ()
 
@@ -80,6 +91,9 @@ class ONNXServer:
         self.output = self.output or next((name for name in self._outputs if "prob" in name), self._outputs[0])
         if self.output not in self._outputs:
             raise TargetError(f"the model has no output {self.output!r}; it has {', '.join(self._outputs)}")
+        self._answered = [self.output] if self._has_choice else self._outputs
+        outputs = [each for each in session.get_outputs() if each.name in self._answered]
+        self.v2_metadata |= {"inputs": _declared(self._inputs), "outputs": _declared(outputs)}
         self._session, self._refusals = session, (InvalidArgument,)
 
     def predict(self, X: Any, names: Sequence[str] = (), meta: Any = None) -> Any:
@@ -88,11 +102,23 @@ class ONNXServer:
         Raises: PayloadError for input that does not fit the model's inputs.
         """
         with input_faults("model", *self._refusals):
+            if meta and "inputs" in meta:
+                return self._tensors(X)
             if isinstance(X, dict):
                 answers = self._session.run(self._outputs, self._by_name(X))
                 return {name: _array(answer).tolist() for name, answer in zip(self._outputs, answers, strict=True)}
             (answer,) = self._session.run([self.output], self._by_column(np.asarray(X), list(names)))
         return _array(answer)
+
+    def _tensors(self, X: Any) -> Any:
+        """The answer to named tensors, or to the only one, whatever its name."""
+        sole = next(iter(X.values())) if isinstance(X, dict) and len(X) == 1 else X
+        one = len(self._inputs) == 1 and not isinstance(sole, dict)
+        given = {self._inputs[0].name: _cast(sole, self._inputs[0])} if one else self._by_name(X)
+        answers = self._session.run(self._answered, given)
+        if len(answers) == 1:
+            return _array(answers[0])
+        return {name: _array(answer) for name, answer in zip(self._answered, answers, strict=True)}
 
     def _by_name(self, given: dict[str, Any]) -> dict[str, Any]:
         wanted = {entry.name: entry for entry in self._inputs}
@@ -124,6 +150,21 @@ def _cast(value: Any, entry: Any) -> Any:
         raise PayloadError(f"the input {entry.name} is a {entry.type}, which cannot be sent")
     array: Any = np.asarray(value, dtype=dtype)
     return array.astype(object) if dtype is np.str_ else array
+
+
+def _declared(entries: Sequence[Any]) -> list[dict[str, Any]]:
+    """Inputs or outputs as the open inference protocol describes them; a class's probabilities are rows of numbers."""
+    return [
+        {"name": entry.name, "datatype": _DATATYPES.get(entry.type, "FP64"), "shape": _shape(entry)}
+        for entry in entries
+    ]
+
+
+def _shape(entry: Any) -> list[int]:
+    """The shape, -1 for each free axis."""
+    if not entry.type.startswith("tensor"):
+        return [-1, -1]
+    return [size if isinstance(size, int) and size >= 0 else -1 for size in entry.shape]
 
 
 def _array(answer: Any) -> Any:

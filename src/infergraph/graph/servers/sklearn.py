@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
 from infergraph.errors import MissingExtra, PayloadError, TargetError
 from infergraph.graph.servers.files import fetch, model_file, read_metadata
-from infergraph.graph.servers.inputs import input_faults, reading
+from infergraph.graph.servers.inputs import input_faults, reading, table_of
 
 _METHODS = ("predict_proba", "decision_function")
 
@@ -28,6 +30,7 @@ class SKLearnServer:
     """
 
     task_rows = "instance"
+    v2_metadata: ClassVar[Mapping[str, str]] = MappingProxyType({"platform": "sklearn"})
 
     def __init__(
         self, model_uri: str = "", method: str = "predict_proba", columns: str = "", cache_dir: str = ""
@@ -85,7 +88,8 @@ class SKLearnServer:
         Raises: PayloadError, with scikit-learn's message, for input that the model does not accept.
         """
         with input_faults("model"):
-            return _rows_first(self._predict(X if self._frame is None else self._named(X, list(names))))
+            rows, labels = table_of(X, names)
+            return _rows_first(self._predict(_unlabelled(rows) if self._frame is None else self._named(rows, labels)))
 
     def _named(self, X: Any, names: list[str]) -> Any:
         """A frame of the columns that the model was fitted with: by name if all are there, else as they come."""
@@ -102,6 +106,11 @@ class SKLearnServer:
     def init_metadata(self) -> dict[str, Any]:
         """What `metadata.yaml` beside the model says."""
         return read_metadata(self._place)
+
+
+def _unlabelled(rows: Any) -> Any:
+    """A data frame as an array, for a model that was fitted without names and would warn."""
+    return rows.to_numpy() if hasattr(rows, "to_numpy") else rows
 
 
 def _rows_first(answer: Any) -> Any:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
 from infergraph.errors import MissingExtra, PayloadError
 from infergraph.graph.servers.files import fetch, model_file, read_metadata
-from infergraph.graph.servers.inputs import input_faults, reading
+from infergraph.graph.servers.inputs import input_faults, reading, table_of
 
 
 class XGBoostServer:
@@ -22,6 +24,7 @@ class XGBoostServer:
     """
 
     task_rows = "instance"
+    v2_metadata: ClassVar[Mapping[str, str]] = MappingProxyType({"platform": "xgboost"})
 
     def __init__(self, model_uri: str = "", cache_dir: str = "") -> None:
         self.model_uri = model_uri
@@ -60,7 +63,7 @@ class XGBoostServer:
             silently), and for values that are not numbers.
         """
         with input_faults("model"):
-            rows = np.asarray(X, dtype=np.float32)
+            rows = np.asarray(table_of(X, names)[0], dtype=np.float32)
         width = self._booster.num_features()
         if rows.ndim != 2 or rows.shape[1] != width:
             raise PayloadError(f"the model takes rows of {width} columns, not an array of shape {list(rows.shape)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -79,11 +80,14 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     has_tasks: bool = False
 
 
-def document(served: Served, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+def document(
+    served: Served, metadata: Mapping[str, Any] | None, v2_metadata: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """The OpenAPI document.
 
     Args:
         metadata: the unit's, if known, for its schemas and examples.
+        v2_metadata: see `UnitFacts`.
     """
     known = metadata or {}
     inputs = Described(known.get("graphinputs" if served.is_graph else "inputs"))
@@ -93,7 +97,7 @@ def document(served: Served, metadata: Mapping[str, Any] | None) -> dict[str, An
     schemas = SCHEMAS | {"Input": inputs.schema("Request"), "Output": outputs.schema("SeldonMessage")}
     info: Schema = {"title": str(known.get("name") or served.name), "version": __version__}
     info["description"] = _about(served, known, inputs, outputs)
-    inference = Inference(served.paths, metadata_of(served.model, known))
+    inference = Inference(served.paths, metadata_of(served.model, known, v2_metadata))
     paths = writer.paths() | inference.paths()
     schemas |= inference.schemas()
     if served.has_tasks:

@@ -26,7 +26,7 @@ async def document(unit: PredictiveUnit, served: description.Served) -> dict[str
         metadata = await unit.metadata()
     except Fault:  # not loaded yet, or invalid metadata: the document is made without it
         metadata = None
-    return description.document(served, metadata)
+    return description.document(served, metadata, unit.facts.v2_metadata)
 
 
 def routes(unit: PredictiveUnit, served: description.Served) -> list[BaseRoute]:

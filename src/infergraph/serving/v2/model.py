@@ -52,7 +52,7 @@ class Model:
             facts = self._unit.facts
             if loaded == self._loads:  # otherwise it was reloaded meanwhile
                 self.method = facts.infer_method
-                self._metadata = metadata_of(self.name, told)
+                self._metadata = metadata_of(self.name, told, facts.v2_metadata)
         return known
 
     def runner(self) -> Runner | None:

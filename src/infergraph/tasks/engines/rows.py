@@ -255,8 +255,9 @@ class V2Rows(RowReader):
     async def _known(self) -> ModelMetadata:
         """Name, version and tensors of the unit, as the server has them."""
         if self._model is None:
-            name = self._unit.facts.deployment or self._unit.name
-            self._model = metadata_of(name, await self._unit.metadata())
+            facts = self._unit.facts
+            told = await self._unit.metadata()
+            self._model = metadata_of(facts.deployment or self._unit.name, told, facts.v2_metadata)
         return self._model
 
     async def _several(self, raw: Sequence[bytes]) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from infergraph.errors import PayloadError
-from infergraph.wire.v2.tensors import Tensor
+from infergraph.wire.v2.tensors import NO_PARAMETERS, Tensor
 from infergraph.wire.v2.values import COLUMN_NAMES, CONTENT_TYPE, JSON_TYPES
 
 _CONTENT_TYPES = {"strData": "str", "jsonData": "json", "binData": "base64"}
@@ -115,13 +115,15 @@ class ModelMetadata(msgspec.Struct, frozen=True):
         }
 
 
-def metadata_of(name: str, told: Mapping[str, Any]) -> ModelMetadata:
+def metadata_of(name: str, told: Mapping[str, Any], more: Mapping[str, Any] = NO_PARAMETERS) -> ModelMetadata:
     """The metadata of a model.
 
     Args:
         name: under which it is served.
         told: its own metadata as Seldon's protocol has them, of a component or of a graph.
+        more: members that it has where those say nothing.
     """
+    told = {**more, **{member: value for member, value in told.items() if value}}
     return ModelMetadata(
         name=name,
         versions=[str(version) for version in told.get("versions") or () if version],
