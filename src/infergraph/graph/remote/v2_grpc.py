@@ -15,7 +15,8 @@ from infergraph.errors import PayloadError, RemoteError
 from infergraph.graph.remote.grpc import GrpcOptions, GrpcUnit, metadata_of
 from infergraph.graph.remote.rest import unsent
 from infergraph.graph.remote.v2_node import V2Node
-from infergraph.message import Context, Feedback, Message, Method, Request
+from infergraph.message import Context, Feedback, Message, Method, Request, Transport
+from infergraph.net.grpc_client import Metadata
 from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP
 from infergraph.protocol.services import INFERENCE
 from infergraph.wire.v2 import hop, proto
@@ -57,35 +58,34 @@ class V2GrpcUnit(GrpcUnit):
         if isinstance(request, Feedback):
             return unsent(request)
         model = context.model or self.name
+        first = request if isinstance(request, Message) else request[0]
+        is_relayed = self._node.is_relayed(method, first, context, Transport.GRPC)
         if isinstance(request, Message):
-            first, (raw, form) = request, await self._sent(method, request, model, context)
+            raw, form = await self._sent(method, request, model, context, is_relayed=is_relayed)
         else:
-            first, form = request[0], hop.forms_of(request)
-            raw = hop.encode_aggregate(request, model, context.puid)
-        payload, told = await self._infer(method, raw, form, context, is_answer=first.is_answer)
+            raw, form = hop.encode_aggregate(request, model, context.puid), hop.forms_of(request)
+        about = () if is_relayed else (ANSWER_HOP if first.is_answer else REQUEST_HOP,)
+        payload, told = await self._infer(raw, (*about, (FORM_KEY, form)) if form else about, context)
         if method is Method.ROUTE:
             return self._node.readable(lambda: hop.routed(hop.read_grpc(payload)))
         return await self._node.finished(hop.grpc_answer(payload, told, first), first)
 
-    async def _sent(self, method: Method, message: Message, model: str, context: Context) -> tuple[bytes, str]:
+    async def _sent(
+        self, method: Method, message: Message, model: str, context: Context, *, is_relayed: bool
+    ) -> tuple[bytes, str]:
         """The serialized request, and the form of its tensors."""
         if method is not Method.ROUTE:
-            sent = hop.forwarded_proto(message, model, is_last=self._node.is_last(method))
+            sent = hop.forwarded_proto(message, model, is_last=is_relayed)
             if sent is not None:
                 return sent.raw, sent.spelling.form
         given = tensors_of(message)
-        request = hop.request_of(message, given, await self._node.unnamed(message, given), context.puid)
+        unnamed = await self._node.unnamed(message, given)
+        request = hop.request_of(message, given, unnamed, context.puid, is_last=is_relayed)
         return hop.encode_grpc(request, model, "route" if method is Method.ROUTE else ""), given.form
 
-    async def _infer(
-        self, method: Method, raw: bytes, form: str, context: Context, *, is_answer: bool
-    ) -> tuple[bytes, str]:
-        """The serialized answer, and the form of its tensors."""
-        metadata = list(metadata_of(context))
-        if not self._node.is_last(method):
-            metadata.append(ANSWER_HOP if is_answer else REQUEST_HOP)
-        if form:
-            metadata.append((FORM_KEY, form))
+    async def _infer(self, raw: bytes, about: Metadata, context: Context) -> tuple[bytes, str]:
+        """The serialized answer, and the form of its tensors; `about` is metadata of this hop."""
+        metadata = (*metadata_of(context), *about)
         timeout_s = self._timeout_s(context)
         asked = self._client.exchange(_INFER, raw, metadata=metadata, timeout_s=timeout_s)
         payload, initial = await self._in_time(_INFER, asked, timeout_s)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from infergraph.errors import PayloadError, RemoteError
-from infergraph.message import Message, Method
+from infergraph.message import Context, Message, Method, Transport
 from infergraph.protocol.status import GrpcStatus
 from infergraph.wire.v2 import hop
 from infergraph.wire.v2.messages import NodeAnswer
@@ -37,9 +37,9 @@ class V2Node:
         self._metadata = metadata
         self._input: str | None = None
 
-    def is_last(self, method: Method) -> bool:
-        """Whether the bytes of the answer leave the graph."""
-        return method in self._last
+    def is_relayed(self, method: Method, asked: Message, context: Context, transport: Transport) -> bool:
+        """Whether the bytes of the answer leave the graph: the client asked in this protocol, over this transport."""
+        return method in self._last and context.transport is transport and asked.holds_tensors
 
     def readable(self, read: Callable[[], _T]) -> _T:
         """What `read` reads in the node's answer.

@@ -13,7 +13,7 @@ from typing import Any
 from infergraph.errors import PayloadError, RemoteError
 from infergraph.graph.remote.rest import RestOptions, RestUnit, header_lines, line, unsent
 from infergraph.graph.remote.v2_node import V2Node
-from infergraph.message import ONCE_ONLY, Context, Feedback, Message, Method, Request
+from infergraph.message import ONCE_ONLY, Context, Feedback, Message, Method, Request, Transport
 from infergraph.net.http_client import Call, Reply
 from infergraph.protocol import paths
 from infergraph.protocol.headers import ANSWER_CODING, FORM, INFERENCE_HEADER_LENGTH, REQUEST_CODING
@@ -61,26 +61,33 @@ class V2RestUnit(RestUnit):
         """
         if isinstance(request, Feedback):
             return unsent(request)
+        first = request if isinstance(request, Message) else request[0]
+        is_relayed = self._node.is_relayed(method, first, context, Transport.REST)
         if isinstance(request, Message):
-            first, sent = request, await self._sent(method, request, context)
+            sent = await self._sent(request, context, is_relayed=is_relayed)
         else:
-            first, sent = request[0], self._listed(request)
-        reply = await self._post(method, sent, context, is_answer=first.is_answer)
+            sent = self._listed(request)
+        coding = _PLAIN if is_relayed else ANSWER_CODING if first.is_answer else REQUEST_CODING
+        reply = await self._post(method, sent, coding, context)
         if method is Method.ROUTE:
             return self._route(reply)
         return await self._node.finished(hop.rest_answer(reply.body, _spelling(reply), first), first)
 
-    async def _sent(self, method: Method, message: Message, context: Context) -> Sent:
+    async def _sent(self, message: Message, context: Context, *, is_relayed: bool) -> Sent:
         try:
-            sent = hop.forwarded(message, is_last=self._node.is_last(method))
+            sent = hop.forwarded(message, is_last=is_relayed)
         except PayloadError as fault:
             raise RemoteError(fault.text, node=self.name) from fault
         if sent is not None:
             return sent
         given = tensors_of(message)
-        request = hop.request_of(message, given, await self._node.unnamed(message, given), context.puid)
+        unnamed = await self._node.unnamed(message, given)
+        request = hop.request_of(message, given, unnamed, context.puid, is_last=is_relayed)
         is_binary = not hop.is_small(request) and await self._reads_binary(context)
-        return hop.encode_rest(request, given.form, is_binary=is_binary)
+        try:
+            return hop.encode_rest(request, given.form, is_binary=is_binary, asks_binary=is_binary and not is_relayed)
+        except PayloadError as fault:  # the node has no binary extension
+            raise RemoteError(f"node {self.name} cannot be asked: {fault.text}", node=self.name) from fault
 
     def _listed(self, messages: Sequence[Message]) -> Sent:
         """The children's answers as one JSON list."""
@@ -89,10 +96,9 @@ class V2RestUnit(RestUnit):
         except PayloadError as fault:
             raise RemoteError(f"Data is not JSON: {fault.text}", node=self.name) from fault
 
-    async def _post(self, method: Method, sent: Sent, context: Context, *, is_answer: bool) -> Reply:
+    async def _post(self, method: Method, sent: Sent, coding: bytes, context: Context) -> Reply:
         spelling = sent.spelling
         path = paths.method_path(Protocol.V2, method, context.model or self.name)
-        coding = _PLAIN if self._node.is_last(method) else ANSWER_CODING if is_answer else REQUEST_CODING
         head = header_lines(context, coding) + line(b"content-type", spelling.content_type)
         if spelling.coding:
             head += line(b"content-encoding", spelling.coding)

@@ -23,6 +23,7 @@ from infergraph.wire import json_text
 from infergraph.wire.json_text import LITERAL
 from infergraph.wire.v2 import json, proto, remote, tensors, values
 from infergraph.wire.v2.messages import (
+    NO_TAGS,
     REQUEST_INPUT,
     InferMessage,
     NodeAnswer,
@@ -217,14 +218,15 @@ def is_small(request: InferRequest) -> bool:
     return size <= _SMALL_BYTES and all(json.is_exact(tensor) for tensor in request.inputs)
 
 
-def encode_rest(request: InferRequest, form: str, *, is_binary: bool) -> Sent:
+def encode_rest(request: InferRequest, form: str, *, is_binary: bool, asks_binary: bool) -> Sent:
     """A request for a REST node.
 
     Args:
-        is_binary: send raw tensors, and ask for them.
+        is_binary: send raw tensors.
+        asks_binary: ask for them.
     Raises: PayloadError for an infinity in JSON.
     """
-    if is_binary:
+    if asks_binary:
         request = replace(request, parameters={**request.parameters, BINARY_OUTPUT: True})
     head, blobs, length = remote.encode_rest(request, is_binary=is_binary)
     if length is None:
@@ -247,11 +249,11 @@ def _as_json(message: Message) -> bytes:
             head, _ = _parts(message.raw, spelling)
             _members(head)
             return bytes(head)
-    request = request_of(message, tensors_of(message), FIRST_OUTPUT, "")
+    given, meta = tensors_of(message), message.meta or {}
     document = {
-        "model_name": str((message.meta or {}).get("model_name", "")),
-        "parameters": request.parameters,
-        "outputs": [json.entry_of(tensor) for tensor in request.inputs],
+        "model_name": str(meta.get("model_name", "")),
+        "parameters": {**_tags_of(meta), **given.parameters},
+        "outputs": [json.entry_of(tensor) for tensor in given.tensors],
     }
     return json.body_of(document, (), LITERAL).head
 
@@ -398,22 +400,29 @@ def requested_of(asked: Meta) -> list[RequestedOutput]:
 # ── both ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def request_of(message: Message, given: TensorSet, unnamed: str, puid: str) -> InferRequest:
+def request_of(message: Message, given: TensorSet, unnamed: str, puid: str, *, is_last: bool = False) -> InferRequest:
     """A message of either protocol as a request.
 
     Args:
         given: its tensors.
         unnamed: the name of an array that has none.
         puid: the id of a message without one.
+        is_last: whether the node's answer is that of the graph, so the client's outputs are asked for.
     """
     meta = message.meta or {}
     inputs = [given.tensors[0]._replace(name=unnamed)] if given.is_unnamed else given.tensors
-    tags = values.parameters_of_tags(meta.get("tags") or {})
     return InferRequest(
         id=str(meta.get("id") or puid),
-        parameters={**_passed_on(meta), **tags, **given.parameters},
+        parameters={**_passed_on(meta), **_tags_of(meta), **given.parameters},
         inputs=inputs,
+        outputs=requested_of(meta) if is_last else (),
     )
+
+
+def _tags_of(meta: Meta) -> dict[str, Any]:
+    """Tags as parameters, without those that would change how a message is read or answered."""
+    tags = values.parameters_of_tags(meta.get("tags") or {})
+    return {key: value for key, value in tags.items() if key not in NO_TAGS}
 
 
 def input_name(message: Message) -> str:
@@ -422,20 +431,34 @@ def input_name(message: Message) -> str:
 
 
 def routed(answer: InferResponse) -> Message:
-    """The answer of a router: the first tensor of an answer of the protocol."""
-    return Message.of(answer.outputs[0].array, Encoding.NDARRAY)
+    """The answer of a router: the first tensor of an answer of the protocol, and its tags."""
+    content = answer_content(answer, "", {})
+    return Message.of(answer.outputs[0].array, Encoding.NDARRAY, meta=content.meta)
+
+
+def _without_label(tensor: Tensor) -> Tensor:
+    """A tensor of texts that does not say so; the other protocol's arrays hold texts without it."""
+    if tensor.parameters.get(values.CONTENT_TYPE) != "str":
+        return tensor
+    return tensor._replace(parameters={k: v for k, v in tensor.parameters.items() if k != values.CONTENT_TYPE})
 
 
 def spelled_back(answer: NodeAnswer, request: Message) -> Message:
     """The answer of a node to a request of Seldon's protocol, in that protocol and the request's encoding.
 
+    Columns without names are `t:0`, `t:1`, …, as a component's are.
+
     Raises: PayloadError if it cannot be read.
     """
-    content = seldon_content(answer.content)
     given: TensorSet = answer.content.payload
+    given = given._replace(tensors=[_without_label(tensor) for tensor in given.tensors])
+    content = seldon_content(answer.content._replace(payload=given))
     encoding = request.content.encoding
-    if content.encoding.is_array and encoding.is_array and encoding is not Encoding.TFTENSOR:
-        content = content._replace(encoding=encoding)
+    if content.encoding.is_array and encoding.is_array:
+        shape = given.tensors[0].array.shape
+        names = content.names or (tuple(f"t:{column}" for column in range(shape[1])) if len(shape) > 1 else ())
+        kept = content.encoding if encoding is Encoding.TFTENSOR else encoding
+        content = content._replace(encoding=kept, names=names)
     elif encoding in (Encoding.STR, Encoding.BIN) and [tensor.array.shape for tensor in given.tensors] == [(1,)]:
         element = given.tensors[0].array[0]
         if isinstance(element, str):

@@ -31,7 +31,8 @@ _SELDON_MEMBERS = frozenset({"tags", "routing", "requestPath", "metrics"})
 ROUTING = "seldon_routing"
 """The parameter of an answer that holds the recorded route."""
 
-_NO_TAGS = frozenset({values.CONTENT_TYPE, ROUTING, BINARY_OUTPUT})
+NO_TAGS = frozenset({values.CONTENT_TYPE, ROUTING, BINARY_OUTPUT})
+"""Parameters that have another meaning, so that a node's answer has no tags of these names."""
 
 
 class InferMessage(Message):
@@ -152,7 +153,7 @@ def answer_content(read: InferResponse, form: str, asked: Meta) -> Content:
     """The content of a node's answer: its parameters are tags, but for those that have another meaning."""
     own = {key: value for key, value in read.parameters.items() if key == values.CONTENT_TYPE}
     meta = dict(asked)
-    tags = {key: value for key, value in read.parameters.items() if key not in _NO_TAGS}
+    tags = {key: value for key, value in read.parameters.items() if key not in NO_TAGS}
     if tags:
         meta["tags"] = tags
     if routing := _routing_of(read.parameters.get(ROUTING)):
