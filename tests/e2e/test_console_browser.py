@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -310,9 +312,6 @@ def test_a_fault_says_what_where_and_what_to_do(graph: Supervised, looking: Any)
 
 def test_the_same_call_is_there_to_copy_and_works(graph: Supervised, looking: Any, tmp_path: Path) -> None:
     """Each language has its tab, reached by arrow keys; what is copied as Python runs and gives the same answer."""
-    import subprocess
-    import sys
-
     watched = looking(graph, permissions=["clipboard-read", "clipboard-write"])
     page = watched.open("try")
     page.get_by_label("Row 1, column width").fill("2")
@@ -327,6 +326,60 @@ def test_the_same_call_is_there_to_copy_and_works(graph: Supervised, looking: An
     page.keyboard.press("Tab")
     page.get_by_role("tab", name="Python").press("ArrowRight")
     assert f"127.0.0.1:{graph.ports['grpc_port']} seldon.protos.Seldon/Predict" in page.locator("#code").inner_text()
+
+
+def test_tensors_have_a_field_each_and_their_answer_its_parameters(graph: Supervised, looking: Any) -> None:
+    """The open inference protocol is a method like the others: fields from the metadata, outputs, parameters, route."""
+    watched = looking(graph)
+    page = watched.open("try")
+    page.get_by_label("Method").select_option("/v2/models/offers/infer")
+    assert page.get_by_role("tab", name="Tensors").get_attribute("aria-selected") == "true"
+    assert page.get_by_label("Name", exact=True).input_value() == "input-0"
+    assert page.get_by_label("Datatype").input_value() == "FP64"
+    page.get_by_label("Shape").fill("2, 2")
+    page.get_by_label("Elements").fill("1, 2, 3")
+    assert "needs 4 elements, and there are 3" in page.locator("#tensors-hint").inner_text()
+    page.get_by_label("Elements").fill("1, 2, 3, 4.5")
+    assert '"shape":[2,2]' in page.locator("#code").inner_text()
+    watched.check_access()
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.locator("#shown .values td").first.wait_for()
+    assert page.locator("#shown .values td").all_inner_texts() == ["6", "1", "15", "1"]
+    assert "seldon_routing" in page.locator("#shown .facts").inner_text()
+    assert "chosen" in page.locator("[data-node=friendly]").inner_text()
+    assert re.search(r"\d (µs|ms)", page.locator("[data-node=friendly] .num").inner_text())
+    watched.check_access()
+    watched.keep("try-tensors")
+    page.get_by_label("Method").select_option("/api/v1.0/predictions")
+    assert page.get_by_role("tab", name="Table").get_attribute("aria-selected") == "true"
+    page.get_by_label("Method").select_option("/v2/models/offers/infer")
+    assert page.get_by_label("Elements").input_value() == "1, 2, 3, 4.5"
+    page.get_by_role("button", name="Tensor", exact=True).click()
+    page.get_by_role("button", name="Remove tensor input-1").click()
+    watched.forgiven.append("400")
+    page.get_by_label("Elements").fill("1, 2, 3, wide")
+    page.get_by_role("button", name="Send", exact=True).click()
+    box = page.locator("#shown .notice")
+    box.wait_for()
+    assert "input-0" in box.inner_text()
+
+
+def test_the_same_inference_is_there_to_copy(graph: Supervised, looking: Any) -> None:
+    """The Python lines use Triton's client and run; curl and grpcurl name the path and the call."""
+    watched = looking(graph, permissions=["clipboard-read", "clipboard-write"])
+    page = watched.open("try")
+    page.get_by_label("Method").select_option("/v2/models/offers/infer")
+    page.get_by_label("Elements").fill("2, 3")
+    assert "/v2/models/offers/infer" in page.locator("#code").inner_text()
+    page.get_by_role("tab", name="Python").click()
+    code = page.locator("#code").inner_text()
+    run = {"capture_output": True, "text": True, "timeout": 60, "check": True}
+    done = subprocess.run([sys.executable, "-c", code], **run)
+    assert done.stdout.strip() == "output-0 [[10.  1.]]"
+    page.get_by_role("tab", name="grpcurl").click()
+    code = page.locator("#code").inner_text()
+    assert f"127.0.0.1:{graph.ports['grpc_port']} inference.GRPCInferenceService/ModelInfer" in code
+    assert '"contents":{"fp64_contents":[2,3]}' in code
 
 
 def test_knowledge_is_drawn(component: Supervised, looking: Any) -> None:

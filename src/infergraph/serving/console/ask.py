@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +15,7 @@ from infergraph.graph.routers.bandits import FILE_NAME
 from infergraph.message import Method
 from infergraph.protocol import paths
 from infergraph.protocol.paths import Protocol
-from infergraph.protocol.services import CLIENT_CALLS
+from infergraph.protocol.services import CLIENT_CALLS, INFERENCE
 from infergraph.serving.console.arms import Arm, belief, read_arms
 from infergraph.serving.console.console import ConsoleParts
 from infergraph.serving.console.forms import form_of
@@ -22,6 +23,7 @@ from infergraph.serving.console.live_figures import View
 from infergraph.serving.console.picture import shares_of
 from infergraph.serving.console.rendering import Renderer, kind_class
 from infergraph.topology import Topology, TopologyNode
+from infergraph.wire.v2.tensors import Datatype
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -30,11 +32,12 @@ PLOT_WIDTH, PLOT_HEIGHT, PLOT_TOP = 1000.0, 200.0, 6.0
 
 
 class Asking(NamedTuple):
-    """A method to call: its REST path, its gRPC service and method, the client's method (empty for none)."""
+    """A method to call: its REST path, its gRPC method, the client's method (empty for none), and the protocol."""
 
     path: str
     grpc: str
     client: str
+    protocol: Protocol = Protocol.SELDON
 
 
 _HOOKS = (Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPUT, Method.ROUTE)
@@ -102,6 +105,12 @@ class AskPages:
         return self._renderer.part(request, "_arms.html", await self._arms())
 
     def _methods(self) -> tuple[Asking, ...]:
+        """The methods in the protocol that the unit documents, then those in the open inference protocol."""
+        name = quote(self._parts.topology.name, safe="")
+        infer = Asking(f"/v2/models/{name}/infer", f"{INFERENCE}/ModelInfer", "", Protocol.V2)
+        return (infer,) if self._parts.topology.protocol == Protocol.V2.value else (*self._own_methods(), infer)
+
+    def _own_methods(self) -> tuple[Asking, ...]:
         topology = self._parts.topology
         if not topology.is_graph:
             known = self._parts.methods()
@@ -109,7 +118,7 @@ class AskPages:
         protocol = Protocol.named(topology.protocol)
         if protocol is Protocol.SELDON:
             return (Asking(paths.EXTERNAL[Method.PREDICT], _PREDICT, Method.PREDICT.value),)
-        return (Asking(paths.method_path(protocol, Method.PREDICT, topology.root.name), _PREDICT, ""),)
+        return (Asking(paths.method_path(protocol, Method.PREDICT, topology.root.name), _PREDICT, "", protocol),)
 
     async def _unit(self) -> tuple[dict[str, Any], str]:
         """The data for the scripts, and why the metadata is not available."""
@@ -124,6 +133,8 @@ class AskPages:
             "start": form.start,
             "pane": form.pane.value,
             "textKey": form.text_key,
+            "tensors": form_of(metadata, Protocol.V2.value).start,
+            "datatypes": [kind.value for kind in Datatype],
             "topology": _tree(topology.root),
             "grpcPort": self._parts.grpc_port,
             "feedbackPath": "" if topology.protocol == "v2" else paths.EXTERNAL[Method.SEND_FEEDBACK],

@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+from infergraph.serving.openapi.inference import example_of as example_request
+from infergraph.wire.v2.metadata import metadata_of
+
 CELLS_LIMIT = 512
 EXAMPLE_TEXT = "Ada Lovelace was born in London."
 _ZEROS = {"string": "", "integer": 0, "number": 0, "boolean": False, "null": None}
@@ -20,6 +23,7 @@ class Pane(Enum):
 
     TABLE = "table"
     TEXT = "text"
+    TENSORS = "tensors"
     JSON = "json"
 
 
@@ -49,9 +53,7 @@ def form_of(metadata: Mapping[str, Any] | None, protocol: str) -> Form:
     inputs = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
     first = inputs[0] if inputs else {}
     if protocol == "v2":
-        tensor = {"name": str(first.get("name") or "input-0"), "datatype": str(first.get("datatype") or "FP32")}
-        shape = _shape(first.get("shape")) or [1, 2]
-        return Form({"inputs": [{**tensor, "shape": shape, "data": [0] * math.prod(shape)}]}, Pane.JSON)
+        return Form(example_request(metadata_of("", given)), Pane.TENSORS)
     if protocol == "tensorflow":
         return Form({"instances": [[0] * _width(first.get("shape"))]}, Pane.JSON)
     if len(inputs) > 1 and all("datatype" in each for each in inputs[:CELLS_LIMIT]):  # a column each

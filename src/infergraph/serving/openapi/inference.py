@@ -195,7 +195,7 @@ class Inference:
 
 def example_of(model: ModelMetadata) -> Schema:
     """An example request with a tensor for each declared input."""
-    declared = model.inputs or [TensorMetadata("x", Datatype.FP32.value, [1, 2])]
+    declared = model.inputs or [TensorMetadata("input-0", Datatype.FP32.value, [1, 2])]
     return {"inputs": [each.example() for each in declared]}
 
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 import orjson
 
 from infergraph.errors import ComponentError, NestedTooDeeply, PayloadError
 from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Runners, Transport
-from infergraph.observe.node_times import node_times
+from infergraph.observe.node_times import server_timing
 from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, REQUEST_CODING
 from infergraph.protocol.paths import (
     API,
@@ -187,7 +186,7 @@ class Rest:
             except NestedTooDeeply as fault:
                 raise blamed(fault, request) from fault
             if exchange.times_nodes:
-                answer.headers.append((b"server-timing", _server_timing(node_times())))
+                answer.headers.append((b"server-timing", server_timing()))
             return answer
 
         return handle
@@ -254,15 +253,6 @@ def _status_of(document: object) -> int:
     except (TypeError, ValueError):
         return 500
     return number if 200 <= number <= 599 else 500
-
-
-def _server_timing(times: Mapping[str, float]) -> bytes:
-    """Milliseconds by node. A name is percent-encoded: a header has ASCII alone.
-
-    Source: Server Timing, section 3.1.
-    """
-    rows = (f'n{place};desc="{quote(name)}";dur={ms:g}' for place, (name, ms) in enumerate(times.items()))
-    return ", ".join(rows).encode()
 
 
 def _header(exchange: Exchange, name: bytes) -> str:

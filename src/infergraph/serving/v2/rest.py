@@ -14,6 +14,7 @@ import orjson
 from infergraph import __version__
 from infergraph.errors import PayloadError
 from infergraph.message import Context, Transport
+from infergraph.observe.node_times import server_timing
 from infergraph.protocol import paths
 from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, FORM, INFERENCE_HEADER_LENGTH, REQUEST_CODING
 from infergraph.serving.http.answers import JSON_TYPE, Answer
@@ -154,6 +155,12 @@ class V2Rest:
         return endpoint._replace(dialect=self._dialect, protocol="v2")
 
     async def _infer(self, exchange: Exchange) -> Answer:
+        answer = await self._inferred(exchange)
+        if exchange.times_nodes:
+            answer.headers.append((b"server-timing", server_timing()))
+        return answer
+
+    async def _inferred(self, exchange: Exchange) -> Answer:
         model, version = _named(exchange, self._model.name)
         self._model.check_name(model)
         metadata = self._model.known(version) or await self._model.check(model, version)

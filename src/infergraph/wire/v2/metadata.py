@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 
 from infergraph.errors import PayloadError
-from infergraph.wire.v2.tensors import NO_PARAMETERS, Tensor
+from infergraph.wire.v2.tensors import NO_PARAMETERS, Datatype, Tensor
 from infergraph.wire.v2.values import COLUMN_NAMES, CONTENT_TYPE, JSON_TYPES
 
 _CONTENT_TYPES = {"strData": "str", "jsonData": "json", "binData": "base64"}
 _ARRAYS = frozenset({"tensor", "ndarray", "tftensor"})
+_DATATYPES = tuple(kind.value for kind in Datatype)
 _TEXTS = {"json": "{}", "base64": "dGV4dA==", "datetime": "2026-01-31T12:00:00"}
 _EXAMPLE_ELEMENTS = 256
 
@@ -116,7 +117,7 @@ class ModelMetadata(msgspec.Struct, frozen=True):
 
 
 def metadata_of(name: str, told: Mapping[str, Any], more: Mapping[str, Any] = NO_PARAMETERS) -> ModelMetadata:
-    """The metadata of a model.
+    """The metadata of a model; what cannot be read, as a remote node may tell anything, is left out.
 
     Args:
         name: under which it is served.
@@ -126,36 +127,57 @@ def metadata_of(name: str, told: Mapping[str, Any], more: Mapping[str, Any] = NO
     told = {**more, **{member: value for member, value in told.items() if value}}
     return ModelMetadata(
         name=name,
-        versions=[str(version) for version in told.get("versions") or () if version],
+        versions=[str(version) for version in _listed(told.get("versions")) if version],
         platform=str(told.get("platform") or ""),
         inputs=_tensors(told.get("inputs", told.get("graphinputs")), "input"),
         outputs=_tensors(told.get("outputs", told.get("graphoutputs")), "output"),
     )
 
 
-def _tensors(entries: Sequence[Mapping[str, Any]] | None, prefix: str) -> list[TensorMetadata]:
-    found = (_tensor(entry, f"{prefix}-{place}") for place, entry in enumerate(entries or ()))
+def _tensors(entries: object, prefix: str) -> list[TensorMetadata]:
+    found = (
+        _tensor(entry, f"{prefix}-{place}")
+        for place, entry in enumerate(_listed(entries))
+        if isinstance(entry, Mapping)
+    )
     return [tensor for tensor in found if tensor is not None]
 
 
 def _tensor(entry: Mapping[str, Any], by_place: str) -> TensorMetadata | None:
     kind = entry.get("messagetype")
     if kind is None:
-        if not entry.get("datatype"):
+        datatype = entry.get("datatype")
+        if datatype not in _DATATYPES:
             return None
-        parameters = dict(entry.get("parameters") or {})
+        parameters = entry.get("parameters")
         return TensorMetadata(
-            entry.get("name") or by_place, entry["datatype"], list(entry.get("shape") or []), parameters
+            str(entry.get("name") or by_place),
+            datatype,
+            _sizes(entry.get("shape")),
+            dict(parameters) if isinstance(parameters, Mapping) else {},
         )
+    if not isinstance(kind, str):
+        return None
     if kind in _ARRAYS:
-        return _array(entry.get("schema") or {}, by_place)
+        schema = entry.get("schema")
+        return _array(schema if isinstance(schema, Mapping) else {}, by_place)
     content_type = _CONTENT_TYPES.get(kind)
     return None if content_type is None else TensorMetadata(by_place, "BYTES", [1], {CONTENT_TYPE: content_type})
 
 
 def _array(schema: Mapping[str, Any], by_place: str) -> TensorMetadata:
-    shape = list(schema.get("shape") or [])
+    shape = _sizes(schema.get("shape"))
     shape = [-1, *shape] if len(shape) < 2 else [shape[0] or -1, *shape[1:]]
-    names = schema.get("names")
-    parameters = {COLUMN_NAMES: json.dumps(list(names), ensure_ascii=False, separators=(",", ":"))} if names else {}
+    names = [str(name) for name in _listed(schema.get("names"))]
+    parameters = {COLUMN_NAMES: json.dumps(names, ensure_ascii=False, separators=(",", ":"))} if names else {}
     return TensorMetadata(by_place, "FP64", shape, parameters)
+
+
+def _listed(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _sizes(shape: object) -> list[int]:
+    """A shape whose sizes are whole numbers from -1 on; empty if it is anything else."""
+    sizes = _listed(shape)
+    return list(sizes) if all(type(size) is int and size >= -1 for size in sizes) else []

@@ -81,9 +81,10 @@ export class Refused extends Error {
 }
 
 export function refused(response, text) {
-  let status = {};
-  try { status = JSON.parse(text).status ?? {}; } catch { /* no JSON: the text itself will do */ }
-  const info = status.info || text.slice(0, 400) || response.statusText || `HTTP ${response.status}`;
+  let told = {};
+  try { told = JSON.parse(text) ?? {}; } catch { /* no JSON: the text itself will do */ }
+  const status = told.status ?? {};
+  const info = status.info || told.error || text.slice(0, 400) || response.statusText || `HTTP ${response.status}`;
   const reason = status.reason || response.headers.get("infergraph-reason") || "";
   return new Refused(response.status, info, reason, status.node || decodeURIComponent(response.headers.get("infergraph-node") || ""));
 }

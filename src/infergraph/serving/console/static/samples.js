@@ -4,6 +4,7 @@ const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /** The call of `message`, spelt as `body`, in `language`, as text to copy. */
 export function samples(language, message, body, method, unit) {
+  if (method.protocol === "v2" && language !== "curl") return language === "python" ? triton(message, unit) : inference(message, method, unit);
   const base = new URL("..", location.href).href.replace(/\/$/, "");
   if (language === "curl") return curl(body, base + method.path);
   if (language === "python") return python(message, base, method);
@@ -15,9 +16,44 @@ function curl(body, url) {
 }
 
 function grpcurl(body, method, unit) {
+  const path = method.protocol === "v2" ? method.grpc : `seldon.protos.${method.grpc}`;
   const host = location.hostname.includes(":") ? `[${location.hostname}]` : location.hostname;
-  return `grpcurl -plaintext -d ${quoted(body)} \\\n  ${host}:${unit.grpcPort} seldon.protos.${method.grpc}`;
+  return `grpcurl -plaintext -d ${quoted(body)} \\\n  ${host}:${unit.grpcPort} ${path}`;
 }
+
+// ── the open inference protocol ──────────────────────────────────────────────────────────────────────────────────
+
+const CONTENTS = { BOOL: "bool", INT8: "int", INT16: "int", INT32: "int", INT64: "int64", UINT8: "uint", UINT16: "uint", UINT32: "uint", UINT64: "uint64", FP32: "fp32", FP64: "fp64", BYTES: "bytes" };
+const DTYPES = { BOOL: "bool_", FP16: "float16", FP32: "float32", FP64: "float64" };
+
+const tensorsOf = (message) => (Array.isArray(message?.inputs) ? message.inputs : []);
+const elementsOf = (tensor) => (Array.isArray(tensor.data) ? tensor.data.flat(Infinity) : []);
+
+/** The call by Triton's client. */
+function triton(message, unit) {
+  const tensors = tensorsOf(message);
+  const given = tensors.flatMap((tensor, place) => {
+    const dtype = tensor.datatype === "BYTES" ? "object" : `np.${DTYPES[tensor.datatype] ?? String(tensor.datatype).toLowerCase()}`;
+    const values = `np.array(${literal(elementsOf(tensor))}, dtype=${dtype}).reshape(${literal(tensor.shape)})`;
+    return [`inputs.append(triton.InferInput(${literal(tensor.name)}, ${literal(tensor.shape)}, ${literal(tensor.datatype)}))`, `inputs[${place}].set_data_from_numpy(${values})`];
+  });
+  const isSafe = location.protocol === "https:";
+  const address = location.host + new URL("..", location.href).pathname.replace(/\/$/, "");
+  return ["import numpy as np", "import tritonclient.http as triton", "", `client = triton.InferenceServerClient(${literal(address)}${isSafe ? ", ssl=True" : ""})`, "inputs = []", ...given,
+    `answer = client.infer(${literal(unit.name)}, inputs)`, 'for output in answer.get_response()["outputs"]:', '    print(output["name"], answer.as_numpy(output["name"]))'].join("\n");
+}
+
+/** The call by grpcurl in typed contents, which FP16 and BF16 do not have. */
+function inference(message, method, unit) {
+  const inputs = tensorsOf(message).map((tensor) => {
+    const field = CONTENTS[tensor.datatype];
+    const data = elementsOf(tensor).map((element) => (field === "bytes" ? base64(String(element)) : element));
+    return { name: tensor.name, datatype: tensor.datatype, shape: tensor.shape, contents: field ? { [`${field}_contents`]: data } : {} };
+  });
+  return grpcurl(JSON.stringify({ model_name: unit.name, inputs }), method, unit);
+}
+
+const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
 
 function python(message, base, method) {
   const payload = payloadOf(message);

@@ -3,6 +3,7 @@
 import { $, call, coloured, copy, data, duration, make, pretty, readJson, Refused, refused, size, t, tabs, toast } from "./console.js";
 import { records, route } from "./answer.js";
 import { samples } from "./samples.js";
+import { fields, hasTensors, outputs, readFields, routingOf, wrongWith } from "./tensors.js";
 
 const unit = data("unit");
 const LIMIT = { cells: 4000, recent: 8, recentCharacters: 20000, keptCharacters: 1000000, shownCharacters: 200000 };
@@ -10,6 +11,8 @@ const LIMIT = { cells: 4000, recent: 8, recentCharacters: 20000, keptCharacters:
 let message = unit.start;
 let written = ""; // the message as it was typed, where it was: numbers keep their spelling
 let pane = unit.pane;
+let protocol = methodOf().protocol;
+const drafts = {}; // by protocol, what was typed before the other one was chosen
 let code = "curl";
 let asked = null;
 
@@ -166,6 +169,28 @@ function showText() {
   return true;
 }
 
+function showTensors() {
+  const can = hasTensors(message);
+  $("tab-tensors").hidden = !can;
+  if (!can) return false;
+  $("tensors").replaceChildren(...fields(message.inputs, unit.datatypes));
+  $("tensors-hint").textContent = "";
+  return true;
+}
+
+function readTensors() {
+  written = "";
+  message = { ...message, inputs: readFields($("tensors"), message.inputs) };
+  $("tensors-hint").textContent = wrongWith(message.inputs);
+}
+
+function changeTensors(change) {
+  readTensors();
+  change(message.inputs);
+  showTensors();
+  showCode();
+}
+
 function showJson() {
   $("json").value = pretty(bodyOf());
   readJson($("json"), $("json-hint"));
@@ -173,7 +198,7 @@ function showJson() {
 
 /** Show the document in every spelling that can hold it, and open the pane that is wanted, or JSON. */
 function showAll() {
-  const can = { table: showTable(), text: showText(), json: true };
+  const can = { table: showTable(), text: showText(), tensors: showTensors(), json: true };
   showJson();
   openPane(can[pane] ? pane : "json");
   showCode();
@@ -181,7 +206,7 @@ function showAll() {
 
 function openPane(name) {
   pane = name;
-  for (const each of ["table", "text", "json"]) {
+  for (const each of ["table", "text", "tensors", "json"]) {
     $(`pane-${each}`).hidden = each !== name;
     $(`tab-${each}`).setAttribute("aria-selected", String(each === name));
     $(`tab-${each}`).tabIndex = each === name ? 0 : -1;
@@ -193,6 +218,7 @@ function takeOver() {
   written = "";
   if (pane === "table") readTable();
   else if (pane === "text") message = ofText($("prose").value);
+  else if (pane === "tensors") readTensors();
   else {
     const value = readJson($("json"), $("json-hint"));
     if (value === undefined) return false;
@@ -210,7 +236,19 @@ const bodyOf = () => written || JSON.stringify(message);
 function methodOf() {
   const field = $("method");
   const chosen = field.tagName === "SELECT" ? field.selectedOptions[0] : field;
-  return { path: field.value, grpc: chosen.dataset.grpc, client: chosen.dataset.client };
+  return { path: field.value, grpc: chosen.dataset.grpc, client: chosen.dataset.client, protocol: chosen.dataset.protocol };
+}
+
+/** Take over the chosen method; one of another protocol has a request of its own, which is kept while one changes. */
+function chooseMethod() {
+  const chosen = methodOf().protocol;
+  if (chosen !== protocol) {
+    takeOver();
+    drafts[protocol] = { message, written, pane };
+    protocol = chosen;
+    ({ message, written, pane } = drafts[chosen] ?? { message: unit.tensors, written: "", pane: "tensors" });
+    showAll();
+  } else showCode();
 }
 
 function showCode() {
@@ -259,7 +297,10 @@ function showAnswer(response, text, took) {
   const shown = records(answer?.jsonData ?? answer?.data?.ndarray, $("shown").clientWidth);
   if (shown) parts.push(shown);
   if (typeof answer?.strData === "string") parts.push(make("pre", { class: "wraps" }, answer.strData));
-  const way = answer && route(unit.topology, answer.meta ?? {}, response.headers.get("server-timing") ?? "", took);
+  const isInference = Array.isArray(answer?.outputs) && methodOf().protocol === "v2";
+  if (isInference) parts.push(...outputs(answer, valuesOf));
+  const meta = isInference ? { routing: routingOf(answer) } : answer?.meta ?? {};
+  const way = answer && route(unit.topology, meta, response.headers.get("server-timing") ?? "", took);
   if (way) parts.push(way);
   if (unit.feedbackPath && unit.mode === "on" && answer && isPrediction()) parts.push(rewardBox());
   const whole = make("pre", { class: "wraps", tabindex: "0" }, answer !== null && text.length < LIMIT.shownCharacters ? coloured(pretty(text)) : text.slice(0, LIMIT.shownCharacters));
@@ -268,7 +309,7 @@ function showAnswer(response, text, took) {
   $("shown").replaceChildren(...parts);
 }
 
-const isPrediction = () => /predict|infer/.test(methodOf().path);
+const isPrediction = () => /predict/.test(methodOf().path); // rewards have no form in the open inference protocol
 
 function valuesOf({ rows, names }) {
   const numbers = rows.flat().filter((cell) => typeof cell === "number");
@@ -331,7 +372,7 @@ function showKept() {
 
 // ── wiring ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-tabs(["table", "text", "json"].map((name) => $(`tab-${name}`)), (button) => {
+tabs(["table", "text", "tensors", "json"].map((name) => $(`tab-${name}`)), (button) => {
   if (takeOver()) { pane = button.dataset.pane; showAll(); } else { openPane("json"); $("tab-json").focus(); }
 });
 const codes = [...document.querySelectorAll("[data-code]")];
@@ -347,6 +388,13 @@ $("ask").addEventListener("keydown", (event) => {
 $("json").addEventListener("input", () => { if (takeOver()) showCode(); });
 $("prose").addEventListener("input", () => { takeOver(); showCode(); });
 $("grid").addEventListener("input", () => { readTable(); showCode(); });
+$("tensors").addEventListener("input", () => { readTensors(); showCode(); });
+$("tensors").addEventListener("change", (event) => { if (event.target.dataset.tensor === "datatype") changeTensors(() => {}); });
+$("tensors").addEventListener("click", (event) => {
+  const button = event.target.closest("[data-remove-tensor]");
+  if (button) changeTensors((inputs) => inputs.splice(Number(button.dataset.removeTensor), 1));
+});
+$("add-tensor").addEventListener("click", () => changeTensors((inputs) => inputs.push({ name: `input-${inputs.length}`, shape: [1], datatype: "FP32", data: [0] })));
 $("grid").addEventListener("paste", pasteCells);
 $("grid").addEventListener("click", (event) => {
   const button = event.target.closest("[data-remove]");
@@ -366,14 +414,15 @@ $("add-row").addEventListener("click", () => changeTable((table) => table.rows.p
 $("add-column").addEventListener("click", () => changeTable((table) => table.rows.forEach((row) => row.push(0))));
 $("tidy").addEventListener("click", () => { if (takeOver()) showJson(); });
 $("copy").addEventListener("click", () => copy($("code").textContent));
-$("method").addEventListener("change", showCode);
+$("method").addEventListener("change", chooseMethod);
 $("recent").addEventListener("change", () => {
   const chosen = kept()[Number($("recent").value)];
   if (!chosen || $("recent").value === "") return;
   message = JSON.parse(chosen.body);
   written = chosen.body;
   if ($("method").tagName === "SELECT") $("method").value = chosen.path;
-  pane = tableOf(message) ? "table" : textOf(message) !== null ? "text" : "json";
+  protocol = methodOf().protocol;
+  pane = tableOf(message) ? "table" : textOf(message) !== null ? "text" : hasTensors(message) ? "tensors" : "json";
   showAll();
   $("recent").value = "";
 });
