@@ -149,12 +149,11 @@ def _tensor(entry: Mapping[str, Any], by_place: str) -> TensorMetadata | None:
         datatype = entry.get("datatype")
         if datatype not in _DATATYPES:
             return None
-        parameters = entry.get("parameters")
         return TensorMetadata(
             str(entry.get("name") or by_place),
             datatype,
             _sizes(entry.get("shape")),
-            dict(parameters) if isinstance(parameters, Mapping) else {},
+            _plain(entry.get("parameters")),
         )
     if not isinstance(kind, str):
         return None
@@ -181,3 +180,10 @@ def _sizes(shape: object) -> list[int]:
     """A shape whose sizes are whole numbers from -1 on; empty if it is anything else."""
     sizes = _listed(shape)
     return list(sizes) if all(type(size) is int and size >= -1 for size in sizes) else []
+
+
+def _plain(parameters: object) -> dict[str, Any]:
+    """The texts, numbers and booleans among the parameters."""
+    if not isinstance(parameters, Mapping):
+        return {}
+    return {str(name): value for name, value in parameters.items() if isinstance(value, str | int | float)}
