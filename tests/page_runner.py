@@ -286,8 +286,7 @@ class Page:
             )
         self._servers.append(_Server(process, port, log))
         deadline = time.monotonic() + _WAIT_S
-        address = _address(command, port)
-        while not _is_ready(address):
+        while not _is_ready(_address(command, port, self._place)):
             if process.poll() is not None:
                 raise Wrong(f"{command.strip()} ended with exit code {process.returncode}")
             if time.monotonic() > deadline:
@@ -332,10 +331,11 @@ def clean_environment(**more: str) -> dict[str, str]:
     return kept | more
 
 
-def _address(command: str, port: int) -> str:
-    """Where a server answers, by its options."""
-    base = re.search(r"--base-path[ =](/\S+)", command)
-    return f"http{'s' * ('--tls-cert' in command)}://localhost:{port}{base[1].rstrip('/') if base else ''}"
+def _address(command: str, port: int, place: Path) -> str:
+    """Where a server answers, by its options; a base path that it makes itself lies in its data folder."""
+    kept = place / "data" / "base-path"
+    base = kept.read_text().strip() if "--base-path auto" in command and kept.exists() else ""
+    return f"http{'s' * ('--tls-cert' in command)}://localhost:{port}{base}"
 
 
 def _is_ready(address: str) -> bool:

@@ -117,9 +117,16 @@ class TaskEngine(Enum):
     RAY = "ray"
 
 
-def setting(help: str, *, env: tuple[str, ...] = (), unit: str = "", **limits: Any) -> msgspec.Meta:
-    """The declaration of a setting; `env` has further environment variables besides `INFERGRAPH_<NAME>`."""
-    return msgspec.Meta(description=help, extra={"env": env, "unit": unit}, **limits)
+def setting(
+    help: str, *, env: tuple[str, ...] = (), unit: str = "", is_secret: bool = False, **limits: Any
+) -> msgspec.Meta:
+    """The declaration of a setting.
+
+    Args:
+        env: further environment variables besides `INFERGRAPH_<NAME>`.
+        is_secret: whether its value is shown nowhere.
+    """
+    return msgspec.Meta(description=help, extra={"env": env, "unit": unit, "is_secret": is_secret}, **limits)
 
 
 _NO_SETTINGS = frozenset({SERVING_INDEX, TASK_INDEX, KEY_VARIABLE})
@@ -179,6 +186,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "separated by commas."
         ),
     ] = "predict,feedback,tasks"
+    base_path: Annotated[
+        str,
+        setting(
+            "A path under which everything is served, nothing elsewhere, such as `/k/4f…`: whoever knows the URL may "
+            "call. `auto` makes one and keeps it in data_dir. Empty: none.",
+            pattern=r"^(auto|(/[A-Za-z0-9._~-]+)+)?$",
+            is_secret=True,
+        ),
+    ] = ""
     keys: Annotated[
         str,
         setting(
@@ -494,6 +510,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
 
 
+HIDDEN = "…"
+"""Shown in the place of a secret."""
+
 GROUPS = {
     "host": "Listening",
     "tls_cert": "Access",
@@ -522,6 +541,7 @@ class Described(NamedTuple):
     unit: str
     env: tuple[str, ...]
     help: str
+    is_secret: bool = False
 
 
 class Loaded(NamedTuple):
@@ -552,6 +572,7 @@ def describe() -> list[Described]:
                 unit=extra.get("unit", ""),
                 env=(ENV_PREFIX + name.upper(), *extra.get("env", ())),
                 help=meta.description or "",
+                is_secret=extra.get("is_secret", False),
             )
         )
     return rows
@@ -623,7 +644,8 @@ def _convert(row: Described, value: Any, source: str) -> Any:
     except (ValueError, msgspec.ValidationError) as error:
         is_alias = source in row.env[1:]
         named = f"{source} (the setting {row.name})" if is_alias else source
-        raise SettingsError(f"{named} takes {_wanted(row)}, not {value!r}{_meant(row, value)}") from error
+        given = "what it was given" if row.is_secret else repr(value)
+        raise SettingsError(f"{named} takes {_wanted(row)}, not {given}{_meant(row, value)}") from error
 
 
 def _wanted(row: Described) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from infergraph.auth.base_path import AUTO, kept
 from infergraph.auth.keys import KeyFile
 from infergraph.auth.tls import server_tls
 from infergraph.errors import SettingsError, TargetError
@@ -47,11 +48,16 @@ def plan_of(
         owner = Owner.of(source, settings.parameters)
         if settings.data_dir == Settings().data_dir:
             settings = msgspec.structs.replace(settings, data_dir=str(chosen(Path(settings.data_dir), owner)))
+    if settings.base_path == AUTO:
+        settings = msgspec.structs.replace(settings, base_path=kept(Path(settings.data_dir)))
+    warnings = _exposure(settings, command)
+    if settings.base_path and not _asks_callers(settings) and not _is_own(settings.host):
+        settings = msgspec.structs.replace(settings, grpc=False)
     return supervisor.ServePlan(
         settings=msgspec.to_builtins(settings),
         source=msgspec.to_builtins(source),
         command=command,
-        warnings=_exposure(settings, command),
+        warnings=warnings,
         pidfile=pidfile and str(Path(pidfile).absolute()),
         reload_paths=_watched(target) if reload else (),
         banner=_banner(target, settings),
@@ -89,14 +95,20 @@ def _check_access(settings: Settings) -> None:
 
 def _exposure(settings: Settings, command: str) -> tuple[str, ...]:
     """A warning where strangers may do everything, with what mends it."""
-    if settings.keys or settings.tls_client_ca or _is_own(settings.host):
+    if _asks_callers(settings) or _is_own(settings.host):
         return ()
+    if settings.base_path:
+        return ("gRPC is not served: a base path does not protect it, keys do",) if settings.grpc else ()
     way = "--keys keys.toml" if command == "serve" else "INFERGRAPH_KEYS=keys.toml"
     may = "call the model" + (", and run, read and delete its tasks" if settings.tasks else "")
     return (
         f"whoever reaches {settings.host} may {may}: nobody is asked for a key; "
         f"to change that: infergraph keys create me, and start with {way}",
     )
+
+
+def _asks_callers(settings: Settings) -> bool:
+    return bool(settings.keys or settings.tls_client_ca)
 
 
 def _is_own(host: str) -> bool:
@@ -115,11 +127,11 @@ def _watched(target: str) -> tuple[str, ...]:
 def _banner(target: str, settings: Settings) -> str:
     scheme = "https" if settings.tls_cert else "http"
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    http = f"{scheme}://{host}:{{http_port}}"
+    http = f"{scheme}://{host}:{{http_port}}{settings.base_path}"
     lines = [f"serving {target}", f"  REST     {http}   (documents: /docs)"]
     if settings.grpc:
         lines.append(f"  gRPC     {host}:{{grpc_port}}")
-    lines.append(f"  metrics  {scheme}://{host}:{{metrics_port}}{settings.metrics_path}")
+    lines.append(f"  metrics  {scheme}://{host}:{{metrics_port}}{settings.base_path}{settings.metrics_path}")
     if settings.console is not ConsoleMode.OFF:
         lines.append(f"  console  {http}/console")
     if settings.tasks:
@@ -130,7 +142,7 @@ def _banner(target: str, settings: Settings) -> str:
 
 
 def _addresses(target: str, settings: Settings) -> dict[str, str]:
-    """The log line of the start: what is served, and where."""
+    """The log line of the start: what is served, and where, but for the base path."""
     scheme = "https" if settings.tls_cert else "http"
     http = f"{scheme}://{{host}}:{{http_port}}"
     found = {"serving": target, "rest": http}

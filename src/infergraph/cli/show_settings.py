@@ -14,7 +14,7 @@ from rich.text import Text
 
 from infergraph.cli.command import Command, option
 from infergraph.cli.options import shown
-from infergraph.settings import Described, Loaded, describe, load
+from infergraph.settings import HIDDEN, Described, Loaded, describe, load
 
 _TABLE_COLUMNS = 100
 
@@ -28,7 +28,7 @@ def settings(as_json: bool) -> None:
     """
     loaded = load(os.environ, {})
     rows = describe()
-    values = {row.name: shown(getattr(loaded.settings, row.name)) for row in rows}
+    values = {row.name: _shown(row, getattr(loaded.settings, row.name)) for row in rows}
     if as_json:
         Console(soft_wrap=True).print_json(data=[_as_json(row, values, loaded) for row in rows])
     elif not sys.stdout.isatty():
@@ -36,6 +36,10 @@ def settings(as_json: bool) -> None:
             click.echo(f"{row.name}={values[row.name]}\t{loaded.origins[row.name]}\t{row.help}")
     else:
         _print_table(rows, values, loaded)
+
+
+def _shown(row: Described, value: Any) -> Any:
+    return HIDDEN if row.is_secret and value else shown(value)
 
 
 def _as_json(row: Described, values: dict[str, Any], loaded: Loaded) -> dict[str, Any]:

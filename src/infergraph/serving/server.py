@@ -198,8 +198,8 @@ class Server:
             self._tasks.close()
 
     def _answer_probes_until(self, loading: asyncio.Task[bool]) -> None:
-        if self._tls is not None or not self._settings.open_probes:
-            return  # what answers meanwhile speaks no TLS, and asks nobody
+        if self._tls is not None or not self._settings.open_probes or self._settings.base_path:
+            return  # what answers meanwhile speaks no TLS, asks nobody, and knows plain paths
         paths = [path for path, endpoint in self._http.paths.exact.items() if endpoint.name == "live"]
         liveness = LoadingLiveness(self._context.http_socket, paths, self._listener.connected)
         liveness.start()
@@ -216,7 +216,9 @@ class Server:
     async def _open_others(self) -> list[Stop]:
         stops: list[Stop] = []
         if self._context.metrics_socket is not None:
-            nothing = pages.nothing(self._dialect_of, [self._settings.metrics_path])
+            nothing: App = pages.nothing(self._dialect_of, [self._settings.metrics_path])
+            if self._settings.base_path:
+                nothing = pages.without_outside(nothing)
             metrics = HttpApp(
                 Paths(self._metrics_paths()),
                 self._dialect,
@@ -224,6 +226,7 @@ class Server:
                 self._http_options(),
                 _Uncounted(),
                 authenticator=self._authenticator,
+                base_path=self._settings.base_path,
             )
             stops.append(await self._open_http(Listener(metrics, self._tls), self._context.metrics_socket))
         if self._context.grpc_port is not None:
@@ -266,6 +269,7 @@ class Server:
         served = description.Served(
             name=self._unit.name,
             paths=paths,
+            base_path=settings.base_path,
             is_graph=self._is_graph,
             protocol=self._built.facts.protocol,
             model=self._v2.model.name,
@@ -274,10 +278,21 @@ class Server:
         other: App = pages.application(
             self._more_routes(served), settings, self._dialect_of, _predictions_first(paths), self._authenticator
         )
+        if settings.base_path:
+            other = pages.without_outside(other)
         if settings.access_log:
             other = pages.with_access_lines(other)
         refuse = foreign_calls(settings.cors_origins)
-        return HttpApp(paths, self._dialect, other, self._http_options(), self._accounting, refuse, self._authenticator)
+        return HttpApp(
+            paths,
+            self._dialect,
+            other,
+            self._http_options(),
+            self._accounting,
+            refuse,
+            self._authenticator,
+            settings.base_path,
+        )
 
     def _dialect_of(self, path: str) -> Dialect:
         is_kserve = path.startswith("/v1/models") and self._built.facts.protocol != Protocol.TENSORFLOW.value

@@ -16,9 +16,10 @@ so that the console works behind any path prefix of an ingress.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -79,18 +80,21 @@ def routes(parts: ConsoleParts) -> list[BaseRoute]:
     if parts.settings.console is ConsoleMode.OFF:
         return []
     console = _Lazy(parts)
+    # Only with a base path, the URL being a secret then: browsers send forms of such pages as if from nowhere.
+    referrer = "no-referrer" if parts.settings.base_path else "same-origin"
+    restricted = functools.partial(_restricted, headers={**HEADERS, "referrer-policy": referrer})
     found: list[BaseRoute] = [
-        Route("/", _restricted(_to_console), methods=["GET"]),
-        Route("/console", _restricted(_to_folder), methods=["GET"]),
-        Route("/console/tasks/{id:path}", _restricted(_to_task), methods=["GET"]),
-        Route("/console/task/{id:path}", _restricted(_to_task), methods=["GET"]),
-        Route("/console/static/{name}", _restricted(console.asked("static")), methods=["GET"]),
-        Route("/console/preferences", _restricted(console.asked("preferences")), methods=["POST"]),
+        Route("/", restricted(_to_console), methods=["GET"]),
+        Route("/console", restricted(_to_folder), methods=["GET"]),
+        Route("/console/tasks/{id:path}", restricted(_to_task), methods=["GET"]),
+        Route("/console/task/{id:path}", restricted(_to_task), methods=["GET"]),
+        Route("/console/static/{name}", restricted(console.asked("static")), methods=["GET"]),
+        Route("/console/preferences", restricted(console.asked("preferences")), methods=["POST"]),
     ]
     names = ("live", "try", "tasks", "task-list", "task", "task-live", "feedback", "arms")
     for name in ("", *names):
         handler = console.asked(name.replace("-", "_") or "overview")
-        found.append(Route(f"/console/{name}", _restricted(handler), methods=["GET"]))
+        found.append(Route(f"/console/{name}", restricted(handler), methods=["GET"]))
     return found
 
 
@@ -131,7 +135,7 @@ async def _to_task(request: Request) -> Response:
     return RedirectResponse(f"{up}task?{urlencode({'id': id})}", 307)
 
 
-def _restricted(handler: Handler) -> Handler:
+def _restricted(handler: Handler, headers: Mapping[str, str]) -> Handler:
     """The handler, restricted to requests of our own pages and to links, with the security headers added."""
 
     async def handle(request: Request) -> Response:
@@ -139,7 +143,7 @@ def _restricted(handler: Handler) -> Handler:
             response = await handler(request)
         else:
             response = Response(_FORBIDDEN, 403, media_type="text/plain")
-        for name, value in HEADERS.items():
+        for name, value in headers.items():
             response.headers[name] = value
         response.headers.setdefault("cache-control", "no-store")
         return response

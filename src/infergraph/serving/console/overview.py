@@ -151,6 +151,8 @@ def _setting_rows(given: settings.Settings, t: Texts) -> list[SettingRow]:
 
 def _shown(row: settings.Described, value: Any) -> str:
     """A value for display; of constructor parameters, which may contain passwords, only the names."""
+    if row.is_secret and value:
+        return settings.HIDDEN
     if isinstance(value, bool):
         return "on" if value else "off"
     if row.name == "parameters":

@@ -18,6 +18,10 @@ CHINESE_SETTINGS = {
         "（`optional`；此时 gRPC 只接受密钥）。"
     ),
     "tls_client_scopes": "仅凭证书的客户端可以做什么：predict、feedback、tasks、console、metrics、admin，用逗号分隔。",
+    "base_path": (
+        "一个路径，例如 `/k/4f…`：一切都在其下提供，别处什么也没有；知道网址的人就可以调用。"
+        "`auto` 生成一个并保存在 data_dir 中。空表示没有。"
+    ),
     "keys": "密钥文件（TOML），由 `infergraph keys create` 生成：之后每个请求都需要密钥。空表示任何人都可以做任何事。",
     "open_probes": "有密钥时：/live、/ready、/status 等探针是否对所有人开放。",
     "workers": "服务工作进程数；每个进程各加载一次组件。",

@@ -121,6 +121,7 @@ class HttpApp:
         other: the ASGI application for all other paths.
         refuse: rejects a request by its headers, before the unit is called; None to accept all.
         authenticator: tells callers; None where everybody may do everything.
+        base_path: everything is served under it, and nothing elsewhere; empty for none.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class HttpApp:
         accounting: Accounting,
         refuse: Callable[[Headers], Answer | None] | None = None,
         authenticator: Authenticator | None = None,
+        base_path: str = "",
     ) -> None:
         self.paths = paths
         self.dialect = dialect
@@ -143,3 +145,4 @@ class HttpApp:
         self.is_draining = False
         self.refuse = refuse
         self.authenticator = authenticator
+        self.base_path = base_path.encode()

@@ -10,6 +10,7 @@ client disconnects, its requests are cancelled.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import re
 import socket
@@ -195,6 +196,8 @@ class Connection(asyncio.Protocol):
         if self._is_broken:
             return
         paths = self._app.paths
+        if self._app.base_path:
+            self._url = _below(self._url, self._app.base_path)
         path, query, parameters = self._url.decode("latin-1"), b"", _NO_PARAMETERS
         endpoint = paths.exact.get(path)
         if endpoint is None:  # no path as it stands: there is a query, an escape, a pattern, or another application
@@ -463,8 +466,20 @@ class Connection(asyncio.Protocol):
 _PLAIN_TARGET = re.compile(rb"(/[^?#%]*)(?:\?([^#]*))?")
 
 
+def _below(url: bytes, base_path: bytes) -> bytes:
+    """The request target without the base path; empty, which nothing is served at, if it is not below it."""
+    if not url.startswith(b"/"):
+        parsed = httptools.parse_url(url)
+        url = b"?".join(part for part in (parsed.path, parsed.query) if part is not None)
+    rest = url[len(base_path) :]
+    is_below = hmac.compare_digest(url[: len(base_path)], base_path) and rest[:1] in (b"", b"/", b"?")
+    return b"/" + rest.removeprefix(b"/") if is_below else b""
+
+
 def _target(url: bytes) -> tuple[str, bytes]:
-    """The decoded path and the query of a request target, which may be an absolute URL."""
+    """The decoded path and the query of a request target, which may be an absolute URL; empty for none."""
+    if not url:
+        return "", b""
     plain = _PLAIN_TARGET.fullmatch(url)
     if plain is not None:
         return plain[1].decode("latin-1"), plain[2] or b""

@@ -96,6 +96,18 @@ def with_access_lines(app: App) -> App:
     return accessed
 
 
+def without_outside(app: App) -> App:
+    """ASGI middleware that answers 404 to what is not below the base path, without a hint at what is."""
+
+    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
+        await (app if scope["path"] else _OUTSIDE)(scope, receive, send)
+
+    return inside
+
+
+_OUTSIDE = Response("404 Not Found\n", 404, media_type="text/plain")
+
+
 def response(answer: Answer) -> Response:
     """An answer as a Starlette response."""
     headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers}

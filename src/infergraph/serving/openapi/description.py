@@ -66,6 +66,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         name: of the unit.
         paths: the path table of the edge.
+        base_path: of all paths; empty for none.
         is_graph: whether it is a graph, served by the orchestrator's external API.
         protocol: seldon, tensorflow or v2.
         model: its name in the open inference protocol.
@@ -74,6 +75,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     paths: Paths
+    base_path: str = ""
     is_graph: bool = False
     protocol: str = "seldon"
     model: str = ""
@@ -103,7 +105,12 @@ def document(
     if served.has_tasks:
         paths |= task_paths()
         schemas |= TASK_SCHEMAS
-    found: Schema = {"openapi": "3.1.0", "info": info, "servers": [{"url": "/"}], "paths": _identified(paths)}
+    found: Schema = {
+        "openapi": "3.1.0",
+        "info": info,
+        "servers": [{"url": f"{served.base_path}/"}],
+        "paths": _identified(paths),
+    }
     used = {
         tag for operations in paths.values() for _, operation in _operations(operations) for tag in operation["tags"]
     }
