@@ -8,8 +8,8 @@ import json
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Served:
     grpc_port: int
     metrics_port: int
     reports: list[Report] = field(default_factory=list)
+    stop: Callable[[], None] = lambda: None
     _connection: http.client.HTTPConnection | None = None
 
     def ask(
@@ -113,12 +114,14 @@ def served(
     environment: Mapping[str, str] | None = None,
     nodes: Mapping[str, str] | None = None,
     wait: bool = True,
+    grace_s: float = 5.0,
     **given: Any,
 ) -> Iterator[Served]:
     """A worker that serves `target` under the settings `given`, ready unless told not to wait.
 
     Args:
         nodes: as `--node` says it: a target or an address by node name.
+        grace_s: how long it may take to answer what is in work when it stops.
     """
     given.setdefault("tasks", False)
     settings = msgspec.convert(given, Settings, strict=False)
@@ -137,11 +140,10 @@ def served(
             there.reports.append(report)
             told.notify_all()
 
-    stop: list[Any] = []
-
     async def run(metrics_dir: Path) -> None:
         stopping = Stopping()
-        stop.append((asyncio.get_running_loop(), stopping))
+        loop = asyncio.get_running_loop()
+        there.stop = lambda: loop.call_soon_threadsafe(stopping.begin, StopRequest(0.0, grace_s))
         shared_metrics = SharedMetrics(metrics_dir, "0")
         context = WorkerContext(
             slot=0,
@@ -173,8 +175,8 @@ def served(
             assert not (wait and failed), failed[0].traceback or failed[0].text
             yield there
         finally:
-            loop, stopping = stop[0]
-            loop.call_soon_threadsafe(stopping.begin, StopRequest(0.0, 5.0))
+            with suppress(RuntimeError):  # it has stopped already
+                there.stop()
             thread.join(timeout=120)
             http_listener.close()
             metrics_listener.close()

@@ -10,7 +10,7 @@ edge encodes it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
@@ -356,6 +356,7 @@ class UnitFacts(NamedTuple):
         nodes: the names of a graph's nodes, parents first.
         relays: of a graph, whether it passes bodies of remote nodes of the open inference protocol on as they are.
         predictors: the names of a deployment's predictors, if there are several.
+        only_streams: whether its answers to predict exist as a stream alone.
     """
 
     protocol: str = "seldon"
@@ -367,6 +368,7 @@ class UnitFacts(NamedTuple):
     relays: bool = False
     predictors: tuple[str, ...] = ()
     v2_metadata: Mapping[str, Any] = MappingProxyType({})
+    only_streams: bool = False
 
     @property
     def infer_method(self) -> Method:
@@ -376,6 +378,9 @@ class UnitFacts(NamedTuple):
 
 _ANSWER_INFER = (Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPUT)
 
+
+Answers: TypeAlias = AsyncGenerator[Message, None]
+"""The messages that answer one request, one after the other."""
 
 Runners: TypeAlias = Mapping[Method, Runner | None]
 """The runner of each method of a unit; None if an answer may wait."""
@@ -408,6 +413,16 @@ class PredictiveUnit(ABC):
             context: the context of the request.
         Raises: a Fault; anything else is a bug of the unit.
         """
+
+    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """Answer one request with messages as they come; by default with the only answer.
+
+        Args: as for `answer`.
+        Raises: a Fault, perhaps after some messages; anything else is a bug of the unit.
+        Promises: nothing runs before the first message is asked for, and the next one is made when it is asked for, or
+            a few ahead. The caller closes the generator (`contextlib.aclosing`), which ends the work for it.
+        """
+        yield await self.answer(method, request, context)
 
     def runner(self, method: Method) -> Runner | None:
         """The runner for answers of `method`; None if they may wait for something, and so need a task.
@@ -471,6 +486,10 @@ class Around(PredictiveUnit):
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The wrapped unit's answer."""
         return await self.unit.answer(method, request, context)
+
+    def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The wrapped unit's answers."""
+        return self.unit.stream(method, request, context)
 
     async def ready(self) -> bool:
         """Whether the wrapped unit is ready."""

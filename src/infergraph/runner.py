@@ -126,6 +126,10 @@ class Runner(ABC):
     def is_current(self) -> bool:
         """Whether the caller is executed by this runner."""
 
+    def has_waiting(self) -> bool:
+        """Whether other jobs wait for the one that asks; if so, a long one should end its turn."""
+        return False
+
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` and return its result; awaited directly if the caller is executed by this runner already."""
         if self.is_current():

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from infergraph.errors import GraphError, NotReady
-from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request, UnitFacts
+from infergraph.message import Answers, Around, Context, Message, Method, PredictiveUnit, Request, UnitFacts
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _OURS = Path(__file__).resolve().parents[2]
@@ -141,6 +141,17 @@ class Replaceable(Around):
         tenure.enter()
         try:
             return await unit.answer(method, request, context)
+        finally:
+            tenure.leave()
+
+    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The unit's answers."""
+        unit, tenure = self.unit, self._tenure
+        tenure.enter()
+        try:
+            async with aclosing(unit.stream(method, request, context)) as answers:
+                async for answer in answers:
+                    yield answer
         finally:
             tenure.leave()
 

@@ -16,7 +16,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -28,8 +28,10 @@ from infergraph.component.execution import ComponentThread, OwnLoop, is_inline
 from infergraph.component.hooks import Hook, MethodHooks
 from infergraph.component.isolation import NodeScope
 from infergraph.component.results import Own, Returned
+from infergraph.component.streaming import Asked, Streams, only_item
 from infergraph.errors import BadMetadata, ComponentError, Fault, MethodMissing, PayloadError, TargetError
 from infergraph.message import (
+    Answers,
     Content,
     Context,
     Encoding,
@@ -51,6 +53,8 @@ from infergraph.wire.own_content import own_content, own_names
 from infergraph.wire.v2 import messages, values
 from infergraph.wire.v2.values import Wanted
 from infergraph.wire.wire_message import is_larger
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -155,6 +159,9 @@ class Component(PredictiveUnit):
         self._last_health = Message.of("healthy", Encoding.STR)
         self._wanted = values.PLAIN
         self._predict_v2: Hook | None = None
+        self._predict_stream: Hook | None = None
+        self._only_streams = False
+        self._streams: Streams | None = None
         self._metadata: dict[str, Any] | BadMetadata = BadMetadata("Model metadata unavailable")
         label = options.image or options.label
         self._no_own = Own(None, (), {options.unit_id: label}) if options.unit_id and label else results.NOTHING
@@ -185,6 +192,8 @@ class Component(PredictiveUnit):
         self._awaits_inline = self._has_async_sides and self._runner is INLINE
         if not self._awaits_inline:
             self._driven = frozenset(method for method, found in self._table.items() if not found.is_async)
+        if self._predict_stream is not None:
+            self._streams = Streams(self, self._predict_stream, None if self._awaits_inline else self._runner)
         self._tell_shortcomings()
         self._metadata = await self._read_metadata()
         self._wanted = self._declared_wants()
@@ -213,6 +222,11 @@ class Component(PredictiveUnit):
         self._tags = hooks.single(user, "tags")
         self._metrics = hooks.single(user, "metrics")
         self._predict_v2 = hooks.single(user, "predict_v2")
+        self._predict_stream = hooks.stream(user)
+        predict = self._table[Method.PREDICT]
+        self._only_streams = self._predict_stream is not None and predict.plain is None and not predict.is_raw
+        if self._predict_stream is not None and self._only_streams:
+            self._table[Method.PREDICT] = only_item(self._predict_stream)
         self._adds = self._tags is not None or self._metrics is not None
         sides = (self._tags, self._metrics, hooks.single(user, "class_names"))
         self._has_async_sides = any(hook is not None and hook.is_async for hook in sides)
@@ -255,7 +269,9 @@ class Component(PredictiveUnit):
             _log.info(text, self.name, "; ".join(found), self.name)
 
     async def stop(self) -> None:
-        """Accept no more work; running user code is not interrupted."""
+        """Accept no more work; running user code is not interrupted, but streams that were left are closed."""
+        if self._streams is not None:
+            await self._streams.stop()
         self._let_go_of_thread()
         if self._own_loop is not None:
             self._own_loop.close()
@@ -269,7 +285,7 @@ class Component(PredictiveUnit):
         methods = frozenset(method for method, found in self._table.items() if found.plain is not None or found.is_raw)
         v2_metadata = getattr(self._user, "v2_metadata", None)
         more = v2_metadata if isinstance(v2_metadata, Mapping) else {}
-        return UnitFacts(user_object=self._user, methods=methods, v2_metadata=more)
+        return UnitFacts(user_object=self._user, methods=methods, v2_metadata=more, only_streams=self._only_streams)
 
     @property
     def task_rows(self) -> str | None:
@@ -293,14 +309,26 @@ class Component(PredictiveUnit):
             self._own_loop.install()
         return work if self._runner.is_current() else self._runner.run(work)
 
+    def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The items of `predict_stream` as answers; without that hook the only answer."""
+        if self._streams is None or method is not Method.PREDICT or not isinstance(request, Message):
+            return super().stream(method, request, context)
+        return self._streams.answers(request, context)
+
+    def as_users(self, call: Callable[[], Coroutine[Any, Any, T]], asked: Asked) -> Coroutine[Any, Any, T]:
+        """The result of a coroutine function that calls user code for a request."""
+        if self._own_loop is not None and not asked.on_loop:
+            self._own_loop.install()
+        return self._asked(asked.context, asked.message, asked.on_loop, call)
+
     async def _asked(
         self,
         context: Context,
         request: Request | None,
         is_async: bool,
-        call: Callable[..., Coroutine[Any, Any, Message]],
+        call: Callable[..., Coroutine[Any, Any, T]],
         *arguments: Any,
-    ) -> Message:
+    ) -> T:
         """The answer of `call` to the current request, which is that of `context` meanwhile; faults name the unit."""
         token = CONTEXT.set(context)
         try:
@@ -359,11 +387,28 @@ class Component(PredictiveUnit):
             result = self._default(method, payload)
         response = results.unwrap(result, payload)
         own = await self._own(method, response) if self._adds or response.metrics is not None else self._no_own
+        given = Content(payload, encoding, (), meta)
+        if is_default and method is not Method.PREDICT and isinstance(payload, int | float):
+            return SoleMessage(given._replace(meta=results.meta_of((meta,), own, response, carries=True)))
+        return self._made(method, response, own, given, message)
+
+    async def read(self, message: Message) -> Content:
+        """What a hook is handed of a message."""
+        is_async = self._predict_stream is not None and self._predict_stream.is_async
+        return await _read_aside(message, self._wanted) if is_async else own_content(message, self._wanted)
+
+    async def answer_with(self, response: Returned, given: Content, message: Message) -> Message:
+        """The answer to predict for one item of a stream."""
+        own = await self._own(Method.PREDICT, response)
+        return self._made(Method.PREDICT, response, own, given, message)
+
+    def _made(self, method: Method, response: Returned, own: Own, given: Content, message: Message) -> Message:
+        """The message for a result."""
+        payload, encoding, _, asked = given
         if encoding is Encoding.TENSORS:
-            return self._tensors(response.data, self._meta_beside((meta,), own, response), method)
-        meta = results.meta_of((meta,), own, response, carries=True)
-        is_number = is_default and method is not Method.PREDICT and isinstance(payload, int | float)
-        if is_number or (payload is None and response.data is None):
+            return self._tensors(response.data, self._meta_beside((asked,), own, response), method)
+        meta = results.meta_of((asked,), own, response, carries=True)
+        if payload is None and response.data is None:
             # A bare JSON value, which other results may not be: None is nearly always a forgotten `return`.
             return SoleMessage(Content(payload, encoding, (), meta))
         transforms_input = method is Method.TRANSFORM_INPUT

@@ -46,6 +46,7 @@ class ComponentThread(Runner):
         self._turn: list[Job] = []
         self._finished: deque[Job] = deque()
         self._is_signalled = False
+        self._left = 0
 
     def enter_with(self, function: Callable[[], None]) -> None:
         """Have each thread call `function` when it starts."""
@@ -79,6 +80,10 @@ class ComponentThread(Runner):
         """Whether the caller runs in one of the threads."""
         return threading.get_ident() in self._idents
 
+    def has_waiting(self) -> bool:
+        """Whether a job is queued behind the current one."""
+        return self._left > 0 or not self._queue.empty()
+
     def submit(self, job: Job) -> bool:
         """Queue a job for the threads; returns False, since it has not completed."""
         if self._users < 1:
@@ -107,7 +112,10 @@ class ComponentThread(Runner):
             enter()
         own_loop, context = OwnLoop(), UserContext(contextvars.Context(), base)
         while (taken := queue.get()) is not None:
-            for job in taken if isinstance(taken, list) else (taken,):
+            jobs = taken if isinstance(taken, list) else [taken]
+            self._left = len(jobs)
+            for job in jobs:
+                self._left -= 1
                 if job.abandoned:
                     job.close()
                     continue

@@ -50,6 +50,15 @@ def visit(component: object) -> dict[Method, MethodHooks]:
     return {method: _visit_method(component, method) for method in Method}
 
 
+def stream(component: object) -> Hook | None:
+    """The hook `predict_stream`: a generator, plain or async, that takes what `predict` takes."""
+    found = own(component, "predict_stream")
+    if found is None:
+        return None
+    is_async = is_coroutine(found) or inspect.isasyncgenfunction(found)
+    return Hook(fit(found, Method.PREDICT), is_async)
+
+
 def _visit_method(component: object, method: Method) -> MethodHooks:
     found = own(component, method.value)
     plain = None if found is None else Hook(fit(found, method), is_coroutine(found))

@@ -12,12 +12,14 @@ import functools
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 
 from infergraph.errors import DeadlinePassed, Fault
 from infergraph.graph.spec import Node
-from infergraph.message import ONCE_ONLY, Around, Context, Message, Method, PredictiveUnit, Request, share
+from infergraph.message import ONCE_ONLY, Answers, Around, Context, Message, Method, PredictiveUnit, Request, share
 from infergraph.net.backoff import Backoff
 from infergraph.net.retry import Retry, is_refused
+from infergraph.streams import Begun, begin, resumed, within
 
 _log = logging.getLogger("infergraph.graph")
 
@@ -46,8 +48,16 @@ class Timed(Around):
         except TimeoutError:
             if not limit.expired():
                 raise
-            text = f"node {self.name} gave no answer within {self.timeout_s:g} s (its timeout_ms)"
-            raise DeadlinePassed(text, node=self.name) from None
+            raise self._late() from None
+
+    def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The unit's answers, each within the time-out."""
+        answers = self.unit.stream(method, request, context)
+        return within(answers, lambda: asyncio.timeout(self.timeout_s), self._late)
+
+    def _late(self) -> DeadlinePassed:
+        text = f"node {self.name} gave no answer within {self.timeout_s:g} s (its timeout_ms)"
+        return DeadlinePassed(text, node=self.name)
 
 
 class Retried(Around):
@@ -88,6 +98,18 @@ class Retried(Around):
         share(request)
         attempt = functools.partial(self.unit.answer, method, request, context)
         return await self._retry.call(attempt, deadline=context.deadline, on_failure=self._failed)
+
+    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The answers of the first attempt that gives one; once there is an answer, nothing is repeated."""
+        share(request)
+        attempt = functools.partial(self._begin, method, request, context)
+        begun = await self._retry.call(attempt, deadline=context.deadline, on_failure=self._failed)
+        async with aclosing(resumed(begun)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def _begin(self, method: Method, request: Request, context: Context) -> Begun:
+        return await begin(self.unit.stream(method, request, context))
 
     def _failed(self, fault: Fault, failures: int) -> None:
         _log.info("node %s failed, attempt %d of %d: %s", self.name, failures, self._retry.retries + 1, fault)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from time import perf_counter
 
-from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
+from infergraph.message import Answers, Around, Context, Message, Method, PredictiveUnit, Request
 from infergraph.observe.node_times import record_node_time
 from infergraph.observe.shared_metrics import Bounds, Cells, Histogram, SharedMetrics
 from infergraph.runner import Runner
@@ -64,6 +65,36 @@ class Measured(Around):
             seconds.observe(elapsed)
             if self._is_node:
                 record_node_time(self.name, elapsed)
+
+    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The unit's answers, timed as one: the time that it took, without that of who reads them."""
+        seconds, failure = 0.0, None
+        try:
+            async with aclosing(self.unit.stream(method, request, context)) as answers:
+                while True:
+                    begin = perf_counter()
+                    try:
+                        answer = await anext(answers, None)
+                    finally:
+                        seconds += perf_counter() - begin
+                    if answer is None:
+                        return
+                    yield answer
+        except GeneratorExit:  # the reader has enough
+            raise
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self._account(method, context, seconds, failure)
+
+    def _account(self, method: Method, context: Context, seconds: float, failure: BaseException | None) -> None:
+        """Count a stream that is over."""
+        if isinstance(failure, Exception):
+            self._count_fault(method)
+        (self._seconds.get(method) or self._bind(method)).observe(seconds)
+        if self._is_node:
+            record_node_time(self.name, seconds)
 
     def _bind(self, method: Method) -> Histogram:
         labels = {"unit": self.name, "method": method.value}

@@ -222,6 +222,16 @@ class MeasuredNode(Measured):
         record_node_time(self.name, seconds)
         return answer
 
+    def _account(self, method: Method, context: Context, seconds: float, failure: BaseException | None) -> None:
+        """Count a stream that is over."""
+        grpc = (self._speaks or context.transport) is Transport.GRPC
+        if failure is not None:
+            self._failed(method, grpc, failure, seconds)
+            return
+        for histogram in (self._grpc if grpc else self._rest).get(method) or self._pair(method, grpc):
+            histogram.observe(seconds)
+        record_node_time(self.name, seconds)
+
     async def health(self, context: Context) -> Message:
         """The unit's health, counted."""
         return await self._got((self._gets[0], "get"), False, self.unit.health(context))

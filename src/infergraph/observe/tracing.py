@@ -13,20 +13,20 @@ import importlib.util
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from infergraph.errors import Fault, MissingExtra
-from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
+from infergraph.message import Answers, Around, Context, Message, Method, PredictiveUnit, Request
 from infergraph.settings import Settings
 
 if TYPE_CHECKING:
     from opentelemetry.propagators.textmap import TextMapPropagator
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import SpanKind, Tracer
+    from opentelemetry.trace import Span, SpanKind, Tracer
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
@@ -138,11 +138,11 @@ class Tracing:
         with self._span(name, kinds.CLIENT if remote else kinds.INTERNAL, attributes):
             yield
 
-    def told(self, context: Context) -> Context:
-        """The context with the current span in its headers, instead of the caller's."""
+    def told(self, context: Context, span: Span | None = None) -> Context:
+        """The context with a span, by default the current one, in its headers, instead of the caller's."""
         propagator = self._started.propagator
         carrier: dict[str, str] = {}
-        propagator.inject(carrier)
+        propagator.inject(carrier, None if span is None else self._started.trace.set_span_in_context(span))
         replaced = {name.lower().encode() for name in propagator.fields}
         headers = [header for header in context.headers if header[0] not in replaced]
         headers += [(name.lower().encode(), value.encode()) for name, value in carrier.items()]
@@ -162,17 +162,50 @@ class Tracing:
         ) as span:
             try:
                 yield
-            except Fault as fault:
-                span.set_attribute("infergraph.reason", fault.reason)
-                if fault.node:
-                    span.set_attribute("infergraph.node", fault.node)
-                span.set_status(api.trace.Status(api.trace.StatusCode.ERROR, fault.text))
-                raise
             except Exception as error:
-                span.record_exception(error)
-                text = f"{type(error).__name__}: {error}"
-                span.set_status(api.trace.Status(api.trace.StatusCode.ERROR, text))
+                self._note(span, error)
                 raise
+
+    async def over(self, answers: Answers, span: Span) -> Answers:
+        """The answers of a stream; the span is the current one while each is made, and ends with the last."""
+        api = self._started
+        try:
+            async with aclosing(answers):
+                while True:
+                    with api.trace.use_span(span, record_exception=False, set_status_on_exception=False):
+                        answer = await anext(answers, None)
+                    if answer is None:
+                        return
+                    yield answer
+        except Exception as error:
+            self._note(span, error)
+            raise
+        finally:
+            span.end()
+
+    def stream_span(self, name: str, headers: Headers, attributes: Mapping[str, str]) -> Span:
+        """A span for a request that is answered with a stream, below the caller's span if the headers name one."""
+        api = self._started
+        parent = api.propagator.extract(headers, getter=_HEADERS)
+        return api.tracer.start_span(name, parent, kind=api.trace.SpanKind.SERVER, attributes=attributes)
+
+    def node_stream_span(self, name: str, remote: bool, attributes: Mapping[str, str]) -> Span:
+        """A span for the call of a node that answers with a stream."""
+        kinds = self._started.trace.SpanKind
+        kind = kinds.CLIENT if remote else kinds.INTERNAL
+        return self._started.tracer.start_span(name, kind=kind, attributes=attributes)
+
+    def _note(self, span: Span, error: Exception) -> None:
+        """Note an error on a span."""
+        status = self._started.trace
+        if not isinstance(error, Fault):
+            span.record_exception(error)
+            span.set_status(status.Status(status.StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+            return
+        span.set_attribute("infergraph.reason", error.reason)
+        if error.node:
+            span.set_attribute("infergraph.node", error.node)
+        span.set_status(status.Status(status.StatusCode.ERROR, error.text))
 
 
 class _Api(NamedTuple):
@@ -225,11 +258,21 @@ class Traced(Around):
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The unit's answer."""
+        with self._tracing.server_span(method.value, context.headers, self._attributes(context)):
+            return await self.unit.answer(method, request, context)
+
+    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The unit's answers under one span."""
+        span = self._tracing.stream_span(method.value, context.headers, self._attributes(context))
+        async with aclosing(self._tracing.over(self.unit.stream(method, request, context), span)) as answers:
+            async for answer in answers:
+                yield answer
+
+    def _attributes(self, context: Context) -> dict[str, str]:
         attributes = {"infergraph.unit": self.name, "infergraph.transport": context.transport.value}
         if context.puid:
             attributes["seldon.puid"] = context.puid
-        with self._tracing.server_span(method.value, context.headers, attributes):
-            return await self.unit.answer(method, request, context)
+        return attributes
 
 
 class TracedNode(Around):
@@ -246,6 +289,16 @@ class TracedNode(Around):
         attributes = {"infergraph.unit": self.name, "infergraph.method": method.value}
         with tracing.node_span(f"{self.name} {method.value}", self._remote, attributes):
             return await self.unit.answer(method, request, tracing.told(context) if self._remote else context)
+
+    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The unit's answers under one span."""
+        tracing = self._tracing
+        attributes = {"infergraph.unit": self.name, "infergraph.method": method.value}
+        span = tracing.node_stream_span(f"{self.name} {method.value}", self._remote, attributes)
+        told = tracing.told(context, span) if self._remote else context
+        async with aclosing(tracing.over(self.unit.stream(method, request, told), span)) as answers:
+            async for answer in answers:
+                yield answer
 
 
 class _Headers:

@@ -82,6 +82,7 @@ NEEDED: Mapping[str, Needed] = {
     "route": Scope.PREDICT,
     "aggregate": Scope.PREDICT,
     "infer": Scope.PREDICT,
+    "infer_stream": Scope.PREDICT,
     "metadata": Scope.PREDICT,
     "health": Scope.PREDICT,
     "index": Scope.PREDICT,

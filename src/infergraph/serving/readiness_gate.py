@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from infergraph.errors import NotReady
-from infergraph.message import Around, Context, Message, Method, PredictiveUnit, Request
+from infergraph.message import Answers, Around, Context, Message, Method, PredictiveUnit, Request
 from infergraph.runner import Runner
 
 
@@ -95,6 +95,17 @@ class ReadinessGate(Around):
 
     async def _answer_late(self, method: Method, request: Request, context: Context) -> Message:
         return await (await self._opened()).answer(method, request, context)
+
+    def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The unit's answers; NotReady if it is not loaded in time."""
+        return (
+            self.unit.stream(method, request, context) if self.is_open else self._stream_late(method, request, context)
+        )
+
+    async def _stream_late(self, method: Method, request: Request, context: Context) -> Answers:
+        async with contextlib.aclosing((await self._opened()).stream(method, request, context)) as answers:
+            async for answer in answers:
+                yield answer
 
     def runner(self, method: Method) -> Runner | None:
         """The unit's; None until the gate is open."""

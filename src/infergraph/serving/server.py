@@ -124,6 +124,7 @@ class Server:
         )
         self._http = self._make_http()
         self._listener = Listener(self._http, self._tls)
+        v2 = V2Grpc(self._v2)
         self._grpc = Grpc(
             self._unit,
             self._accounting,
@@ -133,7 +134,8 @@ class Server:
             concurrency_limit=self._settings.concurrency_limit,
             request_timeout_s=self._settings.request_timeout_s,
             runners=self._unit.runners,
-            more=V2Grpc(self._v2).methods(),
+            more=v2.methods(),
+            streams=v2.streams(),
             authenticator=self._authenticator,
         )
 
@@ -368,7 +370,7 @@ class Server:
         address = f"{_bracketed(self._settings.host)}:{port}"
         if _uses_native(self._settings):
             return await self._open_native(address)
-        server = await self._aio(address, with_methods=True)
+        server = await self._aio(address)
         await server.start()
         stop: Stop = server.stop
         return stop
@@ -378,7 +380,7 @@ class Server:
 
         front = NativeServer(self._grpc, address, is_serving=self._is_serving)
         behind_at = self._context.metrics_dir / f"grpc-{os.getpid()}.sock"
-        behind = await self._aio(f"unix:{behind_at}", with_methods=False)
+        behind = await self._aio(f"unix:{behind_at}", streams_alone=True)
         await behind.start()
         front.start(str(behind_at))
 
@@ -388,7 +390,7 @@ class Server:
 
         return stop
 
-    async def _aio(self, address: str, *, with_methods: bool) -> Any:
+    async def _aio(self, address: str, *, streams_alone: bool = False) -> Any:
         # grpcio is slow to import: after the HTTP port is open, concurrently with the loading of the unit.
         engine = await asyncio.to_thread(importlib.import_module, "infergraph.serving.grpc.aio")
         return engine.AioServer(
@@ -396,8 +398,8 @@ class Server:
             address,
             is_serving=self._is_serving,
             message_limit_bytes=self._limits.grpc_message_bytes,
-            with_methods=with_methods,
-            tls=self._tls if with_methods else None,
+            streams_alone=streams_alone,
+            tls=None if streams_alone else self._tls,
         )
 
     def _is_serving(self) -> bool:

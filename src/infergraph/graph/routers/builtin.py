@@ -17,7 +17,18 @@ import numpy as np
 from infergraph.errors import GraphError, MethodMissing, PayloadError, RoutingError
 from infergraph.graph.meta import join, meta_of
 from infergraph.graph.spec import Node
-from infergraph.message import Around, Context, Encoding, Feedback, Message, Meta, Method, PredictiveUnit, Request
+from infergraph.message import (
+    Answers,
+    Around,
+    Context,
+    Encoding,
+    Feedback,
+    Message,
+    Meta,
+    Method,
+    PredictiveUnit,
+    Request,
+)
 from infergraph.wire.v2 import messages
 from infergraph.wire.v2.records import TensorSet
 from infergraph.wire.v2.tensors import Tensor, datatype_of
@@ -62,8 +73,14 @@ class Beside(Around):
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The answer of the built-in or of the remote unit, by method."""
-        unit = self._built_in if method is self._method else self.unit
-        return await unit.answer(method, request, context)
+        return await self._unit_for(method).answer(method, request, context)
+
+    def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The answers of the built-in or of the remote unit, by method."""
+        return self._unit_for(method).stream(method, request, context)
+
+    def _unit_for(self, method: Method) -> PredictiveUnit:
+        return self._built_in if method is self._method else self.unit
 
 
 class _BuiltIn(PredictiveUnit):

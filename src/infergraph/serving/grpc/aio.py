@@ -1,12 +1,13 @@
 """The grpcio engine: generic handlers over raw bytes on `grpc.aio`, health and reflection with it.
 
-It also serves as the native engine's fallback, on a Unix socket, for reflection and health streams.
+It also serves as the native engine's fallback, on a Unix socket, for reflection and for calls that are streams.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -15,9 +16,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from infergraph.auth.tls import ServerTls
-from infergraph.serving.grpc.edge import Grpc, Metadata
+from infergraph.serving.grpc.edge import Grpc, GrpcCall, Metadata
 from infergraph.wire import prediction
 
+_UNWRITTEN_BYTES = 64 * 1024
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -35,7 +37,7 @@ class AioServer:
         *,
         is_serving: Callable[[], bool],
         message_limit_bytes: int,
-        with_methods: bool = True,
+        streams_alone: bool = False,
         tls: ServerTls | None = None,
     ) -> None:
         options = [
@@ -44,8 +46,7 @@ class AioServer:
             ("grpc.so_reuseport", 1),
         ]
         self._server = grpc.aio.server(options=options)
-        if with_methods:
-            self._server.add_generic_rpc_handlers((_Methods(edge),))
+        self._server.add_generic_rpc_handlers((_Methods(edge, () if streams_alone else edge.methods),))
         health_pb2_grpc.add_HealthServicer_to_server(_Health(is_serving), self._server)
         names = [*prediction.SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, self._server, pool=_Pools())
@@ -88,10 +89,13 @@ _INT32_MAX = 2**31 - 1
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio ships no types
-    """Every method of the edge as a generic handler over raw bytes."""
+    """Methods and streams of the edge as generic handlers over raw bytes."""
 
-    def __init__(self, edge: Grpc) -> None:
-        self._handlers = {path: grpc.unary_unary_rpc_method_handler(_calling(edge, path)) for path in edge.methods}
+    def __init__(self, edge: Grpc, methods: Iterable[str]) -> None:
+        self._handlers = {
+            **{path: grpc.unary_unary_rpc_method_handler(_calling(edge, path)) for path in methods},
+            **{path: grpc.stream_stream_rpc_method_handler(_streaming(edge, path)) for path in edge.streams},
+        }
 
     def service(self, call: Any) -> Any:
         return self._handlers.get(call.method)
@@ -124,15 +128,7 @@ def _calling(edge: Grpc, path: str) -> Any:
         metadata, remaining_s = context.invocation_metadata() or (), context.time_remaining()
         call = edge.call(path, payload, metadata, remaining_s, reply, _subject(context))
         edge.calls.start(call)
-        try:
-            answered = await reply.answered
-        except asyncio.CancelledError:
-            edge.calls.abandon(call)
-            raise
-        if reply.failed is not None:
-            code, text, trailing = reply.failed
-            context.set_trailing_metadata(trailing)
-            await context.abort(_STATUS[code], text)
+        answered = await _result(edge, call, reply, context)
         if reply.initial:
             await context.send_initial_metadata(reply.initial)
         return answered
@@ -145,6 +141,75 @@ def _subject(context: Any) -> str:
     told = context.auth_context()
     names = told.get("x509_common_name") or told.get("x509_subject_alternative_name") or [b""]
     return str(names[0], "utf-8", "replace")
+
+
+class _StreamReply(_Reply):
+    """The results of one request of a stream, until they are written.
+
+    Only the call's own handler writes them: a write cannot be taken back, and the sender may be cancelled in one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ready: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._changed, self._has_room = asyncio.Event(), asyncio.Event()
+        self._has_room.set()
+        self.answered.add_done_callback(lambda _: self._changed.set())
+
+    async def send(self, payload: bytes) -> None:
+        """Hand over one message; waits while others are not written yet."""
+        await self._has_room.wait()
+        self._ready.append(payload)
+        self._waiting_bytes += len(payload)
+        if self._waiting_bytes >= _UNWRITTEN_BYTES:
+            self._has_room.clear()
+        self._changed.set()
+
+    async def following(self) -> bytes | None:
+        """The next message to write; None once the request is answered."""
+        while not self._ready:
+            if self.answered.done():
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        payload = self._ready.popleft()
+        self._waiting_bytes -= len(payload)
+        self._has_room.set()
+        return payload
+
+
+def _streaming(edge: Grpc, path: str) -> Any:
+    async def handle(requests: AsyncIterator[bytes], context: Any) -> None:
+        metadata, subject = context.invocation_metadata() or (), _subject(context)
+        async for payload in requests:  # one at a time: the next one waits in the transport
+            reply = _StreamReply()
+            call = edge.streamed_call(path, payload, metadata, context.time_remaining(), reply, subject)
+            edge.calls.start(call)
+            try:
+                while (message := await reply.following()) is not None:
+                    await context.write(message)
+            except BaseException:
+                edge.calls.abandon(call)
+                raise
+            if last := await _result(edge, call, reply, context):
+                await context.write(last)
+
+    return handle
+
+
+async def _result(edge: Grpc, call: GrpcCall, reply: _Reply, context: Any) -> bytes:
+    """The answer to a call; one with a status ends it. The call is abandoned if the client has gone."""
+    try:
+        answered = await reply.answered
+    except asyncio.CancelledError:
+        edge.calls.abandon(call)
+        raise
+    if reply.failed is not None:
+        code, text, trailing = reply.failed
+        context.set_trailing_metadata(trailing)
+        await context.abort(_STATUS[code], text)
+    return answered
 
 
 class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # grpcio ships no types

@@ -59,6 +59,27 @@ class Replying(Protocol):
         """Send a status with its trailing metadata."""
 
 
+class Streaming(Replying, Protocol):
+    """How an engine sends the results of one request of a stream; an empty answer ends them."""
+
+    async def send(self, payload: bytes) -> None:
+        """Send one message; waits for a client that reads slowly."""
+
+
+class GrpcStream(NamedTuple):
+    """One method whose requests and answers are streams.
+
+    Args:
+        handler: answers one request: it sends messages, and returns the last one, empty for none.
+        failed: gives the message that tells a fault, after which the stream goes on; None to end it with a status.
+    """
+
+    name: str
+    handler: Callable[[StreamedCall], Coroutine[Any, Any, bytes]]
+    failed: Callable[[StreamedCall, str], bytes | None]
+    protocol: str = "seldon"
+
+
 class GrpcMethod(NamedTuple):
     """One method of the services: its handler, the handler's runner, and its name and protocol in the metrics."""
 
@@ -90,18 +111,19 @@ class GrpcCall(Call, kw_only=True, eq=False):
 
     def reply(self) -> tuple[str, int]:
         """Send the answer's bytes, or the status and trailers of the fault."""
-        error = self.error
-        if error is None:
+        if self.error is None:
             payload: bytes = self.result
             self.out.respond(payload, ((PUID_KEY, self.puid), *self.initial) if self.puid else self.initial)
             return _OK, len(payload)
-        if isinstance(error, Fault):
-            code = grpc_status(error)
-            self.out.fail(code, _brief(error.text), _trailing(error))
-        else:
-            code = GrpcStatus.INTERNAL
-            self.out.fail(code, f"internal error; the log has the details under puid {self.puid or '-'}", ())
+        code, text, trailing = self.failure(self.error)
+        self.out.fail(code, text, trailing)
         return GRPC_NAMES.get(code, str(code)), 0
+
+    def failure(self, error: BaseException) -> tuple[int, str, Metadata]:
+        """The status of an error: code, text and trailing metadata."""
+        if isinstance(error, Fault):
+            return grpc_status(error), _brief(error.text), _trailing(error)
+        return GrpcStatus.INTERNAL, f"internal error; the log has the details under puid {self.puid or '-'}", ()
 
     def give_up(self) -> None:
         """Send a bare status."""
@@ -118,6 +140,42 @@ class GrpcCall(Call, kw_only=True, eq=False):
         return AccessLine("unary", self.path)
 
 
+class StreamedCall(GrpcCall, kw_only=True, eq=False):
+    """One request of a stream.
+
+    Args:
+        request_id: the request's own id, once it is known.
+        sent_bytes: the size of the messages sent so far.
+    """
+
+    out: Streaming
+    failed: Callable[[StreamedCall, str], bytes | None]
+    request_id: str = ""
+    sent_bytes: int = 0
+
+    async def send(self, payload: bytes) -> None:
+        """Send one message."""
+        self.sent_bytes += len(payload)
+        await self.out.send(payload)
+
+    def reply(self) -> tuple[str, int]:
+        """Send the last message, or the fault."""
+        if self.error is None:
+            self.out.respond(self.result, ())
+            return _OK, self.sent_bytes + len(self.result)
+        code, text, trailing = self.failure(self.error)
+        told = None if isinstance(self.error, AccessFault) else self.failed(self, text)
+        if told is None:
+            self.out.fail(code, text, trailing)
+        else:
+            self.out.respond(told, ())
+        return GRPC_NAMES.get(code, str(code)), self.sent_bytes + len(told or b"")
+
+    def access_line(self) -> AccessLine:
+        """Its fields in the access log."""
+        return AccessLine("stream", self.path)
+
+
 class Grpc:
     """The gRPC edge over one unit.
 
@@ -127,6 +185,7 @@ class Grpc:
         runners: the runner of each method, once known.
         more: the calls of other protocols, by path.
         authenticator: tells callers; None where everybody may do everything.
+        streams: those whose requests and answers are streams.
     """
 
     def __init__(
@@ -142,6 +201,7 @@ class Grpc:
         memory: BodiesMemory | None = None,
         more: Mapping[str, GrpcMethod] = MappingProxyType({}),
         authenticator: Authenticator | None = None,
+        streams: Mapping[str, GrpcStream] = MappingProxyType({}),
     ) -> None:
         self._unit = unit
         self._runners = runners
@@ -153,6 +213,7 @@ class Grpc:
         self.admission = Admission(concurrency_limit=concurrency_limit)
         self.calls = Calls(self.admission, accounting)
         self.methods: dict[str, GrpcMethod] = {**self._table(), **more}
+        self.streams = streams
 
     def _table(self) -> dict[str, GrpcMethod]:
         table = {services.path(call): self._method(method) for call, method in services.METHODS.items()}
@@ -225,11 +286,44 @@ class Grpc:
             remaining_s=remaining_s,
             out=out,
         )
+        self._admit(call, subject)
+        return call
+
+    def streamed_call(
+        self,
+        path: str,
+        payload: bytes,
+        metadata: Metadata,
+        remaining_s: float | None,
+        out: Streaming,
+        subject: str = "",
+    ) -> StreamedCall:
+        """The call for one request of one of the `streams`; arguments as for `call`."""
+        name, handler, failed, protocol = self.streams[path]
+        call = StreamedCall(
+            name=name,
+            transport="grpc",
+            protocol=protocol,
+            handler=handler,
+            puid=next((str(value) for key, value in metadata if key == PUID_KEY), ""),
+            request_bytes=len(payload),
+            limit_s=self._request_timeout_s if remaining_s is None else self._limit_s(remaining_s),
+            path=path,
+            payload=payload,
+            metadata=metadata,
+            remaining_s=remaining_s,
+            out=out,
+            failed=failed,
+        )
+        self._admit(call, subject)
+        return call
+
+    def _admit(self, call: GrpcCall, subject: str) -> None:
+        """Refuse a call whose caller may not make it, or whose message is too large."""
         if self._authenticator is not None:
             _identify(call, self._authenticator, subject)
-        if call.error is None and len(payload) > self._message_limit_bytes:
-            call.error = too_large(len(payload), self._message_limit_bytes)
-        return call
+        if call.error is None and len(call.payload) > self._message_limit_bytes:
+            call.error = too_large(len(call.payload), self._message_limit_bytes)
 
     def _limit_s(self, remaining_s: float) -> float:
         remaining_s = max(remaining_s, _SHORTEST_S)

@@ -4,7 +4,7 @@
                  └──────────── while events arrive ───────────▲
 
 One reader thread hands the first batch to the loop, which fetches the next ones itself: a burst costs one hop.
-Reflection and methods that are not registered go to a small grpcio server behind it, on a Unix socket. Known
+Streams, reflection and methods that are not registered go to a small grpcio server behind it, on a Unix socket. Known
 limitation: this engine reads a complete message before we can refuse it by size; `grpc_engine=grpcio` refuses by the
 length prefix (docs/decisions).
 """

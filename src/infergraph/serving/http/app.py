@@ -83,6 +83,7 @@ class Endpoint(NamedTuple):
     what runs the handler; None if it may wait, and so needs a task. `dialect` is that of the path's protocol, if it is
     another than the application's. `padding` gives, by the headers, how many bytes should precede a body
     in memory that the handler may write to; None for a body as it came. `protocol` is its label in the metrics.
+    `stream` answers requests that accept server-sent events, if there are any.
     """
 
     methods: frozenset[str] | None
@@ -93,6 +94,7 @@ class Endpoint(NamedTuple):
     dialect: Dialect | None = None
     protocol: str = "seldon"
     padding: Callable[[Mapping[bytes, bytes]], int | None] | None = None
+    stream: Handler | None = None
 
 
 class Paths(NamedTuple):

@@ -206,7 +206,8 @@ class Connection(asyncio.Protocol):
             if endpoint is None:
                 endpoint, parameters = paths.find(path)
         headers = dict(self._headers)
-        keeps_alive = parser.get_http_version() == "1.1" and parser.should_keep_alive()
+        takes_chunks = parser.get_http_version() == "1.1"
+        keeps_alive = takes_chunks and parser.should_keep_alive()
         expects = headers.get(b"expect", b"").lower() == b"100-continue"
         if endpoint is None:
             call = AsgiCall(self, self._app, self._scope(method, path, query), expects=expects, keeps_alive=keeps_alive)
@@ -227,11 +228,13 @@ class Connection(asyncio.Protocol):
             raw_headers=self._headers,
             headers=headers,
             wire=self.transport,
+            can_write=self.can_write,
             query=query,
             parameters=parameters,
             client=self._address,
             keeps_alive=keeps_alive,
             subject=self._subject,
+            takes_chunks=takes_chunks,
         )
         self._incoming = exchange
         self._take_head(exchange, expects)
@@ -452,9 +455,7 @@ class Connection(asyncio.Protocol):
         self._is_broken = True
         if self.transport.is_closing():
             return
-        active = self._active
-        has_begun = isinstance(active, AsgiCall) and active.has_begun
-        if self._has_received and not has_begun:
+        if self._has_received and not (self._active is not None and self._active.has_begun):
             phrase = HTTPStatus(status).phrase
             body = answers.envelope(f"{status} {phrase}: {text}", answers.BAD_DATA)
             head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\n"

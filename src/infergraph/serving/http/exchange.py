@@ -18,8 +18,10 @@ from infergraph.protocol.callers import NEEDED, Scope
 from infergraph.protocol.headers import PUID
 from infergraph.serving.authentication import Authenticator
 from infergraph.serving.call import AccessLine, Call
+from infergraph.serving.http import events
 from infergraph.serving.http.answers import Answer, Headers
 from infergraph.serving.http.app import Dialect, Endpoint, HttpApp
+from infergraph.serving.http.events import EventStream
 
 BODILESS = frozenset({204, 304})
 """Statuses whose responses have no body: one would be parsed as the next response."""
@@ -70,9 +72,11 @@ class Exchange(Call, kw_only=True, eq=False):
         query: the query string, undecoded.
         parameters: path parameters.
         padding: bytes at the start of `body` that are none of it.
+        wire: the connection's transport; `can_write` is set while its client reads fast enough.
         keeps_alive: whether the connection stays open after the answer.
         subject: the name in the client's certificate; empty for none.
-        transport_out: the connection's transport.
+        takes_chunks: whether the client reads chunked bodies, as those of HTTP/1.1 do.
+        events: the body, once an answer of several parts has begun.
         on_end: called when the answer has been written later than the call was started.
     """
 
@@ -83,6 +87,7 @@ class Exchange(Call, kw_only=True, eq=False):
     raw_headers: Headers
     headers: dict[bytes, bytes]
     wire: Any
+    can_write: asyncio.Event
     query: bytes = b""
     parameters: Mapping[str, str] = MappingProxyType({})
     body: bytes = b""
@@ -90,6 +95,8 @@ class Exchange(Call, kw_only=True, eq=False):
     client: str = ""
     subject: str = ""
     keeps_alive: bool = True
+    takes_chunks: bool = True
+    events: EventStream | None = None
     held_bytes: int = 0
     on_end: Callable[[Exchange], None] | None = None
     gone_code = "499"
@@ -101,7 +108,9 @@ class Exchange(Call, kw_only=True, eq=False):
         self.puid = dialect.identify(self)
         self.runner = endpoint.runner()
         self.times_nodes = NODE_TIMES in headers
-        if b"gzip" in headers.get(b"accept-encoding", b""):
+        if endpoint.stream is not None and events.accepts(headers):
+            self.handler, self.runner = endpoint.stream, None
+        elif b"gzip" in headers.get(b"accept-encoding", b""):
             self.handler = _compressed
         if endpoint.gated:
             self.limit_s = app.options.request_timeout_s
@@ -132,32 +141,52 @@ class Exchange(Call, kw_only=True, eq=False):
         return bytearray().join((bytes(padding), *parts))  # type: ignore[return-value] # only who asks for it sees it
 
     def reply(self) -> tuple[str, int]:
-        """Send the response."""
+        """Send the response; of one that has begun, the end, with the error as its last event."""
         endpoint = self.endpoint
         dialect = endpoint.dialect or self.app.dialect
         answer = self.result if self.error is None else self._of_error(self.error, dialect)
-        dialect.decorate(answer.headers, endpoint, self)
-        sent_bytes = self._write(answer)
+        if self.events is not None:
+            sent_bytes = self.events.finish(None if self.error is None else answer.body)
+        else:
+            dialect.decorate(answer.headers, endpoint, self)
+            sent_bytes = self._write(answer)
         if self.on_end is not None:
             self.on_end(self)
         return str(answer.status), sent_bytes
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a part of the response has been sent."""
+        return self.events is not None
+
+    async def send_event(self, data: bytes) -> None:
+        """Send one event of a response that goes on; the first one begins it. Waits for a client that reads slowly."""
+        if self.events is None:
+            self.events = self._begin_events()
+        await self.events.send(data)
+
+    def end_events(self) -> Answer:
+        """The result of a handler that has sent its events, perhaps none."""
+        if self.events is None:
+            self.events = self._begin_events()
+        return Answer(200, b"", [])
+
+    def _begin_events(self) -> EventStream:
+        dialect = self.endpoint.dialect or self.app.dialect
+        headers = events.headers()
+        dialect.decorate(headers, self.endpoint, self)
+        if not self.takes_chunks:
+            self.keeps_alive = False
+        head = self._head(200, headers)
+        head.append(b"transfer-encoding: chunked\r\n\r\n" if self.takes_chunks else b"\r\n")
+        return EventStream(self.wire, self.can_write, head, is_chunked=self.takes_chunks)
 
     def _of_error(self, error: BaseException, dialect: Dialect) -> Answer:
         return dialect.of_fault(error) if isinstance(error, Fault) else dialect.of_bug(self.puid or "-")
 
     def _write(self, answer: Answer) -> int:
         status, body, headers, blobs = answer
-        parts: list[bytes | bytearray | memoryview] = [STATUS_LINES[status]]
-        parts += [
-            # The value of an id does not come again.
-            header_line(name, value) if name is PUID or len(value) > _KEPT_BYTES else _kept_line(name, value)
-            for name, value in headers
-        ]
-        closes = _CLOSE in parts
-        if closes or self.app.is_draining:
-            self.keeps_alive = False
-        if not self.keeps_alive and not closes:
-            parts.append(_CLOSE)
+        parts: list[bytes | bytearray | memoryview] = [*self._head(status, headers)]
         size_bytes = len(body) if not blobs else len(body) + sum(map(len, blobs))
         if status in BODILESS:
             parts.append(b"\r\n")
@@ -169,6 +198,21 @@ class Exchange(Call, kw_only=True, eq=False):
         if not self.wire.is_closing():
             self.wire.writelines(parts)
         return size_bytes
+
+    def _head(self, status: int, headers: Headers) -> list[bytes]:
+        """Status line and headers, but those about the body."""
+        parts = [STATUS_LINES[status]]
+        parts += [
+            # The value of an id does not come again.
+            header_line(name, value) if name is PUID or len(value) > _KEPT_BYTES else _kept_line(name, value)
+            for name, value in headers
+        ]
+        closes = _CLOSE in parts
+        if closes or self.app.is_draining:
+            self.keeps_alive = False
+        if not self.keeps_alive and not closes:
+            parts.append(_CLOSE)
+        return parts
 
     def give_up(self) -> None:
         """Close the connection."""
@@ -187,6 +231,8 @@ class Exchange(Call, kw_only=True, eq=False):
 async def _compressed(exchange: Exchange) -> Answer:
     """The endpoint's answer, gzip-compressed if its size is within the limits."""
     answer = await exchange.endpoint.handler(exchange)
+    if exchange.has_begun:
+        return answer
     status, body, headers = answer.status, answer.whole_body, answer.headers
     options = exchange.app.options
     if not options.compress_min_bytes <= len(body) <= options.compress_max_bytes or status in BODILESS:

@@ -9,10 +9,12 @@ import asyncio
 import functools
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
 from infergraph.errors import ComponentError, NestedTooDeeply, PayloadError
 from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Runners, Transport
@@ -105,6 +107,7 @@ class Rest:
         self._unit = unit
         self._runners = runners
         self._options = options
+        self._event_json = replace(options.json, pretty=False)
         self._is_ready = is_ready
 
     def microservice_paths(self) -> Paths:
@@ -168,7 +171,8 @@ class Rest:
 
     def _endpoint(self, method: Method, verbs: frozenset[str]) -> Endpoint:
         runner = functools.partial(self._runners.get, method)
-        return Endpoint(verbs, self._method_handler(method), method.value, runner=runner)
+        stream = self._stream if method is Method.PREDICT else None
+        return Endpoint(verbs, self._method_handler(method), method.value, runner=runner, stream=stream)
 
     def _method_handler(self, method: Method) -> Handler:
         """The handler that calls `method` of the unit."""
@@ -190,6 +194,20 @@ class Rest:
             return answer
 
         return handle
+
+    async def _stream(self, exchange: Exchange) -> Answer:
+        """The unit's answers to a prediction, an event each."""
+        request = _read_message(exchange, self._options)
+        async with aclosing(self._unit.stream(Method.PREDICT, request, _context(exchange))) as answers:
+            async for message in answers:
+                await exchange.send_event(self._event(message))
+        return exchange.end_events()
+
+    def _event(self, message: Message) -> bytes:
+        try:
+            return json_codec.encode(message, self._event_json)
+        except PayloadError as error:  # of the answer, which is not the caller's
+            raise ComponentError(f"the answer cannot be read: {error}") from error
 
     def _reply(self, method: Method, message: Message, exchange: Exchange) -> Answer:
         """The unit's answer in the format that the client accepts."""

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
+
+from msgspec.structs import replace
 
 from infergraph import __version__
 from infergraph.errors import PayloadError, UnknownModel
 from infergraph.message import Context, Transport
 from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP
 from infergraph.protocol.services import INFERENCE
-from infergraph.serving.grpc.edge import GrpcCall, GrpcMethod, context_of, may_wait
+from infergraph.serving.grpc.edge import GrpcCall, GrpcMethod, GrpcStream, StreamedCall, context_of, may_wait
 from infergraph.serving.v2.rest import EXTENSIONS, V2Parts
 from infergraph.wire.prediction import SERVICES, message_class
 from infergraph.wire.v2 import hop, proto
 from infergraph.wire.v2.messages import InferMessage, NodeAnswer
-from infergraph.wire.v2.records import Spelling
+from infergraph.wire.v2.records import InferResponse, Spelling
 
 _ROUTE, _AGGREGATE = "route", "aggregate"
 _LARGE_BYTES = 256 * 1024
 _CLASSES = {call: tuple(map(message_class, types)) for call, types in SERVICES[INFERENCE].items()}
+
+
+_WANTS_FINAL = "triton_enable_empty_final_response"
+_IS_FINAL = "triton_final_response"
+_STATUS_KEY = "triton_grpc_error"
+_FORM_KEY, _PLAIN = "infergraph-stream-form", "plain"
 
 
 class V2Grpc:
@@ -48,6 +57,29 @@ class V2Grpc:
         methods = {call: GrpcMethod(name, _telling(call, tell), may_wait, "v2") for call, (name, tell) in told.items()}
         methods["ModelInfer"] = GrpcMethod("infer", self._infer, self._model.runner, "v2")
         return {f"/{INFERENCE}/{call}": method for call, method in methods.items()}
+
+    def streams(self) -> Mapping[str, GrpcStream]:
+        """The calls that are streams, by path."""
+        return {f"/{INFERENCE}/ModelStreamInfer": GrpcStream("infer_stream", self._infer_stream, _failed, "v2")}
+
+    async def _infer_stream(self, call: StreamedCall) -> bytes:
+        """Send the answers to one request of a stream."""
+        message = InferMessage(call.payload, proto.decode, spelling=Spelling(Transport.GRPC))
+        request = await asyncio.to_thread(message.read) if len(call.payload) > _LARGE_BYTES else message.read()
+        call.request_id = request.id
+        metadata = await self._model.check(request.model_name, request.model_version)
+        wrap = bytes if _is_plain(call) else proto.stream_answer
+        tells_end = request.parameters.get(_WANTS_FINAL) is True
+        context = self._context(call, request.model_name)
+        async with aclosing(self._model.stream(message, context, metadata)) as responses:
+            async for response in responses:
+                if tells_end:
+                    response = replace(response, parameters={**response.parameters, _IS_FINAL: False})
+                await call.send(wrap(proto.encode(response, request)))
+        if not tells_end:
+            return b""
+        end = InferResponse(model_name=self._model.name, id=request.id, parameters={_IS_FINAL: True}, outputs=())
+        return wrap(proto.encode(end, request))
 
     async def _infer(self, call: GrpcCall) -> bytes:
         if self._model.relays:
@@ -143,6 +175,17 @@ def is_a_hop(call: GrpcCall) -> bool:
 def _told(call: GrpcCall, key: str) -> str:
     """An entry of a call's metadata; empty where there is none."""
     return next((str(value) for name, value in call.metadata if name == key), "")
+
+
+def _is_plain(call: StreamedCall) -> bool:
+    return (_FORM_KEY, _PLAIN) in call.metadata
+
+
+def _failed(call: StreamedCall, text: str) -> bytes | None:
+    """The message that tells a fault; None where the client wants a status, or has no message for it."""
+    if _is_plain(call) or (_STATUS_KEY, "true") in call.metadata:
+        return None
+    return proto.stream_error(text, call.request_id)
 
 
 def _telling(call: str, tell: Callable[[Any], Awaitable[Mapping[str, Any]]]) -> Callable[[GrpcCall], Any]:

@@ -6,7 +6,8 @@ InferMessage ─▶ Model.infer ─▶ unit.answer ─▶ InferResponse
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from time import perf_counter
 
 from infergraph.errors import DeadlinePassed, UnknownModel
@@ -14,6 +15,7 @@ from infergraph.message import Context, Message, Method
 from infergraph.runner import Runner
 from infergraph.serving.call import Call
 from infergraph.serving.readiness_gate import ReadinessGate
+from infergraph.streams import within
 from infergraph.wire.v2 import classification, messages
 from infergraph.wire.v2.messages import InferMessage
 from infergraph.wire.v2.metadata import ModelMetadata, metadata_of
@@ -136,15 +138,35 @@ class Model:
         Raises: a Fault.
         """
         request = message.read()
-        if self._is_strict:
-            metadata.check(request.inputs)
-        if request.outputs:
-            classification.check(request)
+        self._check(request, metadata)
         if request.parameters and request.timeout_s:
             answer = await self._within(request.timeout_s, message, context, call)
         else:
             answer = await self.answer(message, context)
         return await self.finished(answer, request, metadata, is_hop=is_hop)
+
+    async def stream(
+        self, message: InferMessage, context: Context, metadata: ModelMetadata
+    ) -> AsyncGenerator[InferResponse, None]:
+        """The answers to a request, as they come.
+
+        Raises: a Fault, perhaps after some answers.
+        """
+        request = message.read()
+        self._check(request, metadata)
+        answers = self._unit.stream(self.method, message, context)
+        if request.parameters and (limit_s := request.timeout_s):
+            deadline = asyncio.get_running_loop().time() + limit_s
+            answers = within(answers, lambda: asyncio.timeout_at(deadline), lambda: _late(limit_s))
+        async with aclosing(answers):
+            async for answer in answers:
+                yield await self.finished(answer, request, metadata)
+
+    def _check(self, request: InferRequest, metadata: ModelMetadata) -> None:
+        if self._is_strict:
+            metadata.check(request.inputs)
+        if request.outputs:
+            classification.check(request)
 
     async def finished(
         self, answer: Message, request: InferRequest, metadata: ModelMetadata, *, is_hop: bool = False
@@ -191,7 +213,7 @@ class Model:
 
         Raises: DeadlinePassed. Code of a component that runs in its thread is not interrupted.
         """
-        late = DeadlinePassed(f"no answer within the {limit_s:g} s of the request's parameter timeout")
+        late = _late(limit_s)
         left_s = limit_s - (perf_counter() - call.begun)
         if left_s <= 0:
             raise late
@@ -209,3 +231,7 @@ class Model:
             if limit.expired():
                 raise late from None
             raise
+
+
+def _late(limit_s: float) -> DeadlinePassed:
+    return DeadlinePassed(f"no answer within the {limit_s:g} s of the request's parameter timeout")

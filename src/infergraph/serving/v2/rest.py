@@ -6,10 +6,12 @@ import asyncio
 import functools
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from contextlib import aclosing
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
 from infergraph import __version__
 from infergraph.errors import PayloadError
@@ -24,13 +26,15 @@ from infergraph.serving.v2 import hops
 from infergraph.serving.v2.model import Model
 from infergraph.serving.v2.repository import Repository
 from infergraph.serving.v2.statistics import Statistics
+from infergraph.wire import json_slices
 from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
 from infergraph.wire.json_slices import LARGE_BYTES
 from infergraph.wire.json_text import JsonOptions
-from infergraph.wire.v2 import hop, json
+from infergraph.wire.v2 import generate, hop, json
+from infergraph.wire.v2.generate import GenerateRequest
 from infergraph.wire.v2.messages import InferMessage
 from infergraph.wire.v2.metadata import ModelMetadata
-from infergraph.wire.v2.records import InferRequest, Spelling
+from infergraph.wire.v2.records import InferRequest, InferResponse, Spelling
 from infergraph.wire.v2.tensors import Buffer, Parameters
 
 EXTENSIONS = (
@@ -39,6 +43,7 @@ EXTENSIONS = (
     "statistics",
     "model_repository",
     "model_configuration",
+    "generate",
     "classification",
     "sequence",
 )
@@ -49,6 +54,12 @@ _POST = frozenset({"POST"})
 _READ = frozenset({"GET", "HEAD"})
 _REPOSITORY = "/v2/repository/models/(?P<model>[^/]+)"
 _VERSIONED = "/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+
+
+_JSON_ALONE = InferRequest(inputs=())
+
+_Reader: TypeAlias = "Callable[[Exchange, ModelMetadata, str], Callable[[Buffer], InferRequest]]"
+"""Gives what decodes the body of a request to a model, perhaps to a version of it."""
 
 
 class V2Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +106,15 @@ class V2Parts(NamedTuple):
         return {"model_stats": [await asyncio.to_thread(self.statistics.of, metadata.name, metadata.version, method)]}
 
 
+class _Received(NamedTuple):
+    """A request, what it holds, its context, and the metadata of the model that it is for."""
+
+    message: InferMessage
+    request: InferRequest
+    context: Context
+    metadata: ModelMetadata
+
+
 class V2Rest:
     """The paths of the protocol.
 
@@ -124,12 +144,19 @@ class V2Rest:
             "/v2/docs/dataplane.json": self._probe(self._document, "docs"),
         }
         infer = self._endpoint(_POST, self._infer, "infer", self._model.runner)._replace(padding=_padding)
+        infer_stream, generate_stream = (
+            self._endpoint(_POST, functools.partial(self._stream, reader), "infer_stream")
+            for reader in (self._reader, self._either_reader)
+        )
         exact[f"/v2/models/{self._model.name}/infer"] = infer
         if self._model.is_graph:
             exact[paths.V2_GRAPH_INFER] = infer
         exact |= {f"{path}/": endpoint for path, endpoint in exact.items() if path == "/v2"}
         patterns = {
             f"{_VERSIONED}/infer": infer,
+            f"{_VERSIONED}/infer_stream": infer_stream,
+            f"{_VERSIONED}/generate": self._endpoint(_POST, self._generate, "infer", self._model.runner),
+            f"{_VERSIONED}/generate_stream": generate_stream,
             f"{_VERSIONED}/ready": self._probe(self._model_ready, "ready"),
             f"{_VERSIONED}/stats": self._probe(self._statistics, "statistics"),
             f"{_VERSIONED}/config": self._endpoint(_READ, self._configuration, "metadata"),
@@ -161,18 +188,40 @@ class V2Rest:
         return answer
 
     async def _inferred(self, exchange: Exchange) -> Answer:
+        if self._model.relays:
+            return await self._relay(exchange)
+        message, request, context, metadata = await self._received(exchange, self._reader)
+        for_graph = is_hop(exchange)
+        response = await self._model.infer(message, context, metadata, exchange, is_hop=for_graph)
+        write = functools.partial(json.encode, response, request, self._options.json, is_hop=for_graph)
+        return answer_of(await asyncio.to_thread(write) if _blocks(exchange) else write(), response.form)
+
+    async def _generate(self, exchange: Exchange) -> Answer:
+        """The answer to a request of infer, or to one in Triton's generate form."""
+        message, request, context, metadata = await self._received(exchange, self._either_reader)
+        response = await self._model.infer(message, context, metadata, exchange)
+        if isinstance(request, GenerateRequest):
+            return Answer(200, generate.encode(response, self._options.json), [JSON_TYPE])
+        return answer_of(json.encode(response, request, self._options.json))
+
+    async def _stream(self, reader: _Reader, exchange: Exchange) -> Answer:
+        """The answers to a request, an event each."""
+        message, request, context, metadata = await self._received(exchange, reader)
+        options = replace(self._options.json, pretty=False)
+        async with aclosing(self._model.stream(message, context, metadata)) as responses:
+            async for response in responses:
+                await exchange.send_event(_event(response, request, options))
+        return exchange.end_events()
+
+    async def _received(self, exchange: Exchange, reader: _Reader) -> _Received:
         model, version = _named(exchange, self._model.name)
         self._model.check_name(model)
         metadata = self._model.known(version) or await self._model.check(model, version)
-        body = memoryview(exchange.body)[exchange.padding :] if exchange.padding else exchange.body
-        if self._model.is_graph and _header(exchange.headers, INFERENCE_HEADER_LENGTH) == "0":
-            metadata = await self._model.metadata()  # the body is the one input that they declare
-        read, spelling = self._reader(exchange, metadata, version), self._spelling(exchange)
-        if self._model.relays:
-            return await self._relay(InferMessage(body, read, spelling=spelling), exchange, model, metadata)
-        blocks = exchange.runner is None and len(exchange.body) > _LARGE_BYTES
-        request = await asyncio.to_thread(read, body) if blocks else read(body)
-        message = InferMessage(body, read, request, spelling=spelling)
+        if self._model.is_graph and self._is_told_by_metadata(exchange, reader):
+            metadata = await self._model.metadata()
+        body, read = _body(exchange), reader(exchange, metadata, version)
+        request = await asyncio.to_thread(read, body) if _blocks(exchange) else read(body)
+        message = InferMessage(body, read, request, spelling=self._spelling(exchange))
         if request.id.isascii() and request.id.isprintable():
             exchange.puid = request.id
         context = Context(
@@ -184,13 +233,14 @@ class V2Rest:
             exchange.path,
             exchange.query,
         )
-        for_graph = is_hop(exchange)
-        response = await self._model.infer(message, context, metadata, exchange, is_hop=for_graph)
-        write = functools.partial(json.encode, response, request, self._options.json, is_hop=for_graph)
-        return answer_of(await asyncio.to_thread(write) if blocks else write(), response.form)
+        return _Received(message, request, context, metadata)
 
-    async def _relay(self, message: InferMessage, exchange: Exchange, model: str, metadata: ModelMetadata) -> Answer:
+    async def _relay(self, exchange: Exchange) -> Answer:
         """The last node's bytes as they came; those of another protocol, or of a node of this process, are written."""
+        model, version = _named(exchange, self._model.name)
+        metadata = await self._model.check(model, version)
+        read = self._reader(exchange, metadata, version)
+        message = InferMessage(_body(exchange), read, spelling=self._spelling(exchange))
         hop.check_request(message)
         context = hops.context_of(exchange, self._model.address(model))
         answer = await self._model.answer(message, context)
@@ -210,9 +260,7 @@ class V2Rest:
         headers, options = exchange.headers, self._options
         length = _header(headers, INFERENCE_HEADER_LENGTH) if INFERENCE_HEADER_LENGTH in headers else None
         coding = (_header(headers, b"content-encoding") or "").lower() if b"content-encoding" in headers else ""
-
-        is_large = len(exchange.body) >= LARGE_BYTES or coding
-        account = ValuesAccount(options.memory) if is_large and options.memory is not None else None
+        account = self._account(exchange, coding)
 
         def read(body: Buffer) -> InferRequest:
             plain = json.unpacked(bytes(body), coding, options.limit_bytes) if coding else body
@@ -228,6 +276,34 @@ class V2Rest:
             )
 
         return read
+
+    def _is_told_by_metadata(self, exchange: Exchange, reader: _Reader) -> bool:
+        """Whether only the declared inputs say what a body is: raw bytes alone, or the members of a generate form."""
+        return reader == self._either_reader or _header(exchange.headers, INFERENCE_HEADER_LENGTH) == "0"
+
+    def _either_reader(
+        self, exchange: Exchange, model: ModelMetadata, version: str
+    ) -> Callable[[Buffer], InferRequest]:
+        """Reads a request of infer, or one in Triton's generate form, which has no `inputs`."""
+        if INFERENCE_HEADER_LENGTH in exchange.headers:
+            return self._reader(exchange, model, version)
+        coding = (_header(exchange.headers, b"content-encoding") or "").lower()
+        account = self._account(exchange, coding)
+        named: dict[str, str] = {"model": model.name, "version": version, "puid": exchange.puid}
+
+        def read(body: Buffer) -> InferRequest:
+            plain = json.unpacked(bytes(body), coding, self._options.limit_bytes)
+            document = None if b'"inputs"' in plain else json_slices.read(plain, account=account)
+            if isinstance(document, dict) and "inputs" not in document:
+                return generate.decode(document, model.inputs, **named)
+            return json.decode(plain, account=account, **named)
+
+        return read
+
+    def _account(self, exchange: Exchange, coding: str) -> ValuesAccount | None:
+        memory = self._options.memory
+        is_large = bool(coding) or len(exchange.body) >= LARGE_BYTES
+        return ValuesAccount(memory) if is_large and memory is not None else None
 
     async def _server_metadata(self, exchange: Exchange) -> Answer:
         return _json({"name": self._options.server_name, "version": __version__, "extensions": list(EXTENSIONS)})
@@ -289,6 +365,22 @@ class V2Rest:
     async def _check_path(self, exchange: Exchange) -> None:
         if exchange.parameters:
             await self._model.check(*_named(exchange, ""))
+
+
+def _body(exchange: Exchange) -> Buffer:
+    return memoryview(exchange.body)[exchange.padding :] if exchange.padding else exchange.body
+
+
+def _blocks(exchange: Exchange) -> bool:
+    """Whether a request should be read, and its answer written, off the event loop."""
+    return exchange.runner is None and len(exchange.body) > _LARGE_BYTES
+
+
+def _event(response: InferResponse, request: InferRequest, options: JsonOptions) -> bytes:
+    """An answer as JSON alone, for events have no place for raw bytes."""
+    if isinstance(request, GenerateRequest):
+        return generate.encode(response, options)
+    return json.encode(response, _JSON_ALONE, options).head
 
 
 def plain_body(exchange: Exchange, options: V2Options) -> bytes:

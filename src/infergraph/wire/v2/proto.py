@@ -37,6 +37,8 @@ SELDON_METHOD = "seldon_method"
 _NAME, _VERSION, _ID, _PARAMETERS = 1, 2, 3, 4
 """Fields that a request and an answer have in common."""
 _REQUESTED = 6
+_STREAM_ANSWER_TAG = bytes([2 << 3 | fields.DELIMITED])
+
 _RAW_INPUTS = 7
 _RAW_OUTPUTS = 6
 _RAW_TAGS = {
@@ -227,6 +229,20 @@ def decode_metadata(payload: bytes) -> dict[str, Any]:
 
 def _tensor_metadata(entry: Any) -> dict[str, Any]:
     return {"name": entry.name, "datatype": entry.datatype, "shape": list(entry.shape)}
+
+
+def stream_answer(response: bytes) -> bytes:
+    """The serialized ModelStreamInferResponse around a ModelInferResponse."""
+    return b"".join((_STREAM_ANSWER_TAG, fields.varint(len(response)), response))
+
+
+def stream_error(text: str, request_id: str) -> bytes:
+    """The serialized ModelStreamInferResponse for a request that failed; it has the request's id, but no answer."""
+    failed = ModelStreamInferResponse(error_message=text)
+    if request_id:
+        failed.infer_response.id = request_id
+    serialized: bytes = failed.SerializeToString()
+    return serialized
 
 
 def _without_raw(payload: bytes) -> tuple[bytes, list[memoryview]]:

@@ -1,0 +1,56 @@
+"""Streams of answers on their way through units around a unit: begun, gone on with, and within a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import NamedTuple
+
+from infergraph.errors import Fault
+from infergraph.message import Answers, Message
+
+
+class Begun(NamedTuple):
+    """A stream whose first answer is there; None for one without any."""
+
+    first: Message | None
+    rest: Answers
+
+
+async def begin(answers: Answers) -> Begun:
+    """Wait for the first answer: what is raised before it is raised here, and nothing has been sent then.
+
+    Raises: what the stream raises.
+    """
+    return Begun(await anext(answers, None), answers)
+
+
+async def resumed(begun: Begun) -> Answers:
+    """The whole stream."""
+    async with aclosing(begun.rest) as rest:
+        if begun.first is not None:
+            yield begun.first
+            async for answer in rest:
+                yield answer
+
+
+async def within(answers: Answers, limit: Callable[[], asyncio.Timeout], late: Callable[[], Fault]) -> Answers:
+    """The stream, each answer within a limit.
+
+    Args:
+        limit: gives the limit of the next answer.
+        late: gives the fault for one that does not come in time.
+    """
+    async with aclosing(answers):
+        while True:
+            try:
+                async with limit() as limited:
+                    answer = await anext(answers, None)
+            except TimeoutError:
+                if not limited.expired():
+                    raise
+                raise late() from None
+            if answer is None:
+                return
+            yield answer
