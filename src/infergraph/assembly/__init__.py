@@ -28,33 +28,52 @@ from infergraph.source import UnitSource, is_graph
 __all__ = ["Replaceable", "build", "build_for_tasks", "construct", "inspect", "replaceable"]
 
 
-def build(
-    source: UnitSource, settings: Settings, shared_metrics: SharedMetrics, process: ProcessScope | None = None
-) -> PredictiveUnit:
+def build(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics) -> PredictiveUnit:
     """Build the unit of `source`; no user code runs before its `start`.
 
-    Args:
-        process: what a graph of one node sets in the process; its own by default.
     Raises: StartupFault for what is wrong before that.
     """
     compat.install()
-    tracing = Tracing(TracingOptions.of(settings, _service(source))) if settings.tracing else None
-    unit: PredictiveUnit
-    if is_graph(source.target):
-        graphs = importlib.import_module("infergraph.assembly.graphs")
-        unit = graphs.build(source, settings, shared_metrics, tracing, process)
-    else:
-        unit = components.build(source, settings, shared_metrics)
+    tracing = _tracing(source, settings)
+    unit = _build(source, settings, shared_metrics, tracing, None)
     return unit if tracing is None else tracing.served(unit)
 
 
-def replaceable(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics) -> Replaceable:
-    """The unit of `source`, which can be reloaded and unloaded.
+def replaceable(
+    source: UnitSource, settings: Settings, shared_metrics: SharedMetrics
+) -> tuple[PredictiveUnit, Replaceable]:
+    """The unit of `source`, and the one within it that can be reloaded and unloaded; traces go on meanwhile.
 
     Raises: StartupFault as `build` does.
     """
-    make = functools.partial(build, source, settings, shared_metrics, ProcessScope())
-    return Replaceable(make, source.path, grace_s=settings.grace_s)
+    compat.install()
+    tracing = _tracing(source, settings)
+    make = functools.partial(_build, source, settings, shared_metrics, tracing, ProcessScope())
+    inner = Replaceable(make, source.path, grace_s=settings.grace_s)
+    return inner if tracing is None else tracing.served(inner), inner
+
+
+def _tracing(source: UnitSource, settings: Settings) -> Tracing | None:
+    return Tracing(TracingOptions.of(settings, _service(source))) if settings.tracing else None
+
+
+def _build(
+    source: UnitSource,
+    settings: Settings,
+    shared_metrics: SharedMetrics,
+    tracing: Tracing | None,
+    process: ProcessScope | None,
+) -> PredictiveUnit:
+    """The unit without a span of its own.
+
+    Args:
+        process: what a graph of one node sets in the process; its own by default.
+    """
+    if is_graph(source.target):
+        graphs = importlib.import_module("infergraph.assembly.graphs")
+        graph: PredictiveUnit = graphs.build(source, settings, shared_metrics, tracing, process)
+        return graph
+    return components.build(source, settings, shared_metrics)
 
 
 def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:

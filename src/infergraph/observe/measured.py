@@ -28,22 +28,23 @@ class Measured(Around):
         self._shared_metrics = shared_metrics
         self._seconds: dict[Method, Histogram] = {}
         self._faults: dict[Method, Cells] = {}
+        self._loaded: Cells | None = None
 
     async def start(self) -> None:
         """Start the unit, and record that it is loaded."""
-        loaded = self._loaded()
-        loaded[0] = 0.0
+        loaded = self._shared_metrics.live(
+            "infergraph_unit_loaded", "Workers that have the unit loaded.", {"unit": self.name}
+        )
         await self.unit.start()
-        loaded[0] = 1.0
+        loaded[0] += 1.0  # another unit of this name may be loaded, which this one is going to replace
+        self._loaded = loaded
 
     async def stop(self) -> None:
-        """Record that it is no longer loaded, and stop the unit."""
-        self._loaded()[0] = 0.0
+        """Record that it is no longer loaded, and stop the unit. Idempotent."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded[0] -= 1.0
         await self.unit.stop()
-
-    def _loaded(self) -> Cells:
-        labels = {"unit": self.name}
-        return self._shared_metrics.live("infergraph_unit_loaded", "Workers that have the unit loaded.", labels)
 
     def runner(self, method: Method) -> Runner | None:
         """The unit's."""

@@ -70,7 +70,8 @@ class Tracing:
     """The tracer of one process.
 
     An existing tracer provider, such as that of `opentelemetry-instrument`, is used; otherwise one is created and
-    registered, so that spans of the user's own code become part of the request's trace.
+    registered, so that spans of the user's own code become part of the request's trace. A process registers one only
+    once: after a stop, the next one is for our own spans alone.
 
     Raises: MissingExtra if the packages are not installed.
     """
@@ -81,24 +82,30 @@ class Tracing:
                 raise MissingExtra.of(package, "otel", "tracing")
         self._options = options
         self._own: TracerProvider | None = None
+        self._has_ended = False
         self._api: _Api | None = None
 
     async def start(self) -> None:
         """Start tracing. Idempotent."""
         from opentelemetry import context, propagate, trace
 
-        if self._api is not None:
+        if self._api is not None and not self._has_ended:
             return
-        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-            self._own = provider_for(self._options)
-            trace.set_tracer_provider(self._own)
-        self._api = _Api(trace.get_tracer("infergraph"), propagate.get_global_textmap(), trace, context)
+        is_registered = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+        if self._has_ended or not is_registered:
+            self._own = own = provider_for(self._options)
+            if not is_registered:
+                trace.set_tracer_provider(own)
+        self._has_ended = False
+        tracer = trace.get_tracer("infergraph", tracer_provider=self._own)
+        self._api = _Api(tracer, propagate.get_global_textmap(), trace, context)
 
     async def stop(self) -> None:
         """Send the remaining spans, for at most FLUSH_S seconds. Idempotent."""
         own, self._own = self._own, None
         if own is None:
             return
+        self._has_ended = True
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
         def shut_down() -> None:

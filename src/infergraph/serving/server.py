@@ -83,8 +83,9 @@ class Server:
         )
         replaceable: assembly.Replaceable | None = None
         if self._settings.model_control is ModelControlMode.ON:
-            replaceable = assembly.replaceable(self._source, self._settings, context.shared_metrics)
-        self._built = replaceable or assembly.build(self._source, self._settings, context.shared_metrics)
+            self._built, replaceable = assembly.replaceable(self._source, self._settings, context.shared_metrics)
+        else:
+            self._built = assembly.build(self._source, self._settings, context.shared_metrics)
         warnings = assembly.inspect(self._source, self._settings.host, self._own_ports())
         if context.slot == 0 and context.opens_early:  # once, for all workers
             for line in warnings:

@@ -73,3 +73,19 @@ def test_a_started_unit_counts_as_loaded(tmp_path: Path) -> None:
     assert loaded() == []
     asyncio.run(unit.start())
     assert loaded() == [1.0]
+
+
+def test_a_unit_that_takes_over_counts_once(tmp_path: Path) -> None:
+    """A second unit of one name starts before the first stops: one is left, and a further stop changes nothing."""
+    shared_metrics = SharedMetrics(tmp_path, "worker-0")
+    first, second = Measured(Echo(), shared_metrics), Measured(Echo(), shared_metrics)
+
+    async def take_over() -> None:
+        await first.start()
+        await second.start()
+        await first.stop()
+        await first.stop()
+
+    asyncio.run(take_over())
+    [loaded] = [one.values for one in read(tmp_path) if one.series.name == "infergraph_unit_loaded"]
+    assert loaded == [1.0]

@@ -220,3 +220,37 @@ def test_off_means_not_even_imported() -> None:
         """
     )
     assert told == "[[2.0]] []"
+
+
+def test_tracing_goes_on_after_a_stop() -> None:
+    """A model that is unloaded and loaded again has spans as before, though a process registers one provider only."""
+    printed = python(
+        """
+        import asyncio
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        from infergraph.observe import tracing
+
+        exporters = []
+
+        def provider(options):
+            exporters.append(InMemorySpanExporter())
+            made = TracerProvider()
+            made.add_span_processor(SimpleSpanProcessor(exporters[-1]))
+            return made
+
+        async def run():
+            ours = tracing.Tracing(tracing.TracingOptions(service="s"))
+            for _ in range(2):
+                await ours.start()
+                with ours.server_span("predict", (), {}):
+                    pass
+                await ours.stop()
+
+        tracing.provider_for = provider
+        asyncio.run(run())
+        print([len(exporter.get_finished_spans()) for exporter in exporters])
+        """
+    )
+    assert printed == "[1, 1]"
