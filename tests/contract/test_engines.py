@@ -29,19 +29,19 @@ from task_units import make
 MakeEngine = Callable[..., Engine]
 
 
-def be_guests(folder: str, source: str, count: int) -> None:
-    """A process with guests in it."""
+def serve_in_process(folder: str, source: str, count: int) -> None:
+    """A process with lanes of the in-server engine."""
 
     async def run() -> None:
-        guests = [InServerWorker(Path(folder), make(source, Settings())) for _ in range(count)]
-        for in_server in guests:
+        workers = [InServerWorker(Path(folder), make(source, Settings())) for _ in range(count)]
+        for in_server in workers:
             in_server.begin()
         await asyncio.Event().wait()
 
     asyncio.run(run())
 
 
-ENGINES = ["local", "guests", *(["ray"] if importlib.util.find_spec("ray") else [])]
+ENGINES = ["local", "in-server", *(["ray"] if importlib.util.find_spec("ray") else [])]
 """Ray is an extra: its engine is tested where it is installed."""
 
 
@@ -65,7 +65,7 @@ def engine_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeEn
             engine = InServerEngine(tmp_path, time.monotonic)
             engine.start()
             spawn = multiprocessing.get_context("spawn")
-            helpers.append(spawn.Process(target=be_guests, args=(str(tmp_path), source, lanes), daemon=True))
+            helpers.append(spawn.Process(target=serve_in_process, args=(str(tmp_path), source, lanes), daemon=True))
             helpers[-1].start()
         made.append(engine)
         return engine
@@ -99,7 +99,7 @@ def assignment(run: int, serial: int, rows: list[dict[str, Any]]) -> Assignment:
     return Assignment(Key(run, serial), "", 0, len(data), 1, len(rows), "auto", data)
 
 
-def test_orders_are_answered_in_order(engine_of: MakeEngine) -> None:
+def test_assignments_are_answered_in_order(engine_of: MakeEngine) -> None:
     """A lane answers its orders one after the other, each under its key, small and large ones alike."""
     engine = engine_of()
     events_until(engine, count_of(LaneReady, 1))
@@ -128,7 +128,7 @@ def test_lanes_that_hold_least_come_first(engine_of: MakeEngine) -> None:
     assert not engine.is_in_work(1)
 
 
-def test_an_abandoned_run_is_worked_no_more(engine_of: MakeEngine, tmp_path: Path) -> None:
+def test_an_abandoned_attempt_is_not_processed(engine_of: MakeEngine, tmp_path: Path) -> None:
     """Orders of an abandoned run that were not begun are never answered; those of others are answered, or come back."""
     mark, gate = tmp_path / "mark", tmp_path / "gate"
     engine = engine_of("Gated", mark=str(mark), gate=str(gate))

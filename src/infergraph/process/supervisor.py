@@ -31,7 +31,7 @@ from infergraph.observe.shared_metrics import Folder, SharedMetrics, shared_memo
 from infergraph.process import startup_gate
 from infergraph.process.channel import Channel, Report, WorkerConfig, WorkerState
 from infergraph.process.child import Child
-from infergraph.process.model_control import ModelRequests
+from infergraph.process.model_requests import ModelRequests
 from infergraph.process.reload import SourceWatch
 from infergraph.process.sockets import Ports, open_ports, port_of
 from infergraph.process.task_driver import TaskDriver

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from infergraph.process.channel import ModelAction, ModelOutcome, ModelRequest, Report, WorkerState
-from infergraph.process.model_control import ModelControl, ModelRequests
+from infergraph.process.model_control import ModelControl
+from infergraph.process.model_requests import ModelRequests
 
 
 class Worker:

@@ -1,4 +1,4 @@
-"""The books of a running task: every byte once and in order, under any order of answers, deaths and crashes."""
+"""The reorder buffer yields every byte once and in order, under any order of answers, deaths and crashes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def split(chunk: Chunk, parts: int) -> list[Chunk]:
     ]
 
 
-class Books(RuleBasedStateMachine):
+class Buffer(RuleBasedStateMachine):
     """A driver's life: cut, hand out, be answered, lose workers, die and come back at the watermark."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger: ReorderBuffer[str] = ReorderBuffer(0, split, LIMIT)
+        self.buffer: ReorderBuffer[str] = ReorderBuffer(0, split, LIMIT)
         self.cut_to = 0
         self.out: dict[int, Chunk] = {}
         self.stale: set[int] = set()
@@ -36,22 +36,22 @@ class Books(RuleBasedStateMachine):
         self.committed = 0
 
     def _collect(self) -> None:
-        for chunk, answer in self.ledger.drain():
+        for chunk, answer in self.buffer.drain():
             self.written += [(byte, answer) for byte in range(chunk.offset, chunk.end)]
 
     @precondition(lambda self: self.cut_to < TOTAL)
     @rule(lines=st.integers(1, 20))
     def cut(self, lines: int) -> None:
-        """The next lines of the input enter the books."""
+        """The next lines of the input are added."""
         size = min(lines, TOTAL - self.cut_to)
-        self.ledger.add(Chunk(self.cut_to, size, self.cut_to + 1, size))
+        self.buffer.add(Chunk(self.cut_to, size, self.cut_to + 1, size))
         self.cut_to += size
 
-    @precondition(lambda self: self.ledger.has_queued)
+    @precondition(lambda self: self.buffer.has_queued)
     @rule()
     def hand_assigned(self) -> None:
         """A worker gets the earliest chunk."""
-        serial, chunk = self.ledger.assign()
+        serial, chunk = self.buffer.assign()
         assert serial not in self.out
         self.out[serial] = chunk
 
@@ -60,7 +60,7 @@ class Books(RuleBasedStateMachine):
     def answer(self, data: st.DataObject) -> None:
         """Any chunk that is out is answered, in any order."""
         serial = data.draw(st.sampled_from(sorted(self.out)))
-        assert self.ledger.complete(serial, "answer") == self.out.pop(serial)
+        assert self.buffer.complete(serial, "answer") == self.out.pop(serial)
         self.stale.add(serial)
         self._collect()
 
@@ -69,11 +69,11 @@ class Books(RuleBasedStateMachine):
     def answer_late(self, data: st.DataObject) -> None:
         """An answer under a number that is no longer out changes nothing."""
         serial = data.draw(st.sampled_from(sorted(self.stale)))
-        before = self.ledger.unwritten
-        assert self.ledger.complete(serial, "late") is None
-        self.ledger.requeue(serial)
-        assert self.ledger.retry_in_parts(serial) is None
-        assert self.ledger.unwritten == before
+        before = self.buffer.unwritten
+        assert self.buffer.complete(serial, "late") is None
+        self.buffer.requeue(serial)
+        assert self.buffer.retry_in_parts(serial) is None
+        assert self.buffer.unwritten == before
 
     @precondition(lambda self: self.out)
     @rule(data=st.data())
@@ -81,18 +81,18 @@ class Books(RuleBasedStateMachine):
         """A worker dies: one chunk is blamed, any others it held come back unblamed."""
         held = data.draw(st.lists(st.sampled_from(sorted(self.out)), min_size=1, max_size=3, unique=True))
         for serial in held[1:]:
-            self.ledger.requeue(serial)
+            self.buffer.requeue(serial)
             self.out.pop(serial)
         chunk = self.out.pop(held[0])
         self.stale.update(held)
-        failed = self.ledger.retry_in_parts(held[0])
+        failed = self.buffer.retry_in_parts(held[0])
         if chunk.lines > 1:
             assert failed is None
             return
         self.deaths[chunk.offset] = self.deaths.get(chunk.offset, 0) + 1
         assert (failed is not None) == (self.deaths[chunk.offset] >= LIMIT)
         if failed is not None:
-            self.ledger.complete_chunk(failed, "failed")
+            self.buffer.complete_chunk(failed, "failed")
             self._collect()
 
     @rule()
@@ -104,7 +104,7 @@ class Books(RuleBasedStateMachine):
     def crash(self) -> None:
         """The driver dies: what was not committed is cut off, and a new one reads on at the watermark."""
         del self.written[self.committed :]
-        self.ledger = ReorderBuffer(self.committed, split, LIMIT)
+        self.buffer = ReorderBuffer(self.committed, split, LIMIT)
         self.cut_to = self.committed
         self.out.clear()
         self.stale.clear()
@@ -122,44 +122,44 @@ class Books(RuleBasedStateMachine):
             if self.cut_to < TOTAL:
                 self.cut(7)
             for serial in list(self.out):
-                self.ledger.complete(serial, "answer")
+                self.buffer.complete(serial, "answer")
             self.out.clear()
-            while self.ledger.has_queued:
+            while self.buffer.has_queued:
                 self.hand_assigned()
             self._collect()
         self.every_byte_once_and_in_order()
-        assert self.ledger.unwritten == 0
+        assert self.buffer.unwritten == 0
 
 
-TestBooks = Books.TestCase
-TestBooks.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestReorderBuffer = Buffer.TestCase
+TestReorderBuffer.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
 def test_a_single_guilty_line_is_found_in_few_deaths() -> None:
     """A line that kills its worker is alone after log8 deaths, and only it is condemned."""
     lines, poison = 8192, 5000
-    ledger: ReorderBuffer[str] = ReorderBuffer(0, split, LIMIT)
-    ledger.add(Chunk(0, lines, 1, lines))
+    buffer: ReorderBuffer[str] = ReorderBuffer(0, split, LIMIT)
+    buffer.add(Chunk(0, lines, 1, lines))
     deaths = 0
     condemned = []
-    while ledger.has_queued:
-        serial, chunk = ledger.assign()
+    while buffer.has_queued:
+        serial, chunk = buffer.assign()
         if not chunk.offset <= poison < chunk.end:
-            ledger.complete(serial, "answer")
+            buffer.complete(serial, "answer")
             continue
         deaths += 1
-        failed = ledger.retry_in_parts(serial)
+        failed = buffer.retry_in_parts(serial)
         if failed is not None:
             condemned.append(failed)
-            ledger.complete_chunk(failed, "failed")
+            buffer.complete_chunk(failed, "failed")
     assert condemned == [Chunk(poison, 1, poison + 1, 1)]
     assert deaths <= 7
-    assert sum(chunk.lines for chunk, _ in ledger.drain()) == lines
+    assert sum(chunk.lines for chunk, _ in buffer.drain()) == lines
 
 
 def test_a_deadly_line_is_condemned_at_once() -> None:
     """A line that ran into its time limit is not given a second one."""
-    ledger: ReorderBuffer[str] = ReorderBuffer(0, split, 5)
-    ledger.add(Chunk(0, 1, 1, 1))
-    serial, chunk = ledger.assign()
-    assert ledger.retry_in_parts(serial, deadly=True) == chunk
+    buffer: ReorderBuffer[str] = ReorderBuffer(0, split, 5)
+    buffer.add(Chunk(0, 1, 1, 1))
+    serial, chunk = buffer.assign()
+    assert buffer.retry_in_parts(serial, deadly=True) == chunk

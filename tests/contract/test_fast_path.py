@@ -1,4 +1,4 @@
-"""Requests that are answered at once: on the wire they cannot be told from those that a task answers."""
+"""The fast path: on the wire its answers are the same as those of requests that run in a task."""
 
 from __future__ import annotations
 
@@ -100,8 +100,12 @@ def test_requests_are_counted_alike(pair: Pair) -> None:
         after = figures(there)
         counted.append({name: after[name] - before.get(name, 0.0) for name in after})
     assert counted[0] == counted[1]
-    assert counted[1]['infergraph_requests_total{code="200",method="predict",transport="rest"}'] == 1.0
-    assert counted[1]['infergraph_requests_total{code="400",method="predict",transport="rest"}'] == 1.0
+    assert (
+        counted[1]['infergraph_requests_total{code="200",method="predict",protocol="seldon",transport="rest"}'] == 1.0
+    )
+    assert (
+        counted[1]['infergraph_requests_total{code="400",method="predict",protocol="seldon",transport="rest"}'] == 1.0
+    )
 
 
 def figures(there: Served) -> dict[str, float]:
