@@ -164,8 +164,10 @@ def _shape_array(array: np.ndarray[Any, Any], asked: Encoding) -> Shaped:
         return Shaped(array, asked if asked is Encoding.TFTENSOR else Encoding.TENSOR, columns)
     if asked is Encoding.TFTENSOR and is_text(array):
         return Shaped(array, asked, columns)
-    if not sizes and kind not in "iuf":
+    if not sizes and kind not in "iuf" and type(array.item()) is not int:  # an integer beyond 64 bits is a number too
         return _shape_array(array[None], asked)  # over gRPC only a number can be without axes
+    if not sizes:
+        return Shaped(array, Encoding.NDARRAY, None)
     return Shaped(array if kind in "biufU" else own_json(array, _ROWS), Encoding.NDARRAY, columns)
 
 
