@@ -123,7 +123,9 @@ def answer_of(kind: Any, name: str, path: str, body: bytes, headers: list[tuple[
                 200, {"Content-Type": {key.lower(): value for key, value in headers}.get("content-type", "")}, body
             )
         case "const":
-            return Answer(settings["status"], settings.get("headers", json_type), settings["body"].encode())
+            body = settings["body"]
+            raw = body if isinstance(body, bytes) else body.encode()
+            return Answer(settings.get("status", 200), settings.get("headers", json_type), raw)
         case "headers":
             wanted = [[key.title(), value] for key, value in headers if key.lower() in settings["names"]]
             return Answer(200, json_type, json.dumps(wanted, separators=(",", ":")).encode())

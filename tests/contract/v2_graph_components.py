@@ -40,6 +40,8 @@ def scribble(value):
 class Passing:
     """Answers what it was handed."""
 
+    seen = ""
+
     def passed(self, X, names):
         self.seen = f"{told(X)} {list(names)}"
         result = copied(X)

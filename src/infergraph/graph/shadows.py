@@ -17,6 +17,8 @@ import numpy as np
 from infergraph.errors import Fault
 from infergraph.message import Message
 from infergraph.wire.arrays import rows_of
+from infergraph.wire.v2.messages import tensors_of
+from infergraph.wire.v2.records import TensorSet
 
 _log = logging.getLogger("infergraph.shadow")
 
@@ -113,11 +115,32 @@ class Shadows:
 
 def compare(node: str, live: Message, shadow: Message) -> Comparison:
     """Compare two answers; raises PayloadError if one of them cannot be read."""
+    if live.holds_tensors or shadow.holds_tensors:
+        return _compare_tensors(node, tensors_of(live), tensors_of(shadow))
     left, right = live.payload, shadow.payload
     if not (live.encoding.is_array and shadow.encoding.is_array):
         return Comparison(node, same=live.encoding is shadow.encoding and left == right)
     left, right = (rows if isinstance(rows, np.ndarray) else rows_of(rows, "data") for rows in (left, right))
+    return _compare_arrays(node, left, right)
+
+
+def _compare_arrays(node: str, left: np.ndarray, right: np.ndarray) -> Comparison:
     if left.shape != right.shape or left.dtype.kind not in "biuf" or right.dtype.kind not in "biuf":
         return Comparison(node, same=left.shape == right.shape and bool(np.array_equal(left, right)))
     difference = float(np.max(np.abs(left.astype(float) - right.astype(float)), initial=0.0))
     return Comparison(node, same=difference <= 1e-9, difference=difference)
+
+
+def _compare_tensors(node: str, live: TensorSet, shadow: TensorSet) -> Comparison:
+    """The tensors of both by name, or the only one of each if one of them has no name."""
+    left, right = ({tensor.name: tensor for tensor in given.tensors} for given in (live, shadow))
+    if len(left) == len(right) == 1 and (live.is_unnamed or shadow.is_unnamed):
+        right = dict(zip(left, right.values(), strict=True))
+    if left.keys() != right.keys():
+        return Comparison(node, same=False)
+    found = [_compare_arrays(node, left[name].array, right[name].array) for name in left]
+    differences = [each.difference for each in found if each.difference is not None]
+    same = all(
+        each.same and left[name].datatype is right[name].datatype for name, each in zip(left, found, strict=True)
+    )
+    return Comparison(node, same=same, difference=max(differences) if len(differences) == len(found) else None)

@@ -95,7 +95,8 @@ def event_of(record: Record, origin: Origin, id: str) -> Event:
     Raises: PayloadError if the payload cannot be encoded.
     """
     over_grpc = record.transport is Transport.GRPC
-    body, content_type = verbatim.body_of(record.carrier, origin.json, over_grpc=over_grpc)
+    is_request = record.kind is Kind.REQUEST
+    written = verbatim.body_of(record.carrier, origin.json, over_grpc=over_grpc, is_request=is_request)
     when = datetime.fromtimestamp(record.at, UTC).isoformat().replace("+00:00", "Z")
     attributes = (
         ("Ce-Id", id),
@@ -111,4 +112,6 @@ def event_of(record: Record, origin: Origin, id: str) -> Event:
         ("Ce-Protocol", origin.protocol),
     )
     told = tuple((name, quote(value, safe=_PLAIN)) for name, value in attributes if value)
-    return Event((*told, ("Content-Type", content_type)), body)
+    if written.header_length:
+        told = (*told, ("Inference-Header-Content-Length", written.header_length))
+    return Event((*told, ("Content-Type", written.content_type)), written.body)

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from infergraph.errors import PayloadError
 from infergraph.message import Encoding, Message, Meta, SoleMessage, Transport
 from infergraph.wire import json_text
-from infergraph.wire.json_text import LITERAL
+from infergraph.wire.json_text import LITERAL, JsonOptions
 from infergraph.wire.v2 import json, proto, remote, tensors, values
 from infergraph.wire.v2.messages import (
     NO_TAGS,
@@ -42,6 +42,7 @@ from infergraph.wire.v2.records import (
     TensorSet,
     check_names,
 )
+from infergraph.wire.v2.remote import FIRST_INPUT
 from infergraph.wire.v2.tensors import Buffer, Datatype, Tensor
 from infergraph.wire.v2.values import FIRST_OUTPUT
 
@@ -395,6 +396,47 @@ def requested_of(asked: Meta) -> list[RequestedOutput]:
     """The outputs that a client's request asks for."""
     found = asked.get("outputs") or ()
     return [RequestedOutput(each["name"], each.get("parameters") or {}) for each in found]
+
+
+# ── the payload log ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def plain(message: Message, *, is_request: bool) -> Sent | None:
+    """The bytes of a message without content encoding; None where it has none of its own.
+
+    Args:
+        is_request: what a node was asked; then an answer is spelled as a request.
+    Raises: PayloadError if it cannot be read.
+    """
+    if not isinstance(message, InferMessage | NodeAnswer) or message.raw is None or message.spelling is None:
+        return None
+    if message.spelling.transport is Transport.GRPC:
+        sent = forwarded_proto(message, "", is_last=True) if is_request else None
+        return sent or Sent(message.raw, message.spelling)
+    sent = forwarded(message, is_last=True) if is_request else None
+    raw, spelling = sent or (message.raw, message.spelling)
+    if spelling.coding:
+        raw = json.unpacked(bytes(raw), spelling.coding, spelling.limit_bytes or _UNPACKED_LIMIT_BYTES)
+    return Sent(raw, spelling._replace(coding=""))
+
+
+def encode_made(message: Message, options: JsonOptions, *, over_grpc: bool, is_request: bool) -> bytes:
+    """A message that has no bytes, as a request or as an answer."""
+    given = tensors_of(message)
+    unnamed = (input_name(message) or FIRST_INPUT) if is_request else FIRST_OUTPUT
+    request = request_of(message, given, unnamed, "")
+    if is_request and over_grpc:
+        return encode_grpc(request, "")
+    answer = {**_tags_of(message.meta or {}), **given.parameters}
+    if over_grpc:
+        response = InferResponse(model_name="", id=request.id, parameters=answer, outputs=request.inputs)
+        return proto.encode(response, replace(request, is_raw=True))
+    document = {
+        "id": request.id,
+        "parameters": request.parameters if is_request else answer,
+        "inputs" if is_request else "outputs": [json.entry_of(tensor) for tensor in request.inputs],
+    }
+    return json.body_of({key: value for key, value in document.items() if value}, (), options).head
 
 
 # ── both ────────────────────────────────────────────────────────────────────────────────────────────────────────────

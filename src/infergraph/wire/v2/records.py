@@ -42,6 +42,11 @@ class TensorSet(NamedTuple):
     is_unnamed: bool = False
 
     @property
+    def nbytes(self) -> int:
+        """The size of its arrays, in bytes."""
+        return sum(tensor.array.nbytes for tensor in self.tensors)
+
+    @property
     def form(self) -> str:
         """What the tensors alone do not say, for a hop: `mapping`, `unnamed`, `table` (a data frame), or nothing."""
         if self.is_unnamed:
