@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from infergraph.auth import keys
 from infergraph.client import Client
-from infergraph.errors import Forbidden, Unauthenticated
+from infergraph.errors import Forbidden, TaskConflict, Unauthenticated, UnknownTask
 from infergraph.protocol.callers import Scope
 from infergraph.protocol.services import INFERENCE
 from infergraph.wire import prediction
@@ -273,3 +274,46 @@ def test_the_client_takes_a_key_from_the_argument_the_url_and_the_environment(
             client.feedback(1.0)
     with Client(f"http://127.0.0.1:{port}", headers={"X-API-Key": "other"}) as client, pytest.raises(Unauthenticated):
         client.predict([[1.0]])
+
+
+def test_a_task_belongs_to_the_caller_that_made_it(house: House) -> None:
+    """Others see no such task, whatever they ask; they cannot take its id, nor its idempotency key; admin sees it."""
+    mine, theirs = (keys.create(house.file, name, [Scope.TASKS, Scope.CONSOLE]) for name in ("mine", "theirs"))
+    url = f"http://127.0.0.1:{house.component.http_port}"
+    once = {"Idempotency-Key": "the same"}
+    with Client(url, key=mine, headers=once) as owner, Client(url, key=theirs, headers=once) as other:
+        task = owner.tasks.submit(io.BytesIO(b"{}\n"), id="owned")
+        assert [each.id for each in owner.tasks.list()] == ["owned"]
+        assert list(other.tasks.list()) == []
+        for ask in (other.tasks.show, other.tasks.cancel, other.tasks.delete, other.tasks.retry, other.tasks.wait):
+            with pytest.raises(UnknownTask):
+                ask("owned")
+        with pytest.raises(TaskConflict):
+            other.tasks.submit(io.BytesIO(b"{}\n"), id="owned")
+        assert other.tasks.submit(io.BytesIO(b"{}\n"), id="another").id == "another"
+        assert other.tasks.prune(older_than_s=0) == 0
+        assert owner.tasks.show("owned").seq == task.seq
+    as_other = WAYS["bearer"](theirs)
+    assert house.component.get("/tasks/owned", **as_other).json == {"status": -1}
+    assert house.component.get("/tasks/owned", **WAYS["bearer"](mine)).json == {"status": 1}
+    refused = {"/tasks/owned/results", "/api/v1.0/tasks/owned/events", "/api/v1.0/tasks/owned/errors",
+               "/console/task?id=owned"}  # fmt: skip
+    assert {house.component.get(path, **as_other).status for path in refused} == {404}
+    assert house.component.ask("DELETE", "/tasks/owned", None, as_other).status == 404
+    listed = house.component.get("/api/v1.0/tasks", **as_other).json
+    assert ([each["id"] for each in listed["tasks"]], listed["counts"]["waiting"]) == (["another"], 1)
+    assert b"owned" not in house.component.get("/console/tasks", **as_other).body
+    with Client(url, key=house.key[Scope.ADMIN]) as admin:
+        assert {"owned", "another"} <= {each.id for each in admin.tasks.list()}
+        admin.tasks.cancel("owned")
+
+
+def test_a_changed_key_keeps_its_tasks(house: House) -> None:
+    """Tasks are the caller's, by name, whichever of its keys made them."""
+    first, second = (keys.create(house.file, "keeping", [Scope.TASKS]) for _ in range(2))
+    url = f"http://127.0.0.1:{house.component.http_port}"
+    with Client(url, key=first) as client:
+        client.tasks.submit(io.BytesIO(b"{}\n"), id="kept")
+    with Client(url, key=second) as client:
+        assert client.tasks.show("kept").id == "kept"
+        client.tasks.cancel("kept")

@@ -70,6 +70,10 @@ MIGRATIONS: tuple[str, ...] = (
     drop index outbox_next;
     create index outbox_due on outbox(receiver, next_at)
     """,
+    """
+    alter table task add column caller text not null default '';
+    create index task_caller on task(caller, state, seq)
+    """,
 )
 """Entry n migrates a store from version n to version n + 1."""
 

@@ -7,8 +7,10 @@ edge ─▶ TaskService ─▶ store, files          every blocking call in our 
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import os
+import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +21,7 @@ import msgspec
 
 from infergraph.errors import Overloaded, PayloadError, StorageFull, TaskConflict, TaskFault, TaskState, UnknownTask
 from infergraph.net.backoff import Backoff
+from infergraph.protocol.callers import Caller, Scope
 from infergraph.settings import Settings
 from infergraph.tasks.availability import Availability, AvailabilityCheck, EngineStatus
 from infergraph.tasks.clocks import Clocks
@@ -103,7 +106,8 @@ class TaskService:
         self._outlook = AvailabilityCheck(
             data, store, settings, clocks, unit_failed=lambda: self.unit_failed(), call_driver=call_driver
         )
-        self._is_gone = False
+        self._caller: Caller | None = None
+        self._gone = threading.Event()
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="task-read")
         self._writers = ThreadPoolExecutor(8, thread_name_prefix="task-write")
 
@@ -132,6 +136,32 @@ class TaskService:
         self._writers.shutdown()
         self._store.close()
 
+    def seen_by(self, caller: Caller | None) -> TaskService:
+        """The same service as a caller may use it: other callers' tasks are unknown, unless it has the scope admin.
+
+        Args:
+            caller: None where nobody is asked: all tasks.
+        """
+        if caller is None:
+            return self
+        seen = copy.copy(self)
+        seen._caller = caller
+        return seen
+
+    @property
+    def _whose(self) -> str | None:
+        """The caller whose tasks are seen; None for those of all."""
+        caller = self._caller
+        return None if caller is None or Scope.ADMIN in caller.scopes else caller.name
+
+    def _is_seen(self, task: Task) -> bool:
+        whose = self._whose
+        return whose is None or task.caller == whose
+
+    def _own_key(self, key: str | None) -> str | None:
+        """An idempotency key as the store knows it: of one caller."""
+        return key if key is None or self._caller is None else f"{self._caller.name}\n{key}"
+
     # ── is there room? ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def availability(self) -> Availability:
@@ -144,7 +174,7 @@ class TaskService:
 
     async def counts(self) -> dict[State, int]:
         """How many tasks are in each state."""
-        return await self._read(self._store.counts)
+        return await self._read(self._store.counts, self._whose)
 
     async def paused(self) -> str:
         """Why the engine is paused; empty if it is not."""
@@ -171,6 +201,7 @@ class TaskService:
         alive = self._store.alive()
         if alive < self.settings.task_queue_limit:
             return
+        key = self._own_key(key)
         if self._store.find(id) is None and (key is None or self._store.find_key(key) is None):
             raise Overloaded(f"the queue is full: {alive} tasks are waiting or running")
 
@@ -235,9 +266,10 @@ class TaskService:
             priority=submission.priority,
             rows=submission.rows or self.settings.task_rows.value,
             webhook=submission.webhook,
-            idempotency_key=submission.idempotency_key,
+            idempotency_key=self._own_key(submission.idempotency_key),
             charset=received.charset,
             owner=self._owner,
+            caller="" if self._caller is None else self._caller.name,
         )
         accepted = self._store.accept(new, now=self._clocks.wall(), queue_limit=self.settings.task_queue_limit)
         crash_point("accepted")
@@ -255,16 +287,16 @@ class TaskService:
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def find(self, id: str) -> Task | None:
-        """The task with this id; None if there is none, or it is being stopped."""
+        """The task with this id; None if there is none, it is another caller's, or it is being stopped."""
         task = await self._read(self._store.find, id)
-        return None if task is None or task.state is State.STOPPING else task
+        return None if task is None or task.state is State.STOPPING or not self._is_seen(task) else task
 
     async def task(self, id: str) -> Task:
         """The task with this id. Raises: UnknownTask, with what became of it if that is known."""
         task = await self.find(id)
         if task is not None:
             return task
-        gone = await self._read(self._store.deletion, id)
+        gone = await self._read(self._store.deletion, id) if self._whose is None else None
         raise UnknownTask(f"there is no task {id!r}" + (f" any more: it was {gone[0]}" if gone else ""))
 
     async def position(self, task: Task) -> int | None:
@@ -273,7 +305,7 @@ class TaskService:
 
     async def listing(self, wanted: Listing) -> list[Task]:
         """Tasks, newest first."""
-        return await self._read(self._store.listing, wanted)
+        return await self._read(self._store.listing, msgspec.structs.replace(wanted, caller=self._whose))
 
     async def results(self, id: str, *, partial: bool = False, hint: str = "") -> ResultFile:
         """The answers.
@@ -422,7 +454,7 @@ class TaskService:
     def _prune(self, older_than_s: float) -> int:
         pruned = 0
         horizon = self._clocks.wall() - older_than_s
-        while expired := self._store.expired(older_than=horizon, keep_count=0, keep_bytes=0, limit=500):
+        while expired := self._store.ended_before(horizon, caller=self._whose, limit=500):
             for task in expired:
                 if self._store.stop(task.id, (task.state,)):
                     self._data.discard(task.folder)
@@ -454,8 +486,8 @@ class TaskService:
         return value
 
     def _record_error(self, fault: TaskFault) -> None:
-        if fault.reason == "TASK_STORE_GONE" and not self._is_gone:
-            self._is_gone = True
+        if fault.reason == "TASK_STORE_GONE" and not self._gone.is_set():
+            self._gone.set()
             _log.error("%s; this worker is replaced", fault)
             self._renew()
 

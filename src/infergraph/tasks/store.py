@@ -51,12 +51,13 @@ class StoredHeartbeat(msgspec.Struct, frozen=True):
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """A query for tasks: newest first, older than `before` (a seq), at most `limit`."""
+    """A query for tasks: newest first, older than `before` (a seq), at most `limit`; None for those of all callers."""
 
     states: tuple[State, ...] = ()
     prefix: str = ""
     before: int | None = None
     limit: int = 100
+    caller: str | None = None
 
 
 class Store:
@@ -131,6 +132,9 @@ class Store:
         if wanted.prefix:
             where.append("substr(id, 1, ?) = ?")
             rest += [len(wanted.prefix), wanted.prefix]
+        if wanted.caller is not None:
+            where.append("caller = ?")
+            rest.append(wanted.caller)
         index = "not indexed" if len(states) > 1 else "indexed by task_listing"
         rows = self._read(
             f"select {_COLUMNS} from task {index} where {' and '.join(where)} order by seq desc limit ?",
@@ -140,9 +144,12 @@ class Store:
         )
         return [_task(row) for row in rows]
 
-    def counts(self) -> dict[State, int]:
-        """How many tasks are in each state."""
-        found = dict(self._scan("select state, count(*) from task group by state"))
+    def counts(self, caller: str | None = None) -> dict[State, int]:
+        """How many tasks are in each state; of one caller, or of all."""
+        if caller is None:
+            found = dict(self._scan("select state, count(*) from task group by state"))
+        else:
+            found = dict(self._scan("select state, count(*) from task where caller = ? group by state", caller))
         return {state: found.get(state.value, 0) for state in State}
 
     def alive(self) -> int:
@@ -179,6 +186,17 @@ class Store:
         """Why and when (Unix seconds) a task of this id was deleted, if that is still known."""
         rows = self._read("select why, at from gone where id = ?", id)
         return (str(rows[0][0]), float(rows[0][1])) if rows else None
+
+    def ended_before(self, then: float, *, caller: str | None = None, limit: int) -> list[Task]:
+        """Tasks that ended before this time (Unix seconds), oldest end first; of one caller, or of all."""
+        rows = self._scan(
+            f"""select {_COLUMNS} from task indexed by task_finished where state in ('finished', 'failed')
+                and finished < ?1 and (?2 is null or caller = ?2) order by finished, seq limit ?3""",
+            then,
+            caller,
+            limit,
+        )
+        return [_task(row) for row in rows]
 
     def expired(self, *, older_than: float | None, keep_count: int, keep_bytes: int, limit: int) -> list[Task]:
         """Ended tasks past their retention, oldest end first; 0 means no such limit.
@@ -245,8 +263,8 @@ class Store:
             run("delete from gone where id = ?", new.id)
             run(
                 """insert into task(id, folder, state, priority, rows, input_bytes, input_end, input_sha256, total,
-                                    webhook, idempotency_key, charset, owner, created)
-                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                                    webhook, idempotency_key, charset, owner, caller, created)
+                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 new.id,
                 new.folder,
                 new.priority,
@@ -259,6 +277,7 @@ class Store:
                 new.idempotency_key,
                 new.charset,
                 new.owner,
+                new.caller,
                 now,
             )
             _count(run, uploads=1, upload_bytes=new.input_bytes)
@@ -276,6 +295,8 @@ class Store:
         if row is None:
             return None
         existing = _task(row)
+        if existing.caller != new.caller:
+            raise TaskConflict(f"the id {new.id!r} is taken")
         if existing.state is State.STOPPING:
             raise TaskConflict(f"task {existing.id!r} is just being stopped; try again", reason="TASK_STOPPING")
         if existing.state is not State.FAILED and existing.input_sha256 != new.input_sha256:

@@ -56,6 +56,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         webhook: URL to POST to when it ends; empty for none.
         charset: of the received file; empty for UTF-8.
         owner: tag of what was served when it was accepted; empty if unknown.
+        caller: the name of whose key made it; empty if nobody was asked.
     """
 
     seq: int
@@ -89,6 +90,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     finished: float | None
     charset: str
     owner: str
+    caller: str
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +108,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     charset: str = ""
     owner: str = ""
+    caller: str = ""
 
 
 class Watermark(msgspec.Struct, frozen=True, kw_only=True):

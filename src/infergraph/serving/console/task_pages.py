@@ -46,10 +46,10 @@ class TaskPages:
         """By name."""
         return {"tasks": self.tasks, "task_list": self.task_list, "task": self.task, "task_live": self.task_live}
 
-    def _service(self) -> TaskService:
+    def _service(self, request: Request) -> TaskService:
         if self._tasks is None:
             raise UnknownTask("tasks are not served here (setting tasks=off)")
-        return self._tasks
+        return self._tasks.seen_by(request.scope.get("caller"))
 
     async def tasks(self, request: Request) -> Response:
         """The page with the list, and the form for a new one."""
@@ -69,7 +69,7 @@ class TaskPages:
         return self._renderer.part(request, "_task.html", await self._one(request))
 
     async def _list(self, request: Request) -> dict[str, Any]:
-        service, t = self._service(), self._renderer.texts(request)
+        service, t = self._service(request), self._renderer.texts(request)
         query = request.query_params
         state, prefix, before = query.get("state", ""), query.get("prefix", ""), _number(query.get("before"))
         if state not in {"", *(each.value for each in _SHOWN)}:
@@ -100,7 +100,7 @@ class TaskPages:
         }
 
     async def _one(self, request: Request) -> dict[str, Any]:
-        service, t = self._service(), self._renderer.texts(request)
+        service, t = self._service(request), self._renderer.texts(request)
         id = request.query_params.get("id", "")
         task = await service.task(id)
         paused = await service.paused() if task.state is State.RUNNING else ""

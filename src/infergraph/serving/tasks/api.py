@@ -26,6 +26,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
 from infergraph.errors import Fault, PayloadError
+from infergraph.protocol.callers import Caller
 from infergraph.protocol.paths import TASK_ENGINE, TASKS
 from infergraph.serving.tasks.paths import TaskPaths
 from infergraph.serving.tasks.results import results_response
@@ -43,22 +44,25 @@ _REPEAT_S = 15.0
 
 def api_routes(service: TaskService, settings: Settings) -> list[BaseRoute]:
     """The native API over a task service."""
-    api = _Api(service, settings)
+
+    def edge(caller: Caller | None) -> _Api:
+        return _Api(service.seen_by(caller), settings)
+
     table = {
-        ("", "GET"): api.list,
-        ("", "POST"): api.submit,
-        ("", "DELETE"): api.prune,
-        ("*", "GET"): api.show,
-        ("*", "DELETE"): api.delete,
-        ("results", "GET"): api.results,
-        ("errors", "GET"): api.errors,
-        ("events", "GET"): api.events,
-        ("cancel", "POST"): api.cancel,
-        ("retry", "POST"): api.retry,
+        ("", "GET"): _Api.list,
+        ("", "POST"): _Api.submit,
+        ("", "DELETE"): _Api.prune,
+        ("*", "GET"): _Api.show,
+        ("*", "DELETE"): _Api.delete,
+        ("results", "GET"): _Api.results,
+        ("errors", "GET"): _Api.errors,
+        ("events", "GET"): _Api.events,
+        ("cancel", "POST"): _Api.cancel,
+        ("retry", "POST"): _Api.retry,
     }
     return [
-        TaskPaths(TASKS, table),
-        TaskPaths(TASK_ENGINE, {("", "GET"): api.engine}),
+        TaskPaths(TASKS, edge, table),
+        TaskPaths(TASK_ENGINE, edge, {("", "GET"): _Api.engine}),
     ]
 
 
@@ -105,7 +109,7 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 class _Api:
-    """The handlers of the native API."""
+    """The handlers of the native API, for one caller."""
 
     def __init__(self, service: TaskService, settings: Settings) -> None:
         self._service = service

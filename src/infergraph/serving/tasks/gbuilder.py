@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from infergraph.errors import Fault, TaskFault, TaskState
+from infergraph.protocol.callers import Caller
 from infergraph.protocol.gbuilder import STATUS, TASKS, TaskStatus
 from infergraph.serving.tasks.api import api_routes
 from infergraph.serving.tasks.paths import TaskPaths
@@ -36,24 +37,25 @@ _STATUS = {
 
 def routes(service: TaskService, settings: Settings) -> list[BaseRoute]:
     """gBuilder's five routes, and the native API, over a task service."""
-    edge = _Edge(service, settings)
+
+    def edge(caller: Caller | None) -> _Edge:
+        return _Edge(service.seen_by(caller), settings)
+
+    table = {
+        ("", "POST"): _Edge.submit,
+        ("*", "GET"): _Edge.state,
+        ("*", "DELETE"): _Edge.stop,
+        ("results", "GET"): _Edge.results,
+    }
     return [
         *api_routes(service, settings),
-        TaskPaths(STATUS, {("", "GET"): edge.status}),
-        TaskPaths(
-            TASKS,
-            {
-                ("", "POST"): edge.submit,
-                ("*", "GET"): edge.state,
-                ("*", "DELETE"): edge.stop,
-                ("results", "GET"): edge.results,
-            },
-        ),
+        TaskPaths(STATUS, edge, {("", "GET"): _Edge.status}),
+        TaskPaths(TASKS, edge, table),
     ]
 
 
 class _Edge:
-    """The handlers of the five routes."""
+    """The handlers of the five routes, for one caller."""
 
     def __init__(self, service: TaskService, settings: Settings) -> None:
         self._service = service

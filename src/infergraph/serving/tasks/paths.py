@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from starlette.datastructures import URLPath
@@ -17,25 +17,33 @@ from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 from infergraph.errors import Fault, Overloaded, UnknownTask
+from infergraph.protocol.callers import Caller
 from infergraph.serving.http import answers
 
 _log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 5
 
-Handler: TypeAlias = Callable[[Request, str], Awaitable[Response]]
+Edge = TypeVar("Edge")
 
 
-class TaskPaths(BaseRoute):
+class TaskPaths(BaseRoute, Generic[Edge]):
     """A collection of tasks at `prefix`: the collection itself, its members, and what belongs to a member.
 
     Args:
-        table: handlers by resource ("" the collection, "*" a member, else the name after a member's id) and HTTP
-            method. Handlers get the request and the id.
+        edge: what answers a caller's requests; None for a caller where nobody is asked.
+        table: methods of that by resource ("" the collection, "*" a member, else the name after a member's id) and
+            HTTP method. They get the request and the id.
     """
 
-    def __init__(self, prefix: str, table: Mapping[tuple[str, str], Handler]) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        edge: Callable[[Caller | None], Edge],
+        table: Mapping[tuple[str, str], Callable[[Edge, Request, str], Awaitable[Response]]],
+    ) -> None:
         self._prefix = prefix
+        self._edge = edge
         self._table = table
         self._names = {name for name, _ in table if name not in ("", "*")}
 
@@ -67,7 +75,7 @@ class TaskPaths(BaseRoute):
         method = "GET" if request.method == "HEAD" else request.method
         handler = self._table.get((name, method))
         if handler is not None:
-            return await handler(request, id)
+            return await handler(self._edge(request.scope.get("caller")), request, id)
         allowed = ", ".join(sorted(method for at, method in self._table if at == name))
         text = f"405 Method Not Allowed: this path takes {allowed}, not {request.method}"
         return _response(answers.refusal(405, text, answers.INTERNAL, (b"allow", allowed.encode())))
