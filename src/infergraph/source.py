@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _MODEL_ENDINGS = {
     ".onnx": "ONNX_SERVER",
 }
 _MODEL_START_BYTES = 4096
+_NAME = re.compile(r"[\w][\w.~-]*")
 
 ENVIRONMENT = (
     "PREDICTIVE_UNIT_ID",
@@ -42,6 +44,7 @@ class UnitSource(msgspec.Struct, frozen=True, kw_only=True):
         folder: base of relative targets and modules; empty for the working directory.
         nodes: targets or addresses for nodes of a graph, by node name.
         predictor: which predictor of a graph file; empty for all.
+        name: under which it is served; empty for its own.
     """
 
     target: str
@@ -49,6 +52,7 @@ class UnitSource(msgspec.Struct, frozen=True, kw_only=True):
     folder: str = ""
     nodes: dict[str, str] = {}
     predictor: str = ""
+    name: str = ""
 
     @property
     def path(self) -> Path:
@@ -56,7 +60,7 @@ class UnitSource(msgspec.Struct, frozen=True, kw_only=True):
         return Path(self.folder) if self.folder else Path.cwd()
 
 
-def source_of(target: str, *, nodes: dict[str, str] | None = None, predictor: str = "") -> UnitSource:
+def source_of(target: str, *, nodes: dict[str, str] | None = None, predictor: str = "", name: str = "") -> UnitSource:
     """The source of `target` in this process's environment and working directory."""
     return UnitSource(
         target=target,
@@ -64,7 +68,16 @@ def source_of(target: str, *, nodes: dict[str, str] | None = None, predictor: st
         folder=os.getcwd(),
         nodes=nodes or {},
         predictor=predictor,
+        name=name,
     )
+
+
+def named(text: str) -> tuple[str, str]:
+    """Name and target of `NAME=TARGET`; an empty name where there is none, as in the path of a file with `=`."""
+    name, equals, target = text.partition("=")
+    if not equals or not target or not _NAME.fullmatch(name) or Path(text).exists():
+        return "", text
+    return name, target
 
 
 def is_graph(target: str) -> bool:

@@ -191,5 +191,7 @@ def test_a_graph_is_one_entry_and_its_nodes_follow(graph: Path) -> None:
         assert act(there, "load", "first").status == 404
         assert act(there, "unload", "flow").status == 200
         assert there.post("/api/v1.0/predictions", {"data": {"ndarray": [[1]]}}).status == 503
+        faces = ("flow", "flow/ready", "flow/config", "flow/stats", "first", "first/ready")
+        assert [there.get(f"/v2/models/{face}").status for face in faces] == [404] * len(faces)
         assert act(there, "load", "flow").status == 200
         assert there.post("/v2/models/flow/infer", INFER).json["outputs"][0]["data"] == ["newer!"]

@@ -9,8 +9,12 @@ import signal
 import threading
 from pathlib import Path
 
-from e2e.process_run import Supervised, wait_for
+import pytest
+
+from e2e.process_run import PORTS, Supervised, supervised, wait_for
 from e2e.test_process_served import served
+from infergraph.cli.launch import plan_of
+from infergraph.settings import LogFormat, Settings
 
 COMPONENT = """
 import os
@@ -107,3 +111,20 @@ def test_all_workers_load_and_unload_together(tmp_path: Path) -> None:
         found = answers(running)
         assert {each[1] for each in found if isinstance(each, tuple)} == {"3"}
         assert 404 not in found
+
+
+def test_a_target_is_served_under_the_name_that_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NAME=TARGET is the model's name in the open inference protocol, of a class and of a graph alike."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "generation").write_text("1")
+    (tmp_path / "named_unit.py").write_text(COMPONENT)
+    node = {"name": "only", "type": "MODEL", "component": "named_unit.py:Doubler"}
+    document = {"apiVersion": "machinelearning.seldon.io/v1", "kind": "SeldonDeployment", "metadata": {"name": "flow"},
+                "spec": {"predictors": [{"name": "main", "graph": node}]}}  # fmt: skip
+    (tmp_path / "flow.json").write_text(json.dumps(document))
+    settings = Settings(**PORTS, tasks=False, log_format=LogFormat.JSON)
+    for target in ("named_unit.py:Doubler", "flow.json"):
+        with supervised(plan_of(f"given={target}", settings), tmp_path) as running:
+            assert ask(running, "/v2/models/given/infer", INFER)[0] == 200
+            assert ask(running, "/v2/models/flow/infer", INFER)[0] == 404
+            assert json.loads(running.get("/v2/models")[1]) == {"models": ["given"]}

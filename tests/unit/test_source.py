@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infergraph.errors import TargetError
-from infergraph.source import is_graph, server_of, with_server
+from infergraph.source import is_graph, named, server_of, with_server
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +73,21 @@ def test_what_is_no_model_is_said(target: str, words: str) -> None:
     """A file or folder that nothing here can load is refused with what could, and what a folder holds."""
     with pytest.raises(TargetError, match=words):
         with_server(target)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "target"),
+    [
+        ("simple=code.py:A", "simple", "code.py:A"),
+        ("my-model.v2=graph.yaml", "my-model.v2", "graph.yaml"),
+        ("code.py:A", "", "code.py:A"),
+        ("a=b.onnx", "", "a=b.onnx"),
+        ("s3://bucket/x?y=z", "", "s3://bucket/x?y=z"),
+        ("=code.py", "", "=code.py"),
+        ("simple=", "", "simple="),
+    ],
+)
+def test_a_target_may_have_a_name(folder: Path, text: str, name: str, target: str) -> None:
+    """NAME=TARGET is a name and a target; an equals sign in a path or an address is part of it."""
+    (folder / "a=b.onnx").touch()
+    assert named(text) == (name, target)

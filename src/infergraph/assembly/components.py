@@ -22,7 +22,7 @@ UNKNOWN_IMAGE = "NOT_IMPLEMENTED:NOT_IMPLEMENTED"
 
 def build(source: UnitSource, settings: Settings, shared_metrics: SharedMetrics) -> PredictiveUnit:
     """Build the component of `source`; no user code runs before its `start`."""
-    name = source.environment.get("PREDICTIVE_UNIT_ID", "") or _name_of(source.target)
+    name = source.name or source.environment.get("PREDICTIVE_UNIT_ID", "") or _name_of(source.target)
     make = functools.partial(construct, source, settings)
     return wrap(make, settings, shared_metrics, name=name or source.target, environment=source.environment)
 

@@ -15,7 +15,7 @@ from infergraph.auth.tls import server_tls
 from infergraph.errors import SettingsError, TargetError
 from infergraph.process import supervisor
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
-from infergraph.source import is_graph, read_overrides, source_of, with_server
+from infergraph.source import is_graph, named, read_overrides, source_of, with_server
 from infergraph.tasks.ownership import Owner, chosen
 from infergraph.worker_environment import shares_of
 
@@ -32,17 +32,18 @@ def plan_of(
     command: str = "serve",
     pidfile: str = "",
 ) -> supervisor.ServePlan:
-    """The plan of a supervisor that serves `target`.
+    """The plan of a supervisor that serves `target`, which may be NAME=TARGET.
 
     Raises: StartupFault for any problem that can be found before anything starts.
     """
+    name, target = named(target)
     target = with_server(target)
     check_file(target)
     shares_of(settings.gpus)
     _check_access(settings)
     if settings.tasks:
         _check_data_dir(settings.data_dir)
-    source = source_of(target, nodes=read_overrides(nodes), predictor=predictor)
+    source = source_of(target, nodes=read_overrides(nodes), predictor=predictor, name=name)
     owner = None
     if os.access(settings.data_dir, os.W_OK | os.X_OK):
         owner = Owner.of(source, settings.parameters)

@@ -22,7 +22,7 @@ _EPILOG = (
 @argument(
     "target",
     about="What to serve: module:Class, path/to/file.py:Class, package.module.Class, MyModel, a SeldonDeployment file "
-    "(.yaml, .json), or a saved model (iris.joblib, model.onnx, an MLflow folder).",
+    "(.yaml, .json), or a saved model (iris.joblib, model.onnx, an MLflow folder). NAME=TARGET serves it under a name.",
 )
 @options.nodes_option
 @options.predictor_option

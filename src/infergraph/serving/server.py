@@ -166,7 +166,7 @@ class Server:
         if not self._is_graph:
             return Model(self._unit, self._unit.name, is_strict=self._settings.strict)
         facts = self._built.facts
-        name = facts.deployment or self._unit.name
+        name = self._source.name or facts.deployment or self._unit.name
         return GraphModel(self._unit, name, relays=facts.relays, predictors=facts.predictors)
 
     async def run(self) -> None:
@@ -326,6 +326,7 @@ class Server:
             topology=topology,
             watch=self._watch,
             methods=lambda: self._built.facts.methods,
+            model=self._v2.model.name,
             data_dir=self._source.path / self._settings.data_dir,
             is_ready=self._is_ready,
             tasks=self._tasks,

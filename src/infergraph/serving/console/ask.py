@@ -106,7 +106,7 @@ class AskPages:
 
     def _methods(self) -> tuple[Asking, ...]:
         """The methods in the protocol that the unit documents, then those in the open inference protocol."""
-        name = quote(self._parts.topology.name, safe="")
+        name = quote(self._parts.model, safe="")
         infer = Asking(f"/v2/models/{name}/infer", f"{INFERENCE}/ModelInfer", "", Protocol.V2)
         return (infer,) if self._parts.topology.protocol == Protocol.V2.value else (*self._own_methods(), infer)
 
@@ -130,6 +130,7 @@ class AskPages:
         form = form_of(metadata, topology.protocol)
         known = {
             "name": topology.name,
+            "model": self._parts.model,
             "start": form.start,
             "pane": form.pane.value,
             "textKey": form.text_key,

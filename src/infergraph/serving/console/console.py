@@ -52,6 +52,7 @@ class ConsoleParts:
         topology: the structure of what is served.
         watch: samples the shared metrics.
         methods: of a single component, once it is loaded; none for a graph.
+        model: its name in the open inference protocol.
         data_dir: folder of the routers' counts.
         is_ready: whether /ready answers 200.
         tasks: None if tasks are not served.
@@ -63,6 +64,7 @@ class ConsoleParts:
     topology: Topology
     watch: Watch
     methods: Callable[[], frozenset[Method]]
+    model: str
     data_dir: Path
     is_ready: Callable[[], Awaitable[bool]]
     tasks: TaskService | None = None

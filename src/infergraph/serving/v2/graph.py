@@ -61,7 +61,8 @@ class GraphModel(Model):
 
         Raises: UnknownModel.
         """
-        self.address(name if self.is_there else "")
+        self._check_there(name)
+        self.address(name)
 
     def known(self, version: str) -> ModelMetadata | None:
         """What `infer` needs of the metadata: nothing, so that no node has to be asked.
@@ -84,6 +85,7 @@ class GraphModel(Model):
 
         Raises: UnknownModel if there is none.
         """
+        self._check_there(name)
         if name == self.name:
             return self._of_version(await self.metadata(), version)
         try:
@@ -97,6 +99,7 @@ class GraphModel(Model):
 
         Raises: UnknownModel if there is none.
         """
+        self._check_there(name)
         if name in self.names():
             self._of_version(self._bare, version)
             return await probe()

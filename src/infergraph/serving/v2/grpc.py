@@ -150,7 +150,7 @@ class V2Grpc:
         return document
 
     async def _model_configuration(self, request: Any) -> Any:
-        return {"config": (await self._model.check(request.name, request.version)).configuration()}
+        return {"config": (await self._model.described(request.name, request.version)).configuration()}
 
     async def _model_statistics(self, request: Any) -> Any:
         return await self._parts.statistics_of(request.name, request.version)

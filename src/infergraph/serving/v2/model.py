@@ -84,7 +84,12 @@ class Model:
 
         Raises: UnknownModel.
         """
-        if name != self.name or not self.is_there:
+        self._check_there(name)
+        if name != self.name:
+            raise UnknownModel(f"Request for unknown model: {name!r} is not found")
+
+    def _check_there(self, name: str) -> None:
+        if not self.is_there:
             raise UnknownModel(f"Request for unknown model: {name!r} is not found")
 
     async def check(self, name: str, version: str = "") -> ModelMetadata:

@@ -331,7 +331,7 @@ class V2Rest:
         return _json(await self._parts.statistics_of(*_named(exchange, "")))
 
     async def _configuration(self, exchange: Exchange) -> Answer:
-        return _json((await self._model.check(*_named(exchange, ""))).configuration())
+        return _json((await self._model.described(*_named(exchange, ""))).configuration())
 
     async def _index(self, exchange: Exchange) -> Answer:
         only_ready = json.object_of(plain_body(exchange, self._options)).get("ready")

@@ -40,7 +40,7 @@ function triton(message, unit) {
   const isSafe = location.protocol === "https:";
   const address = location.host + new URL("..", location.href).pathname.replace(/\/$/, "");
   return ["import numpy as np", "import tritonclient.http as triton", "", `client = triton.InferenceServerClient(${literal(address)}${isSafe ? ", ssl=True" : ""})`, "inputs = []", ...given,
-    `answer = client.infer(${literal(unit.name)}, inputs)`, 'for output in answer.get_response()["outputs"]:', '    print(output["name"], answer.as_numpy(output["name"]))'].join("\n");
+    `answer = client.infer(${literal(unit.model)}, inputs)`, 'for output in answer.get_response()["outputs"]:', '    print(output["name"], answer.as_numpy(output["name"]))'].join("\n");
 }
 
 /** The call by grpcurl in typed contents, which FP16 and BF16 do not have. */
@@ -50,7 +50,7 @@ function inference(message, method, unit) {
     const data = elementsOf(tensor).map((element) => (field === "bytes" ? base64(String(element)) : element));
     return { name: tensor.name, datatype: tensor.datatype, shape: tensor.shape, contents: field ? { [`${field}_contents`]: data } : {} };
   });
-  return grpcurl(JSON.stringify({ model_name: unit.name, inputs }), method, unit);
+  return grpcurl(JSON.stringify({ model_name: unit.model, inputs }), method, unit);
 }
 
 const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
