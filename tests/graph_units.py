@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from infergraph.errors import Fault
+from infergraph.errors import ComponentError, Fault
 from infergraph.graph.spec import Node, Parameter
-from infergraph.message import Context, Encoding, Feedback, Message, Meta, Method, PredictiveUnit, Request
+from infergraph.message import Answers, Context, Encoding, Feedback, Message, Meta, Method, PredictiveUnit, Request
 
 
 class Saying(PredictiveUnit):
@@ -75,6 +75,33 @@ class Failing(Saying):
             self.asked.append((method, None))
             raise self.faults.pop(0)
         return await super().answer(method, request, context)
+
+
+class Streaming(Saying):
+    """Answers predict with a stream: its name and a number each.
+
+    Args:
+        count: how many answers there are.
+        breaks_at: raises instead of the answer of this number.
+    """
+
+    def __init__(self, name: str, count: int = 3, *, breaks_at: int | None = None, **given: Any) -> None:
+        super().__init__(name, **given)
+        self.count = count
+        self.breaks_at = breaks_at
+        self.given = 0
+        self.is_closed = False
+
+    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        self.asked.append((method, payloads(request)))
+        try:
+            for number in range(self.count):
+                if number == self.breaks_at:
+                    raise ComponentError(f"broke at {number}")
+                self.given += 1
+                yield Message.of([self.name, number, payloads(request)], Encoding.JSON, meta=self.meta)
+        finally:
+            self.is_closed = True
 
 
 class Doing(PredictiveUnit):

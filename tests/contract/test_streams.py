@@ -509,3 +509,51 @@ def test_generate_takes_and_gives_text(servers: Servers) -> None:
     for wrong in ({}, {"text_input": [["a"]]}, {"text_input": 3}, {"text_input": "a", "other": {}}, []):
         refused = there.post("/v2/models/Words/generate_stream", wrong)
         assert (refused.status, list(refused.json)) == (400, ["error"])
+
+
+# ── graphs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+GRAPH = """
+name: flow
+graph:
+  name: shown
+  type: OUTPUT_TRANSFORMER
+  component: {components}:Shown
+  children:
+  - name: choice
+    type: ROUTER
+    component: {components}:Second
+    children:
+    - name: other
+      type: MODEL
+      component: {components}:Only
+    - name: counts
+      type: MODEL
+      component: {components}:Counts
+""".replace("{components}", str(HERE / "streaming_components.py"))
+
+
+def test_a_graph_streams_in_every_protocol(tmp_path: Path) -> None:
+    """The chosen model streams through the output transformer above it, with the route in every answer."""
+    file = tmp_path / "flow.yaml"
+    file.write_text(GRAPH)
+    with served(str(file), folder=HERE) as there:
+        events = events_of(infer_stream(there, "flow", 3).body)
+        assert numbers(events) == [100, 101, 102]
+        assert {event["parameters"]["seldon_routing"] for event in events} == {'{"choice":1}'}
+        seldon = there.ask("POST", "/api/v1.0/predictions", {"data": {"ndarray": [[3]]}}, EVENTS)
+        told = events_of(seldon.body)
+        assert [event["data"]["ndarray"] for event in told] == [[[100]], [[101]], [[102]]]
+        assert {event["meta"]["puid"] for event in told} == {seldon.headers["seldon-puid"]}
+        answers = streamed(there, asked("flow", 2))
+        assert [answer.infer_response.outputs[0].contents.int64_contents[0] for answer in answers] == [100, 101]
+
+
+def test_a_client_that_leaves_closes_the_generator_in_a_graph(tmp_path: Path) -> None:
+    """The generator at the end of the graph is closed as one that is served alone."""
+    file = tmp_path / "flow.yaml"
+    file.write_text(GRAPH.replace("Counts", "Endless"))
+    with served(str(file), folder=HERE) as there, begun(there, "/v2/models/flow/infer_stream", tensors(0)) as received:
+        next_event(received)
+    assert closed()

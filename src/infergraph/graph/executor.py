@@ -11,23 +11,37 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from infergraph.errors import DeadlinePassed, Fault, MethodMissing, NotReady
-from infergraph.graph import description, routing
+from infergraph.errors import DeadlinePassed, Fault, GraphError, MethodMissing, NotReady
+from infergraph.graph import description, routing, streaming
 from infergraph.graph.meta import MetaMode, RequestState, carry, finish, inject, join, meta_of
 from infergraph.graph.parallel import side_by_side
 from infergraph.graph.plan import Parts, PlannedNode, calls_in_turn, plan
-from infergraph.graph.shadows import Comparison, Shadows
+from infergraph.graph.shadows import Comparison, Shadows, Watched
 from infergraph.graph.spec import Node
+from infergraph.graph.streaming import Steps, StreamedVisit
 from infergraph.graph.taps import Tap
 from infergraph.local import LocalCalls
-from infergraph.message import Context, Feedback, Message, Meta, Method, PredictiveUnit, Request, UnitFacts, share
+from infergraph.message import (
+    Answers,
+    Context,
+    Feedback,
+    Message,
+    Meta,
+    Method,
+    PredictiveUnit,
+    Request,
+    UnitFacts,
+    share,
+)
 from infergraph.net.retry import is_refused
 from infergraph.runner import Runner
+from infergraph.streams import within
 
 
 class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +106,7 @@ class Graph(LocalCalls, PredictiveUnit):
     async def start(self) -> None:
         """Start all units concurrently.
 
-        Raises: the fault of the first that cannot start; the others are stopped again.
+        Raises: the fault of the first that cannot start; GraphError for a combiner of streams. All are stopped again.
         """
         self._lives(here=True)
         results = await asyncio.gather(*(unit.start() for unit in self._units), return_exceptions=True)
@@ -100,6 +114,11 @@ class Graph(LocalCalls, PredictiveUnit):
         if failures:
             await self.stop()
             raise failures[0]
+        try:
+            streaming.check(self._root)
+        except GraphError:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Stop all units."""
@@ -153,6 +172,16 @@ class Graph(LocalCalls, PredictiveUnit):
             return work(given, context)
         return self._within_deadline(work, given, context)
 
+    def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """Answer a prediction with a stream (see `graph.streaming`); anything else with the one answer."""
+        if method is not Method.PREDICT or not isinstance(request, Message):
+            return super().stream(method, request, context)
+        if not self.options.deadline_s and context.deadline is None:
+            return self._streamed(request, context)
+        begin, deadline = self._deadline(context)
+        timed = self._streamed(request, context.due(deadline))
+        return within(timed, lambda: asyncio.timeout_at(deadline), lambda: self._late(deadline - begin))
+
     async def ready(self) -> bool:
         """Whether every node's unit can answer now; checked concurrently, False on time-out."""
         try:
@@ -194,11 +223,7 @@ class Graph(LocalCalls, PredictiveUnit):
     async def _within_deadline(
         self, work: Callable[[Any, Context], Awaitable[Message]], request: Request, context: Context
     ) -> Message:
-        now = asyncio.get_running_loop().time()
-        limits = [context.deadline] if context.deadline is not None else []
-        if self.options.deadline_s:
-            limits.append(now + self.options.deadline_s)
-        deadline = min(limits)
+        begin, deadline = self._deadline(context)
         timed = context.due(deadline)
         try:
             async with asyncio.timeout_at(deadline) as limit:
@@ -206,8 +231,33 @@ class Graph(LocalCalls, PredictiveUnit):
         except TimeoutError:
             if not limit.expired():
                 raise
-            text = f"graph {self.name} gave no answer within {max(deadline - now, 0):.3f} s"
-            raise DeadlinePassed(text) from None
+            raise self._late(deadline - begin) from None
+
+    def _deadline(self, context: Context) -> tuple[float, float]:
+        """Now, and when the request expires, on the event loop's clock."""
+        now = asyncio.get_running_loop().time()
+        limits = [context.deadline] if context.deadline is not None else []
+        if self.options.deadline_s:
+            limits.append(now + self.options.deadline_s)
+        return now, min(limits)
+
+    def _late(self, limit_s: float) -> DeadlinePassed:
+        return DeadlinePassed(f"graph {self.name} gave no answer within {max(limit_s, 0):.3f} s")
+
+    async def _streamed(self, message: Message, context: Context) -> Answers:
+        state = RequestState()
+        steps = Steps(
+            visit=lambda planned, given: self._visit(planned, given, context, state),
+            call=lambda planned, method, given: self._call(planned, method, given, context, state),
+            enter=lambda planned, given: self._enter(planned, given, context, state),
+            gather=lambda planned, route, given: self._gather(planned, route, given, context, state),
+            shadow=lambda planned, given: self._ask_shadows(planned, given, context).give_up(),
+            merges=self._merges,
+            injects=self._injects,
+        )
+        async with aclosing(StreamedVisit(steps, context, state).visit(self._root, message)) as answers:
+            async for answer in answers:
+                yield finish(answer, state, context.puid) if self._merges else answer
 
     async def _predict(self, message: Message, context: Context) -> Message:
         state = RequestState()
@@ -320,12 +370,21 @@ class Graph(LocalCalls, PredictiveUnit):
             for child in planned.children:
                 message = await self._visit(child, message, context, state)
             return message
+        route = await self._enter(planned, message, context, state)
+        return await self._gather(planned, route, message, context, state)
+
+    async def _enter(self, planned: PlannedNode, message: Message, context: Context, state: RequestState) -> int:
+        """The route of a request below a node."""
         if planned.is_read_twice:
             message.share()
-        tap = planned.group_tap
-        if tap is not None:
-            tap.request(message, context)
-        route = await self._route(planned, message, context, state)
+        if planned.group_tap is not None:
+            planned.group_tap.request(message, context)
+        return await self._route(planned, message, context, state)
+
+    async def _gather(
+        self, planned: PlannedNode, route: int, message: Message, context: Context, state: RequestState
+    ) -> Message:
+        """The combined answer of the children on a route."""
         if route == routing.NONE:
             state.routing[planned.name] = route
             return message
@@ -337,9 +396,9 @@ class Graph(LocalCalls, PredictiveUnit):
         if planned.routes or self._injects:  # after the children: they must not see it in injected routing
             state.routing[planned.name] = route
         answer = answers[0] if not planned.combines else await self._combine(planned, answers, context, state)
-        if tap is not None:
+        if planned.group_tap is not None:
             answer.share()
-            tap.response(answer, context)
+            planned.group_tap.response(answer, context)
         return answer
 
     async def _ask(
@@ -357,10 +416,7 @@ class Graph(LocalCalls, PredictiveUnit):
         context: Context,
         state: RequestState,
     ) -> Sequence[Message]:
-        calls = {
-            shadow.name: partial(self._visit, shadow, message, context, RequestState()) for shadow in planned.shadows
-        }
-        watched = self._shadows.begin(calls)
+        watched = self._ask_shadows(planned, message, context)
         try:
             answers = await self._ask(children, message, context, state)
         except BaseException:
@@ -369,6 +425,12 @@ class Graph(LocalCalls, PredictiveUnit):
         answers[0].share()
         watched.compare(answers[0])
         return answers
+
+    def _ask_shadows(self, planned: PlannedNode, message: Message, context: Context) -> Watched:
+        calls = {
+            shadow.name: partial(self._visit, shadow, message, context, RequestState()) for shadow in planned.shadows
+        }
+        return self._shadows.begin(calls)
 
     async def _route(self, planned: PlannedNode, message: Message, context: Context, state: RequestState) -> int:
         if not planned.routes:

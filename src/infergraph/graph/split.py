@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -20,9 +21,9 @@ from infergraph.errors import GraphError, NotReady
 from infergraph.graph import routing
 from infergraph.graph.meta import meta_of
 from infergraph.graph.parallel import side_by_side
-from infergraph.graph.shadows import Comparison, Shadows
+from infergraph.graph.shadows import Comparison, Shadows, Watched
 from infergraph.local import LocalCalls
-from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Request, UnitFacts, share
+from infergraph.message import Answers, Context, Feedback, Message, Method, PredictiveUnit, Request, UnitFacts, share
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -115,13 +116,33 @@ class Split(LocalCalls, PredictiveUnit):
         """
         if isinstance(request, Feedback):
             return await self._feedback(request, context)
-        if context.model:
-            for unit in self._live:
-                if unit.name == context.model:
-                    return await unit.answer(method, request, context.addressed(""))
-        drawn = 0 if len(self._live) == 1 else self._rng.choices(range(len(self._live)), self._traffic)[0]
+        named = self._named(context)
+        if named is not None:
+            return await named.answer(method, request, context.addressed(""))
+        drawn = self._draw()
         answer = await self._beside_shadows(self._live[drawn], method, request, context)
         return self._marked(answer, drawn) if self.marks and len(self._live) > 1 else answer
+
+    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The answers of that predictor; shadows are asked for one, with which nothing is compared."""
+        drawn, unit = 0, self._named(context)
+        marks = unit is None and self.marks and len(self._live) > 1
+        if unit is None:
+            drawn = self._draw()
+            unit = self._live[drawn]
+            self._ask_shadows(method, request, context).give_up()
+        else:
+            context = context.addressed("")
+        async with aclosing(unit.stream(method, request, context)) as answers:
+            async for answer in answers:
+                yield self._marked(answer, drawn) if marks else answer
+
+    def _named(self, context: Context) -> PredictiveUnit | None:
+        """The predictor that the request names as its model."""
+        return next((unit for unit in self._live if context.model and unit.name == context.model), None)
+
+    def _draw(self) -> int:
+        return 0 if len(self._live) == 1 else self._rng.choices(range(len(self._live)), self._traffic)[0]
 
     async def ready(self) -> bool:
         """Whether every live predictor can answer."""
@@ -173,10 +194,7 @@ class Split(LocalCalls, PredictiveUnit):
     ) -> Message:
         if not self._copies:
             return await live.answer(method, request, context)
-        share(request)
-        watched = self._shadows.begin(
-            {unit.name: partial(_coroutine, unit, method, request, context) for unit in self._copies}
-        )
+        watched = self._ask_shadows(method, request, context)
         try:
             answer = await live.answer(method, request, context)
         except BaseException:
@@ -185,6 +203,12 @@ class Split(LocalCalls, PredictiveUnit):
         answer.share()
         watched.compare(answer)
         return answer
+
+    def _ask_shadows(self, method: Method, request: Request, context: Context) -> Watched:
+        if self._copies:
+            share(request)
+        calls = {unit.name: partial(_coroutine, unit, method, request, context) for unit in self._copies}
+        return self._shadows.begin(calls)
 
     def _marked(self, answer: Message, drawn: int) -> Message:
         meta = None if self.facts.relays else meta_of(answer)

@@ -41,6 +41,13 @@ def ask(graph: Graph, message: Message = X) -> Any:
     return asyncio.run(graph.answer(Method.PREDICT, message, Context())).payload
 
 
+def streamed(graph: Graph, message: Message = X) -> list[Any]:
+    async def run() -> list[Any]:
+        return [answer.payload async for answer in graph.stream(Method.PREDICT, message, Context())]
+
+    return asyncio.run(run())
+
+
 def reward(graph: Graph, routing: Mapping[str, Any]) -> Message:
     response = Message.of("", Encoding.STR, meta={"routing": dict(routing)})
     feedback = Feedback(FeedbackContent(None, response, 1.0, None))
@@ -608,7 +615,7 @@ def outcome(tree: Node, routes: Mapping[str, int], broken: set[str]) -> tuple[An
 @settings(max_examples=150, deadline=None)
 def test_any_tree_answers_as_the_plain_reference(data: st.DataObject, mode: MetaMode, tree: Node) -> None:
     """For any tree, any routes and any broken nodes, in every meta mode, the executor answers what a plain recursion
-    does, or fails at the same node."""
+    does, or fails at the same node; as a stream of units that do not stream it is the same."""
     names = [place.name for place in tree.walk()]
     routes = {name: data.draw(st.integers(-3, 3)) for name in names}
     broken = set(data.draw(st.lists(st.sampled_from(names), max_size=1)))
@@ -620,7 +627,9 @@ def test_any_tree_answers_as_the_plain_reference(data: st.DataObject, mode: Meta
     expected, fails_at = outcome(tree, routes, broken)
     if fails_at is None:
         assert ask(graph) == expected
-    else:
+        assert streamed(graph) == [expected]
+        return
+    for way in (ask, streamed):
         with pytest.raises((ComponentError, RoutingError)) as caught:
-            ask(graph)
+            way(graph)
         assert caught.value.node == fails_at
