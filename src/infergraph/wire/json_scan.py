@@ -46,6 +46,10 @@ _CHARGED_BYTES = 1 << 20
 _NUMBER_BYTES_IN_WORK = 16
 _T = TypeVar("_T")
 _HEAD_BYTES = 1 << 16
+_SLICED_INPUTS = 1000
+_REQUEST_KEYS = {"id", "parameters", "inputs", "outputs", "model_name"}
+_INPUT_KEYS = {"name", "shape", "datatype", "parameters", "data"}
+_DATA_KEY = re.compile(rb'"data"\s*:\s*\[')
 _NUMBERS_KEY = re.compile(rb'"(?:ndarray|values)"\s*:\s*\[')
 _NUMBER_BYTES = b"0123456789+-.eE \t\r\n"
 _KEY = b'"ndarray":['
@@ -90,7 +94,35 @@ def read_tensors(raw: bytes) -> tuple[dict[str, Any], list[np.ndarray]] | None:
         raw: JSON in UTF-8.
     Returns: None where an input has no numbers, or anything is unusual; then nothing has been decided.
     """
-    return _parsed(raw, _find_tensors)
+    return _parsed(raw, _find_tensors) if len(raw) < SLICED_BYTES else read_tensor_slices(raw)
+
+
+def read_tensor_slices(raw: bytes, slice_bytes: int = _SLICE_BYTES) -> tuple[dict[str, Any], list[np.ndarray]] | None:
+    """The same for a very large request, slice by slice: other threads run between two slices."""
+    word = secrets.token_hex(16)
+    parts: list[bytes] = []
+    arrays: list[np.ndarray] = []
+    at = 0
+    try:
+        while (key := _DATA_KEY.search(raw, at)) is not None and len(arrays) < _SLICED_INPUTS:
+            numbers = _Numbers(raw, key.end() - 1, slice_bytes)
+            parts += [raw[at : key.end() - 1], b'"%b"' % word.encode()]
+            arrays.append(numbers.flat)
+            at = numbers.end
+        rest = b"".join([*parts, raw[at:]])
+        document = json_text.read(rest) if len(rest) < _CHARGED_BYTES else None
+    except (PayloadError, ValueError, TypeError, KeyError, RuntimeError):
+        return None
+    if not isinstance(document, dict) or not document.keys() <= _REQUEST_KEYS:
+        return None
+    inputs = document.get("inputs")
+    if not isinstance(inputs, list) or not all(map(_is_input, inputs)):
+        return None
+    return (document, arrays) if [entry.pop("data", None) for entry in inputs] == [word] * len(arrays) else None
+
+
+def _is_input(entry: Any) -> bool:
+    return isinstance(entry, dict) and entry.keys() <= _INPUT_KEYS
 
 
 def _parsed(raw: bytes, find: Callable[[Any], _T | None]) -> _T | None:
@@ -108,12 +140,12 @@ def _parsed(raw: bytes, find: Callable[[Any], _T | None]) -> _T | None:
 
 
 def _find_tensors(root: Any) -> tuple[dict[str, Any], list[np.ndarray]] | None:
-    if not _has_only(root, {"id", "parameters", "inputs", "outputs", "model_name"}):
+    if not _has_only(root, _REQUEST_KEYS):
         return None
     arrays = []
     inputs = []
     for entry in root["inputs"]:
-        if not _has_only(entry, {"name", "shape", "datatype", "parameters", "data"}):
+        if not _has_only(entry, _INPUT_KEYS):
             return None
         flat = _numbers(entry["data"]) if isinstance(entry["data"], simdjson.Array) else None
         if flat is None:

@@ -97,6 +97,29 @@ def numbers_text(values: np.ndarray, *, block_values: int = BLOCK_VALUES) -> byt
     return b"[" + b",".join(blocks) + b"]"
 
 
+def flat_elements(values: np.ndarray) -> Any:
+    """All numbers of an array in one list, each in its own width, for `json_text.write_numbers`.
+
+    Returns: an array, or a list where orjson's NumPy option is not safe; text, written in blocks between which other
+        threads run, if they are very many and none is NaN.
+    """
+    flat = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("=")).reshape(-1)
+    if flat.size <= BLOCK_VALUES:
+        return _as_orjson_takes(flat)
+    if flat.dtype.kind == "f" and not np.isfinite(flat).all():
+        return _as_orjson_takes(flat)
+    starts = range(0, flat.size, BLOCK_VALUES)
+    blocks = (_as_orjson_takes(flat[start : start + BLOCK_VALUES]) for start in starts)
+    return orjson.Fragment(b"[%b]" % b",".join([orjson.dumps(block, option=_NUMPY)[1:-1] for block in blocks]))
+
+
+def _as_orjson_takes(flat: np.ndarray) -> Any:
+    return flat if flat.dtype != np.float64 or fits_orjson(flat) else flat.tolist()
+
+
+_NUMPY = orjson.OPT_SERIALIZE_NUMPY
+
+
 def direct(values: np.ndarray) -> Any:
     """Numbers for orjson's NumPy option: in C order and native byte order, floats with 64 bits.
 
@@ -107,10 +130,10 @@ def direct(values: np.ndarray) -> Any:
     if values.dtype.kind != "f":
         return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     doubles = np.ascontiguousarray(values, dtype=np.float64)
-    return doubles if _fits_orjson(doubles) else doubles.tolist()
+    return doubles if fits_orjson(doubles) else doubles.tolist()
 
 
-def _fits_orjson(doubles: np.ndarray) -> bool:
+def fits_orjson(doubles: np.ndarray) -> bool:
     """Whether orjson 3.13.0 writes an array without a buffer overflow.
 
     For each row it reserves 24 bytes per number without the comma, so that a row of only negative numbers with 24

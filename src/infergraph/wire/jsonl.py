@@ -23,6 +23,7 @@ from infergraph.settings import NanPolicy
 from infergraph.wire import json_slices, json_text, transcoding
 from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
 from infergraph.wire.json_text import JsonOptions
+from infergraph.wire.json_values import fits_orjson
 
 BOM = b"\xef\xbb\xbf"
 _POLICIES = {policy: JsonOptions(nan=policy) for policy in NanPolicy}
@@ -122,8 +123,9 @@ def _lines_at_once(rows: list[Any]) -> list[bytes]:
 
 
 def _is_plain(rows: np.ndarray[Any, Any]) -> bool:
-    """Whether the array has one or two axes and only numbers that JSON can express."""
-    plain = rows.dtype.kind in "iub" or (rows.dtype == np.float64 and bool(np.isfinite(rows).all()))
+    """Whether the array has one or two axes and only numbers that JSON can express, and orjson writes safely."""
+    is_float = rows.dtype == np.float64 and bool(np.isfinite(rows).all()) and fits_orjson(rows)
+    plain = rows.dtype.kind in "iub" or is_float
     return plain and rows.dtype.isnative and rows.ndim in (1, 2) and rows.size > 0
 
 

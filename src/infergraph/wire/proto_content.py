@@ -266,7 +266,7 @@ def charge(raw: bytes, account: ValuesAccount | None) -> None:
     try:
         for number, _, start, end in split(raw):
             if number not in (_STR_DATA, _BIN_DATA):
-                found = raw.count(b"\x0a", start, end)
+                found = raw.count(b"\x0a", start, end) - raw.count(b"\x0a\x0a", start, end)  # a length of 10 is none
                 found += 3 * min(found, raw.count(b"\x32", start, end))
                 items += 4 * found if number == _META else found
     except ValueError:

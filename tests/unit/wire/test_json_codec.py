@@ -618,7 +618,9 @@ def test_long_numbers_do_not_overrun_memory():
     program = (
         "import json, numpy as np\n"
         "from infergraph.message import Encoding, Message\n"
-        "from infergraph.wire import json_codec\n"
+        "import orjson\n"
+        "from infergraph.wire import json_codec, json_values, jsonl\n"
+        "orjson_of = lambda value: orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)\n"
         "for value in (-1.2345678901234567e-05, -1.7976931348623157e308, -2.2250738585072014e-308):\n"
         "    for count in (*range(300, 340), *range(655, 666), 1310):\n"
         "        for encoding in (Encoding.TENSOR, Encoding.NDARRAY, Encoding.JSON):\n"
@@ -630,6 +632,10 @@ def test_long_numbers_do_not_overrun_memory():
         "                found = body.get('jsonData', body.get('data'))\n"
         "                found = found.get('a') or found.get('ndarray') or found['tensor']['values']\n"
         "                assert np.array_equal(np.array(found).reshape(2, count), array)\n"
+        "            lines = jsonl.write(array) + jsonl.write(array.ravel())\n"
+        "            assert np.array_equal(np.array(json.loads(b'[%b]' % b','.join(lines[:2]))), array)\n"
+        "            assert [json.loads(line) for line in lines[2:]] == array.ravel().tolist()\n"
+        "            assert json.loads(orjson_of(json_values.flat_elements(array))) == array.ravel().tolist()\n"
     )
     environment = {**os.environ, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
     done = subprocess.run(

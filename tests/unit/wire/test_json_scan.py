@@ -79,3 +79,34 @@ def test_a_large_body_of_numbers_is_read_in_slices() -> None:
     assert content is not None
     np.testing.assert_array_equal(content.payload, rows)
     assert content.payload.dtype == np.int64
+
+
+def _told(found: tuple[dict[str, object], list[np.ndarray]] | None) -> object:
+    return found and (found[0], [(array.dtype.str, array.tolist()) for array in found[1]])
+
+
+@pytest.mark.parametrize("slice_bytes", [1, 5, 1000])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        '{"name":"a","shape":[3],"datatype":"FP64","data":[1.5,-2,3]}',
+        '{"data" : [ [1,2], [3,4] ],"name":"a","shape":[2,2],"datatype":"INT64"},'
+        '{"name":"b","shape":[1],"datatype":"UINT64","data":[18446744073709551615]}',
+        '{"name":"\\\\"data\\\\":[1,2]","shape":[1],"datatype":"FP64","parameters":{"x":"\\"data\\":[9]"},"data":[1]}',
+        '{"name":"a","shape":[2],"datatype":"BYTES","data":["x","y"]}',
+        '{"name":"a","shape":[1],"datatype":"FP64","data":[1],"parameters":{"data":[2]}}',
+        '{"name":"a","shape":[1],"datatype":"FP64","parameters":{"data":[2]}}',
+        '{"name":"a","shape":[0],"datatype":"FP64","data":[]}',
+        '{"name":"a","shape":[2],"datatype":"BOOL","data":[true,false]}',
+        '{"name":"a","shape":[1],"datatype":"FP64","data":[1],"odd":1}',
+        '{"name":"a","shape":[1],"datatype":"FP64","data":[1}',
+        "5",
+    ],
+)
+def test_tensors_read_in_slices_are_the_same(inputs: str, slice_bytes: int) -> None:
+    """A request of the open inference protocol, or None: as where it is parsed at once, wherever it is cut."""
+    raw = b'{"id":"i","inputs":[%b],"outputs":[{"name":"o"}]}' % inputs.encode()
+    sliced = _told(json_scan.read_tensor_slices(raw, slice_bytes))
+    expected = _told(json_scan.read_tensors(raw))
+    assert sliced in (expected, None)
+    assert sliced is not None or expected is None or "parameters" in inputs

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from infergraph.errors import PayloadError, UnsupportedBody
-from infergraph.wire import compression, json_scan, json_slices, json_text
+from infergraph.wire import compression, json_scan, json_slices, json_text, json_values
 from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.json_text import PLAIN, JsonOptions
 from infergraph.wire.v2 import tensors
@@ -306,8 +306,7 @@ def entry_of(tensor: Tensor, blobs: list[Buffer] | None = None) -> dict[str, Any
         entry["parameters"] = {**parameters, BLOB_SIZE: len(raw)}
         return entry
     if datatype is not Datatype.BYTES:
-        array = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-        entry["data"] = np.ascontiguousarray(array).reshape(-1)
+        entry["data"] = json_values.flat_elements(array)
         return entry
     data, is_base64 = _texts(array)
     entry["data"] = data
