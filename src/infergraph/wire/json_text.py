@@ -214,9 +214,12 @@ def write_numbers(value: Any, options: JsonOptions) -> bytes | None:
 
     Args:
         value: JSON's own types, fragments, and arrays from `direct`.
-    Returns: None if it may contain NaN.
+    Returns: None if it may contain NaN, or if orjson cannot write it.
     """
-    written = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        written = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:  # a lone surrogate, an integer of more than 64 bits
+        return None
     return written if options.nan is NanPolicy.NULL or b"null" not in written else None
 
 

@@ -95,7 +95,7 @@ def _unwrapped(tensor: Tensor) -> Tensor:
     if tensor.datatype is not Datatype.BYTES or tensor.parameters.get(values.CONTENT_TYPE) != "base64":
         return tensor
     try:
-        elements = [base64.b64decode(element, validate=True) for element in tensor.array.flat]
+        elements = [base64.b64decode(element, validate=True) for element in tensor.array.reshape(-1)]
     except ValueError:
         return tensor
     parameters = {key: value for key, value in tensor.parameters.items() if key != values.CONTENT_TYPE}

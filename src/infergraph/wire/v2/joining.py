@@ -54,7 +54,7 @@ def _is_whole(tensor: Tensor, given: TensorSet, as_json: Container[str]) -> bool
 def _form(tensor: Tensor) -> Hashable:
     """Name, datatype and all axes but the first; texts and bytes are not joined, as they would all be bytes."""
     array = tensor.array
-    element = type(array.flat[0]) if tensor.datatype is Datatype.BYTES and array.size else None
+    element = type(array.reshape(-1)[0]) if tensor.datatype is Datatype.BYTES and array.size else None
     return tensor.name, tensor.datatype, array.dtype, array.shape[1:], element
 
 

@@ -305,6 +305,8 @@ def entry_of(tensor: Tensor, blobs: list[Buffer] | None = None) -> dict[str, Any
         blobs.append(raw)
         entry["parameters"] = {**parameters, BLOB_SIZE: len(raw)}
         return entry
+    if datatype is Datatype.BF16:
+        raise PayloadError(f"output {name!r}: BF16 has no JSON form; ask for it as binary data")
     if datatype is not Datatype.BYTES:
         entry["data"] = json_values.flat_elements(array)
         return entry
@@ -317,7 +319,7 @@ def entry_of(tensor: Tensor, blobs: list[Buffer] | None = None) -> dict[str, Any
 
 def _texts(array: np.ndarray) -> tuple[list[str], bool]:
     """The elements as JSON can hold them: texts, or all in base64 if one is not text."""
-    elements = [tensors.element_bytes(element) for element in array.flat]
+    elements = [tensors.element_bytes(element) for element in array.reshape(-1)]
     try:
         return [element.decode() for element in elements], False
     except UnicodeDecodeError:

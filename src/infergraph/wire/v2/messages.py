@@ -15,6 +15,7 @@ import numpy as np
 
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Content, Encoding, Message, Meta, Request, SoleMessage
+from infergraph.wire.json_values import text_of
 from infergraph.wire.v2 import classification, tensors, values
 from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest, InferResponse, Spelling, TensorSet, chosen
 from infergraph.wire.v2.tensors import Buffer, Datatype, Tensor
@@ -318,11 +319,11 @@ def of_response_object(result: Mapping[str, Any]) -> TensorSet:
     Raises: ComponentError that names the output.
     """
     outputs = [_output(entry) for entry in result["outputs"]]
-    return TensorSet(outputs, dict(result.get("parameters") or {}))
+    return TensorSet(outputs, values.parameters_of_tags(result.get("parameters") or {}))
 
 
 def _output(entry: Mapping[str, Any]) -> Tensor:
-    name = str(entry["name"])
+    name = text_of(str(entry["name"]))
     if "data" not in entry:
         raise ComponentError(f"output {name!r} has no data")
     tensor = values.single(name, entry["data"])
@@ -333,7 +334,8 @@ def _output(entry: Mapping[str, Any]) -> Tensor:
             tensor = tensor._replace(array=tensor.array.reshape(shape))
         except (ValueError, TypeError) as error:
             raise ComponentError(f"output {name!r} has no shape {shape!r}: {error}") from error
-    return tensor._replace(parameters={**tensor.parameters, **(entry.get("parameters") or {})})
+    parameters = values.parameters_of_tags(entry.get("parameters") or {})
+    return tensor._replace(parameters={**tensor.parameters, **parameters})
 
 
 def is_unnamed(answer: Message) -> bool:
@@ -389,6 +391,6 @@ def _parameters(given: TensorSet, meta: Meta | None) -> dict[str, Any]:
 
 def _labelled(tensor: Tensor) -> Tensor:
     """An output of texts says so."""
-    if values.CONTENT_TYPE in tensor.parameters or not all(type(each) is str for each in tensor.array.flat):
+    if values.CONTENT_TYPE in tensor.parameters or not all(type(each) is str for each in tensor.array.reshape(-1)):
         return tensor
     return tensor._replace(parameters={**tensor.parameters, values.CONTENT_TYPE: "str"})

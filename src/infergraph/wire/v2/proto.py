@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from infergraph.errors import PayloadError
 from infergraph.wire import fields
+from infergraph.wire.json_values import text_of
 from infergraph.wire.prediction import message_class
 from infergraph.wire.v2 import tensors
 from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest, InferResponse, RequestedOutput, check_names
@@ -293,15 +294,15 @@ def _typed(name: str, datatype: Datatype, shape: tuple[int, ...], entry: Any) ->
     values = getattr(entry.contents, field)
     tensors.check_count(name, len(values), shape)
     if datatype is Datatype.BYTES:
-        return tensors.of_elements(list(values)).reshape(shape)
+        return tensors.shaped(name, tensors.of_elements(list(values)), shape)
     if datatype in _NARROW:
         return tensors.of_integers(name, datatype, values, shape)
-    return np.array(values, dtype=tensors.dtype_of(datatype)).reshape(shape)
+    return tensors.shaped(name, np.array(values, dtype=tensors.dtype_of(datatype)), shape)
 
 
 def _elements(tensor: Tensor) -> Iterable[Any]:
     if tensor.datatype is Datatype.BYTES:
-        return [tensors.element_bytes(element) for element in tensor.array.flat]
+        return [tensors.element_bytes(element) for element in tensor.array.reshape(-1)]
     elements: list[Any] = tensor.array.reshape(-1).tolist()
     return elements
 
@@ -326,14 +327,14 @@ def parameters_in(found: Any) -> Parameters:
 def write_parameters(target: Any, parameters: Parameters) -> None:
     """Put parameters into a message."""
     for key, value in parameters.items():
-        target[key].MergeFrom(_parameter(value, target[key].__class__))
+        target[text_of(key)].MergeFrom(_parameter(value, target[text_of(key)].__class__))
 
 
 def _parameter(value: Any, kind: Any) -> Any:
     if isinstance(value, bool):
         return kind(bool_param=value)
-    if isinstance(value, int):
-        return kind(int64_param=value) if value < 2**63 else kind(uint64_param=value)
     if isinstance(value, float):
         return kind(double_param=value)
-    return kind(string_param=value)
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return kind(int64_param=value) if value < 2**63 else kind(uint64_param=value)
+    return kind(string_param=text_of(str(value)))

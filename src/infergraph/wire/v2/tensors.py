@@ -138,9 +138,9 @@ def of_numbers(name: str, datatype: Datatype, shape: tuple[int, ...], numbers: n
     """
     check_count(name, numbers.size, shape)
     if datatype in _FLOATS:
-        return _narrowed(name, datatype, numbers.astype(np.float64, copy=False)).reshape(shape)
+        return shaped(name, _narrowed(name, datatype, numbers.astype(np.float64, copy=False)), shape)
     _check_range(name, datatype, int(numbers.min()), int(numbers.max()))
-    return numbers.astype(_DTYPES[datatype], copy=False).reshape(shape)
+    return shaped(name, numbers.astype(_DTYPES[datatype], copy=False), shape)
 
 
 def of_list(name: str, datatype: Datatype, shape: tuple[int, ...], data: list[Any]) -> np.ndarray:
@@ -163,7 +163,7 @@ def of_list(name: str, datatype: Datatype, shape: tuple[int, ...], data: list[An
         array = _texts(name, data)
     else:
         array = _booleans(name, data, kinds)
-    return array if len(shape) == 1 else array.reshape(shape)
+    return shaped(name, array, shape)
 
 
 def check_count(name: str, count: int, shape: Sequence[int]) -> None:
@@ -176,6 +176,17 @@ def check_count(name: str, count: int, shape: Sequence[int]) -> None:
         raise PayloadError(f"input {name!r}: {count} elements, but shape {list(shape)} needs {wanted}")
 
 
+def shaped(name: str, flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A flat array in a shape of as many elements.
+
+    Raises: PayloadError naming the tensor for a shape beyond what an array can have, as one without elements may be.
+    """
+    try:
+        return flat if shape == flat.shape else flat.reshape(shape)
+    except ValueError as error:
+        raise PayloadError(f"input {name!r}: no array has the shape {_brief(list(shape))}") from error
+
+
 def of_integers(name: str, datatype: Datatype, values: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
     """The array of integers that came in a wider field than their type's.
 
@@ -185,7 +196,7 @@ def of_integers(name: str, datatype: Datatype, values: Sequence[int], shape: tup
     wide = np.asarray(values)
     if wide.size:
         _check_range(name, datatype, int(wide.min()), int(wide.max()))
-    return wide.astype(dtype).reshape(shape)
+    return shaped(name, wide.astype(dtype), shape)
 
 
 def _flat(data: list[Any]) -> list[Any]:
@@ -272,10 +283,10 @@ def of_raw(name: str, datatype: Datatype, shape: tuple[int, ...], raw: Buffer) -
             raise PayloadError(f"input {name!r}: BOOL takes bytes of 0 and 1, not {int(numbers.max())}")
     array = np.frombuffer(raw, dtype=dtype)
     if datatype is Datatype.BF16:
-        return (array.astype(np.uint32) << 16).view(np.float32).reshape(shape)
+        return shaped(name, (array.astype(np.uint32) << 16).view(np.float32), shape)
     if array.nbytes <= COPY_LIMIT_BYTES or not array.flags.aligned or not _IS_LITTLE:
         array = array.astype(dtype.newbyteorder("="))
-    return array.reshape(shape)
+    return shaped(name, array, shape)
 
 
 def _raw_elements(name: str, shape: tuple[int, ...], raw: Buffer) -> np.ndarray:
@@ -294,7 +305,7 @@ def _raw_elements(name: str, shape: tuple[int, ...], raw: Buffer) -> np.ndarray:
         if at > end:
             raise PayloadError(f"input {name!r}: element {len(elements) - 1} of BYTES ends behind the data")
     check_count(name, len(elements), shape)
-    return of_elements(elements).reshape(shape)
+    return shaped(name, of_elements(elements), shape)
 
 
 def of_elements(elements: Sequence[bytes]) -> np.ndarray:
@@ -338,14 +349,18 @@ def cast(tensor: Tensor, name: object) -> Tensor:
     if Datatype.BYTES in (datatype, tensor.datatype):
         raise ComponentError(f"output {tensor.name!r} holds {tensor.datatype.value}, not {datatype.value}")
     dtype = np.dtype(np.float32) if datatype is Datatype.BF16 else _DTYPES[datatype]
-    return tensor._replace(datatype=datatype, array=tensor.array.astype(dtype))
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = tensor.array.astype(dtype)
+    if dtype.kind != "f" and not np.array_equal(array, tensor.array):
+        raise ComponentError(f"output {tensor.name!r} has elements that are not {datatype.value}")
+    return tensor._replace(datatype=datatype, array=array)
 
 
 def raw_of(tensor: Tensor) -> Buffer:
     """The elements as raw bytes: the array's own memory where it is little-endian and row-major."""
     array = tensor.array
     if tensor.datatype is Datatype.BYTES:
-        elements = [element_bytes(element) for element in array.flat]
+        elements = [element_bytes(element) for element in array.reshape(-1)]
         packed = _LENGTH.pack
         return b"".join([packed(len(each)) + each for each in elements])
     if tensor.datatype is Datatype.BF16:

@@ -11,7 +11,9 @@ import base64
 import binascii
 import datetime
 import json
+import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ import numpy as np
 
 from infergraph.errors import ComponentError, MissingExtra, PayloadError
 from infergraph.wire import json_text
+from infergraph.wire.json_values import text_of
 from infergraph.wire.v2 import tensors
 from infergraph.wire.v2.records import TensorSet
 from infergraph.wire.v2.tensors import Datatype, Tensor
@@ -88,7 +91,7 @@ def _value(tensor: Tensor, whole: str, wanted: Wanted) -> Any:
 def _names_of(tensor: Tensor, value: Any, *, is_unnamed: bool) -> Sequence[str]:
     columns = tensor.parameters.get(COLUMN_NAMES) if tensor.parameters else None
     if isinstance(columns, str) and tensor.array.ndim == 2:
-        found = json_text.read(columns.encode())
+        found = _json(tensor.name, columns)
         if isinstance(found, list) and all(isinstance(each, str) for each in found):
             return found
     if is_unnamed or not isinstance(value, np.ndarray):
@@ -103,28 +106,27 @@ def read_as(tensor: Tensor, content_type: str) -> Any:
     """
     array = tensor.array
     if content_type == "nplist":
+        if not array.ndim:
+            raise PayloadError(f"input {tensor.name!r}: content_type nplist splits the first axis, and there is none")
         return list(array)
     if tensor.datatype is not Datatype.BYTES:
         return array
     if content_type == "str":
-        return [_text(tensor.name, element) for element in array.flat]
+        return [_text(tensor.name, element) for element in array.reshape(-1)]
     if content_type in JSON_TYPES:
-        values = [_json(tensor.name, element) for element in array.flat]
+        values = [_json(tensor.name, element) for element in array.reshape(-1)]
         return values[0] if len(values) == 1 else values
     if content_type == "base64":
-        return [_from_base64(element) for element in array.flat]
+        return [_from_base64(element) for element in array.reshape(-1)]
     if content_type == "datetime":
-        return [_date(tensor.name, element) for element in array.flat]
+        return [_date(tensor.name, element) for element in array.reshape(-1)]
     if content_type == "bytes":
         return _mapped(array, tensors.element_bytes)
     return array
 
 
 def _mapped(array: np.ndarray, function: Callable[[Any], Any]) -> np.ndarray:
-    mapped = np.empty(array.shape, dtype=object)
-    for place, element in enumerate(array.flat):
-        mapped.flat[place] = function(element)
-    return mapped
+    return _objects([function(element) for element in array.reshape(-1)]).reshape(array.shape)
 
 
 def _text(name: str, element: Any) -> str:
@@ -177,7 +179,7 @@ def _frame(inputs: Sequence[Tensor], wanted: Wanted) -> Inputs:
 def _column(tensor: Tensor, wanted: Wanted) -> Any:
     kind = str(tensor.parameters.get(CONTENT_TYPE) or wanted.content_types.get(tensor.name, ""))
     if kind == "pd_json" and tensor.datatype is Datatype.BYTES:
-        return [_json(tensor.name, element) for element in tensor.array.flat]
+        return [_json(tensor.name, element) for element in tensor.array.reshape(-1)]
     value = read_as(tensor, kind)
     return value.reshape(-1) if isinstance(value, np.ndarray) else value
 
@@ -195,16 +197,16 @@ def outputs_of(value: Any, *, is_sole: bool = False) -> TensorSet:
     if value is None:
         raise ComponentError("the component returned None, which is not an output")
     if _is_frame(value):
-        columns = [single(str(column), _as_column(value[column])) for column in value.columns]
-        return TensorSet(columns, {CONTENT_TYPE: "pd"})
+        columns = [single(_name(each), _as_column(value.iloc[:, place])) for place, each in enumerate(value.columns)]
+        return TensorSet(_distinct(columns), {CONTENT_TYPE: "pd"})
     if isinstance(value, Mapping):
-        parts = [_part(str(key), each) for key, each in value.items()]
+        parts = [_part(_name(key), each) for key, each in value.items()]
         if parts and all(part is not None for part in parts):
-            return TensorSet([part for part in parts if part is not None], is_mapping=True)
+            return TensorSet(_distinct([part for part in parts if part is not None]), is_mapping=True)
         return TensorSet([as_json(FIRST_OUTPUT, [value])], is_unnamed=True)
     series = getattr(value, "name", None)
     if isinstance(series, str) and type(value).__name__ == "Series":
-        return TensorSet([single(series, value)])
+        return TensorSet([single(_name(series), value)])
     return TensorSet([single(FIRST_OUTPUT, value)], is_unnamed=True)
 
 
@@ -217,6 +219,20 @@ def owned(array: np.ndarray) -> np.ndarray:
         if type(base) is bytes or (type(base) is memoryview and base.readonly and type(base.obj) is bytes):
             return array
     return array.copy()
+
+
+def _name(given: Any) -> str:
+    """A key or a column as the name of an output, which can be sent."""
+    return text_of(str(given))
+
+
+def _distinct(outputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The outputs, if no two have one name."""
+    names = [output.name for output in outputs]
+    if len(set(names)) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise ComponentError(f"there are two outputs {twice!r}")
+    return outputs
 
 
 def _is_frame(value: Any) -> bool:
@@ -244,23 +260,30 @@ def single(name: str, value: Any, *, only_plain: bool = False) -> Tensor:
 
     Raises: ComponentError that names the output and the type.
     """
-    if isinstance(value, str | bytes):
-        return Tensor(name, Datatype.BYTES, tensors.of_elements([tensors.element_bytes(value)]))
+    if isinstance(value, str | bytes | bytearray | memoryview):
+        return Tensor(name, Datatype.BYTES, _elements([value if isinstance(value, str) else bytes(value)]))
     if isinstance(value, list | tuple) and value and all(isinstance(each, Mapping) for each in value):
         if only_plain:
             raise ComponentError(f"output {name!r}: dicts are not elements")
         return as_json(name, value)
+    if isinstance(value, datetime.date):
+        value = [value]
     if _are_dates(value):
         texts = [each.isoformat() for each in value]
         return Tensor(name, Datatype.BYTES, _objects(texts), {CONTENT_TYPE: "datetime"})
     array = _array(name, value)
     array = array.reshape(1) if array.ndim == 0 else array
+    if array.dtype.kind == "O":
+        array = _of_objects(name, array)
     if array.dtype.kind in "biuf":
         return Tensor(name, tensors.datatype_of(array, name), owned(array) if _is_shared(array, value) else array)
+    if array.dtype.name == "bfloat16":
+        return Tensor(name, Datatype.BF16, array.astype(np.float32))
     if array.dtype.kind == "M":
-        return Tensor(name, Datatype.BYTES, _objects_like(np.datetime_as_string(array)), {CONTENT_TYPE: "datetime"})
+        dates = np.datetime_as_string(array).astype(object)
+        return Tensor(name, Datatype.BYTES, dates, {CONTENT_TYPE: "datetime"})
     if array.dtype.kind in "SUO":
-        return Tensor(name, Datatype.BYTES, _elements(name, array))
+        return Tensor(name, Datatype.BYTES, _elements(array.reshape(-1).tolist()).reshape(array.shape))
     return Tensor(name, tensors.datatype_of(array, name), array)
 
 
@@ -270,24 +293,64 @@ def _is_shared(array: np.ndarray, value: Any) -> bool:
 
 
 def _array(name: str, value: Any) -> np.ndarray:
+    """The array of a value, of objects where it has texts: NumPy's own lose zeros at the end."""
+    if isinstance(value, numbers.Real | Decimal) and not isinstance(value, int | np.generic):
+        value = float(value)
     if not (isinstance(value, list | tuple | int | float | complex) or hasattr(value, "__array__")):
         raise ComponentError(f"output {name!r}: the protocol has no form for a {type(value).__name__}")
+    if isinstance(value, np.ma.MaskedArray):
+        return _filled(value)
+    if isinstance(value, list | tuple) and (texts := _texts_in(value)) is not None:
+        return texts
     try:
         return np.asarray(value)
     except ValueError as error:
         raise ComponentError(f"output {name!r}: the list returned is ragged and makes no array: {error}") from error
 
 
-def _elements(name: str, array: np.ndarray) -> np.ndarray:
-    for element in array.flat:
-        if not isinstance(element, str | bytes):
-            kind = type(element).__name__
-            raise ComponentError(f"output {name!r}: an element of an array of objects is a {kind}, not a text")
-    return _objects_like(array)
+def _filled(masked: Any) -> np.ndarray:
+    """A masked array as a plain one: what is masked is NaN."""
+    if not np.ma.is_masked(masked) or masked.dtype.kind not in "iuf":
+        return np.array(masked)
+    return np.asarray(masked.astype(np.result_type(masked.dtype, np.float32)).filled(np.nan))
 
 
-def _objects_like(array: np.ndarray) -> np.ndarray:
-    return array.astype(object)
+def _texts_in(value: Sequence[Any]) -> np.ndarray | None:
+    """The object array of a rectangular list of texts and bytes; None for any other."""
+    first: Any = value
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    if not isinstance(first, str | bytes):
+        return None
+    try:
+        array = np.array(value, dtype=object)
+    except ValueError:
+        return None
+    return array if all(isinstance(each, str | bytes) for each in array.reshape(-1)) else None
+
+
+def _of_objects(name: str, array: np.ndarray) -> np.ndarray:
+    """An array of objects, all of them texts, or all numbers, which have a dtype."""
+    elements = [float(each) if isinstance(each, Decimal) else each for each in array.reshape(-1)]
+    are_texts = not elements or any(isinstance(each, str | bytes) for each in elements)
+    wanted = str | bytes if are_texts else int | float | np.bool_ | np.number
+    for each in elements:
+        if not isinstance(each, wanted):
+            beside = " beside texts" if are_texts else ""
+            raise ComponentError(f"output {name!r}: an array of objects has a {type(each).__name__}{beside} in it")
+    if are_texts:
+        return array
+    narrowed = np.array(elements).reshape(array.shape)
+    if narrowed.dtype.kind == "O":
+        raise ComponentError(f"output {name!r}: an integer has more than 64 bits")
+    return narrowed
+
+
+def _elements(given: Sequence[str | bytes]) -> np.ndarray:
+    """Texts and bytes as the elements that a reader would see: str if all of them are texts."""
+    if all(isinstance(each, str) for each in given):
+        return _objects(given)
+    return tensors.of_elements([tensors.element_bytes(each) for each in given])
 
 
 def _objects(elements: Sequence[Any]) -> np.ndarray:
@@ -315,9 +378,10 @@ def with_column_names(given: TensorSet, names: Sequence[str]) -> TensorSet:
 
 def parameters_of_tags(tags: Mapping[str, Any]) -> dict[str, Any]:
     """Tags as parameters of an answer: texts, numbers and booleans as they are, anything else as JSON text."""
-    return {key: value if isinstance(value, str | int | float) else _compact(value) for key, value in tags.items()}
+    return {key: _parameter(value.item() if isinstance(value, np.generic) else value) for key, value in tags.items()}
 
 
-def _compact(value: Any) -> str:
-    plain = value.item() if isinstance(value, np.generic) else value
-    return plain if isinstance(plain, str) else json.dumps(plain, separators=(",", ":"), default=str)
+def _parameter(value: Any) -> str | int | float:
+    if isinstance(value, str | int | float):
+        return value
+    return json.dumps(value, separators=(",", ":"), default=str)
