@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
+
+SMALL_VALUES = 1000
 
 
 class Row(NamedTuple):
@@ -23,7 +26,7 @@ class Row(NamedTuple):
     @property
     def small(self) -> bool:
         """Whether a request costs microseconds, so that a load generator written in C is called for."""
-        return self.connections * self.streams > 1
+        return math.prod(self.shape) < SMALL_VALUES
 
     @property
     def in_flight(self) -> str:
