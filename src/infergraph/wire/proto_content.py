@@ -11,6 +11,7 @@ Source: the protocol's decoding table for gRPC: numbers are float64, meta is {} 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -356,19 +357,25 @@ def _encode_data(payload: Any, encoding: Encoding, names: bytes) -> bytes:
 
 
 def _encode_tensor(values: np.ndarray, names: bytes) -> bytes:
-    """The data field of a tensor, joined in one step, so that the values are copied only once."""
+    """The data field of a tensor, whose values are copied once."""
     doubles = np.ascontiguousarray(values, dtype="<f8")
-    shape = _shape(values.shape)
-    head = b"\x12" + varint(doubles.nbytes)
-    length = len(shape) + len(head) + doubles.nbytes
+    head = _kept_head if len(names) <= _KEPT_BYTES else _tensor_head
+    return b"".join((head(values.shape, names), doubles.data))
+
+
+def _tensor_head(sizes: tuple[int, ...], names: bytes) -> bytes:
+    """The data field of a tensor up to its values."""
+    shape = delimited(b"\x0a", b"".join(map(varint, sizes))) if sizes else b""
+    values_bytes = 8 * math.prod(sizes)
+    head = b"\x12" + varint(values_bytes)
+    length = len(shape) + len(head) + values_bytes
     start = names + b"\x12" + varint(length)
-    return b"".join([b"\x1a", varint(len(start) + length), start, shape, head, doubles.data])
+    return b"".join((b"\x1a", varint(len(start) + length), start, shape, head))
 
 
-@functools.lru_cache(maxsize=1024)
-def _shape(sizes: tuple[int, ...]) -> bytes:
-    """The shape field of a tensor; empty for one without axes."""
-    return delimited(b"\x0a", b"".join([varint(size) for size in sizes])) if sizes else b""
+_KEPT_BYTES = 1024
+_kept_head = functools.lru_cache(maxsize=256)(_tensor_head)
+"""The same, cached, since the answers of a model mostly have few shapes."""
 
 
 def _encode_listed(values: np.ndarray) -> bytes:
