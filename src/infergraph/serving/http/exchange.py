@@ -108,7 +108,7 @@ class Exchange(Call, kw_only=True, eq=False):
         self.puid = dialect.identify(self)
         self.runner = endpoint.runner()
         self.times_nodes = NODE_TIMES in headers
-        if endpoint.stream is not None and events.accepts(headers):
+        if endpoint.stream is not None and b"accept" in headers and events.accepts(headers):
             self.handler, self.runner = endpoint.stream, None
         elif b"gzip" in headers.get(b"accept-encoding", b""):
             self.handler = _compressed
