@@ -1,16 +1,16 @@
-"""Runs the code blocks of a page as its reader would: in order, in one folder, against the servers that it starts.
+"""Runs the code blocks of a page like its reader: in order, in one folder, with the servers that the page starts.
 
-    page ─▶ blocks ─▶ files · servers · shell scripts · Python ─▶ what they print, beside what the page says they print
+    page ─▶ blocks ─▶ files · servers · shell scripts · Python ─▶ their output, compared with that on the page
 
 The conventions, all visible on the page:
 
 - A block whose first line is a comment that begins with a file name (`# doubler.py`) is written to that file.
-- `bash` runs. `infergraph serve …` stays up until another server wants its ports, or the page ends; then it must end
-  with exit code 0. Commands that change the machine (pip, docker, …) are not run; what they name must exist.
+- `bash` runs. `infergraph serve …` runs until another server needs its ports, or the page ends; then it must exit with
+  code 0. Commands that change the machine (pip, docker, …) are not run; the files they name must exist.
 - `python` runs; the blocks of a page share their variables.
-- `json`, `jsonl` or `text` right behind one of these is what it prints. `…` stands for anything. Where nothing is
-  shown, a curl that is answered with an error is a failure.
-- `json` and `yaml` elsewhere must be readable, and `text` elsewhere is a picture. Any other language is refused.
+- `json`, `jsonl` or `text` directly after one of these is its output. `…` matches anything. If no output is shown, an
+  error response to curl is a failure.
+- `json` and `yaml` elsewhere must be valid, and `text` elsewhere is not checked. Any other language is refused.
 
 Ports are replaced by free ones, in what is run and in what is expected, and `--host 0.0.0.0` by 127.0.0.1.
 """
@@ -82,11 +82,11 @@ def blocks_of(text: str) -> Iterator[Block]:
 
 
 class Wrong(AssertionError):
-    """A page says what is not so."""
+    """The page is wrong."""
 
 
 class _Python:
-    """The interpreter in which a page's Python blocks run, one after the other."""
+    """The interpreter that runs a page's Python blocks in order."""
 
     _LOOP = (
         "import contextlib, io, json, sys, traceback\n"
@@ -113,7 +113,7 @@ class _Python:
         )
 
     def run(self, text: str) -> tuple[str, str]:
-        """What the block printed, and the traceback it ended with, if it did."""
+        """The output of the block, and its traceback, if it raised."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(text) + "\n")
@@ -133,7 +133,7 @@ class _Python:
 
 
 class _Server(NamedTuple):
-    """A server that a page has started, the port that it answers on, and where its log goes."""
+    """A server that a page has started, its port and its log file."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -269,7 +269,7 @@ class Page:
         return ended.stdout
 
     def _serve(self, command: str) -> None:
-        """Start a server and wait until it is ready; one that holds its port is stopped first, as its reader would."""
+        """Start a server and wait until it is ready; another one on its port is stopped first."""
         given = re.search(r"--http-port[ =](\d+)", command)
         port = int(given[1]) if given else self._ports[_DEFAULT_PORTS[0]]
         for server in [server for server in self._servers if server.port == port]:
@@ -315,7 +315,7 @@ class Page:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
+    """Ports that are free now."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
@@ -326,7 +326,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """The environment without what would change a server or measure it, and with `more`."""
+    """The environment without variables that affect a server, and with `more`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("INFERGRAPH_", "COV_"))}
     return kept | more
 
@@ -394,7 +394,7 @@ def _fits(said: Any, found: Any) -> bool:
 
 
 def check_elsewhere(command: str) -> None:
-    """A command that a test must not run: the extra, the target or the file that it names exists.
+    """Check a command that a test must not run: the extra, target or file that it names must exist.
 
     Raises: Wrong if it does not.
     """

@@ -41,7 +41,7 @@ class Reply:
 
 @dataclass
 class Served:
-    """Where a worker listens, and how to ask it."""
+    """The ports of a worker, and requests to it."""
 
     http_port: int
     grpc_port: int
@@ -53,7 +53,7 @@ class Served:
     def ask(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, port: int = 0
     ) -> Reply:
-        """One REST request; a body that is not bytes goes as JSON."""
+        """Send a REST request; a body that is not bytes is sent as JSON."""
         headers = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body, ensure_ascii=False).encode()
@@ -76,13 +76,13 @@ class Served:
 
     @contextmanager
     def channel(self) -> Iterator[grpc.Channel]:
-        """A gRPC channel without size limits of its own."""
+        """A gRPC channel without size limits."""
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}", options=options) as channel:
             yield channel
 
     def call(self, path: str, request: Any, **metadata: str) -> Any:
-        """One gRPC call of `Service/Method`, with messages of the private pool."""
+        """Call `Service/Method` over gRPC, with messages of the private pool."""
         service, _, method = path.partition("/")
         answer = getattr(prediction, prediction.SERVICES[f"seldon.protos.{service}"][method][1].rpartition(".")[2])
         with self.channel() as channel:
@@ -117,10 +117,10 @@ def served(
     grace_s: float = 5.0,
     **given: Any,
 ) -> Iterator[Served]:
-    """A worker that serves `target` under the settings `given`, ready unless told not to wait.
+    """A worker that serves `target` with the settings `given`; ready, unless `wait` is false.
 
     Args:
-        nodes: as `--node` says it: a target or an address by node name.
+        nodes: like `--node`: a target or a URL by node name.
         grace_s: how long it may take to answer what is in work when it stops.
     """
     given.setdefault("tasks", False)

@@ -1,4 +1,4 @@
-"""A task server as processes, for tests that talk to it as its callers do, and kill it as fate does."""
+"""A task server as processes, for tests that call it like its clients, and kill it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def wait_for(look: Callable[[], T], what: str, *, within_s: float = WAIT_S) -> T:
-    """What `look` sees, as soon as it is true."""
+    """The value of `look` as soon as it is true."""
     deadline = time.monotonic() + within_s
     while True:
         seen = look()
@@ -35,7 +35,7 @@ def wait_for(look: Callable[[], T], what: str, *, within_s: float = WAIT_S) -> T
 
 
 def is_alive(pid: int) -> bool:
-    """Whether this process runs (a dead one that nobody has reaped does not)."""
+    """Whether this process runs; a zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -56,10 +56,10 @@ def jsonl(rows: Iterable[Any]) -> bytes:
 
 
 class TaskServer:
-    """One server over one data folder; it may be killed and started again.
+    """A server over a data folder, which can be killed and restarted.
 
     Args:
-        folder: for the data folder and everything else.
+        folder: of the data folder and all other files.
         unit: a class of `task_units`, with its options.
     """
 
@@ -90,11 +90,11 @@ class TaskServer:
         self.http.close()
 
     def command(self, port_file: Path) -> list[str]:
-        """What starts the server."""
+        """The command that starts the server."""
         told = {"settings": self._settings, "source": self._source, "port_file": str(port_file)}
         return [sys.executable, "-m", "task_server", json.dumps(told)]
 
-    # ── life and death ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── start and kill ──────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self, **environment: str) -> None:
         """Start, and wait until it listens."""
@@ -124,7 +124,7 @@ class TaskServer:
         return True
 
     def kill(self) -> None:
-        """SIGKILL for the server; waits until its driver and workers are gone too. Idempotent."""
+        """Kill the server, and wait until its driver and workers have exited too. Idempotent."""
         if self.process is None:
             return
         family = self.family()
@@ -155,21 +155,21 @@ class TaskServer:
         return self.children(self.driver)
 
     def family(self) -> list[int]:
-        """Process ids of driver and workers, as far as there are any."""
+        """Process ids of driver and workers, if any."""
         drivers = self.drivers()
         return [*drivers, *(worker for driver in drivers for worker in self.children(driver))]
 
     def pause(self) -> None:
-        """Stop the server's clock: it neither answers nor starts a new driver."""
+        """Suspend the server: it neither answers nor starts a new driver."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Let it run again."""
+        """Resume it."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
-    # ── what callers do ─────────────────────────────────────────────────────────────────────────────────────────
+    # ── requests ─────────────────────────────────────────────────────────────────────────────────────────
 
     def ask(self, method: str, path: str, **more: Any) -> requests.Response:
         """One request."""
@@ -185,7 +185,7 @@ class TaskServer:
         return self.ask("POST", "/tasks", data=form, files={field: ("input.jsonl", lines)})
 
     def state(self, id: str) -> int:
-        """gBuilder's number for the task's state."""
+        """The task's state, as gBuilder's number."""
         answer = self.ask("GET", f"/tasks/{quote(id, safe='')}")
         assert answer.status_code == 200
         assert list(answer.json()) == ["status"]
@@ -193,7 +193,7 @@ class TaskServer:
         return status
 
     def show(self, id: str) -> dict[str, Any]:
-        """The task by the native API."""
+        """The task, from the native API."""
         document: dict[str, Any] = self.ask("GET", f"/api/v1.0/tasks/{quote(id, safe='')}").json()
         return document
 
@@ -217,12 +217,12 @@ class TaskServer:
         return self.ask("DELETE", f"/tasks/{quote(id, safe='')}")
 
     def is_gone(self, id: str) -> bool:
-        """Whether nothing of the task is left."""
+        """Whether the task is unknown."""
         return self.state(id) == -1
 
 
 class ProductServer(TaskServer):
-    """The same, as the installed command: a supervisor, a serving worker, the driver, task workers.
+    """The same with the installed command: supervisor, serving workers, driver and task workers.
 
     Args:
         unit: a class of `task_components`; its options are its parameters.

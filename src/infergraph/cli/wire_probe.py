@@ -140,7 +140,7 @@ class Address:
 
     @contextmanager
     def _connection(self, timeout_s: float) -> Iterator[http.client.HTTPConnection]:
-        """A connection whose trouble is told in words. Raises: RemoteError."""
+        """A connection whose errors are explained. Raises: RemoteError."""
         kind = http.client.HTTPSConnection if self.is_secure else http.client.HTTPConnection
         connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout_s)
         try:
