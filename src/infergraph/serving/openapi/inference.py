@@ -33,6 +33,11 @@ _REFUSALS = {
     "504": "The request timed out",
 }
 _FAILURES = ("404", "500", "503")
+_GENERATE: Schema = {"type": "object", "description": "Values by the names of inputs and parameters."}
+_EVENTS: Schema = {
+    "description": "Server-sent events: `data:` and an answer each; after an error `data:` and the error, then the end",
+    "content": {"text/event-stream": {"schema": _TEXT}},
+}
 
 SCHEMAS: dict[str, Schema] = {
     "V2Parameters": {
@@ -170,10 +175,20 @@ class Inference:
         yield path, {"get": _get("The model's metadata", metadata, *_FAILURES)}
         yield f"{path}/ready", {"get": _get("Whether the model can answer", _ready(_TEXT), *_FAILURES)}
         yield f"{path}/infer", {"post": self._infer()}
+        yield f"{path}/infer_stream", {"post": _asking("Infer, with answers as they come", ref("V2Request"), _EVENTS)}
+        generated = _json("The answer: outputs and parameters by name", {"type": "object"})
+        generate = _asking("Generate: values by name, without the form of tensors", _GENERATE, generated)
+        generate["requestBody"]["content"][_JSON]["example"] = self._values()
+        yield f"{path}/generate", {"post": generate}
+        yield f"{path}/generate_stream", {"post": _asking("Generate, with answers as they come", _GENERATE, _EVENTS)}
         statistics = _json("The statistics", ref("V2Statistics"))
         yield f"{path}/stats", {"get": _get("The model's statistics", statistics, *_FAILURES)}
         configuration = _json("The configuration", {"type": "object"})
         yield f"{path}/config", {"get": _get("The model's configuration", configuration, *_FAILURES)}
+
+    def _values(self) -> Schema:
+        """An example in the generate form: the elements of each declared input by its name."""
+        return {each.name: each.example()["data"] for each in self._model.inputs} or {"text_input": "text"}
 
     def _infer(self) -> Schema:
         content: Schema = {
@@ -188,8 +203,7 @@ class Inference:
             "description": "The size of the JSON, where raw bytes of tensors follow it.",
             "schema": {"type": "integer", "minimum": 0},
         }
-        refused = _refused("400", "404", "413", "415", "500", "503", "504")
-        operation = _operation("Ask", "Infer: tensors to tensors", {"200": answered, **refused})
+        operation = _asking("Infer: tensors to tensors", {}, answered)
         return {**operation, "parameters": [header], "requestBody": {"required": True, "content": content}}
 
 
@@ -227,9 +241,14 @@ def _control(action: str) -> Schema:
 
 def _predict() -> Schema:
     body = object_of("instances", instances={"type": "array"})
-    refused = _refused("400", "404", "413", "415", "500", "503", "504")
     answered = _json("The answer", object_of("predictions", predictions={}))
-    operation = _operation("Ask", "Predict: instances to predictions (KServe v1)", {"200": answered, **refused})
+    return _asking("Predict: instances to predictions (KServe v1)", body, answered)
+
+
+def _asking(summary: str, body: Schema, answered: Schema) -> Schema:
+    """An operation that asks the model."""
+    refused = _refused("400", "404", "413", "415", "500", "503", "504")
+    operation = _operation("Ask", summary, {"200": answered, **refused})
     return {**operation, "requestBody": {"required": True, "content": {_JSON: {"schema": body}}}}
 
 
