@@ -88,6 +88,7 @@ class _Request(NamedTuple):
     help="Seldon's, or v2 for the open inference protocol.",
 )
 @option("--model", default="", metavar="NAME[/VERSION]", help="With --protocol v2: the model, if there are several.")
+@option("--stream", is_flag=True, help="Print each answer of a stream on a line of its own, as it comes.")
 @option("--names", default="", metavar="A,B", help="Column names.")
 @option("--text", is_flag=True, help="Send DATA as text even if it is JSON.")
 @option("--json", "as_json", is_flag=True, help="Print the complete answer as JSON, with names and meta.")
@@ -104,6 +105,7 @@ def call(
     grpc: bool,
     protocol: Protocol,
     model: str,
+    stream: bool,
     names: str,
     text: bool,
     as_json: bool,
@@ -140,11 +142,23 @@ def call(
         ) as client:
             if wait:
                 client.wait_ready(timeout_s=wait)
-            _print(_ask(client, _Request(method, given, as_json, options)))
+            asked = _Request(method, given, as_json, options)
+            if not stream:
+                _print(_ask(client, asked))
+            else:
+                _print_stream(client, asked)
     except StartupFault:
         raise
     except Fault as fault:
         raise (_ended_as_json(fault, url) if as_json else ended(fault, url)) from fault
+
+
+def _print_stream(client: Client, asked: _Request) -> None:
+    """Print the answers one by one."""
+    if asked.method is not Asked.PREDICT:
+        raise PayloadError(f"--stream is for predict alone, not for {asked.method.value}")
+    for answer in client.ask_stream(_message(asked.data), **asked.options):
+        _print(_document(answer) if asked.whole else _shown(value_for(asked.data, answer)))
 
 
 def _ask(client: Client, asked: _Request) -> Any:
@@ -166,8 +180,13 @@ def _ask(client: Client, asked: _Request) -> Any:
         case _:
             answer = client.ask(_message(asked.data), _METHODS[asked.method], **options)
     if asked.whole:
-        return document_of(answer) if answer.holds_tensors else json_codec.document_of(answer)
+        return _document(answer)
     return branch_of(answer) if asked.method is Asked.ROUTE else _shown(value_for(asked.data, answer))
+
+
+def _document(answer: Message) -> Any:
+    """A complete answer as a JSON value."""
+    return document_of(answer) if answer.holds_tensors else json_codec.document_of(answer)
 
 
 def _feedback(client: Client, asked: _Request) -> Message:

@@ -10,7 +10,8 @@ import asyncio
 import functools
 import math
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from typing import Any, Self, TypeVar, Unpack
 
 from infergraph.client import v2
@@ -21,10 +22,11 @@ from infergraph.client.rest import RestWire
 from infergraph.client.tasks import AsyncTasks
 from infergraph.client.v2 import Model, V2GrpcWire, V2RestWire
 from infergraph.client.values import branch_of, frame_of, value_for, value_of
-from infergraph.errors import ComponentError, NotReady, PayloadError, SettingsError, remote_error_of
+from infergraph.errors import ComponentError, Fault, NotReady, PayloadError, SettingsError, remote_error_of
 from infergraph.local import message_of
 from infergraph.message import ONCE_ONLY, Feedback, FeedbackContent, Message, Method, Request, Transport
 from infergraph.settings import KEY_VARIABLE
+from infergraph.streams import Begun, begin, resumed
 
 T = TypeVar("T")
 
@@ -108,6 +110,31 @@ class AsyncClient:
         answer = await self.ask(data, **call)
         return frame_of(answer) if frame else value_for(data, answer)
 
+    async def stream(self, data: Any, **call: Unpack[CallOptions]) -> AsyncGenerator[Any, None]:
+        """The answers to `data`, as they come: what the model's `predict_stream` gives, else its one answer.
+
+        Args: see `predict`; `timeout_s` is the longest wait for an answer.
+        Raises: see `predict`; perhaps after some answers. Nothing is repeated once there is one.
+        """
+        async with aclosing(self.ask_stream(data, **call)) as answers:
+            async for answer in answers:
+                yield value_for(data, answer)
+
+    async def ask_stream(self, data: Any, **call: Unpack[CallOptions]) -> AsyncGenerator[Message, None]:
+        """The complete messages of the answers, as they come. See `stream`."""
+        request = self._message(data, call)
+
+        async def once(sending: Sending) -> Begun:
+            return await begin(self._here().answers(request, sending))
+
+        try:
+            begun = await self.attempt(once, call)
+        except ComponentError as fault:
+            raise _of_data(fault) from fault
+        async with aclosing(resumed(begun)) as answers:
+            async for answer in answers:
+                yield answer
+
     async def transform_input(self, data: Any, **call: Unpack[CallOptions]) -> Any:
         """The transformed input. Args and Raises: see `predict`."""
         return value_of(await self.ask(data, Method.TRANSFORM_INPUT, **call))
@@ -131,11 +158,12 @@ class AsyncClient:
 
     async def ask(self, data: Any, method: Method = Method.PREDICT, **call: Unpack[CallOptions]) -> Message:
         """The complete message of the answer, with names and meta, as `feedback` accepts it. See `predict`."""
+        return await self._ask(method, self._message(data, call), call)
+
+    def _message(self, data: Any, call: CallOptions) -> Message:
         if self.protocol is Protocol.V2:
-            message = v2.message_of(data, call)
-        else:
-            message = message_of(data, names=call.get("names") or (), meta=call.get("meta"))
-        return await self._ask(method, message, call)
+            return v2.message_of(data, call)
+        return message_of(data, names=call.get("names") or (), meta=call.get("meta"))
 
     async def ask_all(self, several: Iterable[Any], **call: Unpack[CallOptions]) -> Message:
         """The complete message of a combiner's answer, with names and meta. See `aggregate`."""
@@ -226,10 +254,7 @@ class AsyncClient:
         try:
             return await self.attempt(once, call, is_repeatable=method not in ONCE_ONLY)
         except ComponentError as fault:
-            if remote_error_of(fault) is not None:
-                raise
-            # The codec reports unencodable values as ComponentError; here they are the caller's data.
-            raise PayloadError(str(fault).replace("the answer", "the data", 1)) from fault
+            raise _of_data(fault) from fault
 
     def _here(self) -> RestWire | GrpcWire:
         """The connections of the running event loop."""
@@ -261,3 +286,10 @@ class AsyncClient:
         if not isinstance(wire, RestWire):
             raise SettingsError(f"tasks are served over HTTP: use an http:// address instead of {self.server}")
         return wire
+
+
+def _of_data(fault: ComponentError) -> Fault:
+    """The server's fault; one of the codec, which reports values that it cannot write so, is the caller's data."""
+    if remote_error_of(fault) is not None:
+        return fault
+    return PayloadError(str(fault).replace("the answer", "the data", 1))

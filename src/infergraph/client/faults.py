@@ -46,6 +46,16 @@ def of_reply(reply: Reply, asked: str) -> Fault:
     return _kin(kind, error)
 
 
+def of_event(data: bytes, asked: str) -> Fault | None:
+    """The fault that an event of a stream reports; None for an answer."""
+    if b'"error"' not in data and b'"status"' not in data:
+        return None
+    status = _status(data)
+    if status.keys() == {"info"} or status.get("status") in (1, "FAILURE"):
+        return of_reply(Reply(500, "application/json", "", data, ()), asked)
+    return None
+
+
 def of_status(error: RemoteError) -> Fault:
     """The fault that a gRPC status reports."""
     kind = BY_REASON.get(error.reason)

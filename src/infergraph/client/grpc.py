@@ -21,7 +21,7 @@ from infergraph.errors import (
     RemoteError,
     UploadTooLarge,
 )
-from infergraph.message import Encoding, Feedback, Message, Method, Request
+from infergraph.message import Answers, Encoding, Feedback, Message, Method, Request
 from infergraph.net.grpc_client import TOO_LARGE, GrpcClient
 from infergraph.protocol import services
 from infergraph.protocol.status import GrpcStatus
@@ -65,6 +65,11 @@ class GrpcWire:
         else:
             raw = proto_codec.encode_messages(request)
         return proto_codec.received(await self._call(_PATHS[method], raw, sending))
+
+    def answers(self, request: Message, sending: Sending) -> Answers:
+        """Raises: MethodMissing."""
+        text = "Seldon's protocol has no streams over gRPC: use an http:// address, or protocol='v2'"
+        raise MethodMissing(text)
 
     async def metadata(self, node: str, sending: Sending) -> Mapping[str, Any]:
         """The metadata of what is served, or of one of its nodes. Raises: like `ask`."""

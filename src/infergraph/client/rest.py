@@ -5,8 +5,8 @@ Message ─▶ received or encoded bytes ─▶ POST ─▶ 2xx: the body as a m
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ from infergraph.client import faults
 from infergraph.client.calls import Headers, Sending
 from infergraph.client.connection import Connection, Server
 from infergraph.errors import DeadlinePassed, MethodMissing, NotReady, PayloadError, RemoteError
-from infergraph.message import ONCE_ONLY, Encoding, Feedback, Message, Method, Request
+from infergraph.message import ONCE_ONLY, Answers, Encoding, Feedback, Message, Method, Request
 from infergraph.net.http_client import Call, HttpClient, Reply
 from infergraph.net.http_stream import StreamCall, StreamReply, stream
 from infergraph.protocol.paths import API, EXTERNAL, HEALTH, INTERNAL, METADATA, READY
@@ -24,6 +24,7 @@ _JSON = "application/json"
 _PATHS = {**INTERNAL, **EXTERNAL}
 _METADATA = API + METADATA
 _HEALTH = API + HEALTH
+_EVENTS = b"accept: text/event-stream\r\n"
 _BASE = b"accept: */*\r\naccept-encoding: identity\r\nuser-agent: infergraph-client\r\n"
 
 
@@ -51,10 +52,7 @@ class RestWire:
         Raises: the fault that it reports; RemoteError if it cannot be reached; DeadlinePassed.
         """
         body, content_type, encoding = _body(request)
-        if len(body) > self._limit_bytes:
-            raise PayloadError(
-                f"the message has {len(body)} bytes, more than the limit of {self._limit_bytes} (message_limit_bytes)"
-            )
+        self.check_size(body)
         extra = f"content-type: {content_type}\r\n" + (f"content-encoding: {encoding}\r\n" if encoding else "")
         path = _PATHS[method]
         reply = await self._exchange("POST", path, sending, body, extra.encode("latin-1"), once=method in ONCE_ONLY)
@@ -64,11 +62,41 @@ class RestWire:
             raise MethodMissing(text) from fault
         return self._message(reply, "POST", path)
 
+    def answers(self, request: Message, sending: Sending) -> Answers:
+        """The server's answers to a prediction, as they come.
+
+        Raises: as `ask` does, perhaps after some answers.
+        """
+        body, content_type, encoding = _body(request)
+        head = f"content-type: {content_type}\r\n" + (f"content-encoding: {encoding}\r\n" if encoding else "")
+        return self._answers(_PATHS[Method.PREDICT], head.encode("latin-1"), body, sending, json_codec.received)
+
+    async def _answers(
+        self, path: str, head: bytes, body: bytes, sending: Sending, read: Callable[[bytes, str], Message]
+    ) -> Answers:
+        """The events of a reply as messages; another reply is the only message."""
+        self.check_size(body)
+        head = lines(sending.headers) + _EVENTS + head
+        asked = self._asked("POST", path)
+        async with self.stream("POST", path, head, sending.timeout_s, _whole(body), len(body)) as reply:
+            kind = reply.header(b"content-type")
+            if reply.status != 200 or not kind.startswith("text/event-stream"):
+                answer = await reply.whole(self._limit_bytes)
+                if not 200 <= answer.status < 300:
+                    raise faults.of_reply(answer, asked)
+                yield read(answer.body, answer.content_type or _JSON)
+                return
+            async with aclosing(reply.events(self._limit_bytes)) as events:
+                async for event in events:
+                    if (fault := faults.of_event(event.data, asked)) is not None:
+                        raise fault
+                    yield read(event.data, _JSON)
+
     def check_size(self, body: bytes) -> None:
         """Refuse a message larger than the limit. Raises: PayloadError."""
         if len(body) > self._limit_bytes:
             raise PayloadError(
-                f"the message has {len(body)} bytes, {self._limit_bytes} may be sent (message_limit_bytes)"
+                f"the message has {len(body)} bytes, more than the limit of {self._limit_bytes} (message_limit_bytes)"
             )
 
     async def fetch(
@@ -151,6 +179,10 @@ class RestWire:
 
     def _asked(self, verb: str, path: str) -> str:
         return f"{verb} {self.server}{path}"
+
+
+async def _whole(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
 
 
 def lines(headers: Headers) -> bytes:

@@ -192,6 +192,8 @@ class Client(_Waited[AsyncClient]):
         self.tasks = Tasks(inner.tasks, self._loop)
 
     predict = _waited(AsyncClient.predict)
+    stream = _iterated(AsyncClient.stream)
+    ask_stream = _iterated(AsyncClient.ask_stream)
     transform_input = _waited(AsyncClient.transform_input)
     transform_output = _waited(AsyncClient.transform_output)
     route = _waited(AsyncClient.route)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -35,19 +35,20 @@ from infergraph.errors import (
     UnknownModel,
     remote_error_of,
 )
-from infergraph.message import Encoding, Message, Meta, Method, Request
+from infergraph.message import Answers, Encoding, Message, Meta, Method, Request
 from infergraph.net.http_client import Reply
 from infergraph.protocol.headers import INFERENCE_HEADER_LENGTH
 from infergraph.protocol.services import INFERENCE
 from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import json_codec
 from infergraph.wire.prediction import SERVICES, message_class
-from infergraph.wire.v2 import remote, tensors, values
+from infergraph.wire.v2 import proto, remote, tensors, values
 from infergraph.wire.v2.messages import tensors_of
 from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest
 from infergraph.wire.v2.tensors import Tensor
 
 _BINARY_EXTENSION = "binary_tensor_data"
+_FAULTS_AS_STATUS = ("triton_grpc_error", "true")
 _LENGTH = INFERENCE_HEADER_LENGTH.decode()
 _PATH = re.compile(r"/v2(/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?(/infer)?)?/?$")
 
@@ -132,6 +133,16 @@ class _V2Wire(ABC):
                 raise
             raise _of_data(fault) from fault
 
+    async def answers(self, request: Message, sending: Sending) -> Answers:
+        """What the model answers, as it comes.
+
+        Raises: as `ask` does, perhaps after some answers.
+        """
+        infer = await self._request(request, sending)
+        async with aclosing(self._stream(infer, sending)) as answers:
+            async for answer in answers:
+                yield answer
+
     async def metadata(self, node: str, sending: Sending) -> Mapping[str, Any]:
         """The metadata of the model, or of a node of it. Raises: as `ask` does."""
         return await self._declared(Model(node) if node else await self._chosen(sending), sending)
@@ -192,6 +203,10 @@ class _V2Wire(ABC):
         """The answer of the server."""
 
     @abstractmethod
+    def _stream(self, request: InferRequest, sending: Sending) -> Answers:
+        """The answers of the server."""
+
+    @abstractmethod
     async def _names(self, sending: Sending) -> Sequence[str]:
         """The models of the server."""
 
@@ -225,16 +240,20 @@ class V2RestWire(_V2Wire, RestWire):
         is_binary = await self._is_binary(sending)
         if is_binary:
             request = replace(request, parameters={**request.parameters, BINARY_OUTPUT: True})
-        body = remote.encode_rest(request, is_binary=is_binary)
-        extra = "content-type: application/json\r\n"
-        if body.header_length is not None:
-            extra = f"content-type: application/octet-stream\r\n{_LENGTH}: {body.header_length}\r\n"
-        reply = await self._post(f"{self._model.path}/infer", b"".join((body.head, *body.blobs)), sending, extra)
+        body, extra = _encoded(request, is_binary=is_binary)
+        reply = await self._post(f"{self._model.path}/infer", body, sending, extra)
         length = reply.header(INFERENCE_HEADER_LENGTH)
         try:
             return remote.decode_rest(reply.body, length or None)
         except PayloadError as fault:
             raise RemoteError(f"the answer cannot be read: {fault}", body=reply.body) from fault
+
+    async def _stream(self, request: InferRequest, sending: Sending) -> Answers:
+        body, extra = _encoded(request, is_binary=await self._is_binary(sending))
+        path = f"{self._model.path}/infer_stream"
+        async with aclosing(self._answers(path, extra.encode(), body, sending, _read_answer)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def _post(self, path: str, body: bytes, sending: Sending, extra: str) -> Reply:
         self.check_size(body)
@@ -297,6 +316,19 @@ class V2GrpcWire(_V2Wire, GrpcWire):
         except PayloadError as fault:
             raise RemoteError(f"the answer cannot be read: {fault}") from fault
 
+    async def _stream(self, request: InferRequest, sending: Sending) -> Answers:
+        raw = remote.encode_grpc(replace(request, is_raw=True))
+        path, metadata = f"/{INFERENCE}/ModelStreamInfer", (*self._metadata(sending), _FAULTS_AS_STATUS)
+        try:
+            stream = self._client.stream(path, raw, metadata=metadata, silence_s=sending.timeout_s)
+            async with aclosing(stream) as answers:
+                async for answer in answers:
+                    yield _read_streamed(answer)
+        except TimeoutError:
+            raise DeadlinePassed(f"{self.server}{path}: no answer{sending.limit_text}") from None
+        except RemoteError as error:
+            raise _of_v2_status(faults.of_status(error)) from error
+
     async def ready(self, sending: Sending) -> bool:
         """Whether calls would be answered now. Raises: nothing; who cannot be reached is not ready."""
         try:
@@ -331,9 +363,7 @@ class V2GrpcWire(_V2Wire, GrpcWire):
         try:
             return await super()._call(path, raw, sending)
         except RemoteError as error:
-            if error.grpc_code != GrpcStatus.NOT_FOUND:
-                raise
-            raise UnknownModel(error.text, node=error.node) from error
+            raise _of_v2_status(error) from error
 
     async def _message(self, call: str, sending: Sending, **members: str) -> Any:
         asked, answered = map(message_class, SERVICES[INFERENCE][call])
@@ -342,6 +372,39 @@ class V2GrpcWire(_V2Wire, GrpcWire):
             return answered.FromString(raw)
         except Exception as error:  # DecodeError, which only wire may name
             raise RemoteError(f"{self.server}: the answer to {call} cannot be read: {error}") from error
+
+
+def _encoded(request: InferRequest, *, is_binary: bool) -> tuple[bytes, str]:
+    """The body of a request over REST, and the headers about it."""
+    body = remote.encode_rest(request, is_binary=is_binary)
+    if body.header_length is None:
+        return body.head, "content-type: application/json\r\n"
+    extra = f"content-type: application/octet-stream\r\n{_LENGTH}: {body.header_length}\r\n"
+    return b"".join((body.head, *body.blobs)), extra
+
+
+def _read_answer(body: bytes, _: str) -> Message:
+    try:
+        return remote.answer_of(remote.decode_rest(body, None))
+    except PayloadError as fault:
+        raise RemoteError(f"the answer cannot be read: {fault}", body=body) from fault
+
+
+def _read_streamed(payload: bytes) -> Message:
+    try:
+        error, response = proto.unwrapped(payload)
+        if error:
+            raise RemoteError(error, grpc_code=GrpcStatus.UNKNOWN)
+        return remote.answer_of(remote.decode_grpc(response))
+    except PayloadError as fault:
+        raise RemoteError(f"the answer cannot be read: {fault}") from fault
+
+
+def _of_v2_status(fault: Fault) -> Fault:
+    """The fault of a status as the protocol has it."""
+    if isinstance(fault, RemoteError) and fault.grpc_code == GrpcStatus.NOT_FOUND:
+        return UnknownModel(fault.text, node=fault.node)
+    return fault
 
 
 def _tensor_metadata(told: Any) -> Mapping[str, Any]:

@@ -1,12 +1,13 @@
-"""Unary gRPC calls of raw bytes to one address.
+"""gRPC calls of raw bytes to one address.
 
 bytes ─▶ channel ─▶ OK: bytes ┊ else: RemoteError with the status, and the details in our trailers
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -83,6 +84,30 @@ class GrpcClient:
         except aio.AioRpcError as error:
             raise _fault(f"{self.address.authority}{path}", error) from None
         return answer, dict(tuple(initial or ()))
+
+    async def stream(
+        self, path: str, raw: bytes, *, metadata: Metadata = (), silence_s: float | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The answers to one request of a call of streams.
+
+        Args:
+            silence_s: longest time without an answer; None for no limit.
+        Raises: RemoteError with the status; TimeoutError.
+        """
+        if self._channel is None:
+            self._channel = self._dial()
+        call = self._channel.stream_stream(path)(iter((raw,)), metadata=metadata)
+        try:
+            while True:
+                async with asyncio.timeout(silence_s):
+                    answer = await call.read()
+                if answer is aio.EOF:
+                    return
+                yield answer
+        except aio.AioRpcError as error:
+            raise _fault(f"{self.address.authority}{path}", error) from None
+        finally:
+            call.cancel()
 
     async def serves(self, *, metadata: Metadata = (), timeout_s: float | None = None) -> bool:
         """Whether the standard health service reports SERVING, or there is none, as in Seldon's wrapper."""

@@ -108,10 +108,12 @@ class StreamReply:
                 return
             await self._more(self._silence_s)
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """The body as server-sent events; incomplete ones, and those over a megabyte, are dropped.
+    async def events(self, limit_bytes: int | None = None) -> AsyncGenerator[Event, None]:
+        """The body as server-sent events; an incomplete one at the end is dropped.
 
-        Raises: as `blocks` does.
+        Args:
+            limit_bytes: of an event; None to drop those over a megabyte.
+        Raises: as `blocks` does; RemoteError for an event over the limit.
         """
         pending = b""
         async with aclosing(self.blocks()) as blocks:
@@ -121,7 +123,9 @@ class StreamReply:
                     event = _event(text)
                     if event.data:
                         yield event
-                if len(pending) > _EVENT_LIMIT_BYTES:
+                if len(pending) > (limit_bytes or _EVENT_LIMIT_BYTES):
+                    if limit_bytes:
+                        raise RemoteError(f"{self._asked}: an event is larger than {limit_bytes} bytes")
                     pending = b""
 
     async def whole(self, limit_bytes: int = _REFUSAL_BYTES) -> Reply:

@@ -237,6 +237,19 @@ def stream_answer(response: bytes) -> bytes:
     return b"".join((_STREAM_ANSWER_TAG, fields.varint(len(response)), response))
 
 
+def unwrapped(payload: bytes) -> tuple[str, bytes]:
+    """The error of a serialized ModelStreamInferResponse, empty for none, and the ModelInferResponse in it.
+
+    Raises: PayloadError if it is none.
+    """
+    message = ModelStreamInferResponse()
+    try:
+        message.ParseFromString(payload)
+    except DecodeError as error:
+        raise PayloadError(f"the message is no ModelStreamInferResponse: {error}") from error
+    return message.error_message, message.infer_response.SerializeToString()
+
+
 def stream_error(text: str, request_id: str) -> bytes:
     """The serialized ModelStreamInferResponse for a request that failed; it has the request's id, but no answer."""
     failed = ModelStreamInferResponse(error_message=text)
