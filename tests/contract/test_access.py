@@ -317,3 +317,74 @@ def test_a_changed_key_keeps_its_tasks(house: House) -> None:
     with Client(url, key=second) as client:
         assert client.tasks.show("kept").id == "kept"
         client.tasks.cancel("kept")
+
+
+BROWSER = {"Accept": "text/html,*/*", "Sec-Fetch-Site": "same-origin"}
+
+
+def signed_in(house: House, key: str) -> dict[str, str]:
+    """The headers of a browser after it has signed in."""
+    form = {**BROWSER, "Content-Type": "application/x-www-form-urlencoded"}
+    reply = house.component.ask("POST", "/console/sign-in", f"key={key}".encode(), form)
+    assert (reply.status, reply.headers["location"]) == (303, "./")
+    cookie = reply.headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=strict"} <= {part.strip() for part in cookie.split(";")}
+    assert key not in cookie
+    return {**BROWSER, "Cookie": f"theme=dark; {cookie.partition(';')[0]}"}
+
+
+@pytest.mark.parametrize(
+    ("path", "to"),
+    [
+        ("/", "console/sign-in"),
+        ("/console/", "../console/sign-in"),
+        ("/console/tasks?x=1", "../console/sign-in"),
+        ("/console/task/a/b", "../../../console/sign-in"),
+    ],
+)
+def test_a_browser_is_sent_to_sign_in(house: House, path: str, to: str) -> None:
+    """A page leads there, by a relative link; that page and its styles are open, and show nothing of the server."""
+    reply = house.component.get(path, **BROWSER)
+    assert (reply.status, reply.headers["location"]) == (303, to)
+    page = house.component.get("/console/sign-in", **BROWSER)
+    assert (page.status, b"password" in page.body, b"Doubler" in page.body) == (200, True, False)
+    assert house.component.get("/console/static/console.css", **BROWSER).status == 200
+    part = house.component.get("/console/live", **BROWSER, **{"HX-Request": "true"})
+    assert (part.status, part.headers["hx-redirect"]) == (401, "sign-in")
+
+
+def test_a_signed_in_browser_may_do_what_its_key_may(house: House) -> None:
+    """Pages and the calls of their scripts go by the cookie; scopes hold; pages of other sites gain nothing."""
+    key = keys.create(house.file, "looking", [Scope.CONSOLE, Scope.PREDICT])
+    browser = signed_in(house, key)
+    assert house.component.get("/console/", **browser).status == 200
+    assert house.component.post("/predict", PREDICT, **browser).status == 200
+    assert house.component.post("/send-feedback", FEEDBACK, **browser).status == 403
+    assert house.component.get("/api/v1.0/tasks", **browser).status == 403
+    for site in ("cross-site", "same-site"):
+        assert house.component.post("/predict", PREDICT, **{**browser, "Sec-Fetch-Site": site}).status == 401
+    without = {name: value for name, value in browser.items() if name != "Sec-Fetch-Site"}
+    assert house.component.post("/predict", PREDICT, **without, Origin="https://evil.example").status == 401
+    keys.revoke(house.file, "looking")
+    assert house.component.get("/console/", **browser).status == 303
+
+
+def test_signing_out_takes_the_cookie_back(house: House) -> None:
+    """The browser forgets it."""
+    browser = signed_in(house, house.key[Scope.ADMIN])
+    reply = house.component.ask("POST", "/console/sign-out", b"", browser)
+    assert (reply.status, "Max-Age=0" in reply.headers["set-cookie"]) == (303, True)
+    assert house.component.ask("POST", "/console/sign-out", b"", {"Sec-Fetch-Site": "cross-site"}).status == 403
+
+
+@pytest.mark.parametrize(("key", "status"), [("ig_wrong", 401), ("", 401), ("%ff", 401)])
+def test_a_wrong_key_signs_nobody_in(house: House, key: str, status: int) -> None:
+    """The page says so, and sets no cookie; so does a key without the scope; forms of other sites are refused."""
+    form = {**BROWSER, "Content-Type": "application/x-www-form-urlencoded"}
+    reply = house.component.ask("POST", "/console/sign-in", f"key={key}".encode(), form)
+    assert (reply.status, "set-cookie" in reply.headers) == (status, False)
+    lacking = house.component.ask("POST", "/console/sign-in", f"key={house.key[Scope.PREDICT]}".encode(), form)
+    assert (lacking.status, "set-cookie" in lacking.headers) == (403, False)
+    foreign = {**form, "Sec-Fetch-Site": "cross-site"}
+    assert house.component.ask("POST", "/console/sign-in", b"key=x", foreign).status == 403
+    assert house.component.ask("POST", "/console/sign-in", b"key=" + b"x" * 100_000, form).status == 413

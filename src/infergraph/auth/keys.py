@@ -37,6 +37,7 @@ PREFIX = "ig_"
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 _ID_DIGITS = 8
+_ID_BYTES = 8
 _LOOK_S = 0.0005
 """The file is looked at no more often: no command changes it and has its request sent in this time."""
 _HEAD = (
@@ -82,6 +83,10 @@ class _Known(msgspec.Struct, frozen=True):
     caller: Caller
     expires_s: float | None
 
+    def is_alive(self, now_s: float) -> bool:
+        """Whether it is valid now, in seconds since 1970."""
+        return self.expires_s is None or now_s < self.expires_s
+
 
 _NOBODY = _Known(bytes(32), Caller(name="", scopes=frozenset()), 0.0)
 """Compared where no key is near, so that the answer takes as long; no text has this hash."""
@@ -114,15 +119,29 @@ class KeyFile:
 
     def find(self, secret: bytes) -> Caller | None:
         """The caller whose key this is; None for one that is unknown, revoked or expired, in the same time."""
+        now_s = self._now()
+        digest = sha256(secret).digest()
+        known = self._known.get(digest[:_ID_BYTES], _NOBODY)
+        is_known = hmac.compare_digest(known.digest, digest)
+        return known.caller if is_known and known.is_alive(now_s) else None
+
+    def id_of(self, secret: bytes) -> str:
+        """What stands for a key where the key itself must not be."""
+        return sha256(secret).digest()[:_ID_BYTES].hex()
+
+    def named(self, id: str) -> Caller | None:
+        """The caller of the key with this `id_of`; None if there is none any more."""
+        now_s = self._now()
+        known = self._known.get(bytes.fromhex(id), _NOBODY)
+        return known.caller if known.is_alive(now_s) else None
+
+    def _now(self) -> float:
+        """The time, after a look at the file."""
         now_s = self._clock()
         if not 0 <= now_s - self._looked_at_s < _LOOK_S:
             self._looked_at_s = now_s
             self._look()
-        digest = sha256(secret).digest()
-        known = self._known.get(digest[:8], _NOBODY)
-        is_known = hmac.compare_digest(known.digest, digest)
-        is_alive = known.expires_s is None or now_s < known.expires_s
-        return known.caller if is_known and is_alive else None
+        return now_s
 
     def _look(self) -> None:
         seen = _version(self._at)
@@ -154,7 +173,7 @@ def _by_digest(keys: Iterable[Key]) -> dict[bytes, _Known]:
     for key in keys:
         digest = bytes.fromhex(key.sha256)
         expires_s = None if key.expires is None else key.expires.timestamp()
-        known[digest[:8]] = _Known(digest, Caller(name=key.name, scopes=key.scopes), expires_s)
+        known[digest[:_ID_BYTES]] = _Known(digest, Caller(name=key.name, scopes=key.scopes), expires_s)
     return known
 
 

@@ -105,6 +105,8 @@ _NEEDED_BELOW: Mapping[str, Needed] = {
     TASKS: Scope.TASKS,
     TASK_ENGINE: Scope.TASKS,
     "/console/static": Openness.EVERYBODY,
+    "/console/sign-in": Openness.EVERYBODY,
+    "/console/sign-out": Openness.EVERYBODY,
     "/console": Scope.CONSOLE,
 }
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infergraph.auth.keys import KeyFile
+from infergraph.auth.sessions import PREFIX as SESSION_PREFIX
+from infergraph.auth.sessions import Sessions, shared_secret
 from infergraph.errors import Forbidden, SettingsError, Unauthenticated
 from infergraph.protocol.callers import Caller, Needed, Openness, Scope, read_scopes
 from infergraph.settings import Settings
@@ -27,6 +29,7 @@ class Authenticator:
     Args:
         find: the caller of a secret; None for one that is unknown, revoked or expired.
         certified: what a caller may do by its certificate alone.
+        sessions: of browsers; None where nobody can sign in.
         opens_probes: whether probes are answered to everybody.
     """
 
@@ -35,10 +38,12 @@ class Authenticator:
         find: Callable[[bytes], Caller | None],
         *,
         certified: frozenset[Scope] = frozenset(),
+        sessions: Sessions | None = None,
         opens_probes: bool = True,
     ) -> None:
         self._find = find
         self._certified = certified
+        self.sessions = sessions
         self._open = frozenset({Openness.EVERYBODY, Openness.PROBES} if opens_probes else {Openness.EVERYBODY})
 
     def caller(self, needed: Needed, secret: bytes | None, subject: str = "") -> Caller | None:
@@ -62,21 +67,31 @@ class Authenticator:
         if secret is None:
             raise Unauthenticated(_MISSING)
         caller = self._find(secret)
+        if caller is None and self.sessions is not None and secret.startswith(SESSION_PREFIX):
+            caller = self.sessions.find(secret)
         if caller is None:
             raise Unauthenticated(_INVALID)
         return caller
 
 
-def authenticator(settings: Settings) -> Authenticator | None:
-    """The authenticator that the settings ask for; None without keys and client certificates. Raises: SettingsError."""
+def authenticator(settings: Settings, folder: Path) -> Authenticator | None:
+    """The authenticator that the settings ask for; None without keys and client certificates.
+
+    Args:
+        folder: shared by the workers.
+    Raises: SettingsError.
+    """
     if not settings.keys and not settings.tls_client_ca:
         return None
     try:
         certified = read_scopes(settings.tls_client_scopes)
     except ValueError as error:
         raise SettingsError(f"tls_client_scopes: {error}") from error
-    find = KeyFile(Path(settings.keys)).open().find if settings.keys else _nobody
-    return Authenticator(find, certified=certified, opens_probes=settings.open_probes)
+    if not settings.keys:
+        return Authenticator(_nobody, certified=certified, opens_probes=settings.open_probes)
+    keys = KeyFile(Path(settings.keys)).open()
+    sessions = Sessions(keys, shared_secret(folder))
+    return Authenticator(keys.find, certified=certified, sessions=sessions, opens_probes=settings.open_probes)
 
 
 def _nobody(secret: bytes) -> Caller | None:

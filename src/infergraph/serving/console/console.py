@@ -8,6 +8,7 @@
     GET /console/tasks/ID    redirects to that page
     GET /console/feedback    rewards                    GET /console/arms            the arms of routers
     POST /console/preferences                           language and colours, kept in cookies
+    GET, POST /console/sign-in, POST /console/sign-out  where callers are asked for keys
 
 The console itself changes nothing: the pages' scripts call the public API like any other client. Links are relative,
 so that the console works behind any path prefix of an ingress.
@@ -30,6 +31,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from infergraph.message import Method, PredictiveUnit
+from infergraph.serving.authentication import Authenticator
 from infergraph.serving.console.live_figures import Watch
 from infergraph.serving.http.cross_origin import HEADERS, may_look
 from infergraph.settings import ConsoleMode, Settings
@@ -56,6 +58,7 @@ class ConsoleParts:
         data_dir: folder of the routers' counts.
         is_ready: whether /ready answers 200.
         tasks: None if tasks are not served.
+        authenticator: tells callers; None where everybody may look.
         grpc_port: None if gRPC is not served.
     """
 
@@ -68,6 +71,7 @@ class ConsoleParts:
     data_dir: Path
     is_ready: Callable[[], Awaitable[bool]]
     tasks: TaskService | None = None
+    authenticator: Authenticator | None = None
     grpc_port: int | None = None
 
 
@@ -93,6 +97,10 @@ def routes(parts: ConsoleParts) -> list[BaseRoute]:
         Route("/console/static/{name}", restricted(console.asked("static")), methods=["GET"]),
         Route("/console/preferences", restricted(console.asked("preferences")), methods=["POST"]),
     ]
+    if parts.authenticator is not None and parts.authenticator.sessions is not None:
+        sign_in, sign_out = restricted(console.asked("sign_in")), restricted(console.asked("sign_out"))
+        found.append(Route("/console/sign-in", sign_in, methods=["GET", "POST"]))
+        found.append(Route("/console/sign-out", sign_out, methods=["POST"]))
     names = ("live", "try", "tasks", "task-list", "task", "task-live", "feedback", "arms")
     for name in ("", *names):
         handler = console.asked(name.replace("-", "_") or "overview")

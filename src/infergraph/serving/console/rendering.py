@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from infergraph import __version__
 from infergraph.serving.console.console import ConsoleParts
 from infergraph.serving.console.texts import LANGUAGES, Texts, preferred
+from infergraph.serving.http.secrets import COOKIE
 
 LANGUAGE_COOKIE = "infergraph_language"
 THEME_COOKIE = "infergraph_theme"
@@ -97,6 +98,7 @@ class Renderer:
             "mode": self._parts.settings.console.value,
             "theme": theme if theme in THEMES else "auto",
             "version": __version__,
+            "is_signed_in": COOKIE in request.cookies,
             "metrics_href": ".." + self._parts.settings.metrics_path,
             "back": path + (f"?{request.url.query}" if request.url.query else ""),
         }

@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from infergraph.errors import Fault, NotReady, UnknownTask, UploadTooLarge
+from infergraph.errors import AccessFault, Fault, Forbidden, NotReady, UnknownTask, UploadTooLarge
+from infergraph.protocol.callers import Scope
 from infergraph.protocol.status import http_status
 from infergraph.serving.console.ask import AskPages
 from infergraph.serving.console.console import ConsoleParts
@@ -20,6 +21,7 @@ from infergraph.serving.console.rendering import LANGUAGE_COOKIE, THEME_COOKIE, 
 from infergraph.serving.console.task_pages import TaskPages
 from infergraph.serving.console.texts import LANGUAGES, Texts
 from infergraph.serving.http.cross_origin import is_foreign
+from infergraph.serving.http.secrets import COOKIE
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -39,10 +41,13 @@ class Console:
 
     def __init__(self, parts: ConsoleParts) -> None:
         self._renderer = Renderer(parts)
+        self._authenticator = parts.authenticator
         self._files = _static_files()
         self._handlers: dict[str, Handler] = {
             "static": self._static,
             "preferences": self._preferences,
+            "sign_in": self._sign_in,
+            "sign_out": self._sign_out,
             **OverviewPages(parts, self._renderer).handlers(),
             **AskPages(parts, self._renderer).handlers(),
             **TaskPages(parts, self._renderer).handlers(),
@@ -92,6 +97,32 @@ class Console:
                 response.set_cookie(cookie, given[field], max_age=_COOKIE_S, path="/", httponly=True, samesite="lax")
         return response
 
+    async def _sign_in(self, request: Request) -> Response:
+        authenticator = self._authenticator
+        if request.method != "POST" or authenticator is None or authenticator.sessions is None:
+            return self._sign_in_page(request, "", 200)
+        key = dict(parse_qsl(await _small_body(request))).get("key", "").strip().encode()
+        try:
+            authenticator.caller(Scope.CONSOLE, key)
+        except AccessFault as fault:
+            t = self._renderer.texts(request)
+            is_known = isinstance(fault, Forbidden)
+            text = t("This key lacks the scope console.") if is_known else t("This key is not valid.")
+            return self._sign_in_page(request, text, http_status(fault))
+        response = RedirectResponse("./", 303)
+        is_secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+        token = authenticator.sessions.begin(key)
+        response.set_cookie(COOKIE, token, path="/", secure=is_secure, httponly=True, samesite="strict")
+        return response
+
+    def _sign_in_page(self, request: Request, text: str, status: int) -> Response:
+        return self._renderer.page(request, "", {"text": text}, template="sign_in.html", status=status)
+
+    async def _sign_out(self, request: Request) -> Response:
+        response = RedirectResponse("sign-in", 303)
+        response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+        return response
+
 
 async def _small_body(request: Request) -> str:
     """The body of a small form.
@@ -102,7 +133,7 @@ async def _small_body(request: Request) -> str:
     async for part in request.stream():
         body += part
         if len(body) > _FORM_BYTES:
-            raise UploadTooLarge(f"a form of preferences has at most {_FORM_BYTES} bytes")
+            raise UploadTooLarge(f"a form of the console has at most {_FORM_BYTES} bytes")
     return body.decode("utf-8", "replace")
 
 

@@ -23,6 +23,15 @@ CHINESE: dict[str, str] = {
     "The setting is console=read-only.": "对应的设置是 console=read-only。",
     "API": "接口文档",
     "Metrics": "指标",
+    # signing in
+    "Sign in": "登录",
+    "Sign out": "退出",
+    "Key": "密钥",
+    "A key with the scope `console`, made by `infergraph keys create`.": (
+        "带有 `console` 权限的密钥，由 `infergraph keys create` 生成。"
+    ),
+    "This key is not valid.": "此密钥无效。",
+    "This key lacks the scope console.": "此密钥没有 console 权限。",
     # overview
     "Requests are refused at the moment.": "目前的请求会被拒绝。",
     "The unit is still loading, or it failed to load; see the server's log.": (

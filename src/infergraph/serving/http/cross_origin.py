@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infergraph.serving.http import answers
 from infergraph.serving.http.answers import Answer
-from infergraph.serving.http.dialects import origins_of
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -31,6 +30,11 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 """Headers of every console response: scripts, styles and images from our own files only, nothing inline, no frames."""
+
+
+def origins_of(setting: str) -> frozenset[str]:
+    """The origins that `cors_origins` lists; `*` among them allows any."""
+    return frozenset(origin.strip() for origin in setting.split(",")) - {""}
 
 
 def is_foreign(headers: Headers) -> bool:

@@ -19,6 +19,7 @@ from infergraph.protocol.status import http_status
 from infergraph.serving.http import answers
 from infergraph.serving.http.answers import JSON_TYPE, Answer, Headers
 from infergraph.serving.http.app import Endpoint
+from infergraph.serving.http.cross_origin import origins_of
 from infergraph.serving.http.exchange import Exchange
 
 _ALL_METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
@@ -34,11 +35,6 @@ class Cors(msgspec.Struct, frozen=True):
 
     origins: str = "*"
     headers: str = ""
-
-
-def origins_of(setting: str) -> frozenset[str]:
-    """The origins that `cors_origins` lists; `*` among them allows any."""
-    return frozenset(origin.strip() for origin in setting.split(",")) - {""}
 
 
 class InternalDialect:

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
-from infergraph.auth.credentials import SECRET_HEADERS, secret_of
 from infergraph.errors import AccessFault, DeadlinePassed, Fault, UploadTooLarge
 from infergraph.protocol.callers import NEEDED, Scope
 from infergraph.protocol.headers import PUID
@@ -22,6 +21,7 @@ from infergraph.serving.http import events
 from infergraph.serving.http.answers import Answer, Headers
 from infergraph.serving.http.app import Dialect, Endpoint, HttpApp
 from infergraph.serving.http.events import EventStream
+from infergraph.serving.http.secrets import secret_in, without_secrets
 
 BODILESS = frozenset({204, 304})
 """Statuses whose responses have no body: one would be parsed as the next response."""
@@ -126,10 +126,10 @@ class Exchange(Call, kw_only=True, eq=False):
         """Find out who sent the request, and take the secret off it; if they may not, the fault is its answer."""
         try:
             needed = NEEDED.get(self.endpoint.name, Scope.ADMIN)
-            self.caller = authenticator.caller(needed, secret_of(self.headers), self.subject)
+            self.caller = authenticator.caller(needed, secret_in(self.headers, self.raw_headers), self.subject)
         except AccessFault as fault:
             self.error = fault
-        self.raw_headers = [header for header in self.raw_headers if header[0] not in SECRET_HEADERS]
+        self.raw_headers = without_secrets(self.raw_headers)
         return self.error is None
 
     def joined(self, parts: Sequence[bytes]) -> bytes:

@@ -8,13 +8,15 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
-from infergraph.auth.credentials import SECRET_HEADERS, secret_of
-from infergraph.errors import AccessFault
+from infergraph.auth.credentials import SECRET_HEADERS
+from infergraph.errors import AccessFault, Unauthenticated
 from infergraph.protocol.callers import Openness, needed_at
+from infergraph.protocol.callers import Scope as CallerScope
 from infergraph.serving.authentication import Authenticator
 from infergraph.serving.http import answers
 from infergraph.serving.http.answers import Answer
 from infergraph.serving.http.app import App, Dialect, Receive, Scope, Send
+from infergraph.serving.http.secrets import secret_in
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ class KnownCallers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        needed, secret = needed_at(scope["path"]), secret_of(dict(scope["headers"]))
+        needed, secret = needed_at(scope["path"]), secret_in(dict(scope["headers"]), scope["headers"])
         subject = scope.get("subject", "")
         try:
             scope["caller"] = self._authenticator.caller(needed, secret, subject)
@@ -53,11 +55,25 @@ class KnownCallers:
             _log.info("an answer was cut short: its key is no longer valid", extra={"path": quote(scope["path"])})
 
     async def _refuse(self, fault: AccessFault, scope: Scope, send: Send) -> None:
-        is_page = needed_at(scope["path"]) is not Openness.CALLERS
-        answer: Answer = answers.of_fault(fault) if is_page else self._dialect_of(scope["path"]).of_fault(fault)
+        needed = needed_at(scope["path"])
+        is_known = needed is not Openness.CALLERS
+        answer: Answer = answers.of_fault(fault) if is_known else self._dialect_of(scope["path"]).of_fault(fault)
+        if needed is CallerScope.CONSOLE and isinstance(fault, Unauthenticated) and self._authenticator.sessions:
+            answer = _to_sign_in(scope, answer)
         headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+
+def _to_sign_in(scope: Scope, answer: Answer) -> Answer:
+    """The way to sign in, for a browser: a redirect of a page, a hint for a part of one."""
+    headers = dict(scope["headers"])
+    if b"hx-request" in headers:
+        return answer._replace(headers=[*answer.headers, (b"hx-redirect", b"sign-in")])
+    if scope["method"] != "GET" or b"text/html" not in headers.get(b"accept", b""):
+        return answer
+    up = "../" * (scope["path"].count("/") - 1)  # relative: a proxy may have taken a prefix off the path
+    return Answer(303, b"", [(b"location", f"{up}console/sign-in".encode()), (b"cache-control", b"no-store")])
 
 
 class _Checked:

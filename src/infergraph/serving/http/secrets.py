@@ -1,0 +1,44 @@
+"""The secret of an HTTP request, where it comes from: a header, or the cookie of a signed-in browser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers as StarletteHeaders
+
+from infergraph.auth.credentials import SECRET_HEADERS, secret_of
+from infergraph.serving.http.answers import Headers
+from infergraph.serving.http.cross_origin import is_foreign
+
+COOKIE = "infergraph-session"
+_COOKIE = COOKIE.encode()
+
+
+def secret_in(headers: Mapping[bytes, bytes], raw: Headers) -> bytes | None:
+    """The secret of a request; None for none. A cookie counts only for our own pages: a browser sends it unasked.
+
+    Args:
+        headers: by lower-case name.
+        raw: the same as they came.
+    """
+    secret = secret_of(headers)
+    if secret is not None or _COOKIE not in headers.get(b"cookie", b""):
+        return secret
+    return None if is_foreign(StarletteHeaders(raw=raw)) else _session_in(headers[b"cookie"])
+
+
+def without_secrets(raw: Headers) -> Headers:
+    """The headers, without those that carried a secret: no component, node, log or trace sees a key."""
+    return [
+        (name, value)
+        for name, value in raw
+        if name not in SECRET_HEADERS and (name != b"cookie" or _COOKIE not in value)
+    ]
+
+
+def _session_in(cookies: bytes) -> bytes | None:
+    for part in cookies.split(b";"):
+        name, _, value = part.strip().partition(b"=")
+        if name == _COOKIE:
+            return value.strip()
+    return None
