@@ -543,7 +543,10 @@ class Component(PredictiveUnit):
         own = await self._own(Method.PREDICT, response)
         meta = self._meta_beside((content.meta,), own, response)
         if messages.is_response_object(response.data):
-            return SoleMessage(Content(messages.of_response_object(response.data), Encoding.TENSORS, (), meta))
+            made, tags = messages.of_response_object(response.data)
+            if tags:
+                meta["tags"] = tags | meta.get("tags", {})
+            return SoleMessage(Content(made, Encoding.TENSORS, (), meta))
         return self._tensors(response.data, meta, Method.PREDICT)
 
     def _column_names(self, shaped: results.Shaped, for_input: bool) -> Any:

@@ -23,12 +23,12 @@ from infergraph.wire import json_text
 from infergraph.wire.json_text import LITERAL, JsonOptions
 from infergraph.wire.v2 import json, proto, remote, tensors, values
 from infergraph.wire.v2.messages import (
-    NO_TAGS,
     REQUEST_INPUT,
     InferMessage,
     NodeAnswer,
     answer_content,
     asked_of,
+    hop_tags,
     members_of,
     seldon_content,
     tensors_of,
@@ -462,9 +462,7 @@ def request_of(message: Message, given: TensorSet, unnamed: str, puid: str, *, i
 
 
 def _tags_of(meta: Meta) -> dict[str, Any]:
-    """Tags as parameters, without those that would change how a message is read or answered."""
-    tags = values.parameters_of_tags(meta.get("tags") or {})
-    return {key: value for key, value in tags.items() if key not in NO_TAGS}
+    return hop_tags(meta.get("tags") or {})
 
 
 def input_name(message: Message) -> str:

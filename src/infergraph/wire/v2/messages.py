@@ -313,13 +313,16 @@ def is_response_object(result: Any) -> bool:
     return isinstance(outputs, list) and all(isinstance(each, dict) and "name" in each for each in outputs)
 
 
-def of_response_object(result: Mapping[str, Any]) -> TensorSet:
+def of_response_object(result: Mapping[str, Any]) -> tuple[TensorSet, dict[str, Any]]:
     """The tensors of what `predict_v2` returned: `outputs` of name and data, perhaps datatype, shape and parameters.
 
+    Returns: the tensors, and the answer's parameters, which are tags, but for those that have another meaning.
     Raises: ComponentError that names the output.
     """
     outputs = [_output(entry) for entry in result["outputs"]]
-    return TensorSet(outputs, values.parameters_of_tags(result.get("parameters") or {}))
+    parameters = values.parameters_of_tags(result.get("parameters") or {})
+    tags = {key: parameters.pop(key) for key in list(parameters) if key not in NO_TAGS}
+    return TensorSet(outputs, parameters), tags
 
 
 def _output(entry: Mapping[str, Any]) -> Tensor:
@@ -366,7 +369,7 @@ def response_of(
         model_name=name,
         model_version=version,
         id=request.id,
-        parameters=_parameters(given, answer.meta),
+        parameters=_parameters(given, answer.meta, is_hop=is_hop),
         form=given.form if is_hop else "",
         outputs=[_labelled(each) if each.datatype is Datatype.BYTES and not is_hop else each for each in outputs],
     )
@@ -379,14 +382,19 @@ def _converted(answer: Message) -> TensorSet:
         raise ComponentError(f"the answer has no form in the open inference protocol: {error.text}") from error
 
 
-def _parameters(given: TensorSet, meta: Meta | None) -> dict[str, Any]:
+def _parameters(given: TensorSet, meta: Meta | None, *, is_hop: bool) -> dict[str, Any]:
     parameters = dict(given.parameters) if given.parameters else {}
     if meta:
         if tags := meta.get("tags"):
-            parameters |= values.parameters_of_tags(tags)
+            parameters |= hop_tags(tags) if is_hop else values.parameters_of_tags(tags)
         if routing := meta.get("routing"):
             parameters[ROUTING] = json.dumps(routing, separators=(",", ":"))
     return parameters
+
+
+def hop_tags(tags: Mapping[str, Any]) -> dict[str, Any]:
+    """Tags as parameters between nodes, without those that would change how a message is read or answered."""
+    return {key: value for key, value in values.parameters_of_tags(tags).items() if key not in NO_TAGS}
 
 
 def _labelled(tensor: Tensor) -> Tensor:
