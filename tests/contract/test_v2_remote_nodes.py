@@ -511,3 +511,140 @@ def test_a_shadow_is_compared_by_tensor(tmp_path: Path, caplog: pytest.LogCaptur
         reply = there.post("/v2/models/flow/infer", {"inputs": [X, {**X, "name": "z"}]})
         assert [output["name"] for output in reply.json["outputs"]] == ["x", "z"]
     assert any("shadow two: same=True difference=0.0" in record.getMessage() for record in caplog.records)
+
+
+# ── graphs of all kinds ─────────────────────────────────────────────────────────────────────────────────────────────
+
+TABLE = {"name": "x", "shape": [2, 1], "datatype": "FP32", "data": [1, 3]}
+
+
+def built_in(name: str, implementation: str, kind: str, *children: Any, **parameters: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": kind,
+        "implementation": implementation,
+        "children": list(children),
+        "parameters": [{"name": key, "value": value, "type": "FLOAT"} for key, value in parameters.items()],
+    }
+
+
+def own(name: str, target: str, *children: Any, **parameters: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "COMBINER",
+        "component": f"infergraph.graph.routers.combiners:{target}",
+        "children": list(children),
+        "parameters": [{"name": key, "value": value, "type": "STRING"} for key, value in parameters.items()],
+    }
+
+
+def doubles() -> list[Any]:
+    return [here("one", "Doubles"), here("two", "Doubles")]
+
+
+KINDS: dict[str, tuple[Any, dict[str, list[float]]]] = {
+    "chain": (
+        {"name": "c", "type": "CHAIN", "children": [here("one", "One"), here("two", "Doubles")]},
+        {"a": [1, 3], "b": [2, 6]},
+    ),
+    "average": (built_in("c", "AVERAGE_COMBINER", "COMBINER", *doubles()), {"a": [1, 3], "b": [2, 6]}),
+    "weighted": (own("c", "WeightedAverage", *doubles(), weights="1,3"), {"a": [1, 3], "b": [2, 6]}),
+    "vote": (own("c", "MajorityVote", *doubles()), {"a": [1, 3], "b": [2, 6]}),
+    "simple model": (built_in("c", "SIMPLE_MODEL", "MODEL"), {"output-0": [0.1, 0.9, 0.5]}),
+    "simple router": (built_in("c", "SIMPLE_ROUTER", "ROUTER", *doubles()), {"a": [1, 3], "b": [2, 6]}),
+    "the other child": (
+        built_in("c", "RANDOM_ABTEST", "ROUTER", here("one", "One"), here("two", "Doubles"), ratioA="0"),
+        {"a": [1, 3], "b": [2, 6]},
+    ),
+    "retries": (here("a", "Fails", retries=1), {"output-0": [1, 3]}),
+    "fallback": (here("a", "Fails", fallback=here("two", "Doubles")), {"a": [1, 3], "b": [2, 6]}),
+    "a constant": (here("a", "Fails", fallback={"data": {"ndarray": [[7]]}}), {"output-0": [7]}),
+    "two in a row": (here("one", "One", "MODEL", here("two", "Doubles")), {"a": [1, 3], "b": [2, 6]}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("protocol", ["v2", "seldon"])
+def test_graphs_of_each_kind_answer(tmp_path: Path, kind: str, protocol: str) -> None:
+    """Built-ins, chains, retries and fallbacks work on named tensors, whatever protocol the file names."""
+    graph, expected = KINDS[kind]
+    with flow(tmp_path, graph, protocol=protocol) as there:
+        reply = there.post("/v2/models/flow/infer", {"inputs": [TABLE]})
+    assert reply.status == 200, reply.body
+    assert {output["name"]: output["data"] for output in reply.json["outputs"]} == expected
+
+
+@pytest.mark.parametrize(("first", "text"), [
+    ("One", "tensors ['output-0'] of child 0 and ['a', 'b'] of child 1"),
+    ("Two", "tensors ['only'] of child 0 and ['a', 'b'] of child 1"),
+])  # fmt: skip
+def test_tensors_of_other_names_have_no_average(tmp_path: Path, first: str, text: str) -> None:
+    """The fault names the combiner and the names of both children."""
+    graph = built_in("c", "AVERAGE_COMBINER", "COMBINER", here("one", first), here("two", "Doubles"))
+    with flow(tmp_path, graph) as there:
+        reply = there.post("/v2/models/flow/infer", {"inputs": [TABLE]})
+    assert (reply.status, reply.headers["infergraph-node"]) == (400, "c")
+    assert text in reply.json["error"]
+
+
+@pytest.mark.parametrize("way", ["here", "rest", "grpc"])
+def test_tags_with_names_of_the_protocol_change_nothing(tmp_path: Path, way: str) -> None:
+    """A tag named like a parameter that the protocol reads is only a tag to the next node."""
+    with served("v2_graph_components.py:Odd", folder=FOLDER, environment={"PREDICTIVE_UNIT_ID": "odd"}) as odd:
+        meta = here("meta", "Meta")
+        graph = here("odd", "Odd", "MODEL", meta)
+        if way == "rest":
+            graph = at("odd", odd.http_port, "MODEL", meta)
+        elif way == "grpc":
+            graph = at("odd", odd.grpc_port, "MODEL", meta)
+            graph["endpoint"] |= {"type": "GRPC", "grpcPort": odd.grpc_port}
+        with flow(tmp_path, graph) as there:
+            reply = there.post("/v2/models/flow/infer", {"id": "7", "parameters": {"k": 1}, "inputs": [X]})
+    assert reply.json["outputs"][0]["data"] == ["{'k': 1}", "7", "float32[1]['float 1.0']"]
+    assert reply.json["parameters"]["mine"] == "[1]"
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_a_request_of_this_protocol_passes_nodes_of_seldons(tmp_path: Path, transport: str) -> None:
+    """Behind a remote node that is asked in Seldon's protocol the request's id and parameters are there again."""
+    with served("v2_graph_components.py:One", folder=FOLDER, environment={"PREDICTIVE_UNIT_ID": "one"}) as one:
+        port = one.http_port if transport == "rest" else one.grpc_port
+        graph = at("one", port, "MODEL", here("meta", "Meta"))
+        graph["endpoint"] |= {"type": transport.upper(), "grpcPort": port}
+        with flow(tmp_path, graph, protocol="seldon") as there:
+            body = {"id": "7", "parameters": {"k": 1}, "inputs": [TABLE]}
+            reply = there.post("/v2/models/flow/infer", body)
+    assert reply.json["outputs"][0]["data"] == ["{'k': 1}", "7", "float64[2, 1]['float 1.0', 'float 3.0']"]
+
+
+def test_parameters_of_a_raw_hook_unite_as_tags_do(tmp_path: Path) -> None:
+    """What `predict_v2` answers as parameters reaches the client from any node."""
+    with flow(tmp_path, here("p", "Parameters", "MODEL", here("one", "One"))) as there:
+        reply = there.post("/v2/models/flow/infer", {"inputs": [X]})
+    assert reply.json["parameters"]["p"] == "q"
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_a_graph_is_a_node_of_another_graph(tmp_path: Path, transport: str) -> None:
+    """Its routing and the tags of its nodes are part of the outer answer."""
+    inner = here("by", "By", "ROUTER", here("one", "One"), here("two", "Two"))
+    (tmp_path / "inner").mkdir()
+    with flow(tmp_path / "inner", inner) as there:
+        port = there.http_port if transport == "rest" else there.grpc_port
+        node = at("flow", port)
+        node["endpoint"] |= {"type": transport.upper(), "grpcPort": port}
+        with flow(tmp_path, here("clean", "Clean", "TRANSFORMER", node)) as outer:
+            reply = outer.post("/v2/models/flow/infer", {"inputs": [X]})
+    assert reply.json["parameters"]["seldon_routing"] == '{"by":0}'
+    assert {"clean", "by", "one"} <= reply.json["parameters"].keys()
+
+
+def test_bodies_are_merged_where_the_setting_says_so(tmp_path: Path) -> None:
+    """With `graph_meta=merge` tags and routing of remote nodes alone are united too."""
+    environment = {"PREDICTIVE_UNIT_ID": "one"}
+    with served("v2_graph_components.py:One", folder=FOLDER, environment=environment) as one:
+        graph = built_in("ab", "RANDOM_ABTEST", "ROUTER", at("one", one.http_port), at("b", one.http_port), ratioA="1")
+        with flow(tmp_path, graph, graph_meta="merge") as there:
+            reply = there.post("/v2/models/flow/infer", {"inputs": [X]})
+    assert reply.json["parameters"]["seldon_routing"] == '{"ab":0}'
+    assert reply.json["model_name"] == "flow"

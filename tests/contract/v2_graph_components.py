@@ -94,3 +94,44 @@ class Mean(Passing):
 class Out(Passing):
     def transform_output(self, X, names, meta=None):
         return self.passed(X, names)
+
+
+class Odd(Passing):
+    """Its tags have names that mean something in the protocol."""
+
+    def predict(self, X, names, meta=None):
+        return X
+
+    def tags(self):
+        return {"content_type": "pd", "binary_data_output": True, "seldon_routing": "{}", "mine": [1]}
+
+
+class Meta:
+    """Tells what its meta says of the request."""
+
+    def predict(self, X, names, meta=None):
+        return {"told": [str(meta["parameters"]), str(meta["id"]), told(X)]}
+
+
+class Parameters:
+    def predict_v2(self, request):
+        return {"outputs": [{"name": "z", "data": request["inputs"][0]["data"]}], "parameters": {"p": "q"}}
+
+
+class Doubles:
+    """Two arrays of one: as they are, and doubled."""
+
+    def predict(self, X, names, meta=None):
+        return {"a": np.asarray(X), "b": np.asarray(X) * 2}
+
+
+class Fails:
+    """Fails every other time."""
+
+    calls = 0
+
+    def predict(self, X, names, meta=None):
+        self.calls += 1
+        if self.calls % 2:
+            raise ValueError("not this time")
+        return X

@@ -42,6 +42,7 @@ from infergraph.message import (
 from infergraph.net.retry import is_refused
 from infergraph.runner import Runner
 from infergraph.streams import within
+from infergraph.wire.v2.messages import in_tensors
 
 
 class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -331,7 +332,7 @@ class Graph(LocalCalls, PredictiveUnit):
         else:
             if planned.label and state is not None:
                 state.path[planned.name] = planned.label
-        return carry(given, answer) if given else answer
+        return carry(given, in_tensors(answer, request)) if given else answer
 
     async def _stand_in(
         self,

@@ -8,7 +8,7 @@ Message of either protocol ─▶ TensorSet ─▶ InferResponse
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -241,6 +241,18 @@ def _are_default(names: Any) -> bool:
 
 def _is_table(given: TensorSet) -> bool:
     return len(given.tensors) == 1 and given.tensors[0].array.ndim == 2
+
+
+def in_tensors(answer: Message, request: Request) -> Message:
+    """The answer to a request in tensors, in tensors too where it has such a form; any other as it is."""
+    first = request if isinstance(request, Message) else request[0] if isinstance(request, Sequence) else None
+    if first is None or not first.holds_tensors or answer.holds_tensors:
+        return answer
+    try:
+        meta = {**carried(first.meta), **(answer.meta or {})}
+        return SoleMessage(Content(tensors_of(answer), Encoding.TENSORS, (), meta))
+    except (ComponentError, PayloadError):
+        return answer
 
 
 def seldon_content(content: Content) -> Content:
