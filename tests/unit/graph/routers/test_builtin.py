@@ -386,5 +386,5 @@ def test_weighted_average_that_cannot_be() -> None:
         average.aggregate([np.zeros(1)], [])
     with pytest.raises(PayloadError, match=r"shapes \(1,\) of child 0 and \(2,\) of child 1"):
         average.aggregate([np.zeros(1), np.zeros(2)], [])
-    with pytest.raises(PayloadError, match="no array of numbers"):
+    with pytest.raises(PayloadError, match="not an array of numbers"):
         average.aggregate([np.zeros(1), np.array(["x"])], [])
