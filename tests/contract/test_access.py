@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from infergraph.auth import keys
 from infergraph.client import Client
-from infergraph.errors import Forbidden, TaskConflict, Unauthenticated, UnknownTask
+from infergraph.errors import Forbidden, RemoteError, TaskConflict, Unauthenticated, UnknownTask
 from infergraph.protocol.callers import Scope
 from infergraph.protocol.services import INFERENCE
 from infergraph.wire import prediction
@@ -28,6 +28,10 @@ CODE = """
 class Doubler:
     def predict(self, X, names=None):
         return X * 2
+
+    def predict_stream(self, X, names=None):
+        while True:
+            yield X * 2
 """
 GRAPH = """
 spec: {name: g, predictors: [{name: p, graph: {name: doubler, type: MODEL, component: "door_parts.py:Doubler"}}]}
@@ -256,6 +260,19 @@ def test_a_new_key_is_known_and_a_revoked_one_is_not_from_the_next_request_on(ho
         keys.revoke(house.file, "changing")
         with pytest.raises(Unauthenticated):
             client.predict([[1.0]])
+
+
+@pytest.mark.parametrize(("scheme", "protocol"), [("http", "seldon"), ("http", "v2"), ("grpc", "v2")])
+def test_a_stream_ends_at_the_part_after_its_key_was_revoked(house: House, scheme: str, protocol: str) -> None:
+    """A model that answers for ever stops answering a caller whose key is taken back."""
+    key = keys.create(house.file, "streaming", [Scope.PREDICT])
+    port = house.component.http_port if scheme == "http" else house.component.grpc_port
+    with Client(f"{scheme}://127.0.0.1:{port}", key=key, protocol=protocol) as client:
+        parts = client.stream([[1.0]])
+        next(parts)
+        keys.revoke(house.file, "streaming")
+        with pytest.raises((Unauthenticated, RemoteError), match="the key is not valid"):
+            list(parts)
 
 
 def test_the_client_takes_a_key_from_the_argument_the_url_and_the_environment(

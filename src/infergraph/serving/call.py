@@ -70,6 +70,7 @@ class Call(Job, kw_only=True, eq=False):
         limit_s: its time limit; 0 for none.
         times_nodes: whether its handler needs the time of each node.
         caller: who sent it; None where nobody is asked.
+        check_caller: raises AccessFault once its key is no longer valid, for answers that go on; None as above.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Call(Job, kw_only=True, eq=False):
     limit_s: float = 0.0
     times_nodes: bool = False
     caller: Caller | None = None
+    check_caller: Callable[[], object] | None = None
     protocol: str = "seldon"
     is_over: bool = False
     task: asyncio.Task[None] | None = None

@@ -154,7 +154,9 @@ class StreamedCall(GrpcCall, kw_only=True, eq=False):
     sent_bytes: int = 0
 
     async def send(self, payload: bytes) -> None:
-        """Send one message."""
+        """Send one message. Raises: AccessFault if the caller's key has been revoked meanwhile."""
+        if self.check_caller is not None:
+            self.check_caller()
         self.sent_bytes += len(payload)
         await self.out.send(payload)
 
@@ -344,7 +346,9 @@ def _identify(call: GrpcCall, authenticator: Authenticator, subject: str) -> Non
     """Find out who sent a call, and take the secret off it; if they may not, the fault is its answer."""
     try:
         needed = NEEDED.get(call.name, Scope.ADMIN)
-        call.caller = authenticator.caller(needed, secret_of_metadata(call.metadata), subject)
+        secret = secret_of_metadata(call.metadata)
+        call.caller = authenticator.caller(needed, secret, subject)
+        call.check_caller = functools.partial(authenticator.caller, needed, secret, subject)
     except AccessFault as fault:
         call.error = fault
     call.metadata = [pair for pair in call.metadata if pair[0] not in SECRET_METADATA]

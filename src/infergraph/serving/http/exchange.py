@@ -126,7 +126,9 @@ class Exchange(Call, kw_only=True, eq=False):
         """Find out who sent the request, and take the secret off it; if they may not, the fault is its answer."""
         try:
             needed = NEEDED.get(self.endpoint.name, Scope.ADMIN)
-            self.caller = authenticator.caller(needed, secret_in(self.headers, self.raw_headers), self.subject)
+            secret = secret_in(self.headers, self.raw_headers)
+            self.caller = authenticator.caller(needed, secret, self.subject)
+            self.check_caller = functools.partial(authenticator.caller, needed, secret, self.subject)
         except AccessFault as fault:
             self.error = fault
         self.raw_headers = without_secrets(self.raw_headers)
@@ -160,7 +162,12 @@ class Exchange(Call, kw_only=True, eq=False):
         return self.events is not None
 
     async def send_event(self, data: bytes) -> None:
-        """Send one event of a response that goes on; the first one begins it. Waits for a client that reads slowly."""
+        """Send one event of a response that goes on; the first one begins it. Waits for a client that reads slowly.
+
+        Raises: AccessFault if the caller's key has been revoked meanwhile.
+        """
+        if self.check_caller is not None:
+            self.check_caller()
         if self.events is None:
             self.events = self._begin_events()
         await self.events.send(data)
