@@ -4,10 +4,12 @@ import threading
 
 import pytest
 
-from infergraph.errors import Overloaded, UploadTooLarge
+from infergraph.errors import Overloaded, PayloadError, UploadTooLarge
 from infergraph.message import Encoding
 from infergraph.wire import json_codec, json_slices, proto_codec
 from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
+from infergraph.wire.fields import delimited
+from infergraph.wire.v2 import proto as v2_proto
 
 MIB = 1 << 20
 JSON = b'{"jsonData":[' + b"1.5," * (json_slices.LARGE_BYTES // 4) + b"0]}"
@@ -96,3 +98,49 @@ def test_messages_together_are_refused_once_they_would_take_too_much(received) -
         _ = read[10].content
     del read[0]
     assert read[9].encoding is Encoding.JSON
+
+
+def _infer(datatype: str, shape: list[int], contents: bytes, raw: bytes = b"") -> bytes:
+    entry = v2_proto.ModelInferRequest().inputs.add(name="a", datatype=datatype, shape=shape)
+    body = entry.SerializeToString() + (delimited(b"\x2a", contents) if contents else b"")
+    return delimited(b"\x2a", body) + (delimited(b"\x3a", raw) if raw else b"")
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        _infer("BYTES", [MIB], b"\x42\x00" * MIB),
+        _infer("BYTES", [MIB], b"", bytes(4 * MIB)),
+        _infer("INT64", [MIB], delimited(b"\x1a", b"\x01" * MIB)),
+        _infer("BOOL", [MIB], b"\x08\x01" * MIB),
+        _infer("FP64", [1], delimited(b"\x3a", bytes(8))) * 20_000,
+    ],
+    ids=["texts", "raw texts", "integers", "truths, one by one", "inputs"],
+)
+def test_elements_of_the_open_inference_protocol_are_charged(request_bytes: bytes) -> None:
+    """A request whose elements would take far more memory than its bytes is refused before it is parsed."""
+    with pytest.raises(UploadTooLarge, match="setting bodies_limit_bytes"):
+        v2_proto.decode(request_bytes, ValuesAccount(BodiesMemory(80 * MIB)))
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        _infer("FP64", [MIB], delimited(b"\x3a", bytes(8 * MIB))),
+        _infer("FP64", [MIB], b"", bytes(8 * MIB)),
+        _infer("BYTES", [1], b"", MIB.to_bytes(4, "little") + b"B" * MIB),
+    ],
+    ids=["floats", "raw floats", "a raw text"],
+)
+def test_arrays_of_the_open_inference_protocol_are_not_refused(request_bytes: bytes) -> None:
+    """What becomes an array without an object for each element costs little beside its bytes."""
+    assert v2_proto.decode(request_bytes, ValuesAccount(BodiesMemory(80 * MIB))).inputs[0].name == "a"
+
+
+@pytest.mark.parametrize("request_bytes", [b"\xff", b"\x2a\x05abc", b"\x2a\x03\x2a\x01\x0a", b"\x2a\x02\x2a\x00"])
+def test_what_is_no_request_is_charged_nothing(request_bytes: bytes) -> None:
+    """The parser finds what is wrong with it."""
+    memory = BodiesMemory(80 * MIB)
+    with pytest.raises(PayloadError):
+        v2_proto.decode(request_bytes, ValuesAccount(memory))
+    assert memory.taken_bytes == 0

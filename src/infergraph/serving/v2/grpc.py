@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -16,7 +17,9 @@ from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP
 from infergraph.protocol.services import INFERENCE
 from infergraph.serving.grpc.edge import GrpcCall, GrpcMethod, GrpcStream, StreamedCall, context_of, may_wait
 from infergraph.serving.v2.rest import EXTENSIONS, V2Parts
+from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.prediction import SERVICES, message_class
+from infergraph.wire.proto_content import SLICED_BYTES as LARGE_BYTES
 from infergraph.wire.v2 import hop, proto
 from infergraph.wire.v2.messages import InferMessage, NodeAnswer
 from infergraph.wire.v2.records import InferResponse, Spelling
@@ -64,7 +67,7 @@ class V2Grpc:
 
     async def _infer_stream(self, call: StreamedCall) -> bytes:
         """Send the answers to one request of a stream."""
-        message = InferMessage(call.payload, proto.decode, spelling=Spelling(Transport.GRPC))
+        message = self._message(call.payload, Spelling(Transport.GRPC))
         request = await asyncio.to_thread(message.read) if len(call.payload) > _LARGE_BYTES else message.read()
         call.request_id = request.id
         metadata = await self._model.check(request.model_name, request.model_version)
@@ -86,7 +89,7 @@ class V2Grpc:
             return await self._relay(call)
         form = _told(call, FORM_KEY)
         spelling = Spelling(Transport.GRPC, form=form) if form or self._model.is_graph else None
-        message = InferMessage(call.payload, proto.decode, spelling=spelling)
+        message = self._message(call.payload, spelling)
         blocks = call.runner is None and len(call.payload) > _LARGE_BYTES
         request = await asyncio.to_thread(message.read) if blocks else message.read()
         self._model.check_name(request.model_name)
@@ -117,12 +120,19 @@ class V2Grpc:
         if head.id and head.id.isascii() and head.id.isprintable():
             call.puid = head.id
         metadata = self._model.known(head.model_version) or await self._model.metadata()
-        message = InferMessage(call.payload, proto.decode, spelling=Spelling(Transport.GRPC))
+        message = self._message(call.payload, Spelling(Transport.GRPC))
         answer = await self._model.answer(message, self._context(call, name))
         if isinstance(answer, NodeAnswer) and answer.spelling.transport is Transport.GRPC and answer.raw is not None:
             return answer.raw
         request = message.read()
         return proto.encode(await self._model.finished(answer, request, metadata), request)
+
+    def _message(self, payload: bytes, spelling: Spelling | None) -> InferMessage:
+        memory = self._parts.options.memory
+        if memory is None or len(payload) < LARGE_BYTES:
+            return InferMessage(payload, proto.decode, spelling=spelling)
+        decode = functools.partial(proto.decode, account=ValuesAccount(memory))
+        return InferMessage(payload, decode, spelling=spelling)
 
     def _context(self, call: GrpcCall, name: str) -> Context:
         model = self._model.address(name) if self._model.is_graph else ""

@@ -8,6 +8,7 @@ Source: the protocol's gRPC text. Raw contents are cut out before protobuf parse
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from infergraph.errors import PayloadError
 from infergraph.wire import fields
+from infergraph.wire.bodies_memory import ValuesAccount, too_many_values
 from infergraph.wire.json_values import text_of
 from infergraph.wire.prediction import message_class
 from infergraph.wire.v2 import tensors
@@ -39,6 +41,15 @@ _NAME, _VERSION, _ID, _PARAMETERS = 1, 2, 3, 4
 """Fields that a request and an answer have in common."""
 _REQUESTED = 6
 _STREAM_ANSWER_TAG = bytes([2 << 3 | fields.DELIMITED])
+
+_INPUTS = 5
+_DATATYPE, _SHAPE, _TYPED = 2, 3, 5
+"""Fields of an input."""
+_TEXTS, _FIXED_NUMBERS = 8, (6, 7)
+"""Fields of typed contents: bytes, and floats."""
+_INPUT_COST, _TEXT_COST, _VARINT_COST = 1000, 80, 40
+"""Memory of an input, and of an element, in bytes."""
+_LAST_BYTE = 128
 
 _RAW_INPUTS = 7
 _RAW_OUTPUTS = 6
@@ -64,11 +75,18 @@ _RAW_ONLY = frozenset({Datatype.FP16, Datatype.BF16})
 _NARROW = frozenset({Datatype.INT8, Datatype.INT16, Datatype.UINT8, Datatype.UINT16})
 
 
-def decode(payload: bytes) -> InferRequest:
+def decode(payload: bytes, account: ValuesAccount | None = None) -> InferRequest:
     """The request of a serialized ModelInferRequest.
 
-    Raises: PayloadError that names the tensor.
+    Args:
+        account: is charged for the memory of its elements before it is parsed; None for no limit.
+    Raises:
+        PayloadError: naming the tensor.
+        UploadTooLarge: its elements would take more memory than one message may.
+        Overloaded: its elements would take more memory than is left.
     """
+    if account is not None:
+        _charge(payload, account)
     is_large = len(payload) > tensors.COPY_LIMIT_BYTES
     rest, blobs = _without_raw(payload) if is_large else (payload, [])
     message = ModelInferRequest()
@@ -89,6 +107,53 @@ def decode(payload: bytes) -> InferRequest:
         outputs=[RequestedOutput(each.name, parameters_in(each.parameters)) for each in outputs] if outputs else (),
         is_raw=bool(blobs),
     )
+
+
+def _charge(payload: bytes, account: ValuesAccount) -> None:
+    elements_bytes = 0
+    try:
+        for number, kind, start, end in fields.split(payload):
+            if number == _INPUTS and kind == fields.DELIMITED:
+                elements_bytes += _INPUT_COST + _cost(payload, start, end, len(payload))
+    except ValueError:
+        return  # it is no message
+    if 0 < account.limit_bytes < elements_bytes:
+        raise too_many_values(len(payload), account.limit_bytes)
+    account.charge(elements_bytes)
+
+
+def _cost(payload: bytes, start: int, end: int, size_bytes: int) -> int:
+    """The memory that the elements of an input take; nothing for what becomes an array without an object for each."""
+    cost, is_text, elements = 0, False, 1
+    for number, kind, at, to in fields.split(memoryview(payload)[start:end]):
+        place = slice(start + at, start + to)
+        if number == _DATATYPE:
+            is_text = payload[place] == Datatype.BYTES.value.encode()
+        elif number == _SHAPE:
+            elements *= math.prod(_varints(payload[place]))
+        elif number == _TYPED and kind == fields.DELIMITED:
+            cost += _typed_cost(payload[place])
+    return cost + (_TEXT_COST * min(elements, size_bytes // 4) if is_text and not cost else 0)
+
+
+def _typed_cost(contents: bytes) -> int:
+    """The memory of the elements in typed contents: one list of packed numbers, or a field for each element."""
+    first = next(fields.split(contents), None)
+    if first is None:
+        return 0
+    number, kind, start, end = first
+    if kind != fields.DELIMITED or number == _TEXTS:
+        return _TEXT_COST * contents.count(contents[:1])
+    if number in _FIXED_NUMBERS:
+        return 0
+    return _VARINT_COST * int(np.count_nonzero(np.frombuffer(contents, np.uint8)[start:end] < _LAST_BYTE))
+
+
+def _varints(raw: bytes) -> Iterator[int]:
+    at = 0
+    while at < len(raw):
+        number, at = fields.read_varint(raw, at)
+        yield number
 
 
 def encode(response: InferResponse, request: InferRequest) -> bytes:
