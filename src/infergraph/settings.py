@@ -438,6 +438,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "INFO"
     log_format: Annotated[LogFormat, setting("`human`, `json`, or `auto`: human on a terminal.")] = LogFormat.AUTO
     access_log: Annotated[bool, setting("A log line for each request.", env=("GUNICORN_ACCESS_LOG",))] = False
+    audit_log: Annotated[
+        str,
+        setting(
+            "Where a JSON line goes for each act that changes something (a task made, stopped, deleted, a key made, "
+            "revoked, a model loaded, a reload, a sign-in), with caller, address and result: a file, `-` for the log, "
+            "or empty for none."
+        ),
+    ] = ""
     user_metrics_series_limit: Annotated[
         int, setting("Maximum series of a component's own metrics in a worker; further ones are dropped.", ge=0)
     ] = 2000

@@ -18,7 +18,7 @@ import secrets
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -92,16 +92,28 @@ _NOBODY = _Known(bytes(32), Caller(name="", scopes=frozenset()), 0.0)
 """Compared where no key is near, so that the answer takes as long; no text has this hash."""
 
 
+def ignore_changes(made: frozenset[Key], gone: frozenset[Key]) -> None:
+    """Do nothing about keys that were made and revoked."""
+
+
 class KeyFile:
     """The keys of a file. A request looks whether the file has changed, so a revoked key ends at once.
 
     Args:
         clock: seconds since 1970.
+        changed: called with the keys that are new and those that are gone, after the file was read again.
     Promises: a file that cannot be read keeps what was read before, with a line in the log; one that is gone has no
         keys.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.time,
+        changed: Callable[[frozenset[Key], frozenset[Key]], None] = ignore_changes,
+    ) -> None:
+        self._changed = changed
+        self._keys: frozenset[Key] = frozenset()
         self._path = path
         self._at = os.fspath(path)
         self._clock = clock
@@ -114,7 +126,7 @@ class KeyFile:
         self._seen = _version(self._at)
         if self._seen is None:
             raise SettingsError(f"keys: there is no file {self._path}; make one: infergraph keys create NAME")
-        self._known = _by_digest(read(self._path))
+        self._take(read(self._path))
         return self
 
     def find(self, secret: bytes) -> Caller | None:
@@ -150,14 +162,20 @@ class KeyFile:
         self._seen = seen
         if seen is None:
             _log.error("the file of keys is gone: nobody is let in", extra={"file": self._at})
-            self._known = {}
+            self._changed(frozenset(), self._keys)
+            self._take(())
             return
         try:
-            self._known = _by_digest(read(self._path))
+            keys = read(self._path)
         except SettingsError as fault:
             _log.error("the file of keys cannot be read; the former keys stay", extra={"why": fault.text})
         else:
-            _log.info("the keys were read again", extra={"file": self._at, "keys": len(self._known)})
+            _log.info("the keys were read again", extra={"file": self._at, "keys": len(keys)})
+            self._changed(frozenset(keys) - self._keys, self._keys - frozenset(keys))
+            self._take(keys)
+
+    def _take(self, keys: Sequence[Key]) -> None:
+        self._keys, self._known = frozenset(keys), _by_digest(keys)
 
 
 def _version(path: str) -> tuple[int, int, int] | None:

@@ -15,9 +15,11 @@ from typing import Any, TextIO
 
 import msgspec
 
+from infergraph.errors import SettingsError
 from infergraph.settings import LogFormat, Settings
 
 ACCESS = "infergraph.access"
+AUDIT = "infergraph.audit"
 COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 QUIET = {"asyncio": "WARNING", "ray": "WARNING"}
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
@@ -28,7 +30,7 @@ def configure(settings: Settings, *, worker: int | None = None, stream: TextIO |
     """Configure all logging of this process, to `stream` (stderr).
 
     Args:
-        settings: `log_level`, `log_format` and `access_log`.
+        settings: `log_level`, `log_format`, `access_log` and `audit_log`.
         worker: the number of the serving worker; None in the supervisor.
     Promises: idempotent. The components' own loggers appear; those of asyncio and Ray only from WARNING on.
     """
@@ -46,7 +48,26 @@ def configure(settings: Settings, *, worker: int | None = None, stream: TextIO |
         quiet.propagate = True
         quiet.setLevel(logging.NOTSET if level == "DEBUG" and least != "CRITICAL" else least)
     logging.getLogger(ACCESS).setLevel(logging.INFO if settings.access_log else logging.CRITICAL)
+    _configure_audit(settings.audit_log, worker)
     logging.captureWarnings(True)
+
+
+def _configure_audit(place: str, worker: int | None) -> None:
+    """Send audit lines to a file, as JSON, to the log (`-`), or nowhere. Raises: SettingsError."""
+    audit = logging.getLogger(AUDIT)
+    for handler in audit.handlers[:]:
+        audit.removeHandler(handler)
+        handler.close()
+    audit.setLevel(logging.INFO if place else logging.CRITICAL)
+    audit.propagate = place == "-"
+    if place in ("", "-"):
+        return
+    try:
+        file = logging.FileHandler(place, encoding="utf-8")  # appends: any number of processes may
+    except OSError as error:
+        raise SettingsError(f"audit_log: {place} cannot be written: {error.strerror}") from error
+    file.setFormatter(JsonLines(worker))
+    audit.addHandler(file)
 
 
 class Sparing(logging.Filter):
@@ -175,6 +196,24 @@ def access(
     if caller:
         fields["caller"] = caller
     logging.getLogger(ACCESS).info("%s %s %s", method, path, code, extra=fields)
+
+
+def audit(act: str, *, caller: str, address: str, result: str, **what: str) -> None:
+    """Write an audit line.
+
+    Args:
+        act: what was done, or tried.
+        caller: the name of the key; empty where nobody was asked.
+        address: of the client; empty where there is none.
+        result: its status.
+        what: it was done to.
+    """
+    logging.getLogger(AUDIT).info("%s", act, extra={"caller": caller, "address": address, "result": result, **what})
+
+
+def audit_on() -> bool:
+    """Whether audit lines are written."""
+    return logging.getLogger(AUDIT).isEnabledFor(logging.INFO)
 
 
 def access_on() -> bool:

@@ -88,8 +88,8 @@ def run(plan: ServePlan) -> int:
     `infergraph microservice`); 3 when the unit could not be loaded.
     """
     settings = msgspec.convert(plan.settings, Settings)
-    logs.configure(settings)
     try:
+        logs.configure(settings)
         watch = SourceWatch(plan.reload_paths) if plan.reload_paths else None
         claimed = None if plan.owner is None else claim(Path(settings.data_dir), plan.owner)
         ports = open_ports(settings)
@@ -233,10 +233,12 @@ class Supervisor:
                 self._stop(now, "the terminal was closed")
             elif number == signal.SIGHUP:
                 log.info("replacing all workers", extra={"why": "SIGHUP"})
+                logs.audit("reload", caller="", address="", result="begun", why="SIGHUP")
                 self._pool.restart_all(now)
 
     def _source_changed(self, watch: Any) -> None:
         log.info("replacing all workers", extra={"why": "source changed", "files": watch.changed()})
+        logs.audit("reload", caller="", address="", result="begun", why="source changed")
         self._pool.restart_all(time.monotonic())
 
     def _stop(self, now: float, why: str) -> None:

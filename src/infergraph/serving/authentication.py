@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from infergraph.auth.keys import KeyFile
+from infergraph.auth.keys import Key, KeyFile, ignore_changes
 from infergraph.auth.sessions import PREFIX as SESSION_PREFIX
 from infergraph.auth.sessions import Sessions, shared_secret
 from infergraph.errors import Forbidden, SettingsError, Unauthenticated
+from infergraph.observe import logs
 from infergraph.protocol.callers import Caller, Needed, Openness, Scope, read_scopes
 from infergraph.settings import Settings
 
@@ -74,11 +75,12 @@ class Authenticator:
         return caller
 
 
-def authenticator(settings: Settings, folder: Path) -> Authenticator | None:
+def authenticator(settings: Settings, folder: Path, *, is_first: bool) -> Authenticator | None:
     """The authenticator that the settings ask for; None without keys and client certificates.
 
     Args:
         folder: shared by the workers.
+        is_first: whether this is the worker that writes audit lines about keys.
     Raises: SettingsError.
     """
     if not settings.keys and not settings.tls_client_ca:
@@ -89,9 +91,15 @@ def authenticator(settings: Settings, folder: Path) -> Authenticator | None:
         raise SettingsError(f"tls_client_scopes: {error}") from error
     if not settings.keys:
         return Authenticator(_nobody, certified=certified, opens_probes=settings.open_probes)
-    keys = KeyFile(Path(settings.keys)).open()
+    keys = KeyFile(Path(settings.keys), changed=_audit_keys if is_first else ignore_changes).open()
     sessions = Sessions(keys, shared_secret(folder))
     return Authenticator(keys.find, certified=certified, sessions=sessions, opens_probes=settings.open_probes)
+
+
+def _audit_keys(made: frozenset[Key], gone: frozenset[Key]) -> None:
+    for act, keys in (("key made", made), ("key revoked", gone)):
+        for key in keys:
+            logs.audit(act, caller="", address="", result="done", key=f"{key.name} {key.id}")
 
 
 def _nobody(secret: bytes) -> Caller | None:

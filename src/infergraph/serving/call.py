@@ -26,6 +26,10 @@ from infergraph.serving.admission import Admission
 _log = logging.getLogger(__name__)
 
 
+_ACTS = {"load": "model loaded", "unload": "model unloaded"}
+"""The endpoints that change something, by label."""
+
+
 class Accounting(Protocol):
     """Records requests for the metrics."""
 
@@ -122,6 +126,7 @@ class Calls:
         self._admission = admission
         self._accounting = accounting
         self._writes_lines = logs.access_on()
+        self._audits = logs.audit_on()
 
     def start(self, call: Call) -> None:
         """Answer a call, now or later; `call.is_over` says whether it has been answered already."""
@@ -211,4 +216,7 @@ class Calls:
                 nodes=nodes,
                 caller="" if call.caller is None else call.caller.name,
             )
+        if self._audits and call.name in _ACTS:
+            line, caller = call.access_line(), "" if call.caller is None else call.caller.name
+            logs.audit(_ACTS[call.name], caller=caller, address=line.client, result=code, path=line.path)
         call.result = call.error = None  # break the reference cycle: error, traceback, frame, call

@@ -92,6 +92,10 @@ CHINESE_SETTINGS = {
     "log_level": "DEBUG、INFO、WARNING 或 ERROR。",
     "log_format": "`human`、`json`，或 `auto`（在终端上为 human）。",
     "access_log": "每个请求记录一行。",
+    "audit_log": (
+        "每个改变了什么的操作（任务的提交、停止、删除，密钥的生成、收回，模型加载，重新加载，登录）写一行 JSON，"
+        "含调用方、地址和结果：文件名，`-` 表示日志，空表示不写。"
+    ),
     "user_metrics_series_limit": "一个工作进程中组件自定义指标的最大序列数；超出的被丢弃。",
     "data_dir": "存放重启后必须保留的全部数据的目录。",
     "tasks": "是否作为 gBuilder 任务服务应答。",

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from infergraph.errors import AccessFault, Fault, Forbidden, NotReady, UnknownTask, UploadTooLarge
+from infergraph.observe import logs
 from infergraph.protocol.callers import Scope
 from infergraph.protocol.status import http_status
 from infergraph.serving.console.ask import AskPages
@@ -103,12 +104,14 @@ class Console:
             return self._sign_in_page(request, "", 200)
         key = dict(parse_qsl(await _small_body(request))).get("key", "").strip().encode()
         try:
-            authenticator.caller(Scope.CONSOLE, key)
+            caller = authenticator.caller(Scope.CONSOLE, key)
         except AccessFault as fault:
+            _audit_sign_in(request, "", http_status(fault))
             t = self._renderer.texts(request)
             is_known = isinstance(fault, Forbidden)
             text = t("This key lacks the scope console.") if is_known else t("This key is not valid.")
             return self._sign_in_page(request, text, http_status(fault))
+        _audit_sign_in(request, "" if caller is None else caller.name, 303)
         response = RedirectResponse("./", 303)
         is_secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
         token = authenticator.sessions.begin(key)
@@ -122,6 +125,11 @@ class Console:
         response = RedirectResponse("sign-in", 303)
         response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
         return response
+
+
+def _audit_sign_in(request: Request, caller: str, status: int) -> None:
+    address = request.client.host if request.client else ""
+    logs.audit("sign-in", caller=caller, address=address, result=str(status))
 
 
 async def _small_body(request: Request) -> str:

@@ -38,6 +38,13 @@ from infergraph.tasks.task import State, Task
 from infergraph.wire import charsets
 
 _PAGE_LIMIT = 1000
+_ACTS = {
+    ("", "POST"): "task made",
+    ("", "DELETE"): "tasks pruned",
+    ("*", "DELETE"): "task deleted",
+    ("cancel", "POST"): "task stopped",
+    ("retry", "POST"): "task retried",
+}
 _WHOLE_LIMIT = (1 << 63) - 1  # the range of the store's integers
 _REPEAT_S = 15.0
 
@@ -61,7 +68,7 @@ def api_routes(service: TaskService, settings: Settings) -> list[BaseRoute]:
         ("retry", "POST"): _Api.retry,
     }
     return [
-        TaskPaths(TASKS, edge, table),
+        TaskPaths(TASKS, edge, table, _ACTS),
         TaskPaths(TASK_ENGINE, edge, {("", "GET"): _Api.engine}),
     ]
 

@@ -50,7 +50,7 @@ def routes(service: TaskService, settings: Settings) -> list[BaseRoute]:
     return [
         *api_routes(service, settings),
         TaskPaths(STATUS, edge, {("", "GET"): _Edge.status}),
-        TaskPaths(TASKS, edge, table),
+        TaskPaths(TASKS, edge, table, {("", "POST"): "task made", ("*", "DELETE"): "task stopped"}),
     ]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
@@ -17,7 +18,9 @@ from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 from infergraph.errors import Fault, Overloaded, UnknownTask
+from infergraph.observe import logs
 from infergraph.protocol.callers import Caller
+from infergraph.protocol.status import http_status
 from infergraph.serving.http import answers
 
 _log = logging.getLogger(__name__)
@@ -32,6 +35,7 @@ class TaskPaths(BaseRoute, Generic[Edge]):
 
     Args:
         edge: what answers a caller's requests; None for a caller where nobody is asked.
+        acts: those that change something, for the audit log.
         table: methods of that by resource ("" the collection, "*" a member, else the name after a member's id) and
             HTTP method. They get the request and the id.
     """
@@ -41,7 +45,9 @@ class TaskPaths(BaseRoute, Generic[Edge]):
         prefix: str,
         edge: Callable[[Caller | None], Edge],
         table: Mapping[tuple[str, str], Callable[[Edge, Request, str], Awaitable[Response]]],
+        acts: Mapping[tuple[str, str], str] = MappingProxyType({}),
     ) -> None:
+        self._acts = acts
         self._prefix = prefix
         self._edge = edge
         self._table = table
@@ -75,7 +81,9 @@ class TaskPaths(BaseRoute, Generic[Edge]):
         method = "GET" if request.method == "HEAD" else request.method
         handler = self._table.get((name, method))
         if handler is not None:
-            return await handler(self._edge(request.scope.get("caller")), request, id)
+            answering = handler(self._edge(request.scope.get("caller")), request, id)
+            act = self._acts.get((name, method)) if logs.audit_on() else None
+            return await (answering if act is None else _audited(act, answering, request, id))
         allowed = ", ".join(sorted(method for at, method in self._table if at == name))
         text = f"405 Method Not Allowed: this path takes {allowed}, not {request.method}"
         return _response(answers.refusal(405, text, answers.INTERNAL, (b"allow", allowed.encode())))
@@ -95,6 +103,22 @@ class TaskPaths(BaseRoute, Generic[Edge]):
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Never matches: these routes have no names."""
         raise NoMatchFound(name, path_params)
+
+
+async def _audited(act: str, answering: Awaitable[Response], request: Request, id: str) -> Response:
+    """The answer, with an audit line about it."""
+    result = "499"
+    try:
+        response = await answering
+        result = str(response.status_code)
+        return response
+    except Fault as fault:
+        result = str(http_status(fault))
+        raise
+    finally:
+        caller: Caller | None = request.scope.get("caller")
+        name, address = "" if caller is None else caller.name, request.client.host if request.client else ""
+        logs.audit(act, caller=name, address=address, result=result, task=id or getattr(request.state, "task", ""))
 
 
 def raw_path(scope: Scope) -> str:

@@ -273,6 +273,7 @@ def submission(fields: Mapping[str, str], request: Request) -> Submission:
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= 255:
         raise PayloadError("Idempotency-Key: must have 1 to 255 characters")
+    request.state.task = fields["task_id"]  # for the audit line
     return Submission(
         id=fields["task_id"],
         rows=rows,
