@@ -11,6 +11,7 @@ import functools
 import numbers
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -178,7 +179,8 @@ def _framed(table: Any) -> np.ndarray[Any, Any]:
     """
     values = np.array(table)
     if values.dtype.kind == "O" and hasattr(table, "isna"):
-        values[np.asarray(table.isna())] = None
+        with suppress(NotImplementedError):  # an index of several levels
+            values[np.asarray(table.isna())] = None
     return values
 
 

@@ -28,6 +28,8 @@ DEPTH_LIMIT = 300
 
 _FIRST_DATE, _LAST_DATE = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31", "s")
 _SMALL_ARRAY = 64
+_SHORT_BITS = 2000
+"""An integer of so many bits has fewer digits than the least limit that Python can be given (640)."""
 _AS_NULL = " (--nan null, and --task-nan null for tasks, write null)"
 BLOCK_VALUES = 1 << 20
 """Maximum numbers that are encoded in one call."""
@@ -188,7 +190,7 @@ class _Walk:
         if isinstance(value, str):
             return text_of(value)
         if isinstance(value, int):
-            return int(value)
+            return self.integer(int(value), path)
         if isinstance(value, float):
             return self.number(float(value), path)
         if depth > DEPTH_LIMIT:
@@ -200,6 +202,16 @@ class _Walk:
         if isinstance(value, np.ndarray) and value.dtype.kind != "O":
             return self.array(value, path, depth)
         return self.plain(self.simpler(value, path), path, depth)
+
+    def integer(self, value: int, path: str) -> int:
+        """An integer, unless it has more digits than Python converts."""
+        if value.bit_length() > _SHORT_BITS:
+            try:
+                str(value)
+            except ValueError as error:
+                text = f"the answer holds an integer of too many digits at {path}, which JSON is not written with"
+                raise ComponentError(text) from error
+        return value
 
     def number(self, value: float, path: str) -> Any:
         """A float; NaN and the infinities are treated as configured."""

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from infergraph.component import results
-from infergraph.message import Encoding
+from infergraph.errors import ComponentError
+from infergraph.message import Encoding, Message
+from infergraph.wire import json_codec
 
 
 @pytest.mark.parametrize(("columns", "count"), [(None, 0), (0, 0), (3, 3), (20_000, 20_000), (1_000_001, 0)])
@@ -46,8 +48,9 @@ def test_only_a_number_is_without_axes(result: object, payload: object, asked: E
         (pd.DataFrame({"a": [1.5, None], "b": ["x", "y"]}), [[1.5, "x"], [None, "y"]]),
         (pd.Series(["x", float("nan")], dtype=object), ["x", None]),
         (pd.Categorical(["x", None]), ["x", None]),
+        (pd.MultiIndex.from_tuples([(1, "x")]), [[1, "x"]]),
     ],
-    ids=["text", "gap beside text", "objects", "categories"],
+    ids=["text", "gap beside text", "objects", "categories", "levels"],
 )
 def test_a_missing_value_beside_text_is_none(table: object, rows: object) -> None:
     """Whatever pandas marks it by."""
@@ -60,3 +63,16 @@ def test_nan_beside_text_does_not_become_text() -> None:
     shaped = results.shape([["nan", float("nan")]], Encoding.NDARRAY, as_array=True)
     assert shaped.payload[0][0] == "nan"
     assert math.isnan(shaped.payload[0][1])
+
+
+@pytest.mark.parametrize("result", [10**5000, [10**5000], {"a": -(10**5000)}], ids=["integer", "list", "dict"])
+def test_an_integer_of_too_many_digits_is_told(result: object) -> None:
+    """Python converts some 4,300 digits; more are the component's error, which names the place."""
+    with pytest.raises(ComponentError, match=r"too many digits at (data\.ndarray\[0\]|jsonData\.a)"):
+        json_codec.encode(Message.of(*_shaped(result)))
+    assert json_codec.encode(Message.of(*_shaped([10**4000]))).count(b"0") == 4000
+
+
+def _shaped(result: object) -> tuple[object, Encoding]:
+    shaped = results.shape(result, Encoding.NDARRAY)
+    return shaped.payload, shaped.encoding
