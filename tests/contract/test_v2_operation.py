@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,6 +196,49 @@ def test_documents_of_an_unknown_model_are_not_there(scores: Served, path: str) 
     answer = scores.get(path)
     assert answer.status == 404
     assert "unknown model" in answer.json["error"]
+
+
+def test_a_graph_is_asked_and_counted_as_under_seldons_protocol(folder: Path) -> None:
+    """A pre-flight allows the header that says where raw tensors begin too; the orchestrator's metrics count infer."""
+    node = {"name": "only", "type": "MODEL", "component": "v2_units.py:Plain"}
+    document = {"metadata": {"name": "flow"}, "spec": {"predictors": [{"name": "main", "graph": node}]}}
+    (folder / "flow.json").write_text(json.dumps({"kind": "SeldonDeployment", **document}))
+    with served("flow.json", folder=folder) as there:
+        asked = {"Origin": "http://page.example", "Access-Control-Request-Method": "POST"}
+        answer = there.ask("OPTIONS", "/v2/models/flow/infer", None, asked)
+        allowed = answer.headers["access-control-allow-headers"].lower()
+        assert "inference-header-content-length" in allowed
+        assert "content-type" in allowed
+        there.post("/v2/models/flow/infer", {"inputs": [tensor()]})
+        families = text_string_to_metric_families(there.get("/metrics").body.decode())
+        name = "seldon_api_executor_server_requests_seconds_count"
+        labels = [each.labels for family in families for each in family.samples if each.name == name]
+        assert [(each["method"], each["code"]) for each in labels if each["service"] == "predictions"] == [
+            ("post", "200")
+        ]
+
+
+def test_probes_and_control_are_no_load(folder: Path) -> None:
+    """While the concurrency limit is reached, probes and the index are answered over both transports, infer is not."""
+    with served("v2_units.py:Waits", folder=folder, concurrency_limit=1) as there, there.channel() as channel:
+        asked, _ = map(message_class, SERVICES[INFERENCE]["ModelInfer"])
+        entry = {"name": "x", "datatype": "FP32", "shape": [1], "contents": {"fp32_contents": [1]}}
+        ask = channel.unary_unary(f"/{INFERENCE}/ModelInfer", lambda message: message.SerializeToString())
+        waiting = ask.future(asked(model_name="Waits", inputs=[entry]))
+
+        def is_full() -> bool:
+            with pytest.raises(grpc.RpcError) as refused:
+                infer_over_grpc(there, model_name="Waits", parameters={"timeout": {"int64_param": 50_000}})
+            return bool(refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+        while not is_full():
+            pass
+        assert call(there, "ServerReady").ready
+        assert call(there, "ModelReady", name="Waits").ready
+        assert call(there, "RepositoryIndex").models
+        assert there.get("/v2/health/ready").status == 200
+        assert there.ask("POST", "/v2/repository/index", b"").status == 200
+        waiting.cancel()
 
 
 def test_a_page_of_another_origin_may_read_the_header_of_blobs(plain: Served) -> None:

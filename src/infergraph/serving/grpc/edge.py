@@ -81,12 +81,16 @@ class GrpcStream(NamedTuple):
 
 
 class GrpcMethod(NamedTuple):
-    """One method of the services: its handler, the handler's runner, and its name and protocol in the metrics."""
+    """One method of the services: its handler, the handler's runner, and its name and protocol in the metrics.
+
+    Gated ones are subject to the concurrency limit and request_timeout_s; probes, and loading a model, are not.
+    """
 
     name: str
     handler: Callable[[GrpcCall], Coroutine[Any, Any, bytes]]
     runner: Callable[[], Runner | None]
     protocol: str = "seldon"
+    gated: bool = True
 
 
 class GrpcCall(Call, kw_only=True, eq=False):
@@ -265,7 +269,7 @@ class Grpc:
             out: sends the result.
             subject: the name in the client's certificate; empty for none.
         """
-        name, handler, runner, protocol = self.methods[path]
+        name, handler, runner, protocol, gated = self.methods[path]
         puid = ""
         for key, value in metadata:
             if key == PUID_KEY:
@@ -273,15 +277,17 @@ class Grpc:
                 break
         if not puid and self._is_graph and name != "metadata":
             puid = new_puid()
+        limit_s = self._request_timeout_s if gated else 0.0
         call = GrpcCall(
             name=name,
             transport="grpc",
             protocol=protocol,
             handler=handler,
             runner=runner(),
+            is_gated=gated,
             puid=puid,
             request_bytes=len(payload),
-            limit_s=self._request_timeout_s if remaining_s is None else self._limit_s(remaining_s),
+            limit_s=limit_s if remaining_s is None else _sooner(limit_s, remaining_s),
             path=path,
             payload=payload,
             metadata=metadata,
@@ -309,7 +315,7 @@ class Grpc:
             handler=handler,
             puid=next((str(value) for key, value in metadata if key == PUID_KEY), ""),
             request_bytes=len(payload),
-            limit_s=self._request_timeout_s if remaining_s is None else self._limit_s(remaining_s),
+            limit_s=self._request_timeout_s if remaining_s is None else _sooner(self._request_timeout_s, remaining_s),
             path=path,
             payload=payload,
             metadata=metadata,
@@ -327,13 +333,15 @@ class Grpc:
         if call.error is None and len(call.payload) > self._message_limit_bytes:
             call.error = too_large(len(call.payload), self._message_limit_bytes)
 
-    def _limit_s(self, remaining_s: float) -> float:
-        remaining_s = max(remaining_s, _SHORTEST_S)
-        return min(remaining_s, self._request_timeout_s) if self._request_timeout_s else remaining_s
-
 
 _SHORTEST_S = 1e-6
 """The time limit once a deadline has passed: 0 would mean no limit."""
+
+
+def _sooner(limit_s: float, remaining_s: float) -> float:
+    """The time limit of a call: the server's, 0 for none, or what the client has left."""
+    remaining_s = max(remaining_s, _SHORTEST_S)
+    return min(remaining_s, limit_s) if limit_s else remaining_s
 
 
 def too_large(size_bytes: int, limit_bytes: int) -> errors.UploadTooLarge:

@@ -14,6 +14,8 @@ from infergraph.serving.http.answers import JSON_TYPE, Answer, Headers, advice, 
 from infergraph.serving.http.app import Dialect, Endpoint
 from infergraph.serving.http.exchange import Exchange
 
+_ALLOWED = b"access-control-allow-headers"
+_ALSO = b", " + INFERENCE_HEADER_LENGTH
 _EXPOSED = (b"access-control-expose-headers", b"%b, %b, %b" % (INFERENCE_HEADER_LENGTH, REASON, NODE))
 
 
@@ -32,10 +34,12 @@ class V2Dialect:
         return self._base.identify(exchange) or new_puid()
 
     def decorate(self, headers: Headers, endpoint: Endpoint, exchange: Exchange) -> None:
-        """The id and the cross-origin headers."""
+        """The id and the cross-origin headers, which allow and expose the size of the JSON before raw tensors."""
         self._base.decorate(headers, endpoint, exchange)
         if b"origin" in exchange.headers:
             headers.append(_EXPOSED)
+        if exchange.method == "OPTIONS":
+            headers[:] = [(name, value + _ALSO if name == _ALLOWED else value) for name, value in headers]
 
     def of_fault(self, fault: Fault) -> Answer:
         """The fault's text; its reason and the node go in headers."""

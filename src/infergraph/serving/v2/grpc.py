@@ -57,7 +57,10 @@ class V2Grpc:
             "RepositoryModelLoad": ("load", self._load),
             "RepositoryModelUnload": ("unload", self._unload),
         }
-        methods = {call: GrpcMethod(name, _telling(call, tell), may_wait, "v2") for call, (name, tell) in told.items()}
+        methods = {
+            call: GrpcMethod(name, _telling(call, tell), may_wait, "v2", name == "metadata")
+            for call, (name, tell) in told.items()
+        }
         methods["ModelInfer"] = GrpcMethod("infer", self._infer, self._model.runner, "v2")
         return {f"/{INFERENCE}/{call}": method for call, method in methods.items()}
 

@@ -59,23 +59,20 @@ class TensorMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ModelMetadata(msgspec.Struct, frozen=True):
-    """A model's metadata; nothing declared is an empty list or text."""
+    """A model's metadata; nothing declared is an empty list or text.
+
+    Args:
+        version: the one that is served, which is the last one; empty where there is none.
+        only_output: the name of the only declared output; empty otherwise.
+    """
 
     name: str
     versions: list[str]
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
-
-    @property
-    def version(self) -> str:
-        """The version that is served: the last one; empty where it has none."""
-        return self.versions[-1] if self.versions else ""
-
-    @property
-    def only_output(self) -> str:
-        """The name of the only declared output; empty otherwise."""
-        return self.outputs[0].name if len(self.outputs) == 1 else ""
+    version: str = ""
+    only_output: str = ""
 
     @property
     def json_inputs(self) -> frozenset[str]:
@@ -100,6 +97,7 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     def document(self) -> dict[str, Any]:
         """The JSON object."""
         document: dict[str, Any] = msgspec.to_builtins(self)
+        del document["version"], document["only_output"]
         for tensor in (*document["inputs"], *document["outputs"]):
             tensor.setdefault("shape", [])
         return document
@@ -125,12 +123,16 @@ def metadata_of(name: str, told: Mapping[str, Any], more: Mapping[str, Any] = NO
         more: members that it has where those say nothing.
     """
     told = {**more, **{member: value for member, value in told.items() if value}}
+    versions = [str(version) for version in _listed(told.get("versions")) if version]
+    outputs = _tensors(told.get("outputs", told.get("graphoutputs")), "output")
     return ModelMetadata(
         name=name,
-        versions=[str(version) for version in _listed(told.get("versions")) if version],
+        versions=versions,
         platform=str(told.get("platform") or ""),
         inputs=_tensors(told.get("inputs", told.get("graphinputs")), "input"),
-        outputs=_tensors(told.get("outputs", told.get("graphoutputs")), "output"),
+        outputs=outputs,
+        version=versions[-1] if versions else "",
+        only_output=outputs[0].name if len(outputs) == 1 else "",
     )
 
 
