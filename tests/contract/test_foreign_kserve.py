@@ -166,3 +166,20 @@ def test_errors_carry_the_text(echo: Served, fails: Served) -> None:
         infer(fails, "rest", request_of("x", np.array([2], dtype=np.int32), is_raw=True, model="Fails"))
     with pytest.raises(Exception, match="the caller is wrong"):
         infer(fails, "grpc", request_of("x", np.array([2], dtype=np.int32), is_raw=True, model="Fails"))
+
+
+def test_its_first_protocol() -> None:
+    """`instances` and `predictions`, and readiness as that protocol has it."""
+
+    async def ask() -> tuple[Any, Any]:
+        url = f"http://127.0.0.1:{doubling.http_port}"
+        async with kserve.InferenceRESTClient(kserve.RESTConfig(protocol="v1", retries=0)) as client:
+            answer = await client.infer(url, {"instances": [[1, 2], [3, 4]]}, model_name="Double")
+            with pytest.raises(httpx.HTTPStatusError, match="Request for unknown model"):
+                await client.is_model_ready(url, "other")
+            return answer, await client.is_model_ready(url, "Double")
+
+    with served("oip_components.py:Double", folder=COMPONENTS) as doubling:
+        answer, is_ready = asyncio.run(ask())
+    assert answer == {"predictions": [[2, 4], [6, 8]]}
+    assert is_ready is True

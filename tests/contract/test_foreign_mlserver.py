@@ -109,3 +109,23 @@ def test_requested_outputs_and_ids(servers: dict[str, Served]) -> None:
     answer = infer(servers, "Echo", request)
     assert answer.id == "7"
     assert [output.name for output in answer.outputs] == ["t"]
+
+
+def test_the_repository_index_has_its_types(servers: dict[str, Served]) -> None:
+    """Entries with a state that it knows, and a reason."""
+    reply = servers["Echo"].post("/v2/repository/index", types.RepositoryIndexRequest(ready=True).model_dump())
+    (entry,) = types.RepositoryIndexResponse.model_validate_json(reply.body)
+    assert (entry.name, types.State(entry.state), entry.reason) == ("Echo", types.State.READY, "")
+
+
+def test_streamed_answers_have_its_types() -> None:
+    """Each event of infer_stream and of generate_stream is a whole answer."""
+    request = types.InferenceRequest(id="7", inputs=[codecs.NumpyCodec.encode_input("n", np.array([[2]]))])
+    with served("oip_components.py:Counting", folder=COMPONENTS) as server:
+        for call in ("infer_stream", "generate_stream"):
+            body = request.model_dump_json().encode()
+            reply = server.ask("POST", f"/v2/models/Counting/{call}", body, {"Content-Type": "application/json"})
+            events = [each.removeprefix("data: ") for each in reply.body.decode().split("\n\n") if each]
+            answers = [types.InferenceResponse.model_validate_json(event) for event in events]
+            assert [answer.outputs[0].data.root for answer in answers] == [[0], [1]]
+            assert {answer.id for answer in answers} == {"7"}

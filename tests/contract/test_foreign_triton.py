@@ -280,3 +280,112 @@ def test_callbacks_over_grpc(servers: dict[str, Served]) -> None:
         result, error = told.get(timeout=20)
         assert error is None
         same(result.as_numpy("x"), values)
+
+
+def test_repository_statistics_and_configuration(servers: dict[str, Served], module: Any) -> None:
+    """The index, the statistics of a model that was asked, its configuration."""
+    how = {} if module is triton_http else {"as_json": True}
+    with client_of(module, servers["described"]) as client:
+        client.infer("Described", [given(module, "rows", "FP32", np.ones((2, 3), dtype=np.float32))])
+        index = client.get_model_repository_index(**how)
+        (entry,) = index if module is triton_http else index["models"]
+        assert (entry["name"], entry["state"]) == ("Described", "READY")
+        (counted,) = client.get_inference_statistics("Described", **how)["model_stats"]
+        assert int(counted["inference_stats"]["success"]["count"]) >= 1
+        config = client.get_model_config("Described", **how)
+        assert (config if module is triton_http else config["config"])["name"] == "Described"
+        with pytest.raises(triton_utils.InferenceServerException, match="Request for unknown model"):
+            client.get_inference_statistics("other", **how)
+
+
+def test_models_are_unloaded_and_loaded(module: Any) -> None:
+    """An unloaded model is unknown until it is loaded; an unknown one cannot be."""
+    with (
+        served("oip_components.py:Echo", folder=COMPONENTS, model_control="on") as server,
+        client_of(module, server) as client,
+    ):
+        client.unload_model("Echo")
+        assert not client.is_model_ready("Echo")
+        client.load_model("Echo")
+        assert client.is_model_ready("Echo")
+        with pytest.raises(triton_utils.InferenceServerException, match="failed to load 'other'"):
+            client.load_model("other")
+
+
+def test_models_are_controlled_only_where_that_is_on(servers: dict[str, Served], module: Any) -> None:
+    """The refusal names the setting."""
+    with (
+        client_of(module, servers["echo"]) as client,
+        pytest.raises(triton_utils.InferenceServerException, match="model_control"),
+    ):
+        client.unload_model(MODEL)
+
+
+def test_classification(servers: dict[str, Served], module: Any) -> None:
+    """The largest values of a requested output, with their places."""
+    values = np.array([[0.1, 0.7, 0.2]], dtype=np.float32)
+    with client_of(module, servers["echo"]) as client:
+        answer = client.infer(
+            MODEL, [given(module, "x", "FP32", values)], outputs=[module.InferRequestedOutput("x", class_count=2)]
+        )
+        assert answer.as_numpy("x").shape == (1, 2)
+        largest = answer.as_numpy("x")[0, 0].decode().split(":")
+        assert float(largest[0]) == pytest.approx(0.7)
+        assert largest[1] == "1"
+
+
+def test_streams() -> None:
+    """Each request of a stream has its answers, and a fault is one of them; the stream goes on."""
+    told: Queue[tuple[Any, Any]] = Queue()
+    with (
+        served("oip_components.py:Counting", folder=COMPONENTS) as server,
+        client_of(triton_grpc, server) as client,
+    ):
+        client.start_stream(callback=lambda result, error: told.put((result, error)))
+        for number in (3, -2, 1):
+            client.async_stream_infer(
+                "Counting", [given(triton_grpc, "n", "INT64", np.array([number]))], request_id="7"
+            )
+        found = [told.get(timeout=20) for _ in range(6)]
+        client.stop_stream()
+    counted = [int(result.as_numpy("k").item()) for result, error in found if error is None]
+    assert counted == [0, 1, 2, 0, 0]
+    assert ["the stream broke" in str(error) for _, error in found if error is not None] == [True]
+
+
+def test_asyncio_streams() -> None:
+    """The same with an asynchronous iterator."""
+
+    async def ask(port: int) -> list[int]:
+        async with grpc_aio.InferenceServerClient(f"127.0.0.1:{port}") as client:
+
+            async def requests() -> Any:
+                for number in (2, 1):
+                    inputs = [given(triton_grpc, "n", "INT64", np.array([number]))]
+                    yield {"model_name": "Counting", "inputs": inputs}
+
+            return [int(result.as_numpy("k").item()) async for result, _ in client.stream_infer(requests())]
+
+    with served("oip_components.py:Counting", folder=COMPONENTS) as server:
+        assert asyncio.run(ask(server.grpc_port)) == [0, 1, 0]
+
+
+def test_sequences_reach_the_component() -> None:
+    """`sequence_start` is a parameter of the request."""
+    values = np.array([[5]], dtype=np.int32)
+    with served("oip_components.py:Sequence", folder=COMPONENTS) as server:
+        for module in (triton_http, triton_grpc):
+            with client_of(module, server) as client:
+                inputs = [given(module, "INPUT", "INT32", values)]
+                begun = client.infer("Sequence", inputs, sequence_id=7, sequence_start=True).as_numpy("OUTPUT")
+                later = client.infer("Sequence", inputs, sequence_id=7).as_numpy("OUTPUT")
+                assert (begun.item(), later.item()) == (6, 5)
+
+
+def test_a_time_limit_of_the_request_ends_it(servers: dict[str, Served]) -> None:
+    """The client's own time-out is its own, and another request is answered after it."""
+    with client_of(triton_grpc, servers["echo"]) as client:
+        inputs = [given(triton_grpc, "x", "FP32", np.ones((1, 1), dtype=np.float32))]
+        with pytest.raises(triton_utils.InferenceServerException, match="DEADLINE"):
+            client.infer(MODEL, inputs, client_timeout=1e-6)
+        assert client.infer(MODEL, inputs).as_numpy("x").item() == 1
