@@ -68,7 +68,7 @@ def test_nan_beside_text_does_not_become_text() -> None:
 @pytest.mark.parametrize("result", [10**5000, [10**5000], {"a": -(10**5000)}], ids=["integer", "list", "dict"])
 def test_an_integer_of_too_many_digits_is_told(result: object) -> None:
     """Python converts some 4,300 digits; more are the component's error, which names the place."""
-    with pytest.raises(ComponentError, match=r"too many digits at (data\.ndarray\[0\]|jsonData\.a)"):
+    with pytest.raises(ComponentError, match=r"too many digits at (data\.ndarray|jsonData\.a)"):
         json_codec.encode(Message.of(*_shaped(result)))
     assert json_codec.encode(Message.of(*_shaped([10**4000]))).count(b"0") == 4000
 
