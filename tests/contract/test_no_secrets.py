@@ -32,6 +32,21 @@ READ = ("/metrics", "/console/", "/openapi.json", "/api/v1.0/tasks", "/metadata"
 BASE = "/k/9d1c7e5f"
 
 
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Give the process its loggers back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    logs.configure(Settings())
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    for name in (*logs.QUIET, logs.ACCESS, logs.AUDIT):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    logging.getLogger(logs.AUDIT).propagate = True
+
+
 class Heard(ThreadingHTTPServer):
     """Answers every POST like a node, a log of payloads and a collector of traces, and keeps what it was sent."""
 
@@ -132,22 +147,19 @@ def test_each_act_that_changes_something_is_one_line(tmp_path: Path) -> None:
     key = keys.create(file, "me", [Scope.TASKS, Scope.CONSOLE])
     settings = {"keys": str(file), "data_dir": str(tmp_path / "data"), "tasks": True}
     logs.configure(Settings(audit_log=str(audit)))
-    try:
-        with served("secret_parts.py:Gossip", folder=tmp_path, audit_log=str(audit), **settings) as server:
-            mine = {"X-API-Key": key}
-            server.ask("POST", "/api/v1.0/tasks?id=t1", b"{}\n", mine)
-            server.ask("POST", "/api/v1.0/tasks/t1/cancel", b"", mine)
-            server.ask("DELETE", "/tasks/t1", b"", mine)
-            server.get("/api/v1.0/tasks", **mine)
-            form = {"Content-Type": "application/x-www-form-urlencoded"}
-            server.ask("POST", "/console/sign-in", f"key={key}".encode(), form)
-            server.ask("POST", "/console/sign-in", b"key=wrong", form)
-            keys.create(file, "you", [Scope.PREDICT])
-            server.get("/api/v1.0/tasks", **mine)
-            keys.revoke(file, "you")
-            server.get("/api/v1.0/tasks", **mine)
-    finally:
-        logs.configure(Settings())
+    with served("secret_parts.py:Gossip", folder=tmp_path, audit_log=str(audit), **settings) as server:
+        mine = {"X-API-Key": key}
+        server.ask("POST", "/api/v1.0/tasks?id=t1", b"{}\n", mine)
+        server.ask("POST", "/api/v1.0/tasks/t1/cancel", b"", mine)
+        server.ask("DELETE", "/tasks/t1", b"", mine)
+        server.get("/api/v1.0/tasks", **mine)
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        server.ask("POST", "/console/sign-in", f"key={key}".encode(), form)
+        server.ask("POST", "/console/sign-in", b"key=wrong", form)
+        keys.create(file, "you", [Scope.PREDICT])
+        server.get("/api/v1.0/tasks", **mine)
+        keys.revoke(file, "you")
+        server.get("/api/v1.0/tasks", **mine)
     lines = [json.loads(line) for line in audit.read_text().splitlines()]
     told = [(line["event"], line["caller"], line["address"], line["result"], line.get("task", "")) for line in lines]
     assert told[:5] == [
