@@ -95,7 +95,8 @@ def encode(response: InferResponse, options: JsonOptions = PLAIN) -> bytes:
     if response.id:
         document["id"] = response.id
     outputs = {_name(tensor, response): _value(tensor) for tensor in response.outputs}
-    document = {**response.parameters, **outputs, **document}
+    for name, value in {**response.parameters, **outputs}.items():
+        document.setdefault(name, value)
     return json.body_of(document, (), options).head
 
 
