@@ -16,7 +16,7 @@ from infergraph.errors import PayloadError
 from infergraph.wire import prediction
 from infergraph.wire.arrays import AXES_LIMIT, check_empty
 
-ELEMENTS_LIMIT = 2**26
+ELEMENTS_LIMIT = 2**22
 """Maximum elements of a tensor whose values are repeated: a small message must not allocate all memory."""
 
 
