@@ -16,6 +16,7 @@ from infergraph.graph import resolution, servers, spec
 from infergraph.graph.resolution import Means, Resolution
 from infergraph.graph.unused import unused
 
+_V2 = frozenset({"v2", "kfserving"})
 _ALIASES = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})
 
 
@@ -74,7 +75,12 @@ def validate(read: spec.Deployment, deployment: spec.Deployment, overrides: Coll
 
 def advice(deployment: spec.Deployment, overrides: Mapping[str, str]) -> list[spec.Problem]:
     """Warnings about a deployment, as it was read, and members without effect; none prevents serving."""
-    return [*spec.advise(deployment), *_elsewhere(deployment, overrides), *unused(deployment, overrides)]
+    return [
+        *spec.advise(deployment),
+        *_elsewhere(deployment, overrides),
+        *_out_of_reach(deployment, overrides),
+        *unused(deployment, overrides),
+    ]
 
 
 def chosen(path: Path, name: str, wanted: str, overrides: Mapping[str, str]) -> tuple[spec.Deployment, spec.Deployment]:
@@ -133,6 +139,32 @@ def refuse_own_addresses(resolved: Mapping[str, Resolution], host: str, ports: C
                     "run there, give this server another port (--http-port)",
                     node=name,
                 )
+
+
+def _out_of_reach(deployment: spec.Deployment, overrides: Mapping[str, str]) -> Iterator[spec.Problem]:
+    """What the open inference protocol cannot ask of remote nodes: routes and aggregates over gRPC, and feedback."""
+    if deployment.protocol not in _V2:
+        return
+    defaulted = spec.default(deployment)
+    for place, predictor in enumerate(defaulted.predictors):
+        resolved = resolution.resolve(predictor, defaulted, overrides)
+        yield from _unasked(predictor.graph, f"spec.predictors[{place}].graph", resolved)
+
+
+def _unasked(node: spec.Node, path: str, resolved: Mapping[str, Resolution]) -> Iterator[spec.Problem]:
+    found = resolved[node.name]
+    routes = node.type == "ROUTER" or "ROUTE" in node.methods
+    combines = node.type == "COMBINER" or "AGGREGATE" in node.methods
+    if found.means is Means.REMOTE:
+        if (routes or combines) and "grpc://" in found.target:
+            asked = "route" if routes else "aggregate"
+            text = f"over gRPC the parameter seldon_method asks for the {asked}, which only infergraph's servers know"
+            yield spec.Problem(path, text, "if it is another server, call it over REST")
+        if routes or "SEND_FEEDBACK" in node.methods:
+            text = "protocol v2 has no feedback: rewards are not sent to this remote node"
+            yield spec.Problem(path, text, "run it in this process, or ask it in Seldon's protocol")
+    for place, child in enumerate(node.children):
+        yield from _unasked(child, f"{path}[{place}]", resolved)
 
 
 def _elsewhere(deployment: spec.Deployment, overrides: Mapping[str, str]) -> Iterator[spec.Problem]:

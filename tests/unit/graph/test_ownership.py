@@ -6,7 +6,7 @@ import asyncio
 import copy
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,13 @@ from infergraph.wire import json_codec, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
 from infergraph.wire.json_text import JsonOptions
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
+from infergraph.wire.v2 import hop, messages
+from infergraph.wire.v2 import json as v2_json
+from infergraph.wire.v2.messages import InferMessage
+from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest, Spelling
 
 _LITERAL = JsonOptions(nan="literal")  # type: ignore[arg-type]
+TENSOR_RESULTS = ("new", "input", "view", "kept", "kept view", "list", "dict", "text", "arrays", "kept arrays", "bytes")
 RESULTS = ("new", "input", "view", "kept", "kept view", "list", "kept list", "dict", "kept dict", "objects", "text")
 Wrap = Callable[[PredictiveUnit], PredictiveUnit]
 
@@ -69,6 +74,34 @@ class ProtoHop(Around):
         else:
             asked = proto_codec.decode_messages(proto_codec.encode_messages(request))
         return ProtoMessage(proto_codec.encode(await self.unit.answer(method, asked, context)))
+
+
+class TensorHop(Around):
+    """A unit behind the open inference protocol with raw tensors; a router is asked as it is."""
+
+    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+        if method is Method.ROUTE or isinstance(request, Feedback):
+            return await self.unit.answer(method, request, context)
+        first = request if isinstance(request, Message) else request[0]
+        asked: Request = _received(request) if isinstance(request, Message) else _children(request)
+        answer = await self.unit.answer(method, asked, context)
+        given = InferRequest(inputs=(), parameters={BINARY_OUTPUT: True})
+        response = messages.response_of(answer, given, name="m", version="", declared="", is_hop=True)
+        head, blobs, length = v2_json.encode(response, given, is_hop=True)
+        spelling = Spelling(header_length=None if length is None else str(length), form=response.form)
+        return hop.rest_answer(b"".join((head, *blobs)), spelling, first)
+
+
+def _received(message: Message) -> InferMessage:
+    tensors = messages.tensors_of(message)
+    asked = hop.request_of(message, tensors, hop.input_name(message) or "input-0" if tensors.is_unnamed else "", "")
+    sent = hop.encode_rest(asked, tensors.form, is_binary=True, asks_binary=True)
+    length = sent.spelling.header_length
+    return InferMessage(sent.raw, lambda body: v2_json.decode(body, length), spelling=sent.spelling)
+
+
+def _children(answers: Sequence[Message]) -> list[Message]:
+    return hop.rest_children(hop.encode_list(answers), hop.forms_of(answers), "")
 
 
 class Failing(Exception):
@@ -173,6 +206,10 @@ def _made(result: str, number: float) -> Any:
             return np.array([[{"n": number}, None], ["x", 1.5]], dtype=object)
         case "text":
             return f"n{number}"
+        case "arrays" | "kept arrays":
+            return {"a": np.array([number, 1.5]), "b": np.array([["x", f"n{number}"]])}
+        case "bytes":
+            return [b"\xff", f"n{number}".encode()]
     return np.array([[number, 1.0], [2.0, -1.0]])
 
 
@@ -243,25 +280,30 @@ def _text(value: Any) -> str:
 
 # ── random graphs ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-_unit = st.tuples(st.sampled_from(RESULTS), st.integers(0, 2), st.booleans())
-_leaf = st.tuples(st.just("MODEL"), _unit, st.just(()), st.sampled_from(("", "", "fallback", "logger", "retries")))
-_trees = st.recursive(
-    _leaf,
-    lambda children: st.one_of(
-        st.tuples(
-            st.sampled_from(("MODEL", "TRANSFORMER", "OUTPUT_TRANSFORMER")),
-            _unit,
-            st.tuples(children),
-            st.sampled_from(("", "", "logger", "retries", "shadow")),
+
+def _trees_of(results: Sequence[str]) -> st.SearchStrategy[Any]:
+    unit = st.tuples(st.sampled_from(results), st.integers(0, 2), st.booleans())
+    leaf = st.tuples(st.just("MODEL"), unit, st.just(()), st.sampled_from(("", "", "fallback", "logger", "retries")))
+    return st.recursive(
+        leaf,
+        lambda children: st.one_of(
+            st.tuples(
+                st.sampled_from(("MODEL", "TRANSFORMER", "OUTPUT_TRANSFORMER")),
+                unit,
+                st.tuples(children),
+                st.sampled_from(("", "", "logger", "retries", "shadow")),
+            ),
+            st.tuples(
+                st.just("COMBINER"), unit, st.lists(children, min_size=2, max_size=3), st.sampled_from(("", "logger"))
+            ),
+            st.tuples(st.just("ROUTER"), unit, st.tuples(children, children), st.sampled_from(("", "logger"))),
+            st.tuples(st.just("CHAIN"), unit, st.lists(children, min_size=2, max_size=2), st.just("")),
         ),
-        st.tuples(
-            st.just("COMBINER"), _unit, st.lists(children, min_size=2, max_size=3), st.sampled_from(("", "logger"))
-        ),
-        st.tuples(st.just("ROUTER"), _unit, st.tuples(children, children), st.sampled_from(("", "logger"))),
-        st.tuples(st.just("CHAIN"), _unit, st.lists(children, min_size=2, max_size=2), st.just("")),
-    ),
-    max_leaves=6,
-)
+        max_leaves=6,
+    )
+
+
+_trees = _trees_of(RESULTS)
 _payloads = st.sampled_from(
     [
         {"data": {"names": ["x", "y"], "ndarray": [[1, 2], [3, 4]]}},
@@ -278,8 +320,9 @@ _payloads = st.sampled_from(
 class Built:
     """A graph of scribblers, each with something around it."""
 
-    def __init__(self, tree: Any, wrap: Wrap) -> None:
+    def __init__(self, tree: Any, wrap: Wrap, kind: type[Scribbler] = Scribbler) -> None:
         self.wrap = wrap
+        self.kind = kind
         self.users: dict[str, Scribbler] = {}
         self.units: dict[str, PredictiveUnit] = {}
         self.taps: dict[str, Recording] = {}
@@ -294,7 +337,7 @@ class Built:
         kind, (result, waits, fails), children, extra = tree
         name = f"n{len(self.users)}"
         has_way_out = extra in ("fallback", "retries")
-        self.add(name, Scribbler(result, waits, fails and has_way_out, extra == "retries"))
+        self.add(name, self.kind(result, waits, fails and has_way_out, extra == "retries"))
         if extra == "fallback":
             stand_in = self.node(("MODEL", ("new", 0, False), (), ""))
             more["fallback"] = stand_in
@@ -347,3 +390,61 @@ def test_scribbling_nodes_answer_as_behind_a_wire(
 ) -> None:
     """Answers, what each node saw, and what taps were shown are those of the same graph with every node remote."""
     assert outcome(tree, requests, lambda unit: unit, kind) == outcome(tree, requests, wrap, kind)
+
+
+class TensorScribbler(Scribbler):
+    """Scribbles over named tensors, and leaves the meta of a request alone; its tags are what a parameter can be."""
+
+    async def predict(self, X: Any, names: Any) -> Any:
+        return await self._work(X, names, None)
+
+    transform_input = transform_output = predict
+
+    def tags(self) -> Any:
+        return {"count": len(self.seen) > 0, "result": self.result}
+
+
+def _tensor(name: str, datatype: str, shape: Sequence[int], data: Sequence[Any]) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": shape, "data": data}
+
+
+_tensors = st.sampled_from(
+    [
+        [_tensor("x", "FP32", [2, 2], [1, 2, 3, 4.5])],
+        [_tensor("x", "INT64", [3], [1, -2, 2**53 + 1])],
+        [_tensor("t", "BYTES", [2], ["a", "b"])],
+        [_tensor("x", "FP64", [1, 2], [1, 2]), _tensor("t", "BYTES", [1], ["a"])],
+        [_tensor("x", "BOOL", [2], [True, False])],
+    ]
+)
+
+
+def tensor_outcome(tree: Any, requests: list[Any], wrap: Wrap) -> Any:
+    """All that can be seen of a graph that answers several requests of the open inference protocol side by side."""
+    built = Built(tree, wrap, TensorScribbler)
+    bodies = [orjson.dumps({"id": "i", "inputs": inputs}) for inputs in requests]
+    asked = [InferMessage(body, v2_json.decode, spelling=Spelling()) for body in bodies]
+
+    async def run() -> list[Any]:
+        await built.graph.start()
+        try:
+            answers = await asyncio.gather(*(built.graph.answer(Method.PREDICT, one, Context()) for one in asked))
+            shown = [
+                messages.response_of(answer, one.read(), name="m", version="", declared="")
+                for answer, one in zip(answers, asked, strict=True)
+            ]
+            await built.graph.settle()
+            return [v2_json.encode(response, InferRequest(inputs=())).head for response in shown]
+        finally:
+            await built.graph.stop()
+
+    answers = asyncio.run(run())
+    seen = {name: sorted(map(_text, user.seen)) for name, user in built.users.items()}
+    return answers, seen, {name: tap.told() for name, tap in built.taps.items()}, sorted(map(repr, built.compared))
+
+
+@settings(max_examples=60)
+@given(tree=_trees_of(TENSOR_RESULTS), requests=st.lists(_tensors, min_size=1, max_size=3))
+def test_nodes_that_scribble_over_tensors_answer_as_behind_a_wire(tree: Any, requests: list[Any]) -> None:
+    """The same holds for named tensors: nobody else's are changed, and a hop changes nothing that is seen."""
+    assert tensor_outcome(tree, requests, lambda unit: unit) == tensor_outcome(tree, requests, TensorHop)
