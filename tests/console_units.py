@@ -84,3 +84,20 @@ class Places:
     def init_metadata(self) -> dict[str, Any]:
         schema = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
         return {"name": "places", "versions": ["1"], "inputs": [{"messagetype": "jsonData", "schema": schema}]}
+
+
+class Counts:
+    """A number in; as a stream the numbers up to it, without an end for a negative one, and an error for zero."""
+
+    def predict(self, X: Any, names: Any) -> Any:
+        return X
+
+    def predict_stream(self, X: Any, names: Any) -> Any:
+        limit = int(X.ravel()[0])
+        yield "first"
+        if limit == 0:
+            raise ValueError("there is <b>nothing</b> to count")
+        for number in itertools.count(1) if limit < 0 else range(1, limit + 1):
+            yield {"number": [number]}
+            if limit < 0:
+                time.sleep(0.01)

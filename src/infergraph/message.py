@@ -356,7 +356,8 @@ class UnitFacts(NamedTuple):
         nodes: the names of a graph's nodes, parents first.
         relays: of a graph, whether it passes bodies of remote nodes of the open inference protocol on as they are.
         predictors: the names of a deployment's predictors, if there are several.
-        only_streams: whether its answers to predict exist as a stream alone.
+        streams: whether it may answer a prediction with a stream of several answers.
+        only_streams: whether it has no other answers to predict.
     """
 
     protocol: str = "seldon"
@@ -368,6 +369,7 @@ class UnitFacts(NamedTuple):
     relays: bool = False
     predictors: tuple[str, ...] = ()
     v2_metadata: Mapping[str, Any] = MappingProxyType({})
+    streams: bool = False
     only_streams: bool = False
 
     @property

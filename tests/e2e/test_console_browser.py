@@ -71,6 +71,15 @@ def component(tmp_path_factory: pytest.TempPathFactory, healed: Path) -> Iterato
         yield running
 
 
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervised]:
+    """A server of a component that streams."""
+    folder = tmp_path_factory.mktemp("counting")
+    plan = plan_of({"tasks": False}, source("console_units:Counts", folder), serve=SERVE)
+    with supervised(plan, folder) as running:
+        yield running
+
+
 @pytest.fixture(params=WIDTHS)
 def looking(request: pytest.FixtureRequest, browser: Any) -> Iterator[Any]:
     """Opens a window of one of the two widths; what a page may not do fails the test at its end."""
@@ -362,6 +371,37 @@ def test_tensors_have_a_field_each_and_their_answer_its_parameters(graph: Superv
     box = page.locator("#shown .notice")
     box.wait_for()
     assert "input-0" in box.inner_text()
+
+
+def test_the_items_of_a_stream_are_shown_as_they_come(counting: Supervised, looking: Any) -> None:
+    """A component that streams has a method for it; an endless stream grows until it is stopped; an error ends one."""
+    watched = looking(counting)
+    page = watched.open("try")
+    page.get_by_label("Method").select_option("/v2/models/Counts/infer_stream")
+    page.get_by_label("Shape").fill("1")
+    page.get_by_label("Elements").fill("2")
+    assert "client.stream(inputs)" in _copied_as(page, "Python")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.get_by_text("3 items").wait_for()
+    assert page.locator("#shown .items li").all_inner_texts() == ['"first"', "1", "2"]
+    watched.check_access()
+    watched.keep("try-stream")
+    page.get_by_label("Elements").fill("0")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.locator("#shown .items .bad").wait_for()
+    assert page.locator("#shown .items .bad").inner_text() == "there is <b>nothing</b> to count"
+    page.get_by_label("Elements").fill("-1")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.locator("#shown .items li").nth(5).wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop").wait_for(state="detached")
+    assert page.get_by_role("button", name="Send", exact=True).is_enabled()
+
+
+def _copied_as(page: Any, language: str) -> str:
+    page.get_by_role("tab", name=language).click()
+    shown: str = page.locator("#code").inner_text()
+    return shown
 
 
 def test_the_same_inference_is_there_to_copy(graph: Supervised, looking: Any) -> None:

@@ -285,7 +285,13 @@ class Component(PredictiveUnit):
         methods = frozenset(method for method, found in self._table.items() if found.plain is not None or found.is_raw)
         v2_metadata = getattr(self._user, "v2_metadata", None)
         more = v2_metadata if isinstance(v2_metadata, Mapping) else {}
-        return UnitFacts(user_object=self._user, methods=methods, v2_metadata=more, only_streams=self._only_streams)
+        return UnitFacts(
+            user_object=self._user,
+            methods=methods,
+            v2_metadata=more,
+            streams=self._predict_stream is not None,
+            only_streams=self._only_streams,
+        )
 
     @property
     def task_rows(self) -> str | None:

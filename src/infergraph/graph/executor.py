@@ -129,10 +129,17 @@ class Graph(LocalCalls, PredictiveUnit):
 
     @property
     def facts(self) -> UnitFacts:
-        """The protocol in which the graph is served, its deployment, and its nodes."""
+        """The protocol in which the graph is served, its deployment, its nodes, and whether one of them streams."""
         options = self.options
-        nodes = tuple(planned.name for planned in self._root.walk())
-        return UnitFacts(options.protocol, options.deployment, options.namespace, nodes=nodes, relays=options.relays)
+        nodes = self._root.walk()
+        return UnitFacts(
+            options.protocol,
+            options.deployment,
+            options.namespace,
+            nodes=tuple(planned.name for planned in nodes),
+            relays=options.relays,
+            streams=any(planned.unit is not None and planned.unit.facts.streams for planned in nodes),
+        )
 
     @property
     def task_rows(self) -> str | None:

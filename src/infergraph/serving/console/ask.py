@@ -107,8 +107,10 @@ class AskPages:
     def _methods(self) -> tuple[Asking, ...]:
         """The methods in the protocol that the unit documents, then those in the open inference protocol."""
         name = quote(self._parts.model, safe="")
-        infer = Asking(f"/v2/models/{name}/infer", f"{INFERENCE}/ModelInfer", "", Protocol.V2)
-        return (infer,) if self._parts.topology.protocol == Protocol.V2.value else (*self._own_methods(), infer)
+        asked = [Asking(f"/v2/models/{name}/infer", f"{INFERENCE}/ModelInfer", "", Protocol.V2)]
+        if self._parts.unit.facts.streams:
+            asked.append(Asking(f"/v2/models/{name}/infer_stream", f"{INFERENCE}/ModelStreamInfer", "", Protocol.V2))
+        return (*(() if self._parts.topology.protocol == Protocol.V2.value else self._own_methods()), *asked)
 
     def _own_methods(self) -> tuple[Asking, ...]:
         topology = self._parts.topology

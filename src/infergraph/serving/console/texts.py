@@ -149,6 +149,7 @@ CHINESE: dict[str, str] = {
     "Not valid JSON: line {line}, column {column}.": "还不是 JSON：第 {line} 行，第 {column} 列。",
     "Enter something first.": "请先输入内容。",
     "no response": "没有应答",
+    "{n} items": "{n} 项",
     "Full response": "完整应答",
     "Values in the response": "应答中的数值",
     "Route": "经过的路径",

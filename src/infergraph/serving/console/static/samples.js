@@ -4,7 +4,10 @@ const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /** The call of `message`, spelt as `body`, in `language`, as text to copy. */
 export function samples(language, message, body, method, unit) {
-  if (method.protocol === "v2" && language !== "curl") return language === "python" ? triton(message, unit) : inference(message, method, unit);
+  if (method.protocol === "v2" && language !== "curl") {
+    const inPython = method.path.endsWith("_stream") ? streaming : triton;
+    return language === "python" ? inPython(message, unit) : inference(message, method, unit);
+  }
   const base = new URL("..", location.href).href.replace(/\/$/, "");
   if (language === "curl") return curl(body, base + method.path);
   if (language === "python") return python(message, base, method);
@@ -12,7 +15,7 @@ export function samples(language, message, body, method, unit) {
 }
 
 function curl(body, url) {
-  return `curl -s ${quoted(url)} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quoted(body)}`;
+  return `curl -${url.endsWith("_stream") ? "N" : ""}s ${quoted(url)} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quoted(body)}`;
 }
 
 function grpcurl(body, method, unit) {
@@ -41,6 +44,17 @@ function triton(message, unit) {
   const address = location.host + new URL("..", location.href).pathname.replace(/\/$/, "");
   return ["import numpy as np", "import tritonclient.http as triton", "", `client = triton.InferenceServerClient(${literal(address)}${isSafe ? ", ssl=True" : ""})`, "inputs = []", ...given,
     `answer = client.infer(${literal(unit.model)}, inputs)`, 'for output in answer.get_response()["outputs"]:', '    print(output["name"], answer.as_numpy(output["name"]))'].join("\n");
+}
+
+/** A stream by the client of this runtime; Triton's has none over HTTP. */
+function streaming(message, unit) {
+  const given = tensorsOf(message).map((tensor) => {
+    const dtype = tensor.datatype === "BYTES" ? "object" : `np.${DTYPES[tensor.datatype] ?? String(tensor.datatype).toLowerCase()}`;
+    return `    ${literal(tensor.name)}: np.array(${literal(elementsOf(tensor))}, dtype=${dtype}).reshape(${literal(tensor.shape)}),`;
+  });
+  const base = new URL("..", location.href).href.replace(/\/$/, "");
+  return ["import numpy as np", "from infergraph.client import Client", "", "inputs = {", ...given, "}",
+    `with Client(${JSON.stringify(base)}, protocol="v2", model=${literal(unit.model)}) as client:`, "    for answer in client.stream(inputs):", "        print(answer)"].join("\n");
 }
 
 /** The call by grpcurl in typed contents, which FP16 and BF16 do not have. */

@@ -6,7 +6,7 @@ import { samples } from "./samples.js";
 import { fields, hasTensors, outputs, readFields, routingOf, wrongWith } from "./tensors.js";
 
 const unit = data("unit");
-const LIMIT = { cells: 4000, recent: 8, recentCharacters: 20000, keptCharacters: 1000000, shownCharacters: 200000 };
+const LIMIT = { cells: 4000, recent: 8, items: 1000, recentCharacters: 20000, keptCharacters: 1000000, shownCharacters: 200000 };
 
 let message = unit.start;
 let written = ""; // the message as it was typed, where it was: numbers keep their spelling
@@ -266,13 +266,15 @@ async function send() {
   try {
     const began = performance.now();
     let response, text;
+    const stopping = new AbortController();
     try {
-      response = await fetch(new URL(".." + method.path, location.href), { method: "POST", body, headers: { "content-type": "application/json", "infergraph-node-times": "1" }, cache: "no-store" });
-      text = await response.text();
+      response = await fetch(new URL(".." + method.path, location.href), { method: "POST", body, headers: { "content-type": "application/json", "infergraph-node-times": "1" }, cache: "no-store", signal: stopping.signal });
+      if (isStream(response)) await showStream(response, began, stopping);
+      else text = await response.text();
     } catch { throw new Refused(0, t("The server is not responding."), ""); }
     const took = (performance.now() - began) / 1000;
     if (!response.ok) throw refused(response, text);
-    showAnswer(response, text, took);
+    if (!isStream(response)) showAnswer(response, text, took);
     keep(method.path, body);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
@@ -283,6 +285,49 @@ async function send() {
     $("send").disabled = false;
     $("answer").setAttribute("aria-busy", "false");
   }
+}
+
+const isStream = (response) => (response.headers.get("content-type") ?? "").startsWith("text/event-stream");
+
+/** The items of a stream, each as soon as it comes, until the stream ends or is stopped. */
+async function showStream(response, began, stopping) {
+  const items = make("ol", { class: "items" });
+  const told = make("span");
+  const stop = make("button", { type: "button", class: "button small" }, t("Stop"));
+  let count = 0;
+  let pending = "";
+  const tell = () => told.replaceChildren(make("span", { class: "pill ok" }, `${t("{n} items", { n: count })} · ${duration((performance.now() - began) / 1000)}`));
+  stop.addEventListener("click", () => stopping.abort());
+  asked = null;
+  tell();
+  $("status").replaceChildren(told, " ", stop);
+  $("shown").replaceChildren(items);
+  try {
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let read = await reader.read(); !read.done; read = await reader.read()) {
+      const events = (pending + read.value).split("\n\n");
+      pending = events.pop();
+      for (const event of events) {
+        count += 1;
+        if (count <= LIMIT.items) items.append(itemOf(event.replaceAll(/^data: ?/gm, "")));
+      }
+      tell();
+    }
+  } catch (error) {
+    if (!stopping.signal.aborted) throw error;
+  } finally {
+    stop.remove();
+  }
+}
+
+/** One item: its text or its values, or the error that ended the stream. */
+function itemOf(text) {
+  let item;
+  try { item = JSON.parse(text); } catch { item = null; }
+  const error = item?.error ?? (item?.status?.status === "FAILURE" || item?.status?.status === 1 ? item.status.info : undefined);
+  if (error !== undefined) return make("li", { class: "bad" }, String(error));
+  const outputs = Array.isArray(item?.outputs) ? item.outputs.map((output) => JSON.stringify(output.data?.length === 1 ? output.data[0] : output.data)) : null;
+  return make("li", {}, outputs ? outputs.join(" ") : item?.strData ?? text);
 }
 
 function showAnswer(response, text, took) {
