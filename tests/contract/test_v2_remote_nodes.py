@@ -17,6 +17,7 @@ from contract.nodes import Nodes, serving
 from contract.test_payload_log import collecting
 from contract.test_v2_graphs import HEADER, grpc_request, infer
 from infergraph.protocol.services import INFERENCE
+from infergraph.wire import prediction
 from infergraph.wire.prediction import SERVICES, message_class
 from served import Served, served
 
@@ -648,3 +649,32 @@ def test_bodies_are_merged_where_the_setting_says_so(tmp_path: Path) -> None:
             reply = there.post("/v2/models/flow/infer", {"inputs": [X]})
     assert reply.json["parameters"]["seldon_routing"] == '{"ab":0}'
     assert reply.json["model_name"] == "flow"
+
+
+def test_a_node_over_grpc_tells_its_readiness_and_metadata(tmp_path: Path) -> None:
+    """ModelReady and ModelMetadata of the node by its own name; a server without that model is not ready."""
+    environment = {"PREDICTIVE_UNIT_ID": "described"}
+    with served("oip_components.py:Described", folder=FOLDER / "cases" / "v2", environment=environment) as there:
+        nodes = [at(name, there.grpc_port) for name in ("described", "stranger")]
+        for node in nodes:
+            node["endpoint"] |= {"type": "GRPC", "grpcPort": there.grpc_port}
+        with flow(tmp_path, here("one", "One", "MODEL", *nodes), full_health_checks=True) as graph:
+            assert graph.get("/ready").status == 200
+            assert graph.get("/v2/models/described/ready").json == {"name": "described", "ready": True}
+            assert graph.get("/v2/models/stranger/ready").status == 503
+            told = graph.get("/v2/models/described").json
+    assert told["versions"] == ["1", "2"]
+    assert told["inputs"] == [{"name": "rows", "datatype": "FP32", "shape": [-1, 3]}]
+
+
+def test_values_of_other_protocols_are_refused_by_name(tmp_path: Path) -> None:
+    """A payload of Seldon's protocol without a form as tensors is the caller's mistake."""
+    with serving({"a": const(ANSWER)}) as nodes, flow(tmp_path, at("a", nodes.ports["a"])) as there:
+        custom = prediction.SeldonMessage()
+        custom.customData.type_url = "type.googleapis.com/x"
+        with pytest.raises(grpc.RpcError) as caught:
+            there.call("Seldon/Predict", custom)
+        answer = there.call("Seldon/Predict", prediction.SeldonMessage(strData="text"))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "customData" in caught.value.details()
+    assert list(answer.data.tensor.values) == [2]

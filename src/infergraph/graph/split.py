@@ -70,6 +70,7 @@ class Split(LocalCalls, PredictiveUnit):
         self._copies = [share.unit for share in shares if share.shadow]
         if not self._live:
             raise GraphError(f"deployment {name!r} has no predictor that is not a shadow")
+        self._relays = all(unit.facts.relays for unit in self._live)
         traffic = [max(share.traffic, 0) for share in shares if not share.shadow]
         self._traffic = traffic if any(traffic) else [1] * len(traffic)
         self._rng = rng
@@ -79,8 +80,7 @@ class Split(LocalCalls, PredictiveUnit):
     def facts(self) -> UnitFacts:
         """The predictors' facts, which are the same for all of a deployment, and the names of the predictors."""
         names = tuple(unit.name for unit in self._live) if len(self._live) > 1 else ()
-        relays = all(unit.facts.relays for unit in self._live)
-        return self._live[0].facts._replace(predictors=names, relays=relays)
+        return self._live[0].facts._replace(predictors=names, relays=self._relays)
 
     async def start(self) -> None:
         """Start all predictors.
@@ -211,7 +211,7 @@ class Split(LocalCalls, PredictiveUnit):
         return self._shadows.begin(calls)
 
     def _marked(self, answer: Message, drawn: int) -> Message:
-        meta = None if self.facts.relays else meta_of(answer)
+        meta = None if self._relays else meta_of(answer)
         if meta is None:
             return answer
         return answer.with_meta({**meta, "routing": {**(meta.get("routing") or {}), self.name: drawn}})

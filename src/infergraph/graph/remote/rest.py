@@ -65,6 +65,9 @@ class RestUnit(PredictiveUnit):
     Promises: a message received as JSON is forwarded byte for byte; a cancelled call closes its connection.
     """
 
+    _node_paths: Sequence[str] = (paths.PING, *paths.INTERNAL.values())
+    """Paths of which a node has at least one."""
+
     def __init__(
         self,
         name: str,
@@ -133,7 +136,7 @@ class RestUnit(PredictiveUnit):
 
     async def _is_node(self) -> bool:
         """Whether the address knows any path of a node's; one that is too busy to say so counts as a node."""
-        for path in (paths.PING, *paths.INTERNAL.values()):
+        for path in self._node_paths:
             try:
                 reply = await self._client.exchange(Call("GET", path, b"", None), self.options.ready_timeout_s)
             except TimeoutError:

@@ -15,7 +15,8 @@ from infergraph.errors import PayloadError, RemoteError
 from infergraph.graph.remote.grpc import GrpcOptions, GrpcUnit, metadata_of
 from infergraph.graph.remote.rest import unsent
 from infergraph.graph.remote.v2_node import V2Node
-from infergraph.message import Context, Feedback, Message, Method, Request, Transport
+from infergraph.message import Context, Encoding, Feedback, Message, Method, Request, Transport
+from infergraph.net.address import connects
 from infergraph.net.grpc_client import Metadata
 from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP
 from infergraph.protocol.services import INFERENCE
@@ -24,6 +25,8 @@ from infergraph.wire.v2.messages import tensors_of
 
 _INFER = f"/{INFERENCE}/ModelInfer"
 _METADATA = f"/{INFERENCE}/ModelMetadata"
+_MODEL_READY = f"/{INFERENCE}/ModelReady"
+_SERVER_READY = f"/{INFERENCE}/ServerReady"
 
 
 class V2GrpcUnit(GrpcUnit):
@@ -90,6 +93,29 @@ class V2GrpcUnit(GrpcUnit):
         asked = self._client.exchange(_INFER, raw, metadata=metadata, timeout_s=timeout_s)
         payload, initial = await self._in_time(_INFER, asked, timeout_s)
         return payload, str(initial.get(FORM_KEY, ""))
+
+    async def ready(self) -> bool:
+        """Whether the node accepts a connection, or, with full checks, says that it is ready."""
+        timeout_s = self.options.ready_timeout_s
+        if not await connects(self._probe_address, timeout_s):
+            return False
+        if not self.options.full_health_checks:
+            return True
+        try:
+            return proto.is_ready(await self._client.call(_SERVER_READY, b"", timeout_s=timeout_s))
+        except (PayloadError, RemoteError):
+            return False
+
+    async def health(self, context: Context) -> Message:
+        """A message saying that the model is ready.
+
+        Raises: RemoteError if it is not, or cannot be reached.
+        """
+        asked = proto.encode_ready_request(context.model or self.name)
+        answer = await self._ask(_MODEL_READY, asked, metadata_of(context), self._timeout_s(context))
+        if self._node.readable(lambda: proto.is_ready(answer)):
+            return Message.of("healthy", Encoding.STR)
+        raise RemoteError(f"node {self.name} at {self.address.authority} is not ready", node=self.name, status=503)
 
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The node's metadata.

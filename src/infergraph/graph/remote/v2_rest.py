@@ -38,6 +38,8 @@ class V2RestUnit(RestUnit):
         members change.
     """
 
+    _node_paths = (paths.V2_LIVE, paths.V2_SERVER)
+
     def __init__(
         self,
         name: str,

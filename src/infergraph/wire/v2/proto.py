@@ -30,6 +30,8 @@ SERVICE = f"{PACKAGE}.GRPCInferenceService"
 
 ModelInferRequest = message_class(f"{PACKAGE}.ModelInferRequest")
 ModelInferResponse = message_class(f"{PACKAGE}.ModelInferResponse")
+ModelReadyRequest = message_class(f"{PACKAGE}.ModelReadyRequest")
+ModelReadyResponse = message_class(f"{PACKAGE}.ModelReadyResponse")
 ModelMetadataRequest = message_class(f"{PACKAGE}.ModelMetadataRequest")
 ModelMetadataResponse = message_class(f"{PACKAGE}.ModelMetadataResponse")
 ModelStreamInferResponse = message_class(f"{PACKAGE}.ModelStreamInferResponse")
@@ -266,6 +268,25 @@ def _without(payload: bytes, numbers: Collection[int]) -> bytes:
             parts.append(payload[at:end])
         at = end
     return b"".join(parts)
+
+
+def encode_ready_request(model: str) -> bytes:
+    """A serialized ModelReadyRequest."""
+    asked: bytes = ModelReadyRequest(name=model).SerializeToString()
+    return asked
+
+
+def is_ready(payload: bytes) -> bool:
+    """What a serialized ModelReadyResponse, or ServerReadyResponse, says.
+
+    Raises: PayloadError if it is none.
+    """
+    message = ModelReadyResponse()
+    try:
+        message.ParseFromString(payload)
+    except DecodeError as error:
+        raise PayloadError(f"the message is no ModelReadyResponse: {error}") from error
+    return bool(message.ready)
 
 
 def encode_metadata_request(model: str) -> bytes:
