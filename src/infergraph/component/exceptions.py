@@ -58,9 +58,10 @@ def ends_request(error: BaseException) -> bool:
 
 
 def text_of(error: BaseException) -> str:
-    """The message of an exception; its class if the message is empty, or raises itself."""
+    """The message of an exception; its class if the message is empty, or raises itself; both of `sys.exit`."""
     try:
-        return str(error) or type(error).__name__
+        text = str(error) or type(error).__name__
+        return f"SystemExit: {text}" if isinstance(error, SystemExit) and error.code is not None else text
     except Exception:  # noqa: BLE001 - user code may raise anything, here too
         return type(error).__name__
 

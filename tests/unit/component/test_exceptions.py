@@ -4,7 +4,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from werkzeug.exceptions import UnprocessableEntity
 
-from infergraph.component.exceptions import declared_status
+from infergraph.component.exceptions import declared_status, text_of
 
 
 class OnClass(Exception):
@@ -61,3 +61,18 @@ def _with(error: Exception, **attributes: object) -> Exception:
 def test_an_error_declares_its_status_on_its_class_or_on_itself(error: Exception, status: int | None) -> None:
     """Starlette's and Flask's errors do the latter; the status in an HTTP client's error is that of another server."""
     assert declared_status(error) == status
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("no price"), "no price"),
+        (ValueError(), "ValueError"),
+        (SystemExit(), "SystemExit"),
+        (SystemExit(0), "SystemExit: 0"),
+        (SystemExit("bye"), "SystemExit: bye"),
+    ],
+)
+def test_an_error_says_what_it_is(error: BaseException, text: str) -> None:
+    """By its message, or else its class; the code of `sys.exit` alone would say nothing."""
+    assert text_of(error) == text
