@@ -33,9 +33,11 @@ _CHANNEL_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_mes
 class Answerer:
     """One connection that answers HTTP requests one after the other, reconnecting where the server closes."""
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, path: str, header_length: int | None = None) -> None:
         self._port = port
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        if header_length is not None:
+            head += f"Inference-Header-Content-Length: {header_length}\r\n"
         self._head = head.encode()
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._done = self._keep = False
@@ -91,7 +93,8 @@ async def _in_turn(asks: Sequence[Ask], body: bytes) -> bytes:
 def _askers(plan: Plan, row: Row) -> list[Ask]:
     """One callable for each request in flight."""
     if row.transport == "rest":
-        chains = [[Answerer(port, plan.path).answer for port in plan.ports] for _ in range(row.connections)]
+        length = payloads.header_length(row)
+        chains = [[Answerer(port, plan.path, length).answer for port in plan.ports] for _ in range(row.connections)]
         return [lambda body, chain=chain: _in_turn(chain, body) for chain in chains]  # type: ignore[misc]
     method = GRPC_METHODS[plan.dialect]
     calls = []

@@ -20,7 +20,7 @@ from benchmarks import cost
 from benchmarks.environments import Unavailable
 from benchmarks.plan import GRPC_METHODS, Plan, quantiles
 from benchmarks.rows import Row
-from benchmarks.servers import Running
+from benchmarks.servers import OIP_PATH, Running
 
 COMMAND_LIMIT_S = 60.0
 REQUESTS_MIN = 3
@@ -58,7 +58,7 @@ def measure(row: Row, running: Running, load: Load) -> Measured:
     Raises: Unavailable if it answers wrongly or breaks down.
     """
     port = running.ports.grpc if row.transport == "grpc" else running.ports.http
-    return measure_trees(row, [running], [port], load, factor=2)
+    return measure_trees(row, [running], [port], load, factor=running.server.factor)
 
 
 def measure_trees(
@@ -74,14 +74,16 @@ def measure_trees(
     Raises: Unavailable if one answers wrongly or breaks down.
     """
     server = trees[0].server
+    dialect = row.protocol or server.dialect
+    path = OIP_PATH if dialect == "oip" else server.predict
     tool = "client" if in_turn else _tool(row)
     with tempfile.TemporaryDirectory(prefix="bench-load-") as name:
         folder = Path(name)
         warm_s = load.warm_s if tool == "client" else 0.0
         plan = Plan(
             row.name,
-            server.dialect,
-            server.predict,
+            dialect,
+            path,
             ports,
             factor,
             str(folder / "body"),
@@ -100,10 +102,10 @@ def measure_trees(
             run = _wrk if tool == "wrk" else _h2load
             # requests side by side are no slower than one after the other, so this warm-up is not too long
             warm_count = _count(row, load.warm_s / said["answer_s"], load)
-            warm = run(row, server.predict, server.dialect, ports[0], folder, load.warm_s, warm_count)
+            warm = run(row, path, dialect, ports[0], folder, load.warm_s, warm_count)
             count = _count(row, load.seconds * warm["requests"] / warm["seconds"], load)
             before = [cost.cpu_s(tree.root) for tree in trees]
-            result = run(row, server.predict, server.dialect, ports[0], folder, load.seconds, count)
+            result = run(row, path, dialect, ports[0], folder, load.seconds, count)
             after = [cost.cpu_s(tree.root) for tree in trees]
             _check_volume(result, said["answer_bytes"])
     held = [cost.memory(tree.root) for tree in trees]

@@ -82,6 +82,16 @@ def _graph_ratio(above: str, below: str) -> Callable[[Results], float | None]:
     return value
 
 
+def _to_seldon(row: str, seldon: str) -> Callable[[Results], float | None]:
+    """Our CPU time of a row of the open inference protocol, over that of Seldon's."""
+
+    def value(results: Results) -> float | None:
+        top, bottom = figure(results, row, OURS, "cpu_us"), figure(results, seldon, OURS, "cpu_us")
+        return None if top is None or not bottom else top / bottom
+
+    return value
+
+
 def hop_us(results: Results) -> float | None:
     """CPU µs of the graph's server for one remote hop: what three hops add to answering with one model."""
     rounds = results["cells"].get("graph-remote", {}).get(OURS, {}).get("rounds")
@@ -91,7 +101,7 @@ def hop_us(results: Results) -> float | None:
     return (float(median(one["cpu_us"][0] for one in rounds)) - alone) / 3
 
 
-OURS, SELDON, FLOOR = "infergraph", "Seldon wrapper", "floor"
+OURS, SELDON, FLOOR, MLSERVER = "infergraph", "Seldon wrapper", "floor", "MLServer"
 WANTED = (
     Wanted("REST small: CPU at most 1.4x the floor", _ratio("rest-small", "cpu_us", OURS, FLOOR), 1.4, True),
     Wanted("REST small: CPU at most 1/20 of the wrapper", _ratio("rest-small", "cpu_us", SELDON, OURS), 20, False),
@@ -106,6 +116,30 @@ WANTED = (
     Wanted("`/live` within one second", lambda results: figure(results, START, OURS, "live_s"), 1.0, True, " s"),
     Wanted("chain of three in process: at most 1.3x one model", _graph_ratio("graph-chain", "graph-one"), 1.3, True),
     Wanted("the same beside a graph of one model", _graph_ratio("graph-chain", "graph-of-one"), 1.3, True),
+    Wanted(
+        "V2 over REST, small: CPU at most 1.1x our Seldon row", _to_seldon("v2-rest-small", "rest-small"), 1.1, True
+    ),
+    Wanted(
+        "V2 over gRPC, small: CPU at most 1.1x our Seldon row", _to_seldon("v2-grpc-small", "grpc-small"), 1.1, True
+    ),
+    Wanted(
+        "V2 over REST, small: CPU at most 1/4 of MLServer", _ratio("v2-rest-small", "cpu_us", MLSERVER, OURS), 4, False
+    ),
+    Wanted(
+        "V2 over gRPC, small: CPU at most 1/4 of MLServer", _ratio("v2-grpc-small", "cpu_us", MLSERVER, OURS), 4, False
+    ),
+    Wanted(
+        "V2 over gRPC, 1,000x784 raw: at most 1/10 of MLServer",
+        _ratio("v2-grpc-raw", "cpu_us", MLSERVER, OURS),
+        10,
+        False,
+    ),
+    Wanted(
+        "V2 over REST, 1,000x784 binary: at most 1.3x an echo",
+        _ratio("v2-rest-binary", "cpu_us", OURS, FLOOR),
+        1.3,
+        True,
+    ),
     Wanted("a remote REST hop: at most 150 CPU µs of ours", hop_us, 150, True, " µs"),
 )
 

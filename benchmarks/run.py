@@ -160,8 +160,9 @@ def _round(results: dict[str, Any], options: argparse.Namespace, load: Load, tit
     for server in _servers(options):
         mine = [row for row in rows if _answers(server, row)]
         # the floor of gRPC has no HTTP side, so its start-up and memory are not those of a whole server
-        if mine or (start and server.live):
-            _visit(results, server, mine, start and bool(server.live), load)
+        starts = start and server.starts and bool(server.live)
+        if mine or starts:
+            _visit(results, server, mine, starts, load)
     for graph in GRAPHS:
         wanted = graph.name in options.rows if options.rows else not options.servers
         if wanted:
@@ -185,6 +186,8 @@ def _sections(results: dict[str, Any], options: argparse.Namespace) -> None:
 
 
 def _answers(server: Server, row: Row) -> bool:
+    if row.servers or not server.starts:
+        return server.name in row.servers
     if row.spelling == "ndarray" and server.dialect != "seldon":
         return False  # its protocol has one spelling
     return server.grpc or not server.live if row.transport == "grpc" else bool(server.live)

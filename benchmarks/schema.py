@@ -19,15 +19,19 @@ _FILES: dict[str, dict[str, list[tuple[str, int, str]]]] = {
         "SeldonMessage": [("data", 3, "DefaultData")],
     },
     "inference": {
-        "InferTensorContents": [("fp64_contents", 7, "double*")],
+        "InferTensorContents": [("fp32_contents", 6, "float*"), ("fp64_contents", 7, "double*")],
         "InferInputTensor": [
             ("name", 1, "string"),
             ("datatype", 2, "string"),
             ("shape", 3, "int64*"),
             ("contents", 5, "InferTensorContents"),
         ],
-        "ModelInferRequest": [("model_name", 1, "string"), ("inputs", 5, "InferInputTensor*")],
-        "ModelInferResponse": [("outputs", 5, "InferInputTensor*")],
+        "ModelInferRequest": [
+            ("model_name", 1, "string"),
+            ("inputs", 5, "InferInputTensor*"),
+            ("raw_input_contents", 7, "bytes*"),
+        ],
+        "ModelInferResponse": [("outputs", 5, "InferInputTensor*"), ("raw_output_contents", 6, "bytes*")],
     },
 }
 

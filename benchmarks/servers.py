@@ -27,7 +27,7 @@ STOP_LIMIT_S = 5.0
 POLL_S = 0.01
 UNITS = HERE / "units"
 SELDON_PATH = "/api/v1.0/predictions"
-OIP_PATH = "/v2/models/doubler/infer"
+OIP_PATH = "/v2/models/Doubler/infer"
 
 
 class Ports(NamedTuple):
@@ -50,6 +50,7 @@ class Server(NamedTuple):
 
     `column` is where its figures stand in the table; `dialect` is the protocol it speaks, `seldon` or `oip`;
     `live` is the path of its liveness probe, empty for a server without HTTP; `predict` the path of a prediction;
+    `factor` is by how much its answer differs from the input; `starts` is whether its start-up is a row of its own;
     `ends_alone` is whether SIGTERM to its first process ends all of them.
     """
 
@@ -63,6 +64,8 @@ class Server(NamedTuple):
     predict: str = SELDON_PATH
     grpc: bool = True
     ends_alone: bool = True
+    factor: int = 2
+    starts: bool = True
 
 
 class Running(NamedTuple):
@@ -106,7 +109,7 @@ def _mlserver(python: Path, ports: Ports, folder: Path) -> Launch:
     }
     (folder / "metrics").mkdir()
     (folder / "settings.json").write_text(json.dumps(settings))
-    model = {"name": "doubler", "implementation": "mlserver_doubler.Doubler"}
+    model = {"name": "Doubler", "implementation": "mlserver_doubler.Doubler"}
     (folder / "model-settings.json").write_text(json.dumps(model))
     return Launch([str(python.parent / "mlserver"), "start", str(folder)], {"PYTHONPATH": str(UNITS)})
 
@@ -122,6 +125,10 @@ def _fastapi(python: Path, ports: Ports, folder: Path) -> Launch:
 
 def _rest_floor(python: Path, ports: Ports, folder: Path) -> Launch:
     return Launch(_uvicorn("benchmarks.floor.asgi:app", python, ports, "--lifespan", "off"))
+
+
+def _echo_floor(python: Path, ports: Ports, folder: Path) -> Launch:
+    return Launch(_uvicorn("benchmarks.floor.asgi:echo", python, ports, "--lifespan", "off"))
 
 
 def _grpc_floor(python: Path, ports: Ports, folder: Path) -> Launch:
@@ -158,6 +165,18 @@ SERVERS = (
         grpc=False,
     ),
     Server("floor", "floor", "a bare ASGI callable on uvicorn: orjson, numpy, orjson", OWN, _rest_floor, grpc=False),
+    Server(
+        "floor-echo",
+        "floor",
+        "a bare ASGI callable on uvicorn that sends back the bytes it gets",
+        OWN,
+        _echo_floor,
+        dialect="oip",
+        predict=OIP_PATH,
+        grpc=False,
+        factor=1,
+        starts=False,
+    ),
     Server(
         "floor-grpc",
         "floor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,15 @@ def answer(body: bytes) -> bytes:
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """The ASGI callable; a GET gets an empty 200."""
+    await _answered(scope, receive, send, answer)
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI callable that sends back the bytes it gets."""
+    await _answered(scope, receive, send, bytes)
+
+
+async def _answered(scope: Any, receive: Any, send: Any, make: Callable[[bytes], bytes]) -> None:
     raw = b""
     if scope["method"] == "POST":
         event = await receive()
@@ -32,7 +42,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
                 event = await receive()
                 parts.append(event["body"])
             raw = b"".join(parts)
-        raw = answer(raw)
+        raw = make(raw)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(raw))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": raw})
