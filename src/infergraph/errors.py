@@ -18,7 +18,8 @@
     ├── NotPermitted
     ├── AccessFault
     │   ├── Unauthenticated
-    │   └── Forbidden
+    │   ├── Forbidden
+    │   └── QuotaExceeded
     ├── TaskFault
     │   ├── UnknownTask
     │   ├── TaskState
@@ -216,6 +217,24 @@ class Forbidden(AccessFault):
     """The caller is known, but its scopes do not cover the request."""
 
     reason = "FORBIDDEN"
+
+
+class QuotaExceeded(AccessFault):
+    """The caller has used up a quota of its key.
+
+    Args:
+        limit: of the quota.
+        reset_s: when there is more, in seconds; 0 if that is not known.
+    """
+
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(
+        self, text: str, *, reason: str | None = None, node: str = "", limit: int = 0, reset_s: int = 0
+    ) -> None:
+        super().__init__(text, reason=reason, node=node)
+        self.limit = limit
+        self.reset_s = reset_s
 
 
 class TaskFault(Fault):

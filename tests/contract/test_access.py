@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from infergraph.auth import keys
 from infergraph.client import Client
-from infergraph.errors import Forbidden, RemoteError, TaskConflict, Unauthenticated, UnknownTask
-from infergraph.protocol.callers import Scope
+from infergraph.errors import Forbidden, QuotaExceeded, RemoteError, TaskConflict, Unauthenticated, UnknownTask
+from infergraph.protocol.callers import Limits, Scope
 from infergraph.protocol.services import INFERENCE
 from infergraph.wire import prediction
 from infergraph.wire.prediction import message_class
@@ -405,3 +405,52 @@ def test_a_wrong_key_signs_nobody_in(house: House, key: str, status: int) -> Non
     foreign = {**form, "Sec-Fetch-Site": "cross-site"}
     assert house.component.ask("POST", "/console/sign-in", b"key=x", foreign).status == 403
     assert house.component.ask("POST", "/console/sign-in", b"key=" + b"x" * 100_000, form).status == 413
+
+
+def limited(house: House, name: str, *scopes: Scope, **limits: int) -> str:
+    return keys.create(house.file, name, scopes, limits=Limits(**limits))
+
+
+@pytest.mark.parametrize("path", ["/metadata", "/v2/models/Doubler", "/api/v1.0/tasks"])
+def test_a_quota_of_requests_is_told_and_kept(house: House, path: str) -> None:
+    """Answers say what is left; above it 429 says when there is more, in each face's form."""
+    headers = WAYS["bearer"](limited(house, f"slow{path.replace('/', '-')}"[:40], *Scope, requests_per_minute=3))
+    replies = [house.component.get(path, **headers) for _ in range(7)]  # over the turn of a minute, too
+    assert {reply.status for reply in replies} == {200, 429}
+    refused = next(reply for reply in replies if reply.status == 429)
+    assert replies[0].headers["ratelimit-limit"] == "3"
+    assert int(replies[0].headers["ratelimit-remaining"]) == 2
+    assert (refused.headers["ratelimit-remaining"], 0 < int(refused.headers["retry-after"]) <= 60) == ("0", True)
+    assert b"has asked its 3 requests of this minute" in refused.body
+
+
+def test_a_quota_holds_over_grpc_and_is_one_with_rest(house: House) -> None:
+    """RESOURCE_EXHAUSTED, and the client raises what it is."""
+    key = limited(house, "slow-grpc", Scope.PREDICT, requests_per_minute=2)
+    headers = WAYS["bearer"](key)
+    with Client(f"grpc://127.0.0.1:{house.component.grpc_port}", key=key, retries=0) as client:
+
+        def ask() -> None:
+            for _ in range(3):  # over the turn of a minute, too
+                house.component.get("/metadata", **headers)
+                client.predict([[1.0]])
+
+        with pytest.raises(QuotaExceeded):
+            ask()
+
+
+def test_uploads_and_tasks_at_once_have_quotas(house: House) -> None:
+    """Too many bytes in a minute, or too many tasks alive, are 429; a task that ends makes room."""
+    url = f"http://127.0.0.1:{house.component.http_port}"
+    large = limited(house, "large", Scope.TASKS, upload_bytes_per_minute=1000)
+    with Client(url, key=large, retries=0) as client, pytest.raises(QuotaExceeded, match="1000 bytes"):
+        client.tasks.submit(io.BytesIO(b"{}\n" * 100_000), id="large")
+    many = limited(house, "many", Scope.TASKS, tasks_at_once=1)
+    with Client(url, key=many, retries=0) as client:
+        client.tasks.submit(io.BytesIO(b"{}\n"), id="many-1")
+        assert client.tasks.submit(io.BytesIO(b"{}\n"), id="many-1").id == "many-1"
+        with pytest.raises(QuotaExceeded, match="1 tasks waiting or running"):
+            client.tasks.submit(io.BytesIO(b"{}\n"), id="many-2")
+        client.tasks.cancel("many-1")
+        client.tasks.submit(io.BytesIO(b"{}\n"), id="many-2")
+        client.tasks.cancel("many-2")

@@ -28,7 +28,7 @@ from typing import Annotated
 import msgspec
 
 from infergraph.errors import SettingsError
-from infergraph.protocol.callers import Caller, Scope
+from infergraph.protocol.callers import Caller, Limits, Scope
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ _HEAD = (
     "# Keys of infergraph: hashes only, a key itself is kept nowhere. Read again when it changes.\n"
     "# infergraph keys create | list | revoke\n"
 )
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -54,6 +55,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         name: the caller's.
         sha256: of the key's text, in hexadecimal digits.
         scopes: what the caller may do with it.
+        requests_per_minute, upload_bytes_per_minute, tasks_at_once: its quotas; 0 for none.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=NAME)]
@@ -61,6 +63,14 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     scopes: frozenset[Scope]
     created: _Time | None = None
     expires: _Time | None = None
+    requests_per_minute: _Count = 0
+    upload_bytes_per_minute: _Count = 0
+    tasks_at_once: _Count = 0
+
+    @property
+    def limits(self) -> Limits:
+        """Its quotas."""
+        return Limits(**{name: getattr(self, name) for name in Limits.__struct_fields__})
 
     @property
     def id(self) -> str:
@@ -191,7 +201,9 @@ def _by_digest(keys: Iterable[Key]) -> dict[bytes, _Known]:
     for key in keys:
         digest = bytes.fromhex(key.sha256)
         expires_s = None if key.expires is None else key.expires.timestamp()
-        known[digest[:_ID_BYTES]] = _Known(digest, Caller(name=key.name, scopes=key.scopes), expires_s)
+        known[digest[:_ID_BYTES]] = _Known(
+            digest, Caller(name=key.name, scopes=key.scopes, limits=key.limits), expires_s
+        )
     return known
 
 
@@ -209,7 +221,14 @@ def _parsed(text: str) -> tuple[Key, ...]:
     return msgspec.convert(tomllib.loads(text), _File).keys
 
 
-def create(path: Path, name: str, scopes: Iterable[Scope], *, expires: datetime | None = None) -> str:
+def create(
+    path: Path,
+    name: str,
+    scopes: Iterable[Scope],
+    *,
+    expires: datetime | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - a frozen value
+) -> str:
     """Add a key to the file, which is made if there is none.
 
     Returns: the key's text, which is kept nowhere else.
@@ -228,6 +247,7 @@ def create(path: Path, name: str, scopes: Iterable[Scope], *, expires: datetime 
     ]
     if expires is not None:
         lines.append(f"expires = {_toml_time(expires)}")
+    lines += [f"{name} = {limit}" for name, limit in msgspec.structs.asdict(limits).items() if limit]
     with _changing(path) as (old, write):
         write(old.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n")
     return text

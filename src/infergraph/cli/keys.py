@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
+import msgspec
 import orjson
 
 from infergraph.auth.keys import Key, create, read, revoke
 from infergraph.cli.command import Group, argument, option
 from infergraph.cli.tasks import read_duration
 from infergraph.errors import SettingsError
-from infergraph.protocol.callers import Scope, read_scopes
+from infergraph.protocol.callers import Limits, Scope, read_scopes
 
 _EPILOG = "Exit codes: 0 done; 2 wrong usage, or a file that cannot be used."
 _SCOPES = ", ".join(scope.value for scope in Scope)
@@ -36,13 +38,21 @@ def keys() -> None:
 @argument("name", about="Who gets it; a second key of the same name is for changing over from the first.")
 @option("--scopes", default="predict,feedback,tasks", metavar="A,B", help=f"What it allows: {_SCOPES}.")
 @option("--expires", default="", metavar="AGE", help="How long it is valid, such as 12h or 90d; for good by default.")
+@option("--rate", default="", metavar="N/m", help="Requests a minute; no limit by default.")
+@option("--upload-rate", default="", metavar="BYTES/m", help="Bytes of task files a minute; no limit by default.")
+@option("--tasks", type=click.IntRange(0), default=0, metavar="N", help="Tasks waiting or running; 0 for no limit.")
 @_file
-def create_key(name: str, *, scopes: str, expires: str, file: Path) -> None:
+def create_key(name: str, *, scopes: str, expires: str, rate: str, upload_rate: str, tasks: int, file: Path) -> None:
     """Make a key, and print it: this once, only its hash is kept.
 
     Example: infergraph keys create colleague --scopes predict,tasks --expires 90d
     """
-    click.echo(create(file, name, _scopes(scopes), expires=_time(expires)))
+    limits = Limits(
+        requests_per_minute=_rate(rate, "--rate"),
+        upload_bytes_per_minute=_rate(upload_rate, "--upload-rate"),
+        tasks_at_once=tasks,
+    )
+    click.echo(create(file, name, _scopes(scopes), expires=_time(expires), limits=limits))
     click.echo(f"the key is shown only now; {file} has its hash, for `infergraph serve --keys {file}`", err=True)
 
 
@@ -84,6 +94,16 @@ def _scopes(text: str) -> frozenset[Scope]:
     return found
 
 
+def _rate(text: str, name: str) -> int:
+    """A number a minute, as `100/m` or `5/s`; 0 for none."""
+    if not text:
+        return 0
+    found = re.fullmatch(r"(\d{1,15})(?:/(s|m|min))?", text.strip())
+    if found is None or not int(found[1]):
+        raise SettingsError(f"{name}: {text!r} is not a rate, such as 100/m or 5/s")
+    return int(found[1]) * (60 if found[2] == "s" else 1)
+
+
 def _time(age: str) -> datetime | None:
     if not age:
         return None
@@ -111,4 +131,5 @@ def _document(key: Key) -> dict[str, object]:
         "scopes": [scope.value for scope in Scope if scope in key.scopes],
         "created": key.created,
         "expires": key.expires,
+        **{name: limit or None for name, limit in msgspec.structs.asdict(key.limits).items()},
     }

@@ -59,16 +59,26 @@ def read_scopes(text: str) -> frozenset[Scope]:
 Needed: TypeAlias = Scope | Openness
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The quotas of a caller; 0 for none."""
+
+    requests_per_minute: int = 0
+    upload_bytes_per_minute: int = 0
+    tasks_at_once: int = 0
+
+
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who sent a request, as its edge found out, once, before it was admitted.
 
     Args:
         name: in access lines, in the audit log, and as the owner of tasks.
         scopes: what it may do.
+        limits: how much of it.
     """
 
     name: str
     scopes: frozenset[Scope]
+    limits: Limits = Limits()
 
     def may(self, needed: Needed) -> bool:
         """Whether its scopes cover what an endpoint needs."""

@@ -111,6 +111,7 @@ CODES: Mapping[type[Fault], Codes] = {
     errors.NotPermitted: Codes(403, GrpcStatus.PERMISSION_DENIED),
     errors.AccessFault: Codes(403, GrpcStatus.PERMISSION_DENIED),
     errors.Unauthenticated: Codes(401, GrpcStatus.UNAUTHENTICATED),
+    errors.QuotaExceeded: Codes(429, GrpcStatus.RESOURCE_EXHAUSTED),
     errors.TaskFault: Codes(500, GrpcStatus.INTERNAL),
     errors.UnknownTask: Codes(404, GrpcStatus.NOT_FOUND),
     errors.TaskState: Codes(409, GrpcStatus.FAILED_PRECONDITION),

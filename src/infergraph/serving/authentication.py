@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infergraph.auth.keys import Key, KeyFile, ignore_changes
+from infergraph.auth.quotas import Allowance, Quotas
 from infergraph.auth.sessions import PREFIX as SESSION_PREFIX
 from infergraph.auth.sessions import Sessions, shared_secret
 from infergraph.errors import Forbidden, SettingsError, Unauthenticated
@@ -31,6 +32,7 @@ class Authenticator:
         find: the caller of a secret; None for one that is unknown, revoked or expired.
         certified: what a caller may do by its certificate alone.
         sessions: of browsers; None where nobody can sign in.
+        quotas: count what callers use; None for no quotas.
         opens_probes: whether probes are answered to everybody.
     """
 
@@ -40,11 +42,13 @@ class Authenticator:
         *,
         certified: frozenset[Scope] = frozenset(),
         sessions: Sessions | None = None,
+        quotas: Quotas | None = None,
         opens_probes: bool = True,
     ) -> None:
         self._find = find
         self._certified = certified
         self.sessions = sessions
+        self._quotas = quotas
         self._open = frozenset({Openness.EVERYBODY, Openness.PROBES} if opens_probes else {Openness.EVERYBODY})
 
     def caller(self, needed: Needed, secret: bytes | None, subject: str = "") -> Caller | None:
@@ -62,6 +66,17 @@ class Authenticator:
             raise Forbidden(f"{caller.name} may not do this: it needs the scope {needed.value}")
         return caller
 
+    def spend(self, caller: Caller | None) -> Allowance | None:
+        """Count a request; what is left of the caller's quota, None without one. Raises: QuotaExceeded."""
+        if caller is None or self._quotas is None:
+            return None
+        return self._quotas.request(caller)
+
+    def spend_upload(self, caller: Caller | None, size_bytes: int) -> None:
+        """Count uploaded bytes. Raises: QuotaExceeded."""
+        if caller is not None and self._quotas is not None:
+            self._quotas.upload(caller, size_bytes)
+
     def _known(self, secret: bytes | None, subject: str) -> Caller:
         if secret is None and subject:
             return Caller(name=subject, scopes=self._certified)
@@ -75,12 +90,12 @@ class Authenticator:
         return caller
 
 
-def authenticator(settings: Settings, folder: Path, *, is_first: bool) -> Authenticator | None:
+def authenticator(settings: Settings, folder: Path, worker: int) -> Authenticator | None:
     """The authenticator that the settings ask for; None without keys and client certificates.
 
     Args:
         folder: shared by the workers.
-        is_first: whether this is the worker that writes audit lines about keys.
+        worker: its number; the first one writes audit lines about keys.
     Raises: SettingsError.
     """
     if not settings.keys and not settings.tls_client_ca:
@@ -91,9 +106,14 @@ def authenticator(settings: Settings, folder: Path, *, is_first: bool) -> Authen
         raise SettingsError(f"tls_client_scopes: {error}") from error
     if not settings.keys:
         return Authenticator(_nobody, certified=certified, opens_probes=settings.open_probes)
-    keys = KeyFile(Path(settings.keys), changed=_audit_keys if is_first else ignore_changes).open()
-    sessions = Sessions(keys, shared_secret(folder))
-    return Authenticator(keys.find, certified=certified, sessions=sessions, opens_probes=settings.open_probes)
+    keys = KeyFile(Path(settings.keys), changed=_audit_keys if worker == 0 else ignore_changes).open()
+    return Authenticator(
+        keys.find,
+        certified=certified,
+        sessions=Sessions(keys, shared_secret(folder)),
+        quotas=Quotas(folder, worker),
+        opens_probes=settings.open_probes,
+    )
 
 
 def _audit_keys(made: frozenset[Key], gone: frozenset[Key]) -> None:

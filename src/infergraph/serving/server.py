@@ -94,7 +94,7 @@ class Server:
         measured = Measured(self._built, context.shared_metrics, is_node=not self._is_graph)
         self._unit = ReadinessGate(measured, self._settings.load_wait_s)
         cors, facts = Cors(self._settings.cors_origins, self._settings.cors_headers), self._built.facts
-        self._authenticator = authenticator(self._settings, context.metrics_dir, is_first=context.slot == 0)
+        self._authenticator = authenticator(self._settings, context.metrics_dir, context.slot)
         self._tls = server_tls(self._settings)
         self._dialect = (
             ExternalDialect(cors, (facts.deployment, facts.namespace)) if self._is_graph else InternalDialect(cors)

@@ -271,7 +271,12 @@ class TaskService:
             owner=self._owner,
             caller="" if self._caller is None else self._caller.name,
         )
-        accepted = self._store.accept(new, now=self._clocks.wall(), queue_limit=self.settings.task_queue_limit)
+        accepted = self._store.accept(
+            new,
+            now=self._clocks.wall(),
+            queue_limit=self.settings.task_queue_limit,
+            caller_limit=0 if self._caller is None else self._caller.limits.tasks_at_once,
+        )
         crash_point("accepted")
         if accepted.created:
             task = accepted.task

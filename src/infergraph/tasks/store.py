@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from infergraph.errors import Overloaded, TaskConflict, TaskFault
+from infergraph.errors import Overloaded, QuotaExceeded, TaskConflict, TaskFault
 from infergraph.tasks.database import MIGRATIONS, connect, identity, migrate, translated
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, Progress, State, Task, Watermark
 
@@ -239,14 +239,16 @@ class Store:
 
     # ── accepting and stopping (edges) ──────────────────────────────────────────────────────────────────────────
 
-    def accept(self, new: NewTask, *, now: float, queue_limit: int) -> Accepted:
+    def accept(self, new: NewTask, *, now: float, queue_limit: int, caller_limit: int = 0) -> Accepted:
         """Insert a task, unless it exists already.
 
+        Args:
+            caller_limit: how many tasks of its caller may be alive; 0 for any number.
         Promises: same id (or idempotency key) and same bytes: the existing task; a failed one starts over.
         Raises:
             TaskConflict: a task with this id, or this key, has different bytes.
             TaskState is never raised; a task that is being stopped counts as a conflict until it is gone.
-            Overloaded: the queue is full.
+            Overloaded: the queue is full. QuotaExceeded: the caller has that many tasks already.
         """
         with self._transaction() as run:
             replaced = ""
@@ -260,6 +262,8 @@ class Store:
             alive = run("select count(*) from task where state in ('waiting', 'running')").fetchone()[0]
             if alive >= queue_limit:
                 raise Overloaded(f"the queue is full: {alive} tasks are waiting or running")
+            if caller_limit and _alive_of(run, new.caller) >= caller_limit:
+                raise QuotaExceeded(f"{new.caller} has {caller_limit} tasks waiting or running, as many as it may")
             run("delete from gone where id = ?", new.id)
             run(
                 """insert into task(id, folder, state, priority, rows, input_bytes, input_end, input_sha256, total,
@@ -543,6 +547,11 @@ class Store:
                 if self._writer.in_transaction:
                     self._writer.execute("rollback")
                 raise
+
+
+def _alive_of(run: Any, caller: str) -> int:
+    found = run("select count(*) from task where caller = ? and state in ('waiting', 'running')", caller)
+    return int(found.fetchone()[0])
 
 
 def _task(row: tuple[Any, ...]) -> Task:

@@ -356,6 +356,7 @@ def _identify(call: GrpcCall, authenticator: Authenticator, subject: str) -> Non
         needed = NEEDED.get(call.name, Scope.ADMIN)
         secret = secret_of_metadata(call.metadata)
         call.caller = authenticator.caller(needed, secret, subject)
+        authenticator.spend(call.caller)
         call.check_caller = functools.partial(authenticator.caller, needed, secret, subject)
     except AccessFault as fault:
         call.error = fault

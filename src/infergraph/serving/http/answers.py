@@ -66,7 +66,18 @@ def advice(fault: Fault) -> Headers:
     """The headers that tell a client what to do about a fault: when to come again, how to say who it is."""
     if isinstance(fault, Overloaded | errors.NotReady):
         return [(b"retry-after", b"1")]
+    if isinstance(fault, errors.QuotaExceeded):
+        return [(b"retry-after", b"%d" % max(1, fault.reset_s)), *rate_limit(fault.limit, 0, fault.reset_s)]
     return [_CHALLENGE] if isinstance(fault, errors.Unauthenticated) else []
+
+
+def rate_limit(limit: int, remaining: int, reset_s: int) -> Headers:
+    """The RateLimit headers: how many requests, how many are left, in how many seconds there are more.
+
+    Source: draft-ietf-httpapi-ratelimit-headers-06, which clients know.
+    """
+    values = {b"ratelimit-limit": limit, b"ratelimit-remaining": remaining, b"ratelimit-reset": reset_s}
+    return [(name, b"%d" % value) for name, value in values.items()]
 
 
 def of_bug(puid: str) -> Answer:

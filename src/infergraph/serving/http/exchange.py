@@ -12,12 +12,13 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
+from infergraph.auth.quotas import Allowance
 from infergraph.errors import AccessFault, DeadlinePassed, Fault, UploadTooLarge
 from infergraph.protocol.callers import NEEDED, Scope
 from infergraph.protocol.headers import PUID
 from infergraph.serving.authentication import Authenticator
 from infergraph.serving.call import AccessLine, Call
-from infergraph.serving.http import events
+from infergraph.serving.http import answers, events
 from infergraph.serving.http.answers import Answer, Headers
 from infergraph.serving.http.app import Dialect, Endpoint, HttpApp
 from infergraph.serving.http.events import EventStream
@@ -74,6 +75,7 @@ class Exchange(Call, kw_only=True, eq=False):
         padding: bytes at the start of `body` that are none of it.
         wire: the connection's transport; `can_write` is set while its client reads fast enough.
         keeps_alive: whether the connection stays open after the answer.
+        allowance: what is left of the caller's quota; None without one.
         subject: the name in the client's certificate; empty for none.
         takes_chunks: whether the client reads chunked bodies, as those of HTTP/1.1 do.
         events: the body, once an answer of several parts has begun.
@@ -94,6 +96,7 @@ class Exchange(Call, kw_only=True, eq=False):
     padding: int = 0
     client: str = ""
     subject: str = ""
+    allowance: Allowance | None = None
     keeps_alive: bool = True
     takes_chunks: bool = True
     events: EventStream | None = None
@@ -128,6 +131,7 @@ class Exchange(Call, kw_only=True, eq=False):
             needed = NEEDED.get(self.endpoint.name, Scope.ADMIN)
             secret = secret_in(self.headers, self.raw_headers)
             self.caller = authenticator.caller(needed, secret, self.subject)
+            self.allowance = authenticator.spend(self.caller)
             self.check_caller = functools.partial(authenticator.caller, needed, secret, self.subject)
         except AccessFault as fault:
             self.error = fault
@@ -151,6 +155,8 @@ class Exchange(Call, kw_only=True, eq=False):
             sent_bytes = self.events.finish(None if self.error is None else answer.body)
         else:
             dialect.decorate(answer.headers, endpoint, self)
+            if self.allowance is not None:
+                answer.headers.extend(answers.rate_limit(*self.allowance))
             sent_bytes = self._write(answer)
         if self.on_end is not None:
             self.on_end(self)

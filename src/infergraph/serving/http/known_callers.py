@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from infergraph.auth.credentials import SECRET_HEADERS
+from infergraph.auth.quotas import Allowance
 from infergraph.errors import AccessFault, Unauthenticated
-from infergraph.protocol.callers import Openness, needed_at
+from infergraph.protocol.callers import Caller, Openness, needed_at
 from infergraph.protocol.callers import Scope as CallerScope
 from infergraph.serving.authentication import Authenticator
 from infergraph.serving.http import answers
@@ -41,18 +42,31 @@ class KnownCallers:
         needed, secret = needed_at(scope["path"]), secret_in(dict(scope["headers"]), scope["headers"])
         subject = scope.get("subject", "")
         try:
-            scope["caller"] = self._authenticator.caller(needed, secret, subject)
+            caller = scope["caller"] = self._authenticator.caller(needed, secret, subject)
+            allowance = self._authenticator.spend(caller)
         except AccessFault as fault:
             await self._refuse(fault, scope, send)
             return
         scope["headers"] = [header for header in scope["headers"] if header[0] not in SECRET_HEADERS]
-        checked = _Checked(send, lambda: self._authenticator.caller(needed, secret, subject))
+        if caller is not None and caller.limits.upload_bytes_per_minute:
+            receive = self._counting(receive, caller)
+        checked = _Checked(send, allowance, lambda: self._authenticator.caller(needed, secret, subject))
         try:
             await self._app(scope, receive, checked.send)
         except asyncio.CancelledError:
             if not checked.is_cut:
                 raise
             _log.info("an answer was cut short: its key is no longer valid", extra={"path": quote(scope["path"])})
+
+    def _counting(self, receive: Receive, caller: Caller) -> Receive:
+        """`receive`, which counts the bytes of the body. Raises (from it): QuotaExceeded."""
+
+        async def counted() -> MutableMapping[str, Any]:
+            message = await receive()
+            self._authenticator.spend_upload(caller, len(message.get("body", b"")))
+            return message
+
+        return counted
 
     async def _refuse(self, fault: AccessFault, scope: Scope, send: Send) -> None:
         needed = needed_at(scope["path"])
@@ -79,8 +93,9 @@ def _to_sign_in(scope: Scope, answer: Answer) -> Answer:
 class _Checked:
     """Sends an answer part by part, while its caller is one."""
 
-    def __init__(self, send: Send, check: Callable[[], object]) -> None:
+    def __init__(self, send: Send, allowance: Allowance | None, check: Callable[[], object]) -> None:
         self._send = send
+        self._allowance = allowance
         self._check = check
         self._task = asyncio.current_task()
         self._has_begun = False
@@ -91,6 +106,8 @@ class _Checked:
         if self._has_begun and not self.is_cut:
             self._cut_if_revoked()
         self._has_begun = message["type"] == "http.response.body"
+        if message["type"] == "http.response.start" and self._allowance is not None:
+            message = {**message, "headers": [*message.get("headers", ()), *answers.rate_limit(*self._allowance)]}
         if not self.is_cut:
             await self._send(message)
 
