@@ -61,11 +61,11 @@ def test_other_hosts_are_refused(url: str, allowed: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("http://a..b/", "no name of a host"),
-        ("http://" + "x" * 64 + ".example/", "no name of a host"),
-        ("http://" + "ü" * 64 + ".example/", "no name of a host"),
-        ("http://exa_mple!.org/", "no name of a host"),
-        ("http://-/", "no name of a host"),
+        ("http://a..b/", "is not a valid host name"),
+        ("http://" + "x" * 64 + ".example/", "is not a valid host name"),
+        ("http://" + "ü" * 64 + ".example/", "is not a valid host name"),
+        ("http://exa_mple!.org/", "is not a valid host name"),
+        ("http://-/", "is not a valid host name"),
         ("http://[::g]/", "webhook: "),
         ("http://a.example:0/", "port 0"),
         ("http://a.example:99999/", "not a URL"),
