@@ -678,3 +678,13 @@ def test_values_of_other_protocols_are_refused_by_name(tmp_path: Path) -> None:
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "customData" in caught.value.details()
     assert list(answer.data.tensor.values) == [2]
+
+
+def test_calls_of_nodes_are_counted_under_the_protocols_paths(tmp_path: Path) -> None:
+    """The orchestrator's metrics name the path or the call that a node is asked by, and requests `predictions`."""
+    with flow(tmp_path, here("one", "One")) as there:
+        there.post("/v2/models/flow/infer", {"inputs": [X]})
+        infer(there, grpc_request("x", "FP32", [1], b"\0\0\0\0"))
+        told = there.get("/metrics").body.decode()
+    for service in ("/v2/models/one/infer", f"/{INFERENCE}/ModelInfer", "predictions"):
+        assert f'service="{service}"' in told

@@ -21,6 +21,7 @@ from infergraph.observe.payload_events import Event, Origin
 from infergraph.observe.payload_log import PayloadLog, PayloadLogOptions
 from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.observe.tracing import Tracing
+from infergraph.protocol import services
 from infergraph.protocol.images import split_image
 from infergraph.protocol.paths import Protocol, health_path, metadata_path, method_path
 from infergraph.settings import Settings
@@ -93,7 +94,9 @@ class Observation:
         spot = Spot(self._deployment.name, self._predictor.name, self._version, node.name, *split_image(image))
         paths = {method: method_path(self._protocol, method, node.name) for method in Method}
         gets = health_path(self._protocol, node.name), metadata_path(self._protocol, node.name)
-        measured = MeasuredNode(unit, self._shared_metrics, spot, paths, _speaks(unit), gets)
+        is_v2 = self._protocol is Protocol.V2
+        calls = (dict.fromkeys(Method, services.V2_INFER), services.V2_METADATA) if is_v2 else ()
+        measured = MeasuredNode(unit, self._shared_metrics, spot, paths, _speaks(unit), gets, *calls)
         return self.followed(measured, is_remote=_is_remote(unit))
 
     def followed(self, unit: PredictiveUnit, *, is_remote: bool = False) -> PredictiveUnit:

@@ -184,6 +184,8 @@ class MeasuredNode(Measured):
         paths: the REST path of each method of such a node: the label `service`.
         speaks: the transport of the node; None for that of the request, also for nodes in this process.
         gets: the REST paths of its health and its metadata.
+        calls: the gRPC path of each method.
+        tells: the gRPC path of its metadata.
     """
 
     def __init__(
@@ -194,9 +196,13 @@ class MeasuredNode(Measured):
         paths: Mapping[Method, str],
         speaks: Transport | None = None,
         gets: tuple[str, str] = (HEALTH, METADATA),
+        calls: Mapping[Method, str] = _NODE_CALLS,
+        tells: str = _NODE_METADATA,
     ) -> None:
         super().__init__(unit, shared_metrics)
         self._gets = gets
+        self._calls = calls
+        self._tells = tells
         self._spot = spot
         self._paths = paths
         self._speaks = speaks
@@ -239,7 +245,7 @@ class MeasuredNode(Measured):
     async def metadata(self, node: str | None = None, context: Context | None = None) -> Mapping[str, Any]:
         """The unit's metadata, counted."""
         grpc = self._speaks is Transport.GRPC
-        service = (_NODE_METADATA, "unary") if grpc else (self._gets[1], "get")
+        service = (self._tells, "unary") if grpc else (self._gets[1], "get")
         return await self._got(service, grpc, self.unit.metadata(node, context))
 
     async def _got(self, service: tuple[str, str], grpc: bool, asked: Awaitable[T]) -> T:
@@ -269,7 +275,7 @@ class MeasuredNode(Measured):
             self._histogram(*self._service(method, grpc), code_of(error, grpc=grpc)).observe(seconds)
 
     def _service(self, method: Method, grpc: bool) -> tuple[str, str]:
-        return (_NODE_CALLS[method], "unary") if grpc else (self._paths[method], "post")
+        return (self._calls[method], "unary") if grpc else (self._paths[method], "post")
 
     def _histogram(self, service: str, verb: str, code: str) -> Histogram:
         key = service, verb, code

@@ -51,6 +51,10 @@ INFERENCE = "inference.GRPCInferenceService"
 """The service of the open inference protocol; its calls have one path each: `/INFERENCE/Call`."""
 
 
+V2_INFER = f"/{INFERENCE}/ModelInfer"
+V2_METADATA = f"/{INFERENCE}/ModelMetadata"
+
+
 def path(call: str) -> str:
     """The path of a call on the wire."""
     return f"/{PACKAGE}.{call}"

@@ -18,13 +18,14 @@ from infergraph.graph.remote.v2_node import V2Node
 from infergraph.message import Context, Encoding, Feedback, Message, Method, Request, Transport
 from infergraph.net.address import connects
 from infergraph.net.grpc_client import Metadata
+from infergraph.protocol import services
 from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP
 from infergraph.protocol.services import INFERENCE
 from infergraph.wire.v2 import hop, proto
 from infergraph.wire.v2.messages import tensors_of
 
-_INFER = f"/{INFERENCE}/ModelInfer"
-_METADATA = f"/{INFERENCE}/ModelMetadata"
+_INFER = services.V2_INFER
+_METADATA = services.V2_METADATA
 _MODEL_READY = f"/{INFERENCE}/ModelReady"
 _SERVER_READY = f"/{INFERENCE}/ServerReady"
 
