@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -468,6 +469,26 @@ def test_a_server_that_stops_closes_what_streams() -> None:
             next_event(received)
             there.stop()
             assert closed()
+
+
+def test_a_stream_of_requests_that_waits_does_not_hold_up_a_stop() -> None:
+    """A client that keeps its call open without a request is told that the server stops."""
+    more = threading.Event()
+
+    def requests() -> Iterator[Any]:
+        yield asked("Counts", 1)
+        more.wait(WAIT_S)
+
+    with (
+        served("streaming_components.py:Counts", folder=HERE, grpc_engine="grpcio", grace_s=WAIT_S) as there,
+        streaming(there, requests()) as answers,
+    ):
+        assert next(answers)
+        there.stop()
+        with pytest.raises(grpc.RpcError) as error:
+            next(answers)
+        more.set()
+    assert (error.value.code(), error.value.details()) == (grpc.StatusCode.UNAVAILABLE, "the server is stopping")
 
 
 # ── figures ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from infergraph.auth.tls import ServerTls
+from infergraph.protocol.status import GrpcStatus
 from infergraph.serving.grpc.edge import Grpc, GrpcCall, Metadata
 from infergraph.wire import prediction
 
@@ -46,7 +47,9 @@ class AioServer:
             ("grpc.so_reuseport", 1),
         ]
         self._server = grpc.aio.server(options=options)
-        self._server.add_generic_rpc_handlers((_Methods(edge, () if streams_alone else edge.methods),))
+        self._waiting = _Waiting()
+        methods = _Methods(edge, () if streams_alone else edge.methods, self._waiting)
+        self._server.add_generic_rpc_handlers((methods,))
         health_pb2_grpc.add_HealthServicer_to_server(_Health(is_serving), self._server)
         names = [*prediction.SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, self._server, pool=_Pools())
@@ -61,6 +64,7 @@ class AioServer:
 
     async def stop(self, grace_s: float) -> None:
         """Accept no new calls, wait up to `grace_s` for those in flight, and close."""
+        self._waiting.end()
         await self._server.stop(grace_s)
 
 
@@ -91,10 +95,10 @@ _INT32_MAX = 2**31 - 1
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio ships no types
     """Methods and streams of the edge as generic handlers over raw bytes."""
 
-    def __init__(self, edge: Grpc, methods: Iterable[str]) -> None:
+    def __init__(self, edge: Grpc, methods: Iterable[str], waiting: _Waiting) -> None:
         self._handlers = {
             **{path: grpc.unary_unary_rpc_method_handler(_calling(edge, path)) for path in methods},
-            **{path: grpc.stream_stream_rpc_method_handler(_streaming(edge, path)) for path in edge.streams},
+            **{path: grpc.stream_stream_rpc_method_handler(_streaming(edge, path, waiting)) for path in edge.streams},
         }
 
     def service(self, call: Any) -> Any:
@@ -179,10 +183,42 @@ class _StreamReply(_Reply):
         return payload
 
 
-def _streaming(edge: Grpc, path: str) -> Any:
+class _Waiting:
+    """The streams that wait for their client's next request; a server that stops ends them."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_over = False
+
+    async def next_request(self, requests: AsyncIterator[bytes], context: Any) -> bytes | None:
+        """The next request; None at the end. Once the server stops, the call ends with a status."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            if not self._is_over:
+                return await anext(requests, None)
+        except asyncio.CancelledError:
+            if not self._is_over:
+                raise
+        finally:
+            self._tasks.discard(task)
+        await context.abort(_STATUS[GrpcStatus.UNAVAILABLE], "the server is stopping")
+        return None
+
+    def end(self) -> None:
+        """End them, and those to come."""
+        self._is_over = True
+        for task in list(self._tasks):
+            task.cancel()
+
+
+def _streaming(edge: Grpc, path: str, waiting: _Waiting) -> Any:
     async def handle(requests: AsyncIterator[bytes], context: Any) -> None:
         metadata, subject = context.invocation_metadata() or (), _subject(context)
-        async for payload in requests:  # one at a time: the next one waits in the transport
+        incoming = aiter(requests)
+        # One at a time: the next request waits in the transport.
+        while (payload := await waiting.next_request(incoming, context)) is not None:
             reply = _StreamReply()
             call = edge.streamed_call(path, payload, metadata, context.time_remaining(), reply, subject)
             edge.calls.start(call)
