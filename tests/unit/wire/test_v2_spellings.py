@@ -89,7 +89,7 @@ def test_typed_contents_over_grpc_are_the_same_both_ways(tensor: Tensor) -> None
     same(remote.decode_grpc(written).outputs[0], tensor)
 
 
-def _is_json(tensor: Tensor) -> bool:
+def is_json(tensor: Tensor) -> bool:
     if tensor.datatype is Datatype.BYTES:
         return all(isinstance(each, str) for each in tensor.array.flat)
     if tensor.array.dtype.kind != "f":
@@ -97,7 +97,7 @@ def _is_json(tensor: Tensor) -> bool:
     return bool(np.isfinite(tensor.array).all())
 
 
-@given((numbers() | elements()).filter(_is_json), st.data())
+@given((numbers() | elements()).filter(is_json), st.data())
 def test_json_lists_are_the_same_both_ways(tensor: Tensor, data: st.DataObject) -> None:
     """A tensor as a JSON list, flat or nested in any way, in a request and in an answer."""
     body = json.loads(remote.encode_rest(InferRequest(inputs=[tensor]), is_binary=False).head)
