@@ -17,9 +17,16 @@ from served import Served, served
 
 MODEL = """
 import pathlib
+import weakref
 from words import WORD
 
+LIVING = weakref.WeakSet()
+
 class Model:
+    def __init__(self):
+        LIVING.add(self)
+        self.cycle = self
+
     def load(self):
         if pathlib.Path(__file__).with_name("broken").exists():
             raise RuntimeError("no weights today")
@@ -103,6 +110,25 @@ def test_an_unloaded_model_is_unknown_in_v2_and_not_ready_in_seldons(there: Serv
     assert word(there) == "old"
     assert [there.get(f"/v2/models/Model{face}").status for face in FACES] == [200] * len(FACES)
     assert there.get("/ready").status == 200
+
+
+def living(folder: Path) -> Any:
+    """The components of the module that was imported last from the folder."""
+    file = str(folder / "reloaded_model.py")
+    return next(module.LIVING for module in sys.modules.values() if getattr(module, "__file__", None) == file)
+
+
+def test_an_unloaded_model_is_no_longer_in_memory(there: Served, folder: Path) -> None:
+    """Nothing holds the component, nor its predecessor after a load, cycles included."""
+    assert word(there) == "old"
+    first = living(folder)
+    assert len(first) == 1
+    act(there, "load")
+    assert len(first) == 0
+    second = living(folder)
+    assert len(second) == 1
+    act(there, "unload")
+    assert len(second) == 0
 
 
 def test_the_index_tells_the_state(there: Served) -> None:

@@ -74,7 +74,7 @@ class Repository:
         """
         ask = self._permitted()
         if name != self._model.name or not self._model.is_there:
-            raise UnknownModel(f"failed to unload {name!r}, no such model is loaded")
+            raise UnknownModel(f"failed to unload {name!r}, no such model")
         failure = await ask(ModelAction.UNLOAD)
         if failure:
             raise NotReady(f"failed to unload {name!r}, {failure}")
