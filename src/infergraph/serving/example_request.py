@@ -15,9 +15,11 @@ import msgspec
 
 from infergraph.component import hooks
 from infergraph.message import Method, PredictiveUnit
-from infergraph.protocol.paths import EXTERNAL, INTERNAL
+from infergraph.protocol.paths import EXTERNAL, INTERNAL, Protocol, method_path
 from infergraph.serving.console.forms import example_of
+from infergraph.serving.openapi import inference
 from infergraph.serving.openapi.schemas import Described
+from infergraph.wire.v2.metadata import metadata_of
 
 NUMBERS: dict[str, Any] = {"data": {"ndarray": [[1.0, 2.0]]}}
 _METADATA_TIMEOUT_S = 1.0
@@ -52,10 +54,18 @@ async def announced(unit: PredictiveUnit, *, is_graph: bool) -> str:
         async with asyncio.timeout(_METADATA_TIMEOUT_S):
             metadata = await unit.metadata()
     facts = unit.facts
-    if facts.protocol != "seldon":
+    if facts.protocol == Protocol.TENSORFLOW.value:
         return ""
-    request = graph_request(metadata) if is_graph else component_request(facts.user_object, metadata)
+    if facts.protocol == Protocol.V2.value:
+        request = tensors_request(facts.deployment or unit.name, metadata)
+    else:
+        request = graph_request(metadata) if is_graph else component_request(facts.user_object, metadata)
     return msgspec.json.encode(request).decode()
+
+
+def tensors_request(model: str, metadata: Mapping[str, Any]) -> tuple[str, Any]:
+    """Path and body of a first request to a graph whose file names the open inference protocol."""
+    return method_path(Protocol.V2, Method.PREDICT, model), inference.example_of(metadata_of(model, metadata))
 
 
 def component_request(user_object: object, metadata: Mapping[str, Any] | None) -> tuple[str, Any]:

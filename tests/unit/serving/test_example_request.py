@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from infergraph.process.supervisor import fill
-from infergraph.serving.example_request import component_request, graph_request, message_for
+from infergraph.serving.example_request import component_request, graph_request, message_for, tensors_request
 from infergraph_knowledge import About, EntityExtractor, RelationClassifier
 
 
@@ -107,3 +107,13 @@ def test_a_banner_is_filled() -> None:
     assert text.startswith("REST h:1\ntry curl h:1/predict -d ")
     assert json.loads(shlex.split(text)[-1]) == body
     assert fill(banner, {"host": "h", "http_port": 1}, "") == "REST h:1"
+
+
+def test_a_graph_of_the_open_inference_protocol_is_asked_in_it() -> None:
+    """The example has a tensor for each declared input, or two numbers, and the graph's name in the path."""
+    declared = {"graphinputs": [{"name": "rows", "datatype": "INT32", "shape": [-1, 2]}]}
+    path, body = tensors_request("my flow", declared)
+    assert path == "/v2/models/my%20flow/infer"
+    assert body == {"inputs": [{"name": "rows", "shape": [1, 2], "datatype": "INT32", "data": [0, 0]}]}
+    (tensor,) = tensors_request("flow", {})[1]["inputs"]
+    assert (tensor["name"], tensor["shape"], len(tensor["data"])) == ("input-0", [1, 2], 2)
