@@ -113,6 +113,16 @@ def test_requests_from_outside_are_told_by_method_and_protocol(tmp_path: Path) -
     assert (view.of_requests().answers_so_far, view.of_requests().faults_so_far) == (4, 2)
 
 
+def test_inferences_are_requests_like_predictions(tmp_path: Path) -> None:
+    """Requests of the open inference protocol are among those from outside; its probes and its index are not."""
+    metrics = RequestMetrics(SharedMetrics(tmp_path, "0"))
+    for method in ("infer", "infer_stream", "index", "statistics"):
+        metrics.started()
+        metrics.finished(method, "200", "rest", 0.01, 10, 10, "v2")
+    view = Watch(tmp_path, Clock()).look()
+    assert view.kinds() == [("infer", "rest"), ("infer_stream", "rest")]
+
+
 def test_faults_of_a_node_are_told_for_the_last_minute_and_in_all(tmp_path: Path) -> None:
     """A fault that is older than the window stays in the total alone."""
     shared_metrics, clock = SharedMetrics(tmp_path, "0"), Clock()
