@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from itertools import chain
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from infergraph.errors import PayloadError, UnsupportedBody
 from infergraph.wire import charsets, json_slices
@@ -19,6 +19,7 @@ from infergraph.wire.multipart import MultipartReader, Part, is_multipart
 _UTF8_BOM = b"\xef\xbb\xbf"
 _FORM = "application/x-www-form-urlencoded"
 _FORM_FIELDS_LIMIT = 1000
+_ESCAPED_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 18
 
 
@@ -98,14 +99,25 @@ def _is_json(kind: str) -> bool:
 
 def _field(encoded: bytes, place: str) -> bytes:
     """The first `json` field of an urlencoded text; empty if it has no such field."""
-    if b"json" not in encoded:
-        return b""
-    try:
-        # One character a byte, both ways: given bytes, Python before 3.13 refuses fields that are not ASCII.
-        fields = parse_qsl(encoded.decode("latin-1"), encoding="latin-1", max_num_fields=_FORM_FIELDS_LIMIT)
-    except ValueError as error:
-        raise PayloadError(f"the {place} cannot be read: {error}") from error
-    return next((value.encode("latin-1") for name, value in fields if name == "json"), b"")
+    if encoded.count(b"&") >= _FORM_FIELDS_LIMIT:
+        raise PayloadError(f"the {place} cannot be read: it has more than {_FORM_FIELDS_LIMIT} fields")
+    for field in encoded.split(b"&"):
+        name, _, value = field.partition(b"=")
+        if value and name == b"json":
+            return _unquoted(value)
+    return b""
+
+
+def _unquoted(text: bytes) -> bytes:
+    """An urlencoded text, decoded in blocks: an escape takes many times its size while it is decoded."""
+    parts, at = [], 0
+    while at < len(text):
+        end = at + _ESCAPED_BYTES
+        cut = text.find(b"%", end - 2, end)  # an escape is not divided between blocks
+        end = cut if cut > at and end < len(text) else end
+        parts.append(unquote_to_bytes(text[at:end].replace(b"+", b" ")))
+        at = end
+    return b"".join(parts)
 
 
 def multipart_value(raw: bytes, content_type: str, *, account: ValuesAccount | None = None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from infergraph.wire.json_content import shown
 from infergraph.wire.proto_codec import ProtoFeedback
 
 _MESSAGES = ("request", "response", "truth")
+_LONG_TEXT = 1 << 16
 _MANY = 8
 """Minimum rows or values of an array that is decoded separately: protobuf's parser takes microseconds for each."""
 
@@ -33,13 +34,18 @@ def content_of(document: Any) -> FeedbackContent:
     """
     if not isinstance(document, dict):
         raise PayloadError(f"Invalid JSON: a feedback must be an object, not {shown(document)}")
-    emptied, taken = dict(document), {}
+    emptied, taken, texts = dict(document), {}, {}
     for name in _MESSAGES:
-        found = _take_numbers(document.get(name))
+        message = document.get(name)
+        found = _take_numbers(message)
         if found is not None:
             emptied[name], taken[name] = found
+        elif (text := _long_text(message)) is not None:
+            emptied[name], texts[name] = {**document[name], "strData": ""}, text
     try:
         parsed = json_format.ParseDict(emptied, prediction.Feedback(), descriptor_pool=prediction.POOL)
+        for name, text in texts.items():
+            getattr(parsed, name).strData = text
     except (
         json_format.ParseError,
         TypeError,
@@ -57,6 +63,12 @@ def content_of(document: Any) -> FeedbackContent:
         else:
             data.ndarray.MergeFromString(number_lists.encode(numbers))
     return ProtoFeedback.of_proto(parsed).content
+
+
+def _long_text(message: Any) -> str | None:
+    """A message's text that protobuf's parser would search, for seconds, for lone surrogates; None if there is none."""
+    text = message.get("strData") if isinstance(message, dict) else None
+    return text if isinstance(text, str) and len(text) > _LONG_TEXT else None
 
 
 def _take_numbers(message: Any) -> tuple[dict[str, Any], np.ndarray] | None:

@@ -109,6 +109,20 @@ def test_fields_hold_any_text(text):
     assert body.read(b"", "", b"json=" + text) == {"a": "中 +"}
 
 
+@pytest.mark.parametrize("spaces", range(4))
+def test_a_large_field_is_decoded_in_blocks(spaces):
+    """Wherever a block ends, within an escape too, and with escapes that are none."""
+    text = "中%zz+" * 60_000
+    escaped = b'{"a":"' + b"+" * spaces + text.replace("+", "%2B").replace("中", "%E4%B8%AD").encode() + b'"}'
+    assert body.read(b"b=2&json=" + escaped, FORM) == {"a": " " * spaces + text}
+
+
+def test_a_form_of_very_many_fields_is_refused():
+    """Each field costs more than its bytes."""
+    with pytest.raises(PayloadError, match="the form cannot be read: it has more than 1000 fields"):
+        body.read(b"a=1&" * 2000 + b"json={}", FORM)
+
+
 def test_a_form_goes_before_the_query():
     """The json field of a form beats the one of the query; a form's body that is JSON does not."""
     assert body.read(b'json={"a":1}', FORM, b"json=[2]") == {"a": 1}

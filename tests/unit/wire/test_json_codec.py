@@ -785,6 +785,16 @@ def test_feedback_reads_arrays_as_protobuf_does(rows):
     assert proto_codec.encode_feedback(JsonFeedback(json.dumps(document).encode())) == expected
 
 
+def test_a_long_text_of_a_feedback_is_read_as_a_short_one():
+    """It is kept whole; one with half a character, or beside another payload, is refused."""
+    text = "中" * 70_000
+    feedback = JsonFeedback(json.dumps({"request": {"strData": text, "meta": {"puid": "p"}}, "reward": 1}).encode())
+    assert (feedback.content.request.payload, feedback.content.request.meta) == (text, {"puid": "p"})
+    for request in ({"strData": f"{text}\ud800"}, {"strData": text, "jsonData": 1}):
+        with pytest.raises(PayloadError, match=r"^Invalid JSON: "):
+            _ = JsonFeedback(json.dumps({"request": request}).encode()).content
+
+
 @pytest.mark.parametrize("values", [["x"] * 20, [[1]] * 20, [float("nan")] * 20, [{}] * 20])
 def test_feedback_refuses_many_values_that_are_no_doubles(values):
     """A tensor of many values that protobuf's JSON does not allow is refused like one of few."""
