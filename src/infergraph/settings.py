@@ -202,6 +202,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "may do everything."
         ),
     ] = ""
+    oidc_issuer: Annotated[
+        str,
+        setting(
+            "URL of an OpenID Connect issuer whose tokens are accepted like keys (extra `oidc`); its keys are fetched "
+            "and kept up to date."
+        ),
+    ] = ""
+    oidc_audience: Annotated[str, setting("With oidc_issuer: the audience that a token has to be for.")] = ""
+    oidc_scopes_claim: Annotated[
+        str,
+        setting("With oidc_issuer: the claim with the scopes, a list or a text separated by blanks."),
+    ] = "scope"
+    oidc_leeway_s: Annotated[
+        float, setting("With oidc_issuer: how much the clocks may differ.", unit="s", ge=0, le=300)
+    ] = 30.0
     open_probes: Annotated[
         bool, setting("With keys: whether /live, /ready, /status and the like are answered to everybody.")
     ] = True

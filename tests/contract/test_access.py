@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from e2e.process_run import wait_for
 from infergraph.auth import keys
 from infergraph.client import Client
 from infergraph.errors import Forbidden, QuotaExceeded, RemoteError, TaskConflict, Unauthenticated, UnknownTask
@@ -23,6 +24,7 @@ from infergraph.protocol.services import INFERENCE
 from infergraph.wire import prediction
 from infergraph.wire.prediction import message_class
 from served import served
+from token_issuer import AUDIENCE, issuing
 
 CODE = """
 class Doubler:
@@ -454,3 +456,29 @@ def test_uploads_and_tasks_at_once_have_quotas(house: House) -> None:
         client.tasks.cancel("many-1")
         client.tasks.submit(io.BytesIO(b"{}\n"), id="many-2")
         client.tasks.cancel("many-2")
+
+
+def test_tokens_of_an_issuer_are_taken_like_keys(tmp_path: Path) -> None:
+    """Over REST, tasks and gRPC, by the scopes of the token, beside keys; its tasks are its subject's."""
+    (tmp_path / "door_parts.py").write_text(CODE)
+    key = keys.create(tmp_path / "keys.toml", "me", [Scope.ADMIN])
+    with issuing() as issuer:
+        settings: dict[str, Any] = {"oidc_issuer": issuer.url, "oidc_audience": AUDIENCE, "tasks": True}
+        settings |= {"keys": str(tmp_path / "keys.toml"), "data_dir": str(tmp_path / "data")}
+        with served("door_parts.py:Doubler", folder=tmp_path, **settings) as server:
+            token = issuer.token("RS256", scope="predict tasks")
+            mine = WAYS["bearer"](token)
+            wait_for("the issuer's keys", lambda: server.get("/metadata", **mine).status == 200)
+            assert server.post("/send-feedback", FEEDBACK, **mine).status == 403
+            assert server.post("/predict", PREDICT, **WAYS["bearer"](f"{token}x")).status == 401
+            assert server.post("/predict", PREDICT, **WAYS["bearer"](key)).status == 200
+            with Client(f"grpc://127.0.0.1:{server.grpc_port}", key=token) as client:
+                assert client.predict([[1.0]]).tolist() == [[2.0]]
+            server.ask("POST", "/api/v1.0/tasks?id=t", b"{}\n", mine)
+            assert server.get("/tasks/t", **mine).json == {"status": 1}
+            other = issuer.token("ES256", sub="other", scope="tasks")
+            assert server.get("/tasks/t", **WAYS["bearer"](other)).json == {"status": -1}
+            form = {**BROWSER, "Content-Type": "application/x-www-form-urlencoded"}
+            admin = issuer.token("ES256", scope="admin")
+            assert server.ask("POST", "/console/sign-in", f"key={admin}".encode(), form).status == 401
+            assert server.get("/console/", **WAYS["bearer"](admin)).status == 200

@@ -12,6 +12,7 @@ import msgspec
 from infergraph.auth.base_path import AUTO, kept
 from infergraph.auth.keys import KeyFile
 from infergraph.auth.tls import server_tls
+from infergraph.auth.tokens import issuer_of
 from infergraph.errors import SettingsError, TargetError
 from infergraph.process import supervisor
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
@@ -90,6 +91,8 @@ def _check_access(settings: Settings) -> None:
     """Check keys and certificates before workers are started. Raises: SettingsError."""
     if settings.keys:
         KeyFile(Path(settings.keys)).open()
+    if settings.oidc_issuer:
+        issuer_of(settings).check()
     if server_tls(settings) is not None and settings.grpc and settings.grpc_engine is GrpcEngine.NATIVE:
         raise SettingsError("grpc_engine=native has no TLS; with tls_cert use grpcio, or auto")
 
@@ -109,7 +112,7 @@ def _exposure(settings: Settings, command: str) -> tuple[str, ...]:
 
 
 def _asks_callers(settings: Settings) -> bool:
-    return bool(settings.keys or settings.tls_client_ca)
+    return bool(settings.keys or settings.tls_client_ca or settings.oidc_issuer)
 
 
 def _is_own(host: str) -> bool:

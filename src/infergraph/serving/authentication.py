@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from infergraph.auth.keys import Key, KeyFile, ignore_changes
 from infergraph.auth.quotas import Allowance, Quotas
 from infergraph.auth.sessions import PREFIX as SESSION_PREFIX
 from infergraph.auth.sessions import Sessions, shared_secret
+from infergraph.auth.tokens import PREFIX as TOKEN_PREFIX
+from infergraph.auth.tokens import issuer_of, tokens
 from infergraph.errors import Forbidden, SettingsError, Unauthenticated
 from infergraph.observe import logs
 from infergraph.protocol.callers import Caller, Needed, Openness, Scope, read_scopes
 from infergraph.settings import Settings
 
+Find: TypeAlias = Callable[[bytes], Caller | None]
 _HOW = "Authorization: Bearer KEY, or X-API-Key: KEY"
 _MISSING = f"this server asks for a key: {_HOW}"
 _INVALID = f"the key is not valid: {_HOW}"
@@ -38,7 +42,7 @@ class Authenticator:
 
     def __init__(
         self,
-        find: Callable[[bytes], Caller | None],
+        find: Find,
         *,
         certified: frozenset[Scope] = frozenset(),
         sessions: Sessions | None = None,
@@ -91,29 +95,37 @@ class Authenticator:
 
 
 def authenticator(settings: Settings, folder: Path, worker: int) -> Authenticator | None:
-    """The authenticator that the settings ask for; None without keys and client certificates.
+    """The authenticator that the settings ask for; None where nobody is asked.
 
     Args:
         folder: shared by the workers.
         worker: its number; the first one writes audit lines about keys.
-    Raises: SettingsError.
+    Raises: SettingsError, MissingExtra.
     """
-    if not settings.keys and not settings.tls_client_ca:
+    if not (settings.keys or settings.tls_client_ca or settings.oidc_issuer):
         return None
     try:
         certified = read_scopes(settings.tls_client_scopes)
     except ValueError as error:
         raise SettingsError(f"tls_client_scopes: {error}") from error
-    if not settings.keys:
-        return Authenticator(_nobody, certified=certified, opens_probes=settings.open_probes)
-    keys = KeyFile(Path(settings.keys), changed=_audit_keys if worker == 0 else ignore_changes).open()
+    find: Find = _nobody
+    sessions = None
+    if settings.keys:
+        keys = KeyFile(Path(settings.keys), changed=_audit_keys if worker == 0 else ignore_changes).open()
+        find, sessions = keys.find, Sessions(keys, shared_secret(folder))
+    if settings.oidc_issuer:
+        find = _either(tokens(issuer_of(settings)).find, find)
     return Authenticator(
-        keys.find,
+        find,
         certified=certified,
-        sessions=Sessions(keys, shared_secret(folder)),
+        sessions=sessions,
         quotas=Quotas(folder, worker),
         opens_probes=settings.open_probes,
     )
+
+
+def _either(of_token: Find, of_key: Find) -> Find:
+    return lambda secret: of_token(secret) if secret.startswith(TOKEN_PREFIX) else of_key(secret)
 
 
 def _audit_keys(made: frozenset[Key], gone: frozenset[Key]) -> None:

@@ -23,6 +23,10 @@ CHINESE_SETTINGS = {
         "`auto` 生成一个并保存在 data_dir 中。空表示没有。"
     ),
     "keys": "密钥文件（TOML），由 `infergraph keys create` 生成：之后每个请求都需要密钥。空表示任何人都可以做任何事。",
+    "oidc_issuer": "OpenID Connect 颁发者的网址，其令牌与密钥一样被接受（附加依赖 `oidc`）；公钥自动获取和更新。",
+    "oidc_audience": "设置 oidc_issuer 时：令牌必须面向的受众。",
+    "oidc_scopes_claim": "设置 oidc_issuer 时：含有权限的声明，为列表或以空格分隔的文字。",
+    "oidc_leeway_s": "设置 oidc_issuer 时：允许的时钟误差。",
     "open_probes": "有密钥时：/live、/ready、/status 等探针是否对所有人开放。",
     "workers": "服务工作进程数；每个进程各加载一次组件。",
     "threads": "每个工作进程用于组件普通方法的线程数。",

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from infergraph.errors import AccessFault, Fault, Forbidden, NotReady, UnknownTask, UploadTooLarge
+from infergraph.errors import AccessFault, Fault, Forbidden, NotReady, Unauthenticated, UnknownTask, UploadTooLarge
 from infergraph.observe import logs
 from infergraph.protocol.callers import Scope
 from infergraph.protocol.status import http_status
@@ -111,10 +111,13 @@ class Console:
             is_known = isinstance(fault, Forbidden)
             text = t("This key lacks the scope console.") if is_known else t("This key is not valid.")
             return self._sign_in_page(request, text, http_status(fault))
-        _audit_sign_in(request, "" if caller is None else caller.name, 303)
+        token = authenticator.sessions.begin(key)
+        if caller is None or authenticator.sessions.find(token.encode()) is None:  # a token of an issuer, say
+            text = self._renderer.texts(request)("This key is not valid.")
+            return self._sign_in_page(request, text, http_status(Unauthenticated(text)))
+        _audit_sign_in(request, caller.name, 303)
         response = RedirectResponse("./", 303)
         is_secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
-        token = authenticator.sessions.begin(key)
         response.set_cookie(COOKIE, token, path="/", secure=is_secure, httponly=True, samesite="strict")
         return response
 
