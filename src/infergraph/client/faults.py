@@ -69,7 +69,8 @@ def of_status(error: RemoteError) -> Fault:
 def _kin(kind: type[Fault] | None, error: RemoteError) -> Fault:
     if kind is None:
         return error
-    fault = kind(error.text, reason=error.reason, node=error.node)
+    reason = None if error.reason == RemoteError.reason else error.reason
+    fault = kind(error.text, reason=reason, node=error.node)
     fault.__cause__ = error
     return fault
 

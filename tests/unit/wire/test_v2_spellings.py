@@ -150,3 +150,11 @@ def test_any_bytes_are_a_request_or_a_payload_error(body: bytes, length: str | N
         remote.decode_rest(body, length)
     with suppress(PayloadError):
         proto.decode(body)
+
+
+def test_an_answer_with_empty_contents_beside_raw_ones_is_read() -> None:
+    """MLServer sets the message of contents in any case; a request with both is refused."""
+    message = proto.ModelInferResponse(model_name="m", raw_output_contents=[b"\x01"])
+    message.outputs.add(name="y", datatype="INT8", shape=[1]).contents.SetInParent()
+    (output,) = remote.decode_grpc(message.SerializeToString()).outputs
+    assert output.array.tolist() == [1]

@@ -155,6 +155,9 @@ def decode_grpc(payload: bytes) -> InferResponse:
         message = proto.ModelInferResponse.FromString(payload)
     except DecodeError as error:
         raise PayloadError(f"the message is no ModelInferResponse: {error}") from error
+    if message.raw_output_contents:
+        for output in message.outputs:  # MLServer has empty ones beside the raw ones
+            output.ClearField("contents")
     try:
         outputs = proto.tensors_in(message.outputs, message.raw_output_contents)
     except PayloadError as error:
