@@ -578,3 +578,71 @@ def test_a_client_that_leaves_closes_the_generator_in_a_graph(tmp_path: Path) ->
     with served(str(file), folder=HERE) as there, begun(there, "/v2/models/flow/infer_stream", tensors(0)) as received:
         next_event(received)
     assert closed()
+
+
+REMOTE = """
+name: far
+PROTOCOL
+graph:
+  name: shown
+  type: OUTPUT_TRANSFORMER
+  component: {components}:Shown
+  children:
+  - name: MODEL
+    type: MODEL
+    endpoint: {service_host: 127.0.0.1, service_port: PORT, type: TYPE}
+""".replace("{components}", str(HERE / "streaming_components.py"))
+
+
+@contextmanager
+def far(folder: Path, model: str, *, protocol: str = "seldon", kind: str = "REST") -> Iterator[Served]:
+    """A graph whose model is served elsewhere."""
+    with served(f"streaming_components.py:{model}", folder=HERE) as node:
+        port = node.grpc_port if kind == "GRPC" else node.http_port
+        text = REMOTE.replace("MODEL\n    type", f"{model}\n    type").replace("PORT", str(port)).replace("TYPE", kind)
+        file = folder / "far.yaml"
+        file.write_text(text.replace("PROTOCOL", "protocol: v2" if protocol == "v2" else "").replace("TOCOL", ""))
+        with served(str(file), folder=HERE) as there:
+            yield there
+
+
+@pytest.mark.parametrize("protocol", ["seldon", "v2"])
+def test_a_remote_node_streams_over_rest(tmp_path: Path, protocol: str) -> None:
+    """Its items go through the graph one by one, in the protocol of the request, whatever the node is asked in."""
+    with far(tmp_path, "Counts", protocol=protocol) as there:
+        assert numbers(events_of(infer_stream(there, "far", 3).body)) == [100, 101, 102]
+        path = "/v2/models/far/infer_stream" if protocol == "v2" else "/api/v1.0/predictions"
+        body = tensors(3) if protocol == "v2" else {"data": {"ndarray": [[3]]}}
+        reply = there.ask("POST", path, body, EVENTS)
+        assert len(events_of(reply.body)) == 3
+        assert len(streamed(there, asked("far", 2))) == 2
+        assert there.post("/v2/models/far/infer", tensors(3)).json["outputs"][0]["data"] == [103]
+
+
+def test_a_remote_node_over_grpc_gives_one_answer(tmp_path: Path) -> None:
+    """Seldon's protocol has no streams over gRPC."""
+    with far(tmp_path, "Counts", kind="GRPC") as there:
+        assert numbers(events_of(infer_stream(there, "far", 3).body)) == [103]
+
+
+@pytest.mark.parametrize("protocol", ["seldon", "v2"])
+def test_an_error_of_a_remote_stream_is_told(tmp_path: Path, protocol: str) -> None:
+    """Before its first item it is an ordinary answer; later it is the last event, with the node's text."""
+    with far(tmp_path, "Breaks", protocol=protocol) as there:
+        first = infer_stream(there, "far", 0)
+        assert (first.status, first.json["error"]) == (422, "the stream broke")
+        assert first.headers["infergraph-node"] == "Breaks"
+        *items, last = events_of(infer_stream(there, "far", 2).body)
+        assert numbers(items) == [100, 101]
+        assert last == {"error": "the stream broke"}
+
+
+@pytest.mark.parametrize("protocol", ["seldon", "v2"])
+def test_a_client_that_leaves_closes_a_remote_generator(tmp_path: Path, protocol: str) -> None:
+    """The graph hangs up on the node, which closes its generator."""
+    with (
+        far(tmp_path, "Endless", protocol=protocol) as there,
+        begun(there, "/v2/models/far/infer_stream", tensors(0)) as received,
+    ):
+        next_event(received)
+    assert closed()

@@ -15,6 +15,7 @@ from infergraph.errors import Fault, MethodMissing, PayloadError, RemoteError, U
 from infergraph.net.http_client import Reply
 from infergraph.protocol.headers import NODE, REASON
 from infergraph.protocol.status import BY_REASON, GrpcStatus
+from infergraph.wire import json_codec
 
 _TEXT_LIMIT = 300
 _KINDS_OF_V2 = {400: PayloadError, 404: UnknownModel, 422: PayloadError}
@@ -48,12 +49,9 @@ def of_reply(reply: Reply, asked: str) -> Fault:
 
 def of_event(data: bytes, asked: str) -> Fault | None:
     """The fault that an event of a stream reports; None for an answer."""
-    if b'"error"' not in data and b'"status"' not in data:
+    if json_codec.failure_in(data) is None:
         return None
-    status = _status(data)
-    if status.keys() == {"info"} or status.get("status") in (1, "FAILURE"):
-        return of_reply(Reply(500, "application/json", "", data, ()), asked)
-    return None
+    return of_reply(Reply(500, "application/json", "", data, ()), asked)
 
 
 def of_status(error: RemoteError) -> Fault:

@@ -450,6 +450,21 @@ def whole_document(message: Message) -> Any:
     return message.document if isinstance(message, JsonMessage) and message.raw is None else None
 
 
+def failure_in(event: bytes) -> str | None:
+    """The text of the error that an event of a stream tells, in the form of either protocol; None for an answer."""
+    if b'"error"' not in event and b'"status"' not in event:
+        return None
+    document = value_of(event)
+    if not isinstance(document, dict):
+        return None
+    if document.keys() == {"error"}:
+        return str(document["error"])
+    status = document.get("status")
+    if not isinstance(status, dict) or status.get("status") not in (1, "FAILURE"):
+        return None
+    return str(status.get("info") or "")
+
+
 def other_document(message: Message) -> Any:
     """The JSON value of an answer that is not a message of the protocol.
 

@@ -14,7 +14,7 @@ from infergraph.graph.remote.rest import RestOptions, RestUnit
 from infergraph.graph.remote.v2_grpc import V2GrpcUnit
 from infergraph.graph.remote.v2_rest import V2RestUnit
 from infergraph.graph.spec import Deployment, Endpoint, Node
-from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.message import Answers, Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.net.http_client import HttpOptions
 from infergraph.protocol.annotations import GRPC_MESSAGE_SIZE, GRPC_TIMEOUT, REST_TIMEOUT
 from infergraph.protocol.paths import Protocol
@@ -95,6 +95,10 @@ class EitherUnit(PredictiveUnit):
         """The node's answer."""
         unit: PredictiveUnit = self.grpc if context.transport is Transport.GRPC else self.rest
         return await unit.answer(method, request, context)
+
+    def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The node's answers, over REST, whatever the request came over."""
+        return self.rest.stream(method, request, context)
 
     async def ready(self) -> bool:
         """Whether the node can answer."""

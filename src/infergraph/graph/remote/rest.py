@@ -9,15 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
-from infergraph.message import ONCE_ONLY, Context, Feedback, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.message import (
+    ONCE_ONLY,
+    Answers,
+    Context,
+    Feedback,
+    Message,
+    Method,
+    PredictiveUnit,
+    Request,
+    Transport,
+)
 from infergraph.net.address import Address, connects
 from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply
+from infergraph.net.http_stream import StreamCall, stream
 from infergraph.protocol import paths
 from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, HOP_BY_HOP, PUID, REQUEST_CODING
 from infergraph.protocol.paths import Protocol
@@ -28,6 +40,9 @@ from infergraph.wire.json_text import LITERAL
 
 _log = logging.getLogger(__name__)
 
+_JSON = "application/json"
+_EVENTS = "text/event-stream"
+_ACCEPT_EVENTS = b"accept: text/event-stream\r\n"
 _CHAINED = frozenset({Method.PREDICT, Method.TRANSFORM_INPUT, Method.TRANSFORM_OUTPUT})
 
 
@@ -96,10 +111,57 @@ class RestUnit(PredictiveUnit):
                 except for a route, for which the status alone decides.
             DeadlinePassed: no answer by the request's deadline. A passed timeout of its own is a RemoteError.
         """
+        if isinstance(request, Feedback) and self.options.protocol is not Protocol.SELDON:
+            return unsent(request)
+        # A route may draw or count and a reward counts once: those are not sent a second time.
+        call = self._call(method, request, context)
+        reply = await self._exchange(call, context)
+        if not 200 <= reply.status < 300:
+            raise self._failure("POST", call.path, reply, body=method is not Method.ROUTE)
+        if method is Method.ROUTE:
+            return json_codec.received(reply.body)
+        return json_codec.received(reply.body, reply.content_type, is_answer=True)
+
+    def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The node's answers to a prediction, as it sends them; its one answer where it sends no stream.
+
+        Raises: as `answer` does, perhaps after some answers.
+        """
+        if self.options.protocol is not Protocol.SELDON or method is not Method.PREDICT:
+            return super().stream(method, request, context)
+        return self._events(self._call(method, request, context), context, _read_event)
+
+    async def _events(self, call: Call, context: Context, read: Callable[[bytes, str], Message]) -> Answers:
+        """The events of a reply as messages; another reply is the only message."""
+        asked = StreamCall(
+            call.method,
+            call.path,
+            _ACCEPT_EVENTS + call.headers,
+            silence_s=self._timeout_s(context),
+            body=_whole(call.body or b""),
+            length=len(call.body or b""),
+        )
+        limit_bytes = self.options.http.reply_limit_bytes
+        try:
+            async with stream(self._client.address, self.options.http, asked) as reply:
+                if not reply.header(b"content-type").startswith(_EVENTS):
+                    whole = await reply.whole(limit_bytes)
+                    if not 200 <= whole.status < 300:
+                        raise self._failure("POST", call.path, whole, body=True)
+                    yield read(whole.body, whole.content_type)
+                    return
+                async with aclosing(reply.events(limit_bytes)) as events:
+                    async for event in events:
+                        if (failure := json_codec.failure_in(event.data)) is not None:
+                            raise RemoteError(failure, status=500, body=event.data, content_type=_JSON)
+                        yield read(event.data, _JSON)
+        except (RemoteError, DeadlinePassed) as fault:
+            fault.node = self.name
+            raise
+
+    def _call(self, method: Method, request: Request, context: Context) -> Call:
         protocol = self.options.protocol
         if isinstance(request, Feedback):
-            if protocol is not Protocol.SELDON:
-                return unsent(request)
             body, content_type, encoding = json_codec.forwarded(request, self.options.json)
         elif isinstance(request, Message):
             message = _chained(protocol, method, request, self.name)
@@ -112,13 +174,7 @@ class RestUnit(PredictiveUnit):
         head += line(b"content-type", content_type)
         if encoding:
             head += line(b"content-encoding", encoding)
-        # A route may draw or count and a reward counts once: those are not sent a second time.
-        reply = await self._exchange(Call("POST", path, head, body, method not in ONCE_ONLY), context)
-        if not 200 <= reply.status < 300:
-            raise self._failure("POST", path, reply, body=method is not Method.ROUTE)
-        if method is Method.ROUTE:
-            return json_codec.received(reply.body)
-        return json_codec.received(reply.body, reply.content_type, is_answer=True)
+        return Call("POST", path, head, body, method not in ONCE_ONLY)
 
     async def ready(self) -> bool:
         """Whether the node takes a connection, or says that it is healthy where full checks are on."""
@@ -179,11 +235,7 @@ class RestUnit(PredictiveUnit):
         return json_codec.received(reply.body, reply.content_type)
 
     async def _exchange(self, call: Call, context: Context) -> Reply:
-        own_s = self.options.timeout_s or None
-        timeout_s = own_s
-        if context.deadline is not None:
-            left_s = context.deadline - asyncio.get_running_loop().time()
-            timeout_s = left_s if own_s is None else min(own_s, left_s)
+        own_s, timeout_s = self.options.timeout_s or None, self._timeout_s(context)
         try:
             return await self._client.exchange(call, timeout_s)
         except TimeoutError:
@@ -196,6 +248,14 @@ class RestUnit(PredictiveUnit):
         except RemoteError as fault:
             fault.node = self.name
             raise
+
+    def _timeout_s(self, context: Context) -> float | None:
+        """What is left of the time limits: the node's own, and the request's deadline."""
+        own_s = self.options.timeout_s or None
+        if context.deadline is None:
+            return own_s
+        left_s = context.deadline - asyncio.get_running_loop().time()
+        return left_s if own_s is None else min(own_s, left_s)
 
     def _failure(self, verb: str, path: str, reply: Reply, *, body: bool) -> RemoteError:
         url = self._client.address.url(path)
@@ -217,6 +277,14 @@ class RestUnit(PredictiveUnit):
                 raise RemoteError("Data is not JSON", node=self.name)
             parts.append(part)
         return b"[" + b",".join(parts) + b"]", bodies[0][1] if bodies else "application/json", ""
+
+
+def _read_event(body: bytes, content_type: str) -> Message:
+    return json_codec.received(body, content_type, is_answer=True)
+
+
+async def _whole(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
 
 
 def _is_json(body: bytes) -> bool:

@@ -8,25 +8,29 @@ Source: the protocol's REST text; the orchestrator specification, sections 8, 18
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from infergraph.errors import PayloadError, RemoteError
 from infergraph.graph.remote.rest import RestOptions, RestUnit, header_lines, line, unsent
 from infergraph.graph.remote.v2_node import V2Node
-from infergraph.message import ONCE_ONLY, Context, Feedback, Message, Method, Request, Transport
+from infergraph.message import ONCE_ONLY, Answers, Context, Feedback, Message, Method, Request, Transport
 from infergraph.net.http_client import Call, Reply
 from infergraph.protocol import paths
 from infergraph.protocol.headers import ANSWER_CODING, FORM, INFERENCE_HEADER_LENGTH, REQUEST_CODING
 from infergraph.protocol.paths import Protocol
+from infergraph.streams import begin, resumed
 from infergraph.wire import json_codec
 from infergraph.wire.v2 import hop
 from infergraph.wire.v2.hop import Sent
-from infergraph.wire.v2.messages import tensors_of
+from infergraph.wire.v2.messages import NodeAnswer, tensors_of
 from infergraph.wire.v2.records import Spelling
 
 _BINARY = "binary_tensor_data"
 _JSON = "application/json"
 _PLAIN = b"identity"
+_NO_STREAM = frozenset({404, 405})
 
 
 class V2RestUnit(RestUnit):
@@ -75,6 +79,29 @@ class V2RestUnit(RestUnit):
             return self._route(reply)
         return await self._node.finished(hop.rest_answer(reply.body, _spelling(reply), first), first)
 
+    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The node's answers to a prediction, as it sends them; its one answer where it has no streams.
+
+        Raises: as `answer` does, perhaps after some answers.
+        """
+        if method is not Method.PREDICT or not isinstance(request, Message):
+            yield await self.answer(method, request, context)
+            return
+        coding = ANSWER_CODING if request.is_answer else REQUEST_CODING
+        call = self._posted(method, await self._sent(request, context, is_relayed=False), coding, context)
+        call = call._replace(path=f"{call.path}_stream")
+        try:
+            begun = await begin(self._events(call, context, partial(_read_event, request)))
+        except RemoteError as fault:
+            if fault.status not in _NO_STREAM:
+                raise
+            yield await self.answer(method, request, context)
+            return
+        async with aclosing(resumed(begun)) as answers:
+            async for answer in answers:
+                assert isinstance(answer, NodeAnswer)
+                yield await self._node.finished(answer, request)
+
     async def _sent(self, message: Message, context: Context, *, is_relayed: bool) -> Sent:
         try:
             sent = hop.forwarded(message, is_last=is_relayed)
@@ -99,6 +126,13 @@ class V2RestUnit(RestUnit):
             raise RemoteError(f"Data is not JSON: {fault.text}", node=self.name) from fault
 
     async def _post(self, method: Method, sent: Sent, coding: bytes, context: Context) -> Reply:
+        call = self._posted(method, sent, coding, context)
+        reply = await self._exchange(call, context)
+        if not 200 <= reply.status < 300:
+            raise self._failure("POST", call.path, reply, body=method is not Method.ROUTE)
+        return reply
+
+    def _posted(self, method: Method, sent: Sent, coding: bytes, context: Context) -> Call:
         spelling = sent.spelling
         path = paths.method_path(Protocol.V2, method, context.model or self.name)
         head = header_lines(context, coding) + line(b"content-type", spelling.content_type)
@@ -108,10 +142,7 @@ class V2RestUnit(RestUnit):
             head += line(INFERENCE_HEADER_LENGTH, spelling.header_length)
         if spelling.form:
             head += line(FORM, spelling.form)
-        reply = await self._exchange(Call("POST", path, head, sent.raw, method not in ONCE_ONLY), context)
-        if not 200 <= reply.status < 300:
-            raise self._failure("POST", path, reply, body=method is not Method.ROUTE)
-        return reply
+        return Call("POST", path, head, sent.raw, method not in ONCE_ONLY)
 
     def _failure(self, verb: str, path: str, reply: Reply, *, body: bool) -> RemoteError:
         """The fault of a refusal; its text is the node's own, where it says one in a protocol's form."""
@@ -135,6 +166,10 @@ class V2RestUnit(RestUnit):
             extensions = _object_of(reply.body).get("extensions") if reply.status == 200 else None
             self._takes_binary = isinstance(extensions, list) and _BINARY in extensions
         return self._takes_binary
+
+
+def _read_event(request: Message, body: bytes, content_type: str) -> Message:
+    return hop.rest_answer(body, Spelling(content_type=content_type), request)
 
 
 def _spelling(reply: Reply) -> Spelling:

@@ -41,7 +41,7 @@ from infergraph.serving.http.exchange import Exchange
 from infergraph.wire import json_codec, npy_codec
 from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
 from infergraph.wire.json_slices import LARGE_BYTES
-from infergraph.wire.json_text import JsonOptions
+from infergraph.wire.json_text import LITERAL, JsonOptions
 from infergraph.wire.npy_codec import NPY_TYPE
 from infergraph.wire.wire_message import blamed
 
@@ -198,14 +198,15 @@ class Rest:
     async def _stream(self, exchange: Exchange) -> Answer:
         """The unit's answers to a prediction, an event each."""
         request = _read_message(exchange, self._options)
+        is_hop = exchange.headers.get(ACCEPT_ENCODING) in _HOP_CODINGS
         async with aclosing(self._unit.stream(Method.PREDICT, request, _context(exchange))) as answers:
             async for message in answers:
-                await exchange.send_event(self._event(message))
+                await exchange.send_event(self._event(message, is_hop=is_hop))
         return exchange.end_events()
 
-    def _event(self, message: Message) -> bytes:
+    def _event(self, message: Message, *, is_hop: bool) -> bytes:
         try:
-            return json_codec.encode(message, self._event_json)
+            return json_codec.encode(message, LITERAL if is_hop else self._event_json)
         except PayloadError as error:  # of the answer, which is not the caller's
             raise ComponentError(f"the answer cannot be read: {error}") from error
 
