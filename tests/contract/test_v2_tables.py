@@ -384,6 +384,18 @@ def test_class_names_and_tags_are_parameters(there: dict[str, Served]) -> None:
     assert "parameters" not in give(there, "np.ones((1, 2))").json["outputs"][0]
 
 
+def test_column_names_are_those_of_a_frame(there: dict[str, Served]) -> None:
+    """The client's data frame of one table has the columns that the component names."""
+    with Client(f"http://127.0.0.1:{there['Labelled'].http_port}", protocol="v2", model="Labelled") as client:
+        frame = client.predict(np.array([[1.5, 2.5]]), frame=True)
+        assert frame.to_dict("list") == {"a": [1.5], "b": [2.5]}
+        frame = client.predict(np.array([[1.5, 2.5]]), names=["c", "d"], frame=True)
+        assert frame.columns.tolist() == ["a", "b"]
+    with Client(f"http://127.0.0.1:{there['Told'].http_port}", protocol="v2", model="Told") as client:
+        assert client.predict(np.ones((1, 2)), names=["c", "d"])["names"] == ["['c', 'd']"]
+        assert client.predict([[1, 2]], names=["c", "d"])["names"] == ["['c', 'd']"]
+
+
 def test_predict_v2_takes_and_gives_the_protocols_objects(there: dict[str, Served]) -> None:
     """The request as a dict with arrays, outputs cast and shaped as they say; Seldon's protocol asks predict."""
     x = ("x", "INT32", [1], [7], {"mine": 1})
