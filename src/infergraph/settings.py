@@ -401,6 +401,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             env=("FULL_HEALTH_CHECKS",),
         ),
     ] = False
+    node_tls_ca: Annotated[
+        str,
+        setting(
+            "File with the authorities of remote nodes called by TLS (PEM): an endpoint with `tls: true`, or "
+            "`--node NAME=https://…`. Empty: the system's."
+        ),
+    ] = ""
+    node_tls_cert: Annotated[str, setting("File with the certificate that is shown to such nodes (PEM).")] = ""
+    node_tls_key: Annotated[str, setting("File with its private key (PEM); empty if it is in node_tls_cert.")] = ""
+    node_tls_name: Annotated[
+        str, setting("Name that such nodes have in their certificates, and are called by; empty for their hosts.")
+    ] = ""
     payload_log_url: Annotated[
         str,
         setting("URL for the payloads of nodes whose `logger` has no url.", env=("REQUEST_LOGGER_DEFAULT_ENDPOINT",)),

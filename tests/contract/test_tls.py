@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import shutil
 import socket
 import ssl
@@ -243,6 +244,45 @@ def test_the_commands_trust_what_the_environment_names(house: House, monkeypatch
     for url in urls(house.plain):
         with Client(url) as client:
             assert client.predict([[1.0]]).tolist() == [[2.0]]
+
+
+def deployment_of(graph: dict[str, Any]) -> str:
+    return json.dumps({"spec": {"name": "g", "predictors": [{"name": "p", "graph": graph}]}})
+
+
+@pytest.mark.parametrize("scheme", ["https", "grpcs"])
+def test_a_graph_calls_its_nodes_by_tls(house: House, tmp_path: Path, scheme: str) -> None:
+    """With our authorities, our certificate, and the name that the node has; without them it is not called."""
+    port = house.mutual.http_port if scheme == "https" else house.mutual.grpc_port
+    graph = {"name": "node", "type": "MODEL"}
+    (tmp_path / "graph.json").write_text(
+        json.dumps({"spec": {"name": "g", "predictors": [{"name": "p", "graph": graph}]}})
+    )
+    cert, key = house.client
+    settings = {"node_tls_ca": str(house.authority.ca), "node_tls_cert": str(cert), "node_tls_key": str(key)}
+    asked = {"data": {"ndarray": [[1.5]]}}
+
+    def answer(host: str, **more: str) -> int:
+        nodes = {"node": f"{scheme}://{host}:{port}"}
+        with served(str(tmp_path / "graph.json"), folder=tmp_path, nodes=nodes, wait=False, **more) as server:
+            reply = server.post("/api/v1.0/predictions", asked)
+            return reply.json["data"]["ndarray"][0][0] if reply.status == 200 else reply.status
+
+    assert answer("127.0.0.1", **settings) == 3.0
+    assert answer("127.0.0.1") >= 500
+    assert answer("127.0.0.1", **settings, node_tls_name="localhost") == 3.0
+    assert answer("127.0.0.1", **settings, node_tls_name="another.example") >= 500
+
+
+def test_an_endpoint_in_a_graph_file_may_say_tls(house: House, tmp_path: Path) -> None:
+    """`tls: true` beside host and port."""
+    endpoint = {"type": "REST", "service_host": "127.0.0.1", "service_port": house.plain.http_port, "tls": True}
+    graph = {"name": "node", "type": "MODEL", "endpoint": endpoint}
+    (tmp_path / "graph.json").write_text(
+        json.dumps({"spec": {"name": "g", "predictors": [{"name": "p", "graph": graph}]}})
+    )
+    with served(str(tmp_path / "graph.json"), folder=tmp_path, node_tls_ca=str(house.authority.ca)) as server:
+        assert server.post("/api/v1.0/predictions", {"data": {"ndarray": [[1.5]]}}).json["data"]["ndarray"] == [[3.0]]
 
 
 def test_files_that_do_not_fit_are_refused_at_the_start_and_kept_out_later(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import random
+import ssl
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 from infergraph import component
 from infergraph.assembly import components
 from infergraph.assembly.observation import Observation
-from infergraph.errors import GraphError
+from infergraph.errors import GraphError, SettingsError
 from infergraph.graph import compose, inspection, resolution, servers, spec
 from infergraph.graph.executor import Graph, GraphOptions
 from infergraph.graph.meta import MetaMode, meta_mode
@@ -27,6 +28,7 @@ from infergraph.graph.resolution import Means, Resolution
 from infergraph.graph.routers import builtin
 from infergraph.graph.split import Share, Split
 from infergraph.message import Method, PredictiveUnit
+from infergraph.net.grpc_client import GrpcTls
 from infergraph.observe.measured import Measured
 from infergraph.observe.orchestrator_metrics import MeasuredGraph
 from infergraph.observe.shared_metrics import PrivateMetrics, SharedMetrics
@@ -162,6 +164,21 @@ def _with_components(node: spec.Node, overrides: Mapping[str, str]) -> spec.Node
     return replace(node, children=children, component="" if "://" in target else target)
 
 
+def _node_tls(settings: Settings) -> remote.NodeTls | None:
+    """How nodes are called by TLS; None where the settings say nothing. Raises: SettingsError for unusable files."""
+    ca, cert, key = settings.node_tls_ca, settings.node_tls_cert, settings.node_tls_key or settings.node_tls_cert
+    if not (ca or cert or settings.node_tls_name):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca or None)
+        if cert:
+            context.load_cert_chain(cert, key)
+        roots, chain, private = (Path(file).read_bytes() if file else None for file in (ca, cert, cert and key))
+    except OSError as error:  # an SSLError, too
+        raise SettingsError(f"node_tls_ca {ca!r}, node_tls_cert {cert!r}: {error.strerror or error}") from error
+    return remote.NodeTls(context, GrpcTls(roots=roots, key=private, chain=chain), settings.node_tls_name)
+
+
 def _branches(node: spec.Node, branch: str = "") -> dict[str, str]:
     """By node, the first node of its branch, whose nodes are called in sequence."""
     found = {node.name: branch or node.name}
@@ -207,6 +224,7 @@ class _Units:
             annotations,
             message_limit_bytes=settings.message_limit_bytes,
             full_health_checks=settings.full_health_checks,
+            tls=_node_tls(settings),
         )
 
     def __call__(self, node: spec.Node, found: Resolution) -> PredictiveUnit | None:

@@ -33,7 +33,7 @@ from infergraph.graph.spec.records import (
     Predictor,
 )
 
-_SCHEMES = {"http": "REST", "grpc": "GRPC"}
+_SCHEMES = {"http": "REST", "https": "REST", "grpc": "GRPC", "grpcs": "GRPC"}
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -150,7 +150,7 @@ def packaged(server: str, model_uri: str, /, **arguments: Any) -> Packaged:
 
 
 def remote(address: str) -> Endpoint:
-    """A remote node: `http://host:port` for REST, `grpc://host:port` for gRPC.
+    """A remote node: `http://host:port` for REST, `grpc://host:port` for gRPC, https and grpcs for TLS.
 
     Raises: GraphError for any other form.
     """
@@ -162,9 +162,10 @@ def remote(address: str) -> Endpoint:
     kind = _SCHEMES.get(parts.scheme)
     if kind is None or not parts.hostname or port is None or parts.path.strip("/") or parts.query:
         raise GraphError(f"{address!r} is not an address; write http://host:port or grpc://host:port")
+    host, is_secure = parts.hostname, parts.scheme.endswith("s")
     if kind == "REST":
-        return Endpoint(service_host=parts.hostname, service_port=port, type=kind, http_port=port)
-    return Endpoint(service_host=parts.hostname, service_port=port, type=kind, grpc_port=port)
+        return Endpoint(service_host=host, service_port=port, type=kind, http_port=port, tls=is_secure)
+    return Endpoint(service_host=host, service_port=port, type=kind, grpc_port=port, tls=is_secure)
 
 
 def model(name: str, unit: Unit, *children: Flow) -> Flow:

@@ -39,7 +39,7 @@ class Resolution(msgspec.Struct, frozen=True):
 
     Args:
         target: a component's target, a server's or built-in's name, or an address `http://host:port` or
-            `grpc://host:port`.
+            `grpc://host:port`, https or grpcs where it is called by TLS.
     """
 
     means: Means
@@ -82,8 +82,9 @@ def address(endpoint: Endpoint, transport: str = "") -> str:
     """
     if not endpoint.service_host:
         return ""
-    rest = f"http://{endpoint.service_host}:{endpoint.http_port or endpoint.service_port}"
-    grpc = f"grpc://{endpoint.service_host}:{endpoint.grpc_port or endpoint.service_port}"
+    secure = "s" if endpoint.tls else ""
+    rest = f"http{secure}://{endpoint.service_host}:{endpoint.http_port or endpoint.service_port}"
+    grpc = f"grpc{secure}://{endpoint.service_host}:{endpoint.grpc_port or endpoint.service_port}"
     kind = (endpoint.type or transport).lower()
     if kind == "grpc":
         return grpc

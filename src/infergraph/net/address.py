@@ -27,11 +27,16 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_.])?")
 
 
 class Address(msgspec.Struct, frozen=True):
-    """A host and a port, and whether it uses TLS."""
+    """A host and a port, and whether it uses TLS.
+
+    Args:
+        name: expected in its certificate, and sent as the host; empty for the host itself.
+    """
 
     host: str
     port: int
     is_secure: bool = False
+    name: str = ""
 
     @property
     def authority(self) -> str:
@@ -41,6 +46,8 @@ class Address(msgspec.Struct, frozen=True):
     @property
     def host_header(self) -> str:
         """The same for the Host header, without the default port."""
+        if self.name:
+            return self.name
         return self._host if self.port == _PORTS["https" if self.is_secure else "http"] else self.authority
 
     @property
@@ -103,9 +110,10 @@ async def dial(
     """
     loop = asyncio.get_running_loop()
     rules = (tls or ssl.create_default_context()) if address.is_secure else None
+    name = (address.name or address.host) if address.is_secure else None
     try:
         async with asyncio.timeout(timeout_s) as limit:
-            return await loop.create_connection(protocol, address.host, address.port, ssl=rules)
+            return await loop.create_connection(protocol, address.host, address.port, ssl=rules, server_hostname=name)
     except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError; UnicodeError: an invalid host name
         if isinstance(error, TimeoutError) and not limit.expired():
             raise

@@ -48,7 +48,7 @@ class GrpcClient:
     def __init__(self, address: Address, *, message_limit_bytes: int, tls: GrpcTls = GrpcTls()) -> None:  # noqa: B008
         self.address = address
         self._tls = tls
-        self._options = (
+        self._options: tuple[tuple[str, int | str], ...] = (
             ("grpc.max_send_message_length", message_limit_bytes),
             ("grpc.max_receive_message_length", message_limit_bytes),
             ("grpc.enable_http_proxy", 0),
@@ -132,7 +132,10 @@ class GrpcClient:
         if not self.address.is_secure:
             return aio.insecure_channel(self.address.authority, options=self._options)
         credentials = grpc.ssl_channel_credentials(self._tls.roots or _own_roots(), self._tls.key, self._tls.chain)
-        return aio.secure_channel(self.address.authority, credentials, options=self._options)
+        options = self._options
+        if name := self.address.name:
+            options = (*options, ("grpc.ssl_target_name_override", name), ("grpc.default_authority", name))
+        return aio.secure_channel(self.address.authority, credentials, options=options)
 
 
 def _own_roots() -> bytes | None:

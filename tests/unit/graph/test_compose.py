@@ -142,7 +142,7 @@ def test_a_fallback_brings_its_own_objects():
         (lambda: built_in("b", "SIMPLE_COMBINER"), "'SIMPLE_COMBINER' is not built in; known are AVERAGE_COMBINER"),
         (lambda: built_in("b", "SIMPLE_MODEL", seed=[1]), r"node 'b': seed=\[1\] is not text, a number or a boolean"),
         (lambda: remote("10.0.0.1:9000"), "write http://host:port"),
-        (lambda: remote("https://h:1"), "write http://host:port"),
+        (lambda: remote("ftp://h:1"), "write http://host:port"),
         (lambda: remote("http://h"), "write http://host:port"),
         (lambda: remote("http://h:99999"), "is not an address: Port out of range"),
         (lambda: remote("http://h:1/path"), "write http://host:port"),

@@ -17,7 +17,7 @@ import msgspec
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
 from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
 from infergraph.net.address import Address, connects
-from infergraph.net.grpc_client import GrpcClient, Metadata
+from infergraph.net.grpc_client import GrpcClient, GrpcTls, Metadata
 from infergraph.protocol import services
 from infergraph.protocol.headers import ANSWER_HOP, HOP_BY_HOP, HOP_KEY, PUID, PUID_KEY, REQUEST_HOP
 from infergraph.protocol.status import GrpcStatus
@@ -40,12 +40,18 @@ class GrpcOptions(msgspec.Struct, frozen=True, kw_only=True):
         message_limit_bytes: maximum message size, both ways (annotation `seldon.io/grpc-max-message-size`).
         full_health_checks: call the standard health service, if the node has it.
         ready_timeout_s: time-out of the health check.
+        is_secure: call the node by TLS.
+        tls_name: expected in its certificate; empty for its host.
+        tls: our certificate, and the authorities of the node's.
     """
 
     timeout_s: float | None = None
     message_limit_bytes: int = 64 * 1024 * 1024
     full_health_checks: bool = False
     ready_timeout_s: float = 5.0
+    is_secure: bool = False
+    tls_name: str = ""
+    tls: GrpcTls = GrpcTls()
 
 
 class GrpcUnit(PredictiveUnit):
@@ -70,9 +76,9 @@ class GrpcUnit(PredictiveUnit):
     ) -> None:
         self.name = name
         self.options = options
-        self.address = Address(host, port)
+        self.address = Address(host, port, options.is_secure, options.tls_name)
         self._probe_address = Address(host, probe_port or port)
-        self._client = GrpcClient(self.address, message_limit_bytes=options.message_limit_bytes)
+        self._client = GrpcClient(self.address, message_limit_bytes=options.message_limit_bytes, tls=options.tls)
 
     async def stop(self) -> None:
         """Close the channel."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from infergraph.errors import GraphError
 from infergraph.graph.remote.grpc import GrpcOptions, GrpcUnit
@@ -15,11 +17,36 @@ from infergraph.graph.remote.v2_grpc import V2GrpcUnit
 from infergraph.graph.remote.v2_rest import V2RestUnit
 from infergraph.graph.spec import Deployment, Endpoint, Node
 from infergraph.message import Answers, Context, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.net.grpc_client import GrpcTls
 from infergraph.net.http_client import HttpOptions
 from infergraph.protocol.annotations import GRPC_MESSAGE_SIZE, GRPC_TIMEOUT, REST_TIMEOUT
 from infergraph.protocol.paths import Protocol
 
-__all__ = ["EitherUnit", "GrpcOptions", "GrpcUnit", "RemoteOptions", "RestOptions", "RestUnit", "build", "options_for"]
+__all__ = [
+    "EitherUnit",
+    "GrpcOptions",
+    "GrpcUnit",
+    "NodeTls",
+    "RemoteOptions",
+    "RestOptions",
+    "RestUnit",
+    "build",
+    "options_for",
+]
+
+
+class NodeTls(NamedTuple):
+    """How nodes are called by TLS.
+
+    Args:
+        context: authorities and our certificate, for HTTP; None for the system's.
+        grpc: the same for gRPC.
+        name: expected in a node's certificate; empty for its host.
+    """
+
+    context: ssl.SSLContext | None
+    grpc: GrpcTls
+    name: str
 
 
 class RemoteOptions(msgspec.Struct, frozen=True):
@@ -36,11 +63,13 @@ def options_for(
     *,
     message_limit_bytes: int,
     full_health_checks: bool = False,
+    tls: NodeTls | None = None,
 ) -> RemoteOptions:
     """The options from a deployment's annotations.
 
     Args:
         annotations: those of the deployment and its predictor.
+        tls: how nodes with TLS are called; None for the system's certificate authorities.
     Raises: GraphError if one is not a valid number.
     """
     rest_timeout_ms = _whole(annotations, REST_TIMEOUT, least=1)
@@ -50,12 +79,15 @@ def options_for(
             protocol=Protocol.named(deployment.protocol),
             timeout_s=(rest_timeout_ms or 0) / 1000,
             full_health_checks=full_health_checks,
-            http=HttpOptions(reply_limit_bytes=message_limit_bytes),
+            tls_name=tls.name if tls is not None else "",
+            http=HttpOptions(reply_limit_bytes=message_limit_bytes, tls=tls.context if tls is not None else None),
         ),
         grpc=GrpcOptions(
             timeout_s=None if grpc_timeout_ms is None else grpc_timeout_ms / 1000,
             message_limit_bytes=_whole(annotations, GRPC_MESSAGE_SIZE, least=1) or message_limit_bytes,
             full_health_checks=full_health_checks,
+            tls_name=tls.name if tls is not None else "",
+            tls=tls.grpc if tls is not None else GrpcTls(),
         ),
         transport=deployment.transport,
     )
@@ -71,6 +103,9 @@ def build(node: Node, options: RemoteOptions, relays: Collection[Method] | None 
     endpoint = node.endpoint
     if endpoint is None or not endpoint.service_host:
         raise GraphError(f"node {node.name!r} has no endpoint.service_host to call", node=node.name)
+    if endpoint.tls:
+        rest, grpc = replace(options.rest, is_secure=True), replace(options.grpc, is_secure=True)
+        options = replace(options, rest=rest, grpc=grpc)
     kind = (endpoint.type or options.transport).lower()
     if kind == "grpc":
         return _grpc(node.name, endpoint, options, relays)

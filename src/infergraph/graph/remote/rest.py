@@ -14,6 +14,7 @@ from contextlib import aclosing
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
 from infergraph.message import (
@@ -56,6 +57,8 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
         is_assumed: the address is not configured, but that of a would-be container; so readiness needs an answer of
             the node, not just a connection, which any process may accept.
         ready_timeout_s: time-out of the readiness check.
+        is_secure: call the node by TLS.
+        tls_name: expected in its certificate; empty for its host.
         http: options of the connections.
         json: how messages without JSON bytes are encoded.
     """
@@ -65,6 +68,8 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
     full_health_checks: bool = False
     is_assumed: bool = False
     ready_timeout_s: float = 5.0
+    is_secure: bool = False
+    tls_name: str = ""
     http: HttpOptions = HttpOptions()
     json: JsonOptions = LITERAL
 
@@ -95,8 +100,9 @@ class RestUnit(PredictiveUnit):
         self.name = name
         self.options = options
         self._is_suspected = False
-        self._client = HttpClient(Address(host, port), options.http)
-        self._probe_client = HttpClient(Address(host, probe_port or port), options.http)
+        address = Address(host, port, options.is_secure, options.tls_name)
+        self._client = HttpClient(address, options.http)
+        self._probe_client = HttpClient(replace(address, port=probe_port or port), options.http)
 
     async def stop(self) -> None:
         """Close the idle connections."""

@@ -37,13 +37,18 @@ class Parameter(msgspec.Struct, frozen=True):
 class Endpoint(
     msgspec.Struct, frozen=True, omit_defaults=True, rename={"http_port": "httpPort", "grpc_port": "grpcPort"}
 ):
-    """Where a remote node listens. `type` is REST, GRPC or empty; ports are 0 where not given."""
+    """Where a remote node listens. `type` is REST, GRPC or empty; ports are 0 where not given.
+
+    Args:
+        tls: whether it is called by TLS; a member of ours, as `component` is.
+    """
 
     service_host: str = ""
     service_port: int = 0
     type: str = ""
     http_port: int = 0
     grpc_port: int = 0
+    tls: bool = False
 
 
 class Logger(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -84,6 +84,12 @@ CHINESE_SETTINGS = {
         "`pass`（最后一个节点的应答原样返回），或 `auto`（有节点在本进程运行时合并）。"
     ),
     "full_health_checks": "通过 HTTP 查询远程节点的健康状况，而不只检查端口是否开放。",
+    "node_tls_ca": (
+        "以 TLS 调用的远程节点的证书颁发机构文件（PEM）：`tls: true` 的端点，或 `--node NAME=https://…`。空表示系统的。"
+    ),
+    "node_tls_cert": "向这些节点出示的证书文件（PEM）。",
+    "node_tls_key": "其私钥文件（PEM）；与 node_tls_cert 同一文件时留空。",
+    "node_tls_name": "这些节点证书中的名称，也用作调用的名称；空表示其主机名。",
     "payload_log_url": "节点的 `logger` 没有给出 url 时，其载荷发送到这里。",
     "payload_log_share": "记录载荷的请求所占的比例；一个请求要么完整记录，要么不记录。",
     "payload_log_queue_limit": "等待记录的载荷的最大数量；超出的被丢弃并计数。",
