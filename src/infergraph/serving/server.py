@@ -265,7 +265,9 @@ class Server:
         else:
             paths = rest.microservice_paths()
         v2 = V2Rest(self._v2, self._v2_dialect, lambda: endpoints.document(self._unit, served))
-        paths = paths.joined(v2.paths()).joined(NodeRest(self._v2, self._v2_dialect).paths())
+        paths = paths.joined(v2.paths())
+        if not self._is_graph:  # which neither routes nor combines for another one
+            paths = paths.joined(NodeRest(self._v2, self._v2_dialect).paths())
         if self._built.facts.protocol != Protocol.TENSORFLOW.value:  # such a graph has these paths for itself
             paths = paths.joined(KServe(self._v2, self._v2_dialect).paths())
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})

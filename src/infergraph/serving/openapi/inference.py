@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from infergraph.protocol.paths import V2_GRAPH_INFER
 from infergraph.serving.http.app import Paths
 from infergraph.serving.openapi.schemas import Schema, object_of, ref
 from infergraph.wire.v2.metadata import ModelMetadata, TensorMetadata
@@ -165,6 +166,14 @@ class Inference:
         version = self._model.version
         for place in ("", *([f"/versions/{quote(version, safe='')}"] if version else [])):
             yield from self._of_model(f"/v2/models/{self._name}{place}")
+        if V2_GRAPH_INFER in self._paths.exact:  # else it would be the metadata of a model of that name
+            yield V2_GRAPH_INFER, {"post": self._infer()}
+        message, answer = _json("The child", ref("SeldonMessage")), _json("The answer", ref("V2Response"))
+        answers: Schema = {"type": "array", "minItems": 1, "items": ref("V2Response")}
+        routes = _asking("Choose the child to call, for a graph", ref("V2Request"), message)
+        yield f"/v2/models/{self._name}/route", {"post": routes}
+        combines = _asking("Combine the answers of several models, for a graph", answers, answer)
+        yield f"/v2/models/{self._name}/aggregate", {"post": combines}
         for action in ("load", "unload"):
             yield f"/v2/repository/models/{self._name}/{action}", _control(action)
         yield f"/v1/models/{self._name}", {"get": _get("Whether the model can answer", _ready(_TEXT), *_FAILURES)}
