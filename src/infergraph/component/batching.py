@@ -75,8 +75,8 @@ class Batching(Around):
         self._running = 0
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._joins = True
-        self._is_row_first = False
+        self._unjoined: set[bool] = set()  # by whether requests are in tensors: each protocol spells answers its way
+        self._row_first: set[bool] = set()
         self._as_json: frozenset[str] = frozenset()
 
     async def start(self) -> None:
@@ -88,7 +88,7 @@ class Batching(Around):
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The unit's answer, or this request's part of a joined one."""
-        if method is not Method.PREDICT or not self._joins or not isinstance(request, Message):
+        if method is not Method.PREDICT or not isinstance(request, Message) or not self._joins(request):
             return await self.unit.answer(method, request, context)
         kind = None if is_larger(request, _LARGE_BYTES) else _kind(request, self._as_json)
         if kind is None or (rows := _rows_in(request.content)) > self._options.rows_limit:
@@ -152,7 +152,7 @@ class Batching(Around):
 
     async def _work(self, batch: Sequence[_Waiting]) -> None:
         try:
-            if len(batch) == 1 or not self._joins or not await self._answer_joined(batch):
+            if len(batch) == 1 or not self._joins(batch[0].message) or not await self._answer_joined(batch):
                 for entry in batch:
                     await self._answer_one(entry)
         except BaseException as error:
@@ -177,18 +177,24 @@ class Batching(Around):
             if not entry.answer.done():
                 entry.answer.set_result(answer)
 
+    def _joins(self, request: Message) -> bool:
+        """Whether requests of its protocol are joined."""
+        return request.holds_tensors not in self._unjoined
+
     def _learn(self, answer: Message, rows: int) -> None:
         """Learn from the answer to a single request whether answers have a row axis."""
-        if not self._is_row_first:
+        if answer.holds_tensors not in self._row_first:
             with suppress(Fault):
                 if _has_rows(answer.content, rows):
                     self._shows_rows(answer.content)
 
     def _shows_rows(self, content: Content) -> bool:
         """Whether this or an earlier answer has shown that the first axis is the row, and not a class or target."""
-        is_ambiguous = joining.is_ambiguous if content.encoding is Encoding.TENSORS else is_square
-        self._is_row_first = self._is_row_first or not is_ambiguous(content.payload)
-        return self._is_row_first
+        is_named = content.encoding is Encoding.TENSORS
+        is_ambiguous = joining.is_ambiguous if is_named else is_square
+        if is_named not in self._row_first and not is_ambiguous(content.payload):
+            self._row_first.add(is_named)
+        return is_named in self._row_first
 
     async def _answer_joined(self, batch: Sequence[_Waiting]) -> bool:
         """Answer all with one call; False if each has to be called alone."""
@@ -204,7 +210,7 @@ class Batching(Around):
                 "%s does not answer a row for each row; its requests are joined no more (setting batch_rows_limit)",
                 self.name,
             )
-            self._joins = False
+            self._unjoined.add(batch[0].message.holds_tensors)
             return False
         if not self._shows_rows(content):
             return False

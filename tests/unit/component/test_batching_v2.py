@@ -15,7 +15,7 @@ from infergraph.wire.v2 import json, messages
 from infergraph.wire.v2.messages import InferMessage
 from infergraph.wire.v2.records import InferRequest, RequestedOutput
 from infergraph.wire.v2.tensors import Datatype, Tensor, of_elements
-from unit.component.test_batching import Gated, batched, behind_one, ndarray
+from unit.component.test_batching import Gated, ask, batched, behind_one, ndarray
 
 
 def request(*inputs: Tensor, **more: Any) -> InferMessage:
@@ -178,3 +178,28 @@ def test_a_joined_answer_is_written_as_one_asked_alone(requests: list[list[int]]
         ]
 
     assert written(64) == written(0)
+
+
+def test_what_the_other_protocol_shows_does_not_count() -> None:
+    """Answers without rows in Seldon's protocol, as a dict is one there, leave the joining of tensors on."""
+
+    class Dict(Array):
+        def result(self, X: Any) -> Any:
+            return {"twice": X * 2}
+
+    async def run() -> list[int]:
+        user = Dict()
+        async with batched(user) as unit:
+            await behind_one(user, unit, ndarray([1.0, 2.0]), ndarray([3.0, 4.0]))
+            user.go.clear()
+            user.entered.clear()
+            before = len(user.calls)
+            busy = ask(unit, request(fp32([0, 0])))
+            await asyncio.to_thread(user.entered.wait, 30)
+            others = [ask(unit, request(fp32([1, 2]))), ask(unit, request(fp32([3, 4])))]
+            await asyncio.sleep(0)
+            user.go.set()
+            await asyncio.gather(busy, *others)
+        return [len(rows) for rows, _, _ in user.calls[before:]]
+
+    assert asyncio.run(run()) == [1, 2]
