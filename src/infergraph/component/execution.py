@@ -139,7 +139,10 @@ class ComponentThread(Runner):
         finished = self._finished
         while finished:
             job = finished.popleft()
-            if job.abandoned or job.done is None:
+            if job.abandoned:
+                job.result = job.error = None  # nobody takes them; the error's traceback may refer to the job
+                continue
+            if job.done is None:
                 continue
             try:
                 job.done(job)

@@ -181,6 +181,7 @@ class Calls:
     def _end(self, call: Call) -> None:
         """Send the reply, unless the call is over already."""
         if call.is_over:
+            call.result = call.error = None  # as below
             return
         error = call.error
         if error is not None and not isinstance(error, Fault):

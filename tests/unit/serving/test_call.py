@@ -180,6 +180,35 @@ def test_a_caller_that_leaves_is_counted_once_and_gets_no_reply(kind: str) -> No
     assert (replied, ran, account.codes) == ([], [], ["gone", "good"])
 
 
+@pytest.mark.parametrize("ends", ["raises", "answers"])
+def test_a_call_that_ends_after_its_caller_left_keeps_nothing(ends: str) -> None:
+    """Its error's traceback refers to the call, which would keep the request until the garbage collector comes."""
+
+    async def scenario(desk: Desk) -> None:
+        may_end, has_begun = threading.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        async def handle(call: Call) -> str:
+            loop.call_soon_threadsafe(has_begun.set)
+            may_end.wait(30)
+            if ends == "raises":
+                raise ValueError("boom")
+            return "late"
+
+        async def after(call: Call) -> str:
+            return "next"
+
+        call = desk.start(handle)
+        await has_begun.wait()
+        desk.calls.abandon(call)
+        may_end.set()
+        assert await desk.outcome(after) == "next"  # in the same thread, and so after the other
+        assert call.error is None
+        assert call.result is None
+
+    run("thread", scenario)
+
+
 def test_one_too_many_is_refused_unless_it_is_a_probe() -> None:
     """Above the concurrency limit a call is Overloaded; calls that are not gated, as probes are, pass."""
 
