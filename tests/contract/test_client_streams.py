@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent import futures
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -17,6 +19,7 @@ from contract.client_servers import scripted
 from infergraph.cli.call import call
 from infergraph.client import AsyncClient, Client
 from infergraph.errors import DeadlinePassed, Fault, MethodMissing, PayloadError, RemoteError, UnknownModel
+from infergraph.wire.v2.proto import ModelInferResponse
 from served import Served, served
 from stream_record import CLOSED
 
@@ -127,6 +130,29 @@ def test_a_server_without_streams_gives_its_one_answer() -> None:
         assert next(stream).tolist() == [[7]]
         with pytest.raises(RemoteError, match="closed early"):
             next(stream)
+
+
+def test_bare_answers_over_grpc_are_read() -> None:
+    """MLServer's stream has no message around its answers."""
+    answers = []
+    for number in range(2):
+        answer = ModelInferResponse(model_name="m", model_version="v1", id="x")
+        tensor = answer.outputs.add(name="o", datatype="INT64", shape=[1])
+        tensor.contents.int64_contents.append(number)
+        answers.append(answer.SerializeToString())
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, details: Any) -> Any:
+            return grpc.stream_stream_rpc_method_handler(lambda requests, context: iter(answers))
+
+    server = grpc.server(futures.ThreadPoolExecutor(2), handlers=[Handler()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with Client(f"grpc://127.0.0.1:{port}", protocol="v2", model="m") as client:
+            assert [value.tolist() for value in client.stream({"a": np.zeros(1)})] == [[0], [1]]
+    finally:
+        server.stop(None).wait()
 
 
 @pytest.mark.parametrize(("scheme", "protocol"), WAYS)

@@ -323,7 +323,7 @@ class V2GrpcWire(_V2Wire, GrpcWire):
             stream = self._client.stream(path, raw, metadata=metadata, silence_s=sending.timeout_s)
             async with aclosing(stream) as answers:
                 async for answer in answers:
-                    yield _read_streamed(answer)
+                    yield _read_streamed(answer, request.model_name)
         except TimeoutError:
             raise DeadlinePassed(f"{self.server}{path}: no answer{sending.limit_text}") from None
         except RemoteError as error:
@@ -390,10 +390,13 @@ def _read_answer(body: bytes, _: str) -> Message:
         raise RemoteError(f"the answer cannot be read: {fault}", body=body) from fault
 
 
-def _read_streamed(payload: bytes) -> Message:
+def _read_streamed(payload: bytes, model: str) -> Message:
+    """The answer of a message. MLServer's are bare, so that its model stands where an error would."""
     try:
         error, response = proto.unwrapped(payload)
-        if error:
+        if error == model:
+            response = payload
+        elif error:
             raise RemoteError(error, grpc_code=GrpcStatus.UNKNOWN)
         return remote.answer_of(remote.decode_grpc(response))
     except PayloadError as fault:

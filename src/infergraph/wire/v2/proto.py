@@ -328,12 +328,8 @@ def unwrapped(payload: bytes) -> tuple[str, bytes]:
 
     Raises: PayloadError if it is none.
     """
-    message = ModelStreamInferResponse()
-    try:
-        message.ParseFromString(payload)
-    except DecodeError as error:
-        raise PayloadError(f"the message is no ModelStreamInferResponse: {error}") from error
-    return message.error_message, message.infer_response.SerializeToString()
+    members = {number: payload[start:end] for number, kind, start, end in _fields(payload) if kind == fields.DELIMITED}
+    return members.get(1, b"").decode("utf-8", "replace"), members.get(2, b"")
 
 
 def stream_error(text: str, request_id: str) -> bytes:
