@@ -581,16 +581,19 @@ def test_a_client_that_leaves_closes_the_generator_in_a_graph(tmp_path: Path) ->
 
 
 REMOTE = """
-name: far
-PROTOCOL
-graph:
-  name: shown
-  type: OUTPUT_TRANSFORMER
-  component: {components}:Shown
-  children:
-  - name: MODEL
-    type: MODEL
-    endpoint: {service_host: 127.0.0.1, service_port: PORT, type: TYPE}
+metadata: {name: far}
+spec:
+  protocol: PROTOCOL
+  predictors:
+  - name: only
+    graph:
+      name: shown
+      type: OUTPUT_TRANSFORMER
+      component: {components}:Shown
+      children:
+      - name: MODEL
+        type: MODEL
+        endpoint: {service_host: 127.0.0.1, service_port: PORT, type: TYPE}
 """.replace("{components}", str(HERE / "streaming_components.py"))
 
 
@@ -599,17 +602,20 @@ def far(folder: Path, model: str, *, protocol: str = "seldon", kind: str = "REST
     """A graph whose model is served elsewhere."""
     with served(f"streaming_components.py:{model}", folder=HERE) as node:
         port = node.grpc_port if kind == "GRPC" else node.http_port
-        text = REMOTE.replace("MODEL\n    type", f"{model}\n    type").replace("PORT", str(port)).replace("TYPE", kind)
+        text = REMOTE.replace("name: MODEL", f"name: {model}").replace("PORT", str(port)).replace("TYPE", kind)
         file = folder / "far.yaml"
-        file.write_text(text.replace("PROTOCOL", "protocol: v2" if protocol == "v2" else "").replace("TOCOL", ""))
+        file.write_text(text.replace("PROTOCOL", protocol))
         with served(str(file), folder=HERE) as there:
             yield there
 
 
-@pytest.mark.parametrize("protocol", ["seldon", "v2"])
-def test_a_remote_node_streams_over_rest(tmp_path: Path, protocol: str) -> None:
+FAR = pytest.mark.parametrize(("protocol", "kind"), [("seldon", "REST"), ("v2", "REST"), ("v2", "GRPC")])
+
+
+@FAR
+def test_a_remote_node_streams(tmp_path: Path, protocol: str, kind: str) -> None:
     """Its items go through the graph one by one, in the protocol of the request, whatever the node is asked in."""
-    with far(tmp_path, "Counts", protocol=protocol) as there:
+    with far(tmp_path, "Counts", protocol=protocol, kind=kind) as there:
         assert numbers(events_of(infer_stream(there, "far", 3).body)) == [100, 101, 102]
         path = "/v2/models/far/infer_stream" if protocol == "v2" else "/api/v1.0/predictions"
         body = tensors(3) if protocol == "v2" else {"data": {"ndarray": [[3]]}}
@@ -619,16 +625,16 @@ def test_a_remote_node_streams_over_rest(tmp_path: Path, protocol: str) -> None:
         assert there.post("/v2/models/far/infer", tensors(3)).json["outputs"][0]["data"] == [103]
 
 
-def test_a_remote_node_over_grpc_gives_one_answer(tmp_path: Path) -> None:
-    """Seldon's protocol has no streams over gRPC."""
+def test_a_remote_node_in_seldons_protocol_over_grpc_gives_one_answer(tmp_path: Path) -> None:
+    """It has no streams there."""
     with far(tmp_path, "Counts", kind="GRPC") as there:
         assert numbers(events_of(infer_stream(there, "far", 3).body)) == [103]
 
 
-@pytest.mark.parametrize("protocol", ["seldon", "v2"])
-def test_an_error_of_a_remote_stream_is_told(tmp_path: Path, protocol: str) -> None:
+@FAR
+def test_an_error_of_a_remote_stream_is_told(tmp_path: Path, protocol: str, kind: str) -> None:
     """Before its first item it is an ordinary answer; later it is the last event, with the node's text."""
-    with far(tmp_path, "Breaks", protocol=protocol) as there:
+    with far(tmp_path, "Breaks", protocol=protocol, kind=kind) as there:
         first = infer_stream(there, "far", 0)
         assert (first.status, first.json["error"]) == (422, "the stream broke")
         assert first.headers["infergraph-node"] == "Breaks"
@@ -637,11 +643,11 @@ def test_an_error_of_a_remote_stream_is_told(tmp_path: Path, protocol: str) -> N
         assert last == {"error": "the stream broke"}
 
 
-@pytest.mark.parametrize("protocol", ["seldon", "v2"])
-def test_a_client_that_leaves_closes_a_remote_generator(tmp_path: Path, protocol: str) -> None:
+@FAR
+def test_a_client_that_leaves_closes_a_remote_generator(tmp_path: Path, protocol: str, kind: str) -> None:
     """The graph hangs up on the node, which closes its generator."""
     with (
-        far(tmp_path, "Endless", protocol=protocol) as there,
+        far(tmp_path, "Endless", protocol=protocol, kind=kind) as there,
         begun(there, "/v2/models/far/infer_stream", tensors(0)) as received,
     ):
         next_event(received)

@@ -9,23 +9,28 @@ the parameter `seldon_method`, which servers of this runtime know.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import aclosing
 from typing import Any
 
-from infergraph.errors import PayloadError, RemoteError
+from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
 from infergraph.graph.remote.grpc import GrpcOptions, GrpcUnit, metadata_of
 from infergraph.graph.remote.rest import unsent
 from infergraph.graph.remote.v2_node import V2Node
-from infergraph.message import Context, Encoding, Feedback, Message, Method, Request, Transport
+from infergraph.message import Answers, Context, Encoding, Feedback, Message, Method, Request, Transport
 from infergraph.net.address import connects
 from infergraph.net.grpc_client import Metadata
 from infergraph.protocol import services
 from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP
 from infergraph.protocol.services import INFERENCE
+from infergraph.protocol.status import GrpcStatus
+from infergraph.streams import begin, resumed
 from infergraph.wire.v2 import hop, proto
 from infergraph.wire.v2.messages import tensors_of
 
 _INFER = services.V2_INFER
 _METADATA = services.V2_METADATA
+_STREAM = f"/{INFERENCE}/ModelStreamInfer"
+_FAULTS_AS_STATUS = ("triton_grpc_error", "true")
 _MODEL_READY = f"/{INFERENCE}/ModelReady"
 _SERVER_READY = f"/{INFERENCE}/ServerReady"
 
@@ -73,6 +78,50 @@ class V2GrpcUnit(GrpcUnit):
         if method is Method.ROUTE:
             return self._node.readable(lambda: hop.routed(hop.read_grpc(payload)))
         return await self._node.finished(hop.grpc_answer(payload, told, first), first)
+
+    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+        """The node's answers to a prediction, as it sends them; its one answer where it has no streams.
+
+        Raises: as `answer` does, perhaps after some answers.
+        """
+        if method is not Method.PREDICT or not isinstance(request, Message):
+            yield await self.answer(method, request, context)
+            return
+        try:
+            begun = await begin(self._answers(request, context))
+        except RemoteError as fault:
+            if fault.grpc_code != GrpcStatus.UNIMPLEMENTED:
+                raise
+            yield await self.answer(method, request, context)
+            return
+        async with aclosing(resumed(begun)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def _answers(self, request: Message, context: Context) -> Answers:
+        model, timeout_s = context.model or self.name, self._timeout_s(context)
+        raw, form = await self._sent(Method.PREDICT, request, model, context, is_relayed=False)
+        about = [ANSWER_HOP if request.is_answer else REQUEST_HOP, _FAULTS_AS_STATUS]
+        metadata = (*metadata_of(context), *about, *([(FORM_KEY, form)] if form else ()))
+        try:
+            stream = self._client.stream(_STREAM, raw, metadata=metadata, silence_s=timeout_s)
+            async with aclosing(stream) as payloads:
+                async for payload in payloads:
+                    answer = hop.grpc_answer(self._unwrapped(payload, model), "", request)
+                    yield await self._node.finished(answer, request)
+        except TimeoutError:
+            text = f"{self.address.authority}{_STREAM}: no answer within {timeout_s or 0:.3f} s"
+            raise DeadlinePassed(text, node=self.name) from None
+        except RemoteError as fault:
+            fault.node = self.name
+            raise
+
+    def _unwrapped(self, payload: bytes, model: str) -> bytes:
+        """The answer in a message of a stream. MLServer's are bare: its model stands where an error would."""
+        error, response = self._node.readable(lambda: proto.unwrapped(payload))
+        if error and error != model:
+            raise RemoteError(error, grpc_code=GrpcStatus.UNKNOWN)
+        return payload if error else response
 
     async def _sent(
         self, method: Method, message: Message, model: str, context: Context, *, is_relayed: bool
