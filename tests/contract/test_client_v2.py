@@ -7,6 +7,7 @@ import json
 import pickle
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -236,31 +237,55 @@ class _Other(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+@contextmanager
+def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
 def test_a_server_without_binary_tensors_is_asked_in_json() -> None:
     """Raw bytes go only to a server that says that it reads them; its errors without a reason are known by status."""
 
     class Handler(_Other):
         told: list[tuple[str, Any]] = []  # noqa: RUF012
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        with Client(f"http://127.0.0.1:{server.server_port}", protocol="v2", retries=0) as there:
-            found = there.predict(np.array([[1.5, np.nan]], dtype=np.float32))
-            assert found.dtype == np.float32
-            with pytest.raises(PayloadError, match="no whole numbers") as told:
-                there.predict(np.array([1]))
-            assert told.value.reason == PayloadError.reason
-            with pytest.raises(PayloadError, match="infinity"):
-                there.predict(np.array([np.inf]))
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with _serving(Handler) as url, Client(url, protocol="v2", retries=0) as there:
+        found = there.predict(np.array([[1.5, np.nan]], dtype=np.float32))
+        assert found.dtype == np.float32
+        with pytest.raises(PayloadError, match="no whole numbers") as told:
+            there.predict(np.array([1]))
+        assert told.value.reason == PayloadError.reason
+        with pytest.raises(PayloadError, match="infinity"):
+            there.predict(np.array([np.inf]))
     path, body = Handler.told[1]
     assert path == "/v2/models/m/infer"
     assert body == {"inputs": [{"name": "input-0", "shape": [1, 2], "datatype": "FP32", "data": [1.5, None]}]}
+
+
+def test_what_a_server_cannot_tell_now_is_asked_again() -> None:
+    """A server that is still loading is not taken for one that knows no metadata: the call fails, or is repeated."""
+
+    class Loading(_Other):
+        told: list[tuple[str, Any]] = []  # noqa: RUF012
+        asked: list[str] = []  # noqa: RUF012
+
+        def do_GET(self) -> None:
+            self.asked.append(self.path)
+            if len(self.asked) == 1:
+                self._answer({"error": "loading"}, status=503)
+            else:
+                super().do_GET()
+
+    with _serving(Loading) as url, Client(url, protocol="v2", model="m", retries=2) as there:
+        assert there.predict(np.array([1.5])).tolist() == pytest.approx([0.1, 2])
+    assert Loading.asked.count("/v2/models/m") == 2
 
 
 def test_who_cannot_be_reached_is_told(transport: str) -> None:

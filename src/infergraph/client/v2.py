@@ -47,9 +47,12 @@ from infergraph.wire.v2.messages import tensors_of
 from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest
 from infergraph.wire.v2.tensors import Tensor
 
+_CODES_OF_A_MOMENT = (GrpcStatus.UNAVAILABLE, GrpcStatus.RESOURCE_EXHAUSTED, GrpcStatus.DEADLINE_EXCEEDED)
 _BINARY_EXTENSION = "binary_tensor_data"
 _FAULTS_AS_STATUS = ("triton_grpc_error", "true")
 _LENGTH = INFERENCE_HEADER_LENGTH.decode()
+_PASSING = frozenset({429, 502, 503, 504, *_CODES_OF_A_MOMENT})
+"""Statuses and codes of a server that may know the question a moment later."""
 _PATH = re.compile(r"/v2(/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?(/infer)?)?/?$")
 
 
@@ -193,7 +196,8 @@ class _V2Wire(ABC):
             raise
         except Fault as fault:
             error = remote_error_of(fault)
-            if error is None or (error.status is None and error.grpc_code is None):
+            code = None if error is None else error.status or error.grpc_code
+            if code is None or code in _PASSING:
                 raise
             return {}
         return answer
