@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from contract import v2_graph_components
 from infergraph.protocol.services import INFERENCE
 from infergraph.wire.prediction import message_class
 from served import Reply, Served, served
@@ -260,3 +261,39 @@ def test_a_request_of_seldons_protocol_enters_remote_nodes(ways: dict[str, dict[
         assert {key: value for key, value in reply.json.items() if key != "meta"} == {
             key: value for key, value in expected.items() if key != "meta"
         }, way
+
+
+# ── results ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def hops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Served]]:
+    """Two nodes, of which the second tells what the first has given it, each here or behind either transport."""
+    folder = tmp_path_factory.mktemp("hops")
+    tells = {"name": "told", "type": "MODEL", "component": "v2_graph_components.py:Told"}
+    write(folder, {"name": "gives", "type": "MODEL", "component": "v2_graph_components.py:Gives", "children": [tells]})
+    with ExitStack() as stack:
+        there = {
+            name: stack.enter_context(
+                served(f"v2_graph_components.py:{kind}", folder=FOLDER, environment={"PREDICTIVE_UNIT_ID": name})
+            )
+            for name, kind in (("gives", "Gives"), ("told", "Told"))
+        }
+        found = {}
+        for first in ("here", "rest", "grpc"):
+            for second in ("here", "rest", "grpc"):
+                moved = {name: way for name, way in (("gives", first), ("told", second)) if way != "here"}
+                nodes = {name: address(there[name], way) for name, way in moved.items()}
+                found[f"{first} {second}"] = stack.enter_context(served("flow.json", folder=folder, nodes=nodes))
+        yield found
+
+
+@pytest.mark.parametrize("kind", v2_graph_components.RESULTS)
+def test_each_result_reaches_the_next_node_alike(hops: dict[str, Served], kind: str) -> None:
+    """What the next node is handed is what was returned, by the same tables, across every pair of transports."""
+    request = {"parameters": {"give": kind}, "inputs": [tensor("x", "FP32", [1], [1])]}
+    told = {way: there.post("/v2/models/flow/infer", request) for way, there in hops.items()}
+    expected = told["here here"].json["outputs"]
+    for way, reply in told.items():
+        assert reply.status == 200, (way, reply.body)
+        assert reply.json["outputs"] == expected, way

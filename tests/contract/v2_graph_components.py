@@ -1,5 +1,7 @@
 """Nodes for graphs of the open inference protocol: each tells in a tag what it was handed, and scribbles over it."""
 
+import datetime
+
 import numpy as np
 import pandas as pd
 
@@ -135,3 +137,42 @@ class Fails:
         if self.calls % 2:
             raise ValueError("not this time")
         return X
+
+
+RESULTS = {
+    "frame": lambda: pd.DataFrame({"a": [1, 2], "t": ["x", "y"]}),
+    "series": lambda: pd.Series([1.5, 2.5], name="s"),
+    "dates": lambda: [datetime.datetime(2024, 5, 6), datetime.datetime(2025, 1, 1)],
+    "days": lambda: np.array(["2024-05-06"], dtype="datetime64[D]"),
+    "list of dicts": lambda: [{"a": 1}, {"b": [2]}],
+    "dict": lambda: {"a": {"deep": 1}, "b": "t"},
+    "text": lambda: "hello",
+    "bytes": lambda: b"\xff\x00",
+    "list of bytes": lambda: [b"a", b"\xff"],
+    "number": lambda: 3,
+    "half": lambda: np.array([1.5, 2], dtype=np.float16),
+    "texts": lambda: np.array([["a", "b"], ["c", "é"]]),
+    "empty": lambda: np.empty((0, 3), dtype=np.int16),
+    "infinities": lambda: {"a": np.array([np.inf, np.nan]), "b": np.array([1, 2])},
+    "one key": lambda: {"k": np.array([1.0])},
+    "one key of texts": lambda: {"k": ["a"]},
+    "list of texts": lambda: ["a", "b"],
+    "booleans": lambda: [[True], [False]],
+    "big endian": lambda: np.array([1, 2], dtype=">i4"),
+    "every other": lambda: np.arange(6)[::2],
+    "large integers": lambda: np.array([2**53 + 1, -(2**63)]),
+}
+
+
+class Gives:
+    """Answers the result that a parameter of the request names."""
+
+    def predict(self, X, names, meta=None):
+        return RESULTS[meta["parameters"]["give"]]()
+
+
+class Told:
+    """Tells what it was handed."""
+
+    def predict(self, X, names, meta=None):
+        return {"told": [told(X), str(list(names))]}

@@ -191,7 +191,7 @@ def outputs_of(value: Any, *, is_sole: bool = False) -> TensorSet:
         is_sole: whether an array has no other owner; parts of a dict are copied where somebody may write to them.
     Raises: ComponentError that names the type or the dtype where the protocol has no form for it.
     """
-    if type(value) is np.ndarray and value.dtype.kind in "biuf" and value.ndim:
+    if type(value) is np.ndarray and value.dtype.kind in "biuf" and value.ndim and value.dtype.isnative:
         array = value if is_sole else owned(value)
         return TensorSet((Tensor(FIRST_OUTPUT, tensors.datatype_of(array, FIRST_OUTPUT), array),), is_unnamed=True)
     if value is None:
@@ -273,6 +273,7 @@ def single(name: str, value: Any, *, only_plain: bool = False) -> Tensor:
         return Tensor(name, Datatype.BYTES, _objects(texts), {CONTENT_TYPE: "datetime"})
     array = _array(name, value)
     array = array.reshape(1) if array.ndim == 0 else array
+    array = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     if array.dtype.kind == "O":
         array = _of_objects(name, array)
     if array.dtype.kind in "biuf":
