@@ -534,10 +534,8 @@ class Component(PredictiveUnit):
 
     def _meta_beside(self, asked: Sequence[Meta | None], own: Own, response: Returned) -> Meta:
         """The meta of an answer in tensors: Seldon's members, and beside them what the request asks for."""
-        meta = messages.carried(asked[0])
         seldon = [messages.without_request(each) for each in asked]
-        meta.update(results.meta_of(seldon, own, response, carries=True))
-        return meta
+        return messages.carried(asked[0]) | results.meta_of(seldon, own, response, carries=True)
 
     async def _predict_tensors(self, hook: Hook, message: Message) -> Message:
         """The answer of `predict_v2`, which takes and gives the protocol's own objects."""

@@ -99,13 +99,19 @@ def numbers_text(values: np.ndarray, *, block_values: int = BLOCK_VALUES) -> byt
     return b"[" + b",".join(blocks) + b"]"
 
 
+_FEW_VALUES = 64
+"""So few numbers are written sooner from a list."""
+
+
 def flat_elements(values: np.ndarray) -> Any:
     """All numbers of an array in one list, each in its own width, for `json_text.write_numbers`.
 
     Returns: an array, or a list where orjson's NumPy option is not safe; text, written in blocks between which other
         threads run, if they are very many and none is NaN.
     """
-    flat = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("=")).reshape(-1)
+    flat = values.ravel() if values.dtype.isnative else values.ravel().astype(values.dtype.newbyteorder("="))
+    if flat.size <= _FEW_VALUES and flat.dtype != np.float32:
+        return flat.tolist()
     if flat.size <= BLOCK_VALUES:
         return _as_orjson_takes(flat)
     if flat.dtype.kind == "f" and not np.isfinite(flat).all():

@@ -143,12 +143,15 @@ class Model:
         Raises: a Fault.
         """
         request = message.read()
-        self._check(request, metadata)
+        if self._is_strict or request.outputs:
+            self._check(request, metadata)
         if request.parameters and request.timeout_s:
             answer = await self._within(request.timeout_s, message, context, call)
         else:
-            answer = await self.answer(message, context)
-        return await self.finished(answer, request, metadata, is_hop=is_hop)
+            answer = await self._unit.answer(self.method, message, context)
+        if self.is_graph:
+            return await self.finished(answer, request, metadata, is_hop=is_hop)
+        return self._respond(answer, request, metadata, is_hop=is_hop)
 
     async def stream(
         self, message: InferMessage, context: Context, metadata: ModelMetadata
@@ -180,14 +183,13 @@ class Model:
 
         Raises: PayloadError for a requested output that there is not; ComponentError for what is no output.
         """
-        return messages.response_of(
-            answer,
-            request,
-            name=self.name,
-            version=metadata.version,
-            declared=metadata.only_output,
-            is_hop=is_hop,
-        )
+        return self._respond(answer, request, metadata, is_hop=is_hop)
+
+    def _respond(
+        self, answer: Message, request: InferRequest, metadata: ModelMetadata, *, is_hop: bool
+    ) -> InferResponse:
+        version, declared = metadata.version, metadata.only_output
+        return messages.response_of(answer, request, name=self.name, version=version, declared=declared, is_hop=is_hop)
 
     async def answer(self, message: Message, context: Context) -> Message:
         """The unit's answer to a message of any protocol.

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from infergraph import __version__
 from infergraph.errors import PayloadError
-from infergraph.message import Context, Transport
+from infergraph.message import Context
 from infergraph.observe.node_times import server_timing
 from infergraph.protocol import paths
 from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, FORM, INFERENCE_HEADER_LENGTH, REQUEST_CODING
@@ -182,19 +182,21 @@ class V2Rest:
         return endpoint._replace(dialect=self._dialect, protocol="v2")
 
     async def _infer(self, exchange: Exchange) -> Answer:
-        answer = await self._inferred(exchange)
+        if self._model.relays:
+            answer = await self._relay(exchange)
+        else:
+            received = self._at_once(exchange) or await self._received(exchange, self._reader)
+            message, request, context, metadata = received
+            for_graph = is_hop(exchange)
+            response = await self._model.infer(message, context, metadata, exchange, is_hop=for_graph)
+            if _blocks(exchange):
+                body = await asyncio.to_thread(json.encode, response, request, self._options.json, is_hop=for_graph)
+            else:
+                body = json.encode(response, request, self._options.json, is_hop=for_graph)
+            answer = answer_of(body, response.form)
         if exchange.times_nodes:
             answer.headers.append((b"server-timing", server_timing()))
         return answer
-
-    async def _inferred(self, exchange: Exchange) -> Answer:
-        if self._model.relays:
-            return await self._relay(exchange)
-        message, request, context, metadata = await self._received(exchange, self._reader)
-        for_graph = is_hop(exchange)
-        response = await self._model.infer(message, context, metadata, exchange, is_hop=for_graph)
-        write = functools.partial(json.encode, response, request, self._options.json, is_hop=for_graph)
-        return answer_of(await asyncio.to_thread(write) if _blocks(exchange) else write(), response.form)
 
     async def _generate(self, exchange: Exchange) -> Answer:
         """The answer to a request of infer, or to one in Triton's generate form."""
@@ -213,27 +215,43 @@ class V2Rest:
                 await exchange.send_event(_event(response, request, options))
         return exchange.end_events()
 
+    def _at_once(self, exchange: Exchange) -> _Received | None:
+        """A small request to a loaded model, read without waiting for anything; None for another one."""
+        model = self._model
+        if model.is_graph or _blocks(exchange):
+            return None
+        name, version = _named(exchange, model.name)
+        model.check_name(name)
+        metadata = model.known(version)
+        if metadata is None:
+            return None
+        body, read = _body(exchange), self._reader(exchange, metadata, version)
+        return self._taken(exchange, body, read, read(body), name, metadata)
+
     async def _received(self, exchange: Exchange, reader: _Reader) -> _Received:
-        model, version = _named(exchange, self._model.name)
-        self._model.check_name(model)
-        metadata = self._model.known(version) or await self._model.check(model, version)
+        name, version = _named(exchange, self._model.name)
+        metadata = await self._model.check(name, version)
         if self._model.is_graph and self._is_told_by_metadata(exchange, reader):
             metadata = await self._model.metadata()
         body, read = _body(exchange), reader(exchange, metadata, version)
         request = await asyncio.to_thread(read, body) if _blocks(exchange) else read(body)
+        return self._taken(exchange, body, read, request, name, metadata)
+
+    def _taken(
+        self,
+        exchange: Exchange,
+        body: Buffer,
+        read: Callable[[Buffer], InferRequest],
+        request: InferRequest,
+        name: str,
+        metadata: ModelMetadata,
+    ) -> _Received:
         message = InferMessage(body, read, request, spelling=self._spelling(exchange))
-        if request.id.isascii() and request.id.isprintable():
-            exchange.puid = request.id
-        context = Context(
-            Transport.REST,
-            exchange.raw_headers,
-            exchange.puid,
-            None,
-            self._model.address(model) if self._model.is_graph else model,
-            exchange.path,
-            exchange.query,
-        )
-        return _Received(message, request, context, metadata)
+        puid = request.id
+        if puid.isascii() and puid.isprintable():
+            exchange.puid = puid
+        model = self._model.address(name) if self._model.is_graph else name
+        return _Received(message, request, hops.context_of(exchange, model), metadata)
 
     async def _relay(self, exchange: Exchange) -> Answer:
         """The last node's bytes as they came; those of another protocol, or of a node of this process, are written."""

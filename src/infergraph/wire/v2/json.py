@@ -297,7 +297,7 @@ def body_of(document: Mapping[str, Any], blobs: Sequence[Buffer], options: JsonO
 def entry_of(tensor: Tensor, blobs: list[Buffer] | None = None) -> dict[str, Any]:
     """The JSON object of a tensor; its raw bytes are added to `blobs` if there are any, else it has its elements."""
     name, datatype, array, parameters = tensor
-    entry: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": datatype.value}
+    entry: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": datatype}
     if parameters:
         entry["parameters"] = dict(parameters)
     if blobs is not None:

@@ -60,7 +60,7 @@ class InferMessage(Message):
         *,
         spelling: Spelling | None = None,
     ) -> None:
-        super().__init__(None)
+        self._content = None
         self.raw: Any = raw
         self.spelling = spelling
         self._decode_request = decode
@@ -373,8 +373,8 @@ def response_of(
     outputs = given.tensors
     if given.is_unnamed:
         requested = request.outputs[0].name if len(request.outputs) == 1 else ""
-        own = declared or requested or values.FIRST_OUTPUT
-        outputs = [outputs[0]._replace(name=own)]
+        if own := declared or requested:
+            outputs = [outputs[0]._replace(name=own)]
     if request.outputs:
         outputs = classification.classified(chosen(outputs, request), request)
     return InferResponse(
