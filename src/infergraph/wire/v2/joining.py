@@ -86,8 +86,9 @@ def is_ambiguous(answer: TensorSet) -> bool:
 
 
 def says_more(answer: TensorSet, meta: Mapping[str, Any] | None) -> bool:
-    """Whether an answer has parameters of its own, which say something of all rows together."""
-    return bool((meta or {}).get("tags") or answer.parameters.keys() - {CONTENT_TYPE})
+    """Whether an answer has tags, parameters or a route of its own, which are of all rows together."""
+    told = meta or {}
+    return bool(told.get("tags") or told.get("routing") or answer.parameters.keys() - {CONTENT_TYPE})
 
 
 def part(answer: TensorSet, rows: slice) -> TensorSet:

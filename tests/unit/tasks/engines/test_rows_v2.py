@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infergraph.assembly import components
+from infergraph.assembly import build_for_tasks, components
 from infergraph.message import PredictiveUnit
 from infergraph.observe.shared_metrics import PrivateMetrics
 from infergraph.settings import NanPolicy, RowMode, Settings
+from infergraph.source import UnitSource
 from infergraph.tasks.engines.messages import Lines
 from infergraph.tasks.engines.rows import row_reader
 
@@ -37,10 +40,17 @@ def answers(
     user: Any, lines: list[Any], *, mode: RowMode = RowMode.AUTO, nan: NanPolicy = NanPolicy.ERROR
 ) -> list[Any]:
     """The answers to lines, read back; lines that are no bytes go as JSON."""
+    unit = components.wrap(lambda: user, Settings(), PrivateMetrics(), name="m", environment={})
+    return answers_of(unit, lines, mode=mode, nan=nan)
+
+
+def answers_of(
+    unit: PredictiveUnit, lines: list[Any], *, mode: RowMode = RowMode.V2, nan: NanPolicy = NanPolicy.ERROR
+) -> list[Any]:
+    """The same of a unit that has to be started."""
     raw = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
 
     async def run() -> Lines:
-        unit: PredictiveUnit = components.wrap(lambda: user, Settings(), PrivateMetrics(), name="m", environment={})
         await unit.start()
         try:
             return await row_reader(unit, mode, nan=nan).answer(b"\n".join(raw) + b"\n", 1)
@@ -197,3 +207,39 @@ def test_a_line_has_the_same_answer_in_any_company(given_lines: list[tuple[str, 
     """Whatever the chunks, as after a resume, each line has the answer that it has alone."""
     lines = [request(*([value, 1] for value in values), datatype=datatype) for datatype, values in given_lines]
     assert answers(Doubling(), lines) == [answers(Doubling(), [line])[0] for line in lines]
+
+
+ROUTED = """
+name: p
+graph:
+  name: by-value
+  type: ROUTER
+  component: "parts.py:ByValue"
+  children:
+    - {name: double, type: MODEL, component: "parts.py:Double"}
+    - {name: negative, type: MODEL, component: "parts.py:Negative"}
+"""
+PARTS = """
+class ByValue:
+    def route(self, X, names=None, meta=None):
+        return int(X.ravel()[0] < 0)
+
+class Double:
+    def predict(self, X, names=None, meta=None):
+        return X * 2
+
+class Negative:
+    def predict(self, X, names=None, meta=None):
+        return -X
+"""
+
+
+def test_each_line_takes_its_own_route(tmp_path: Path) -> None:
+    """Lines that a router sends different ways are not sent one way together."""
+    (tmp_path / "graph.yaml").write_text(ROUTED)
+    (tmp_path / "parts.py").write_text(PARTS)
+    source = UnitSource(target="graph.yaml", folder=str(tmp_path), environment={})
+    unit = build_for_tasks(msgspec.json.encode(source).decode(), Settings())
+    found = answers_of(unit, [request([1]), request([-3]), request([2])])
+    assert [data(each) for each in found] == [[2], [3], [4]]
+    assert [json.loads(each["parameters"]["seldon_routing"])["by-value"] for each in found] == [0, 1, 0]
