@@ -33,7 +33,14 @@ async def side_by_side(branches: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
     results.extend(_outcome(task) for task in tasks)
-    return [_unless_raised(result) for result in results]
+    failed = next((result for result in results if isinstance(result, Exception)), None)
+    try:
+        if failed is not None:
+            raise failed
+        return results  # type: ignore[return-value] # none of them is an exception
+    finally:
+        # The error's traceback refers to this frame: if the frame referred to the error, both would keep the request.
+        failed, results, tasks = None, [], []
 
 
 def _outcome(task: asyncio.Task[T]) -> T | Exception:
@@ -45,9 +52,3 @@ def _outcome(task: asyncio.Task[T]) -> T | Exception:
     if isinstance(error, Exception):
         return error
     raise error
-
-
-def _unless_raised(result: T | Exception) -> T:
-    if isinstance(result, Exception):
-        raise result
-    return result
