@@ -461,13 +461,16 @@ def test_a_stream_without_an_item_in_time_is_504(servers: Servers) -> None:
 
 
 def test_a_server_that_stops_closes_what_streams() -> None:
-    """A stream that does not end is cut off at the end of the grace period, and its generator is closed."""
+    """A stream that does not end is told so at the end of the grace period, and its generator is closed."""
     for name in ("Endless", "AsyncEndless"):
         with ExitStack() as stack:
             there = stack.enter_context(served(f"streaming_components.py:{name}", folder=HERE, grace_s=0.0))
             received = stack.enter_context(begun(there, f"/v2/models/{name}/infer_stream", tensors(0)))
             next_event(received)
             there.stop()
+            while "error" not in (event := next_event(received)):
+                pass
+            assert event == {"error": "the server is stopping"}
             assert closed()
 
 

@@ -161,10 +161,19 @@ class Calls:
             call.close()  # a task cancelled before its first step never runs its coroutine
         self._close(call, call.gone_code, 0)
 
-    def _time_out(self, call: Call) -> None:
+    def cut(self, call: Call, fault: Fault) -> None:
+        """End a call with a fault, whatever its handler is doing. Idempotent."""
+        if call.is_over:
+            return
         call.abandoned = True
-        call.error = call.late()
+        if call.task is not None:
+            call.task.cancel()
+            call.close()
+        call.error = fault
         self._end(call)
+
+    def _time_out(self, call: Call) -> None:
+        self.cut(call, call.late())
 
     async def _wait(self, call: Call) -> None:
         """Await the handler within the time limit of the call."""

@@ -25,7 +25,7 @@ from urllib.parse import unquote
 import httptools
 
 from infergraph.auth.tls import subject_of
-from infergraph.errors import Fault
+from infergraph.errors import Fault, NotReady
 from infergraph.serving.http import answers
 from infergraph.serving.http.app import HttpApp
 from infergraph.serving.http.asgi import AsgiCall
@@ -392,6 +392,15 @@ class Connection(asyncio.Protocol):
         """Close the connection if no request is in flight."""
         if self._active is None and not self._waiting:
             self.transport.close()
+
+    def end(self) -> None:
+        """Close the connection at once; a stream of events is told why it ends."""
+        active = self._active
+        if isinstance(active, Exchange) and active.has_begun:
+            active.keeps_alive = False
+            self._app.calls.cut(active, NotReady("the server is stopping"))
+        if not self.transport.is_closing() or self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def check(self, now: float, passed_s: float) -> None:
         """Enforce the time-outs: disconnect a slow client, close an idle connection.

@@ -57,7 +57,7 @@ class Listener:
         await self._emptied(linger_s, lambda connection: None)
         await self._emptied(max(1.0, grace_s), Connection.close_if_idle)
         for connection in list(self._connections):
-            connection.transport.abort()
+            connection.end()
         self._watching.cancel()
 
     async def _emptied(self, within_s: float, visit: Callable[[Connection], None]) -> None:
