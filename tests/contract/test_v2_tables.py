@@ -271,6 +271,7 @@ RESULTS = {
     "['a', b'\\xff']": ("BYTES", [2], ["YQ==", "/w=="], "base64"),
     "np.array(['a', 'b'])": ("BYTES", [2], ["a", "b"], "str"),
     "np.array(['a', 'b'], dtype=object)": ("BYTES", [2], ["a", "b"], "str"),
+    "np.array(['a', 'b'], dtype='T')": ("BYTES", [2], ["a", "b"], "str"),
     "np.array([1, 2], dtype=object)": ("INT64", [2], [1, 2], None),
     "[{'a': 1}, {'b': 2}]": ("BYTES", [2], ['{"a":1}', '{"b":2}'], "json"),
     "{'a': {'b': 1}}": ("BYTES", [1], ['{"a":{"b":1}}'], "json"),

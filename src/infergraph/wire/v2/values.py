@@ -283,7 +283,7 @@ def single(name: str, value: Any, *, only_plain: bool = False) -> Tensor:
     if array.dtype.kind == "M":
         dates = np.datetime_as_string(array).astype(object)
         return Tensor(name, Datatype.BYTES, dates, {CONTENT_TYPE: "datetime"})
-    if array.dtype.kind in "SUO":
+    if array.dtype.kind in "SUOT":
         return Tensor(name, Datatype.BYTES, _elements(array.reshape(-1).tolist()).reshape(array.shape))
     return Tensor(name, tensors.datatype_of(array, name), array)
 
