@@ -8,6 +8,7 @@ the parameter `seldon_method`, which servers of this runtime know.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -55,7 +56,7 @@ class V2GrpcUnit(GrpcUnit):
         relays: Collection[Method] | None = None,
     ) -> None:
         super().__init__(name, host, port, options, probe_port=probe_port)
-        self._node = V2Node(name, relays, self.metadata)
+        self._node = V2Node(name, relays, functools.partial(self.metadata, None))
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The node's answer, in the protocol of the request.
@@ -132,7 +133,7 @@ class V2GrpcUnit(GrpcUnit):
             if sent is not None:
                 return sent.raw, sent.spelling.form
         given = tensors_of(message)
-        unnamed = await self._node.unnamed(message, given)
+        unnamed = await self._node.unnamed(message, given, context)
         request = hop.request_of(message, given, unnamed, context.puid, is_last=is_relayed)
         return hop.encode_grpc(request, model, "route" if method is Method.ROUTE else ""), given.form
 

@@ -25,11 +25,11 @@ class V2Node:
     Args:
         relays: of a graph that passes bodies on as they are, the methods whose answer leaves as that of the graph;
             None for a graph that reads the answers of its nodes.
-        metadata: asks the node for its metadata.
+        metadata: asks the node for its metadata, with the headers of a request.
     """
 
     def __init__(
-        self, name: str, relays: Collection[Method] | None, metadata: Callable[[], Awaitable[Mapping[str, Any]]]
+        self, name: str, relays: Collection[Method] | None, metadata: Callable[[Context], Awaitable[Mapping[str, Any]]]
     ) -> None:
         self.name = name
         self._reads = relays is None
@@ -64,19 +64,19 @@ class V2Node:
             self.readable(lambda: answer.content)
         return answer
 
-    async def unnamed(self, message: Message, given: TensorSet) -> str:
+    async def unnamed(self, message: Message, given: TensorSet, context: Context) -> str:
         """The name for an array that has none: the request's only one, the one that the node declares, or `input-0`.
 
         Raises: RemoteError if the node cannot be reached.
         """
         if not given.is_unnamed:
             return ""
-        return hop.input_name(message) or await self._declared()
+        return hop.input_name(message) or await self._declared(context)
 
-    async def _declared(self) -> str:
+    async def _declared(self, context: Context) -> str:
         if self._input is None:
             try:
-                inputs = metadata_of(self.name, await self._metadata()).inputs
+                inputs = metadata_of(self.name, await self._metadata(context)).inputs
             except RemoteError as fault:
                 if fault.status is None and fault.grpc_code in _UNREACHABLE:
                     raise

@@ -7,6 +7,7 @@ Source: the protocol's REST text; the orchestrator specification, sections 8, 18
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -28,6 +29,8 @@ from infergraph.wire.v2.messages import NodeAnswer, tensors_of
 from infergraph.wire.v2.records import Spelling
 
 _BINARY = "binary_tensor_data"
+_TOLD = frozenset({200, 404})
+"""Statuses after which a server need not be asked again what it can read."""
 _JSON = "application/json"
 _PLAIN = b"identity"
 _NO_STREAM = frozenset({404, 405})
@@ -55,7 +58,7 @@ class V2RestUnit(RestUnit):
         relays: Collection[Method] | None = None,
     ) -> None:
         super().__init__(name, host, port, options, probe_port=probe_port)
-        self._node = V2Node(name, relays, self.metadata)
+        self._node = V2Node(name, relays, functools.partial(self.metadata, None))
         self._takes_binary: bool | None = None
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
@@ -110,7 +113,7 @@ class V2RestUnit(RestUnit):
         if sent is not None:
             return sent
         given = tensors_of(message)
-        unnamed = await self._node.unnamed(message, given)
+        unnamed = await self._node.unnamed(message, given, context)
         request = hop.request_of(message, given, unnamed, context.puid, is_last=is_relayed)
         is_binary = not hop.is_small(request) and await self._reads_binary(context)
         try:
@@ -161,11 +164,14 @@ class V2RestUnit(RestUnit):
 
     async def _reads_binary(self, context: Context) -> bool:
         """Whether the node's server lists the binary extension; asked once."""
-        if self._takes_binary is None:
-            reply = await self._exchange(Call("GET", paths.V2_SERVER, header_lines(context), None), context)
-            extensions = _object_of(reply.body).get("extensions") if reply.status == 200 else None
-            self._takes_binary = isinstance(extensions, list) and _BINARY in extensions
-        return self._takes_binary
+        if self._takes_binary is not None:
+            return self._takes_binary
+        reply = await self._exchange(Call("GET", paths.V2_SERVER, header_lines(context), None), context)
+        extensions = _object_of(reply.body).get("extensions") if reply.status == 200 else None
+        takes_binary = isinstance(extensions, list) and _BINARY in extensions
+        if reply.status in _TOLD:
+            self._takes_binary = takes_binary
+        return takes_binary
 
 
 def _read_event(request: Message, body: bytes, content_type: str) -> Message:

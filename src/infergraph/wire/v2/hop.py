@@ -244,16 +244,16 @@ def encode_list(messages: Sequence[Message]) -> bytes:
 
 
 def _as_json(message: Message) -> bytes:
-    if isinstance(message, InferMessage | NodeAnswer) and message.raw is not None:
+    if isinstance(message, NodeAnswer) and message.raw is not None:
         spelling = message.spelling
-        if spelling is not None and spelling.transport is Transport.REST and spelling.header_length is None:
+        if spelling.transport is Transport.REST and spelling.header_length is None:
             head, _ = _parts(message.raw, spelling)
             _members(head)
             return bytes(head)
     given, meta = tensors_of(message), message.meta or {}
     document = {
         "model_name": str(meta.get("model_name", "")),
-        "parameters": {**_tags_of(meta), **given.parameters},
+        "parameters": _tags_of(meta) | {k: v for k, v in given.parameters.items() if k == values.CONTENT_TYPE},
         "outputs": [json.entry_of(tensor) for tensor in given.tensors],
     }
     return json.body_of(document, (), LITERAL).head
