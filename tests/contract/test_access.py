@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -86,6 +87,7 @@ def metrics_port(house: House, headers: Headers) -> int:
 CODES = {
     grpc.StatusCode.UNAUTHENTICATED: 401,
     grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
 }
 
 
@@ -423,7 +425,7 @@ def test_a_quota_of_requests_is_told_and_kept(house: House, path: str) -> None:
     assert replies[0].headers["ratelimit-limit"] == "3"
     assert int(replies[0].headers["ratelimit-remaining"]) == 2
     assert (refused.headers["ratelimit-remaining"], 0 < int(refused.headers["retry-after"]) <= 60) == ("0", True)
-    assert b"has asked its 3 requests of this minute" in refused.body
+    assert b"has used up its 3 requests of this minute" in refused.body
 
 
 def test_a_quota_holds_over_grpc_and_is_one_with_rest(house: House) -> None:
@@ -441,11 +443,40 @@ def test_a_quota_holds_over_grpc_and_is_one_with_rest(house: House) -> None:
             ask()
 
 
+TENSOR: dict[str, Any] = {"name": "x", "datatype": "FP64"}
+TABLE = {"data": {"ndarray": [[1.0]] * 60}}
+ROWS: dict[str, Callable[[House, Headers], int]] = {
+    "component": rest("POST", "/predict", TABLE),
+    "graph": rest("POST", "/api/v1.0/predictions", TABLE, graph=True),
+    "v2": rest(
+        "POST", "/v2/models/Doubler/infer", {"inputs": [{**INFER["inputs"][0], "shape": [60, 1], "data": [1.0] * 60}]}
+    ),
+    "grpc": over_grpc(
+        "/seldon.protos.Model/Predict",
+        lambda: prediction.SeldonMessage(data={"tensor": {"shape": [60, 1], "values": [1.0] * 60}}),
+        seldon_message,
+    ),
+    "tasks": lambda house, headers: (
+        house.component.ask("POST", f"/api/v1.0/tasks?id=rows{next(NUMBERS)}", b"{}\n" * 60, dict(headers)).status
+    ),
+}
+NUMBERS = itertools.count()
+
+
+@pytest.mark.parametrize("edge", ROWS)
+def test_a_quota_of_rows_is_kept(house: House, edge: str) -> None:
+    """Rows of predictions and of tasks are one count; the request after the one that went over the limit is refused."""
+    headers = WAYS["bearer"](limited(house, f"rows-{edge}", *Scope, rows_per_minute=100))
+    statuses = [ROWS[edge](house, headers) for _ in range(5)]  # over the turn of a minute, too
+    assert {200, 201} & set(statuses[:2])
+    assert 429 in statuses
+
+
 def test_uploads_and_tasks_at_once_have_quotas(house: House) -> None:
     """Too many bytes in a minute, or too many tasks alive, are 429; a task that ends makes room."""
     url = f"http://127.0.0.1:{house.component.http_port}"
     large = limited(house, "large", Scope.TASKS, upload_bytes_per_minute=1000)
-    with Client(url, key=large, retries=0) as client, pytest.raises(QuotaExceeded, match="1000 bytes"):
+    with Client(url, key=large, retries=0) as client, pytest.raises(QuotaExceeded, match="1000 bytes of uploads"):
         client.tasks.submit(io.BytesIO(b"{}\n" * 100_000), id="large")
     many = limited(house, "many", Scope.TASKS, tasks_at_once=1)
     with Client(url, key=many, retries=0) as client:

@@ -55,7 +55,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         name: the caller's.
         sha256: of the key's text, in hexadecimal digits.
         scopes: what the caller may do with it.
-        requests_per_minute, upload_bytes_per_minute, tasks_at_once: its quotas; 0 for none.
+        requests_per_minute, rows_per_minute, upload_bytes_per_minute, tasks_at_once: its quotas; 0 for none.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=NAME)]
@@ -64,6 +64,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     created: _Time | None = None
     expires: _Time | None = None
     requests_per_minute: _Count = 0
+    rows_per_minute: _Count = 0
     upload_bytes_per_minute: _Count = 0
     tasks_at_once: _Count = 0
 

@@ -22,8 +22,9 @@ from typing import NamedTuple
 from infergraph.errors import QuotaExceeded
 from infergraph.protocol.callers import Caller
 
-_ENTRY = struct.Struct("<QQQQ")
-"""A caller's hash, the minute, requests and uploaded bytes in it."""
+_REQUESTS, _UPLOAD_BYTES, _ROWS = range(_COUNTS := 3)
+_ENTRY = struct.Struct(f"<QQ{_COUNTS}Q")
+"""A caller's hash, the minute, and the counts in it."""
 _WAYS = 4
 _BUCKETS = 1024
 _BUCKET_BYTES = _WAYS * _ENTRY.size
@@ -58,39 +59,46 @@ class Quotas:
         self._looked_at_s = 0.0
 
     def request(self, caller: Caller) -> Allowance | None:
-        """Count a request of a caller; what it may still ask, or None without a limit. Raises: QuotaExceeded."""
-        limit = caller.limits.requests_per_minute
-        if not limit:
+        """Count a request of a caller; what it may still ask, or None without a limit.
+
+        Raises: QuotaExceeded, also where its rows are used up.
+        """
+        limits = caller.limits
+        if limits.rows_per_minute:
+            used, reset_s = self._count(caller, _ROWS, 0)
+            if used >= limits.rows_per_minute:
+                raise _exceeded(caller, limits.rows_per_minute, "rows", reset_s)
+        if not limits.requests_per_minute:
             return None
-        used, reset_s = self._count(caller, requests=1)
-        if used > limit:
-            text = f"{caller.name} has asked its {limit} requests of this minute; try again in {reset_s} s"
-            raise QuotaExceeded(text, limit=limit, reset_s=reset_s)
-        return Allowance(limit, limit - used, reset_s)
+        used, reset_s = self._count(caller, _REQUESTS, 1)
+        if used > limits.requests_per_minute:
+            raise _exceeded(caller, limits.requests_per_minute, "requests", reset_s)
+        return Allowance(limits.requests_per_minute, limits.requests_per_minute - used, reset_s)
 
     def upload(self, caller: Caller, size_bytes: int) -> None:
         """Count uploaded bytes of a caller. Raises: QuotaExceeded."""
         limit = caller.limits.upload_bytes_per_minute
-        if not limit:
-            return
-        used, reset_s = self._count(caller, size_bytes=size_bytes)
-        if used > limit:
-            text = f"{caller.name} has uploaded its {limit} bytes of this minute; try again in {reset_s} s"
-            raise QuotaExceeded(text, limit=limit, reset_s=reset_s)
+        if limit:
+            used, reset_s = self._count(caller, _UPLOAD_BYTES, size_bytes)
+            if used > limit:
+                raise _exceeded(caller, limit, "bytes of uploads", reset_s)
 
-    def _count(self, caller: Caller, *, requests: int = 0, size_bytes: int = 0) -> tuple[int, int]:
-        """Add to the counts; the sum of that count over all workers, and the seconds until the next minute."""
+    def rows(self, caller: Caller, count: int) -> None:
+        """Count rows that a caller was answered; the next request is refused if there are too many."""
+        if caller.limits.rows_per_minute:
+            self._count(caller, _ROWS, count)
+
+    def _count(self, caller: Caller, what: int, more: int) -> tuple[int, int]:
+        """Add to one count; its sum over all workers, and the seconds until the next minute."""
         now_s = self._clock()
         minute, passed_s = divmod(int(now_s), _MINUTE_S)
         id = int.from_bytes(sha256(caller.name.encode()).digest()[:8], "little")
         own = self._own or self._open_own()
-        at, counted, sent = _place(own, id, minute)
-        _ENTRY.pack_into(own, at, id, minute, counted + requests, sent + size_bytes)
-        counts = [(counted + requests, sent + size_bytes)]
-        for other in self._found(now_s):
-            _, *more = _place(other, id, minute)
-            counts.append((more[0], more[1]))
-        return sum(count[0 if requests else 1] for count in counts), _MINUTE_S - passed_s
+        at, counts = _place(own, id, minute)
+        counts[what] += more
+        _ENTRY.pack_into(own, at, id, minute, *counts)
+        used = counts[what] + sum(_place(other, id, minute)[1][what] for other in self._found(now_s))
+        return used, _MINUTE_S - passed_s
 
     def _open_own(self) -> mmap.mmap:
         self._own = own = _mapped(self._folder / self._name)
@@ -115,14 +123,19 @@ def _mapped(file: Path) -> mmap.mmap:
         os.close(fd)
 
 
-def _place(memory: mmap.mmap, id: int, minute: int) -> tuple[int, int, int]:
+def _place(memory: mmap.mmap, id: int, minute: int) -> tuple[int, list[int]]:
     """Where a caller's entry of this minute is, or may be, with its counts."""
     start = id % _BUCKETS * _BUCKET_BYTES
     oldest_at, oldest = start, minute
     for at in range(start, start + _BUCKET_BYTES, _ENTRY.size):
-        whose, when, requests, sent = _ENTRY.unpack_from(memory, at)
+        whose, when, *counts = _ENTRY.unpack_from(memory, at)
         if whose == id:
-            return (at, requests, sent) if when == minute else (at, 0, 0)
+            return at, counts if when == minute else [0] * _COUNTS
         if when < oldest:
             oldest_at, oldest = at, when
-    return oldest_at, 0, 0
+    return oldest_at, [0] * _COUNTS
+
+
+def _exceeded(caller: Caller, limit: int, what: str, reset_s: int) -> QuotaExceeded:
+    text = f"{caller.name} has used up its {limit} {what} of this minute; try again in {reset_s} s"
+    return QuotaExceeded(text, limit=limit, reset_s=reset_s)

@@ -39,16 +39,20 @@ def keys() -> None:
 @option("--scopes", default="predict,feedback,tasks", metavar="A,B", help=f"What it allows: {_SCOPES}.")
 @option("--expires", default="", metavar="AGE", help="How long it is valid, such as 12h or 90d; for good by default.")
 @option("--rate", default="", metavar="N/m", help="Requests a minute; no limit by default.")
+@option("--rows", default="", metavar="N/m", help="Rows a minute, of requests and tasks; no limit by default.")
 @option("--upload-rate", default="", metavar="BYTES/m", help="Bytes of task files a minute; no limit by default.")
 @option("--tasks", type=click.IntRange(0), default=0, metavar="N", help="Tasks waiting or running; 0 for no limit.")
 @_file
-def create_key(name: str, *, scopes: str, expires: str, rate: str, upload_rate: str, tasks: int, file: Path) -> None:
+def create_key(
+    name: str, *, scopes: str, expires: str, rate: str, rows: str, upload_rate: str, tasks: int, file: Path
+) -> None:
     """Make a key, and print it: this once, only its hash is kept.
 
     Example: infergraph keys create colleague --scopes predict,tasks --expires 90d
     """
     limits = Limits(
         requests_per_minute=_rate(rate, "--rate"),
+        rows_per_minute=_rate(rows, "--rows"),
         upload_bytes_per_minute=_rate(upload_rate, "--upload-rate"),
         tasks_at_once=tasks,
     )

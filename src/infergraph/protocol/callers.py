@@ -63,6 +63,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The quotas of a caller; 0 for none."""
 
     requests_per_minute: int = 0
+    rows_per_minute: int = 0
     upload_bytes_per_minute: int = 0
     tasks_at_once: int = 0
 

@@ -76,6 +76,11 @@ class Authenticator:
             return None
         return self._quotas.request(caller)
 
+    def spend_rows(self, caller: Caller | None, count: int) -> None:
+        """Count rows that were answered; the caller's next request is refused if there are too many."""
+        if caller is not None and self._quotas is not None:
+            self._quotas.rows(caller, count)
+
     def spend_upload(self, caller: Caller | None, size_bytes: int) -> None:
         """Count uploaded bytes. Raises: QuotaExceeded."""
         if caller is not None and self._quotas is not None:

@@ -22,6 +22,7 @@ from infergraph.observe.node_times import collect_node_times, node_times
 from infergraph.protocol.callers import Caller
 from infergraph.runner import Job, Runner
 from infergraph.serving.admission import Admission
+from infergraph.serving.row_counts import Rows, count_rows
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class Call(Job, kw_only=True, eq=False):
         limit_s: its time limit; 0 for none.
         times_nodes: whether its handler needs the time of each node.
         caller: who sent it; None where nobody is asked.
+        spend_rows: is told the rows that were answered, for a caller with a quota of them; None for any other.
+        rows: where those are counted, while it is answered.
         check_caller: raises AccessFault once its key is no longer valid, for answers that go on; None as above.
     """
 
@@ -89,6 +92,8 @@ class Call(Job, kw_only=True, eq=False):
     times_nodes: bool = False
     caller: Caller | None = None
     check_caller: Callable[[], object] | None = None
+    spend_rows: Callable[[int], None] | None = None
+    rows: Rows | None = None
     protocol: str = "seldon"
     is_over: bool = False
     task: asyncio.Task[None] | None = None
@@ -140,6 +145,8 @@ class Calls:
             return
         if self._writes_lines or call.times_nodes:
             call.context.run(collect_node_times)
+        if call.spend_rows is not None:
+            call.rows = call.context.run(count_rows)
         call.work = call.handler(call)
         runner = call.runner
         if runner is None:
@@ -226,6 +233,8 @@ class Calls:
                 nodes=nodes,
                 caller="" if call.caller is None else call.caller.name,
             )
+        if call.spend_rows is not None and call.rows is not None:
+            call.spend_rows(call.rows.count)
         if self._audits and call.name in _ACTS:
             line, caller = call.access_line(), "" if call.caller is None else call.caller.name
             logs.audit(_ACTS[call.name], caller=caller, address=line.client, result=code, path=line.path)

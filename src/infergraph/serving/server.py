@@ -44,6 +44,7 @@ from infergraph.serving.loading import Loading
 from infergraph.serving.openapi import description, endpoints
 from infergraph.serving.readiness_gate import ReadinessGate
 from infergraph.serving.rest.edge import Rest, RestOptions, behind_gateway
+from infergraph.serving.row_counts import RowsCounted
 from infergraph.serving.tasks import gbuilder
 from infergraph.serving.v2.dialect import V2Dialect
 from infergraph.serving.v2.graph import GraphModel
@@ -92,7 +93,8 @@ class Server:
                 _log.info("%s", line)
         self._is_graph = is_graph(self._source.target)
         measured = Measured(self._built, context.shared_metrics, is_node=not self._is_graph)
-        self._unit = ReadinessGate(measured, self._settings.load_wait_s)
+        counted = RowsCounted(measured) if self._settings.keys else measured
+        self._unit = ReadinessGate(counted, self._settings.load_wait_s)
         cors, facts = Cors(self._settings.cors_origins, self._settings.cors_headers), self._built.facts
         self._authenticator = authenticator(self._settings, context.metrics_dir, context.slot)
         self._tls = server_tls(self._settings)

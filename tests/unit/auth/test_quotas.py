@@ -61,8 +61,24 @@ def test_uploaded_bytes_are_counted_apart(tmp_path: Path) -> None:
     quotas.request(me)
     quotas.upload(me, 10)
     quotas.request(me)
-    with pytest.raises(QuotaExceeded, match="10 bytes of this minute"):
+    with pytest.raises(QuotaExceeded, match="10 bytes of uploads of this minute"):
         quotas.upload(me, 1)
+
+
+def test_rows_are_counted_when_they_are_answered(tmp_path: Path) -> None:
+    """The request that goes over the limit is answered, the next one is refused, in whichever worker."""
+    clock = Clock()
+    first, second = (Quotas(tmp_path, worker, clock) for worker in range(2))
+    me = caller(rows_per_minute=10)
+    for count in (9, 9):
+        assert second.request(me) is None
+        first.rows(me, count)
+    clock.now_s += 1  # the files of the others are looked for once a second
+    for worker in (first, second):
+        with pytest.raises(QuotaExceeded, match="10 rows of this minute"):
+            worker.request(me)
+    clock.now_s += 60
+    assert first.request(me) is None
 
 
 def test_memory_is_the_same_however_many_callers_come(tmp_path: Path) -> None:

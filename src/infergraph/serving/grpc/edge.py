@@ -357,6 +357,8 @@ def _identify(call: GrpcCall, authenticator: Authenticator, subject: str) -> Non
         secret = secret_of_metadata(call.metadata)
         call.caller = authenticator.caller(needed, secret, subject)
         authenticator.spend(call.caller)
+        if call.caller is not None and call.caller.limits.rows_per_minute:
+            call.spend_rows = functools.partial(authenticator.spend_rows, call.caller)
         call.check_caller = functools.partial(authenticator.caller, needed, secret, subject)
     except AccessFault as fault:
         call.error = fault

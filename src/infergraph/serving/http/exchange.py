@@ -135,6 +135,8 @@ class Exchange(Call, kw_only=True, eq=False):
             secret = secret_in(self.headers, self.raw_headers)
             self.caller = authenticator.caller(needed, secret, self.subject)
             self.allowance = authenticator.spend(self.caller)
+            if self.caller is not None and self.caller.limits.rows_per_minute:
+                self.spend_rows = functools.partial(authenticator.spend_rows, self.caller)
             self.check_caller = functools.partial(authenticator.caller, needed, secret, self.subject)
         except AccessFault as fault:
             self.error = fault

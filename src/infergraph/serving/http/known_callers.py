@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -48,6 +49,7 @@ class KnownCallers:
             await self._refuse(fault, scope, send)
             return
         scope["headers"] = [header for header in scope["headers"] if header[0] not in SECRET_HEADERS]
+        scope["spend_rows"] = functools.partial(self._authenticator.spend_rows, caller)
         if caller is not None and caller.limits.upload_bytes_per_minute:
             receive = self._counting(receive, caller)
         checked = _Checked(send, allowance, lambda: self._authenticator.caller(needed, secret, subject))

@@ -30,7 +30,7 @@ from infergraph.protocol.callers import Caller
 from infergraph.protocol.paths import TASK_ENGINE, TASKS
 from infergraph.serving.tasks.paths import TaskPaths
 from infergraph.serving.tasks.results import results_response
-from infergraph.serving.tasks.upload import FileSink, body_of, place, pump, receive_form, submission
+from infergraph.serving.tasks.upload import FileSink, body_of, place, pump, receive_form, spend_rows, submission
 from infergraph.settings import Settings, read_bool
 from infergraph.tasks.service import TaskService
 from infergraph.tasks.store import Listing
@@ -174,7 +174,9 @@ class _Api:
             sink.set_charset(charsets.label_of(request.headers.get("content-type", "")))
             async with aclosing(body_of(request)) as body:
                 await pump(body, sink, sink, incoming, self._service)
-            return await self._service.accept(wanted, incoming)
+            task = await self._service.accept(wanted, incoming)
+            spend_rows(request, task)
+            return task
         finally:
             await self._service.run(incoming.discard)
 

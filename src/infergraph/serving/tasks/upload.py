@@ -7,7 +7,7 @@ body ─▶ multipart parser ─▶ fields
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
 
 from starlette.requests import Request
@@ -202,9 +202,18 @@ async def receive_form(service: TaskService, request: Request) -> tuple[Task, bo
                 await _drain(body)
                 raise
         immediate = is_immediate(form.fields, service.settings) if form.fields.get("immediate") else None
-        return await service.accept(submission(form.fields, request), incoming), immediate
+        task = await service.accept(submission(form.fields, request), incoming)
+        spend_rows(request, task)
+        return task, immediate
     finally:
         await service.run(incoming.discard)
+
+
+def spend_rows(request: Request, task: Task) -> None:
+    """Count the rows of a task, for a caller with a quota of them."""
+    spend: Callable[[int], None] | None = request.scope.get("spend_rows")
+    if spend is not None:
+        spend(task.total)
 
 
 async def _admitted(
