@@ -143,6 +143,10 @@ class Runner(ABC):
         except asyncio.CancelledError:
             job.abandoned = True
             raise
+        finally:
+            # An error refers to this frame by its traceback: if this frame referred to it, both would keep the request.
+            job.result = job.error = job.done = None
+            del future
 
     async def call(self, function: Callable[[], T]) -> T:
         """Call a plain function on this runner, and return its result."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -306,3 +308,36 @@ def test_driving_a_coroutine_that_waits_is_an_error() -> None:
 
     with pytest.raises(RuntimeError, match="waits"):
         drive(waits())
+
+
+def test_a_request_that_fails_is_freed_at_its_end() -> None:
+    """Without the garbage collector: neither the error nor the thread keeps what a coroutine was asked about."""
+
+    class Held:
+        """What it is asked about."""
+
+    async def fails(held: Held) -> None:
+        raise ValueError("boom")
+
+    async def ask(thread: ComponentThread) -> weakref.ref[Held]:
+        held = Held()
+        with pytest.raises(ValueError, match="boom"):
+            await thread.run(fails(held))
+        return weakref.ref(held)
+
+    async def asked() -> bool:
+        thread = ComponentThread("unit")
+        thread.start()
+        try:
+            freed = await ask(thread)
+            await thread.call(lambda: None)
+            return freed() is None
+        finally:
+            thread.stop()
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(asked())
+    finally:
+        gc.enable()
