@@ -47,9 +47,10 @@ class TaskPaths(BaseRoute, Generic[Edge]):
         table: Mapping[tuple[str, str], Callable[[Edge, Request, str], Awaitable[Response]]],
         acts: Mapping[tuple[str, str], str] = MappingProxyType({}),
     ) -> None:
-        self._acts = acts
+        self._acts = acts if logs.audit_on() else {}
         self._prefix = prefix
         self._edge = edge
+        self._for_all = edge(None)
         self._table = table
         self._names = {name for name, _ in table if name not in ("", "*")}
 
@@ -81,8 +82,9 @@ class TaskPaths(BaseRoute, Generic[Edge]):
         method = "GET" if request.method == "HEAD" else request.method
         handler = self._table.get((name, method))
         if handler is not None:
-            answering = handler(self._edge(request.scope.get("caller")), request, id)
-            act = self._acts.get((name, method)) if logs.audit_on() else None
+            caller: Caller | None = request.scope.get("caller")
+            answering = handler(self._for_all if caller is None else self._edge(caller), request, id)
+            act = self._acts.get((name, method))
             return await (answering if act is None else _audited(act, answering, request, id))
         allowed = ", ".join(sorted(method for at, method in self._table if at == name))
         text = f"405 Method Not Allowed: this path takes {allowed}, not {request.method}"
