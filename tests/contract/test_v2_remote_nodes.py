@@ -688,3 +688,16 @@ def test_calls_of_nodes_are_counted_under_the_protocols_paths(tmp_path: Path) ->
         told = there.get("/metrics").body.decode()
     for service in ("/v2/models/one/infer", f"/{INFERENCE}/ModelInfer", "predictions"):
         assert f'service="{service}"' in told
+
+
+def test_the_parameter_timeout_is_the_limit_of_bodies_that_pass_through_too(tmp_path: Path) -> None:
+    """A request says in microseconds how long it may take, also where no body is read."""
+    with serving({"a": const(ANSWER, delay_ms=2000)}) as nodes, flow(tmp_path, at("a", nodes.ports["a"])) as there:
+        reply = there.post("/v2/models/flow/infer", {"parameters": {"timeout": 1}, "inputs": [X]})
+        wrong = there.post("/v2/models/flow/infer", {"parameters": {"timeout": "x"}, "inputs": [X]})
+        request = grpc_request("x", "FP32", [1], b"\0\0\0\0")
+        request.parameters["timeout"].int64_param = 1
+        with pytest.raises(grpc.RpcError) as caught:
+            infer(there, request)
+    assert (reply.status, wrong.status) == (504, 400)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

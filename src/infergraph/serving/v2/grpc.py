@@ -22,7 +22,7 @@ from infergraph.wire.prediction import SERVICES, message_class
 from infergraph.wire.proto_content import SLICED_BYTES as LARGE_BYTES
 from infergraph.wire.v2 import hop, proto
 from infergraph.wire.v2.messages import InferMessage, NodeAnswer
-from infergraph.wire.v2.records import InferResponse, Spelling
+from infergraph.wire.v2.records import InferRequest, InferResponse, Spelling
 
 _ROUTE, _AGGREGATE = "route", "aggregate"
 _LARGE_BYTES = 256 * 1024
@@ -123,8 +123,12 @@ class V2Grpc:
         if head.id and head.id.isascii() and head.id.isprintable():
             call.puid = head.id
         metadata = self._model.known(head.model_version) or await self._model.metadata()
-        message = self._message(call.payload, Spelling(Transport.GRPC))
-        answer = await self._model.answer(message, self._context(call, name))
+        message, context = self._message(call.payload, Spelling(Transport.GRPC)), self._context(call, name)
+        limit_s = InferRequest(inputs=(), parameters=proto.parameters_in(head.parameters)).timeout_s
+        if limit_s:
+            answer = await self._model.answer_within(limit_s, message, context, call)
+        else:
+            answer = await self._model.answer(message, context)
         if isinstance(answer, NodeAnswer) and answer.spelling.transport is Transport.GRPC and answer.raw is not None:
             return answer.raw
         request = message.read()

@@ -146,7 +146,7 @@ class Model:
         if self._is_strict or request.outputs:
             self._check(request, metadata)
         if request.parameters and request.timeout_s:
-            answer = await self._within(request.timeout_s, message, context, call)
+            answer = await self.answer_within(request.timeout_s, message, context, call)
         else:
             answer = await self._unit.answer(self.method, message, context)
         if self.is_graph:
@@ -215,7 +215,7 @@ class Model:
         answer = await self._unit.answer(Method.AGGREGATE, children, context)
         return await self.finished(answer, request, metadata, is_hop=is_hop)
 
-    async def _within(self, limit_s: float, message: InferMessage, context: Context, call: Call) -> Message:
+    async def answer_within(self, limit_s: float, message: InferMessage, context: Context, call: Call) -> Message:
         """The unit's answer, if it comes in time.
 
         Raises: DeadlinePassed. Code of a component that runs in its thread is not interrupted.

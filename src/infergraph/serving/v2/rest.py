@@ -259,9 +259,12 @@ class V2Rest:
         metadata = await self._model.check(model, version)
         read = self._reader(exchange, metadata, version)
         message = InferMessage(_body(exchange), read, spelling=self._spelling(exchange))
-        hop.check_request(message)
+        limit_s = hop.check_request(message)
         context = hops.context_of(exchange, self._model.address(model))
-        answer = await self._model.answer(message, context)
+        if limit_s:
+            answer = await self._model.answer_within(limit_s, message, context, exchange)
+        else:
+            answer = await self._model.answer(message, context)
         if (relayed := hops.relayed(answer)) is not None:
             return relayed
         request = message.read()
