@@ -6,12 +6,11 @@ Source: the HTML standard, section 9.2, "Server-sent events".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 from infergraph.serving.http.answers import Headers
 
-_KIND = b"text/event-stream"
+KIND = b"text/event-stream"
 _JOINED_BYTES = 64 * 1024
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -19,16 +18,10 @@ _LAST_CHUNK = b"0\r\n\r\n"
 def headers() -> Headers:
     """The headers of a stream of events; proxies are asked not to hold them back."""
     return [
-        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"content-type", KIND + b"; charset=utf-8"),
         (b"cache-control", b"no-cache"),
         (b"x-accel-buffering", b"no"),
     ]
-
-
-def accepts(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a request asks for events."""
-    accept = headers.get(b"accept")
-    return accept is not None and _KIND in accept.lower()
 
 
 def event(data: bytes) -> bytes:

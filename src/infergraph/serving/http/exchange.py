@@ -111,7 +111,7 @@ class Exchange(Call, kw_only=True, eq=False):
         self.puid = dialect.identify(self)
         self.runner = endpoint.runner()
         self.times_nodes = NODE_TIMES in headers
-        asks_events = b"accept" in headers and events.accepts(headers)
+        asks_events = b"accept" in headers and events.KIND in headers[b"accept"].lower()
         if asks_events:  # of this hop, and not of a graph's remote nodes
             self.raw_headers = [header for header in self.raw_headers if header[0] != b"accept"]
         if asks_events and endpoint.stream is not None:
