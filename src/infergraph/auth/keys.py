@@ -28,7 +28,7 @@ from typing import Annotated
 import msgspec
 
 from infergraph.errors import SettingsError
-from infergraph.protocol.callers import Caller, Limits, Scope
+from infergraph.protocol.callers import NO_LIMITS, Caller, Limits, Scope
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     @property
     def limits(self) -> Limits:
         """Its quotas."""
-        return Limits(**{name: getattr(self, name) for name in Limits.__struct_fields__})
+        limits = Limits(**{name: getattr(self, name) for name in Limits.__struct_fields__})
+        return NO_LIMITS if limits == NO_LIMITS else limits
 
     @property
     def id(self) -> str:

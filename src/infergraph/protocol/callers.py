@@ -68,6 +68,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     tasks_at_once: int = 0
 
 
+NO_LIMITS = Limits()
+
+
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who sent a request, as its edge found out, once, before it was admitted.
 
@@ -79,7 +82,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     scopes: frozenset[Scope]
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
 
     def may(self, needed: Needed) -> bool:
         """Whether its scopes cover what an endpoint needs."""

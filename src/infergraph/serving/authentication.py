@@ -20,7 +20,7 @@ from infergraph.auth.tokens import PREFIX as TOKEN_PREFIX
 from infergraph.auth.tokens import issuer_of, tokens
 from infergraph.errors import Forbidden, SettingsError, Unauthenticated
 from infergraph.observe import logs
-from infergraph.protocol.callers import Caller, Needed, Openness, Scope, read_scopes
+from infergraph.protocol.callers import NO_LIMITS, Caller, Needed, Openness, Scope, read_scopes
 from infergraph.settings import Settings
 
 Find: TypeAlias = Callable[[bytes], Caller | None]
@@ -72,7 +72,7 @@ class Authenticator:
 
     def spend(self, caller: Caller | None) -> Allowance | None:
         """Count a request; what is left of the caller's quota, None without one. Raises: QuotaExceeded."""
-        if caller is None or self._quotas is None:
+        if caller is None or caller.limits is NO_LIMITS or self._quotas is None:
             return None
         return self._quotas.request(caller)
 

@@ -7,11 +7,14 @@ Nothing is counted unless requested.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import aclosing
 from contextvars import ContextVar
+from typing import Any
 
 from infergraph.errors import PayloadError
 from infergraph.message import Answers, Around, Context, Encoding, Message, Method, Request
+from infergraph.runner import Runner
 from infergraph.wire.v2 import joining
 
 
@@ -35,23 +38,34 @@ def count_rows() -> Rows:
 class RowsCounted(Around):
     """A unit around a unit that counts the rows that it has answered."""
 
-    async def answer(self, method: Method, request: Request, context: Context) -> Message:
+    def runner(self, method: Method) -> Runner | None:
+        """The unit's."""
+        return self.unit.runner(method)
+
+    def answer(self, method: Method, request: Request, context: Context) -> Coroutine[Any, Any, Message]:
         """The unit's answer."""
+        rows = _rows.get()
+        if rows is None:
+            return self.unit.answer(method, request, context)
+        return self._counted(rows, method, request, context)
+
+    async def _counted(self, rows: Rows, method: Method, request: Request, context: Context) -> Message:
         answer = await self.unit.answer(method, request, context)
-        _count(request)
+        rows.count += _rows_of(request)
         return answer
 
-    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+    def stream(self, method: Method, request: Request, context: Context) -> Answers:
         """The unit's answers, each of which counts."""
-        async for answer in self.unit.stream(method, request, context):
-            _count(request)
-            yield answer
+        rows = _rows.get()
+        if rows is None:
+            return self.unit.stream(method, request, context)
+        return self._counted_stream(rows, method, request, context)
 
-
-def _count(request: Request) -> None:
-    rows = _rows.get()
-    if rows is not None:
-        rows.count += _rows_of(request)
+    async def _counted_stream(self, rows: Rows, method: Method, request: Request, context: Context) -> Answers:
+        async with aclosing(self.unit.stream(method, request, context)) as answers:
+            async for answer in answers:
+                rows.count += _rows_of(request)
+                yield answer
 
 
 def _rows_of(request: Request) -> int:

@@ -140,7 +140,7 @@ class Exchange(Call, kw_only=True, eq=False):
             self.check_caller = functools.partial(authenticator.caller, needed, secret, self.subject)
         except AccessFault as fault:
             self.error = fault
-        self.raw_headers = without_secrets(self.raw_headers)
+        self.raw_headers = without_secrets(self.headers, self.raw_headers)
         return self.error is None
 
     def joined(self, parts: Sequence[bytes]) -> bytes:
