@@ -513,3 +513,12 @@ def test_tokens_of_an_issuer_are_taken_like_keys(tmp_path: Path) -> None:
             admin = issuer.token("ES256", scope="admin")
             assert server.ask("POST", "/console/sign-in", f"key={admin}".encode(), form).status == 401
             assert server.get("/console/", **WAYS["bearer"](admin)).status == 200
+
+
+def test_requests_are_counted_by_caller(house: House) -> None:
+    """The metrics have a series for each caller that has asked, and none for strangers."""
+    key = keys.create(house.file, "counted", [Scope.PREDICT])
+    for headers in (WAYS["bearer"](key), WAYS["bearer"](key), {}):
+        house.component.get("/metadata", **headers)
+    body = house.component.get("/metrics", **WAYS["bearer"](house.key[Scope.METRICS])).body.decode()
+    assert 'infergraph_caller_requests_total{caller="counted"} 2' in body

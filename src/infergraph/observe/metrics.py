@@ -94,6 +94,34 @@ class RequestMetrics:
         return bound
 
 
+CALLERS_LIMIT = 100
+"""Callers that are counted by name in a worker; further ones are counted together."""
+
+_OTHERS = "(others)"
+
+
+class CallerMetrics:
+    """Counts the requests of each caller, where callers are asked who they are."""
+
+    def __init__(self, shared_metrics: SharedMetrics) -> None:
+        self._shared_metrics = shared_metrics
+        self._bound: dict[str, Cells] = {}
+
+    def count(self, name: str) -> None:
+        """Count a request of a caller."""
+        cells = self._bound.get(name) or self._bind(name)
+        cells[0] += 1.0
+
+    def _bind(self, name: str) -> Cells:
+        shared_metrics = self._shared_metrics
+        label = name if len(self._bound) < CALLERS_LIMIT or name == _OTHERS else _OTHERS
+        if label != name:
+            return self._bound.get(_OTHERS) or self._bind(_OTHERS)
+        help = "Requests of known callers, by the name of the key; those of further callers together."
+        self._bound[name] = cells = shared_metrics.counter("infergraph_caller_requests", help, {"caller": label})
+        return cells
+
+
 class Family:
     """All series of one name and shape, merged over all metrics slots."""
 

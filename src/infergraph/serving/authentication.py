@@ -37,6 +37,7 @@ class Authenticator:
         certified: what a caller may do by its certificate alone.
         sessions: of browsers; None where nobody can sign in.
         quotas: count what callers use; None for no quotas.
+        count: counts each request by its caller's name.
         opens_probes: whether probes are answered to everybody.
     """
 
@@ -47,12 +48,14 @@ class Authenticator:
         certified: frozenset[Scope] = frozenset(),
         sessions: Sessions | None = None,
         quotas: Quotas | None = None,
+        count: Callable[[str], None] = lambda name: None,
         opens_probes: bool = True,
     ) -> None:
         self._find = find
         self._certified = certified
         self.sessions = sessions
         self._quotas = quotas
+        self._count = count
         self._open = frozenset({Openness.EVERYBODY, Openness.PROBES} if opens_probes else {Openness.EVERYBODY})
 
     def caller(self, needed: Needed, secret: bytes | None, subject: str = "") -> Caller | None:
@@ -72,7 +75,10 @@ class Authenticator:
 
     def spend(self, caller: Caller | None) -> Allowance | None:
         """Count a request; what is left of the caller's quota, None without one. Raises: QuotaExceeded."""
-        if caller is None or caller.limits is NO_LIMITS or self._quotas is None:
+        if caller is None:
+            return None
+        self._count(caller.name)
+        if caller.limits is NO_LIMITS or self._quotas is None:
             return None
         return self._quotas.request(caller)
 
@@ -99,12 +105,13 @@ class Authenticator:
         return caller
 
 
-def authenticator(settings: Settings, folder: Path, worker: int) -> Authenticator | None:
+def authenticator(settings: Settings, folder: Path, worker: int, count: Callable[[str], None]) -> Authenticator | None:
     """The authenticator that the settings ask for; None where nobody is asked.
 
     Args:
         folder: shared by the workers.
         worker: its number; the first one writes audit lines about keys.
+        count: counts each request by its caller's name.
     Raises: SettingsError, MissingExtra.
     """
     if not (settings.keys or settings.tls_client_ca or settings.oidc_issuer):
@@ -125,6 +132,7 @@ def authenticator(settings: Settings, folder: Path, worker: int) -> Authenticato
         certified=certified,
         sessions=sessions,
         quotas=Quotas(folder, worker),
+        count=count,
         opens_probes=settings.open_probes,
     )
 

@@ -23,7 +23,7 @@ from infergraph import assembly
 from infergraph.auth.tls import server_tls
 from infergraph.errors import MissingExtra
 from infergraph.observe.measured import Measured
-from infergraph.observe.metrics import RequestMetrics, exposition
+from infergraph.observe.metrics import CallerMetrics, RequestMetrics, exposition
 from infergraph.process import startup_gate
 from infergraph.process.worker import WorkerContext
 from infergraph.protocol.paths import Protocol
@@ -96,7 +96,9 @@ class Server:
         counted = RowsCounted(measured) if self._settings.keys else measured
         self._unit = ReadinessGate(counted, self._settings.load_wait_s)
         cors, facts = Cors(self._settings.cors_origins, self._settings.cors_headers), self._built.facts
-        self._authenticator = authenticator(self._settings, context.metrics_dir, context.slot)
+        self._authenticator = authenticator(
+            self._settings, context.metrics_dir, context.slot, CallerMetrics(context.shared_metrics).count
+        )
         self._tls = server_tls(self._settings)
         self._dialect = (
             ExternalDialect(cors, (facts.deployment, facts.namespace)) if self._is_graph else InternalDialect(cors)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from infergraph.observe.metrics import CONTENT_TYPE, RequestMetrics, escape, exposition
+from infergraph.observe.metrics import CALLERS_LIMIT, CONTENT_TYPE, CallerMetrics, RequestMetrics, escape, exposition
 from infergraph.observe.shared_metrics import Bounds, SharedMetrics, vacate
 
 
@@ -32,6 +32,17 @@ def sample(folder: Path, name: str, **labels: str) -> float:
 def test_nothing_counted_is_an_empty_exposition(tmp_path: Path) -> None:
     """A folder without series gives an empty text of the right type."""
     assert exposition(tmp_path) == (b"", CONTENT_TYPE)
+
+
+def test_callers_are_counted_by_name_up_to_a_limit(tmp_path: Path) -> None:
+    """However many callers come, the series are as many as the limit, and one for the rest."""
+    account = CallerMetrics(SharedMetrics(tmp_path, "worker-0"))
+    for number in range(CALLERS_LIMIT + 50):
+        account.count(f"caller {number}")
+        account.count("caller 0")
+    found = {dict(labels)["caller"]: value for (_, labels), value in samples(tmp_path).items()}
+    assert len(found) == CALLERS_LIMIT + 1
+    assert (found["caller 0"], found["caller 99"], found["(others)"]) == (CALLERS_LIMIT + 51, 1, 50)
 
 
 def test_requests_are_accounted_by_method_code_and_transport(tmp_path: Path) -> None:
