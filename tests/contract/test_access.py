@@ -15,6 +15,7 @@ import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openapi_spec_validator import validate
 
 from e2e.process_run import wait_for
 from infergraph.auth import keys
@@ -522,3 +523,10 @@ def test_requests_are_counted_by_caller(house: House) -> None:
         house.component.get("/metadata", **headers)
     body = house.component.get("/metrics", **WAYS["bearer"](house.key[Scope.METRICS])).body.decode()
     assert 'infergraph_caller_requests_total{caller="counted"} 2' in body
+
+
+def test_the_document_says_how_to_give_a_key(house: House) -> None:
+    """OpenAPI names the ways, and is valid with them."""
+    document = house.component.get("/openapi.json", **WAYS["bearer"](house.key[Scope.PREDICT])).json
+    assert document["security"] == [{"bearer": []}, {"apiKey": []}, {"basic": []}]
+    validate(document)

@@ -60,6 +60,13 @@ _TAGS = [
 ]
 
 
+_SECURITY: Schema = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key, or a token of the issuer."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key."},
+    "basic": {"type": "http", "scheme": "basic", "description": "A key as user or password."},
+}
+
+
 class Served(msgspec.Struct, frozen=True, kw_only=True):
     """What is served.
 
@@ -67,6 +74,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         name: of the unit.
         paths: the path table of the edge.
         base_path: of all paths; empty for none.
+        asks_callers: whether requests need a key or a token.
         is_graph: whether it is a graph, served by the orchestrator's external API.
         protocol: seldon, tensorflow or v2.
         model: its name in the open inference protocol.
@@ -76,6 +84,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     paths: Paths
     base_path: str = ""
+    asks_callers: bool = False
     is_graph: bool = False
     protocol: str = "seldon"
     model: str = ""
@@ -114,9 +123,12 @@ def document(
     used = {
         tag for operations in paths.values() for _, operation in _operations(operations) for tag in operation["tags"]
     }
+    if served.asks_callers:
+        found["security"] = [{name: []} for name in _SECURITY]
+    secured = {"securitySchemes": _SECURITY} if served.asks_callers else {}
     return found | {
         "tags": [tag for tag in _TAGS if tag["name"] in used],
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, **secured},
     }
 
 
