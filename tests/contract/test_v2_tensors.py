@@ -198,3 +198,54 @@ def test_a_malformed_tensor_over_grpc_is_named(echo: Served, fault: str) -> None
         infer(channel, GRPC_FAULTS[fault].SerializeToString())
     assert told.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "'the tensor'" in told.value.details()
+
+
+# ── hostile ones ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("depth", [900, 960, 1000, 1030, 2000, 100_000])
+@pytest.mark.parametrize("where", ["data", "shape", "parameters", "datatype", "name", "unknown"])
+def test_what_is_nested_too_deeply_is_refused_or_read(echo: Served, where: str, depth: int) -> None:
+    """Never a fault of ours, wherever it stands and however deep it is."""
+    deep = "[" * depth + "1" + "]" * depth
+    entry = json.dumps(GOOD | {where: "DEEP"}).replace('"DEEP"', deep)
+    for body in (f'{{"inputs": [{entry}]}}', f'{{"id": {deep}}}', f'{{"parameters": {deep}}}', deep):
+        for path in (PATH, "/v2/models/Echo/generate", "/v2/models/Echo/aggregate", "/v2/repository/index"):
+            assert echo.ask("POST", path, body.encode()).status in (200, 400)
+
+
+def test_an_unknown_model_is_not_found_whatever_its_tensors_are(echo: Served) -> None:
+    """NOT_FOUND over gRPC too, where the name stands in the message."""
+    message = _message("FP32", [2])
+    message.model_name = "other"
+    with echo.channel() as channel, pytest.raises(grpc.RpcError) as told:
+        infer(channel, message.SerializeToString())
+    assert told.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("length", [200, 20_000, 100_000])
+def test_an_id_too_long_for_a_header_is_given_back(echo: Served, length: int) -> None:
+    """Any text is an id; clients limit the size of headers."""
+    request = proto.ModelInferRequest(model_name="Echo", id="x" * length)
+    request.inputs.add(name="x", datatype="INT8", shape=[1]).contents.int_contents.append(1)
+    with echo.channel() as channel:
+        answer = infer(channel, request.SerializeToString())
+    assert proto.ModelInferResponse.FromString(answer).id == request.id
+    assert echo.post(PATH, {"inputs": [GOOD], "id": request.id}).json["id"] == request.id
+
+
+def test_an_output_requested_twice_is_answered_once(echo: Served) -> None:
+    """A request cannot have one output sent any number of times."""
+    outputs = [{"name": "b"}, {"name": "a", "parameters": {"binary_data": False}}, {"name": "b"}]
+    reply = echo.post(PATH, {"inputs": [GOOD | {"name": "a"}, GOOD | {"name": "b"}], "outputs": outputs})
+    assert [each["name"] for each in reply.json["outputs"]] == ["b", "a"]
+
+
+@pytest.mark.parametrize("value", [1, 0, "true", 1.0])
+def test_a_spelling_that_is_no_boolean_is_refused(echo: Served, value: object) -> None:
+    """400 that names the parameter, at the request and at an output."""
+    output = {"name": GOOD["name"], "parameters": {"binary_data": value}}
+    for member in ({"parameters": {"binary_data_output": value}}, {"outputs": [output]}):
+        reply = echo.post(PATH, {"inputs": [GOOD], **member})
+        assert reply.status == 400
+        assert "binary_data" in reply.json["error"]

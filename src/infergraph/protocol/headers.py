@@ -42,6 +42,14 @@ HOP_BY_HOP = frozenset(
 """Hop-by-hop headers, and those that describe the body: each hop writes its own."""
 
 
+_ID_LIMIT = 512
+
+
+def is_header_id(text: str) -> bool:
+    """Whether the id of a request can be the `seldon-puid` of its answer: clients limit the size of headers."""
+    return len(text) <= _ID_LIMIT and text.isascii() and text.isprintable()
+
+
 def new_puid() -> str:
     """An id for a request that came without one: a random UUID (version 4), at a fifth of the uuid module's time."""
     digits = f"{random.getrandbits(128) & _RANDOM_BITS | _VERSION_4:032x}"

@@ -98,6 +98,15 @@ class ValuesAccount:
         self._memory.charge(size_bytes)
         self.charged_bytes += size_bytes
 
+    def charge_within(self, size_bytes: int, message_bytes: int) -> None:
+        """Charge more values of a message of that size.
+
+        Raises: UploadTooLarge if it takes more than one message may; Overloaded as `BodiesMemory.charge` does.
+        """
+        if 0 < self.limit_bytes < self.charged_bytes + size_bytes:
+            raise too_many_values(message_bytes, self.limit_bytes)
+        self.charge(size_bytes)
+
     def clear(self) -> None:
         """Give back all that was charged."""
         if self.charged_bytes:

@@ -9,6 +9,7 @@ from infergraph.message import Encoding
 from infergraph.wire import json_codec, json_slices, proto_codec
 from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
 from infergraph.wire.fields import delimited
+from infergraph.wire.v2 import json as v2_json
 from infergraph.wire.v2 import proto as v2_proto
 
 MIB = 1 << 20
@@ -121,6 +122,21 @@ def test_elements_of_the_open_inference_protocol_are_charged(request_bytes: byte
     """A request whose elements would take far more memory than its bytes is refused before it is parsed."""
     with pytest.raises(UploadTooLarge, match="setting bodies_limit_bytes"):
         v2_proto.decode(request_bytes, ValuesAccount(BodiesMemory(80 * MIB)))
+
+
+def _binary(datatype: str, size: int) -> tuple[bytes, str]:
+    """A body with one tensor of so many elements and four bytes each, and the length of its JSON."""
+    head = b'{"inputs":[{"name":"a","datatype":"%b","shape":[%d],"parameters":{"binary_data_size":%d}}]}'
+    head = head % (datatype.encode(), size, 4 * size)
+    return head + bytes(4 * size), str(len(head))
+
+
+def test_elements_of_a_blob_are_charged() -> None:
+    """A blob of many small texts is refused before they are read; one of numbers costs little beside its bytes."""
+    account = ValuesAccount(BodiesMemory(80 * MIB))
+    assert v2_json.decode(*_binary("FP32", MIB), account=account).inputs[0].array.shape == (MIB,)
+    with pytest.raises(UploadTooLarge, match="setting bodies_limit_bytes"):
+        v2_json.decode(*_binary("BYTES", MIB), account=account)
 
 
 @pytest.mark.parametrize(

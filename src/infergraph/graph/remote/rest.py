@@ -297,7 +297,7 @@ def _is_json(body: bytes) -> bool:
     """Whether a body is JSON, or would be without bare NaN and infinities."""
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return json_text.is_read(body)
     return True
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from infergraph import __version__
 from infergraph.errors import PayloadError, UnknownModel
 from infergraph.message import Context, Transport
-from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP
+from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP, is_header_id
 from infergraph.protocol.services import INFERENCE
 from infergraph.serving.grpc.edge import GrpcCall, GrpcMethod, GrpcStream, StreamedCall, context_of, may_wait
 from infergraph.serving.v2.rest import EXTENSIONS, V2Parts
@@ -71,7 +71,7 @@ class V2Grpc:
     async def _infer_stream(self, call: StreamedCall) -> bytes:
         """Send the answers to one request of a stream."""
         message = self._message(call.payload, Spelling(Transport.GRPC))
-        request = await asyncio.to_thread(message.read) if len(call.payload) > _LARGE_BYTES else message.read()
+        request = await self._read(message, call.payload, blocks=len(call.payload) > _LARGE_BYTES)
         call.request_id = request.id
         metadata = await self._model.check(request.model_name, request.model_version)
         wrap = bytes if _is_plain(call) else proto.stream_answer
@@ -94,11 +94,11 @@ class V2Grpc:
         spelling = Spelling(Transport.GRPC, form=form) if form or self._model.is_graph else None
         message = self._message(call.payload, spelling)
         blocks = call.runner is None and len(call.payload) > _LARGE_BYTES
-        request = await asyncio.to_thread(message.read) if blocks else message.read()
+        request = await self._read(message, call.payload, blocks=blocks)
         self._model.check_name(request.model_name)
         version = request.model_version
         metadata = self._model.known(version) or await self._model.check(request.model_name, version)
-        if request.id and request.id.isascii() and request.id.isprintable():
+        if request.id and is_header_id(request.id):
             call.puid = request.id
         context, is_hop = self._context(call, request.model_name), is_a_hop(call)
         method = request.parameters.get(proto.SELDON_METHOD) if request.parameters else None
@@ -120,7 +120,7 @@ class V2Grpc:
         head = proto.head_of(call.payload)
         name = head.model_name or self._model.name
         self._model.check_name(name)
-        if head.id and head.id.isascii() and head.id.isprintable():
+        if head.id and is_header_id(head.id):
             call.puid = head.id
         metadata = self._model.known(head.model_version) or await self._model.metadata()
         message, context = self._message(call.payload, Spelling(Transport.GRPC)), self._context(call, name)
@@ -133,6 +133,20 @@ class V2Grpc:
             return answer.raw
         request = message.read()
         return proto.encode(await self._model.finished(answer, request, metadata), request)
+
+    async def _read(self, message: InferMessage, payload: bytes, *, blocks: bool) -> InferRequest:
+        """The request of a message.
+
+        Args:
+            blocks: whether it is read off the event loop.
+        Raises: UnknownModel for another model, whatever its tensors are; PayloadError that names the tensor.
+        """
+        try:
+            return await asyncio.to_thread(message.read) if blocks else message.read()
+        except PayloadError:
+            head = proto.head_of(payload)
+            await self._model.check(head.model_name, head.model_version)
+            raise
 
     def _message(self, payload: bytes, spelling: Spelling | None) -> InferMessage:
         memory = self._parts.options.memory

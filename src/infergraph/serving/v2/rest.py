@@ -18,7 +18,14 @@ from infergraph.errors import PayloadError
 from infergraph.message import Context
 from infergraph.observe.node_times import server_timing
 from infergraph.protocol import paths
-from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, FORM, INFERENCE_HEADER_LENGTH, REQUEST_CODING
+from infergraph.protocol.headers import (
+    ACCEPT_ENCODING,
+    ANSWER_CODING,
+    FORM,
+    INFERENCE_HEADER_LENGTH,
+    REQUEST_CODING,
+    is_header_id,
+)
 from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Dialect, Endpoint, Handler, Paths
 from infergraph.serving.http.exchange import Exchange
@@ -35,7 +42,7 @@ from infergraph.wire.v2.generate import GenerateRequest
 from infergraph.wire.v2.messages import InferMessage
 from infergraph.wire.v2.metadata import ModelMetadata
 from infergraph.wire.v2.records import InferRequest, InferResponse, Spelling
-from infergraph.wire.v2.tensors import Buffer, Parameters
+from infergraph.wire.v2.tensors import Buffer, Parameters, brief
 
 EXTENSIONS = (
     "binary_tensor_data",
@@ -248,7 +255,7 @@ class V2Rest:
     ) -> _Received:
         message = InferMessage(body, read, request, spelling=self._spelling(exchange))
         puid = request.id
-        if puid.isascii() and puid.isprintable():
+        if is_header_id(puid):
             exchange.puid = puid
         model = self._model.address(name) if self._model.is_graph else name
         return _Received(message, request, hops.context_of(exchange, model), metadata)
@@ -356,9 +363,9 @@ class V2Rest:
 
     async def _index(self, exchange: Exchange) -> Answer:
         only_ready = json.object_of(plain_body(exchange, self._options)).get("ready")
-        if only_ready not in (None, True, False):
-            raise PayloadError(f"ready must be true or false, not {only_ready!r:.80}")
-        return _json(await self._repository.index(only_ready=bool(only_ready)))
+        if not isinstance(only_ready, bool | None):
+            raise PayloadError(f"ready must be true or false, not {brief(only_ready)}")
+        return _json(await self._repository.index(only_ready=only_ready is True))
 
     async def _load(self, exchange: Exchange) -> Answer:
         name = exchange.parameters["model"]

@@ -13,7 +13,7 @@ import numpy as np
 
 from infergraph.errors import PayloadError
 from infergraph.wire.v2.records import InferRequest
-from infergraph.wire.v2.tensors import Datatype, Tensor
+from infergraph.wire.v2.tensors import Datatype, Tensor, brief
 from infergraph.wire.v2.values import COLUMN_NAMES, CONTENT_TYPE
 
 CLASSIFICATION = "classification"
@@ -29,7 +29,7 @@ def check(request: InferRequest) -> None:
         count = requested.parameters.get(CLASSIFICATION, 0)
         if type(count) is not int or count < 0:
             raise PayloadError(
-                f"output {requested.name!r}: {CLASSIFICATION} must be a whole number from 0 on, not {count!r:.80}"
+                f"output {requested.name!r}: {CLASSIFICATION} must be a whole number from 0 on, not {brief(count)}"
             )
 
 

@@ -16,7 +16,7 @@ from infergraph.wire.json_text import PLAIN, JsonOptions
 from infergraph.wire.v2 import json, tensors, values
 from infergraph.wire.v2.metadata import TensorMetadata
 from infergraph.wire.v2.records import InferRequest, InferResponse, check_names, text_member
-from infergraph.wire.v2.tensors import Datatype, Tensor
+from infergraph.wire.v2.tensors import Datatype, Tensor, brief
 
 TEXT_INPUT = "text_input"
 TEXT_OUTPUT = "text_output"
@@ -40,7 +40,7 @@ def decode(
     """
     parameters = document.get("parameters")
     if parameters is not None and not isinstance(parameters, dict):
-        raise PayloadError(f"parameters must be an object, not {parameters!r:.80}")
+        raise PayloadError(f"parameters must be an object, not {brief(parameters)}")
     own = {name: value for name, value in document.items() if name not in ("id", "parameters")}
     members = {name: value for name, value in {**(parameters or {}), **own}.items() if value is not None}
     declared = _by_member(inputs)

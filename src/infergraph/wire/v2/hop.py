@@ -17,7 +17,7 @@ import msgspec
 import orjson
 from msgspec.structs import replace
 
-from infergraph.errors import PayloadError
+from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Encoding, Message, Meta, SoleMessage, Transport
 from infergraph.wire import json_text
 from infergraph.wire.json_text import LITERAL, JsonOptions
@@ -174,11 +174,18 @@ def _members(head: Buffer) -> dict[str, Any]:
     """
     try:
         members: dict[str, Any] = _read_members(head)
-    except (msgspec.DecodeError, UnicodeError):  # perhaps with NaN, which is no JSON
+    except (msgspec.DecodeError, UnicodeError, RecursionError):  # perhaps with NaN, which is no JSON
         document = json_text.read(bytes(head))
         named = document if isinstance(document, dict) else {}
-        return {key: json_text.write(value, LITERAL) for key, value in named.items()}
+        return {key: _spelled(value) for key, value in named.items()}
     return members
+
+
+def _spelled(value: Any) -> bytes:
+    try:
+        return json_text.write(value, LITERAL)
+    except ComponentError as error:  # deeper than what is written
+        raise PayloadError(f"{json_text.UNREADABLE}it is nested too deeply") from error
 
 
 _read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -286,9 +293,9 @@ def _elements(body: bytes) -> list[Any]:
     """The elements of a JSON list, each as it is spelled."""
     try:
         listed: Any = _read_elements(body)
-    except (msgspec.DecodeError, UnicodeError):  # perhaps with an infinity, which is no JSON
+    except (msgspec.DecodeError, UnicodeError, RecursionError):  # perhaps with an infinity, which is no JSON
         listed = json_text.read(body)
-        listed = [json_text.write(each, LITERAL) for each in listed] if isinstance(listed, list) else None
+        listed = [_spelled(each) for each in listed] if isinstance(listed, list) else None
     if not listed:
         raise PayloadError("an aggregate request is a JSON list of at least one answer")
     return list(listed)

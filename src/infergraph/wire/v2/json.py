@@ -30,7 +30,7 @@ from infergraph.wire.v2.records import (
     check_names,
     text_member,
 )
-from infergraph.wire.v2.tensors import NO_PARAMETERS, Buffer, Datatype, Parameters, Tensor
+from infergraph.wire.v2.tensors import NO_PARAMETERS, Buffer, Datatype, Parameters, Tensor, brief
 
 JSON = "application/json"
 _LARGE_BYTES = 16 * 1024
@@ -118,7 +118,7 @@ def decode(
     if blobs is None:
         inputs = [tensor_of(entry, NO_BLOBS) for entry in request.inputs]
     else:
-        reader = Blobs(blobs)
+        reader = Blobs(blobs, account)
         inputs = [tensor_of(entry, reader) for entry in request.inputs]
         reader.finish(model)
     if len(inputs) != 1:
@@ -139,12 +139,13 @@ def _read(text: Buffer, account: ValuesAccount | None) -> _Request:
     try:
         is_small = len(text) <= _LARGE_BYTES
         request = _read_typed(text) if is_small else json_scan.charged(account, bytes(text), _read_numbers)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         request = None
     if request is None:
         request = _read_document(json_slices.read(bytes(text), JSON, account=account))
     if request.parameters:
         check_parameters(request.parameters, "parameters")
+        _check_boolean(request.parameters.get(BINARY_OUTPUT), f"parameters: {BINARY_OUTPUT}")
     return request
 
 
@@ -185,12 +186,12 @@ def read_entry(entry: Any, place: int) -> _Entry:
         raise PayloadError(f"inputs[{place}] must be an object")
     name = entry.get("name")
     if not isinstance(name, str):
-        raise PayloadError(f"inputs[{place}].name must be a text, not {name!r:.80}")
+        raise PayloadError(f"inputs[{place}].name must be a text, not {brief(name)}")
     shape = list(tensors.shape_of(entry.get("shape"), name))
     datatype = tensors.datatype_named(entry.get("datatype"), name)
     data = entry.get("data")
     if data is not None and not isinstance(data, list):
-        raise PayloadError(f"input {name!r}: data must be a list, not {data!r:.80}")
+        raise PayloadError(f"input {name!r}: data must be a list, not {brief(data)}")
     return _Entry(name, shape, datatype, data, _object(entry.get("parameters"), f"input {name!r}: parameters"))
 
 
@@ -264,12 +265,10 @@ def encode(
         document["id"] = response.id
     if response.parameters:
         document["parameters"] = response.parameters
-    asks = bool(request.parameters or request.outputs)
+    own = request.own_spellings if request.outputs else {}
+    is_binary = bool(request.parameters) and request.wants_binary
     document["outputs"] = [
-        entry_of(
-            tensor,
-            blobs if (asks and request.wants_binary(tensor.name)) or (is_hop and not is_exact(tensor)) else None,
-        )
+        entry_of(tensor, blobs if own.get(tensor.name, is_binary) or (is_hop and not is_exact(tensor)) else None)
         for tensor in response.outputs
     ]
     return body_of(document, blobs, options)
@@ -343,7 +342,8 @@ def split_body(body: Buffer, header_length: str) -> tuple[Buffer, memoryview]:
 class Blobs:
     """The raw bytes behind the JSON, handed out in order."""
 
-    def __init__(self, raw: memoryview | None) -> None:
+    def __init__(self, raw: memoryview | None, account: ValuesAccount | None = None) -> None:
+        self._account = account
         self._is_there = raw is not None
         self._raw = memoryview(b"") if raw is None else raw
         self._at = 0
@@ -351,13 +351,22 @@ class Blobs:
     def take(self, name: str, size: object) -> memoryview:
         """The next blob. Raises: PayloadError that names the tensor."""
         if type(size) is not int or size < 0:
-            raise PayloadError(f"input {name!r}: {BLOB_SIZE} must be a whole number, not {size!r:.80}")
+            raise PayloadError(f"input {name!r}: {BLOB_SIZE} must be a whole number, not {brief(size)}")
         if not self._is_there:
             raise PayloadError(f"input {name!r}: {BLOB_SIZE} without the header Inference-Header-Content-Length")
         start, self._at = self._at, self._at + size
         if self._at > len(self._raw):
             raise PayloadError(f"input {name!r}: {BLOB_SIZE} is {size}, but {len(self._raw) - start} bytes are left")
         return self._raw[start : self._at]
+
+    def charge(self, shape: Sequence[int], size_bytes: int) -> None:
+        """Charge for the elements of a tensor of BYTES in a blob of that size, before there is an object for each.
+
+        Raises: UploadTooLarge and Overloaded like `ValuesAccount.charge_within`.
+        """
+        if self._account is not None:
+            elements = min(math.prod(shape), size_bytes // 4)
+            self._account.charge_within(tensors.ELEMENT_COST_BYTES * elements, len(self._raw))
 
     def finish(self, model: str) -> None:
         """Refuse bytes that no tensor has taken. Raises: PayloadError."""
@@ -387,7 +396,10 @@ def tensor_of(entry: _Entry, blobs: Blobs) -> Tensor:
         raise PayloadError(f"input {name!r} must have either data or the parameter {BLOB_SIZE}")
     if size is None:
         return Tensor(name, datatype, _array(name, datatype, shape, entry.data), parameters)
-    array = tensors.of_raw(name, datatype, shape, blobs.take(name, size))
+    blob = blobs.take(name, size)
+    if datatype is Datatype.BYTES:
+        blobs.charge(shape, len(blob))
+    array = tensors.of_raw(name, datatype, shape, blob)
     return Tensor(name, datatype, array, {key: value for key, value in parameters.items() if key != BLOB_SIZE})
 
 
@@ -411,10 +423,14 @@ def _requested(entry: Any, place: int) -> RequestedOutput:
         return RequestedOutput(name)
     check_parameters(parameters, f"output {name!r}: parameters")
     is_binary = parameters.get(BINARY)
-    if is_binary is not None and not isinstance(is_binary, bool):
-        raise PayloadError(f"output {name!r}: {BINARY} must be true or false, not {is_binary!r:.80}")
+    _check_boolean(is_binary, f"output {name!r}: {BINARY}")
     _refuse_shared_memory(parameters, f"output {name!r}")
     return RequestedOutput(name, parameters, is_binary)
+
+
+def _check_boolean(value: Any, parameter: str) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise PayloadError(f"{parameter} must be true or false, not {brief(value)}")
 
 
 def check_parameters(parameters: Mapping[str, Any], member: str) -> None:
@@ -427,12 +443,12 @@ def check_parameters(parameters: Mapping[str, Any], member: str) -> None:
             raise PayloadError(f"{member}: {key!r} must be a text, a number or a boolean")
     content_type = parameters.get("content_type")
     if content_type is not None and not isinstance(content_type, str):
-        raise PayloadError(f"{member}: content_type must be a text, not {content_type!r:.80}")
+        raise PayloadError(f"{member}: content_type must be a text, not {brief(content_type)}")
 
 
 def _object(value: Any, member: str) -> dict[str, Any] | None:
     if value is not None and not isinstance(value, dict):
-        raise PayloadError(f"{member} must be an object, not {value!r:.80}")
+        raise PayloadError(f"{member} must be an object, not {brief(value)}")
     return value
 
 
@@ -441,5 +457,5 @@ def _list(document: Mapping[str, Any], member: str) -> list[Any]:
     if found is None:
         return []
     if not isinstance(found, list):
-        raise PayloadError(f"{member} must be a list, not {found!r:.80}")
+        raise PayloadError(f"{member} must be a list, not {brief(found)}")
     return found

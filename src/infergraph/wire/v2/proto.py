@@ -18,12 +18,12 @@ from google.protobuf.message import DecodeError
 
 from infergraph.errors import PayloadError
 from infergraph.wire import fields
-from infergraph.wire.bodies_memory import ValuesAccount, too_many_values
+from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.json_values import text_of
 from infergraph.wire.prediction import message_class
 from infergraph.wire.v2 import tensors
 from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest, InferResponse, RequestedOutput, check_names
-from infergraph.wire.v2.tensors import Buffer, Datatype, Parameters, Tensor
+from infergraph.wire.v2.tensors import Buffer, Datatype, Parameters, Tensor, brief
 
 PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"
@@ -49,7 +49,7 @@ _DATATYPE, _SHAPE, _TYPED = 2, 3, 5
 """Fields of an input."""
 _TEXTS, _FIXED_NUMBERS = 8, (6, 7)
 """Fields of typed contents: bytes, and floats."""
-_INPUT_COST, _TEXT_COST, _VARINT_COST = 1000, 80, 40
+_INPUT_COST, _TEXT_COST, _VARINT_COST = 1000, tensors.ELEMENT_COST_BYTES, 40
 """Memory of an input, and of an element, in bytes."""
 _LAST_BYTE = 128
 
@@ -119,9 +119,7 @@ def _charge(payload: bytes, account: ValuesAccount) -> None:
                 elements_bytes += _INPUT_COST + _cost(payload, start, end, len(payload))
     except ValueError:
         return  # it is no message
-    if 0 < account.limit_bytes < elements_bytes:
-        raise too_many_values(len(payload), account.limit_bytes)
-    account.charge(elements_bytes)
+    account.charge_within(elements_bytes, len(payload))
 
 
 def _cost(payload: bytes, start: int, end: int, size_bytes: int) -> int:
@@ -415,7 +413,7 @@ def parameters_in(found: Any) -> Parameters:
             raise PayloadError("shared memory is not offered")
     content_type = values.get("content_type")
     if content_type is not None and not isinstance(content_type, str):
-        raise PayloadError(f"parameters: content_type must be a text, not {content_type!r:.80}")
+        raise PayloadError(f"parameters: content_type must be a text, not {brief(content_type)}")
     return MappingProxyType(values)
 
 

@@ -5,14 +5,14 @@ InferRequest ─▶ TensorSet, the payload of a message ─▶ … ─▶ Tensor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from infergraph.errors import PayloadError
 from infergraph.message import Transport
-from infergraph.wire.v2.tensors import NO_PARAMETERS, Parameters, Tensor
+from infergraph.wire.v2.tensors import NO_PARAMETERS, Parameters, Tensor, brief
 
 BINARY_OUTPUT = "binary_data_output"
 """The parameter of a request that asks for all its outputs as raw bytes."""
@@ -120,15 +120,18 @@ class InferRequest(msgspec.Struct, frozen=True, kw_only=True):
         """
         timeout_us = self.parameters.get(TIMEOUT, 0)
         if type(timeout_us) is not int or timeout_us < 0:
-            raise PayloadError(f"parameters: {TIMEOUT} must be a whole number of microseconds, not {timeout_us!r:.80}")
+            raise PayloadError(f"parameters: {TIMEOUT} must be a whole number of microseconds, not {brief(timeout_us)}")
         return timeout_us / 1e6
 
-    def wants_binary(self, output: str) -> bool:
-        """Whether the answer should have this output as raw bytes."""
-        for requested in self.outputs:
-            if requested.name == output and requested.is_binary is not None:
-                return requested.is_binary
+    @property
+    def wants_binary(self) -> bool:
+        """Whether the answer should have its outputs as raw bytes, but for those of `own_spellings`."""
         return self.parameters.get(BINARY_OUTPUT) is True
+
+    @property
+    def own_spellings(self) -> Mapping[str, bool]:
+        """By output, for those that say so: whether the answer should have it as raw bytes."""
+        return {each.name: each.is_binary for each in reversed(self.outputs) if each.is_binary is not None}
 
 
 class InferResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +146,7 @@ class InferResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def chosen(outputs: Sequence[Tensor], request: InferRequest) -> Sequence[Tensor]:
-    """The outputs that a request asks for, in its order; all where it names none.
+    """The outputs that a request asks for, in its order and each once; all where it names none.
 
     Raises: PayloadError for an output that there is not.
     """
@@ -153,7 +156,7 @@ def chosen(outputs: Sequence[Tensor], request: InferRequest) -> Sequence[Tensor]
     for requested in request.outputs:
         if requested.name not in found:
             raise PayloadError(f"unexpected inference output {requested.name!r} for model {request.model_name!r}")
-    return [found[requested.name] for requested in request.outputs]
+    return [found[name] for name in dict.fromkeys(requested.name for requested in request.outputs)]
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -163,9 +166,20 @@ def check_names(names: Sequence[str]) -> None:
     """
     if not names:
         raise PayloadError("inputs: at least one tensor is needed")
-    if len(names) > 1 and len(set(names)) < len(names):
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
+    if (twice := repeated(names)) is not None:
         raise PayloadError(f"input {twice!r} is there twice")
+
+
+def repeated(names: Sequence[str]) -> str | None:
+    """The first name that was there before; None if all are different."""
+    if len(names) < 2 or len(set(names)) == len(names):
+        return None
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def text_member(value: Any, member: str) -> str:
@@ -176,5 +190,5 @@ def text_member(value: Any, member: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise PayloadError(f"{member} must be a text, not {value!r:.80}")
+        raise PayloadError(f"{member} must be a text, not {brief(value)}")
     return value

@@ -26,6 +26,8 @@ from infergraph.members import direct
 COPY_LIMIT_BYTES = 64 * 1024
 """Raw tensors above this are views of the request's own memory, smaller ones are copied and writable."""
 AXES_LIMIT = 64
+ELEMENT_COST_BYTES = 80
+"""Memory of an element of BYTES, beside its bytes."""
 _LENGTH = struct.Struct("<I")
 _IS_LITTLE = sys.byteorder == "little"
 
@@ -105,7 +107,7 @@ def datatype_named(name: object, tensor: str) -> Datatype:
     """
     found = _KINDS.get(name) if isinstance(name, str) else None
     if found is None:
-        raise PayloadError(f"input {tensor!r}: there is no datatype {name!r}; there are {', '.join(_KINDS)}")
+        raise PayloadError(f"input {tensor!r}: there is no datatype {brief(name)}; there are {', '.join(_KINDS)}")
     return found
 
 
@@ -120,7 +122,7 @@ def shape_of(given: object, tensor: str) -> tuple[int, ...]:
     Raises: PayloadError naming the tensor.
     """
     if not isinstance(given, list) or set(map(type, given)) - {int} or (given and min(given) < 0):
-        raise PayloadError(f"input {tensor!r}: shape must be a list of whole numbers from 0 on, not {_brief(given)}")
+        raise PayloadError(f"input {tensor!r}: shape must be a list of whole numbers from 0 on, not {brief(given)}")
     if len(given) > AXES_LIMIT:
         raise PayloadError(f"input {tensor!r}: shape has {len(given)} axes; {AXES_LIMIT} are allowed")
     return tuple(given)
@@ -152,7 +154,7 @@ def of_list(name: str, datatype: Datatype, shape: tuple[int, ...], data: list[An
         raise PayloadError(f"input {name!r}: BF16 has no JSON form; send it as binary data")
     kinds = set(map(type, data))
     if list in kinds:
-        data = _flat(data)
+        data = _flat(data, kinds)
         kinds = set(map(type, data))
     check_count(name, len(data), shape)
     if datatype in _FLOATS:
@@ -184,7 +186,7 @@ def shaped(name: str, flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     try:
         return flat if shape == flat.shape else flat.reshape(shape)
     except ValueError as error:
-        raise PayloadError(f"input {name!r}: no array has the shape {_brief(list(shape))}") from error
+        raise PayloadError(f"input {name!r}: no array has the shape {brief(list(shape))}") from error
 
 
 def of_integers(name: str, datatype: Datatype, values: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
@@ -199,17 +201,33 @@ def of_integers(name: str, datatype: Datatype, values: Sequence[int], shape: tup
     return shaped(name, wide.astype(dtype), shape)
 
 
-def _flat(data: list[Any]) -> list[Any]:
-    while any(type(each) is list for each in data):
-        data = list(chain.from_iterable(each if type(each) is list else (each,) for each in data))
-    return data
+def _flat(data: list[Any], kinds: set[type]) -> list[Any]:
+    """The leaves of nested lists, in time that grows with their number alone: lists may be of different depths."""
+    while kinds == {list}:
+        data = list(chain.from_iterable(data))
+        kinds = set(map(type, data))
+    return _leaves(data) if list in kinds else data
+
+
+def _leaves(data: list[Any]) -> list[Any]:
+    leaves: list[Any] = []
+    opened = [iter(data)]
+    while opened:
+        for each in opened[-1]:
+            if type(each) is list:
+                opened.append(iter(each))
+                break
+            leaves.append(each)
+        else:
+            opened.pop()
+    return leaves
 
 
 def _texts(name: str, elements: list[Any]) -> np.ndarray:
     array = np.empty(len(elements), dtype=object)
     for place, element in enumerate(elements):
         if type(element) is not str:
-            raise PayloadError(f"input {name!r}: element {place} of BYTES must be a text, not {_brief(element)}")
+            raise PayloadError(f"input {name!r}: element {place} of BYTES must be a text, not {brief(element)}")
         array[place] = element
     return array
 
@@ -217,14 +235,14 @@ def _texts(name: str, elements: list[Any]) -> np.ndarray:
 def _booleans(name: str, elements: list[Any], kinds: set[type]) -> np.ndarray:
     if not kinds <= {bool, int} or not all(element in (0, 1) for element in elements):
         odd = next(element for element in elements if type(element) not in (bool, int) or element not in (0, 1))
-        raise PayloadError(f"input {name!r}: BOOL takes true and false, not {_brief(odd)}")
+        raise PayloadError(f"input {name!r}: BOOL takes true and false, not {brief(odd)}")
     return np.array(elements, dtype=np.bool_)
 
 
 def _floats(name: str, datatype: Datatype, elements: list[Any], kinds: set[type]) -> np.ndarray:
     if not kinds <= _NUMBERS:
         odd = next(element for element in elements if type(element) not in _NUMBERS)
-        raise PayloadError(f"input {name!r}: {datatype.value} takes numbers, not {_brief(odd)}")
+        raise PayloadError(f"input {name!r}: {datatype.value} takes numbers, not {brief(odd)}")
     try:
         wide = np.array(elements, dtype=np.float64)  # null becomes NaN
     except OverflowError as error:
@@ -255,7 +273,7 @@ def _whole(name: str, datatype: Datatype, element: Any) -> int:
         return element
     if type(element) is float and element.is_integer():
         return int(element)
-    raise PayloadError(f"input {name!r}: {datatype.value} takes whole numbers, not {_brief(element)}")
+    raise PayloadError(f"input {name!r}: {datatype.value} takes whole numbers, not {brief(element)}")
 
 
 def _check_range(name: str, datatype: Datatype, least: int, greatest: int) -> None:
@@ -369,6 +387,10 @@ def raw_of(tensor: Tensor) -> Buffer:
     return ordered.reshape(-1).view(np.uint8).data if ordered.size else b""
 
 
-def _brief(value: object) -> str:
-    text = repr(value)
+def brief(value: object) -> str:
+    """A received value for an error message."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deeply"
     return text if len(text) <= 80 else f"{text[:80]}…"

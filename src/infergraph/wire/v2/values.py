@@ -23,7 +23,7 @@ from infergraph.errors import ComponentError, MissingExtra, PayloadError
 from infergraph.wire import json_text
 from infergraph.wire.json_values import text_of
 from infergraph.wire.v2 import tensors
-from infergraph.wire.v2.records import TensorSet
+from infergraph.wire.v2.records import TensorSet, repeated
 from infergraph.wire.v2.tensors import Datatype, Tensor
 
 CONTENT_TYPE = "content_type"
@@ -228,9 +228,7 @@ def _name(given: Any) -> str:
 
 def _distinct(outputs: Sequence[Tensor]) -> Sequence[Tensor]:
     """The outputs, if no two have one name."""
-    names = [output.name for output in outputs]
-    if len(set(names)) < len(names):
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
+    if (twice := repeated([output.name for output in outputs])) is not None:
         raise ComponentError(f"there are two outputs {twice!r}")
     return outputs
 
