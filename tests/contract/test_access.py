@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -530,3 +531,16 @@ def test_the_document_says_how_to_give_a_key(house: House) -> None:
     document = house.component.get("/openapi.json", **WAYS["bearer"](house.key[Scope.PREDICT])).json
     assert document["security"] == [{"bearer": []}, {"apiKey": []}, {"basic": []}]
     validate(document)
+
+
+def test_probes_may_be_closed_and_a_token_may_have_its_scopes_elsewhere(tmp_path: Path) -> None:
+    """The settings open_probes, oidc_scopes_claim and oidc_leeway_s are in force."""
+    (tmp_path / "door_parts.py").write_text(CODE)
+    with issuing() as issuer:
+        settings: dict[str, Any] = {"oidc_issuer": issuer.url, "oidc_audience": AUDIENCE, "open_probes": False}
+        settings |= {"oidc_scopes_claim": "roles", "oidc_leeway_s": 120.0}
+        with served("door_parts.py:Doubler", folder=tmp_path, **settings) as server:
+            late = WAYS["bearer"](issuer.token("ES256", roles=["predict"], exp=int(time.time()) - 60))
+            wait_for("the issuer's keys", lambda: server.get("/ready", **late).status == 200)
+            assert server.get("/metadata", **late).status == 200
+            assert {server.get(path).status for path in ("/live", "/ready", "/v2/health/live")} == {401}

@@ -22,6 +22,7 @@ import pytest
 from click.testing import CliRunner
 
 import infergraph
+from certificates import Authority
 from contract.client_servers import reply, scripted
 from infergraph.cli import batch, microservice
 from infergraph.cli.main import infergraph as program
@@ -47,7 +48,11 @@ class Thrice:
     def predict(self, X, names=None, meta=None):
         return [{**row, "n": row["n"] * 3} for row in X]
 """
+KEY = "[[keys]]\nname = '{}'\nsha256 = '{}'\nscopes = ['admin']\n"
+KEYS = KEY.format("a", "1" * 64) + KEY.format("b", "2" * 64)
 FILES = {
+    "keys.toml": KEYS,
+    "other.toml": KEYS.replace("'a'", "'b'"),
     "g.yaml": GRAPH,
     "remote.yaml": GRAPH.replace('component: "parts:Twice"', "endpoint: {service_host: h, service_port: 9000}"),
     "parts.py": PARTS,
@@ -70,6 +75,10 @@ LATIN = "latin.jsonl --predictor one -o a"
 PORTS = "--http-port 0 --grpc-port 0 --metrics-port 0"
 
 
+VARYING = (r"[0-9a-f]{8,}", r"\d+(\.\d+)? m?s\b", r"seldon-puid[^,]*", r"ig_[\w-]+", r"T\d\d:\d\d:\d\dZ")
+"""What is another each time: ids, times, keys."""
+
+
 class Case(NamedTuple):
     """A command line with an option and one without it; {url} and {host} are those of a server that answers `steps`."""
 
@@ -84,12 +93,15 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
     url = Case("--url", "--url {url}", ELSEWHERE)
     as_json = Case("--json", "--url {url} --json", "--url {url}")
     output = Case("--output", "--url {url} --output out", "--url {url}")
+    key = Case("--key", "--url {url} --key k", "--url {url}")
+    file = Case("--file", "--file other.toml")
     listing = [
         url,
         Case("--state", "--url {url} --state running", "--url {url}"),
         Case("--prefix", "--url {url} --prefix x", "--url {url}"),
         Case("--limit", "--url {url} --limit 7", "--url {url}"),
         as_json,
+        key,
     ]
     return {
         "serve": (f"g.yaml {PORTS}", [
@@ -109,6 +121,7 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
             Case("--timeout", "--timeout 1e-9"),
             Case("--wait", "--wait 5"),
             Case("--retries", "--retries 0", steps=(b"", ANSWER)),
+            Case("--key", "--key k"),
         ]),
         "submit": ("in.jsonl", [
             url,
@@ -119,16 +132,20 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
             Case("--encoding", "--url {url} --encoding gbk", "--url {url}"),
             Case("--webhook", "--url {url} --webhook http://h/x", "--url {url}"),
             Case("--wait", "--url {url} --wait", "--url {url} --no-wait"),
+            key,
         ]),
         "tasks": ("", listing),
         "tasks list": ("", listing),
-        "tasks show": ("t", [url, as_json]),
-        "tasks watch": ("t", [url, output]),
-        "tasks results": ("t", [url, output, Case("--partial", "--url {url} --partial", "--url {url}")]),
-        **{f"tasks {name}": ("t", [url]) for name in ("errors", "cancel", "retry", "delete")},
+        "tasks show": ("t", [url, as_json, key]),
+        "tasks watch": ("t", [url, output, key]),
+        "tasks results": ("t", [
+            url, output, key, Case("--partial", "--url {url} --partial", "--url {url}")
+        ]),
+        **{f"tasks {name}": ("t", [url, key]) for name in ("errors", "cancel", "retry", "delete")},
         "tasks prune": ("", [
             Case("--url", "--older-than 1h --url {url}", f"--older-than 1h {ELSEWHERE}"),
             Case("--older-than", "--older-than 1h --url {url}", "--older-than 2h --url {url}"),
+            Case("--key", "--older-than 1h --url {url} --key k", "--older-than 1h --url {url}"),
         ]),
         "batch": ("g.yaml", [
             Case("--output", "in.jsonl --predictor one -o a", "in.jsonl --predictor one -o b"),
@@ -146,7 +163,19 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
             Case("--timeout", "--timeout 1e-9", steps=(NUMBER,)),
             Case("--task-timeout", "--task-timeout 0", steps=SECOND_POLL),
             Case("--json", "--json", steps=(NUMBER,)),
+            Case("--key", "--key k", steps=(NUMBER,)),
         ]),
+        "keys create": ("me", [
+            Case("--scopes", "--scopes admin"),
+            Case("--expires", "--expires 90d"),
+            Case("--rate", "--rate 7/m"),
+            Case("--rows", "--rows 7/m"),
+            Case("--upload-rate", "--upload-rate 7/m"),
+            Case("--tasks", "--tasks 7"),
+            file,
+        ]),
+        "keys list": ("", [file, Case("--json", "--json")]),
+        "keys revoke": ("a", [file]),
         "check": ("", [
             Case("--node", "g.yaml --node nobody=parts:Thrice", "g.yaml"),
             Case("--json", "g.yaml --json", "g.yaml"),
@@ -227,11 +256,12 @@ def run(line: str, steps: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch) ->
     with scripted(*steps) as (server, port):
         arguments = [each.format(url=f"http://127.0.0.1:{port}") for each in line.split()]
         done = CliRunner().invoke(program, arguments)
-    asked = [(each.line, each.headers.get("x-mine"), each.body) for each in server.asked]
+    named = ("x-mine", "authorization")
+    asked = [(each.line, *map(each.headers.get, named), each.body) for each in server.asked]
     files = {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file() and path.suffix != ".pyc"}
     seen = {"code": done.exit_code, "output": done.output, "fault": str(done.exception), "asked": asked}
     whole = json.dumps({**seen, "files": {name: files[name] for name in sorted(files)}}, default=repr)
-    for varying in (str(Path.cwd()), f":{port}", r"[0-9a-f]{8,}", r"\d+(\.\d+)? m?s\b", r"seldon-puid[^,]*"):
+    for varying in (str(Path.cwd()), f":{port}", *VARYING):
         whole = re.sub(varying, "…", whole)
     return json.loads(whole)  # type: ignore[no-any-return]
 
@@ -249,8 +279,16 @@ def planned(path: str, arguments: list[str]) -> NoReturn:
 OTHER = {
     "int": "7", "float": "7.5", "bool": None, "str": "other", "metrics_path": "/other", "log_level": "ERROR",
     "message_limit_bytes": "2048", "payload_log_share": "0.5",
-    "parameters": '[{"name": "n", "value": "1", "type": "INT"}]',
+    "parameters": '[{"name": "n", "value": "1", "type": "INT"}]', "keys": "keys.toml", "base_path": "/other",
+    "tls_cert": "both.pem", "tls_key": "other.key", "tls_client_ca": "authority.pem",
+    "oidc_issuer": "https://issuer.example",
 }  # fmt: skip
+BESIDE = {
+    "tls_key": {"--tls-cert": "other.crt"},
+    "tls_client_ca": {"--tls-cert": "both.pem"},
+    "oidc_issuer": {"--oidc-audience": "x"},
+}
+"""What a setting needs beside it."""
 
 
 def other_value(param: SettingOption) -> str:
@@ -275,9 +313,13 @@ def test_a_setting_reaches_the_supervisor(
     """`serve` hands every setting on as it was given."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "parts.py").write_text(PARTS)
+    (tmp_path / "keys.toml").write_text(KEYS)
+    if str(param.name).startswith("tls_"):
+        cert, key = Authority(tmp_path).issue("other")
+        (tmp_path / "both.pem").write_bytes(cert.read_bytes() + key.read_bytes())
     monkeypatch.setattr(os, "execv", planned)
     value = other_value(param)
-    ports = {"--http-port": "0", "--grpc-port": "0", "--metrics-port": "0"}
+    ports = {"--http-port": "0", "--grpc-port": "0", "--metrics-port": "0", **BESIDE.get(str(param.name), {})}
     arguments = [word for pair in (ports | {param.opts[0]: value}).items() for word in pair]
     done = CliRunner().invoke(program, ["serve", "parts:Twice", *arguments])
     assert done.exit_code == 0, (done.output, done.exception)
