@@ -225,6 +225,15 @@ def test_pd_is_a_data_frame(there: dict[str, Served]) -> None:
     assert found == ("{'b': ('f', [0.5, nan]), 'a': ('i', [1, 2]), 't': ('O', [{'k': 1}, []])}", "['b', 'a', 't']")
 
 
+@pytest.mark.parametrize("content_type", ["pd_json", "json", "hg_json", "dict"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_column_of_json_has_a_value_a_row(there: dict[str, Served], content_type: str, rows: int) -> None:
+    """The only element of a column is a row, too, though without a data frame it would be the value itself."""
+    texts = ("t", "BYTES", [rows], ["[1, 2, 3]"] * rows, typed(content_type))
+    found = told(infer(there, "Told", texts, ("n", "INT64", [rows], [7] * rows), parameters=typed("pd")))
+    assert found == (f"{{'t': ('O', {[[1, 2, 3]] * rows}), 'n': ('i', {[7] * rows})}}", "['t', 'n']")
+
+
 @pytest.mark.parametrize("other", [("c", "FP32", [3], [1, 2, 3]), ("c", "FP32", [2, 2], [1, 2, 3, 4])])
 def test_a_tensor_that_is_no_column_is_named(there: dict[str, Served], other: tuple[Any, ...]) -> None:
     """Another length, or more than one column."""

@@ -116,7 +116,7 @@ class Exchange(Call, kw_only=True, eq=False):
             self.raw_headers = [header for header in self.raw_headers if header[0] != b"accept"]
         if asks_events and endpoint.stream is not None:
             self.handler, self.runner = endpoint.stream, None
-        elif b"gzip" in headers.get(b"accept-encoding", b""):
+        elif accepts_gzip(headers.get(b"accept-encoding", b"")):
             self.handler = _compressed
         if endpoint.gated:
             self.limit_s = app.options.request_timeout_s
@@ -244,6 +244,14 @@ class Exchange(Call, kw_only=True, eq=False):
     def access_line(self) -> AccessLine:
         """Method, path and client."""
         return AccessLine(self.method, quote(self.path), self.client)
+
+
+_NO_GZIP = re.compile(rb"gzip\s*;\s*q=0(?:\.0*)?\s*(?:,|$)")
+
+
+def accepts_gzip(accepted: bytes) -> bool:
+    """Whether a client takes gzip, by its header Accept-Encoding."""
+    return b"gzip" in accepted and _NO_GZIP.search(accepted) is None
 
 
 async def _compressed(exchange: Exchange) -> Answer:

@@ -43,7 +43,9 @@ class V2Dialect:
 
     def of_fault(self, fault: Fault) -> Answer:
         """The fault's text; its reason and the node go in headers."""
-        answer = error(http_status(fault), _text(fault), (REASON, fault.reason.encode("ascii", "replace")))
+        status = http_status(fault)
+        status = status if status >= 400 else 500  # clients take no other one for an error
+        answer = error(status, _text(fault), (REASON, fault.reason.encode("ascii", "replace")))
         answer.headers.extend(advice(fault))
         if isinstance(fault, UnsupportedBody):
             answer.headers.append((b"accept-encoding", b"gzip, deflate"))
@@ -82,5 +84,5 @@ def _text(fault: Fault) -> str:
         if isinstance(told, dict):
             status = told.get("status")
             text = told.get("error") or (status.get("info") if isinstance(status, dict) else None)
-            return str(text or fault.text)
+            return text if isinstance(text, str) and text else fault.text
     return fault.text

@@ -178,7 +178,7 @@ def _frame(inputs: Sequence[Tensor], wanted: Wanted) -> Inputs:
 
 def _column(tensor: Tensor, wanted: Wanted) -> Any:
     kind = str(tensor.parameters.get(CONTENT_TYPE) or wanted.content_types.get(tensor.name, ""))
-    if kind == "pd_json" and tensor.datatype is Datatype.BYTES:
+    if (kind == "pd_json" or kind in JSON_TYPES) and tensor.datatype is Datatype.BYTES:  # one value is a row, too
         return [_json(tensor.name, element) for element in tensor.array.reshape(-1)]
     value = read_as(tensor, kind)
     return value.reshape(-1) if isinstance(value, np.ndarray) else value
