@@ -22,13 +22,6 @@ from served import Reply, Served, served
 # which alone is taken without defaults, cannot name. Of families that differ by the graph alone, a few stand for all.
 GRAPH_SUITE_ONLY = {case["id"] for case in CASES if "payload_logs" in case} | REFUSED_AT_START | {"V10"}
 SAMPLED = ("A", "B", "D")
-# The open inference protocol has its own words for a body that is no request, and for readiness; its paths are there
-# beside Seldon's.
-V2_EXPECTED: dict[tuple[str, int], dict[str, Any]] = {
-    ("V04", 0): {"status": 400, "body": {"error": "inputs: at least one tensor is needed"}},
-    ("V04", 1): {"status": 400, "body": {"error": "inputs: at least one tensor is needed"}},
-    ("Y05", 1): {"body": {"ready": True}},
-}
 NOT_FOUND = "404 page not found\n"
 HEADERS = (
     "access-control-allow-headers",
@@ -96,7 +89,7 @@ def test_case_through_the_server(case: dict[str, Any], tmp_path: Path) -> None:
                 if path in AS_A_NODE or (path.startswith(("/v1/models", "/v2/")) and not case.get("protocol")):
                     continue
                 expected = {**step["observed"], **EXPECTED.get((case["id"], number), {})}
-                expected = _spelt_out(case["id"], expected, step, case) | V2_EXPECTED.get((case["id"], number), {})
+                expected = _spelt_out(case["id"], expected, step, case)
                 reply = ask(there, step["request"])
                 assert reply.status == expected["status"], reply.body
                 if expected["body"] == NOT_FOUND:  # ours goes on with a hint

@@ -165,7 +165,17 @@ def test_grpc_bytes_are_chained_field_by_field(tmp_path: Path) -> None:
     assert answer.id == "7"
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{}", b"{", b"", b'{"inputs"', b"\xff"])
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"x":1}'])
+def test_a_body_without_inputs_is_answered_as_the_reference_does(tmp_path: Path, body: bytes) -> None:
+    """A graph of remote nodes alone says that it cannot be chained, before any node is asked."""
+    with serving({"a": const(ANSWER)}) as nodes:
+        with flow(tmp_path, at("a", nodes.ports["a"]), grpc=False) as there:
+            reply = there.ask("POST", "/v2/models/infer", body)
+        assert [call for call in nodes.calls() if call.method == "POST"] == []
+    assert (reply.status, reply.json["status"]["status"]) == (500, "FAILURE")
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b'{"inputs"', b"\xff"])
 def test_a_body_that_is_no_request_asks_no_node(tmp_path: Path, body: bytes) -> None:
     """It is the client's mistake, 400 in the protocol's form, before any node is asked."""
     with serving({"a": const(ANSWER)}) as nodes:

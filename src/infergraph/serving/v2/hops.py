@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import orjson
+
 from infergraph.message import Context, Message, Transport
 from infergraph.protocol.headers import FORM, INFERENCE_HEADER_LENGTH
-from infergraph.serving.http.answers import Answer
+from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.exchange import Exchange
+from infergraph.wire.v2.hop import NOT_CHAINED
 from infergraph.wire.v2.messages import NodeAnswer
 from infergraph.wire.v2.records import Spelling
 
@@ -42,6 +45,20 @@ def relayed(message: Message) -> Answer | None:
     if spelling.header_length is not None:
         headers.append((INFERENCE_HEADER_LENGTH, spelling.header_length.encode("latin-1", "replace")))
     return Answer(200, message.raw, headers)
+
+
+def ready() -> Answer:
+    """What the reference orchestrator answers when all nodes are ready: nothing."""
+    return Answer(200, b"", [])
+
+
+def unchained() -> Answer:
+    """The answer to a body that is not a request, in a graph of remote nodes alone.
+
+    Source: the orchestrator specification, section 19: such a graph answers what the reference does.
+    """
+    body = {"status": {"code": 500, "info": NOT_CHAINED, "status": "FAILURE"}}
+    return Answer(500, orjson.dumps(body), [JSON_TYPE])
 
 
 def text(exchange: Exchange, name: bytes) -> str:

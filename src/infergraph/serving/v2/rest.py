@@ -266,7 +266,10 @@ class V2Rest:
         metadata = await self._model.check(model, version)
         read = self._reader(exchange, metadata, version)
         message = InferMessage(_body(exchange), read, spelling=self._spelling(exchange))
-        limit_s = hop.check_request(message)
+        try:
+            limit_s = hop.check_request(message)
+        except hop.NoRequest:
+            return hops.unchained()
         context = hops.context_of(exchange, self._model.address(model))
         if limit_s:
             answer = await self._model.answer_within(limit_s, message, context, exchange)
@@ -349,8 +352,9 @@ class V2Rest:
         return _json({"name": name, "ready": True})
 
     async def _ready(self, exchange: Exchange) -> Answer:
-        is_ready = await self._parts.is_server_ready()
-        return _json({"ready": True}) if is_ready else _not_ready("the server is not ready")
+        if not await self._parts.is_server_ready():
+            return _not_ready("the server is not ready")
+        return hops.ready() if self._model.relays else _json({"ready": True})
 
     async def _all_statistics(self, exchange: Exchange) -> Answer:
         return _json(await self._parts.statistics_of(""))

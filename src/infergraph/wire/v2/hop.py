@@ -131,18 +131,22 @@ def forwarded(message: Message, *, is_last: bool) -> Sent | None:
     return _joined(_renamed(members, members_of_request(asked_of(message)), is_last=is_last), blobs, spelling)
 
 
+class NoRequest(PayloadError):
+    """A body that a graph of remote nodes is to relay has no inputs."""
+
+
 def check_request(message: InferMessage) -> float:
     """Refuse a body that is no request, before any node is asked.
 
     Returns: how many seconds the request may take; 0 for no limit.
-    Raises: PayloadError that says what is missing.
+    Raises: NoRequest if it has no inputs; PayloadError if it cannot be read.
     """
     spelling, raw = message.spelling, message.raw
     if spelling is None or raw is None or spelling.header_length == "0":
         return 0.0
     members = _members(_parts(raw, spelling)[0])
     if "inputs" not in members:
-        raise PayloadError("inputs: at least one tensor is needed")
+        raise NoRequest("inputs: at least one tensor is needed")
     given = json_text.read(bytes(members["parameters"])) if "parameters" in members else None
     return InferRequest(inputs=(), parameters=given).timeout_s if isinstance(given, dict) else 0.0
 
