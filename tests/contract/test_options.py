@@ -116,6 +116,7 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
             Case("--model", "--protocol v2 --model m", "--protocol v2 --model n", steps=(TENSORS,) * 3),
             Case("--names", "--names x"),
             Case("--text", "--text"),
+            Case("--stream", "--stream"),
             Case("--json", "--json"),
             Case("--header", "--header X-Mine:1"),
             Case("--timeout", "--timeout 1e-9"),
@@ -256,7 +257,7 @@ def run(line: str, steps: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch) ->
     with scripted(*steps) as (server, port):
         arguments = [each.format(url=f"http://127.0.0.1:{port}") for each in line.split()]
         done = CliRunner().invoke(program, arguments)
-    named = ("x-mine", "authorization")
+    named = ("x-mine", "authorization", "accept")
     asked = [(each.line, *map(each.headers.get, named), each.body) for each in server.asked]
     files = {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file() and path.suffix != ".pyc"}
     seen = {"code": done.exit_code, "output": done.output, "fault": str(done.exception), "asked": asked}
