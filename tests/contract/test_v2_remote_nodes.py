@@ -349,6 +349,8 @@ def test_our_own_server_answers_routes_and_aggregates(transport: str) -> None:
             reply = m.post("/v2/models/m/aggregate", answers)
             assert reply.status == 200, reply.body
             assert reply.json["outputs"][0]["data"] == [2]
+            named = m.post("/v2/models/m/aggregate", [{"id": "client's", **each} for each in answers])
+            assert (named.json["id"], named.headers["seldon-puid"]) == ("client's", "client's")
             assert m.post("/v2/models/m/aggregate", {"x": 1}).status == 400
             assert m.post("/v2/models/m/aggregate", []).status == 400
             assert m.post("/v2/models/m/aggregate", [{"outputs": [{"name": 1}]}]).status == 400

@@ -9,9 +9,10 @@ Source: the orchestrator specification, sections 8 and 19.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from infergraph.message import Method
-from infergraph.protocol.headers import FORM
+from infergraph.message import Message, Method
+from infergraph.protocol.headers import FORM, is_header_id
 from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Dialect, Endpoint, Handler, Paths
 from infergraph.serving.http.exchange import Exchange
@@ -67,7 +68,14 @@ class NodeRest:
         metadata = await self._model.check(name)
         body = plain_body(exchange, self._options)
         children = hop.rest_children(bytes(body), hops.text(exchange, FORM), exchange.puid)
-        request, for_graph = InferRequest(id=exchange.puid, inputs=()), is_hop(exchange)
+        request, for_graph = InferRequest(id=_id_of(children), inputs=()), is_hop(exchange)
+        if is_header_id(request.id):
+            exchange.puid = request.id
         context = hops.context_of(exchange, name)
         response = await self._model.aggregate(children, request, context, metadata, is_hop=for_graph)
         return answer_of(json.encode(response, request, self._options.json, is_hop=for_graph), response.form)
+
+
+def _id_of(children: Sequence[Message]) -> str:
+    """The id of the request that the children have answered."""
+    return str((children[0].meta or {})["puid"])

@@ -285,12 +285,15 @@ def rest_children(body: bytes, forms: str, puid: str) -> list[Message]:
 
     Args:
         forms: as `forms_of` tells them; empty for none.
+        puid: the id of answers without one of their own.
     Raises: PayloadError that says which answer cannot be read.
     """
     answers = [_listed(each, place) for place, each in enumerate(_elements(body))]
-    asked: Meta = {"puid": puid, "parameters": {}} if puid else {"parameters": {}}
     told = _told(forms, len(answers))
-    return [Message(answer_content(answer, form, asked)) for answer, form in zip(answers, told, strict=True)]
+    return [
+        Message(answer_content(answer, form, {"puid": answer.id or puid, "parameters": {}}))
+        for answer, form in zip(answers, told, strict=True)
+    ]
 
 
 def _elements(body: bytes) -> list[Any]:
