@@ -119,7 +119,7 @@ class InferRequest(msgspec.Struct, frozen=True, kw_only=True):
         Raises: PayloadError if that is not a whole number.
         """
         timeout_us = self.parameters.get(TIMEOUT, 0)
-        if type(timeout_us) is not int or timeout_us < 0:
+        if type(timeout_us) is not int or not 0 <= timeout_us < 2**64:
             raise PayloadError(f"parameters: {TIMEOUT} must be a whole number of microseconds, not {brief(timeout_us)}")
         return timeout_us / 1e6
 

@@ -74,3 +74,11 @@ def test_nesting_beyond_what_is_read_is_the_callers_fault(depth: int) -> None:
     body = text.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "INT8", "data": [1]}], "other": "DEEP"})
     with pytest.raises(PayloadError, match="too deeply"):
         json.decode(body.replace('"DEEP"', "[" * depth + "]" * depth).encode())
+
+
+@pytest.mark.parametrize("timeout_us", [-1, 2**64, 10**400, 1.5, True, "1"])
+def test_a_timeout_beyond_64_bits_is_refused(timeout_us: object) -> None:
+    """It is a whole number of microseconds, as gRPC can hold one."""
+    with pytest.raises(PayloadError, match="timeout"):
+        _ = InferRequest(inputs=(), parameters={"timeout": timeout_us}).timeout_s
+    assert InferRequest(inputs=(), parameters={"timeout": 2**64 - 1}).timeout_s > 1e12
