@@ -22,9 +22,11 @@ from hypothesis.errors import Unsatisfiable
 from openapi_spec_validator import validate
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 
 from contract.open_inference_document import DOCUMENT
+from infergraph.auth import keys
+from infergraph.protocol.callers import Scope
 from infergraph.serving.openapi.schemas import Described, is_plain
 from infergraph.settings import Settings
 from served import Served, served
@@ -141,8 +143,9 @@ def test_every_documented_path_is_served(there: Served, document: dict[str, Any]
         assert reply.status != 404 or "/tasks/" in path, path
 
 
-def drive(operation: Any, mode: GenerationMode, excluded: list[Any]) -> None:
-    """Send requests to one operation and check the answers."""
+def drive(operation: Any, mode: GenerationMode, excluded: list[Any], headers: dict[str, str] | None = None) -> set[int]:
+    """Send requests to one operation and check the answers; returns their statuses."""
+    statuses: set[int] = set()
 
     @settings(
         max_examples=EXAMPLES,
@@ -156,9 +159,10 @@ def drive(operation: Any, mode: GenerationMode, excluded: list[Any]) -> None:
     def check(case: Any) -> None:
         # Beyond this the HTTP parser itself refuses the request.
         assume(len(urlencode(dict(case.query or {}))) < ADDRESS_LIMIT)
-        case.call_and_validate(excluded_checks=excluded)
+        statuses.add(case.call_and_validate(headers=headers, excluded_checks=excluded).status_code)
 
     check()
+    return statuses
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
@@ -187,6 +191,38 @@ def test_the_server_does_what_the_document_says(there: Served, document: dict[st
             continue
         tried += 1
     assert tried > 3
+
+
+OPEN = {
+    "/v1/models/Accepting",
+    "/live",
+    "/ready",
+    "/health/ping",
+    "/health/status",
+    "/api/v1.0/status",
+    "/api/v1.0/health/status",
+}
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["with a key", "without"])
+@pytest.mark.timeout(300)
+def test_keys_change_nothing_but_who_is_answered(tmp_path: Path, *, is_known: bool) -> None:
+    """With a key the document holds as it does without any; a stranger is asked for one at every path but probes."""
+    file = tmp_path / "keys.toml"
+    key = keys.create(file, "all", list(Scope))
+    headers = {"X-API-Key": key, "Authorization": f"Bearer {key}"}
+    with served(ACCEPTING, folder=FOLDER, grpc=False, keys=str(file)) as there:
+        document = there.ask("GET", "/openapi.json", headers=headers).json
+        schema = schemathesis.openapi.from_dict(document)
+        schema.config.update(base_url=f"http://127.0.0.1:{there.http_port}")
+        for found in schema.get_all_operations():
+            operation = found.ok()
+            excluded = [*TOO_STRICT, negative_data_rejection, ignored_auth]  # the valid key is in another header
+            statuses = drive(operation, GenerationMode.POSITIVE, excluded, headers if is_known else None)
+            if is_known:
+                assert 401 not in statuses, operation.label
+            elif operation.path not in OPEN and not operation.path.endswith(("/ready", "/live")):
+                assert statuses == {401}, operation.label
 
 
 def test_the_examples_work(there: Served, document: dict[str, Any]) -> None:

@@ -125,6 +125,7 @@ def document(
     }
     if served.asks_callers:
         found["security"] = [{name: []} for name in _SECURITY]
+        _add_refusals(found["paths"])
     secured = {"securitySchemes": _SECURITY} if served.asks_callers else {}
     return found | {
         "tags": [tag for tag in _TAGS if tag["name"] in used],
@@ -294,6 +295,23 @@ def _identified(paths: dict[str, Any]) -> dict[str, Any]:
             taken.add(name)
             operation["operationId"] = name
     return paths
+
+
+_KEY_REFUSALS = {
+    "401": "No key, or not one that is known",
+    "403": "The key has another scope",
+    "429": "Over a quota of the key; retry after Retry-After seconds",
+}
+
+
+def _add_refusals(paths: Mapping[str, Schema]) -> None:
+    """What a caller without the right key is answered, in the form of the operation's other errors."""
+    for operations in paths.values():
+        for _, operation in _operations(operations):
+            responses = operation["responses"]
+            error = next((each for code, each in responses.items() if code >= "400" and "content" in each), {})
+            for code, description in _KEY_REFUSALS.items():
+                responses.setdefault(code, {**error, "description": description})
 
 
 def _operations(operations: Schema) -> Iterator[tuple[str, Schema]]:
