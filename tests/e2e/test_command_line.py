@@ -29,6 +29,7 @@ COMMAND = str(Path(sys.executable).with_name("infergraph"))
 GROUPS = {
     "tasks": ("list", "show", "watch", "results", "errors", "cancel", "retry", "delete", "prune"),
     "knowledge": ("fetch", "pins"),
+    "keys": ("create", "list", "revoke"),
 }
 COMMANDS = [(name,) for name in commands.names()] + [(name, each) for name, group in GROUPS.items() for each in group]
 TIMEOUT_S = 60

@@ -76,7 +76,7 @@ def test_a_killed_worker_is_replaced_and_its_counts_are_kept(tmp_path: Path) -> 
         before = running.worker_pids()
         for _ in range(20):
             assert running.get("/pid")[0] == 200
-        assert counted(running, "pid") == 20
+        wait_for("all counts", lambda: counted(running, "pid") == 20)  # an answer is counted once it is sent
         victim = min(before)
         os.kill(victim, signal.SIGKILL)
         wait_for("a new worker", lambda: len(running.worker_pids() - before) == 1 and not is_alive(victim))
@@ -84,7 +84,7 @@ def test_a_killed_worker_is_replaced_and_its_counts_are_kept(tmp_path: Path) -> 
         wait_for("an answer of the new worker", lambda: int(running.get("/other")[1]) in new)
         assert counted(running, "pid") == 20
         assert running.get("/pid")[0] == 200
-        assert counted(running, "pid") == 21
+        wait_for("one more", lambda: counted(running, "pid") == 21)
         assert running.wait_event("a worker died")["how"] == "signal 9 (SIGKILL)"
         assert 'infergraph_worker_restarts_total{why="died"} 1.0' in running.get("/metrics")[1]
 

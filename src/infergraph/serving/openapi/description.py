@@ -309,7 +309,7 @@ def _add_refusals(paths: Mapping[str, Schema]) -> None:
     for operations in paths.values():
         for _, operation in _operations(operations):
             responses = operation["responses"]
-            error = next((each for code, each in responses.items() if code >= "400" and "content" in each), {})
+            error: Schema = next((each for code, each in responses.items() if code >= "400" and "content" in each), {})
             for code, description in _KEY_REFUSALS.items():
                 responses.setdefault(code, {**error, "description": description})
 
