@@ -42,6 +42,16 @@ class Raw:
         return {"anything": [1, 2, {"a": None}]}
 
 
+class Unmeasured:
+    """Has metrics that are none."""
+
+    def predict(self, X: Any, names: Any) -> Any:
+        return X
+
+    def metrics(self) -> Any:
+        return [{"type": "COUNTER", "key": "calls", "value": "many"}]
+
+
 class Rows:
     """Answers each row of a task with the row and a mark; fails on rows that say so."""
 

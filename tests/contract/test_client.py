@@ -22,6 +22,7 @@ import pytest
 from contract.client_servers import CERTIFICATE, MESSAGE, recording_grpc, reply, scripted, server_tls
 from infergraph.client import AsyncClient, AsyncTasks, Client, Connection
 from infergraph.errors import (
+    BadMetric,
     DeadlinePassed,
     Fault,
     MethodMissing,
@@ -220,6 +221,19 @@ def test_a_message_that_cannot_be_read(component: dict[str, str]) -> None:
         assert error is not None
         assert error.status == 400
         assert json.loads(error.body or b"")["status"]["reason"] == "MICROSERVICE_BAD_DATA"
+
+
+def test_bad_metrics_are_the_servers_fault() -> None:
+    """A fault of the component keeps its kind and what was answered, whole or as a stream, over REST and gRPC."""
+    with served("client_units.py:Unmeasured", folder=FOLDER) as there:
+        for url in urls(there).values():
+            with Client(url) as client, pytest.raises(BadMetric) as raised:
+                client.predict([[1.0]])
+            assert (error := remote_error_of(raised.value)) is not None
+            assert error.status == 500 or error.grpc_code == 13
+        with Client(urls(there)["rest"]) as client, pytest.raises(BadMetric) as raised:
+            list(client.stream([[1.0]]))
+        assert remote_error_of(raised.value) is not None
 
 
 def test_answers_that_are_no_messages() -> None:

@@ -163,6 +163,14 @@ def test_errors_as_json(urls: dict[str, str]) -> None:
     assert (told["reason"], told["status"], told["node"]) == ("MICROSERVICE_INTERNAL_ERROR", 500, "Worker")
 
 
+def test_bad_metrics_are_refused_by_the_server() -> None:
+    """A fault of the component that is more than an error of its code exits with 1, and keeps its status."""
+    with served("client_units.py:Unmeasured", folder=FOLDER) as there:
+        result = invoke(f"http://127.0.0.1:{there.http_port}", "[[1]]", "--json")
+        assert (result.exit_code, json.loads(result.stderr)["error"]["status"]) == (1, 500)
+        assert invoke(f"grpc://127.0.0.1:{there.grpc_port}", "[[1]]").exit_code == 1
+
+
 def test_addresses_and_headers_that_are_none() -> None:
     """An address that is none is a fault at start-up; a header without a colon is wrong usage."""
     assert isinstance(invoke("nonsense://x", "1").exception, SettingsError)

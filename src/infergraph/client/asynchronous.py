@@ -10,8 +10,8 @@ import asyncio
 import functools
 import math
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from typing import Any, Self, TypeVar, Unpack
 
 from infergraph.client import v2
@@ -22,7 +22,7 @@ from infergraph.client.rest import RestWire
 from infergraph.client.tasks import AsyncTasks
 from infergraph.client.v2 import Model, V2GrpcWire, V2RestWire
 from infergraph.client.values import branch_of, frame_of, value_for, value_of
-from infergraph.errors import ComponentError, Fault, NotReady, PayloadError, SettingsError, remote_error_of
+from infergraph.errors import ComponentError, NotReady, PayloadError, SettingsError, remote_error_of
 from infergraph.local import message_of
 from infergraph.message import ONCE_ONLY, Feedback, FeedbackContent, Message, Method, Request, Transport
 from infergraph.settings import KEY_VARIABLE
@@ -127,10 +127,8 @@ class AsyncClient:
         async def once(sending: Sending) -> Begun:
             return await begin(self._here().answers(request, sending))
 
-        try:
+        with _blaming_data():
             begun = await self.attempt(once, call)
-        except ComponentError as fault:
-            raise _of_data(fault) from fault
         async with aclosing(resumed(begun)) as answers:
             async for answer in answers:
                 yield answer
@@ -251,10 +249,8 @@ class AsyncClient:
 
     async def _ask(self, method: Method, request: Request, call: CallOptions) -> Message:
         once = functools.partial(self._here().ask, method, request)
-        try:
+        with _blaming_data():
             return await self.attempt(once, call, is_repeatable=method not in ONCE_ONLY)
-        except ComponentError as fault:
-            raise _of_data(fault) from fault
 
     def _here(self) -> RestWire | GrpcWire:
         """The connections of the running event loop."""
@@ -288,8 +284,12 @@ class AsyncClient:
         return wire
 
 
-def _of_data(fault: ComponentError) -> Fault:
-    """The server's fault; one of the codec, which reports values that it cannot write so, is the caller's data."""
-    if remote_error_of(fault) is not None:
-        return fault
-    return PayloadError(str(fault).replace("the answer", "the data", 1))
+@contextmanager
+def _blaming_data() -> Iterator[None]:
+    """A fault of the codec, which reports values that it cannot write so, is the caller's data; the server's stays."""
+    try:
+        yield
+    except ComponentError as fault:
+        if remote_error_of(fault) is not None:
+            raise
+        raise PayloadError(str(fault).replace("the answer", "the data", 1)) from fault
