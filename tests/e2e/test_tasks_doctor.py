@@ -299,6 +299,14 @@ class Four:
         assert X.shape == (1, 4)
         return X
 
+class Once:
+    calls = 0
+
+    def predict(self, X, names=None):
+        self.calls += 1
+        assert self.calls == 1
+        return X
+
 class Told:
     def predict(self, X, names=None):
         assert X.shape == (1, 7)
@@ -343,6 +351,18 @@ def test_a_row_for_seldons_part(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert "✗ predict" in refused.stdout
     assert "text, please" in refused.stdout
+
+
+def test_curl_lines_of_seldons_part_have_the_key(tmp_path: Path) -> None:
+    """With a key each curl line sends it, that of the form too, and shows where it comes from in its place."""
+    (tmp_path / "parts.py").write_text(COMPONENTS)
+    with served("parts.py:Once", folder=tmp_path) as there:
+        url = f"http://127.0.0.1:{there.http_port}"
+        done = run_doctor(url, "--seldon", "--key", "ig_secret", "--row", '"some text"', "--json")
+    curl_lines = {each["step"]: each["curl"] for each in json.loads(done.stdout)["findings"] if each["curl"]}
+    assert "--data-urlencode" in curl_lines["predict as a form"]
+    assert all(line.startswith('curl -i -H "Authorization: Bearer $INFERGRAPH_KEY" ') for line in curl_lines.values())
+    assert "ig_secret" not in done.stdout
 
 
 def test_nobody_there_is_said_so() -> None:

@@ -119,7 +119,8 @@ class SeldonCheckup:
     def _predict_as_form(self) -> str:
         body = f"json={quote(json.dumps(self._message))}".encode()
         field = shlex.quote(f"json={json.dumps(self._message, ensure_ascii=False)}")
-        curl = f"curl -i --data-urlencode {field} {shlex.quote(self._address.base + INTERNAL[Method.PREDICT])}"
+        url = shlex.quote(self._address.base + INTERNAL[Method.PREDICT])
+        curl = f"{self._address.curl} --data-urlencode {field} {url}"
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         self._message_in(self._ask(probe := Probe("POST", INTERNAL[Method.PREDICT], body, headers, curl)), probe)
         return "the form that older orchestrators send is accepted"

@@ -65,7 +65,7 @@ class Address:
     """A server; `base` may have a path, and a key as its user or password: `https://KEY:@host/`.
 
     Args:
-        key: of a server that asks for one; the curl lines take it from the environment.
+        key: of a server that asks for one; the curl lines, which all begin with `curl`, take it from the environment.
     """
 
     def __init__(self, base: str, timeout_s: float, *, key: str = "") -> None:
@@ -76,7 +76,7 @@ class Address:
         parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
         self.key = key
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._curl = f'curl -i -H "Authorization: Bearer ${KEY_VARIABLE}"' if key else "curl -i"
+        self.curl = f'curl -i -H "Authorization: Bearer ${KEY_VARIABLE}"' if key else "curl -i"
         self.base = parts.geturl().rstrip("/")
         self.is_secure = parts.scheme == "https"
         self._parts = parts
@@ -92,20 +92,18 @@ class Address:
     def get(self, path: str, method: str = "GET") -> Probe:
         """A request without a body."""
         verb = "" if method == "GET" else f"-X {method} "
-        return Probe(method, path, b"", {}, f"{self._curl} {verb}{shlex.quote(self.base + path)}")
+        return Probe(method, path, b"", {}, f"{self.curl} {verb}{shlex.quote(self.base + path)}")
 
     def post_json(self, path: str, document: Any) -> Probe:
         """A request with a JSON body."""
         body = json.dumps(document, ensure_ascii=False)
-        curl = (
-            f"{self._curl} -H 'Content-Type: application/json' -d {shlex.quote(body)} {shlex.quote(self.base + path)}"
-        )
+        curl = f"{self.curl} -H 'Content-Type: application/json' -d {shlex.quote(body)} {shlex.quote(self.base + path)}"
         return Probe("POST", path, body.encode(), {"Content-Type": "application/json"}, curl)
 
     def post_bytes(self, path: str, body: bytes, headers: Mapping[str, str]) -> Probe:
         """A request with a body of any bytes."""
         told = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items())
-        curl = f"printf -- {_escaped(body)} | curl -i {told} --data-binary @- {shlex.quote(self.base + path)}"
+        curl = f"printf -- {_escaped(body)} | {self.curl} {told} --data-binary @- {shlex.quote(self.base + path)}"
         return Probe("POST", path, body, headers, curl)
 
     def post_form(self, path: str, fields: Mapping[str, str], field: str, content: bytes) -> Probe:
@@ -113,7 +111,7 @@ class Address:
         form = Form.of(fields, file_field=field, file_name="doctor.jsonl", file_type="application/octet-stream")
         told = " ".join(f"-F {shlex.quote(f'{name}={value}')}" for name, value in fields.items())
         file = f"-F '{field}=@-;filename=doctor.jsonl'"
-        curl = f"{_printed(content)} | {self._curl} {told} {file} {shlex.quote(self.base + path)}"
+        curl = f"{_printed(content)} | {self.curl} {told} {file} {shlex.quote(self.base + path)}"
         return Probe("POST", path, form.head + content + form.tail, {"Content-Type": form.content_type}, curl)
 
     def ask(self, probe: Probe, *, timeout_s: float | None = None) -> Reply:
