@@ -42,6 +42,7 @@ from infergraph.protocol.services import INFERENCE
 from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import json_codec
 from infergraph.wire.prediction import SERVICES, message_class
+from infergraph.wire.proto_content import parse
 from infergraph.wire.v2 import proto, remote, tensors, values
 from infergraph.wire.v2.messages import tensors_of
 from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest
@@ -352,13 +353,7 @@ class V2GrpcWire(_V2Wire, GrpcWire):
 
     async def _declared(self, model: Model, sending: Sending) -> Mapping[str, Any]:
         told = await self._message("ModelMetadata", sending, name=model.name, version=model.version)
-        return {
-            "name": told.name,
-            "versions": list(told.versions),
-            "platform": told.platform,
-            "inputs": [_tensor_metadata(each) for each in told.inputs],
-            "outputs": [_tensor_metadata(each) for each in told.outputs],
-        }
+        return proto.metadata_of(told)
 
     async def _is_live(self, sending: Sending) -> bool:
         return bool((await self._message("ServerLive", sending)).live)
@@ -373,9 +368,9 @@ class V2GrpcWire(_V2Wire, GrpcWire):
         asked, answered = map(message_class, SERVICES[INFERENCE][call])
         raw = await self._call(f"/{INFERENCE}/{call}", asked(**members).SerializeToString(), sending)
         try:
-            return answered.FromString(raw)
-        except Exception as error:  # DecodeError, which only wire may name
-            raise RemoteError(f"{self.server}: the answer to {call} cannot be read: {error}") from error
+            return parse(answered, raw)
+        except PayloadError as fault:
+            raise RemoteError(f"{self.server}: the answer to {call} cannot be read: {fault}") from fault
 
 
 def _encoded(request: InferRequest, *, is_binary: bool) -> tuple[bytes, str]:
@@ -412,10 +407,6 @@ def _of_v2_status(fault: Fault) -> Fault:
     if isinstance(fault, RemoteError) and fault.grpc_code == GrpcStatus.NOT_FOUND:
         return UnknownModel(fault.text, node=fault.node)
     return fault
-
-
-def _tensor_metadata(told: Any) -> Mapping[str, Any]:
-    return {"name": told.name, "datatype": told.datatype, "shape": list(told.shape)}
 
 
 def _served(index: Sequence[Mapping[str, Any]]) -> list[str]:

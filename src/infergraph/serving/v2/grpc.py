@@ -20,6 +20,7 @@ from infergraph.serving.v2.rest import EXTENSIONS, V2Parts
 from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.prediction import SERVICES, message_class
 from infergraph.wire.proto_content import SLICED_BYTES as LARGE_BYTES
+from infergraph.wire.proto_content import parse
 from infergraph.wire.v2 import hop, proto
 from infergraph.wire.v2.messages import InferMessage, NodeAnswer
 from infergraph.wire.v2.records import InferRequest, InferResponse, Spelling
@@ -224,10 +225,7 @@ def _telling(call: str, tell: Callable[[Any], Awaitable[Mapping[str, Any]]]) -> 
     request_class, answer_class = _CLASSES[call]
 
     async def handle(grpc_call: GrpcCall) -> bytes:
-        try:
-            request = request_class.FromString(grpc_call.payload)
-        except Exception as error:
-            raise PayloadError(f"the message is no {request_class.DESCRIPTOR.name}: {error}") from error
+        request = parse(request_class, grpc_call.payload)
         answer: bytes = answer_class(**await tell(request)).SerializeToString()
         return answer
 

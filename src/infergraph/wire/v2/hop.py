@@ -9,7 +9,6 @@ Source: the orchestrator specification, section 19, and the protocol's REST and 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -37,7 +36,6 @@ from infergraph.wire.v2.records import (
     BINARY_OUTPUT,
     InferRequest,
     InferResponse,
-    RequestedOutput,
     Spelling,
     TensorSet,
     check_names,
@@ -47,7 +45,6 @@ from infergraph.wire.v2.tensors import Buffer, Datatype, Tensor
 from infergraph.wire.v2.values import FIRST_OUTPUT
 
 NOT_CHAINED = "Failed to convert kfserving response so it could be chained to new input"
-_JSON_TYPE = "application/json"
 _OCTETS = "application/octet-stream"
 _UNPACKED_LIMIT_BYTES = 64 * 1024 * 1024
 _SMALL_BYTES = 4 * 1024
@@ -86,7 +83,7 @@ def _checked(response: InferResponse) -> InferResponse:
     try:
         check_names([tensor.name for tensor in response.outputs])
     except PayloadError as fault:
-        raise PayloadError(re.sub("^input", "output", fault.text)) from fault
+        raise remote.of_an_output(fault) from fault
     return response
 
 
@@ -166,9 +163,15 @@ def members_of_request(asked: InferMessage | Meta) -> Meta:
 
 def _parts(raw: bytes, spelling: Spelling) -> tuple[Buffer, Buffer]:
     """The JSON of a body and what follows it, decompressed."""
-    if spelling.coding:
-        raw = json.unpacked(raw, spelling.coding, spelling.limit_bytes or _UNPACKED_LIMIT_BYTES)
-    return (raw, b"") if spelling.header_length is None else json.split_body(raw, spelling.header_length)
+    plain = _unpacked(raw, spelling)
+    return (plain, b"") if spelling.header_length is None else json.split_body(plain, spelling.header_length)
+
+
+def _unpacked(raw: bytes, spelling: Spelling) -> bytes:
+    """A body without its content encoding."""
+    if not spelling.coding:
+        return raw
+    return json.unpacked(bytes(raw), spelling.coding, spelling.limit_bytes or _UNPACKED_LIMIT_BYTES)
 
 
 def _members(head: Buffer) -> dict[str, Any]:
@@ -230,8 +233,7 @@ def _passed_on(asked: Meta) -> dict[str, Any]:
 
 def is_small(request: InferRequest) -> bool:
     """Whether a request goes as JSON, whatever the node can read: it is small, and JSON has a form for all of it."""
-    size = sum(tensor.array.nbytes for tensor in request.inputs)
-    return size <= _SMALL_BYTES and all(json.is_exact(tensor) for tensor in request.inputs)
+    return TensorSet(request.inputs).nbytes <= _SMALL_BYTES and all(json.is_exact(tensor) for tensor in request.inputs)
 
 
 def encode_rest(request: InferRequest, form: str, *, is_binary: bool, asks_binary: bool) -> Sent:
@@ -246,7 +248,7 @@ def encode_rest(request: InferRequest, form: str, *, is_binary: bool, asks_binar
         request = replace(request, parameters={**request.parameters, BINARY_OUTPUT: True})
     head, blobs, length = remote.encode_rest(request, is_binary=is_binary)
     if length is None:
-        return Sent(head, Spelling(content_type=_JSON_TYPE, form=form))
+        return Sent(head, Spelling(content_type=json.JSON, form=form))
     return Sent(b"".join((head, *blobs)), Spelling(content_type=_OCTETS, header_length=str(length), form=form))
 
 
@@ -355,7 +357,7 @@ def forwarded_proto(message: Message, model: str, *, is_last: bool) -> Sent | No
     if isinstance(message, InferMessage):
         return Sent(proto.readdressed(raw, model, keeps_outputs=is_last), spelling)
     asked = members_of_request(message.asked)
-    outputs = requested_of(asked) if is_last else ()
+    outputs = remote.requested_of(asked) if is_last else ()
     return Sent(proto.chained(raw, model, _passed_on(asked), outputs), spelling)
 
 
@@ -410,12 +412,6 @@ def proto_children(message: InferMessage, forms: str) -> list[Message]:
     ]
 
 
-def requested_of(asked: Meta) -> list[RequestedOutput]:
-    """The outputs that a client's request asks for."""
-    found = asked.get("outputs") or ()
-    return [RequestedOutput(each["name"], each.get("parameters") or {}) for each in found]
-
-
 # ── the payload log ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -433,9 +429,7 @@ def plain(message: Message, *, is_request: bool) -> Sent | None:
         return sent or Sent(message.raw, message.spelling)
     sent = forwarded(message, is_last=True) if is_request else None
     raw, spelling = sent or (message.raw, message.spelling)
-    if spelling.coding:
-        raw = json.unpacked(bytes(raw), spelling.coding, spelling.limit_bytes or _UNPACKED_LIMIT_BYTES)
-    return Sent(raw, spelling._replace(coding=""))
+    return Sent(_unpacked(raw, spelling), spelling._replace(coding=""))
 
 
 def encode_made(message: Message, options: JsonOptions, *, over_grpc: bool, is_request: bool) -> bytes:
@@ -470,12 +464,11 @@ def request_of(message: Message, given: TensorSet, unnamed: str, puid: str, *, i
         is_last: whether the node's answer is that of the graph, so the client's outputs are asked for.
     """
     meta = message.meta or {}
-    inputs = [given.tensors[0]._replace(name=unnamed)] if given.is_unnamed else given.tensors
     return InferRequest(
         id=str(meta.get("id") or puid),
         parameters={**_passed_on(meta), **_tags_of(meta), **given.parameters},
-        inputs=inputs,
-        outputs=requested_of(meta) if is_last else (),
+        inputs=given.named(unnamed),
+        outputs=remote.requested_of(meta) if is_last else (),
     )
 
 

@@ -207,13 +207,14 @@ def hook_meta(content: Content) -> Meta:
     """The meta for a hook: the request's own, and its tensors by name, datatype, shape and parameters."""
     given: TensorSet = content.payload
     meta = {"parameters": {}} if content.meta is None else content.meta
-    meta["inputs"] = [
-        {"name": name, "datatype": datatype.value, "shape": list(array.shape), "parameters": dict(parameters)}
-        if parameters
-        else {"name": name, "datatype": datatype.value, "shape": list(array.shape), "parameters": {}}
-        for name, datatype, array, parameters in given.tensors
-    ]
+    meta["inputs"] = [_described(tensor) for tensor in given.tensors]
     return meta
+
+
+def _described(tensor: Tensor) -> dict[str, Any]:
+    name, datatype, array, parameters = tensor
+    own = dict(parameters) if parameters else {}
+    return {"name": name, "datatype": datatype.value, "shape": list(array.shape), "parameters": own}
 
 
 def tensors_of(message: Message) -> TensorSet:
@@ -305,16 +306,7 @@ def request_object(content: Content) -> dict[str, Any]:
         "model_version": meta.get("model_version", ""),
         "id": meta.get("id", ""),
         "parameters": dict(meta.get("parameters", {})),
-        "inputs": [
-            {
-                "name": each.name,
-                "datatype": each.datatype.value,
-                "shape": list(each.array.shape),
-                "parameters": dict(each.parameters),
-                "data": each.array,
-            }
-            for each in given.tensors
-        ],
+        "inputs": [{**_described(each), "data": each.array} for each in given.tensors],
         "outputs": [dict(each) for each in meta.get("outputs", ())],
     }
 
@@ -374,7 +366,7 @@ def response_of(
     if given.is_unnamed:
         requested = request.outputs[0].name if len(request.outputs) == 1 else ""
         if own := declared or requested:
-            outputs = [outputs[0]._replace(name=own)]
+            outputs = given.named(own)
     if request.outputs:
         outputs = classification.classified(chosen(outputs, request), request)
     return InferResponse(

@@ -9,32 +9,32 @@ Source: the protocol's gRPC text. Raw contents are cut out before protobuf parse
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from infergraph.errors import PayloadError
+from infergraph.protocol import services
 from infergraph.wire import fields
 from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.json_values import text_of
 from infergraph.wire.prediction import message_class
+from infergraph.wire.proto_content import parse
 from infergraph.wire.v2 import tensors
 from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest, InferResponse, RequestedOutput, check_names
 from infergraph.wire.v2.tensors import Buffer, Datatype, Parameters, Tensor, brief
 
-PACKAGE = "inference"
-SERVICE = f"{PACKAGE}.GRPCInferenceService"
+_PACKAGE = services.INFERENCE.partition(".")[0]
 
-ModelInferRequest = message_class(f"{PACKAGE}.ModelInferRequest")
-ModelInferResponse = message_class(f"{PACKAGE}.ModelInferResponse")
-ModelReadyRequest = message_class(f"{PACKAGE}.ModelReadyRequest")
-ModelReadyResponse = message_class(f"{PACKAGE}.ModelReadyResponse")
-ModelMetadataRequest = message_class(f"{PACKAGE}.ModelMetadataRequest")
-ModelMetadataResponse = message_class(f"{PACKAGE}.ModelMetadataResponse")
-ModelStreamInferResponse = message_class(f"{PACKAGE}.ModelStreamInferResponse")
+ModelInferRequest = message_class(f"{_PACKAGE}.ModelInferRequest")
+ModelInferResponse = message_class(f"{_PACKAGE}.ModelInferResponse")
+ModelReadyRequest = message_class(f"{_PACKAGE}.ModelReadyRequest")
+ModelReadyResponse = message_class(f"{_PACKAGE}.ModelReadyResponse")
+ModelMetadataRequest = message_class(f"{_PACKAGE}.ModelMetadataRequest")
+ModelMetadataResponse = message_class(f"{_PACKAGE}.ModelMetadataResponse")
+ModelStreamInferResponse = message_class(f"{_PACKAGE}.ModelStreamInferResponse")
 
 SELDON_METHOD = "seldon_method"
 """The parameter of a request that asks for a route or for an aggregate; an extension of this runtime."""
@@ -91,11 +91,7 @@ def decode(payload: bytes, account: ValuesAccount | None = None) -> InferRequest
         _charge(payload, account)
     is_large = len(payload) > tensors.COPY_LIMIT_BYTES
     rest, blobs = _without_raw(payload) if is_large else (payload, [])
-    message = ModelInferRequest()
-    try:
-        message.ParseFromString(rest)
-    except DecodeError as error:
-        raise PayloadError(f"the message is no ModelInferRequest: {error}") from error
+    message = parse(ModelInferRequest, rest)
     blobs = blobs or message.raw_input_contents
     inputs = tensors_in(message.inputs, blobs)
     check_names([tensor.name for tensor in inputs])
@@ -192,12 +188,8 @@ def head_of(payload: bytes) -> Any:
 
     Raises: PayloadError if it is none.
     """
-    message = ModelInferRequest()
-    try:
-        message.ParseFromString(_kept(payload, {_NAME, _VERSION, _ID, _PARAMETERS, _REQUESTED}))
-    except DecodeError as error:
-        raise PayloadError(f"the message is no ModelInferRequest: {error}") from error
-    return message
+    kept = {_NAME, _VERSION, _ID, _PARAMETERS, _REQUESTED}
+    return parse(ModelInferRequest, _selected(payload, lambda number: number in kept))
 
 
 def members_of(payload: bytes) -> dict[str, Any]:
@@ -248,11 +240,11 @@ def _fields(payload: bytes) -> Iterator[tuple[int, int, int, int]]:
         raise PayloadError(f"the message is not valid protobuf: {error}") from error
 
 
-def _kept(payload: bytes, numbers: Collection[int]) -> bytes:
-    """The fields of these numbers."""
+def _selected(payload: bytes, is_wanted: Callable[[int], bool]) -> bytes:
+    """The fields of a message whose number is wanted, as they are."""
     parts, at = [], 0
     for number, _, _, end in _fields(payload):
-        if number in numbers:
+        if is_wanted(number):
             parts.append(payload[at:end])
         at = end
     return b"".join(parts)
@@ -260,12 +252,7 @@ def _kept(payload: bytes, numbers: Collection[int]) -> bytes:
 
 def _without(payload: bytes, numbers: Collection[int]) -> bytes:
     """All fields but those of these numbers."""
-    parts, at = [], 0
-    for number, _, _, end in _fields(payload):
-        if number not in numbers:
-            parts.append(payload[at:end])
-        at = end
-    return b"".join(parts)
+    return _selected(payload, lambda number: number not in numbers)
 
 
 def encode_ready_request(model: str) -> bytes:
@@ -279,12 +266,7 @@ def is_ready(payload: bytes) -> bool:
 
     Raises: PayloadError if it is none.
     """
-    message = ModelReadyResponse()
-    try:
-        message.ParseFromString(payload)
-    except DecodeError as error:
-        raise PayloadError(f"the message is no ModelReadyResponse: {error}") from error
-    return bool(message.ready)
+    return bool(parse(ModelReadyResponse, payload).ready)
 
 
 def encode_metadata_request(model: str) -> bytes:
@@ -298,11 +280,11 @@ def decode_metadata(payload: bytes) -> dict[str, Any]:
 
     Raises: PayloadError if it is none.
     """
-    message = ModelMetadataResponse()
-    try:
-        message.ParseFromString(payload)
-    except DecodeError as error:
-        raise PayloadError(f"the message is no ModelMetadataResponse: {error}") from error
+    return metadata_of(parse(ModelMetadataResponse, payload))
+
+
+def metadata_of(message: Any) -> dict[str, Any]:
+    """The metadata of a ModelMetadataResponse, as its JSON document has them."""
     return {
         "name": message.name,
         "versions": list(message.versions),
@@ -342,17 +324,12 @@ def stream_error(text: str, request_id: str) -> bytes:
 def _without_raw(payload: bytes) -> tuple[bytes, list[memoryview]]:
     """The message without its raw contents, and those as views of its bytes."""
     view = memoryview(payload)
-    blobs, kept, at = [], [], 0
-    try:
-        for number, kind, start, end in fields.split(payload):
-            if number == _RAW_INPUTS and kind == fields.DELIMITED:
-                blobs.append(view[start:end])
-            else:
-                kept.append(view[at:end])
-            at = end
-    except ValueError as error:
-        raise PayloadError(f"the message is no ModelInferRequest: {error}") from error
-    return (b"".join(kept), blobs) if blobs else (payload, [])
+    blobs = [
+        view[start:end]
+        for number, kind, start, end in _fields(payload)
+        if number == _RAW_INPUTS and kind == fields.DELIMITED
+    ]
+    return (_without(payload, {_RAW_INPUTS}), blobs) if blobs else (payload, [])
 
 
 def tensors_in(entries: Any, blobs: Sequence[Buffer]) -> list[Tensor]:

@@ -41,6 +41,10 @@ class TensorSet(NamedTuple):
     is_mapping: bool = False
     is_unnamed: bool = False
 
+    def named(self, name: str) -> Sequence[Tensor]:
+        """Its tensors, the only one under that name if it has none of its own."""
+        return [self.tensors[0]._replace(name=name)] if self.is_unnamed else self.tensors
+
     @property
     def nbytes(self) -> int:
         """The size of its arrays, in bytes."""

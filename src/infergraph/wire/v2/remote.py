@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from infergraph.errors import PayloadError
 from infergraph.message import Encoding, Message, Meta
 from infergraph.wire import json_text
+from infergraph.wire.proto_content import parse
 from infergraph.wire.v2 import json, proto
 from infergraph.wire.v2.json import Body
 from infergraph.wire.v2.messages import tensors_of
@@ -33,16 +33,21 @@ def request_of(message: Message, *, model: str = "", version: str = "", unnamed:
     Raises: PayloadError for a message without a form as tensors.
     """
     given, meta = tensors_of(message), message.meta or {}
-    inputs = [given.tensors[0]._replace(name=unnamed)] if given.is_unnamed else given.tensors
-    outputs = meta.get("outputs", ())
     return InferRequest(
         model_name=model,
         model_version=version,
         id=str(meta.get("id") or meta.get("puid") or ""),
         parameters={**given.parameters, **meta.get("parameters", {})},
-        inputs=inputs,
-        outputs=[RequestedOutput(each["name"], each.get("parameters", NO_PARAMETERS)) for each in outputs],
+        inputs=given.named(unnamed),
+        outputs=requested_of(meta),
     )
+
+
+def requested_of(asked: Meta) -> list[RequestedOutput]:
+    """The outputs that a request asks for, by the meta of its message."""
+    return [
+        RequestedOutput(each["name"], each.get("parameters") or NO_PARAMETERS) for each in asked.get("outputs") or ()
+    ]
 
 
 def answer_of(response: InferResponse) -> Message:
@@ -125,11 +130,11 @@ def _of_outputs(entries: Sequence[Any], blobs: memoryview) -> list[Tensor]:
         outputs = [json.tensor_of(json.read_entry(each, place), reader) for place, each in enumerate(entries)]
         reader.finish("")
     except PayloadError as error:
-        raise _of_an_output(error) from error
+        raise of_an_output(error) from error
     return outputs
 
 
-def _of_an_output(error: PayloadError) -> PayloadError:
+def of_an_output(error: PayloadError) -> PayloadError:
     """The fault in words for an answer; the codec has them for a request."""
     return PayloadError(error.text.replace("input", "output", 1))
 
@@ -151,17 +156,14 @@ def decode_grpc(payload: bytes) -> InferResponse:
 
     Raises: PayloadError if it cannot be read; it names the output.
     """
-    try:
-        message = proto.ModelInferResponse.FromString(payload)
-    except DecodeError as error:
-        raise PayloadError(f"the message is no ModelInferResponse: {error}") from error
+    message = parse(proto.ModelInferResponse, payload)
     if message.raw_output_contents:
         for output in message.outputs:  # MLServer has empty ones beside the raw ones
             output.ClearField("contents")
     try:
         outputs = proto.tensors_in(message.outputs, message.raw_output_contents)
     except PayloadError as error:
-        raise _of_an_output(error) from error
+        raise of_an_output(error) from error
     return InferResponse(
         model_name=message.model_name,
         model_version=message.model_version,

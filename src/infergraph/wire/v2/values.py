@@ -63,10 +63,6 @@ def inputs_of(given: TensorSet, wanted: Wanted = PLAIN) -> Inputs:
     Raises: PayloadError that names the tensor which its content type does not fit.
     """
     tensors_given = given.tensors
-    if len(tensors_given) == 1 and not given.parameters and not given.is_mapping and wanted is PLAIN:
-        tensor = tensors_given[0]
-        if not tensor.parameters:
-            return Inputs(tensor.array, _names_of(tensor, tensor.array, is_unnamed=given.is_unnamed))
     whole = str(given.parameters.get(CONTENT_TYPE, "")) if given.parameters else ""
     if whole == "pd":
         return _frame(tensors_given, wanted)
