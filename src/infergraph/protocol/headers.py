@@ -17,6 +17,7 @@ STATUS_KEY = "infergraph-status"
 ACCEPT_ENCODING = b"accept-encoding"
 ANSWER_CODING = b"identity, infergraph-answer"
 REQUEST_CODING = b"identity, infergraph-request"
+HOP_CODINGS = frozenset({ANSWER_CODING, REQUEST_CODING})
 HOP_KEY = "infergraph-hop"
 ANSWER_HOP = (HOP_KEY, "answer")
 REQUEST_HOP = (HOP_KEY, "request")

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from infergraph.errors import ComponentError, NestedTooDeeply, PayloadError
 from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Runners, Transport
 from infergraph.observe.node_times import server_timing
-from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, REQUEST_CODING
+from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, HOP_CODINGS
 from infergraph.protocol.paths import (
     API,
     EXTERNAL,
@@ -47,7 +47,6 @@ from infergraph.wire.wire_message import blamed
 
 JSON = "application/json"
 _NPY_TYPE = (b"content-type", NPY_TYPE.encode())
-_HOP_CODINGS = frozenset({ANSWER_CODING, REQUEST_CODING})
 """What a client that is a graph of this runtime accepts."""
 
 _LARGE_BYTES = 256 * 1024
@@ -198,7 +197,7 @@ class Rest:
     async def _stream(self, exchange: Exchange) -> Answer:
         """The unit's answers to a prediction, an event each."""
         request = _read_message(exchange, self._options)
-        is_hop = exchange.headers.get(ACCEPT_ENCODING) in _HOP_CODINGS
+        is_hop = exchange.headers.get(ACCEPT_ENCODING) in HOP_CODINGS
         async with aclosing(self._unit.stream(Method.PREDICT, request, _context(exchange))) as answers:
             async for message in answers:
                 await exchange.send_event(self._event(message, is_hop=is_hop))
@@ -218,7 +217,7 @@ class Rest:
             if wants_array and (array := npy_codec.encode(message)) is not None:
                 return Answer(200, array, [_NPY_TYPE])
             # Only an answer to predict may set the status of its HTTP answer.
-            is_hop = headers.get(ACCEPT_ENCODING) in _HOP_CODINGS
+            is_hop = headers.get(ACCEPT_ENCODING) in HOP_CODINGS
             return self._answer(message, method is Method.PREDICT, is_hop=is_hop)
         except PayloadError as error:  # of the answer, which is not the caller's
             raise ComponentError(f"the answer cannot be read: {error}") from error

@@ -15,11 +15,10 @@ from infergraph.wire.v2.records import Spelling
 
 def spelling_of(exchange: Exchange, limit_bytes: int) -> Spelling:
     """How the body of a request is spelled."""
-    length = exchange.headers.get(INFERENCE_HEADER_LENGTH)
     return Spelling(
         content_type=text(exchange, b"content-type"),
         coding=coding_of(exchange),
-        header_length=None if length is None else length.decode("latin-1").strip(),
+        header_length=header_length_of(exchange),
         limit_bytes=limit_bytes,
         form=text(exchange, FORM),
     )
@@ -29,6 +28,12 @@ def coding_of(exchange: Exchange) -> str:
     """The content encoding of a request's body; empty for none."""
     coding = text(exchange, b"content-encoding").strip().lower()
     return "" if coding == "identity" else coding
+
+
+def header_length_of(exchange: Exchange) -> str | None:
+    """The size of the JSON of a request's body, as its header tells it; None where the whole body is JSON."""
+    length = exchange.headers.get(INFERENCE_HEADER_LENGTH)
+    return None if length is None else length.decode("latin-1").strip()
 
 
 def context_of(exchange: Exchange, model: str) -> Context:

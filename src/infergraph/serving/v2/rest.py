@@ -20,10 +20,9 @@ from infergraph.observe.node_times import server_timing
 from infergraph.protocol import paths
 from infergraph.protocol.headers import (
     ACCEPT_ENCODING,
-    ANSWER_CODING,
     FORM,
+    HOP_CODINGS,
     INFERENCE_HEADER_LENGTH,
-    REQUEST_CODING,
     is_header_id,
 )
 from infergraph.serving.http.answers import JSON_TYPE, Answer
@@ -55,7 +54,6 @@ EXTENSIONS = (
     "sequence",
 )
 _OCTETS = (b"content-type", b"application/octet-stream")
-_HOPS = frozenset({ANSWER_CODING, REQUEST_CODING})
 _LARGE_BYTES = 256 * 1024
 _POST = frozenset({"POST"})
 _READ = frozenset({"GET", "HEAD"})
@@ -289,8 +287,8 @@ class V2Rest:
 
     def _reader(self, exchange: Exchange, model: ModelMetadata, version: str) -> Callable[[Buffer], InferRequest]:
         headers, options = exchange.headers, self._options
-        length = _header(headers, INFERENCE_HEADER_LENGTH) if INFERENCE_HEADER_LENGTH in headers else None
-        coding = (_header(headers, b"content-encoding") or "").lower() if b"content-encoding" in headers else ""
+        length = hops.header_length_of(exchange) if INFERENCE_HEADER_LENGTH in headers else None
+        coding = hops.coding_of(exchange) if b"content-encoding" in headers else ""
         account = self._account(exchange, coding)
 
         def read(body: Buffer) -> InferRequest:
@@ -310,7 +308,7 @@ class V2Rest:
 
     def _is_told_by_metadata(self, exchange: Exchange, reader: _Reader) -> bool:
         """Whether only the declared inputs say what a body is: raw bytes alone, or the members of a generate form."""
-        return reader == self._either_reader or _header(exchange.headers, INFERENCE_HEADER_LENGTH) == "0"
+        return reader == self._either_reader or hops.header_length_of(exchange) == "0"
 
     def _either_reader(
         self, exchange: Exchange, model: ModelMetadata, version: str
@@ -318,7 +316,7 @@ class V2Rest:
         """Reads a request of infer, or one in Triton's generate form, which has no `inputs`."""
         if INFERENCE_HEADER_LENGTH in exchange.headers:
             return self._reader(exchange, model, version)
-        coding = (_header(exchange.headers, b"content-encoding") or "").lower()
+        coding = hops.coding_of(exchange)
         account = self._account(exchange, coding)
         named: dict[str, str] = {"model": model.name, "version": version, "puid": exchange.puid}
 
@@ -420,13 +418,12 @@ def plain_body(exchange: Exchange, options: V2Options) -> bytes:
 
     Raises: UnsupportedBody, PayloadError, UploadTooLarge as `json.unpacked` does.
     """
-    coding = (_header(exchange.headers, b"content-encoding") or "").lower()
-    return json.unpacked(exchange.body, coding, options.limit_bytes)
+    return json.unpacked(exchange.body, hops.coding_of(exchange), options.limit_bytes)
 
 
 def is_hop(exchange: Exchange) -> bool:
     """Whether the client is a graph of this runtime."""
-    return exchange.headers.get(ACCEPT_ENCODING) in _HOPS
+    return exchange.headers.get(ACCEPT_ENCODING) in HOP_CODINGS
 
 
 def answer_of(body: json.Body, form: str = "") -> Answer:
@@ -445,11 +442,6 @@ def _padding(headers: Mapping[bytes, bytes]) -> int | None:
     if length is None:
         return None
     return -int(length) % 8 if length.isdigit() and len(length) < 19 else 0
-
-
-def _header(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
-    value = headers.get(name)
-    return None if value is None else value.decode("latin-1").strip()
 
 
 def _not_ready(text: str) -> Answer:
