@@ -19,6 +19,7 @@ from infergraph.wire import body, json_codec, json_scan, json_text, number_lists
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
 from infergraph.wire.prediction import SeldonMessage
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
+from infergraph.wire.v2 import json as v2_json
 
 LITERAL = JsonOptions(nan=NanPolicy.LITERAL)
 FAST = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -210,6 +211,16 @@ def test_large_bodies_are_read_without_the_scanner(monkeypatch: pytest.MonkeyPat
     found = JsonMessage(raw).content
     assert np.array_equal(found.payload, scanned.payload)
     assert found[1:] == scanned[1:]
+
+
+def test_very_large_requests_of_tensors_are_read_without_the_scanner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where simdjson is not installed, a request that would be read in slices is left to the general decoder."""
+    rest = b" " * json_scan.SLICED_BYTES
+    raw = b'{"inputs":[{"name":"a","shape":[2],"datatype":"FP64","data":[1.5,2%b]}]}' % rest
+    assert json_scan.read_tensors(raw) is not None
+    monkeypatch.setattr(json_scan, "simdjson", None)
+    assert json_scan.read_tensors(raw) is None
+    assert v2_json.decode(raw).inputs[0].array.tolist() == [1.5, 2.0]
 
 
 @given(values=double_arrays, encoding=st.sampled_from([Encoding.TENSOR, Encoding.NDARRAY]), names=names, meta=metas)

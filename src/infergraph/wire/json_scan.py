@@ -78,7 +78,9 @@ def read_numbers(raw: bytes) -> Content | None:
     Returns: None if it is, or might be, anything else: the general decoder decides.
     Raises: PayloadError if a tensor's values do not fit its shape.
     """
-    if simdjson is not None and len(raw) >= SLICED_BYTES:
+    if simdjson is None:
+        return None
+    if len(raw) >= SLICED_BYTES:
         return read_slices(raw)
     found = _parsed(raw, lambda root: _find(root, raw))
     if found is None:
@@ -94,6 +96,8 @@ def read_tensors(raw: bytes) -> tuple[dict[str, Any], list[np.ndarray]] | None:
         raw: JSON in UTF-8.
     Returns: None where an input has no numbers, or anything is unusual; then nothing has been decided.
     """
+    if simdjson is None:
+        return None
     return _parsed(raw, _find_tensors) if len(raw) < SLICED_BYTES else read_tensor_slices(raw)
 
 
@@ -127,8 +131,6 @@ def _is_input(entry: Any) -> bool:
 
 def _parsed(raw: bytes, find: Callable[[Any], _T | None]) -> _T | None:
     """What `find` finds in a parsed text, of which it keeps nothing."""
-    if simdjson is None:
-        return None
     parser = _idle_parsers.pop() if _idle_parsers else simdjson.Parser()
     try:
         found = find(parser.parse(raw))
