@@ -19,7 +19,7 @@ import msgspec
 
 from infergraph.errors import DeadlinePassed, Fault, GraphError, MethodMissing, NotReady
 from infergraph.graph import description, routing, streaming
-from infergraph.graph.meta import MetaMode, RequestState, carry, finish, inject, join, meta_of
+from infergraph.graph.meta import MetaMode, RequestState, answered, finish, inject, join, meta_of
 from infergraph.graph.parallel import side_by_side
 from infergraph.graph.plan import Parts, PlannedNode, calls_in_turn, plan
 from infergraph.graph.shadows import Comparison, Shadows, Watched
@@ -42,7 +42,6 @@ from infergraph.message import (
 from infergraph.net.retry import is_refused
 from infergraph.runner import Runner
 from infergraph.streams import within
-from infergraph.wire.v2.messages import in_tensors
 
 
 class GraphOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -339,7 +338,7 @@ class Graph(LocalCalls, PredictiveUnit):
         else:
             if planned.label and state is not None:
                 state.path[planned.name] = planned.label
-        return carry(given, in_tensors(answer, request)) if given else answer
+        return answered(given, answer, request)
 
     async def _stand_in(
         self,

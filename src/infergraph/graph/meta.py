@@ -12,8 +12,9 @@ from enum import Enum
 from typing import Any
 
 from infergraph.errors import PayloadError
-from infergraph.message import Message, Meta
+from infergraph.message import Message, Meta, Request
 from infergraph.settings import FALSE, GraphMeta
+from infergraph.wire.v2.messages import in_tensors
 
 _UNITED = ("tags", "requestPath")
 
@@ -103,6 +104,11 @@ def carry(given: Mapping[str, Any] | None, answer: Message) -> Message:
     if metrics:
         merged["metrics"] = metrics
     return answer.with_meta(merged)
+
+
+def answered(given: Meta | None, answer: Message, request: Request) -> Message:
+    """A node's answer as it is passed on: with what it lost of the meta given, and in tensors if the request is."""
+    return carry(given, in_tensors(answer, request)) if given else answer
 
 
 def finish(answer: Message, state: RequestState, puid: str) -> Message:

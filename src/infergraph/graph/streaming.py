@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from infergraph.errors import Fault, GraphError
 from infergraph.graph import routing
-from infergraph.graph.meta import RequestState, carry, inject, meta_of
+from infergraph.graph.meta import RequestState, answered, inject, meta_of
 from infergraph.graph.plan import PlannedNode
 from infergraph.message import Answers, Context, Message, Method
 from infergraph.net.retry import is_refused
@@ -62,6 +62,8 @@ class StreamedVisit:
         if planned.primary is not None:
             message.share()
             return self._or_stand_in(planned, self.visit(planned.primary, message), message)
+        if planned.input is not None and self._steps.injects:
+            self._state.routing[planned.name] = routing.ALL
         if planned.children:
             return self._below(planned, message)
         if planned.input is None:
@@ -82,7 +84,7 @@ class StreamedVisit:
             answers = self._or_stand_in(planned, answers, message)
         async with aclosing(answers):
             async for answer in answers:
-                answer = carry(given, answer) if given else answer
+                answer = answered(given, answer, message)
                 if tap is not None:
                     answer.share()
                     tap.response(answer, context)
@@ -119,8 +121,6 @@ class StreamedVisit:
         """The answers of a node's children."""
         steps = self._steps
         if planned.input is not None:
-            if steps.injects:
-                self._state.routing[planned.name] = routing.ALL
             message = await steps.call(planned, planned.input, message)
         if planned.chain:
             for child in planned.children[:-1]:

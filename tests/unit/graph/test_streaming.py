@@ -7,9 +7,10 @@ import random
 from contextlib import aclosing
 from typing import Any
 
+import numpy as np
 import pytest
 
-from graph_units import Saying, Streaming, Waiting, node
+from graph_units import Doing, Saying, Streaming, Waiting, node
 from infergraph.errors import ComponentError, DeadlinePassed, Fault, GraphError
 from infergraph.graph.executor import Graph, GraphOptions
 from infergraph.graph.meta import MetaMode
@@ -17,8 +18,11 @@ from infergraph.graph.resilience import Retried, Timed
 from infergraph.graph.spec import Logger, Node
 from infergraph.graph.split import Share, Split
 from infergraph.message import Answers, Context, Encoding, Message, Method, PredictiveUnit, Request, UnitFacts
+from infergraph.wire.v2.records import TensorSet
+from infergraph.wire.v2.tensors import Datatype, Tensor
 
 PASS = GraphOptions(meta=MetaMode.PASS)
+INJECT = GraphOptions(meta=MetaMode.INJECT)
 X = Message.of("x", Encoding.STR)
 
 
@@ -26,8 +30,8 @@ def graph_of(root: Node, *units: PredictiveUnit, options: GraphOptions = PASS, *
     return Graph(root, {unit.name: unit for unit in units}, options, **more)
 
 
-async def messages(unit: PredictiveUnit, context: Context | None = None) -> list[Message]:
-    return [answer async for answer in unit.stream(Method.PREDICT, X, context or Context())]
+async def messages(unit: PredictiveUnit, context: Context | None = None, request: Message = X) -> list[Message]:
+    return [answer async for answer in unit.stream(Method.PREDICT, request, context or Context())]
 
 
 def streamed(unit: PredictiveUnit) -> list[Any]:
@@ -69,6 +73,35 @@ def test_a_router_chooses_once_and_is_in_the_meta_of_every_answer() -> None:
     assert len(router.asked) == 1
     for answer in answers:
         assert answer.meta == {"tags": {"by": "r"}, "routing": {"r": 1}, "puid": "p"}
+
+
+def test_the_injected_routing_of_a_stream_is_that_of_one_answer() -> None:
+    """Every node with an input phase is in the routing of every answer, one without children too."""
+    graph = graph_of(
+        node("t", "TRANSFORMER", node("m")), Saying("t", meta={}), Streaming("m", 2, meta={}), options=INJECT
+    )
+    whole = asyncio.run(graph.answer(Method.PREDICT, X, Context()))
+    assert whole.meta == {"routing": {"t": -1, "m": -1}}
+    assert [answer.meta for answer in asyncio.run(messages(graph))] == [whole.meta, whole.meta]
+
+
+def test_the_answers_to_a_request_in_tensors_are_in_tensors() -> None:
+    """Each answer of a stream is passed on as one answer would be: as tensors, with what it lost of the meta."""
+
+    class Arrays(Doing):
+        async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+            for _ in range(2):
+                yield await self.answer(method, request, context)
+
+    given = TensorSet([Tensor("x", Datatype.FP64, np.array([1.0, 2.0]))])
+    request = Message.of(given, Encoding.TENSORS, meta={"id": "i", "tags": {"a": 1}})
+    unit = Arrays("m", lambda _: np.array([3.0]), Encoding.NDARRAY)
+    graph = graph_of(node("m"), unit, options=GraphOptions())
+    whole = asyncio.run(graph.answer(Method.PREDICT, request, Context()))
+    for answer in (whole, *asyncio.run(messages(graph, request=request))):
+        assert answer.holds_tensors
+        assert [tensor.array.tolist() for tensor in answer.payload.tensors] == [[3.0]]
+        assert answer.meta == whole.meta
 
 
 @pytest.mark.parametrize("route", [-2, -1])
