@@ -130,7 +130,7 @@ def refuse_own_addresses(resolved: Mapping[str, Resolution], host: str, ports: C
     """
     hosts = _ALIASES if host in _ALIASES else {host}
     for name, found in resolved.items():
-        for address in found.target.split(" or ") if found.means is Means.REMOTE else ():
+        for address in found.addresses:
             parts = urlsplit(address)
             if parts.hostname in hosts and parts.port in ports:
                 raise GraphError(
@@ -156,7 +156,7 @@ def _unasked(node: spec.Node, path: str, resolved: Mapping[str, Resolution]) -> 
     routes = node.type == "ROUTER" or "ROUTE" in node.methods
     combines = node.type == "COMBINER" or "AGGREGATE" in node.methods
     if found.means is Means.REMOTE:
-        if (routes or combines) and "grpc://" in found.target:
+        if (routes or combines) and any(map(_is_grpc, found.addresses)):
             asked = "route" if routes else "aggregate"
             text = f"over gRPC the parameter seldon_method asks for the {asked}, which only infergraph's servers know"
             yield spec.Problem(path, text, "if it is another server, call it over REST")
@@ -165,6 +165,10 @@ def _unasked(node: spec.Node, path: str, resolved: Mapping[str, Resolution]) -> 
             yield spec.Problem(path, text, "run it in this process, or ask it in Seldon's protocol")
     for place, child in enumerate(node.children):
         yield from _unasked(child, f"{path}[{place}]", resolved)
+
+
+def _is_grpc(address: str) -> bool:
+    return address.lower().startswith(("grpc://", "grpcs://"))
 
 
 def _elsewhere(deployment: spec.Deployment, overrides: Mapping[str, str]) -> Iterator[spec.Problem]:

@@ -55,6 +55,11 @@ class Resolution(msgspec.Struct, frozen=True):
                 return "nothing to call"
         return self.target
 
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses of a remote node, one or, for both transports, two; none for any other node."""
+        return self.target.split(" or ") if self.means is Means.REMOTE else []
+
 
 def resolve(predictor: Predictor, deployment: Deployment, overrides: Mapping[str, str]) -> dict[str, Resolution]:
     """The resolution of each node of `predictor`, by name, including fallback nodes.

@@ -23,17 +23,22 @@ def advice(graph: dict[str, Any], protocol: str = "v2", **overrides: str) -> lis
     return [f"{each.problem.field} {each.problem.text}" for each in found.advice]
 
 
-def node(kind: str, transport: str) -> dict[str, Any]:
+def node(kind: str, transport: str, **more: Any) -> dict[str, Any]:
     models = [{"name": name, "type": "MODEL", "endpoint": ENDPOINT} for name in ("a", "b")]
-    return {"name": "r", "type": kind, "endpoint": ENDPOINT | {"type": transport}, "children": models}
+    return {"name": "r", "type": kind, "endpoint": ENDPOINT | {"type": transport} | more, "children": models}
 
 
 @pytest.mark.parametrize(("kind", "asked"), [("ROUTER", "route"), ("COMBINER", "aggregate")])
 def test_only_our_servers_are_asked_for_routes_and_aggregates_over_grpc(kind: str, asked: str) -> None:
-    """A remote router or combiner of protocol v2 over gRPC is told by its place; others are not."""
-    told = advice(node(kind, "GRPC"))
+    """A remote router or combiner of protocol v2 over gRPC is told by its place, by TLS too; others are not."""
     wanted = f"spec.predictors[0].graph over gRPC the parameter seldon_method asks for the {asked}"
-    assert any(line.startswith(wanted) for line in told), told
+    for told in (
+        advice(node(kind, "GRPC")),
+        advice(node(kind, "GRPC", tls=True)),
+        advice(node(kind, "", grpcPort=9001, tls=True)),
+        advice(node(kind, "REST"), r="grpcs://there:443"),
+    ):
+        assert any(line.startswith(wanted) for line in told), told
     for given in (
         advice(node(kind, "REST")),
         advice(node(kind, "GRPC"), "seldon"),
