@@ -315,8 +315,6 @@ class _Pulled:
 def _size_bytes(message: Message) -> int:
     """The size of an answer's arrays or text; values of other kinds count as nothing."""
     payload = message.payload
-    if isinstance(payload, TensorSet):
-        return sum(tensor.array.nbytes for tensor in payload.tensors)
-    if isinstance(payload, np.ndarray):
+    if isinstance(payload, TensorSet | np.ndarray):
         return payload.nbytes
     return len(payload) if isinstance(payload, str | bytes) else 0
