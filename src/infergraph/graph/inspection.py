@@ -6,7 +6,7 @@ file ─▶ chosen ─▶ one deployment, defaulted and known to be valid  (`inf
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -75,10 +75,12 @@ def validate(read: spec.Deployment, deployment: spec.Deployment, overrides: Coll
 
 def advice(deployment: spec.Deployment, overrides: Mapping[str, str]) -> list[spec.Problem]:
     """Warnings about a deployment, as it was read, and members without effect; none prevents serving."""
+    defaulted = spec.default(deployment)
+    resolved = [resolution.resolve(predictor, defaulted, overrides) for predictor in defaulted.predictors]
     return [
         *spec.advise(deployment),
-        *_elsewhere(deployment, overrides),
-        *_out_of_reach(deployment, overrides),
+        *_elsewhere(defaulted, resolved),
+        *_out_of_reach(defaulted, resolved),
         *unused(deployment, overrides),
     ]
 
@@ -141,14 +143,12 @@ def refuse_own_addresses(resolved: Mapping[str, Resolution], host: str, ports: C
                 )
 
 
-def _out_of_reach(deployment: spec.Deployment, overrides: Mapping[str, str]) -> Iterator[spec.Problem]:
+def _out_of_reach(deployment: spec.Deployment, resolved: Sequence[Mapping[str, Resolution]]) -> Iterator[spec.Problem]:
     """What the open inference protocol cannot ask of remote nodes: routes and aggregates over gRPC, and feedback."""
     if deployment.protocol not in _V2:
         return
-    defaulted = spec.default(deployment)
-    for place, predictor in enumerate(defaulted.predictors):
-        resolved = resolution.resolve(predictor, defaulted, overrides)
-        yield from _unasked(predictor.graph, f"spec.predictors[{place}].graph", resolved)
+    for place, (predictor, found) in enumerate(zip(deployment.predictors, resolved, strict=True)):
+        yield from _unasked(predictor.graph, f"spec.predictors[{place}].graph", found)
 
 
 def _unasked(node: spec.Node, path: str, resolved: Mapping[str, Resolution]) -> Iterator[spec.Problem]:
@@ -171,13 +171,11 @@ def _is_grpc(address: str) -> bool:
     return address.lower().startswith(("grpc://", "grpcs://"))
 
 
-def _elsewhere(deployment: spec.Deployment, overrides: Mapping[str, str]) -> Iterator[spec.Problem]:
+def _elsewhere(deployment: spec.Deployment, resolved: Sequence[Mapping[str, Resolution]]) -> Iterator[spec.Problem]:
     """Packaged servers that do not run in process: a warning here, and a fault when the graph is served."""
-    defaulted = spec.default(deployment)
-    for place, predictor in enumerate(defaulted.predictors):
-        resolved = resolution.resolve(predictor, defaulted, overrides)
+    for place, (predictor, found) in enumerate(zip(deployment.predictors, resolved, strict=True)):
         for node in predictor.graph.walk():
-            if node.packaged and node.model_uri and resolved[node.name].means is Means.PACKAGED:
+            if node.packaged and node.model_uri and found[node.name].means is Means.PACKAGED:
                 try:
                     servers.located(node, folder=Path(), cache_dir=Path())
                 except GraphError as fault:
