@@ -116,7 +116,7 @@ class Split(LocalCalls, PredictiveUnit):
         """
         if isinstance(request, Feedback):
             return await self._feedback(request, context)
-        named = self._named(context)
+        named = self._named(context.model)
         if named is not None:
             return await named.answer(method, request, context.addressed(""))
         drawn = self._draw()
@@ -125,7 +125,7 @@ class Split(LocalCalls, PredictiveUnit):
 
     async def stream(self, method: Method, request: Request, context: Context) -> Answers:
         """The answers of that predictor; shadows are asked for one, with which nothing is compared."""
-        drawn, unit = 0, self._named(context)
+        drawn, unit = 0, self._named(context.model)
         marks = unit is None and self.marks and len(self._live) > 1
         if unit is None:
             drawn = self._draw()
@@ -137,9 +137,9 @@ class Split(LocalCalls, PredictiveUnit):
             async for answer in answers:
                 yield self._marked(answer, drawn) if marks else answer
 
-    def _named(self, context: Context) -> PredictiveUnit | None:
-        """The predictor that the request names as its model."""
-        return next((unit for unit in self._live if context.model and unit.name == context.model), None)
+    def _named(self, name: str) -> PredictiveUnit | None:
+        """The predictor of a name, such as the model that a request names; None for an empty one."""
+        return next((unit for unit in self._live if name and unit.name == name), None)
 
     def _draw(self) -> int:
         return 0 if len(self._live) == 1 else self._rng.choices(range(len(self._live)), self._traffic)[0]
@@ -175,7 +175,7 @@ class Split(LocalCalls, PredictiveUnit):
         try:
             found: Mapping[str, Any] = await self._first(node, lambda unit: unit.metadata(node, context))
         except GraphError:
-            named = next((unit for unit in self._live if unit.name == node), None)
+            named = self._named(node)
             if named is None:
                 raise
             return await named.metadata(None, context)
