@@ -24,9 +24,14 @@ def containers(predictor: Predictor) -> list[list[Container]]:
     return [list(pod.spec.containers) for pod in pods]
 
 
+def containers_by_name(predictor: Predictor) -> dict[str, Container]:
+    """The containers of `predictor`; the first one of each name."""
+    return {container.name: container for pod in reversed(containers(predictor)) for container in reversed(pod)}
+
+
 def container(predictor: Predictor, node: str) -> Container | None:
     """The first container of a node's name; None where it has none."""
-    return next((each for pod in containers(predictor) for each in pod if each.name == node), None)
+    return containers_by_name(predictor).get(node)
 
 
 def image(predictor: Predictor, node: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator
 
-from infergraph.graph.spec.containers import containers, variables
+from infergraph.graph.spec.containers import containers_by_name, variables
 from infergraph.graph.spec.decoder import Container
 from infergraph.graph.spec.records import (
     BUILT_IN_IMPLEMENTATIONS,
@@ -67,7 +67,7 @@ def validate(
         if predictor.name in names:
             problems.append(Problem(path, "Duplicate predictor name", "give each predictor its own", predictor.name))
         names.add(predictor.name)
-        known = {container.name: container for pod in reversed(containers(predictor)) for container in reversed(pod)}
+        known = containers_by_name(predictor)
         problems += _of_graph(deployment, predictor.graph, f"{path}.graph", known, in_process, overridden)
     return [*problems, *_of_transports(deployment, in_process), *_of_traffic(deployment)]
 
@@ -79,7 +79,7 @@ def addressed(deployment: Deployment) -> frozenset[str]:
     """
     names = set()
     for predictor in deployment.predictors:
-        contained = {container.name for pod in containers(predictor) for container in pod}
+        contained = containers_by_name(predictor)
         for node in predictor.graph.walk():
             if node.endpoint is not None and node.endpoint.service_host and node.name not in contained:
                 names.add(node.name)
@@ -90,7 +90,7 @@ def validate_for_cluster(deployment: Deployment) -> list[Problem]:
     """What is valid here, and has nothing that a cluster could run: the operator reads no `component` and no CHAIN."""
     problems: list[Problem] = []
     for place, predictor in enumerate(deployment.predictors):
-        known = {container.name: container for pod in reversed(containers(predictor)) for container in reversed(pod)}
+        known = containers_by_name(predictor)
         problems += _without_image(predictor.graph, f"spec.predictors[{place}].graph", known)
     return problems
 
