@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from infergraph.graph import resolution, spec
+from infergraph.graph.plan import routes
 from infergraph.graph.resolution import Means, Resolution
 from infergraph.protocol.paths import Protocol
 from infergraph.source import UnitSource
@@ -18,7 +19,6 @@ _WHERE = {
     Means.NOTHING: Where.NOWHERE,
     Means.UNRESOLVED: Where.NOWHERE,
 }
-_ROUTING = frozenset({"SIMPLE_ROUTER", "RANDOM_ABTEST"})
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -75,6 +75,6 @@ def _node(node: spec.Node, resolved: dict[str, Resolution], role: Role = Role.CH
         where=_WHERE[found.means],
         target=_CREDENTIALS.sub("", str(found)),
         role=role,
-        routes=node.type == "ROUTER" or node.built_in in _ROUTING or "ROUTE" in node.methods,
+        routes=routes(node),
         children=tuple(children),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -127,62 +127,56 @@ def calls_in_turn(root: PlannedNode) -> Sequence[Call] | None:
     return before + after
 
 
-def last_calls(root: Node) -> dict[str, frozenset[Method]]:
-    """By node, the methods whose answer is that of the graph."""
-    return {name: frozenset(methods) for name, methods in _last(root).items()}
-
-
-def _last(node: Node) -> dict[str, set[Method]]:
+def last_calls(node: Node) -> dict[str, set[Method]]:
+    """By node, the methods whose answer is that of the graph below `node`."""
     found = _last_of(node)
     if isinstance(node.fallback, Node) and (node.name in found or not node.methods):
-        found |= {name: found.get(name, set()) | more for name, more in _last(node.fallback).items()}
+        found |= {name: found.get(name, set()) | more for name, more in last_calls(node.fallback).items()}
     return found
 
 
 def _last_of(node: Node) -> dict[str, set[Method]]:
-    methods, built_in = frozenset(node.methods), node.built_in
     children = [child for child in node.children if not child.shadow]
-    if _transforms_output(node, methods):
+    if _transforms_output(node):
         return {node.name: {Method.TRANSFORM_OUTPUT}}
-    if children and _combines(node, methods, built_in):
+    if children and _combines(node):
         return {node.name: {Method.AGGREGATE}}
     if not children:
-        own = _input(node, methods)
+        own = _input(node)
         return {node.name: {own}} if own is not None else {}
     first = children[-1:] if node.type == "CHAIN" else children[:1]
     found: dict[str, set[Method]] = {}
-    for child in children if _routes(node, methods, built_in) else first:
-        for name, last in _last(child).items():
+    for child in children if routes(node) else first:
+        for name, last in last_calls(child).items():
             found.setdefault(name, set()).update(last)
     return found
 
 
-def _routes(node: Node, methods: Collection[str], built_in: str) -> bool:
-    return node.type == "ROUTER" or "ROUTE" in methods or built_in in _ROUTING_BUILT_INS
+def routes(node: Node) -> bool:
+    """Whether a node chooses among its children."""
+    return node.type == "ROUTER" or "ROUTE" in node.methods or node.built_in in _ROUTING_BUILT_INS
 
 
-def _combines(node: Node, methods: Collection[str], built_in: str) -> bool:
-    return node.type == "COMBINER" or "AGGREGATE" in methods or built_in in _COMBINING_BUILT_INS
+def _combines(node: Node) -> bool:
+    return node.type == "COMBINER" or "AGGREGATE" in node.methods or node.built_in in _COMBINING_BUILT_INS
 
 
-def _transforms_output(node: Node, methods: Collection[str]) -> bool:
-    return node.type == "OUTPUT_TRANSFORMER" or "TRANSFORM_OUTPUT" in methods
+def _transforms_output(node: Node) -> bool:
+    return node.type == "OUTPUT_TRANSFORMER" or "TRANSFORM_OUTPUT" in node.methods
 
 
 def _plan_node(node: Node, parts: Parts) -> PlannedNode:
-    built_in = node.built_in
-    methods = frozenset(node.methods)
     has_children = any(not child.shadow for child in node.children)
     planned = PlannedNode(
         name=node.name,
         node=node,
-        input=_input(node, methods),
-        routes=has_children and _routes(node, methods, built_in),
-        combines=has_children and _combines(node, methods, built_in),
-        output=_transforms_output(node, methods),
-        feedback=node.type in ("MODEL", "ROUTER") or "SEND_FEEDBACK" in methods,
+        input=_input(node),
+        routes=has_children and routes(node),
+        combines=has_children and _combines(node),
+        output=_transforms_output(node),
+        feedback=node.type in ("MODEL", "ROUTER") or "SEND_FEEDBACK" in node.methods,
         chain=node.type == "CHAIN",
-        label=node.component or node.packaged or built_in,
+        label=node.component or node.packaged or node.built_in,
     )
     if planned.calls:
         unit = parts.units.get(node.name)
@@ -213,8 +207,8 @@ def _check_shadows(planned: PlannedNode, has_children: bool) -> None:
         raise GraphError(text, node=name)
 
 
-def _input(node: Node, methods: frozenset[str]) -> Method | None:
-    if node.type == "TRANSFORMER" or "TRANSFORM_INPUT" in methods:
+def _input(node: Node) -> Method | None:
+    if node.type == "TRANSFORMER" or "TRANSFORM_INPUT" in node.methods:
         return Method.TRANSFORM_INPUT
     return Method.PREDICT if node.type == "MODEL" else _INPUT_OF_BUILT_IN.get(node.built_in)
 
