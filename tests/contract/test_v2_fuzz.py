@@ -85,3 +85,28 @@ def _asked(infer: Any, payload: bytes) -> tuple[str, str]:
     except grpc.RpcError as error:
         return error.code().name, error.details()
     return "OK", ""
+
+
+PARTS = """
+class Parts:
+    def predict(self, X, names=None):
+        return X
+
+    def route(self, X, names=None):
+        return 0
+
+    def aggregate(self, Xs, names=None):
+        return Xs[0]
+"""
+TENSORS = b'[{"name":"x","shape":[600000],"datatype":"INT64","data":[%b]}]' % b",".join([b"[]"] * 600_000)
+
+
+@pytest.mark.parametrize("path", ["infer", "route", "aggregate"])
+def test_what_the_values_of_a_body_take_is_charged_at_every_path(tmp_path: Path, path: str) -> None:
+    """A body of many empty lists is refused by the setting before there is an object for each."""
+    (tmp_path / "parts.py").write_text(PARTS)
+    body = b'[{"outputs":%b}]' % TENSORS if path == "aggregate" else b'{"inputs":%b}' % TENSORS
+    with served("parts.py:Parts", folder=tmp_path, grpc=False, bodies_limit_bytes=80_000_000) as there:
+        reply = there.ask("POST", f"/v2/models/Parts/{path}", body)
+    assert reply.status == 413
+    assert "bodies_limit_bytes" in reply.json["error"]

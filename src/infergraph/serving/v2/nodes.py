@@ -17,7 +17,7 @@ from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Dialect, Endpoint, Handler, Paths
 from infergraph.serving.http.exchange import Exchange
 from infergraph.serving.v2 import hops
-from infergraph.serving.v2.rest import V2Parts, answer_of, is_hop, plain_body
+from infergraph.serving.v2.rest import V2Parts, account_of, answer_of, is_hop, plain_body
 from infergraph.wire import json_codec
 from infergraph.wire.v2 import hop, json
 from infergraph.wire.v2.messages import InferMessage
@@ -56,10 +56,12 @@ class NodeRest:
 
     def _message(self, exchange: Exchange) -> InferMessage:
         spelling = hops.spelling_of(exchange, self._options.limit_bytes)
+        account = account_of(exchange, self._options)
+        name, puid = self._model.name, exchange.puid
 
         def read(body: Buffer) -> InferRequest:
             plain = json.unpacked(bytes(body), spelling.coding, spelling.limit_bytes) if spelling.coding else body
-            return json.decode(plain, spelling.header_length, model=self._model.name, puid=exchange.puid)
+            return json.decode(plain, spelling.header_length, model=name, puid=puid, account=account)
 
         return InferMessage(exchange.body, read, spelling=spelling)
 
@@ -67,7 +69,8 @@ class NodeRest:
         name = exchange.parameters["model"]
         metadata = await self._model.check(name)
         body = plain_body(exchange, self._options)
-        children = hop.rest_children(bytes(body), hops.text(exchange, FORM), exchange.puid)
+        account = account_of(exchange, self._options)
+        children = hop.rest_children(bytes(body), hops.text(exchange, FORM), exchange.puid, account=account)
         request, for_graph = InferRequest(id=_id_of(children), inputs=()), is_hop(exchange)
         if is_header_id(request.id):
             exchange.puid = request.id

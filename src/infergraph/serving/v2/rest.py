@@ -289,7 +289,7 @@ class V2Rest:
         headers, options = exchange.headers, self._options
         length = hops.header_length_of(exchange) if INFERENCE_HEADER_LENGTH in headers else None
         coding = hops.coding_of(exchange) if b"content-encoding" in headers else ""
-        account = self._account(exchange, coding)
+        account = account_of(exchange, self._options)
 
         def read(body: Buffer) -> InferRequest:
             plain = json.unpacked(bytes(body), coding, options.limit_bytes) if coding else body
@@ -317,7 +317,7 @@ class V2Rest:
         if INFERENCE_HEADER_LENGTH in exchange.headers:
             return self._reader(exchange, model, version)
         coding = hops.coding_of(exchange)
-        account = self._account(exchange, coding)
+        account = account_of(exchange, self._options)
         named: dict[str, str] = {"model": model.name, "version": version, "puid": exchange.puid}
 
         def read(body: Buffer) -> InferRequest:
@@ -328,11 +328,6 @@ class V2Rest:
             return json.decode(plain, account=account, **named)
 
         return read
-
-    def _account(self, exchange: Exchange, coding: str) -> ValuesAccount | None:
-        memory = self._options.memory
-        is_large = bool(coding) or len(exchange.body) >= LARGE_BYTES
-        return ValuesAccount(memory) if is_large and memory is not None else None
 
     async def _server_metadata(self, exchange: Exchange) -> Answer:
         return _json({"name": self._options.server_name, "version": __version__, "extensions": list(EXTENSIONS)})
@@ -419,6 +414,13 @@ def plain_body(exchange: Exchange, options: V2Options) -> bytes:
     Raises: UnsupportedBody, PayloadError, UploadTooLarge as `json.unpacked` does.
     """
     return json.unpacked(exchange.body, hops.coding_of(exchange), options.limit_bytes)
+
+
+def account_of(exchange: Exchange, options: V2Options) -> ValuesAccount | None:
+    """What is charged for the values of a body; None for a small one."""
+    if options.memory is None or (len(exchange.body) < LARGE_BYTES and b"content-encoding" not in exchange.headers):
+        return None
+    return ValuesAccount(options.memory)
 
 
 def is_hop(exchange: Exchange) -> bool:

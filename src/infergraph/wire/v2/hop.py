@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Encoding, Message, Meta, SoleMessage, Transport
-from infergraph.wire import json_text
+from infergraph.wire import json_slices, json_text
+from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.json_text import LITERAL, JsonOptions
 from infergraph.wire.v2 import json, proto, remote, tensors, values
 from infergraph.wire.v2.messages import (
@@ -70,12 +71,14 @@ def rest_answer(raw: bytes, spelling: Spelling, request: Message) -> NodeAnswer:
     return NodeAnswer(raw, decode, spelling, asked_of(request))
 
 
-def read_rest(body: Buffer, header_length: str | None) -> InferResponse:
+def read_rest(body: Buffer, header_length: str | None, *, account: ValuesAccount | None = None) -> InferResponse:
     """The answer of a body; texts in base64 are bytes again.
 
-    Raises: PayloadError that names the output.
+    Args:
+        account: see `json_slices.read`.
+    Raises: PayloadError that names the output; UploadTooLarge and Overloaded like `json_slices.read`.
     """
-    response = _checked(remote.decode_rest(body, header_length))
+    response = _checked(remote.decode_rest(body, header_length, account=account))
     return replace(response, outputs=[_unwrapped(tensor) for tensor in response.outputs])
 
 
@@ -282,15 +285,16 @@ def forms_of(messages: Sequence[Message]) -> str:
     return ",".join(forms) if any(forms) else ""
 
 
-def rest_children(body: bytes, forms: str, puid: str) -> list[Message]:
+def rest_children(body: bytes, forms: str, puid: str, *, account: ValuesAccount | None = None) -> list[Message]:
     """The messages of an aggregate request over REST: a JSON list of the children's answers.
 
     Args:
         forms: as `forms_of` tells them; empty for none.
         puid: the id of answers without one of their own.
-    Raises: PayloadError that says which answer cannot be read.
+        account: see `json_slices.read`.
+    Raises: PayloadError that says which answer cannot be read; UploadTooLarge and Overloaded like `json_slices.read`.
     """
-    answers = [_listed(each, place) for place, each in enumerate(_elements(body))]
+    answers = [_listed(each, place, account) for place, each in enumerate(_elements(body, account))]
     told = _told(forms, len(answers))
     return [
         Message(answer_content(answer, form, {"puid": answer.id or puid, "parameters": {}}))
@@ -298,12 +302,12 @@ def rest_children(body: bytes, forms: str, puid: str) -> list[Message]:
     ]
 
 
-def _elements(body: bytes) -> list[Any]:
+def _elements(body: bytes, account: ValuesAccount | None) -> list[Any]:
     """The elements of a JSON list, each as it is spelled."""
     try:
         listed: Any = _read_elements(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):  # perhaps with an infinity, which is no JSON
-        listed = json_text.read(body)
+        listed = json_slices.read(body, account=account)
         listed = [_spelled(each) for each in listed] if isinstance(listed, list) else None
     if not listed:
         raise PayloadError("an aggregate request is a JSON list of at least one answer")
@@ -313,9 +317,9 @@ def _elements(body: bytes) -> list[Any]:
 _read_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def _listed(text: Any, place: int) -> InferResponse:
+def _listed(text: Any, place: int, account: ValuesAccount | None) -> InferResponse:
     try:
-        return read_rest(bytes(text), None)
+        return read_rest(bytes(text), None, account=account)
     except PayloadError as fault:
         raise PayloadError(f"answer {place}: {fault.text}") from fault
 

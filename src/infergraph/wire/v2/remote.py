@@ -13,7 +13,8 @@ import numpy as np
 
 from infergraph.errors import PayloadError
 from infergraph.message import Encoding, Message, Meta
-from infergraph.wire import json_text
+from infergraph.wire import json_slices
+from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.proto_content import parse
 from infergraph.wire.v2 import json, proto
 from infergraph.wire.v2.json import Body
@@ -103,15 +104,19 @@ def _requested(output: RequestedOutput) -> dict[str, Any]:
     return {**entry, "parameters": dict(output.parameters)} if output.parameters else entry
 
 
-def decode_rest(body: Buffer, header_length: str | None = None) -> InferResponse:
+def decode_rest(
+    body: Buffer, header_length: str | None = None, *, account: ValuesAccount | None = None
+) -> InferResponse:
     """The answer of a body.
 
     Args:
         header_length: the header Inference-Header-Content-Length; None where it is missing: the whole body is JSON.
-    Raises: PayloadError if it cannot be read; it names the output.
+        account: see `json_slices.read`.
+    Raises: PayloadError if it cannot be read; it names the output; UploadTooLarge and Overloaded like
+        `json_slices.read`.
     """
     head, blobs = (body, memoryview(b"")) if header_length is None else json.split_body(body, header_length)
-    document = json_text.read(bytes(head))
+    document = json_slices.read(bytes(head), account=account)
     if not isinstance(document, dict) or not isinstance(document.get("outputs"), list):
         raise PayloadError("an answer of the open inference protocol is a JSON object with outputs")
     parameters = document.get("parameters") or NO_PARAMETERS
