@@ -89,7 +89,6 @@ def tls_steps(address: Address, now_s: float) -> list[Step]:
             found = address.certificate()
         except RemoteError as fault:
             raise Bad(str(fault), probe) from fault
-        assert found is not None
         days = int((found.ends_s - now_s) // 86400)
         if days < _ENDS_SOON_DAYS:
             raise Bad(f"the certificate of {found.name} ends in {days} days", probe, verdict=Verdict.DOUBTFUL)

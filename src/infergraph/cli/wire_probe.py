@@ -126,10 +126,8 @@ class Address:
             headers = {name.lower(): value for name, value in response.getheaders()}
             return Reply(response.status, headers, body, time.monotonic() - began)
 
-    def certificate(self) -> Certificate | None:
-        """Its certificate, trusted; None for plain HTTP. Raises: RemoteError if it is not trusted, saying why."""
-        if not self.is_secure:
-            return None
+    def certificate(self) -> Certificate:
+        """The certificate of an https address, trusted. Raises: RemoteError if it is not trusted, saying why."""
         with self._connection(self._timeout_s) as connection:
             connection.connect()
             wire: Any = connection.sock
