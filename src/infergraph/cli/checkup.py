@@ -62,6 +62,28 @@ def run_steps(steps: list[Step]) -> Iterator[Finding]:
                 return
 
 
+def asked(address: Address, probe: Probe, *, timeout_s: float | None = None) -> Reply:
+    """The answer to a request. Raises: Bad if there is none, saying why."""
+    try:
+        return address.ask(probe, timeout_s=timeout_s)
+    except RemoteError as fault:
+        raise Bad(str(fault), probe) from fault
+
+
+def check_status(reply: Reply, *probes: Probe, verdict: Verdict = Verdict.BAD) -> None:
+    """Raise Bad for an answer with another status than 200."""
+    if reply.status != 200:
+        raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", *probes, verdict=verdict)
+
+
+def json_in(reply: Reply, *probes: Probe) -> Any:
+    """The JSON of an answer. Raises: Bad if it has none."""
+    try:
+        return reply.json()
+    except ValueError as error:
+        raise Bad(str(error), *probes) from error
+
+
 def told(reply: Reply) -> str:
     """The details of an error: its redirect, or the reason or text in its body, if any."""
     if 300 <= reply.status < 400:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 from typing import Any
 from urllib.parse import quote
 
 from infergraph.cli import example_requests
-from infergraph.cli.checkup import Bad, Step, Verdict, learn, told
+from infergraph.cli.checkup import Bad, Step, Verdict, asked, check_status, json_in, learn, told
 from infergraph.cli.wire_probe import Address, Probe, Reply
 from infergraph.errors import RemoteError
 from infergraph.message import Method
@@ -26,6 +27,7 @@ class SeldonCheckup:
 
     def __init__(self, address: Address, message: Any = None) -> None:
         self._address = address
+        self._ask = functools.partial(asked, address)
         self._messages = [] if message is None else [message]
         self._message = message
 
@@ -53,19 +55,9 @@ class SeldonCheckup:
         except (RemoteError, ValueError):
             return False
 
-    def _ask(self, probe: Probe) -> Reply:
-        try:
-            return self._address.ask(probe)
-        except RemoteError as fault:
-            raise Bad(str(fault), probe) from fault
-
     def _message_in(self, reply: Reply, probe: Probe) -> dict[str, Any]:
-        if reply.status != 200:
-            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe)
-        try:
-            document = reply.json()
-        except ValueError as error:
-            raise Bad(str(error), probe) from error
+        check_status(reply, probe)
+        document = json_in(reply, probe)
         if not isinstance(document, dict) or not _PAYLOADS & set(document):
             raise Bad(f"the body is not a Seldon message: {reply.body[:120]!r}", probe)
         return document
@@ -73,8 +65,7 @@ class SeldonCheckup:
     def _reach(self) -> str:
         probe = self._address.get(PING)
         reply = self._ask(probe)
-        if reply.status != 200:
-            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe)
+        check_status(reply, probe)
         return f"it answers in {reply.seconds * 1000:.0f} ms"
 
     def _reach_graph(self) -> str:
@@ -90,12 +81,8 @@ class SeldonCheckup:
     def _metadata(self, path: str) -> str:
         probe = self._address.get(path)
         reply = self._ask(probe)
-        if reply.status != 200:
-            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe, verdict=Verdict.DOUBTFUL)
-        try:
-            document = reply.json()
-        except ValueError as error:
-            raise Bad(str(error), probe) from error
+        check_status(reply, probe, verdict=Verdict.DOUBTFUL)
+        document = json_in(reply, probe)
         if not isinstance(document, dict) or "name" not in document:
             raise Bad("the metadata has no name", probe, verdict=Verdict.DOUBTFUL)
         return f"name {document['name']!r}"
@@ -144,8 +131,7 @@ class SeldonCheckup:
     def _feedback(self) -> str:
         probe = self._address.post_json(self._feedbacks, {"request": self._message, "reward": 0.0})
         reply = self._ask(probe)
-        if reply.status != 200:
-            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe, verdict=Verdict.DOUBTFUL)
+        check_status(reply, probe, verdict=Verdict.DOUBTFUL)
         return "taken"
 
 

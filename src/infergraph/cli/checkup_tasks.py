@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 import uuid
@@ -10,10 +11,9 @@ from contextlib import suppress
 from typing import Any
 
 from infergraph.cli import example_requests
-from infergraph.cli.checkup import Bad, Step, Verdict, learn, told
+from infergraph.cli.checkup import Bad, Step, Verdict, asked, check_status, json_in, learn, told
 from infergraph.cli.example_requests import MARK, Rows
 from infergraph.cli.wire_probe import Address, Probe, Reply
-from infergraph.errors import RemoteError
 from infergraph.protocol import gbuilder
 from infergraph.protocol.gbuilder import TaskStatus
 from infergraph.protocol.paths import TASKS
@@ -40,6 +40,7 @@ class TaskCheckup:
 
     def __init__(self, address: Address, *, rows: Rows | None = None, task_timeout_s: float = 60.0) -> None:
         self._address = address
+        self._ask = functools.partial(asked, address)
         self._task_timeout_s = task_timeout_s
         self._given = rows
         self._candidates: list[Rows] = []
@@ -66,21 +67,11 @@ class TaskCheckup:
 
     # ── shared by the steps ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _ask(self, probe: Probe, *, timeout_s: float | None = None) -> Reply:
-        try:
-            return self._address.ask(probe, timeout_s=timeout_s)
-        except RemoteError as fault:
-            raise Bad(str(fault), probe) from fault
-
-    def _number(self, probe: Probe, *, code: int = 200) -> int:
+    def _number(self, probe: Probe) -> int:
         """The number under `status` in the answer."""
         reply = self._ask(probe)
-        if reply.status != code:
-            raise Bad(f"HTTP {reply.status} instead of {code}{told(reply)}", probe)
-        try:
-            document = reply.json()
-        except ValueError as error:
-            raise Bad(str(error), probe) from error
+        check_status(reply, probe)
+        document = json_in(reply, probe)
         number = document.get("status") if isinstance(document, dict) else None
         if isinstance(number, bool) or not isinstance(number, int):
             raise Bad(f'the body is not {{"status": number}}: {reply.body[:120]!r}', probe)
@@ -110,8 +101,7 @@ class TaskCheckup:
         """The results of the task submitted by `form`, and the requests that show them."""
         probes = (form, self._address.get(gbuilder.results_path(id)))
         reply = self._ask(probes[1])
-        if reply.status != 200:
-            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", *probes)
+        check_status(reply, *probes)
         rows = []
         for number, line in enumerate(reply.body.removesuffix(b"\n").split(b"\n"), 1):
             try:
@@ -175,10 +165,7 @@ class TaskCheckup:
 
     @staticmethod
     def _accepted(reply: Reply, probe: Probe) -> None:
-        try:
-            document = reply.json()
-        except ValueError as error:
-            raise Bad(str(error), probe) from error
+        document = json_in(reply, probe)
         if not isinstance(document, dict) or document.get("status") != 200:
             raise Bad(f'the body is not {{"status": 200}}: {reply.body[:120]!r}', probe)
 
@@ -230,9 +217,9 @@ class TaskCheckup:
         if all(answer == answers[0] for answer in answers):
             return "all equal, so their order cannot be checked"
         sent = self._rows.rows
-        for name, asked, expected in (("alone", sent[:1], answers[:1]), ("backwards", sent[::-1], answers[::-1])):
+        for name, given, expected in (("alone", sent[:1], answers[:1]), ("backwards", sent[::-1], answers[::-1])):
             id = f"{self._run}-{name}"
-            self._accepted(self._ask(form := self._form(id, _jsonl(asked))), form)
+            self._accepted(self._ask(form := self._form(id, _jsonl(given))), form)
             self._until(id, _ENDED, self._task_timeout_s)
             others, probes = self._lines(id, form)
             if [_content(row) for row in others] != expected:

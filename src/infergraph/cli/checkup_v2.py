@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
-from infergraph.cli.checkup import Bad, Step, Verdict, told
+from infergraph.cli.checkup import Bad, Step, Verdict, asked, check_status, json_in, told
 from infergraph.cli.wire_probe import Address, Probe, Reply
 from infergraph.client import Client
-from infergraph.errors import Fault, PayloadError, RemoteError
+from infergraph.errors import Fault, PayloadError
 from infergraph.message import Message
 from infergraph.protocol.headers import INFERENCE_HEADER_LENGTH
 from infergraph.wire import json_text
@@ -40,6 +41,7 @@ class V2Checkup:
 
     def __init__(self, address: Address, *, grpc: str, request: Any = None) -> None:
         self._address = address
+        self._ask = functools.partial(asked, address)
         self._grpc = grpc
         self._given = request
         self._extensions: Sequence[str] = ()
@@ -67,25 +69,14 @@ class V2Checkup:
     def _path(self) -> str:
         return f"/v2/models/{quote(self._name, safe='')}"
 
-    def _ask(self, probe: Probe) -> Reply:
-        try:
-            return self._address.ask(probe)
-        except RemoteError as fault:
-            raise Bad(str(fault), probe) from fault
-
     def _document(self, probe: Probe) -> Any:
         reply = self._ask(probe)
-        if reply.status != 200:
-            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe)
-        try:
-            return reply.json()
-        except ValueError as error:
-            raise Bad(str(error), probe) from error
+        check_status(reply, probe)
+        return json_in(reply, probe)
 
     def _live(self) -> str:
         reply = self._ask(probe := self._address.get("/v2/health/live"))
-        if reply.status != 200:
-            raise Bad(f"HTTP {reply.status} instead of 200{told(reply)}", probe)
+        check_status(reply, probe)
         return f"it answers in {reply.seconds * 1000:.0f} ms"
 
     def _ready(self) -> str:
