@@ -9,6 +9,7 @@ Exceptions are caught here; each edge turns them into its protocol's error respo
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Coroutine
 from time import perf_counter
@@ -16,12 +17,14 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from infergraph.auth.quotas import Allowance
 from infergraph.errors import DeadlinePassed, Fault
 from infergraph.observe import logs
 from infergraph.observe.node_times import collect_node_times, node_times
-from infergraph.protocol.callers import Caller
+from infergraph.protocol.callers import NEEDED, Caller, Scope
 from infergraph.runner import Job, Runner
 from infergraph.serving.admission import Admission
+from infergraph.serving.authentication import Authenticator
 from infergraph.serving.row_counts import Rows, count_rows
 
 _log = logging.getLogger(__name__)
@@ -101,6 +104,19 @@ class Call(Job, kw_only=True, eq=False):
 
     gone_code = ""
     """The status code recorded when the client has disconnected."""
+
+    def admit(self, authenticator: Authenticator, secret: bytes | None, subject: str) -> Allowance | None:
+        """Find out who sent it; returns what is left of the caller's quota, None without one.
+
+        Raises: AccessFault if they may not.
+        """
+        needed = NEEDED.get(self.name, Scope.ADMIN)
+        self.caller = authenticator.caller(needed, secret, subject)
+        allowance = authenticator.spend(self.caller)
+        if self.caller is not None and self.caller.limits.rows_per_minute:
+            self.spend_rows = functools.partial(authenticator.spend_rows, self.caller)
+        self.check_caller = functools.partial(authenticator.caller, needed, secret, subject)
+        return allowance
 
     def reply(self) -> tuple[str, int]:
         """Send `result`, or the error response for `error`; return the status code and the number of bytes sent."""

@@ -27,7 +27,6 @@ from infergraph.errors import (
 )
 from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Runners, Transport
 from infergraph.protocol import services
-from infergraph.protocol.callers import NEEDED, Scope
 from infergraph.protocol.headers import ANSWER_HOP, NODE_KEY, PUID_KEY, REASON_KEY, STATUS_KEY, new_puid
 from infergraph.protocol.status import GRPC_NAMES, GrpcStatus, grpc_status, http_status
 from infergraph.runner import Runner
@@ -353,13 +352,7 @@ def too_large(size_bytes: int, limit_bytes: int) -> errors.UploadTooLarge:
 def _identify(call: GrpcCall, authenticator: Authenticator, subject: str) -> None:
     """Find out who sent a call, and take the secret off it; if they may not, the fault is its answer."""
     try:
-        needed = NEEDED.get(call.name, Scope.ADMIN)
-        secret = secret_of_metadata(call.metadata)
-        call.caller = authenticator.caller(needed, secret, subject)
-        authenticator.spend(call.caller)
-        if call.caller is not None and call.caller.limits.rows_per_minute:
-            call.spend_rows = functools.partial(authenticator.spend_rows, call.caller)
-        call.check_caller = functools.partial(authenticator.caller, needed, secret, subject)
+        call.admit(authenticator, secret_of_metadata(call.metadata), subject)
     except AccessFault as fault:
         call.error = fault
     call.metadata = [pair for pair in call.metadata if pair[0] not in SECRET_METADATA]

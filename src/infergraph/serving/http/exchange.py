@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 from infergraph.auth.quotas import Allowance
 from infergraph.errors import AccessFault, DeadlinePassed, Fault, UploadTooLarge
-from infergraph.protocol.callers import NEEDED, Scope
 from infergraph.protocol.headers import PUID
 from infergraph.serving.authentication import Authenticator
 from infergraph.serving.call import AccessLine, Call
@@ -131,13 +130,7 @@ class Exchange(Call, kw_only=True, eq=False):
     def _is_admitted(self, authenticator: Authenticator) -> bool:
         """Find out who sent the request, and take the secret off it; if they may not, the fault is its answer."""
         try:
-            needed = NEEDED.get(self.endpoint.name, Scope.ADMIN)
-            secret = secret_in(self.headers, self.raw_headers)
-            self.caller = authenticator.caller(needed, secret, self.subject)
-            self.allowance = authenticator.spend(self.caller)
-            if self.caller is not None and self.caller.limits.rows_per_minute:
-                self.spend_rows = functools.partial(authenticator.spend_rows, self.caller)
-            self.check_caller = functools.partial(authenticator.caller, needed, secret, self.subject)
+            self.allowance = self.admit(authenticator, secret_in(self.headers, self.raw_headers), self.subject)
         except AccessFault as fault:
             self.error = fault
         self.raw_headers = without_secrets(self.headers, self.raw_headers)
