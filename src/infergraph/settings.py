@@ -544,6 +544,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, setting("Hosts that webhooks may be sent to, separated by commas; empty for none, `*` for any.")
     ] = ""
 
+    @property
+    def asks_callers(self) -> bool:
+        """Whether callers have to show who they are: by a key, a token or a certificate."""
+        return bool(self.keys or self.tls_client_ca or self.oidc_issuer)
+
 
 HIDDEN = "…"
 """Shown in the place of a secret."""

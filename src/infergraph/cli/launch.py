@@ -53,7 +53,7 @@ def plan_of(
     if settings.base_path == AUTO:
         settings = msgspec.structs.replace(settings, base_path=kept(Path(settings.data_dir)))
     warnings = _exposure(settings, command)
-    if settings.base_path and not _asks_callers(settings) and not _is_own(settings.host):
+    if settings.base_path and not settings.asks_callers and not _is_own(settings.host):
         settings = msgspec.structs.replace(settings, grpc=False)
     return supervisor.ServePlan(
         settings=msgspec.to_builtins(settings),
@@ -99,7 +99,7 @@ def _check_access(settings: Settings) -> None:
 
 def _exposure(settings: Settings, command: str) -> tuple[str, ...]:
     """A warning where strangers may do everything, with what mends it."""
-    if _asks_callers(settings) or _is_own(settings.host):
+    if settings.asks_callers or _is_own(settings.host):
         return ()
     if settings.base_path:
         return ("gRPC is not served: a base path does not protect it, keys do",) if settings.grpc else ()
@@ -109,10 +109,6 @@ def _exposure(settings: Settings, command: str) -> tuple[str, ...]:
         f"whoever reaches {settings.host} may {may}: nobody is asked for a key; "
         f"to change that: infergraph keys create me, and start with {way}",
     )
-
-
-def _asks_callers(settings: Settings) -> bool:
-    return bool(settings.keys or settings.tls_client_ca or settings.oidc_issuer)
 
 
 def _is_own(host: str) -> bool:

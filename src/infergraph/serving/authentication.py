@@ -114,7 +114,7 @@ def authenticator(settings: Settings, folder: Path, worker: int, count: Callable
         count: counts each request by its caller's name.
     Raises: SettingsError, MissingExtra.
     """
-    if not (settings.keys or settings.tls_client_ca or settings.oidc_issuer):
+    if not settings.asks_callers:
         return None
     try:
         certified = read_scopes(settings.tls_client_scopes)

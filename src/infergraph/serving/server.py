@@ -279,7 +279,7 @@ class Server:
             name=self._unit.name,
             paths=paths,
             base_path=settings.base_path,
-            asks_callers=bool(settings.keys or settings.oidc_issuer),
+            needs_key=bool(settings.keys or settings.oidc_issuer),
             is_graph=self._is_graph,
             protocol=self._built.facts.protocol,
             model=self._v2.model.name,

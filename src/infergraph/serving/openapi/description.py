@@ -74,7 +74,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         name: of the unit.
         paths: the path table of the edge.
         base_path: of all paths; empty for none.
-        asks_callers: whether requests need a key or a token.
+        needs_key: whether requests need a key or a token.
         is_graph: whether it is a graph, served by the orchestrator's external API.
         protocol: seldon, tensorflow or v2.
         model: its name in the open inference protocol.
@@ -84,7 +84,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     paths: Paths
     base_path: str = ""
-    asks_callers: bool = False
+    needs_key: bool = False
     is_graph: bool = False
     protocol: str = "seldon"
     model: str = ""
@@ -123,10 +123,10 @@ def document(
     used = {
         tag for operations in paths.values() for _, operation in _operations(operations) for tag in operation["tags"]
     }
-    if served.asks_callers:
+    if served.needs_key:
         found["security"] = [{name: []} for name in _SECURITY]
         _add_refusals(found["paths"])
-    secured = {"securitySchemes": _SECURITY} if served.asks_callers else {}
+    secured = {"securitySchemes": _SECURITY} if served.needs_key else {}
     return found | {
         "tags": [tag for tag in _TAGS if tag["name"] in used],
         "components": {"schemas": schemas, **secured},
