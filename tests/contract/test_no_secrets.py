@@ -18,6 +18,7 @@ from infergraph.observe import logs
 from infergraph.protocol.callers import Scope
 from infergraph.settings import Settings
 from served import Served, served
+from span_record import emptied_exporter
 
 CODE = """
 class Gossip:
@@ -48,7 +49,7 @@ def logging_as_before() -> Iterator[None]:
 
 
 class Heard(ThreadingHTTPServer):
-    """Answers every POST like a node, a log of payloads and a collector of traces, and keeps what it was sent."""
+    """Answers every POST like a node and a log of payloads, and keeps what it was sent."""
 
     def __init__(self) -> None:
         self.bytes: list[bytes] = []
@@ -122,7 +123,8 @@ def test_a_key_and_a_base_path_are_nowhere(tmp_path: Path, caplog: pytest.LogCap
         (tmp_path / "graph.json").write_text(graph_of(heard.server_port))
         target = "secret_parts.py:Gossip" if kind == "component" else str(tmp_path / "graph.json")
         settings = {"keys": str(file), "base_path": BASE, "access_log": True, "audit_log": "-", "log_level": "DEBUG",
-                    "data_dir": str(tmp_path / "data"), "tasks": True}  # fmt: skip
+                    "data_dir": str(tmp_path / "data"), "tasks": True, "tracing": True}  # fmt: skip
+        exporter = emptied_exporter()
         with served(target, folder=tmp_path, **settings) as server:
             logs.configure(Settings(audit_log="-", log_level="DEBUG"))
             logging.getLogger().addHandler(caplog.handler)
@@ -131,11 +133,13 @@ def test_a_key_and_a_base_path_are_nowhere(tmp_path: Path, caplog: pytest.LogCap
             session = signed.headers["set-cookie"].partition("=")[2].partition(";")[0]
             told = ask_everything(server, key, BASE) + ask_everything(server, session, BASE)
             if kind == "graph":
-                wait_for("the payload log", lambda: len(heard.bytes) > 2)
+                wait_for("the payload log", lambda: any(b"ce-id" in each.lower() for each in heard.bytes))
     written = [repr(record.__dict__) + record.getMessage() for record in caplog.records]
+    spans = [span.to_json() for span in exporter.get_finished_spans()]
     assert written
+    assert spans
     for secret in (key, known.sha256, session, BASE):
-        secrets = [place for place in (*written, *map(str, told), *map(str, heard.bytes)) if secret in place]
+        secrets = [place for place in (*written, *spans, *map(str, told), *map(str, heard.bytes)) if secret in place]
         document = [place for place in secrets if '"openapi"' in place]
         assert secrets == (document if secret == BASE else []), secret
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -17,10 +16,8 @@ from typing import Any
 
 import grpc
 import pytest
-from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client.parser import text_string_to_metric_families
@@ -34,6 +31,7 @@ from infergraph.protocol.status import GRPC_NAMES, grpc_status
 from infergraph.serving.http.dialects import Cors, ExternalDialect
 from infergraph.wire import prediction
 from served import Served, served
+from span_record import emptied_exporter
 
 CODE = """
 class Doubler:
@@ -228,23 +226,10 @@ def test_pages_have_access_lines_too(tmp_path: Path, caplog: pytest.LogCaptureFi
 # ── traces ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@functools.cache
-def the_exporter() -> InMemorySpanExporter:
-    """Gets the spans of this process, for which a provider can be set but once."""
-    provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        provider = TracerProvider()
-        trace.set_tracer_provider(provider)
-    exporter = InMemorySpanExporter()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return exporter
-
-
 @pytest.fixture
 def exporter() -> InMemorySpanExporter:
     """The exporter, empty."""
-    the_exporter().clear()
-    return the_exporter()
+    return emptied_exporter()
 
 
 def by_name(exporter: InMemorySpanExporter, *names: str) -> dict[str, ReadableSpan]:

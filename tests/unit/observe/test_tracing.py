@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import subprocess
 import sys
 import textwrap
 
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -18,6 +15,7 @@ from infergraph import settings
 from infergraph.errors import Fault, RemoteError
 from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.observe.tracing import Tracing, TracingOptions
+from span_record import emptied_exporter
 
 ASKED = Message.of("x", Encoding.STR)
 CALLER = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -25,23 +23,10 @@ TRACE_ID = 0x0AF7651916CD43DD8448EB211C80319C
 CALLER_ID = 0xB7AD6B7169203331
 
 
-@functools.cache
-def the_exporter() -> InMemorySpanExporter:
-    """Gets the spans of this process, for which a provider can be set but once."""
-    provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        provider = TracerProvider()
-        trace.set_tracer_provider(provider)
-    exporter = InMemorySpanExporter()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return exporter
-
-
 @pytest.fixture
 def exporter() -> InMemorySpanExporter:
     """The exporter, empty."""
-    the_exporter().clear()
-    return the_exporter()
+    return emptied_exporter()
 
 
 class Hearing(Saying):
