@@ -69,6 +69,7 @@ def test_all_workers_load_and_unload_together(tmp_path: Path) -> None:
     with served(tmp_path, *options, component=COMPONENT) as running:
         running.wait_event("ready")
         workers = running.worker_pids()
+        answered: list[str] = []
         lost: list[int | str] = []
         stop = threading.Event()
 
@@ -78,6 +79,8 @@ def test_all_workers_load_and_unload_together(tmp_path: Path) -> None:
                     found = infer(running)
                     if isinstance(found, int):
                         lost.append(found)
+                    else:
+                        answered.append(found[1])
                 except (OSError, http.client.HTTPException) as error:
                     lost.append(repr(error))
 
@@ -85,6 +88,7 @@ def test_all_workers_load_and_unload_together(tmp_path: Path) -> None:
         for client in clients:
             client.start()
         try:
+            wait_for("first answers", lambda: len(answered) > 20 or lost)
             (tmp_path / "generation").write_text("2")
             assert act(running, "load") == 200
             found = answers(running)
@@ -104,8 +108,9 @@ def test_all_workers_load_and_unload_together(tmp_path: Path) -> None:
 
         assert act(running, "unload") == 200
         assert answers(running) == {404}
-        os.kill(min(workers), signal.SIGKILL)
-        wait_for("a new worker", lambda: len(running.worker_pids() - workers) == 1)
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        wait_for("new workers", lambda: len(running.worker_pids() - workers) == len(workers))
         assert answers(running) == {404}
         assert act(running, "load") == 200
         found = answers(running)
