@@ -42,7 +42,7 @@ def test_a_token_ends_with_its_key_and_with_its_time(tmp_path: Path) -> None:
     assert Sessions(file, b"another", lambda: 0).find(token.encode()) is None
     keys.revoke(path, "me")
     assert Sessions(KeyFile(path).open(), b"secret", lambda: 0).find(token.encode()) is None
-    assert sessions is not None
+    assert sessions.find(token.encode()) is None
 
 
 @pytest.mark.parametrize("place", range(0, 90, 7))
@@ -50,7 +50,7 @@ def test_a_changed_token_is_none(tmp_path: Path, place: int) -> None:
     """No character of it may be another one."""
     sessions, _, token = begun(tmp_path / "keys.toml")
     changed = token[:place] + ("0" if token[place] != "0" else "1") + token[place + 1 :]
-    assert place < 3 or sessions.find(changed.encode()) is None
+    assert sessions.find(changed.encode()) is None
 
 
 @given(st.binary(max_size=100))
