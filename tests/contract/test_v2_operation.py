@@ -12,6 +12,7 @@ import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from e2e.process_run import wait_for
 from infergraph.protocol.services import INFERENCE
 from infergraph.wire.prediction import SERVICES, message_class
 from served import Served, served
@@ -228,13 +229,14 @@ def test_probes_and_control_are_no_load(folder: Path) -> None:
         waiting = ask.future(request)
 
         def is_full() -> bool:
+            nonlocal waiting
             with pytest.raises(grpc.RpcError) as refused:
                 infer_over_grpc(there, model_name="Waits", parameters={"timeout": {"int64_param": 50_000}})
-            return bool(refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED)
-
-        while not is_full():
             if waiting.done():  # refused, since the call that asks whether it is full was there first
                 waiting = ask.future(request)
+            return bool(refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+        wait_for("the limit", is_full)
         assert call(there, "ServerReady").ready
         assert call(there, "ModelReady", name="Waits").ready
         assert call(there, "RepositoryIndex").models
