@@ -20,10 +20,11 @@ import msgspec
 from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.process.channel import Report, StopRequest, WorkerState
 from infergraph.process.worker import Stopping, WorkerContext
+from infergraph.protocol.services import INFERENCE
 from infergraph.serving.server import serve
 from infergraph.settings import Settings
 from infergraph.source import UnitSource
-from infergraph.wire import prediction
+from infergraph.wire.prediction import SERVICES, message_class
 
 
 @dataclass
@@ -82,12 +83,20 @@ class Served:
             yield channel
 
     def call(self, path: str, request: Any, **metadata: str) -> Any:
-        """Call `Service/Method` over gRPC, with messages of the private pool."""
+        """Call `Service/Method` of Seldon's protocol over gRPC, with messages of the private pool."""
         service, _, method = path.partition("/")
-        answer = getattr(prediction, prediction.SERVICES[f"seldon.protos.{service}"][method][1].rpartition(".")[2])
+        return self._unary(f"seldon.protos.{service}", method, request, **metadata)
+
+    def rpc(self, method: str, request: Any = None, /, **members: Any) -> Any:
+        """Call a method of the open inference protocol over gRPC, with a request or the members of one."""
+        asked, _ = SERVICES[INFERENCE][method]
+        return self._unary(INFERENCE, method, message_class(asked)(**members) if request is None else request)
+
+    def _unary(self, service: str, method: str, request: Any, **metadata: str) -> Any:
+        answer = message_class(SERVICES[service][method][1])
         with self.channel() as channel:
             ask = channel.unary_unary(
-                f"/seldon.protos.{path}", lambda message: message.SerializeToString(), answer.FromString
+                f"/{service}/{method}", lambda message: message.SerializeToString(), answer.FromString
             )
             return ask(request, timeout=30, metadata=tuple(metadata.items()))
 

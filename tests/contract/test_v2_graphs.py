@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from contract import v2_graph_components
-from infergraph.protocol.services import INFERENCE
 from infergraph.wire.prediction import message_class
 from served import Reply, Served, served
 
@@ -197,16 +196,6 @@ def outcome(reply: Reply) -> dict[str, Any]:
 # ── gRPC ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def infer(there: Served, message: Any) -> Any:
-    with there.channel() as channel:
-        ask = channel.unary_unary(
-            f"/{INFERENCE}/ModelInfer",
-            lambda request: request.SerializeToString(),
-            message_class("inference.ModelInferResponse").FromString,
-        )
-        return ask(message, timeout=30)
-
-
 def grpc_request(name: str, datatype: str, shape: Sequence[int], raw: bytes, **more: Any) -> Any:
     message = message_class("inference.ModelInferRequest")(model_name="flow", id="7", **more)
     message.inputs.add(name=name, datatype=datatype, shape=shape)
@@ -221,10 +210,10 @@ def test_a_grpc_request_is_answered_alike_wherever_the_nodes_run(
 ) -> None:
     """Raw contents come back as raw contents, the same bytes, from every placement of the nodes."""
     datatype, shape, raw = RAW[request_name]
-    expected = infer(ways[kind]["local"], grpc_request("x", datatype, shape, raw))
+    expected = ways[kind]["local"].rpc("ModelInfer", grpc_request("x", datatype, shape, raw))
     assert list(expected.raw_output_contents) == [raw]
     for way, there in ways[kind].items():
-        answer = infer(there, grpc_request("x", datatype, shape, raw))
+        answer = there.rpc("ModelInfer", grpc_request("x", datatype, shape, raw))
         assert answer.id == "7", way
         assert [(each.name, each.datatype, list(each.shape)) for each in answer.outputs] == [
             (each.name, each.datatype, list(each.shape)) for each in expected.outputs
@@ -237,7 +226,7 @@ def test_typed_contents_stay_typed_through_nodes_of_one_process(ways: dict[str, 
     message = message_class("inference.ModelInferRequest")(model_name="flow")
     message.inputs.add(name="x", datatype="INT64", shape=[2]).contents.int64_contents.extend([2**60 + 1, -1])
     for way in ("local", "clean grpc", "one rest", "out grpc"):
-        answer = infer(ways["routed"][way], message)
+        answer = ways["routed"][way].rpc("ModelInfer", message)
         assert list(answer.outputs[0].contents.int64_contents) == [2**60 + 1, -1], way
         assert not answer.raw_output_contents
 

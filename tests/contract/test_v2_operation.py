@@ -83,18 +83,10 @@ def plain(folder: Path) -> Iterator[Served]:
         yield there
 
 
-def call(there: Served, rpc: str, **members: Any) -> Any:
-    asked, answered = map(message_class, SERVICES[INFERENCE][rpc])
-    with there.channel() as channel:
-        path = f"/{INFERENCE}/{rpc}"
-        ask = channel.unary_unary(path, lambda message: message.SerializeToString(), answered.FromString)
-        return ask(asked(**members), timeout=30)
-
-
 def infer_over_grpc(there: Served, **members: Any) -> Any:
     contents = {"fp32_contents": [1, 2]}
     entry = {"name": "x", "datatype": "FP32", "shape": [1, 2], "contents": contents}
-    return call(there, "ModelInfer", inputs=[entry], **members)
+    return there.rpc("ModelInfer", inputs=[entry], **members)
 
 
 def counted(there: Served) -> Counter[tuple[str, str, str]]:
@@ -146,7 +138,7 @@ def test_statistics_count_both_protocols(folder: Path) -> None:
         assert (stats["success"]["count"], stats["fail"]["count"]) == (2, 1)
         assert stats["compute_infer"]["count"] == found["execution_count"] == found["inference_count"] == 2
         assert stats["compute_infer"]["ns"] > 0
-        [other] = call(there, "ModelStatistics").model_stats
+        [other] = there.rpc("ModelStatistics").model_stats
         assert other.inference_stats.success.count == 2
         assert there.get("/v2/models/nobody/stats").status == 404
 
@@ -165,7 +157,7 @@ def test_the_configuration_is_the_metadata_in_tritons_form(scores: Served) -> No
         ],
         "output": [{"name": "score", "data_type": "TYPE_FP32", "dims": [-1, 3]}],
     }
-    config = call(scores, "ModelConfig", name="Scores", version="3").config
+    config = scores.rpc("ModelConfig", name="Scores", version="3").config
     assert (config.name, config.backend, [each.data_type for each in config.input]) == ("Scores", "python", [11, 13])
     assert scores.get("/v2/models/Scores/versions/9/config").status == 404
 
@@ -175,10 +167,10 @@ def test_the_configuration_is_the_metadata_in_tritons_form(scores: Served) -> No
 
 def test_the_server_has_the_name_that_it_was_given(scores: Served, plain: Served) -> None:
     """`v2_server_name` over both transports; infergraph without it; the extensions are the same list."""
-    assert scores.get("/v2").json["name"] == call(scores, "ServerMetadata").name == "triton"
+    assert scores.get("/v2").json["name"] == scores.rpc("ServerMetadata").name == "triton"
     found = plain.get("/v2/").json
     assert found["name"] == "infergraph"
-    assert found["extensions"] == list(call(plain, "ServerMetadata").extensions)
+    assert found["extensions"] == list(plain.rpc("ServerMetadata").extensions)
 
 
 @pytest.mark.parametrize("prefix", ["/v2", "/v2/models/Scores", "/v2/models/Scores/versions/3"])
@@ -237,9 +229,9 @@ def test_probes_and_control_are_no_load(folder: Path) -> None:
             return bool(refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED)
 
         wait_for("the limit", is_full)
-        assert call(there, "ServerReady").ready
-        assert call(there, "ModelReady", name="Waits").ready
-        assert call(there, "RepositoryIndex").models
+        assert there.rpc("ServerReady").ready
+        assert there.rpc("ModelReady", name="Waits").ready
+        assert there.rpc("RepositoryIndex").models
         assert there.get("/v2/health/ready").status == 200
         assert there.ask("POST", "/v2/repository/index", b"").status == 200
         waiting.cancel()

@@ -15,10 +15,10 @@ import pytest
 
 from contract.nodes import Nodes, serving
 from contract.test_payload_log import collecting
-from contract.test_v2_graphs import HEADER, grpc_request, infer
+from contract.test_v2_graphs import HEADER, grpc_request
 from infergraph.protocol.services import INFERENCE
 from infergraph.wire import prediction
-from infergraph.wire.prediction import SERVICES, message_class
+from infergraph.wire.prediction import message_class
 from served import Served, served
 
 FOLDER = Path(__file__).parent
@@ -159,7 +159,7 @@ def test_grpc_bytes_are_chained_field_by_field(tmp_path: Path) -> None:
         with flow(tmp_path, graph) as there:
             request = grpc_request("x", "FP16", [2], b"\x00\x3c\x00\x40")
             request.model_name = ""
-            answer = infer(there, request)
+            answer = there.rpc("ModelInfer", request)
     assert list(answer.raw_output_contents) == [b"\x00\x3c\x00\x40"]
     assert answer.model_name == "b"
     assert answer.id == "7"
@@ -256,7 +256,7 @@ def test_a_refusal_of_a_node_keeps_its_status_and_text(tmp_path: Path, status: i
     with serving(kinds) as nodes, flow(tmp_path, at("a", nodes.ports["a"])) as there:
         reply = there.post("/v2/models/flow/infer", {"inputs": [X]})
         with pytest.raises(grpc.RpcError) as caught:
-            infer(there, grpc_request("x", "FP32", [1], b"\0\0\0\0"))
+            there.rpc("ModelInfer", grpc_request("x", "FP32", [1], b"\0\0\0\0"))
         other = there.post("/api/v1.0/predictions", {"data": {"ndarray": [[1]]}})
     assert (reply.status, reply.json) == (status, {"error": text})
     assert reply.headers["infergraph-node"] == "a"
@@ -362,10 +362,10 @@ def test_our_own_server_answers_routes_and_aggregates(transport: str) -> None:
             message.parameters["seldon_method"].string_param = "aggregate"
             for child, value in enumerate((1, 3)):
                 message.inputs.add(name=f"{child}:x", datatype="FP32", shape=[1]).contents.fp32_contents.append(value)
-            assert list(infer(m, message).outputs[0].contents.fp32_contents) == [2]
+            assert list(m.rpc("ModelInfer", message).outputs[0].contents.fp32_contents) == [2]
             message.inputs[1].name = "5:x"
             with pytest.raises(grpc.RpcError) as caught:
-                infer(m, message)
+                m.rpc("ModelInfer", message)
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     with served(
         "oip_components.py:ByRows", folder=FOLDER / "cases" / "v2", environment={"PREDICTIVE_UNIT_ID": "b"}
@@ -377,7 +377,7 @@ def test_our_own_server_answers_routes_and_aggregates(transport: str) -> None:
             message = grpc_request("x", "FP32", [2, 1], b"\0" * 8)
             message.model_name = "b"
             message.parameters["seldon_method"].string_param = "route"
-            answer = infer(b, message)
+            answer = b.rpc("ModelInfer", message)
             assert struct.unpack("<q", answer.raw_output_contents[0]) == (1,)
 
 
@@ -441,15 +441,8 @@ def test_nodes_have_metadata_and_readiness_but_no_infer(tmp_path: Path) -> None:
             assert there.get("/v2/models/flow/versions/1").status == 404
             assert there.post("/v2/models/a/infer", {"inputs": [X]}).status == 404
             for name, expected in (("a", True), ("one", True), ("flow", True), ("none", False)):
-                assert rpc(there, "ModelReady", name=name).ready is expected
-            assert rpc(there, "ModelMetadata", name="a").platform == "p"
-
-
-def rpc(there: Served, call: str, **fields: Any) -> Any:
-    asked, answered = map(message_class, SERVICES[INFERENCE][call])
-    with there.channel() as channel:
-        ask = channel.unary_unary(f"/{INFERENCE}/{call}", lambda m: m.SerializeToString(), answered.FromString)
-        return ask(asked(**fields), timeout=30)
+                assert there.rpc("ModelReady", name=name).ready is expected
+            assert there.rpc("ModelMetadata", name="a").platform == "p"
 
 
 def test_metadata_that_a_node_has_not_stop_no_request(tmp_path: Path) -> None:
@@ -471,7 +464,7 @@ def test_each_of_several_predictors_is_a_model(tmp_path: Path) -> None:
         assert there.get("/v2/models/canary").json["name"] == "canary"
         request = grpc_request("x", "FP32", [1], b"\0\0\0\0")
         request.model_name = "canary"
-        assert infer(there, request).outputs[0].name == "only"
+        assert there.rpc("ModelInfer", request).outputs[0].name == "only"
     outputs = {name: reply.json["outputs"][0]["name"] for name, reply in names.items()}
     assert outputs == {"flow": "output-0", "main": "output-0", "canary": "only"}
 
@@ -486,7 +479,7 @@ def test_payloads_are_logged_in_the_protocol_of_the_request(tmp_path: Path) -> N
         graph = here("one", "One", "MODEL", here("out", "One", logger=logger))
         with flow(tmp_path, graph, payload_log_senders=1) as there:
             there.post("/v2/models/flow/infer", {"id": "7", "inputs": [X]})
-            infer(there, grpc_request("x", "FP32", [1], b"\0\0\0\0"))
+            there.rpc("ModelInfer", grpc_request("x", "FP32", [1], b"\0\0\0\0"))
     request, response, raw_request, raw_response = collector.events
     assert json.loads(request.body)["inputs"] == [X | {"data": [1.0]}]
     assert json.loads(response.body)["outputs"][0]["data"] == [1.0]
@@ -696,7 +689,7 @@ def test_calls_of_nodes_are_counted_under_the_protocols_paths(tmp_path: Path) ->
     """The orchestrator's metrics name the path or the call that a node is asked by, and requests `predictions`."""
     with flow(tmp_path, here("one", "One")) as there:
         there.post("/v2/models/flow/infer", {"inputs": [X]})
-        infer(there, grpc_request("x", "FP32", [1], b"\0\0\0\0"))
+        there.rpc("ModelInfer", grpc_request("x", "FP32", [1], b"\0\0\0\0"))
         told = there.get("/metrics").body.decode()
     for service in ("/v2/models/one/infer", f"/{INFERENCE}/ModelInfer", "predictions"):
         assert f'service="{service}"' in told
@@ -710,6 +703,6 @@ def test_the_parameter_timeout_is_the_limit_of_bodies_that_pass_through_too(tmp_
         request = grpc_request("x", "FP32", [1], b"\0\0\0\0")
         request.parameters["timeout"].int64_param = 1
         with pytest.raises(grpc.RpcError) as caught:
-            infer(there, request)
+            there.rpc("ModelInfer", request)
     assert (reply.status, wrong.status) == (504, 400)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

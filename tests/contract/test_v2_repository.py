@@ -11,8 +11,6 @@ from typing import Any
 import grpc
 import pytest
 
-from infergraph.protocol.services import INFERENCE
-from infergraph.wire.prediction import SERVICES, message_class
 from served import Served, served
 
 MODEL = """
@@ -61,15 +59,6 @@ def word(there: Served) -> str:
 
 def act(there: Served, action: str, model: str = "Model") -> Any:
     return there.ask("POST", f"/v2/repository/models/{model}/{action}", b"")
-
-
-def call(there: Served, rpc: str, **members: Any) -> Any:
-    asked, answered = map(message_class, SERVICES[INFERENCE][rpc])
-    with there.channel() as channel:
-        ask = channel.unary_unary(
-            f"/{INFERENCE}/{rpc}", lambda message: message.SerializeToString(), answered.FromString
-        )
-        return ask(asked(**members), timeout=30)
 
 
 def test_a_load_takes_changed_code_of_all_its_files(there: Served, folder: Path) -> None:
@@ -140,8 +129,8 @@ def test_the_index_tells_the_state(there: Served) -> None:
         {"name": "Model", "state": "UNAVAILABLE", "reason": "unloaded"}
     ]
     assert there.post("/v2/repository/index", {"ready": True}).json == []
-    assert [each.state for each in call(there, "RepositoryIndex").models] == ["UNAVAILABLE"]
-    assert not call(there, "RepositoryIndex", ready=True).models
+    assert [each.state for each in there.rpc("RepositoryIndex").models] == ["UNAVAILABLE"]
+    assert not there.rpc("RepositoryIndex", ready=True).models
 
 
 def test_a_load_of_an_unloaded_model_that_fails_says_so_in_the_index(there: Served, folder: Path) -> None:
@@ -160,14 +149,14 @@ def test_a_load_of_an_unloaded_model_that_fails_says_so_in_the_index(there: Serv
 
 def test_the_calls_of_grpc_do_the_same(there: Served) -> None:
     """Unload, ask, load, over gRPC: NOT_FOUND and not ready in between."""
-    call(there, "RepositoryModelUnload", model_name="Model")
-    assert not call(there, "ModelReady", name="Model").ready
-    assert call(there, "ServerReady").ready
+    there.rpc("RepositoryModelUnload", model_name="Model")
+    assert not there.rpc("ModelReady", name="Model").ready
+    assert there.rpc("ServerReady").ready
     with pytest.raises(grpc.RpcError) as unknown:
-        call(there, "ModelMetadata", name="Model")
+        there.rpc("ModelMetadata", name="Model")
     assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
-    call(there, "RepositoryModelLoad", model_name="Model")
-    assert call(there, "ModelReady", name="Model").ready
+    there.rpc("RepositoryModelLoad", model_name="Model")
+    assert there.rpc("ModelReady", name="Model").ready
 
 
 @pytest.mark.parametrize(
@@ -187,7 +176,7 @@ def test_without_the_setting_nobody_loads_or_unloads(folder: Path) -> None:
             assert answer.status == 403
             assert "model_control=on" in answer.json["error"]
         with pytest.raises(grpc.RpcError) as denied:
-            call(there, "RepositoryModelUnload", model_name="Model")
+            there.rpc("RepositoryModelUnload", model_name="Model")
         assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
         assert "model_control=on" in denied.value.details()
         assert there.ask("POST", "/v2/repository/index", b"").json[0]["state"] == "READY"
