@@ -255,9 +255,7 @@ def test_a_graph_calls_its_nodes_by_tls(house: House, tmp_path: Path, scheme: st
     """With our authorities, our certificate, and the name that the node has; without them it is not called."""
     port = house.mutual.http_port if scheme == "https" else house.mutual.grpc_port
     graph = {"name": "node", "type": "MODEL"}
-    (tmp_path / "graph.json").write_text(
-        json.dumps({"spec": {"name": "g", "predictors": [{"name": "p", "graph": graph}]}})
-    )
+    (tmp_path / "graph.json").write_text(deployment_of(graph))
     cert, key = house.client
     settings = {"node_tls_ca": str(house.authority.ca), "node_tls_cert": str(cert), "node_tls_key": str(key)}
     asked = {"data": {"ndarray": [[1.5]]}}
@@ -278,9 +276,7 @@ def test_an_endpoint_in_a_graph_file_may_say_tls(house: House, tmp_path: Path) -
     """`tls: true` beside host and port."""
     endpoint = {"type": "REST", "service_host": "127.0.0.1", "service_port": house.plain.http_port, "tls": True}
     graph = {"name": "node", "type": "MODEL", "endpoint": endpoint}
-    (tmp_path / "graph.json").write_text(
-        json.dumps({"spec": {"name": "g", "predictors": [{"name": "p", "graph": graph}]}})
-    )
+    (tmp_path / "graph.json").write_text(deployment_of(graph))
     with served(str(tmp_path / "graph.json"), folder=tmp_path, node_tls_ca=str(house.authority.ca)) as server:
         assert server.post("/api/v1.0/predictions", {"data": {"ndarray": [[1.5]]}}).json["data"]["ndarray"] == [[3.0]]
 
