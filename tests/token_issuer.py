@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from http_server import running
 
 AUDIENCE = "infergraph"
 
@@ -76,11 +77,5 @@ def issuing() -> Iterator[Issuer]:
     issuer = Issuer()
     for algorithm in ("RS256", "ES256", "EdDSA"):
         issuer.add(algorithm, algorithm)
-    thread = threading.Thread(target=issuer.serve_forever)
-    thread.start()
-    try:
+    with running(issuer):
         yield issuer
-    finally:
-        issuer.shutdown()
-        thread.join()
-        issuer.server_close()

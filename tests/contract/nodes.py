@@ -12,9 +12,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
+
+from http_server import running
 
 
 class Seen(NamedTuple):
@@ -58,28 +60,16 @@ class Nodes:
 def serving(kinds: Mapping[str, Any], down: tuple[str, ...] = ()) -> Iterator[Nodes]:
     """Nodes by name, each of the kind given; those in `down` have a port where nobody listens."""
     nodes = Nodes()
-    servers = []
-    held = []
-    for name in down:
-        held.append(socket.socket())
-        held[-1].bind(("127.0.0.1", 0))  # bound and not listening: connections are refused, nobody else gets the port
-        nodes.ports[name] = held[-1].getsockname()[1]
-    for name, kind in kinds.items():
-        if name not in nodes.ports:
-            server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(name, kind, nodes))
-            server.daemon_threads = True
-            server.block_on_close = False
-            nodes.ports[name] = server.server_address[1]
-            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-            servers.append(server)
-    try:
+    with ExitStack() as stack:
+        for name in down:
+            held = stack.enter_context(socket.socket())
+            held.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused, nobody else gets the port
+            nodes.ports[name] = held.getsockname()[1]
+        for name, kind in kinds.items():
+            if name not in nodes.ports:
+                server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(name, kind, nodes))
+                nodes.ports[name] = stack.enter_context(running(server)).server_port
         yield nodes
-    finally:
-        for server in servers:
-            server.shutdown()
-            server.server_close()
-        for taken in held:
-            taken.close()
 
 
 def _handler(name: str, kind: Any, nodes: Nodes) -> type[BaseHTTPRequestHandler]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from http_server import answering
 from infergraph.client import AsyncClient, Client
 from infergraph.errors import MethodMissing, PayloadError, RemoteError, SettingsError, UnknownModel
 from infergraph.local import message_of
@@ -237,26 +236,13 @@ class _Other(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@contextmanager
-def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_a_server_without_binary_tensors_is_asked_in_json() -> None:
     """Raw bytes go only to a server that says that it reads them; its errors without a reason are known by status."""
 
     class Handler(_Other):
         told: list[tuple[str, Any]] = []  # noqa: RUF012
 
-    with _serving(Handler) as url, Client(url, protocol="v2", retries=0) as there:
+    with answering(Handler) as url, Client(url, protocol="v2", retries=0) as there:
         found = there.predict(np.array([[1.5, np.nan]], dtype=np.float32))
         assert found.dtype == np.float32
         with pytest.raises(PayloadError, match="no whole numbers") as told:
@@ -283,7 +269,7 @@ def test_what_a_server_cannot_tell_now_is_asked_again() -> None:
             else:
                 super().do_GET()
 
-    with _serving(Loading) as url, Client(url, protocol="v2", model="m", retries=2) as there:
+    with answering(Loading) as url, Client(url, protocol="v2", model="m", retries=2) as there:
         assert there.predict(np.array([1.5])).tolist() == pytest.approx([0.1, 2])
     assert Loading.asked.count("/v2/models/m") == 2
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from http_server import answering
 from infergraph.cli import call, doctor
 from infergraph.errors import SettingsError
 from served import Served, served
@@ -163,22 +162,9 @@ class _Careless(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@contextmanager
-def careless() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Careless)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_what_a_server_lacks_is_named() -> None:
     """No binary tensors, no gRPC, models that it does not have, tensors that it does not check."""
-    with careless() as url:
+    with answering(_Careless) as url:
         found = findings(url, "--grpc", "127.0.0.1:1")
     assert [step for step, (verdict, _) in found.items() if verdict == "doubtful"] == [
         "binary tensors", "gRPC", "unknown model", "bad tensor",

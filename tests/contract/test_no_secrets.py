@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from e2e.process_run import wait_for
+from http_server import running
 from infergraph.auth import keys
 from infergraph.observe import logs
 from infergraph.protocol.callers import Scope
@@ -72,19 +71,6 @@ class _Hearing(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def hearing() -> Iterator[Heard]:
-    server = Heard()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def graph_of(port: int) -> str:
     """A graph of a component, a remote node and a log of payloads."""
     here = f"http://127.0.0.1:{port}"
@@ -119,7 +105,7 @@ def test_a_key_and_a_base_path_are_nowhere(tmp_path: Path, caplog: pytest.LogCap
     file = tmp_path / "keys.toml"
     key = keys.create(file, "me", [Scope.ADMIN])
     (known,) = keys.read(file)
-    with hearing() as heard, caplog.at_level(logging.DEBUG):
+    with running(Heard()) as heard, caplog.at_level(logging.DEBUG):
         (tmp_path / "graph.json").write_text(graph_of(heard.server_port))
         target = "secret_parts.py:Gossip" if kind == "component" else str(tmp_path / "graph.json")
         settings = {"keys": str(file), "base_path": BASE, "access_log": True, "audit_log": "-", "log_level": "DEBUG",

@@ -7,10 +7,9 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from contract.nodes import Nodes, serving
 from contract.test_faults import every
 from e2e.process_run import PORTS, Supervised, wait_for
+from http_server import answering
 from infergraph.errors import Fault
 from infergraph.observe.orchestrator_metrics import code_of
 from infergraph.protocol.status import GRPC_NAMES, grpc_status
@@ -340,13 +340,8 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", came
-    finally:
-        server.shutdown()
-        server.server_close()
+    with answering(Handler) as url:
+        yield url, came
 
 
 @contextmanager

@@ -25,6 +25,7 @@ import pytest
 from contract.nodes import serving
 from contract.test_orchestrator_cases import CASES, REFUSED_AT_START
 from contract.test_orchestrator_edge import ask, deployment
+from http_server import running
 from infergraph import assembly
 from infergraph.errors import GraphError
 from infergraph.observe.shared_metrics import PrivateMetrics
@@ -80,9 +81,7 @@ class Collector:
                 """Say nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.block_on_close = False
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
 
     def values(self, header: str) -> list[str]:
         return [event.headers[header] for event in self.events]
@@ -91,14 +90,11 @@ class Collector:
 @contextmanager
 def collecting(**given: Any) -> Iterator[Collector]:
     collector = Collector(**given)
-    thread = threading.Thread(target=collector.server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield collector
-    finally:
-        collector.let_go.set()
-        collector.server.shutdown()
-        collector.server.server_close()
+    with running(collector.server):
+        try:
+            yield collector
+        finally:
+            collector.let_go.set()
 
 
 def component(folder: Path, url: str, *, mode: str = "all") -> None:

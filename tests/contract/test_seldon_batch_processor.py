@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from http_server import running
 from infergraph import compat
 
 compat.install()
@@ -63,12 +63,8 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     app = DispatcherMiddleware(get_rest_microservice(Model(), SeldonMetrics()), {})
     app.mounts = {"/seldon/ns/dep": app.app}
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield "rest", f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(server):
+        yield "rest", f"127.0.0.1:{server.server_port}"
 
 
 def _run(

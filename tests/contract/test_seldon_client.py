@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +19,7 @@ from google.protobuf import any_pb2, empty_pb2, wrappers_pb2
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from http_server import running
 from infergraph import compat
 
 compat.install()
@@ -95,16 +95,12 @@ def servers() -> Iterator[Servers]:
 
     behind = dict.fromkeys(("/seldon/ns/dep", "/seldon/dep", "/own/prefix", "/seldon/mymodel"), app)
     server = make_server("127.0.0.1", 0, DispatcherMiddleware(app, behind), threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     rpc = get_grpc_server(Model(), SeldonMetrics(), annotations={"seldon.io/grpc-max-message-size": "100000"})
     port = rpc.add_insecure_port("127.0.0.1:0")
-    rpc.start()
-    yield Servers(f"127.0.0.1:{server.server_port}", f"127.0.0.1:{port}", seen)
-    rpc.stop(0).wait()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(server):
+        rpc.start()
+        yield Servers(f"127.0.0.1:{server.server_port}", f"127.0.0.1:{port}", seen)
+        rpc.stop(0).wait()
 
 
 @pytest.fixture(params=["rest", "grpc"])
@@ -274,13 +270,11 @@ def test_a_rest_connection_is_kept() -> None:
         def log_request(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Keeping) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        with SeldonClient(deployment_name="dep", gateway_endpoint=f"127.0.0.1:{server.server_port}") as client:
-            assert all(client.predict(str_data="a").success for _ in range(5))
-        server.shutdown()
-        thread.join()
+    with (
+        running(ThreadingHTTPServer(("127.0.0.1", 0), Keeping)) as server,
+        SeldonClient(deployment_name="dep", gateway_endpoint=f"127.0.0.1:{server.server_port}") as client,
+    ):
+        assert all(client.predict(str_data="a").success for _ in range(5))
     assert connections == [3, 2]
 
 

@@ -15,12 +15,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from http_server import answering
 from infergraph.cli import commands, main
 from infergraph.cli.init import Names, write_project
 from page_runner import clean_environment
@@ -236,14 +237,8 @@ def silent() -> Iterator[tuple[str, threading.Event]]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", came
-    finally:
-        server.shutdown()
-        server.server_close()
+    with answering(Silent) as url:
+        yield url, came
 
 
 def test_ctrl_c_ends_a_call_without_a_traceback() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from http_server import running
 from infergraph.cli import checkup_tasks
 from infergraph.cli.checkup import Finding, Verdict, run_steps
 from infergraph.cli.checkup_tasks import TaskCheckup
@@ -144,15 +145,12 @@ def endpoint(broken: str, **more: Any) -> Iterator[str]:
     stopping = threading.Event()
     handler = type("Broken", (Endpoint,), {"broken": broken, "tasks": {}, "stopping": stopping, **more})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
     server.handle_error = lambda *_: None  # type: ignore[method-assign] # callers may leave
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        stopping.set()
-        server.shutdown()
-        server.server_close()
+    with running(server):
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            stopping.set()
 
 
 def examine(url: str, timeout_s: float = 5.0) -> list[Finding]:

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from http_server import answering
 from task_harness import ProductServer, TaskServer, is_alive, jsonl, wait_for
 
 
@@ -524,14 +524,11 @@ class _Receiver(http.server.BaseHTTPRequestHandler):
 
 def test_word_of_the_end_arrives_in_the_end(tmp_path: Path) -> None:
     """A webhook that fails is sent again under the same key; one to a dead host delays nothing."""
-    receiver = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Receiver)
-    threading.Thread(target=receiver.serve_forever, daemon=True).start()
-    hook = f"http://127.0.0.1:{receiver.server_port}/done"
-    settings = {"task_webhook_hosts": f"127.0.0.1:{receiver.server_port}, 127.0.0.1:9"}
-    try:
+    with answering(_Receiver) as url:
+        settings = {"task_webhook_hosts": f"{urlsplit(url).netloc}, 127.0.0.1:9"}
         with TaskServer(tmp_path, "Echo", settings=settings) as server:
             server.submit("dead", jsonl(numbered(5)), webhook="http://127.0.0.1:9/")
-            server.submit("t", jsonl(numbered(5)) + b"x\n", webhook=hook)
+            server.submit("t", jsonl(numbered(5)) + b"x\n", webhook=f"{url}/done")
             wait_for(lambda: len(_Receiver.calls) >= 2, "the second delivery")
             (first, body), (second, again) = _Receiver.calls[:2]
             assert first == second
@@ -540,9 +537,6 @@ def test_word_of_the_end_arrives_in_the_end(tmp_path: Path) -> None:
             assert (body["state"], body["done"], body["failed"], body["total"]) == ("finished", 6, 1, 6)
             refused = server.submit("x", jsonl(numbered(5)), webhook="http://127.0.0.2/")
             assert refused.status_code == 400
-    finally:
-        receiver.shutdown()
-        receiver.server_close()
 
 
 def test_two_servers_over_one_folder_make_one_driver(tmp_path: Path) -> None:
