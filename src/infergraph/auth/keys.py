@@ -27,6 +27,7 @@ from typing import Annotated
 
 import msgspec
 
+from infergraph.auth.file_version import file_version
 from infergraph.errors import SettingsError
 from infergraph.protocol.callers import NO_LIMITS, Caller, Limits, Scope
 
@@ -135,7 +136,7 @@ class KeyFile:
 
     def open(self) -> KeyFile:
         """Read the file. Raises: SettingsError if that is not possible."""
-        self._seen = _version(self._at)
+        self._seen = file_version(self._at)
         if self._seen is None:
             raise SettingsError(f"keys: there is no file {self._path}; make one: infergraph keys create NAME")
         self._take(read(self._path))
@@ -168,7 +169,7 @@ class KeyFile:
         return now_s
 
     def _look(self) -> None:
-        seen = _version(self._at)
+        seen = file_version(self._at)
         if seen == self._seen:
             return
         self._seen = seen
@@ -188,14 +189,6 @@ class KeyFile:
 
     def _take(self, keys: Sequence[Key]) -> None:
         self._keys, self._known = frozenset(keys), _by_digest(keys)
-
-
-def _version(path: str) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _by_digest(keys: Iterable[Key]) -> dict[bytes, _Known]:

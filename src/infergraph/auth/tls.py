@@ -7,12 +7,12 @@ cert.pem, key.pem, ca.pem ─▶ ServerTls ─▶ context (HTTP) ┊ pem (gRPC)
 from __future__ import annotations
 
 import logging
-import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infergraph.auth.file_version import file_version
 from infergraph.errors import SettingsError
 from infergraph.settings import ClientCertificates, Settings
 
@@ -97,7 +97,7 @@ class ServerTls:
 
     def _version(self) -> tuple[Any, ...]:
         files = (self._cert, self._key, self._client_ca)
-        return tuple(None if file is None else _stamp(file) for file in files)
+        return tuple(None if file is None else file_version(file) for file in files)
 
 
 def server_tls(settings: Settings) -> ServerTls | None:
@@ -126,14 +126,6 @@ def subject_of(certificate: Mapping[str, Any] | None) -> str:
     fields = {name: value for part in certificate.get("subject", ()) for name, value in part}
     alternatives = [value for _, value in certificate.get("subjectAltName", ())]
     return str(fields.get("commonName") or next(iter(alternatives), "") or "certificate")
-
-
-def _stamp(file: Path) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _reason(error: ssl.SSLError) -> str:
