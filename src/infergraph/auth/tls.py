@@ -56,11 +56,9 @@ class ServerTls:
             return
         try:
             self._read()  # into a context of its own: half of a change would spoil the one in use
-            self.context.load_cert_chain(self._cert, self._key)
-            if self._client_ca is not None:
-                self.context.load_verify_locations(self._client_ca)
-        except (SettingsError, OSError) as error:
-            _log.warning("the certificate cannot be read again yet", extra={"why": str(error)})
+            self._load(self.context)
+        except SettingsError as fault:
+            _log.warning("the certificate cannot be read again yet", extra={"why": fault.text})
             return
         self._seen = seen
         _log.info("the certificate was read again", extra={"file": str(self._cert)})
@@ -78,6 +76,13 @@ class ServerTls:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION
+        self._load(context)
+        if self._client_ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED if self.needs_certificate else ssl.CERT_OPTIONAL
+        return context
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        """Load the files into a context. Raises: SettingsError that names the one that cannot be used."""
         try:
             context.load_cert_chain(self._cert, self._key)
         except ssl.SSLError as error:
@@ -85,15 +90,13 @@ class ServerTls:
         except OSError as error:
             raise SettingsError(f"tls_cert {self._cert}, tls_key {self._key}: {error.strerror}") from error
         if self._client_ca is None:
-            return context
+            return
         try:
             context.load_verify_locations(self._client_ca)
         except ssl.SSLError as error:
             raise SettingsError(f"tls_client_ca {self._client_ca}: {_reason(error)}") from error
         except OSError as error:
             raise SettingsError(f"tls_client_ca {self._client_ca}: {error.strerror}") from error
-        context.verify_mode = ssl.CERT_REQUIRED if self.needs_certificate else ssl.CERT_OPTIONAL
-        return context
 
     def _version(self) -> tuple[Any, ...]:
         files = (self._cert, self._key, self._client_ca)
