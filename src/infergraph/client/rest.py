@@ -21,6 +21,7 @@ from infergraph.protocol.paths import API, EXTERNAL, HEALTH, INTERNAL, METADATA,
 from infergraph.wire import json_codec
 
 _JSON = "application/json"
+JSON_LINE = b"content-type: application/json\r\n"
 _PATHS = {**INTERNAL, **EXTERNAL}
 _METADATA = API + METADATA
 _HEALTH = API + HEALTH
@@ -51,11 +52,10 @@ class RestWire:
 
         Raises: the fault that it reports; RemoteError if it cannot be reached; DeadlinePassed.
         """
-        body, content_type, encoding = _body(request)
+        body, extra = _body(request)
         self.check_size(body)
-        extra = f"content-type: {content_type}\r\n" + (f"content-encoding: {encoding}\r\n" if encoding else "")
         path = _PATHS[method]
-        reply = await self._exchange("POST", path, sending, body, extra.encode("latin-1"), once=method in ONCE_ONLY)
+        reply = await self._exchange("POST", path, sending, body, extra, once=method in ONCE_ONLY)
         if reply.status == 404 and not reply.content_type.startswith(_JSON):
             fault = faults.of_reply(reply, self._asked("POST", path))
             text = f"{self.server} has no {path}: a graph accepts only predictions and feedback ({fault})"
@@ -67,9 +67,8 @@ class RestWire:
 
         Raises: as `ask` does, perhaps after some answers.
         """
-        body, content_type, encoding = _body(request)
-        head = f"content-type: {content_type}\r\n" + (f"content-encoding: {encoding}\r\n" if encoding else "")
-        return self._answers(_PATHS[Method.PREDICT], head.encode("latin-1"), body, sending, json_codec.received)
+        body, head = _body(request)
+        return self._answers(_PATHS[Method.PREDICT], head, body, sending, json_codec.received)
 
     async def _answers(
         self, path: str, head: bytes, body: bytes, sending: Sending, read: Callable[[bytes, str], Message]
@@ -100,11 +99,22 @@ class RestWire:
             )
 
     async def fetch(
-        self, verb: str, path: str, sending: Sending, body: bytes | None = None, *, once: bool = False
+        self,
+        verb: str,
+        path: str,
+        sending: Sending,
+        body: bytes | None = None,
+        *,
+        extra: bytes = JSON_LINE,
+        once: bool = False,
     ) -> Reply:
-        """The successful reply to a request for JSON. Raises: like `ask`."""
-        extra = b"" if body is None else b"content-type: application/json\r\n"
-        reply = await self._exchange(verb, path, sending, body, extra, once=once)
+        """The successful reply to a request.
+
+        Args:
+            extra: the header lines about the body.
+        Raises: like `ask`.
+        """
+        reply = await self._exchange(verb, path, sending, body, b"" if body is None else extra, once=once)
         if not 200 <= reply.status < 300:
             raise faults.of_reply(reply, self._asked(verb, path))
         return reply
@@ -190,10 +200,13 @@ def lines(headers: Headers) -> bytes:
     return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("utf-8")
 
 
-def _body(request: Request) -> tuple[bytes, str, str]:
-    """Body, content type and content encoding; those received if the message came over REST."""
+def _body(request: Request) -> tuple[bytes, bytes]:
+    """The body, and the header lines about it; those received if the message came over REST."""
     if isinstance(request, Message):
-        return json_codec.outgoing(request)
-    if isinstance(request, Feedback):
-        return json_codec.forwarded(request)
-    return json_codec.encode_messages(request), _JSON, ""
+        body, content_type, encoding = json_codec.outgoing(request)
+    elif isinstance(request, Feedback):
+        body, content_type, encoding = json_codec.forwarded(request)
+    else:
+        return json_codec.encode_messages(request), JSON_LINE
+    head = f"content-type: {content_type}\r\n" + (f"content-encoding: {encoding}\r\n" if encoding else "")
+    return body, head.encode("latin-1")

@@ -23,7 +23,7 @@ from infergraph.client import faults
 from infergraph.client.calls import CallOptions, Headers, Sending
 from infergraph.client.connection import Connection, Server
 from infergraph.client.grpc import GrpcWire
-from infergraph.client.rest import RestWire
+from infergraph.client.rest import JSON_LINE, RestWire
 from infergraph.errors import (
     ComponentError,
     DeadlinePassed,
@@ -36,7 +36,6 @@ from infergraph.errors import (
     remote_error_of,
 )
 from infergraph.message import Answers, Encoding, Message, Meta, Method, Request
-from infergraph.net.http_client import Reply
 from infergraph.protocol.headers import INFERENCE_HEADER_LENGTH
 from infergraph.protocol.services import INFERENCE
 from infergraph.protocol.status import GrpcStatus
@@ -51,7 +50,6 @@ from infergraph.wire.v2.tensors import Tensor
 _CODES_OF_A_MOMENT = (GrpcStatus.UNAVAILABLE, GrpcStatus.RESOURCE_EXHAUSTED, GrpcStatus.DEADLINE_EXCEEDED)
 _BINARY_EXTENSION = "binary_tensor_data"
 _FAULTS_AS_STATUS = ("triton_grpc_error", "true")
-_LENGTH = INFERENCE_HEADER_LENGTH.decode()
 _PASSING = frozenset({429, 502, 503, 504, *_CODES_OF_A_MOMENT})
 """Statuses and codes of a server that may know the question a moment later."""
 _PATH = re.compile(r"/v2(/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?(/infer)?)?/?$")
@@ -246,7 +244,8 @@ class V2RestWire(_V2Wire, RestWire):
         if is_binary:
             request = replace(request, parameters={**request.parameters, BINARY_OUTPUT: True})
         body, extra = _encoded(request, is_binary=is_binary)
-        reply = await self._post(f"{self._model.path}/infer", body, sending, extra)
+        self.check_size(body)
+        reply = await self.fetch("POST", f"{self._model.path}/infer", sending, body, extra=extra)
         length = reply.header(INFERENCE_HEADER_LENGTH)
         try:
             return remote.decode_rest(reply.body, length or None)
@@ -256,16 +255,9 @@ class V2RestWire(_V2Wire, RestWire):
     async def _stream(self, request: InferRequest, sending: Sending) -> Answers:
         body, extra = _encoded(request, is_binary=await self._is_binary(sending))
         path = f"{self._model.path}/infer_stream"
-        async with aclosing(self._answers(path, extra.encode(), body, sending, _read_answer)) as answers:
+        async with aclosing(self._answers(path, extra, body, sending, _read_answer)) as answers:
             async for answer in answers:
                 yield answer
-
-    async def _post(self, path: str, body: bytes, sending: Sending, extra: str) -> Reply:
-        self.check_size(body)
-        reply = await self._exchange("POST", path, sending, body, extra.encode())
-        if not 200 <= reply.status < 300:
-            raise faults.of_reply(reply, self._asked("POST", path))
-        return reply
 
     async def ready(self, sending: Sending) -> bool:
         """Whether requests would be answered now. Raises: nothing; who cannot be reached is not ready."""
@@ -373,12 +365,12 @@ class V2GrpcWire(_V2Wire, GrpcWire):
             raise RemoteError(f"{self.server}: the answer to {call} cannot be read: {fault}") from fault
 
 
-def _encoded(request: InferRequest, *, is_binary: bool) -> tuple[bytes, str]:
+def _encoded(request: InferRequest, *, is_binary: bool) -> tuple[bytes, bytes]:
     """The body of a request over REST, and the headers about it."""
     body = remote.encode_rest(request, is_binary=is_binary)
     if body.header_length is None:
-        return body.head, "content-type: application/json\r\n"
-    extra = f"content-type: application/octet-stream\r\n{_LENGTH}: {body.header_length}\r\n"
+        return body.head, JSON_LINE
+    extra = b"content-type: application/octet-stream\r\n%b: %d\r\n" % (INFERENCE_HEADER_LENGTH, body.header_length)
     return b"".join((body.head, *body.blobs)), extra
 
 
