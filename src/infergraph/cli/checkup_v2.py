@@ -15,6 +15,7 @@ from infergraph.client import Client
 from infergraph.errors import Fault, PayloadError
 from infergraph.message import Message
 from infergraph.protocol.headers import INFERENCE_HEADER_LENGTH
+from infergraph.protocol.paths import V2_INDEX, V2_LIVE, V2_MODELS, V2_READY, V2_SERVER
 from infergraph.wire import json_text
 from infergraph.wire.v2 import json, remote, tensors
 from infergraph.wire.v2.messages import InferMessage
@@ -75,28 +76,28 @@ class V2Checkup:
         return json_in(reply, probe)
 
     def _live(self) -> str:
-        reply = self._ask(probe := self._address.get("/v2/health/live"))
+        reply = self._ask(probe := self._address.get(V2_LIVE))
         check_status(reply, probe)
         return f"it answers in {reply.seconds * 1000:.0f} ms"
 
     def _ready(self) -> str:
-        reply = self._ask(probe := self._address.get("/v2/health/ready"))
+        reply = self._ask(probe := self._address.get(V2_READY))
         if reply.status != 200:
             raise Bad(f"it is not ready: HTTP {reply.status}{told(reply)}", probe)
         return "ready"
 
     def _server_metadata(self) -> str:
-        document = self._document(probe := self._address.get("/v2"))
+        document = self._document(probe := self._address.get(V2_SERVER))
         if not isinstance(document, dict) or not isinstance(document.get("name"), str):
             raise Bad("the server's metadata has no name", probe, verdict=Verdict.DOUBTFUL)
         self._extensions = document.get("extensions") or ()
         return f"{document['name']} {document.get('version', '')}, extensions: {', '.join(self._extensions) or 'none'}"
 
     def _model(self) -> str:
-        reply = self._ask(self._address.get("/v2/models"))
+        reply = self._ask(self._address.get(V2_MODELS))
         names = _member(reply, "models") if reply.status == 200 else None
         if not names:
-            index = self._document(probe := self._address.post_json("/v2/repository/index", {}))
+            index = self._document(probe := self._address.post_json(V2_INDEX, {}))
             names = [each["name"] for each in index if isinstance(each, dict) and "name" in each]
             if not names:
                 raise Bad("it has no model", probe)

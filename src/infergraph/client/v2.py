@@ -37,6 +37,7 @@ from infergraph.errors import (
 )
 from infergraph.message import Answers, Encoding, Message, Meta, Method, Request
 from infergraph.protocol.headers import INFERENCE_HEADER_LENGTH
+from infergraph.protocol.paths import V2_INDEX, V2_LIVE, V2_MODELS, V2_READY, V2_SERVER
 from infergraph.protocol.services import INFERENCE
 from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import json_codec
@@ -261,7 +262,7 @@ class V2RestWire(_V2Wire, RestWire):
 
     async def ready(self, sending: Sending) -> bool:
         """Whether requests would be answered now. Raises: nothing; who cannot be reached is not ready."""
-        path = f"{self._model.path}/ready" if self._model.name else "/v2/health/ready"
+        path = f"{self._model.path}/ready" if self._model.name else V2_READY
         try:
             return 200 <= (await self._exchange("GET", path, sending)).status < 300
         except (RemoteError, DeadlinePassed):
@@ -269,15 +270,15 @@ class V2RestWire(_V2Wire, RestWire):
 
     async def _is_binary(self, sending: Sending) -> bool:
         if self._takes_binary is None:
-            told = await self._told(self._document("/v2", sending))
+            told = await self._told(self._document(V2_SERVER, sending))
             self._takes_binary = _BINARY_EXTENSION in (told.get("extensions") or ())
         return self._takes_binary
 
     async def _names(self, sending: Sending) -> Sequence[str]:
-        told = await self._told(self._document("/v2/models", sending))
+        told = await self._told(self._document(V2_MODELS, sending))
         if isinstance(listed := told.get("models"), list):
             return [str(name) for name in listed]
-        reply = await self.fetch("POST", "/v2/repository/index", sending, b"{}")
+        reply = await self.fetch("POST", V2_INDEX, sending, b"{}")
         index = json_codec.value_of(reply.body, reply.content_type)
         return _served(index if isinstance(index, list) else [])
 
@@ -285,7 +286,7 @@ class V2RestWire(_V2Wire, RestWire):
         return await self._document(model.path, sending)
 
     async def _is_live(self, sending: Sending) -> bool:
-        return 200 <= (await self.fetch("GET", "/v2/health/live", sending)).status < 300
+        return 200 <= (await self.fetch("GET", V2_LIVE, sending)).status < 300
 
     async def _document(self, path: str, sending: Sending) -> Mapping[str, Any]:
         reply = await self.fetch("GET", path, sending)

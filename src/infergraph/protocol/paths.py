@@ -45,6 +45,9 @@ HEALTH = "/health/status"
 METADATA = "/metadata"
 V2_SERVER = "/v2"
 V2_LIVE = "/v2/health/live"
+V2_READY = "/v2/health/ready"
+V2_MODELS = "/v2/models"
+V2_INDEX = "/v2/repository/index"
 V2_GRAPH_INFER = "/v2/models/infer"
 TASKS = f"{API}/tasks"
 TASK_ENGINE = f"{API}/task-engine"
@@ -90,7 +93,7 @@ MODEL_PATHS: Mapping[Protocol, ModelPaths] = {
         predict="infer",
         health="/v2/models/{model}/ready",
         metadata="/v2/models/{model}",
-        probe="/v2/health/ready",
+        probe=V2_READY,
     ),
 }
 _OTHER_VERBS = {Method.ROUTE: "route", Method.AGGREGATE: "aggregate"}
