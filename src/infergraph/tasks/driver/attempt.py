@@ -50,6 +50,7 @@ class _Files(NamedTuple):
         path: of the input.
         second: the previous round, for a retry of failed lines.
         output, errors: descriptors for appending.
+        opened: closes them all.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class _Files(NamedTuple):
     second: SecondRound | None
     output: int
     errors: int
+    opened: ExitStack
 
     @classmethod
     def open(cls, data: DataFolder, task: Task) -> _Files:
@@ -70,16 +72,7 @@ class _Files(NamedTuple):
             errors = _reopen(data.errors(task.folder, task.round), task.err_off)
             opened.callback(os.close, errors)
             sync_folder(path.parent)
-            opened.pop_all()
-            return cls(path, reader, second, output, errors)
-
-    def close(self) -> None:
-        """Close all files."""
-        self.reader.close()
-        if self.second is not None:
-            self.second.close()
-        os.close(self.output)
-        os.close(self.errors)
+            return cls(path, reader, second, output, errors, opened.pop_all())
 
 
 class Attempt:
@@ -116,7 +109,6 @@ class Attempt:
         self._began_at = 0.0
         self._stalls = task.stalls
         self._files = files
-        self._is_open = True
         self._buffer: ReorderBuffer[Lines] = ReorderBuffer(task.in_off, files.reader.split, rules.attempts_limit)
         self._cut_to, self._cut_line = task.in_off, task.done + 1
         self.mark = Watermark(
@@ -354,9 +346,7 @@ class Attempt:
 
     def close(self) -> None:
         """Close the files; data beyond the watermark is truncated when they are reopened. Idempotent."""
-        if self._is_open:
-            self._is_open = False
-            self._files.close()
+        self._files.opened.close()
 
 
 def _reopen(path: Path, size: int) -> int:
