@@ -6,6 +6,7 @@ before the call returns (WAL, synchronous=FULL), except for the driver's heartbe
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -205,20 +206,14 @@ class Store:
             older_than: Unix seconds; tasks that ended before are expired; None for no limit by age.
         """
         ended = "state in ('finished', 'failed')"
-        oldest = f"select {_COLUMNS} from task indexed by task_finished where {ended} and finished is not null"
-        found = []
-        if older_than is not None:
-            found = self._scan(f"{oldest} and finished < ? order by finished, seq limit ?", older_than, limit)
+        found = [] if older_than is None else self.ended_before(older_than, limit=limit)
         if keep_count and len(found) < limit:
             over = self._scan(f"select count(*) from task where {ended}")[0][0] - keep_count
-            found = max(
-                found, self._scan(f"{oldest} order by finished, seq limit ?", max(0, min(over, limit))), key=len
-            )
+            found = max(found, self.ended_before(math.inf, limit=max(0, min(over, limit))), key=len)
         if keep_bytes and len(found) < limit:
             over = self._scan(f"select coalesce(sum({_BYTES}), 0) from task where {ended}")[0][0] - keep_bytes
-            rows = self._scan(f"{oldest} order by finished, seq limit ?", limit)
-            found = max(found, _until(rows, over), key=len)
-        return [_task(row) for row in found]
+            found = max(found, _until(self.ended_before(math.inf, limit=limit), over), key=len)
+        return found
 
     def used_bytes(self) -> int:
         """Bytes of all tasks' inputs, outputs and errors."""
@@ -560,14 +555,13 @@ def _task(row: tuple[Any, ...]) -> Task:
     return Task(**values)
 
 
-def _until(rows: list[Any], bytes: int) -> list[Any]:
+def _until(tasks: list[Task], bytes: int) -> list[Task]:
     """The first of these tasks that together have this many bytes, or all."""
-    for place, row in enumerate(rows):
+    for place, task in enumerate(tasks):
         if bytes <= 0:
-            return rows[:place]
-        task = _task(row)
+            return tasks[:place]
         bytes -= task.input_bytes + task.out_off + task.err_off
-    return rows
+    return tasks
 
 
 def _count(run: Any, **more: int) -> None:
