@@ -312,7 +312,7 @@ class Grpc:
             transport="grpc",
             protocol=protocol,
             handler=handler,
-            puid=next((str(value) for key, value in metadata if key == PUID_KEY), ""),
+            puid=entry_of(metadata, PUID_KEY),
             request_bytes=len(payload),
             limit_s=self._request_timeout_s if remaining_s is None else _sooner(self._request_timeout_s, remaining_s),
             path=path,
@@ -363,6 +363,11 @@ def _encoded(message: Message) -> bytes:
         return proto_codec.encode(message)
     except PayloadError as error:  # of the answer, which is not the caller's
         raise ComponentError(f"the answer cannot be read: {error}") from error
+
+
+def entry_of(metadata: Metadata, wanted: str) -> str:
+    """An entry of a call's metadata; empty if there is none."""
+    return next((str(value) for key, value in metadata if key == wanted), "")
 
 
 def may_wait() -> Runner | None:

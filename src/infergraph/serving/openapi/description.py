@@ -17,7 +17,7 @@ from infergraph.message import Method
 from infergraph.protocol.paths import METADATA, OLD_EXTERNAL, OLD_INTERNAL
 from infergraph.serving.http.app import Endpoint, Paths
 from infergraph.serving.openapi.inference import Inference
-from infergraph.serving.openapi.schemas import SCHEMAS, TASK_SCHEMAS, Described, Schema, ref
+from infergraph.serving.openapi.schemas import SCHEMAS, TASK_SCHEMAS, Described, Schema, as_json, ref
 from infergraph.serving.openapi.tasks import task_paths
 from infergraph.wire.npy_codec import NPY_TYPE
 from infergraph.wire.v2.metadata import metadata_of
@@ -184,7 +184,7 @@ class _Writer:
             return {"get": self._get(name, {"200": self._metadata(path)}, "500", "503")}
         if name == "health":
             return {
-                "get": self._get(name, {"200": _json("The component's health status", ref("SeldonMessage"))}, "500")
+                "get": self._get(name, {"200": as_json("The component's health status", ref("SeldonMessage"))}, "500")
             }
         if name == "ping":
             return {"get": self._get(name, {"200": _text_answer("pong", "text/html")})}
@@ -202,9 +202,9 @@ class _Writer:
         if endpoint.name in _ASKING:
             return self._call(endpoint.name, endpoint)
         if endpoint.name == "metadata":
-            answered = _json("The node's metadata", ref("Metadata") if self._speaks_seldon else {})
+            answered = as_json("The node's metadata", ref("Metadata") if self._speaks_seldon else {})
         else:
-            answered = _json("The node's health status", {})
+            answered = as_json("The node's health status", {})
         return {"get": self._get(f"node {endpoint.name}", {"200": answered}, "500", "503")}
 
     @property
@@ -241,8 +241,8 @@ class _Writer:
 
     def _answers(self, name: str) -> Schema:
         if not self._speaks_seldon:
-            return {"200": _json("The answer", {}), **_refused(*_REFUSALS)}
-        given: Schema = _json("The answer", ref("Output" if name == "predict" else "SeldonMessage"))
+            return {"200": as_json("The answer", {}), **_refused(*_REFUSALS)}
+        given: Schema = as_json("The answer", ref("Output" if name == "predict" else "SeldonMessage"))
         example = self._outputs.example()
         if name == "predict" and example is not None:
             given["content"][_JSON]["example"] = example
@@ -251,7 +251,7 @@ class _Writer:
 
     def _metadata(self, path: str) -> Schema:
         of_graph = self._served.is_graph and path != METADATA  # for another graph that has this one as a node
-        return _json("The metadata", ref("GraphMetadata" if of_graph else "Metadata"))
+        return as_json("The metadata", ref("GraphMetadata" if of_graph else "Metadata"))
 
     def _get(self, name: str, answers: Schema, *refused: str) -> Schema:
         summary = (
@@ -320,13 +320,9 @@ def _operations(operations: Schema) -> Iterator[tuple[str, Schema]]:
             yield verb, operation
 
 
-def _json(description: str, schema: Schema) -> Schema:
-    return {"description": description, "content": {_JSON: {"schema": schema}}}
-
-
 def _text_answer(description: str, kind: str) -> Schema:
     return {"description": description, "content": {kind: {"schema": {"type": "string"}}}}
 
 
 def _refused(*codes: str) -> Schema:
-    return {code: _json(_REFUSALS[code], ref("Error")) for code in codes}
+    return {code: as_json(_REFUSALS[code], ref("Error")) for code in codes}

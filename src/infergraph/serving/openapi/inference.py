@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from infergraph.protocol.paths import V2_GRAPH_INFER
 from infergraph.serving.http.app import Paths
-from infergraph.serving.openapi.schemas import Schema, object_of, ref
+from infergraph.serving.openapi.schemas import Schema, as_json, object_of, ref
 from infergraph.wire.v2.metadata import ModelMetadata, TensorMetadata
 from infergraph.wire.v2.tensors import Datatype
 
@@ -168,7 +168,7 @@ class Inference:
             yield from self._of_model(f"/v2/models/{self._name}{place}")
         if V2_GRAPH_INFER in self._paths.exact:  # else it would be the metadata of a model of that name
             yield V2_GRAPH_INFER, {"post": self._infer()}
-        message, answer = _json("The child", ref("SeldonMessage")), _json("The answer", ref("V2Response"))
+        message, answer = as_json("The child", ref("SeldonMessage")), as_json("The answer", ref("V2Response"))
         answers: Schema = {"type": "array", "minItems": 1, "items": ref("V2Response")}
         routes = _asking("Choose the child to call, for a graph", ref("V2Request"), message)
         yield f"/v2/models/{self._name}/route", {"post": routes}
@@ -180,19 +180,19 @@ class Inference:
         yield f"/v1/models/{self._name}:predict", {"post": _predict()}
 
     def _of_model(self, path: str) -> Iterator[tuple[str, Schema]]:
-        metadata = _json("The metadata", ref("V2ModelMetadata"))
+        metadata = as_json("The metadata", ref("V2ModelMetadata"))
         yield path, {"get": _get("The model's metadata", metadata, *_FAILURES)}
         yield f"{path}/ready", {"get": _get("Whether the model can answer", _ready(_TEXT), *_FAILURES)}
         yield f"{path}/infer", {"post": self._infer()}
         yield f"{path}/infer_stream", {"post": _asking("Infer, with answers as they come", ref("V2Request"), _EVENTS)}
-        generated = _json("The answer: outputs and parameters by name", {"type": "object"})
+        generated = as_json("The answer: outputs and parameters by name", {"type": "object"})
         generate = _asking("Generate: values by name, without the form of tensors", _GENERATE, generated)
         generate["requestBody"]["content"][_JSON]["example"] = self._values()
         yield f"{path}/generate", {"post": generate}
         yield f"{path}/generate_stream", {"post": _asking("Generate, with answers as they come", _GENERATE, _EVENTS)}
-        statistics = _json("The statistics", ref("V2Statistics"))
+        statistics = as_json("The statistics", ref("V2Statistics"))
         yield f"{path}/stats", {"get": _get("The model's statistics", statistics, *_FAILURES)}
-        configuration = _json("The configuration", {"type": "object"})
+        configuration = as_json("The configuration", {"type": "object"})
         yield f"{path}/config", {"get": _get("The model's configuration", configuration, *_FAILURES)}
 
     def _values(self) -> Schema:
@@ -204,7 +204,7 @@ class Inference:
             _JSON: {"schema": ref("V2Request"), "example": example_of(self._model)},
             _OCTETS: {"schema": {"type": "string", "contentMediaType": _OCTETS}},
         }
-        answered = _json("The answer", ref("V2Response"))
+        answered = as_json("The answer", ref("V2Response"))
         answered["content"][_OCTETS] = {"schema": {"type": "string", "contentMediaType": _OCTETS}}
         header = {
             "name": "Inference-Header-Content-Length",
@@ -240,7 +240,7 @@ def _input_schema(declared: TensorMetadata) -> Schema:
 def _control(action: str) -> Schema:
     does = "Load the model, or load it anew" if action == "load" else "Unload the model"
     members = {"name": _TEXT, action: _BOOLEAN}
-    answered = _json("Done in all workers", object_of("name", action, **members))
+    answered = as_json("Done in all workers", object_of("name", action, **members))
     operation = _operation(
         "Control", f"{does} (setting model_control)", {"200": answered, **_refused("400", "403", "404", "503")}
     )
@@ -250,7 +250,7 @@ def _control(action: str) -> Schema:
 
 def _predict() -> Schema:
     body = object_of("instances", instances={"type": "array"})
-    answered = _json("The answer", object_of("predictions", predictions={}))
+    answered = as_json("The answer", object_of("predictions", predictions={}))
     return _asking("Predict: instances to predictions (KServe v1)", body, answered)
 
 
@@ -263,7 +263,7 @@ def _asking(summary: str, body: Schema, answered: Schema) -> Schema:
 
 def _index() -> Schema:
     body = object_of(ready={"type": ["boolean", "null"], "description": "Only those that can answer."})
-    answered = _json("The models, and the nodes of a graph", ref("V2Index"))
+    answered = as_json("The models, and the nodes of a graph", ref("V2Index"))
     operation = _operation("Look", "The models and their states", {"200": answered, **_refused("400")})
     return {**operation, "requestBody": {"required": False, "content": {_JSON: {"schema": body}}}}
 
@@ -276,32 +276,28 @@ def _operation(tag: str, summary: str, responses: Schema) -> Schema:
     return {"tags": [tag], "summary": summary, "responses": responses}
 
 
-def _json(description: str, schema: Schema) -> Schema:
-    return {"description": description, "content": {_JSON: {"schema": schema}}}
-
-
 def _ready(name: Schema) -> Schema:
-    return _json("It can", object_of("name", "ready", name=name, ready=_BOOLEAN))
+    return as_json("It can", object_of("name", "ready", name=name, ready=_BOOLEAN))
 
 
 def _refused(*codes: str) -> Schema:
-    return {code: _json(_REFUSALS[code], ref("V2Error")) for code in codes}
+    return {code: as_json(_REFUSALS[code], ref("V2Error")) for code in codes}
 
 
 def _server() -> Mapping[str, Schema]:
     name = object_of("name", "version", "extensions", name=_TEXT, version=_TEXT, extensions=_NAMES)
-    models = _json("Their names", object_of("models", models=_NAMES))
+    models = as_json("Their names", object_of("models", models=_NAMES))
     return {
-        "/v2": {"get": _get("The server's name, version and extensions", _json("The metadata", name))},
+        "/v2": {"get": _get("The server's name, version and extensions", as_json("The metadata", name))},
         "/v2/health/live": {
-            "get": _get("Whether the process is running", _json("It runs", object_of("live", live=_BOOLEAN)))
+            "get": _get("Whether the process is running", as_json("It runs", object_of("live", live=_BOOLEAN)))
         },
         "/v2/health/ready": {
-            "get": _get("Whether the server can answer", _json("It can", object_of("ready", ready=_BOOLEAN)), "503")
+            "get": _get("Whether the server can answer", as_json("It can", object_of("ready", ready=_BOOLEAN)), "503")
         },
         "/v2/models": {"get": _get("The models", models)},
         "/v2/models/stats": {
-            "get": _get("The statistics of all models", _json("The statistics", ref("V2Statistics")), "500", "503")
+            "get": _get("The statistics of all models", as_json("The statistics", ref("V2Statistics")), "500", "503")
         },
         "/v2/repository/index": {"post": _index()},
         "/v1/models": {"get": _get("The models", models)},

@@ -28,6 +28,11 @@ def ref(name: str) -> Schema:
     return {"$ref": REF + name}
 
 
+def as_json(description: str, schema: Schema) -> Schema:
+    """A response whose body is JSON."""
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
 def object_of(*required: str, **properties: Schema) -> Schema:
     """The schema of an object with these properties, of which some are required."""
     schema: Schema = {"type": "object", "properties": properties}

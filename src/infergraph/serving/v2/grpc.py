@@ -15,7 +15,7 @@ from infergraph.errors import PayloadError, UnknownModel
 from infergraph.message import Context, Transport
 from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP, is_header_id
 from infergraph.protocol.services import INFERENCE
-from infergraph.serving.grpc.edge import GrpcCall, GrpcMethod, GrpcStream, StreamedCall, context_of, may_wait
+from infergraph.serving.grpc.edge import GrpcCall, GrpcMethod, GrpcStream, StreamedCall, context_of, entry_of, may_wait
 from infergraph.serving.v2.rest import EXTENSIONS, V2Parts
 from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.prediction import SERVICES, message_class
@@ -91,7 +91,7 @@ class V2Grpc:
     async def _infer(self, call: GrpcCall) -> bytes:
         if self._model.relays:
             return await self._relay(call)
-        form = _told(call, FORM_KEY)
+        form = entry_of(call.metadata, FORM_KEY)
         spelling = Spelling(Transport.GRPC, form=form) if form or self._model.is_graph else None
         message = self._message(call.payload, spelling)
         blocks = call.runner is None and len(call.payload) > _LARGE_BYTES
@@ -202,11 +202,6 @@ class V2Grpc:
 def is_a_hop(call: GrpcCall) -> bool:
     """Whether the client is a graph of this runtime."""
     return ANSWER_HOP in call.metadata or REQUEST_HOP in call.metadata
-
-
-def _told(call: GrpcCall, key: str) -> str:
-    """An entry of a call's metadata; empty where there is none."""
-    return next((str(value) for name, value in call.metadata if name == key), "")
 
 
 def _is_plain(call: StreamedCall) -> bool:
