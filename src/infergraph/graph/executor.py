@@ -338,7 +338,7 @@ class Graph(LocalCalls, PredictiveUnit):
         else:
             if planned.label and state is not None:
                 state.path[planned.name] = planned.label
-        return answered(given, answer, request)
+        return answered(given, answer, request) if given else answer
 
     async def _stand_in(
         self,

@@ -106,9 +106,9 @@ def carry(given: Mapping[str, Any] | None, answer: Message) -> Message:
     return answer.with_meta(merged)
 
 
-def answered(given: Meta | None, answer: Message, request: Request) -> Message:
+def answered(given: Meta, answer: Message, request: Request) -> Message:
     """A node's answer as it is passed on: with what it lost of the meta given, and in tensors if the request is."""
-    return carry(given, in_tensors(answer, request)) if given else answer
+    return carry(given, in_tensors(answer, request))
 
 
 def finish(answer: Message, state: RequestState, puid: str) -> Message:

@@ -84,7 +84,7 @@ class StreamedVisit:
             answers = self._or_stand_in(planned, answers, message)
         async with aclosing(answers):
             async for answer in answers:
-                answer = answered(given, answer, message)
+                answer = answered(given, answer, message) if given else answer
                 if tap is not None:
                     answer.share()
                     tap.response(answer, context)
