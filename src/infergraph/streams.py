@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import NamedTuple
 
-from infergraph.errors import Fault
+from infergraph.errors import Fault, RemoteError
 from infergraph.message import Answers, Message
 
 
@@ -33,6 +33,27 @@ async def resumed(begun: Begun) -> Answers:
             yield begun.first
             async for answer in rest:
                 yield answer
+
+
+async def or_whole(
+    answers: Answers, whole: Callable[[], Awaitable[Message]], has_none: Callable[[RemoteError], bool]
+) -> Answers:
+    """The stream, or the one answer of a server that has no streams.
+
+    Args:
+        whole: gives the one answer.
+        has_none: whether a fault before the first answer says that there are no streams.
+    """
+    try:
+        begun = await begin(answers)
+    except RemoteError as fault:
+        if not has_none(fault):
+            raise
+        yield await whole()
+        return
+    async with aclosing(resumed(begun)) as stream:
+        async for answer in stream:
+            yield answer
 
 
 async def within(answers: Answers, limit: Callable[[], asyncio.Timeout], late: Callable[[], Fault]) -> Answers:

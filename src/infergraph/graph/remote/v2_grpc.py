@@ -24,7 +24,7 @@ from infergraph.protocol import services
 from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP
 from infergraph.protocol.services import INFERENCE
 from infergraph.protocol.status import GrpcStatus
-from infergraph.streams import begin, resumed
+from infergraph.streams import or_whole
 from infergraph.wire.v2 import hop, proto
 from infergraph.wire.v2.messages import tensors_of
 
@@ -80,24 +80,15 @@ class V2GrpcUnit(GrpcUnit):
             return self._node.readable(lambda: hop.routed(hop.read_grpc(payload)))
         return await self._node.finished(hop.grpc_answer(payload, told, first), first)
 
-    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+    def stream(self, method: Method, request: Request, context: Context) -> Answers:
         """The node's answers to a prediction, as it sends them; its one answer where it has no streams.
 
         Raises: as `answer` does, perhaps after some answers.
         """
         if method is not Method.PREDICT or not isinstance(request, Message):
-            yield await self.answer(method, request, context)
-            return
-        try:
-            begun = await begin(self._answers(request, context))
-        except RemoteError as fault:
-            if fault.grpc_code != GrpcStatus.UNIMPLEMENTED:
-                raise
-            yield await self.answer(method, request, context)
-            return
-        async with aclosing(resumed(begun)) as answers:
-            async for answer in answers:
-                yield answer
+            return super().stream(method, request, context)
+        whole = functools.partial(self.answer, method, request, context)
+        return or_whole(self._answers(request, context), whole, _has_no_streams)
 
     async def _answers(self, request: Message, context: Context) -> Answers:
         model, timeout_s = context.model or self.name, self._timeout_s(context)
@@ -180,3 +171,7 @@ class V2GrpcUnit(GrpcUnit):
             return proto.decode_metadata(payload)
         except PayloadError as fault:
             raise RemoteError(f"the metadata of node {self.name} cannot be read: {fault}", node=self.name) from fault
+
+
+def _has_no_streams(fault: RemoteError) -> bool:
+    return fault.grpc_code == GrpcStatus.UNIMPLEMENTED

@@ -7,7 +7,6 @@ Source: the protocol's REST text; the orchestrator specification, sections 8, 18
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -21,7 +20,7 @@ from infergraph.net.http_client import Call, Reply
 from infergraph.protocol import paths
 from infergraph.protocol.headers import ANSWER_CODING, FORM, INFERENCE_HEADER_LENGTH, REQUEST_CODING
 from infergraph.protocol.paths import Protocol
-from infergraph.streams import begin, resumed
+from infergraph.streams import or_whole
 from infergraph.wire import json_codec
 from infergraph.wire.v2 import hop
 from infergraph.wire.v2.hop import Sent
@@ -58,7 +57,7 @@ class V2RestUnit(RestUnit):
         relays: Collection[Method] | None = None,
     ) -> None:
         super().__init__(name, host, port, options, probe_port=probe_port)
-        self._node = V2Node(name, relays, functools.partial(self.metadata, None))
+        self._node = V2Node(name, relays, partial(self.metadata, None))
         self._takes_binary: bool | None = None
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
@@ -82,25 +81,21 @@ class V2RestUnit(RestUnit):
             return self._route(reply)
         return await self._node.finished(hop.rest_answer(reply.body, _spelling(reply), first), first)
 
-    async def stream(self, method: Method, request: Request, context: Context) -> Answers:
+    def stream(self, method: Method, request: Request, context: Context) -> Answers:
         """The node's answers to a prediction, as it sends them; its one answer where it has no streams.
 
         Raises: as `answer` does, perhaps after some answers.
         """
         if method is not Method.PREDICT or not isinstance(request, Message):
-            yield await self.answer(method, request, context)
-            return
+            return super().stream(method, request, context)
+        whole = partial(self.answer, method, request, context)
+        return or_whole(self._answers(request, context), whole, _has_no_streams)
+
+    async def _answers(self, request: Message, context: Context) -> Answers:
         coding = ANSWER_CODING if request.is_answer else REQUEST_CODING
-        call = self._posted(method, await self._sent(request, context, is_relayed=False), coding, context)
+        call = self._posted(Method.PREDICT, await self._sent(request, context, is_relayed=False), coding, context)
         call = call._replace(path=f"{call.path}_stream")
-        try:
-            begun = await begin(self._events(call, context, partial(_read_event, request)))
-        except RemoteError as fault:
-            if fault.status not in _NO_STREAM:
-                raise
-            yield await self.answer(method, request, context)
-            return
-        async with aclosing(resumed(begun)) as answers:
+        async with aclosing(self._events(call, context, partial(_read_event, request))) as answers:
             async for answer in answers:
                 assert isinstance(answer, NodeAnswer)
                 yield await self._node.finished(answer, request)
@@ -172,6 +167,10 @@ class V2RestUnit(RestUnit):
         if reply.status in _TOLD:
             self._takes_binary = takes_binary
         return takes_binary
+
+
+def _has_no_streams(fault: RemoteError) -> bool:
+    return fault.status in _NO_STREAM
 
 
 def _read_event(request: Message, body: bytes, content_type: str) -> Message:
