@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -103,11 +103,15 @@ class GrpcUnit(PredictiveUnit):
         return proto_codec.received(answer, is_answer=True)
 
     async def ready(self) -> bool:
-        """Whether the node accepts a connection, or, with full checks, reports SERVING."""
+        """Whether the node accepts a connection and, with full checks, says that it is ready."""
         timeout_s = self.options.ready_timeout_s
         if not await connects(self._probe_address, timeout_s):
             return False
-        return not self.options.full_health_checks or await self._client.serves(timeout_s=timeout_s)
+        return not self.options.full_health_checks or await self._serves(timeout_s)
+
+    async def _serves(self, timeout_s: float) -> bool:
+        """Whether the node reports SERVING, or has no health service."""
+        return await self._client.serves(timeout_s=timeout_s)
 
     async def health(self, context: Context) -> Message:
         """A message saying that the node accepts calls; the protocol has no health call over gRPC.
@@ -123,10 +127,15 @@ class GrpcUnit(PredictiveUnit):
 
         Raises: RemoteError if it has none.
         """
-        context = context or Context()
-        raw = await self._ask(_METADATA_PATH, b"", metadata_of(context), self._timeout_s(context))
+        return await self._told(_METADATA_PATH, b"", proto_codec.decode_metadata, context or Context())
+
+    async def _told(
+        self, path: str, asked: bytes, decode: Callable[[bytes], Mapping[str, Any]], context: Context
+    ) -> Mapping[str, Any]:
+        """The node's metadata, as `decode` reads it from the answer to `asked`."""
+        raw = await self._ask(path, asked, metadata_of(context), self._timeout_s(context))
         try:
-            return proto_codec.decode_metadata(raw)
+            return decode(raw)
         except PayloadError as fault:
             raise RemoteError(f"the metadata of node {self.name} cannot be read: {fault}", node=self.name) from fault
 

@@ -18,7 +18,6 @@ from infergraph.graph.remote.grpc import GrpcOptions, GrpcUnit, metadata_of
 from infergraph.graph.remote.rest import unsent
 from infergraph.graph.remote.v2_node import V2Node
 from infergraph.message import Answers, Context, Encoding, Feedback, Message, Method, Request, Transport
-from infergraph.net.address import connects
 from infergraph.net.grpc_client import Metadata
 from infergraph.protocol import services
 from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP
@@ -136,13 +135,7 @@ class V2GrpcUnit(GrpcUnit):
         payload, initial = await self._in_time(_INFER, asked, timeout_s)
         return payload, str(initial.get(FORM_KEY, ""))
 
-    async def ready(self) -> bool:
-        """Whether the node accepts a connection, or, with full checks, says that it is ready."""
-        timeout_s = self.options.ready_timeout_s
-        if not await connects(self._probe_address, timeout_s):
-            return False
-        if not self.options.full_health_checks:
-            return True
+    async def _serves(self, timeout_s: float) -> bool:
         try:
             return proto.is_ready(await self._client.call(_SERVER_READY, b"", timeout_s=timeout_s))
         except (PayloadError, RemoteError):
@@ -164,13 +157,8 @@ class V2GrpcUnit(GrpcUnit):
 
         Raises: RemoteError if it has none.
         """
-        context = context or Context()
         asked = proto.encode_metadata_request(self.name)
-        payload = await self._ask(_METADATA, asked, metadata_of(context), self._timeout_s(context))
-        try:
-            return proto.decode_metadata(payload)
-        except PayloadError as fault:
-            raise RemoteError(f"the metadata of node {self.name} cannot be read: {fault}", node=self.name) from fault
+        return await self._told(_METADATA, asked, proto.decode_metadata, context or Context())
 
 
 def _has_no_streams(fault: RemoteError) -> bool:
