@@ -121,9 +121,7 @@ class RestUnit(PredictiveUnit):
             return unsent(request)
         # A route may draw or count and a reward counts once: those are not sent a second time.
         call = self._call(method, request, context)
-        reply = await self._exchange(call, context)
-        if not 200 <= reply.status < 300:
-            raise self._failure("POST", call.path, reply, body=method is not Method.ROUTE)
+        reply = await self._succeeded(call, context, passes_body=method is not Method.ROUTE)
         if method is Method.ROUTE:
             return json_codec.received(reply.body)
         return json_codec.received(reply.body, reply.content_type, is_answer=True)
@@ -153,7 +151,7 @@ class RestUnit(PredictiveUnit):
                 if not reply.header(b"content-type").startswith(_EVENTS):
                     whole = await reply.whole(limit_bytes)
                     if not 200 <= whole.status < 300:
-                        raise self._failure("POST", call.path, whole, body=True)
+                        raise self._failure(call.path, whole, passes_body=True)
                     yield read(whole.body, whole.content_type)
                     return
                 async with aclosing(reply.events(limit_bytes)) as events:
@@ -235,10 +233,19 @@ class RestUnit(PredictiveUnit):
         return document
 
     async def _get(self, path: str, context: Context) -> Message:
-        reply = await self._exchange(Call("GET", path, header_lines(context), None), context)
-        if not 200 <= reply.status < 300:
-            raise self._failure("GET", path, reply, body=True)
+        reply = await self._succeeded(Call("GET", path, header_lines(context), None), context)
         return json_codec.received(reply.body, reply.content_type)
+
+    async def _succeeded(self, call: Call, context: Context, *, passes_body: bool = True) -> Reply:
+        """The reply to a call.
+
+        Args:
+            passes_body: whether the fault for one that is not a success has its body.
+        """
+        reply = await self._exchange(call, context)
+        if not 200 <= reply.status < 300:
+            raise self._failure(call.path, reply, passes_body=passes_body)
+        return reply
 
     async def _exchange(self, call: Call, context: Context) -> Reply:
         own_s, timeout_s = self.options.timeout_s or None, self._timeout_s(context)
@@ -263,14 +270,14 @@ class RestUnit(PredictiveUnit):
         left_s = context.deadline - asyncio.get_running_loop().time()
         return left_s if own_s is None else min(own_s, left_s)
 
-    def _failure(self, verb: str, path: str, reply: Reply, *, body: bool) -> RemoteError:
+    def _failure(self, path: str, reply: Reply, *, passes_body: bool) -> RemoteError:
         url = self._client.address.url(path)
         return RemoteError(
             f"Internal service call from executor failed calling {url} status code {reply.status}",
             node=self.name,
             status=reply.status,
-            body=reply.body if body else None,
-            content_type=reply.content_type if body else "",
+            body=reply.body if passes_body else None,
+            content_type=reply.content_type if passes_body else "",
         )
 
     def _joined(self, messages: Sequence[Message]) -> tuple[bytes, str, str]:

@@ -76,7 +76,8 @@ class V2RestUnit(RestUnit):
         else:
             sent = self._listed(request)
         coding = _PLAIN if is_relayed else ANSWER_CODING if first.is_answer else REQUEST_CODING
-        reply = await self._post(method, sent, coding, context)
+        call = self._posted(method, sent, coding, context)
+        reply = await self._succeeded(call, context, passes_body=method is not Method.ROUTE)
         if method is Method.ROUTE:
             return self._route(reply)
         return await self._node.finished(hop.rest_answer(reply.body, _spelling(reply), first), first)
@@ -123,13 +124,6 @@ class V2RestUnit(RestUnit):
         except PayloadError as fault:
             raise RemoteError(f"Data is not JSON: {fault.text}", node=self.name) from fault
 
-    async def _post(self, method: Method, sent: Sent, coding: bytes, context: Context) -> Reply:
-        call = self._posted(method, sent, coding, context)
-        reply = await self._exchange(call, context)
-        if not 200 <= reply.status < 300:
-            raise self._failure("POST", call.path, reply, body=method is not Method.ROUTE)
-        return reply
-
     def _posted(self, method: Method, sent: Sent, coding: bytes, context: Context) -> Call:
         spelling = sent.spelling
         path = paths.method_path(Protocol.V2, method, context.model or self.name)
@@ -142,9 +136,9 @@ class V2RestUnit(RestUnit):
             head += line(FORM, spelling.form)
         return Call("POST", path, head, sent.raw, method not in ONCE_ONLY)
 
-    def _failure(self, verb: str, path: str, reply: Reply, *, body: bool) -> RemoteError:
+    def _failure(self, path: str, reply: Reply, *, passes_body: bool) -> RemoteError:
         """The fault of a refusal; its text is the node's own, where it says one in a protocol's form."""
-        fault = super()._failure(verb, path, reply, body=body)
+        fault = super()._failure(path, reply, passes_body=passes_body)
         text = _error_of(reply.body)
         if not text:
             return fault
