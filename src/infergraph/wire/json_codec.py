@@ -465,6 +465,13 @@ def failure_in(event: bytes) -> str | None:
     return str(status.get("info") or "")
 
 
+def error_text(document: Mapping[str, Any]) -> str:
+    """The text of an error answer of either protocol; empty where it has none."""
+    status = document.get("status")
+    text = document.get("error") or (status.get("info") if isinstance(status, dict) else None)
+    return text if isinstance(text, str) else ""
+
+
 def other_document(message: Message) -> Any:
     """The JSON value of an answer that is not a message of the protocol.
 

@@ -139,7 +139,7 @@ class V2RestUnit(RestUnit):
     def _failure(self, path: str, reply: Reply, *, passes_body: bool) -> RemoteError:
         """The fault of a refusal; its text is the node's own, where it says one in a protocol's form."""
         fault = super()._failure(path, reply, passes_body=passes_body)
-        text = _error_of(reply.body)
+        text = json_codec.error_text(_object_of(reply.body))
         if not text:
             return fault
         return RemoteError(text, node=self.name, status=fault.status, body=fault.body, content_type=fault.content_type)
@@ -174,14 +174,6 @@ def _read_event(request: Message, body: bytes, content_type: str) -> Message:
 def _spelling(reply: Reply) -> Spelling:
     length = reply.header(INFERENCE_HEADER_LENGTH) or None
     return Spelling(content_type=reply.content_type, header_length=length, form=reply.header(FORM))
-
-
-def _error_of(body: bytes) -> str:
-    """The text of an error answer of either protocol; empty where it has none."""
-    document = _object_of(body)
-    status = document.get("status")
-    text = document.get("error") or (status.get("info") if isinstance(status, dict) else None)
-    return text if isinstance(text, str) else ""
 
 
 def _object_of(body: bytes) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from infergraph.protocol.status import http_status
 from infergraph.serving.http.answers import JSON_TYPE, Answer, Headers, advice, utf8
 from infergraph.serving.http.app import Dialect, Endpoint
 from infergraph.serving.http.exchange import Exchange
+from infergraph.wire import json_codec
 
 _ALLOWED = b"access-control-allow-headers"
 _ALSO = b", " + INFERENCE_HEADER_LENGTH
@@ -82,7 +83,5 @@ def _text(fault: Fault) -> str:
         except orjson.JSONDecodeError:
             return fault.body.decode("utf-8", "replace") or fault.text
         if isinstance(told, dict):
-            status = told.get("status")
-            text = told.get("error") or (status.get("info") if isinstance(status, dict) else None)
-            return text if isinstance(text, str) and text else fault.text
+            return json_codec.error_text(told) or fault.text
     return fault.text
