@@ -77,7 +77,7 @@ class RestWire:
         self.check_size(body)
         head = lines(sending.headers) + _EVENTS + head
         asked = self._asked("POST", path)
-        async with self.stream("POST", path, head, sending.timeout_s, _whole(body), len(body)) as reply:
+        async with self.stream("POST", path, head, sending.timeout_s, body) as reply:
             kind = reply.header(b"content-type")
             if reply.status != 200 or not kind.startswith("text/event-stream"):
                 answer = await reply.whole(self._limit_bytes)
@@ -156,7 +156,7 @@ class RestWire:
         path: str,
         head: bytes,
         silence_s: float | None,
-        body: AsyncGenerator[bytes, None] | None = None,
+        body: AsyncGenerator[bytes, None] | bytes | None = None,
         length: int | None = None,
     ) -> AbstractAsyncContextManager[StreamReply]:
         """A request with a streamed body or reply, on its own connection; see `StreamCall`."""
@@ -189,10 +189,6 @@ class RestWire:
 
     def _asked(self, verb: str, path: str) -> str:
         return f"{verb} {self.server}{path}"
-
-
-async def _whole(body: bytes) -> AsyncGenerator[bytes, None]:
-    yield body
 
 
 def lines(headers: Headers) -> bytes:

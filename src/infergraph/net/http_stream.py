@@ -37,8 +37,8 @@ class StreamCall:
 
     Args:
         head: header lines.
-        body: its blocks; None for no body.
-        length: of the body; None if unknown, then it is sent chunked.
+        body: its blocks, or all of it; None for no body.
+        length: of the blocks; None if unknown, then they are sent chunked.
         silence_s: time-out without a byte in either direction; None for no limit.
     """
 
@@ -51,14 +51,14 @@ class StreamCall:
         head: bytes,
         *,
         silence_s: float | None,
-        body: AsyncGenerator[bytes, None] | None = None,
+        body: AsyncGenerator[bytes, None] | bytes | None = None,
         length: int | None = None,
     ) -> None:
         self.verb = verb
         self.path = path
         self.head = head
-        self.body = body
-        self.length = length
+        self.body = _whole(body) if isinstance(body, bytes) else body
+        self.length = len(body) if isinstance(body, bytes) else length
         self.silence_s = silence_s
 
     def begin(self, host: str) -> bytes:
@@ -204,6 +204,10 @@ async def stream(address: Address, options: HttpOptions, call: StreamCall) -> As
             await call.body.aclose()
         with suppress(Exception):
             await writer.wait_closed()
+
+
+async def _whole(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
 
 
 async def _dial(

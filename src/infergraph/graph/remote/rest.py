@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -142,8 +142,7 @@ class RestUnit(PredictiveUnit):
             call.path,
             _ACCEPT_EVENTS + call.headers,
             silence_s=self._timeout_s(context),
-            body=_whole(call.body or b""),
-            length=len(call.body or b""),
+            body=call.body or b"",
         )
         limit_bytes = self.options.http.reply_limit_bytes
         try:
@@ -294,10 +293,6 @@ class RestUnit(PredictiveUnit):
 
 def _read_event(body: bytes, content_type: str) -> Message:
     return json_codec.received(body, content_type, is_answer=True)
-
-
-async def _whole(body: bytes) -> AsyncGenerator[bytes, None]:
-    yield body
 
 
 def _is_json(body: bytes) -> bool:
