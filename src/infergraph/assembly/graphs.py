@@ -69,6 +69,7 @@ def build(
         source=source,
         settings=settings,
         shared_metrics=shared_metrics,
+        tls=_node_tls(settings),
         isolation=_isolation(deployment, predictors, source, process),
     )
     if len(predictors) == 1:
@@ -113,6 +114,7 @@ def _build_predictor(
     source: UnitSource,
     settings: Settings,
     shared_metrics: SharedMetrics,
+    tls: remote.NodeTls,
     isolation: component.Isolation,
 ) -> MeasuredGraph:
     observation = observed(predictor)
@@ -123,7 +125,7 @@ def _build_predictor(
     merges = mode is MetaMode.MERGE
     relays = mode is MetaMode.PASS and _relays(deployment, resolved)
     factory = _Units(
-        deployment, predictor, source, settings, shared_metrics, annotations, merges, observation, isolation,
+        deployment, predictor, source, settings, shared_metrics, annotations, merges, observation, tls, isolation,
         last_calls(predictor.graph) if relays else None,
     )  # fmt: skip
     units = {node.name: factory(node, resolved[node.name]) for node in predictor.graph.walk_all()}
@@ -164,11 +166,11 @@ def _with_components(node: spec.Node, overrides: Mapping[str, str]) -> spec.Node
     return replace(node, children=children, component="" if "://" in target else target)
 
 
-def _node_tls(settings: Settings) -> remote.NodeTls | None:
-    """How nodes are called by TLS; None where the settings say nothing. Raises: SettingsError for unusable files."""
+def _node_tls(settings: Settings) -> remote.NodeTls:
+    """How nodes are called by TLS. Raises: SettingsError for unusable files."""
     ca, cert, key = settings.node_tls_ca, settings.node_tls_cert, settings.node_tls_key or settings.node_tls_cert
     if not (ca or cert or settings.node_tls_name):
-        return None
+        return remote.NodeTls()
     try:
         context = ssl.create_default_context(cafile=ca or None)
         if cert:
@@ -203,6 +205,7 @@ class _Units:
         annotations: Mapping[str, str],
         merges: bool,
         observation: Observation,
+        tls: remote.NodeTls,
         isolation: component.Isolation | None = None,
         last: Mapping[str, Collection[Method]] | None = None,
     ) -> None:
@@ -224,7 +227,7 @@ class _Units:
             annotations,
             message_limit_bytes=settings.message_limit_bytes,
             full_health_checks=settings.full_health_checks,
-            tls=_node_tls(settings),
+            tls=tls,
         )
 
     def __call__(self, node: spec.Node, found: Resolution) -> PredictiveUnit | None:
@@ -357,7 +360,8 @@ def assemble(
     shared_metrics = shared_metrics or PrivateMetrics()
     observation = _observation(deployment, predictor, settings, shared_metrics)
     merges = mode is MetaMode.MERGE
-    factory = _Units(deployment, predictor, source, settings, shared_metrics, {}, merges, observation)
+    tls = _node_tls(settings)
+    factory = _Units(deployment, predictor, source, settings, shared_metrics, {}, merges, observation, tls)
     makers = flow.makers
     units: dict[str, PredictiveUnit] = {}
     for node in predictor.graph.walk_all():

@@ -44,9 +44,9 @@ class NodeTls(NamedTuple):
         name: expected in a node's certificate; empty for its host.
     """
 
-    context: ssl.SSLContext | None
-    grpc: GrpcTls
-    name: str
+    context: ssl.SSLContext | None = None
+    grpc: GrpcTls = GrpcTls()
+    name: str = ""
 
 
 class RemoteOptions(msgspec.Struct, frozen=True):
@@ -63,13 +63,13 @@ def options_for(
     *,
     message_limit_bytes: int,
     full_health_checks: bool = False,
-    tls: NodeTls | None = None,
+    tls: NodeTls = NodeTls(),  # noqa: B008  a frozen value
 ) -> RemoteOptions:
     """The options from a deployment's annotations.
 
     Args:
         annotations: those of the deployment and its predictor.
-        tls: how nodes with TLS are called; None for the system's certificate authorities.
+        tls: how nodes with TLS are called.
     Raises: GraphError if one is not a valid number.
     """
     rest_timeout_ms = _whole(annotations, REST_TIMEOUT, least=1)
@@ -79,15 +79,15 @@ def options_for(
             protocol=Protocol.named(deployment.protocol),
             timeout_s=(rest_timeout_ms or 0) / 1000,
             full_health_checks=full_health_checks,
-            tls_name=tls.name if tls is not None else "",
-            http=HttpOptions(reply_limit_bytes=message_limit_bytes, tls=tls.context if tls is not None else None),
+            tls_name=tls.name,
+            http=HttpOptions(reply_limit_bytes=message_limit_bytes, tls=tls.context),
         ),
         grpc=GrpcOptions(
             timeout_s=None if grpc_timeout_ms is None else grpc_timeout_ms / 1000,
             message_limit_bytes=_whole(annotations, GRPC_MESSAGE_SIZE, least=1) or message_limit_bytes,
             full_health_checks=full_health_checks,
-            tls_name=tls.name if tls is not None else "",
-            tls=tls.grpc if tls is not None else GrpcTls(),
+            tls_name=tls.name,
+            tls=tls.grpc,
         ),
         transport=deployment.transport,
     )
