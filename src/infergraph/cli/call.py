@@ -16,7 +16,7 @@ import orjson
 from rich.console import Console
 
 from infergraph.cli.command import Command, Member, argument, option
-from infergraph.cli.exit_codes import ended, exit_code, text_of, without_credentials
+from infergraph.cli.exit_codes import ended, exit_code, text_of
 from infergraph.cli.options import key_option
 from infergraph.cli.tables import Table, read_csv
 from infergraph.client import CallOptions, Client
@@ -295,7 +295,7 @@ def _print(value: Any) -> None:
 
 
 def _ended_as_json(fault: Fault, url: str) -> click.exceptions.Exit:
-    told: dict[str, Any] = {"info": text_of(fault, without_credentials(url)), "reason": fault.reason}
+    told: dict[str, Any] = {"info": text_of(fault, url), "reason": fault.reason}
     if fault.node:
         told["node"] = fault.node
     error = remote_error_of(fault)

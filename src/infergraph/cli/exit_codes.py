@@ -43,19 +43,13 @@ def exit_code(fault: Fault) -> int:
 
 def ended(fault: Fault, url: str) -> click.exceptions.Exit:
     """Print one line about a fault of a request to `url`; the exception that ends the command."""
-    click.echo(f"infergraph: {text_of(fault, without_credentials(url))}", err=True)
+    click.echo(f"infergraph: {text_of(fault, url)}", err=True)
     return click.exceptions.Exit(exit_code(fault))
 
 
-def without_credentials(url: str) -> str:
-    """A URL as it may be shown."""
-    scheme, separator, rest = url.rpartition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
-
-
 def text_of(fault: Fault, url: str) -> str:
-    """The message for a fault: what happened, where, and what to do about it."""
+    """The message for a fault of a request to `url`: what happened, where, and what to do about it."""
+    url = _without_credentials(url)
     error = remote_error_of(fault)
     if error is not None and _is_lost(error) and not isinstance(fault, DeadlinePassed | NotReady | Overloaded):
         return _unreachable(error, url)
@@ -67,6 +61,13 @@ def text_of(fault: Fault, url: str) -> str:
     if error is None and exit_code(fault) == EXIT_USAGE:  # raised before any server was asked
         return fault.text
     return f"{fault.text}{where} [{fault.reason}]"
+
+
+def _without_credentials(url: str) -> str:
+    """A URL as it may be shown."""
+    scheme, separator, rest = url.rpartition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _is_lost(error: RemoteError) -> bool:
