@@ -141,8 +141,7 @@ class Tracing:
     @contextmanager
     def node_span(self, name: str, remote: bool, attributes: Mapping[str, str]) -> Iterator[None]:
         """A span for the call of a node."""
-        kinds = self._started.trace.SpanKind
-        with self._span(name, kinds.CLIENT if remote else kinds.INTERNAL, attributes):
+        with self._span(name, self._kind_of_node(remote), attributes):
             yield
 
     def told(self, context: Context, span: Span | None = None) -> Context:
@@ -198,9 +197,11 @@ class Tracing:
 
     def node_stream_span(self, name: str, remote: bool, attributes: Mapping[str, str]) -> Span:
         """A span for the call of a node that answers with a stream."""
-        kinds = self._started.trace.SpanKind
-        kind = kinds.CLIENT if remote else kinds.INTERNAL
-        return self._started.tracer.start_span(name, kind=kind, attributes=attributes)
+        return self._started.tracer.start_span(name, kind=self._kind_of_node(remote), attributes=attributes)
+
+    def _kind_of_node(self, remote: bool) -> SpanKind:
+        kinds: type[SpanKind] = self._started.trace.SpanKind
+        return kinds.CLIENT if remote else kinds.INTERNAL
 
     def _note(self, span: Span, error: Exception) -> None:
         """Note an error on a span."""
@@ -293,19 +294,22 @@ class TracedNode(Around):
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The unit's answer; a remote one is called with the span's own `traceparent`."""
         tracing = self._tracing
-        attributes = {"infergraph.unit": self.name, "infergraph.method": method.value}
-        with tracing.node_span(f"{self.name} {method.value}", self._remote, attributes):
+        with tracing.node_span(*self._call(method)):
             return await self.unit.answer(method, request, tracing.told(context) if self._remote else context)
 
     async def stream(self, method: Method, request: Request, context: Context) -> Answers:
         """The unit's answers under one span."""
         tracing = self._tracing
-        attributes = {"infergraph.unit": self.name, "infergraph.method": method.value}
-        span = tracing.node_stream_span(f"{self.name} {method.value}", self._remote, attributes)
+        span = tracing.node_stream_span(*self._call(method))
         told = tracing.told(context, span) if self._remote else context
         async with aclosing(tracing.over(self.unit.stream(method, request, told), span)) as answers:
             async for answer in answers:
                 yield answer
+
+    def _call(self, method: Method) -> tuple[str, bool, dict[str, str]]:
+        """The name of a call's span, whether it is remote, and its attributes."""
+        attributes = {"infergraph.unit": self.name, "infergraph.method": method.value}
+        return f"{self.name} {method.value}", self._remote, attributes
 
 
 class _Headers:
