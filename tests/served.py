@@ -9,7 +9,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,3 +190,31 @@ def served(
             http_listener.close()
             metrics_listener.close()
             assert not thread.is_alive()
+
+
+class Servers:
+    """Workers of the components in one file, each started when it is first asked for, all kept to the block's end.
+
+    Args:
+        given: what `served` takes, for all that are not asked for with something else.
+    """
+
+    def __init__(self, file: str, **given: Any) -> None:
+        self._file = file
+        self._given = given
+        self._stack = ExitStack()
+        self._known: dict[str, Served] = {}
+
+    def __call__(self, component: str, **given: Any) -> Served:
+        """The worker of a component with these settings."""
+        given = self._given | given
+        key = json.dumps([component, given], default=str, sort_keys=True)
+        if key not in self._known:
+            self._known[key] = self._stack.enter_context(served(f"{self._file}:{component}", **given))
+        return self._known[key]
+
+    def __enter__(self) -> Servers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()

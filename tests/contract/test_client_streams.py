@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Iterator
 from concurrent import futures
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from infergraph.cli.call import call
 from infergraph.client import AsyncClient, Client
 from infergraph.errors import DeadlinePassed, Fault, MethodMissing, PayloadError, RemoteError, UnknownModel
 from infergraph.wire.v2.proto import ModelInferResponse
-from served import Served, served
+from served import Served, Servers
 from stream_record import CLOSED
 
 HERE = Path(__file__).parent / "microservice"
@@ -28,30 +27,20 @@ WAIT_S = 30
 WAYS = [("http", "seldon"), ("http", "v2"), ("grpc", "v2")]
 
 
-class Servers:
-    """One worker for each component."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._known: dict[str, Served] = {}
-
-    def url(self, name: str, scheme: str) -> str:
-        if name not in self._known:
-            self._known[name] = self._stack.enter_context(served(f"streaming_components.py:{name}", folder=HERE))
-        there = self._known[name]
-        return f"{scheme}://127.0.0.1:{there.http_port if scheme == 'http' else there.grpc_port}"
-
-
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Servers]:
-    with ExitStack() as stack:
-        yield Servers(stack)
+    with Servers("streaming_components.py", folder=HERE) as servers:
+        yield servers
+
+
+def url_of(there: Served, scheme: str) -> str:
+    return f"{scheme}://127.0.0.1:{there.http_port if scheme == 'http' else there.grpc_port}"
 
 
 @pytest.mark.parametrize(("scheme", "protocol"), WAYS)
 def test_every_answer_arrives_as_predict_would_give_it(servers: Servers, scheme: str, protocol: str) -> None:
     """Arrays come as arrays, in order; none at all is an empty stream; messages have the whole answer."""
-    with Client(servers.url("Counts", scheme), protocol=protocol) as client:
+    with Client(url_of(servers("Counts"), scheme), protocol=protocol) as client:
         got = list(client.stream(np.array([[3]])))
         assert [value.tolist() for value in got] == [[[0]], [[1]], [[2]]]
         assert all(isinstance(value, np.ndarray) for value in got)
@@ -66,7 +55,7 @@ def test_answers_come_one_by_one_with_await(servers: Servers, scheme: str, proto
         CLOSED.get()
 
     async def run() -> list[Any]:
-        async with AsyncClient(servers.url("Endless", scheme), protocol=protocol) as client:
+        async with AsyncClient(url_of(servers("Endless"), scheme), protocol=protocol) as client:
             got = []
             stream = client.stream([[0]])
             async for value in stream:
@@ -86,7 +75,7 @@ def test_an_error_is_raised_after_the_answers_before_it(
     servers: Servers, scheme: str, protocol: str, count: int
 ) -> None:
     """The fault has the server's text, whenever it comes."""
-    with Client(servers.url("Breaks", scheme), protocol=protocol) as client:
+    with Client(url_of(servers("Breaks"), scheme), protocol=protocol) as client:
         stream = client.stream([[count]])
         assert [int(next(stream)[0][0]) for _ in range(count)] == list(range(count))
         with pytest.raises(Fault) as caught:
@@ -97,20 +86,20 @@ def test_an_error_is_raised_after_the_answers_before_it(
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_an_unknown_model_is_told(servers: Servers, scheme: str) -> None:
     """The fault is the one of predict."""
-    with Client(servers.url("Counts", scheme), protocol="v2", model="other") as client, pytest.raises(UnknownModel):
+    with Client(url_of(servers("Counts"), scheme), protocol="v2", model="other") as client, pytest.raises(UnknownModel):
         list(client.stream([[1]]))
 
 
 def test_seldons_protocol_has_no_streams_over_grpc(servers: Servers) -> None:
     """The text says what has."""
-    with Client(servers.url("Counts", "grpc")) as client, pytest.raises(MethodMissing, match="protocol='v2'"):
+    with Client(url_of(servers("Counts"), "grpc")) as client, pytest.raises(MethodMissing, match="protocol='v2'"):
         list(client.stream([[1]]))
 
 
 @pytest.mark.parametrize(("scheme", "protocol"), WAYS)
 def test_a_silence_over_the_time_limit_ends_it(servers: Servers, scheme: str, protocol: str) -> None:
     """The limit is that of the next answer."""
-    client = Client(servers.url("AsyncSilent", scheme), protocol=protocol, timeout_s=0.3, retries=0)
+    client = Client(url_of(servers("AsyncSilent"), scheme), protocol=protocol, timeout_s=0.3, retries=0)
     with client, pytest.raises(DeadlinePassed):
         list(client.stream([[1]]))
 
@@ -158,7 +147,7 @@ def test_bare_answers_over_grpc_are_read() -> None:
 @pytest.mark.parametrize(("scheme", "protocol"), WAYS)
 def test_the_command_prints_each_answer_on_a_line(servers: Servers, scheme: str, protocol: str) -> None:
     """`call --stream` prints values, or with --json whole answers; other methods have no stream."""
-    url = servers.url("Counts", scheme)
+    url = url_of(servers("Counts"), scheme)
     shown = CliRunner().invoke(call, [url, "[[2]]", "--stream", "--protocol", protocol])
     assert (shown.exit_code, shown.output) == (0, "[[0]]\n[[1]]\n")
     whole = CliRunner().invoke(call, [url, "[[2]]", "--stream", "--json", "--protocol", protocol])
@@ -169,5 +158,5 @@ def test_the_command_prints_each_answer_on_a_line(servers: Servers, scheme: str,
 
 def test_data_that_cannot_be_sent_is_the_callers(servers: Servers) -> None:
     """An object without a form in the protocol is refused before anything is sent."""
-    with Client(servers.url("Counts", "http"), protocol="v2") as client, pytest.raises(PayloadError):
+    with Client(url_of(servers("Counts"), "http"), protocol="v2") as client, pytest.raises(PayloadError):
         list(client.stream(object()))

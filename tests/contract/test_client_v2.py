@@ -19,35 +19,15 @@ from infergraph.client import AsyncClient, Client
 from infergraph.errors import MethodMissing, PayloadError, RemoteError, SettingsError, UnknownModel
 from infergraph.local import message_of
 from infergraph.message import Encoding
-from served import Served, served
+from served import Served, Servers
 
 COMPONENTS = Path(__file__).parent / "cases" / "v2"
-FAMILY = ("Echo", "Upper", "Frame", "Results", "Described", "Fails", "Simple", "Tagged", "Kinds")
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, Served]]:
-    """A worker for each component, started when it is asked for."""
-    with Family() as family:
-        yield family  # type: ignore[misc]
-
-
-class Family(dict[str, Served]):
-    """Components of the protocol's cases by class."""
-
-    def __enter__(self) -> Family:
-        self._open: list[Any] = []
-        return self
-
-    def __missing__(self, name: str) -> Served:
-        opened = served(f"oip_components.py:{name}", folder=COMPONENTS)
-        self[name] = opened.__enter__()
-        self._open.append(opened)
-        return self[name]
-
-    def __exit__(self, *_: object) -> None:
-        for opened in self._open:
-            opened.__exit__(None, None, None)
+def servers() -> Iterator[Servers]:
+    with Servers("oip_components.py", folder=COMPONENTS) as servers:
+        yield servers
 
 
 @pytest.fixture(params=["rest", "grpc"])
@@ -62,29 +42,29 @@ def client(server: Served, transport: str, **how: Any) -> Client:
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "int64", "uint64", "float16", "float32", "float64"])
-def test_arrays_keep_dtype_and_shape(servers: Family, transport: str, dtype: str) -> None:
+def test_arrays_keep_dtype_and_shape(servers: Servers, transport: str, dtype: str) -> None:
     """An array comes back with its dtype and shape, and may be written to."""
     values = np.array([[0, 1], [1, 0]], dtype=dtype)
-    with client(servers["Echo"], transport, model="Echo") as there:
+    with client(servers("Echo"), transport, model="Echo") as there:
         found = there.predict(values)
     assert found.dtype == values.dtype
     np.testing.assert_array_equal(found, values)
     found[0, 0] = 1
 
 
-def test_a_large_answer_may_be_written_to(servers: Family, transport: str) -> None:
+def test_a_large_answer_may_be_written_to(servers: Servers, transport: str) -> None:
     """An answer of more than 64 KiB is the caller's own array too."""
     values = np.ones((300, 300), dtype=np.float32)
-    with client(servers["Echo"], transport, model="Echo") as there:
+    with client(servers("Echo"), transport, model="Echo") as there:
         found = there.predict(values)
     found += 1
     assert found.max() == 2
 
 
-def test_a_dict_of_arrays_is_a_tensor_for_each(servers: Family, transport: str) -> None:
+def test_a_dict_of_arrays_is_a_tensor_for_each(servers: Servers, transport: str) -> None:
     """Several tensors go and come as a dict by name, each with its own dtype."""
     given = {"a": np.array([1, 2], dtype=np.int32), "b": np.array([[0.5]]), "t": ["x", "ü"]}
-    with client(servers["Echo"], transport, model="Echo") as there:
+    with client(servers("Echo"), transport, model="Echo") as there:
         found = there.predict(given)
     assert list(found) == ["a", "b", "t"]
     assert found["a"].dtype == np.int32
@@ -92,10 +72,10 @@ def test_a_dict_of_arrays_is_a_tensor_for_each(servers: Family, transport: str) 
     assert found["t"] == ["x", "ü"]
 
 
-def test_a_data_frame_goes_and_comes(servers: Family, transport: str) -> None:
+def test_a_data_frame_goes_and_comes(servers: Servers, transport: str) -> None:
     """A data frame is one for the component, and so is the answer."""
     frame = pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5], "name": ["x", "y"]})
-    with client(servers["Frame"], transport, model="Frame") as there:
+    with client(servers("Frame"), transport, model="Frame") as there:
         found = there.predict(frame)
         again = there.predict(frame, frame=True)
     assert found.columns.tolist() == ["a", "b", "name", "total"]
@@ -103,31 +83,31 @@ def test_a_data_frame_goes_and_comes(servers: Family, transport: str) -> None:
     assert again.equals(found)
 
 
-def test_texts_go_and_come(servers: Family, transport: str) -> None:
+def test_texts_go_and_come(servers: Servers, transport: str) -> None:
     """A text for a text, a list for a list."""
-    with client(servers["Upper"], transport, model="Upper") as there:
+    with client(servers("Upper"), transport, model="Upper") as there:
         assert there.predict("ü a") == "Ü A"
         assert there.predict(["a", "b"]) == ["A", "B"]
 
 
-def test_bytes_that_are_no_text_come_back(servers: Family, transport: str) -> None:
+def test_bytes_that_are_no_text_come_back(servers: Servers, transport: str) -> None:
     """Bytes are one element of BYTES."""
-    with client(servers["Echo"], transport, model="Echo") as there:
+    with client(servers("Echo"), transport, model="Echo") as there:
         assert there.predict(b"\xff\x00").tolist() == [b"\xff\x00"]
 
 
-def test_json_goes_and_comes(servers: Family, transport: str) -> None:
+def test_json_goes_and_comes(servers: Servers, transport: str) -> None:
     """A dict that is none of arrays goes as JSON, and an answer in JSON is its value."""
-    with client(servers["Results"], transport, model="Results") as there:
+    with client(servers("Results"), transport, model="Results") as there:
         assert there.predict([[7]]) == {"words": 3}
         assert there.predict([[20]]) == [{"a": 1}, {"a": 2}]
-    with client(servers["Kinds"], transport, model="Kinds") as there:
+    with client(servers("Kinds"), transport, model="Kinds") as there:
         assert there.predict({"a": {"b": 1}}) == ["dict of a"]
 
 
-def test_the_only_model_is_found(servers: Family, transport: str) -> None:
+def test_the_only_model_is_found(servers: Servers, transport: str) -> None:
     """Without a name the server's only model is asked, its input's name and datatype found in its metadata."""
-    with client(servers["Described"], transport) as there:
+    with client(servers("Described"), transport) as there:
         answer = there.ask([[1, 2, 3]])
         assert answer.encoding is Encoding.TENSORS
         assert answer.payload.tensors[0].array.dtype == np.float32
@@ -136,31 +116,31 @@ def test_the_only_model_is_found(servers: Family, transport: str) -> None:
         assert there.health() == "live"
 
 
-def test_the_address_of_an_operation_is_understood(servers: Family) -> None:
+def test_the_address_of_an_operation_is_understood(servers: Servers) -> None:
     """The URL that a person predicts with names the model and its version too."""
-    url = f"http://127.0.0.1:{servers['Described'].http_port}/v2/models/Described/versions/2/infer"
+    url = f"http://127.0.0.1:{servers('Described').http_port}/v2/models/Described/versions/2/infer"
     with Client(url, protocol="v2") as there:
         assert there.predict(np.ones((1, 3), dtype=np.float32)).tolist() == [[3.0]]
     with Client(url.replace("/2/", "/1/"), protocol="v2", retries=0) as there, pytest.raises(UnknownModel):
         there.predict(np.ones((1, 3), dtype=np.float32))
 
 
-def test_outputs_parameters_and_id(servers: Family, transport: str) -> None:
+def test_outputs_parameters_and_id(servers: Servers, transport: str) -> None:
     """Requested outputs, parameters and the id of the request; the answer's parameters."""
     row = np.arange(16, dtype=np.int32).reshape(1, 16)
-    with client(servers["Simple"], transport, model="Simple") as there:
+    with client(servers("Simple"), transport, model="Simple") as there:
         found = there.ask({"INPUT0": row, "INPUT1": row}, outputs=["OUTPUT1"], meta={"puid": "seven"})
         assert [tensor.name for tensor in found.payload.tensors] == ["OUTPUT1"]
         assert found.meta is not None
         assert found.meta["id"] == "seven"
-    with client(servers["Tagged"], transport, model="Tagged") as there:
+    with client(servers("Tagged"), transport, model="Tagged") as there:
         parameters = there.ask(row, parameters={"mine": 1}).payload.parameters
         assert parameters == {"version": "7", "confident": True, "share": 0.5, "rows": 1}
 
 
-def test_faults_are_the_clients_own(servers: Family, transport: str) -> None:
+def test_faults_are_the_clients_own(servers: Servers, transport: str) -> None:
     """What the server refuses, what the component raises and what cannot be sent are faults with their texts."""
-    with client(servers["Fails"], transport, model="Fails") as there:
+    with client(servers("Fails"), transport, model="Fails") as there:
         with pytest.raises(RemoteError, match="the value is wrong"):
             there.predict([[1]])
         with pytest.raises(PayloadError, match="the caller is wrong"):
@@ -173,24 +153,24 @@ def test_faults_are_the_clients_own(servers: Family, transport: str) -> None:
             there.feedback(1.0)
         with pytest.raises(MethodMissing, match="predictions alone"):
             there.route([[1]])
-    with client(servers["Fails"], transport, model="other") as there:
+    with client(servers("Fails"), transport, model="other") as there:
         with pytest.raises(UnknownModel, match="'other' is not found"):
             there.predict([[1]])
         assert not there.ready()
 
 
-def test_messages_of_seldons_protocol_can_be_asked_with(servers: Family, transport: str) -> None:
+def test_messages_of_seldons_protocol_can_be_asked_with(servers: Servers, transport: str) -> None:
     """A message that was made for the other protocol has a form in this one."""
-    with client(servers["Echo"], transport, model="Echo") as there:
+    with client(servers("Echo"), transport, model="Echo") as there:
         found = there.predict(message_of(np.array([[1.5]]), names=["a"]))
         assert found.tolist() == [[1.5]]
 
 
-def test_the_asynchronous_client_is_the_same(servers: Family) -> None:
+def test_the_asynchronous_client_is_the_same(servers: Servers) -> None:
     """`AsyncClient` with `await`, and a copy of it by pickle."""
 
     async def ask() -> Any:
-        url = f"http://127.0.0.1:{servers['Echo'].http_port}"
+        url = f"http://127.0.0.1:{servers('Echo').http_port}"
         async with pickle.loads(pickle.dumps(AsyncClient(url, protocol="v2", model="Echo"))) as there:
             return await asyncio.gather(*(there.predict(np.array([[number]])) for number in range(4)))
 

@@ -7,7 +7,6 @@ import socket
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,17 @@ from google.protobuf import json_format
 
 from infergraph.process.channel import WorkerState
 from infergraph.wire import prediction
-from served import Served, served
+from served import Served, Servers, served
 
 HERE = Path(__file__).parent / "microservice"
 ND = {"data": {"ndarray": [[1, 2]]}}
 NAMED = ["t:0", "t:1"]
 
 
-class Servers:
-    """One worker for each component that is asked, kept for the module."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._known: dict[str, Served] = {}
-
-    def __call__(self, name: str, **settings: Any) -> Served:
-        key = json.dumps([name, settings], sort_keys=True)
-        if key not in self._known:
-            there = served(f"odd_components.py:{name}", folder=HERE, **settings)
-            self._known[key] = self._stack.enter_context(there)
-        return self._known[key]
-
-
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Servers]:
-    with ExitStack() as stack:
-        yield Servers(stack)
+    with Servers("odd_components.py", folder=HERE) as servers:
+        yield servers
 
 
 def message(document: object) -> Any:

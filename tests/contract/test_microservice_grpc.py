@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -14,36 +12,17 @@ from google.protobuf import json_format
 
 from contract.microservice import cases
 from infergraph.wire import prediction
-from served import Served, served
+from served import Served, Servers
 
 HERE = Path(__file__).parent / "microservice"
-
-
-class Servers:
-    """One worker for each component that is asked, on one engine, kept for the module."""
-
-    def __init__(self, stack: ExitStack, engine: str, execution: str) -> None:
-        self._stack = stack
-        self._engine = engine
-        self._execution = execution
-        self._known: dict[str, Served] = {}
-
-    def __call__(self, name: str, *, environment: dict[str, str] | None = None, **settings: object) -> Served:
-        key = json.dumps([name, environment, settings], default=str, sort_keys=True)
-        if key not in self._known:
-            settings.setdefault("execution", self._execution)
-            there = served(
-                f"components.py:{name}", folder=HERE, environment=environment, grpc_engine=self._engine, **settings
-            )
-            self._known[key] = self._stack.enter_context(there)
-        return self._known[key]
 
 
 @pytest.fixture(scope="module", params=[("native", "auto"), ("native", "inline"), ("grpcio", "auto")], ids="-".join)
 def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
     """Both engines; the native one also where everything is answered at once."""
-    with ExitStack() as stack:
-        yield Servers(stack, *request.param)
+    engine, execution = request.param
+    with Servers("components.py", folder=HERE, grpc_engine=engine, execution=execution) as servers:
+        yield servers
 
 
 def message(document: object) -> object:

@@ -8,7 +8,6 @@ import json
 import threading
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -16,35 +15,16 @@ import pytest
 
 from contract.microservice import cases
 from contract.microservice.cases import BAD, Case
-from served import Reply, Served, served
+from served import Reply, Servers, served
 
 HERE = Path(__file__).parent / "microservice"
-
-
-class Servers:
-    """One worker for each component that is asked, kept for the module."""
-
-    def __init__(self, stack: ExitStack, execution: str) -> None:
-        self._stack = stack
-        self._execution = execution
-        self._known: dict[str, Served] = {}
-
-    def __call__(self, name: str, *, environment: dict[str, str] | None = None, **settings: object) -> Served:
-        key = json.dumps([name, environment, settings], default=str, sort_keys=True)
-        if key not in self._known:
-            target = f"components.py:{name}"
-            settings.setdefault("execution", self._execution)
-            self._known[key] = self._stack.enter_context(
-                served(target, folder=HERE, environment=environment, **settings)
-            )
-        return self._known[key]
 
 
 @pytest.fixture(scope="module", params=["auto", "inline"])
 def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
     """Workers that answer by a task and in a thread, and such as answer at once: no caller can tell them apart."""
-    with ExitStack() as stack:
-        yield Servers(stack, request.param)
+    with Servers("components.py", folder=HERE, execution=request.param) as servers:
+        yield servers
 
 
 def check(reply: Reply, case: Case) -> None:

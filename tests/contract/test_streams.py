@@ -18,7 +18,7 @@ import pytest
 
 from infergraph.protocol.services import INFERENCE
 from infergraph.wire.v2.proto import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
-from served import Reply, Served, served
+from served import Reply, Served, Servers, served
 from stream_record import CLOSED, GO
 
 HERE = Path(__file__).parent / "microservice"
@@ -28,25 +28,10 @@ PLAIN = {"infergraph-stream-form": "plain"}
 BOTH = ("Counts", "AsyncCounts")
 
 
-class Servers:
-    """One worker for each component and settings that is asked, kept for the module."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._known: dict[str, Served] = {}
-
-    def __call__(self, name: str, **settings: Any) -> Served:
-        key = json.dumps([name, settings], sort_keys=True)
-        if key not in self._known:
-            target = f"streaming_components.py:{name}"
-            self._known[key] = self._stack.enter_context(served(target, folder=HERE, **settings))
-        return self._known[key]
-
-
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Servers]:
-    with ExitStack() as stack:
-        yield Servers(stack)
+    with Servers("streaming_components.py", folder=HERE) as servers:
+        yield servers
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import json
 import math
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from google.protobuf import json_format
 
 from infergraph.protocol.services import INFERENCE
 from infergraph.wire.prediction import SERVICES, message_class
-from served import Served, served
+from served import Served, Servers, served
 
 FOLDER = Path(__file__).parent / "cases" / "v2"
 CASES: list[dict[str, Any]] = json.loads((FOLDER / "cases.json").read_text())
@@ -26,52 +26,40 @@ _SIZES = {"BOOL": "?", "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q", "U
           "UINT32": "I", "UINT64": "Q", "FP16": "e", "FP32": "f", "FP64": "d"}  # fmt: skip
 
 
-class Servers:
-    """One worker for each component and name, kept for the module, and one for each graph."""
-
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
-        self._stack = stack
-        self._folder = folder
-        self._known: dict[str, Served] = {}
-
-    def component(self, component: str, model: str, *, control: bool = False) -> Served:
-        key = f"{component} {model} {control}"
-        if key not in self._known:
-            settings = {"model_control": "on"} if control else {}
-            environment = {"PREDICTIVE_UNIT_ID": model}
-            there = served(f"oip_components.py:{component}", folder=FOLDER, environment=environment, **settings)
-            self._known[key] = self._stack.enter_context(there)
-        return self._known[key]
-
-    def graph(self, case: Mapping[str, Any]) -> Served:
-        if case["id"] not in self._known:
-            text = json.dumps(case["graph"]).replace("oip_components.py", str(FOLDER / "oip_components.py"))
-            for node, component in case.get("servers", {}).items():
-                remote = self.component(component, node)
-                text = text.replace(f'"@{node}:http"', str(remote.http_port))
-                text = text.replace(f'"@{node}:grpc"', str(remote.grpc_port))
-            file = self._folder / f"{case['id']}.json"
-            file.write_text(text)
-            self._known[case["id"]] = self._stack.enter_context(served(str(file), folder=self._folder))
-        return self._known[case["id"]]
-
-
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    with ExitStack() as stack:
-        yield Servers(stack, tmp_path_factory.mktemp("graphs"))
+def servers() -> Iterator[Servers]:
+    with Servers("oip_components.py", folder=FOLDER) as servers:
+        yield servers
+
+
+def component(servers: Servers, name: str, model: str, *, control: bool = False) -> Served:
+    settings = {"model_control": "on"} if control else {}
+    return servers(name, environment={"PREDICTIVE_UNIT_ID": model}, **settings)
+
+
+@contextmanager
+def asked(servers: Servers, case: Mapping[str, Any], folder: Path) -> Iterator[Served]:
+    """The worker of a case's graph, or that of its component, which cases share."""
+    if "graph" not in case:
+        yield component(servers, case["component"], case["model"], control=case.get("control", False))
+        return
+    text = json.dumps(case["graph"]).replace("oip_components.py", str(FOLDER / "oip_components.py"))
+    for node, name in case.get("servers", {}).items():
+        remote = component(servers, name, node)
+        text = text.replace(f'"@{node}:http"', str(remote.http_port))
+        text = text.replace(f'"@{node}:grpc"', str(remote.grpc_port))
+    (folder / "graph.json").write_text(text)
+    with served("graph.json", folder=folder) as there:
+        yield there
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case['id']}-{case['title']}" for case in CASES])
-def test_the_case_holds(servers: Servers, case: dict[str, Any]) -> None:
+def test_the_case_holds(servers: Servers, tmp_path: Path, case: dict[str, Any]) -> None:
     """Each step of the case is answered as expected."""
-    if "graph" in case:
-        there = servers.graph(case)
-    else:
-        there = servers.component(case["component"], case["model"], control=case.get("control", False))
-    for step in case["steps"]:
-        ask = _check_grpc if case["transport"] == "grpc" else _check_rest
-        ask(there, step["request"], step["expect"])
+    check = _check_grpc if case["transport"] == "grpc" else _check_rest
+    with asked(servers, case, tmp_path) as there:
+        for step in case["steps"]:
+            check(there, step["request"], step["expect"])
 
 
 # ── REST ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from infergraph.client import Client
-from served import Reply, Served, served
+from served import Reply, Servers
 
 COMPONENTS = """
 import datetime
@@ -105,34 +104,16 @@ NAMES = ("name", "datatype", "shape", "data", "parameters")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("components")
-    (path / "tables.py").write_text(COMPONENTS)
-    return path
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    folder = tmp_path_factory.mktemp("components")
+    (folder / "tables.py").write_text(COMPONENTS)
+    with Servers("tables.py", folder=folder) as servers:
+        yield servers
 
 
-@pytest.fixture(scope="module")
-def there(folder: Path) -> Iterator[dict[str, Served]]:
-    """A worker for each component, started when it is asked for."""
-
-    class Started(dict[str, Served]):
-        opened: list[Any] = []  # noqa: RUF012
-
-        def __missing__(self, name: str) -> Served:
-            server = served(f"tables.py:{name}", folder=folder)
-            self.opened.append(server)
-            self[name] = server.__enter__()
-            return self[name]
-
-    started = Started()
-    yield started
-    for server in started.opened:
-        server.__exit__(None, None, None)
-
-
-def infer(there: dict[str, Served], component: str, *inputs: tuple[Any, ...], **members: Any) -> Reply:
+def infer(servers: Servers, component: str, *inputs: tuple[Any, ...], **members: Any) -> Reply:
     body = {"inputs": [dict(zip(NAMES, each, strict=False)) for each in inputs], **members}
-    return there[component].post(f"/v2/models/{component}/infer", body)
+    return servers(component).post(f"/v2/models/{component}/infer", body)
 
 
 def told(reply: Reply) -> tuple[str, str]:
@@ -177,9 +158,9 @@ ONE_TENSOR = [
 
 
 @pytest.mark.parametrize(("tensor", "given", "names"), ONE_TENSOR, ids=lambda each: str(each)[:60])
-def test_one_tensor(there: dict[str, Served], tensor: tuple[Any, ...], given: str, names: str) -> None:
+def test_one_tensor(servers: Servers, tensor: tuple[Any, ...], given: str, names: str) -> None:
     """A tensor is an array of its dtype and shape, or what its content type says; the unknown ones say nothing."""
-    assert told(infer(there, "Told", tensor)) == (given, names)
+    assert told(infer(servers, "Told", tensor)) == (given, names)
 
 
 REFUSED = [
@@ -197,9 +178,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("tensor", "text"), REFUSED, ids=lambda each: str(each)[:60])
-def test_what_does_not_fit_is_named(there: dict[str, Served], tensor: tuple[Any, ...], text: str) -> None:
+def test_what_does_not_fit_is_named(servers: Servers, tensor: tuple[Any, ...], text: str) -> None:
     """What a content type or a shape does not fit is 400 with the tensor's name."""
-    reply = infer(there, "Told", tensor)
+    reply = infer(servers, "Told", tensor)
     assert reply.status == 400
     assert text in reply.json["error"]
 
@@ -207,62 +188,62 @@ def test_what_does_not_fit_is_named(there: dict[str, Served], tensor: tuple[Any,
 A, B = ("a", "INT64", [2], [1, 2]), ("b", "FP32", [2, 1], [0.5, None])
 
 
-def test_several_tensors_are_a_dict(there: dict[str, Served]) -> None:
+def test_several_tensors_are_a_dict(servers: Servers) -> None:
     """In the request's order, never joined to one array."""
-    assert told(infer(there, "Told", B, A)) == ("{'b': 'float32 [[0.5], [nan]]', 'a': 'int64 [1, 2]'}", "['b', 'a']")
+    assert told(infer(servers, "Told", B, A)) == ("{'b': 'float32 [[0.5], [nan]]', 'a': 'int64 [1, 2]'}", "['b', 'a']")
 
 
 @pytest.mark.parametrize("component", ["Mapped", "Several"])
-def test_one_tensor_is_a_dict_where_the_class_says_so(there: dict[str, Served], component: str) -> None:
+def test_one_tensor_is_a_dict_where_the_class_says_so(servers: Servers, component: str) -> None:
     """`v2_input = "dict"`, or metadata of more than one input."""
-    assert told(infer(there, component, A)) == ("{'a': 'int64 [1, 2]'}", "['a']")
+    assert told(infer(servers, component, A)) == ("{'a': 'int64 [1, 2]'}", "['a']")
 
 
-def test_pd_is_a_data_frame(there: dict[str, Served]) -> None:
+def test_pd_is_a_data_frame(servers: Servers) -> None:
     """A column a tensor, in their order, each read by its own content type first."""
     texts = ("t", "BYTES", [2], ['{"k": 1}', "[]"], typed("pd_json"))
-    found = told(infer(there, "Told", B, A, texts, parameters=typed("pd")))
+    found = told(infer(servers, "Told", B, A, texts, parameters=typed("pd")))
     assert found == ("{'b': ('f', [0.5, nan]), 'a': ('i', [1, 2]), 't': ('O', [{'k': 1}, []])}", "['b', 'a', 't']")
 
 
 @pytest.mark.parametrize("content_type", ["pd_json", "json", "hg_json", "dict"])
 @pytest.mark.parametrize("rows", [1, 2])
-def test_a_column_of_json_has_a_value_a_row(there: dict[str, Served], content_type: str, rows: int) -> None:
+def test_a_column_of_json_has_a_value_a_row(servers: Servers, content_type: str, rows: int) -> None:
     """The only element of a column is a row, too, though without a data frame it would be the value itself."""
     texts = ("t", "BYTES", [rows], ["[1, 2, 3]"] * rows, typed(content_type))
-    found = told(infer(there, "Told", texts, ("n", "INT64", [rows], [7] * rows), parameters=typed("pd")))
+    found = told(infer(servers, "Told", texts, ("n", "INT64", [rows], [7] * rows), parameters=typed("pd")))
     assert found == (f"{{'t': ('O', {[[1, 2, 3]] * rows}), 'n': ('i', {[7] * rows})}}", "['t', 'n']")
 
 
 @pytest.mark.parametrize("other", [("c", "FP32", [3], [1, 2, 3]), ("c", "FP32", [2, 2], [1, 2, 3, 4])])
-def test_a_tensor_that_is_no_column_is_named(there: dict[str, Served], other: tuple[Any, ...]) -> None:
+def test_a_tensor_that_is_no_column_is_named(servers: Servers, other: tuple[Any, ...]) -> None:
     """Another length, or more than one column."""
-    reply = infer(there, "Told", A, other, parameters=typed("pd"))
+    reply = infer(servers, "Told", A, other, parameters=typed("pd"))
     assert reply.status == 400
     assert "'c'" in reply.json["error"]
 
 
 @pytest.mark.parametrize("kind", ["np", "str"])
-def test_content_types_of_one_tensor_are_refused_for_several(there: dict[str, Served], kind: str) -> None:
+def test_content_types_of_one_tensor_are_refused_for_several(servers: Servers, kind: str) -> None:
     """At the request, with several tensors."""
-    assert infer(there, "Told", A, B, parameters=typed(kind)).status == 400
+    assert infer(servers, "Told", A, B, parameters=typed(kind)).status == 400
 
 
-def test_the_nearest_content_type_wins(there: dict[str, Served]) -> None:
+def test_the_nearest_content_type_wins(servers: Servers) -> None:
     """The tensor's own, then the request's, then that of the metadata."""
     x = ("x", "BYTES", [1], ["1"])
-    assert told(infer(there, "Declared", x))[0] == "object [b'1']"
-    assert told(infer(there, "Declared", x, parameters=typed("json")))[0] == "1"
-    assert told(infer(there, "Declared", (*x, typed("str")), parameters=typed("json")))[0] == "['1']"
+    assert told(infer(servers, "Declared", x))[0] == "object [b'1']"
+    assert told(infer(servers, "Declared", x, parameters=typed("json")))[0] == "1"
+    assert told(infer(servers, "Declared", (*x, typed("str")), parameters=typed("json")))[0] == "['1']"
 
 
-def test_raw_arrays_are_views_unless_they_must_be_writable(there: dict[str, Served]) -> None:
+def test_raw_arrays_are_views_unless_they_must_be_writable(servers: Servers) -> None:
     """A large one over gRPC is read-only, as its message is, a small one is not; `v2_writable` makes any writable."""
     for size, is_writable in ((100, True), (100_000, False)):
-        url = f"grpc://127.0.0.1:{there['ReadsOnly'].grpc_port}"
+        url = f"grpc://127.0.0.1:{servers('ReadsOnly').grpc_port}"
         with Client(url, protocol="v2", model="ReadsOnly") as client:
             assert client.predict(np.zeros(size, dtype=np.uint8)).tolist() == [is_writable]
-    with Client(f"grpc://127.0.0.1:{there['Writes'].grpc_port}", protocol="v2", model="Writes") as client:
+    with Client(f"grpc://127.0.0.1:{servers('Writes').grpc_port}", protocol="v2", model="Writes") as client:
         assert client.predict(np.zeros(100_000, dtype=np.uint8)).min() == 1
 
 
@@ -301,14 +282,14 @@ RESULTS = {
 }
 
 
-def give(there: dict[str, Served], expression: str, **members: Any) -> Reply:
-    return infer(there, "Gives", ("x", "BYTES", [1], [expression]), **members)
+def give(servers: Servers, expression: str, **members: Any) -> Reply:
+    return infer(servers, "Gives", ("x", "BYTES", [1], [expression]), **members)
 
 
 @pytest.mark.parametrize("expression", RESULTS)
-def test_a_result_is_one_output(there: dict[str, Served], expression: str) -> None:
+def test_a_result_is_one_output(servers: Servers, expression: str) -> None:
     """Each kind of result under the name that is given to what has none, with its datatype and its own shape."""
-    reply = give(there, expression)
+    reply = give(servers, expression)
     assert reply.status == 200, reply
     (output,) = reply.json["outputs"]
     assert output["name"] == "output-0"
@@ -317,28 +298,28 @@ def test_a_result_is_one_output(there: dict[str, Served], expression: str) -> No
 
 
 @pytest.mark.parametrize("expression", [each for each in RESULTS if RESULTS[each][0] == "BYTES"])
-def test_texts_and_bytes_are_the_same_over_grpc(there: dict[str, Served], expression: str) -> None:
+def test_texts_and_bytes_are_the_same_over_grpc(servers: Servers, expression: str) -> None:
     """Elements of BYTES are themselves where JSON has no say."""
     _, shape, data, kind = RESULTS[expression]
     wanted = [base64.b64decode(each) if kind == "base64" else each.encode() for each in data]
-    with Client(f"grpc://127.0.0.1:{there['Gives'].grpc_port}", protocol="v2", model="Gives") as client:
+    with Client(f"grpc://127.0.0.1:{servers('Gives').grpc_port}", protocol="v2", model="Gives") as client:
         (output,) = client.ask([expression]).payload.tensors
     assert list(output.array.shape) == shape
     assert [each if isinstance(each, bytes) else each.encode() for each in output.array.reshape(-1)] == wanted
 
 
-def test_mappings_and_frames_are_outputs_by_name(there: dict[str, Served]) -> None:
+def test_mappings_and_frames_are_outputs_by_name(servers: Servers) -> None:
     """A dict of arrays and lists, a data frame with its content type, a named series."""
-    several = give(there, "{'a': np.ones(1, 'f4'), 'b': ['x', 'y'], 3: [[1]]}").json["outputs"]
+    several = give(servers, "{'a': np.ones(1, 'f4'), 'b': ['x', 'y'], 3: [[1]]}").json["outputs"]
     assert [(each["name"], each["datatype"], each["shape"]) for each in several] == [
         ("a", "FP32", [1]), ("b", "BYTES", [2]), ("3", "INT64", [1, 1]),
     ]  # fmt: skip
-    frame = give(there, "pd.DataFrame({'n': [1, 2], 't': ['x', 'y']})").json
+    frame = give(servers, "pd.DataFrame({'n': [1, 2], 't': ['x', 'y']})").json
     assert frame["parameters"] == {"content_type": "pd"}
     assert [(each["name"], each["shape"], each["data"]) for each in frame["outputs"]] == [
         ("n", [2, 1], [1, 2]), ("t", [2, 1], ["x", "y"]),
     ]  # fmt: skip
-    assert give(there, "pd.Series([1], name='s')").json["outputs"][0]["name"] == "s"
+    assert give(servers, "pd.Series([1], name='s')").json["outputs"][0]["name"] == "s"
 
 
 FAILING = {
@@ -355,61 +336,61 @@ FAILING = {
 
 
 @pytest.mark.parametrize("expression", FAILING)
-def test_a_result_without_a_form_is_named(there: dict[str, Served], expression: str) -> None:
+def test_a_result_without_a_form_is_named(servers: Servers, expression: str) -> None:
     """500, and the type or dtype in the text."""
-    reply = give(there, expression)
+    reply = give(servers, expression)
     assert reply.status == 500
     assert FAILING[expression] in reply.json["error"]
 
 
-def test_bfloat16_has_a_binary_form_alone(there: dict[str, Served]) -> None:
+def test_bfloat16_has_a_binary_form_alone(servers: Servers) -> None:
     """400 in JSON, raw bytes where they are asked for."""
     expression = "np.array([0.5, 1.5], dtype=ml_dtypes.bfloat16)"
-    reply = give(there, expression)
+    reply = give(servers, expression)
     assert reply.status == 400
     assert "'output-0'" in reply.json["error"]
-    reply = give(there, expression, parameters={"binary_data_output": True})
+    reply = give(servers, expression, parameters={"binary_data_output": True})
     size = int(reply.headers["inference-header-content-length"])
     assert json.loads(reply.body[:size])["outputs"][0]["datatype"] == "BF16"
     assert reply.body[size:] == b"\x00\x3f\xc0\x3f"
 
 
-def test_the_name_of_an_unnamed_output(there: dict[str, Served]) -> None:
+def test_the_name_of_an_unnamed_output(servers: Servers) -> None:
     """The requested one where exactly one is requested, and what metadata declare before that."""
-    assert give(there, "[1]", outputs=[{"name": "mine"}]).json["outputs"][0]["name"] == "mine"
-    assert give(there, "[1]", outputs=[{"name": "a"}, {"name": "b"}]).status == 400
-    assert infer(there, "Declared", ("x", "BYTES", [1], ["a"]), outputs=[{"name": "other"}]).status == 400
+    assert give(servers, "[1]", outputs=[{"name": "mine"}]).json["outputs"][0]["name"] == "mine"
+    assert give(servers, "[1]", outputs=[{"name": "a"}, {"name": "b"}]).status == 400
+    assert infer(servers, "Declared", ("x", "BYTES", [1], ["a"]), outputs=[{"name": "other"}]).status == 400
 
 
-def test_class_names_and_tags_are_parameters(there: dict[str, Served]) -> None:
+def test_class_names_and_tags_are_parameters(servers: Servers) -> None:
     """Column names at the table, tags at the answer, nothing of metrics and of the names that nobody gave."""
-    answer = infer(there, "Labelled", ("x", "FP32", [1, 2], [1, 2])).json
+    answer = infer(servers, "Labelled", ("x", "FP32", [1, 2], [1, 2])).json
     assert json.loads(answer["outputs"][0]["parameters"]["column_names"]) == ["a", "b"]
     assert answer["parameters"] == {
         "text": "t", "number": 1, "share": 0.5, "sure": True, "deep": '{"a":[1]}', "large": 2**70,
     }  # fmt: skip
-    with Client(f"grpc://127.0.0.1:{there['Labelled'].grpc_port}", protocol="v2", model="Labelled") as client:
+    with Client(f"grpc://127.0.0.1:{servers('Labelled').grpc_port}", protocol="v2", model="Labelled") as client:
         parameters = client.ask(np.ones((1, 2))).payload.parameters
     assert parameters == answer["parameters"] | {"large": str(2**70)}
-    assert "parameters" not in give(there, "np.ones((1, 2))").json["outputs"][0]
+    assert "parameters" not in give(servers, "np.ones((1, 2))").json["outputs"][0]
 
 
-def test_column_names_are_those_of_a_frame(there: dict[str, Served]) -> None:
+def test_column_names_are_those_of_a_frame(servers: Servers) -> None:
     """The client's data frame of one table has the columns that the component names."""
-    with Client(f"http://127.0.0.1:{there['Labelled'].http_port}", protocol="v2", model="Labelled") as client:
+    with Client(f"http://127.0.0.1:{servers('Labelled').http_port}", protocol="v2", model="Labelled") as client:
         frame = client.predict(np.array([[1.5, 2.5]]), frame=True)
         assert frame.to_dict("list") == {"a": [1.5], "b": [2.5]}
         frame = client.predict(np.array([[1.5, 2.5]]), names=["c", "d"], frame=True)
         assert frame.columns.tolist() == ["a", "b"]
-    with Client(f"http://127.0.0.1:{there['Told'].http_port}", protocol="v2", model="Told") as client:
+    with Client(f"http://127.0.0.1:{servers('Told').http_port}", protocol="v2", model="Told") as client:
         assert client.predict(np.ones((1, 2)), names=["c", "d"])["names"] == ["['c', 'd']"]
         assert client.predict([[1, 2]], names=["c", "d"])["names"] == ["['c', 'd']"]
 
 
-def test_predict_v2_takes_and_gives_the_protocols_objects(there: dict[str, Served]) -> None:
+def test_predict_v2_takes_and_gives_the_protocols_objects(servers: Servers) -> None:
     """The request as a dict with arrays, outputs cast and shaped as they say; Seldon's protocol asks predict."""
     x = ("x", "INT32", [1], [7], {"mine": 1})
-    answer = infer(there, "Whole", x, id="i", parameters={"p": 1}, outputs=[{"name": "told"}, {"name": "small"}]).json
+    answer = infer(servers, "Whole", x, id="i", parameters={"p": 1}, outputs=[{"name": "told"}, {"name": "small"}]).json
     found = eval(answer["outputs"][0]["data"][0])
     assert found == {
         "model_name": "Whole", "model_version": "", "id": "i", "parameters": {"p": 1}, "dtype": "int32",
@@ -420,15 +401,15 @@ def test_predict_v2_takes_and_gives_the_protocols_objects(there: dict[str, Serve
     assert (small["datatype"], small["shape"], small["data"]) == ("INT8", [2, 1], [1, 2])
     assert small["parameters"] == {"k": "[1]"}
     assert answer["parameters"] == {"of": "mine"}
-    assert there["Whole"].post("/predict", {"data": {"ndarray": [[1]]}}).json["strData"] == "seldon"
+    assert servers("Whole").post("/predict", {"data": {"ndarray": [[1]]}}).json["strData"] == "seldon"
 
 
-def test_predict_v2_answers_nothing_wrapped(there: dict[str, Served]) -> None:
+def test_predict_v2_answers_nothing_wrapped(servers: Servers) -> None:
     """An element that its datatype cannot hold is an error, and BF16 travels as raw bytes."""
-    reply = infer(there, "Bad", ("x", "INT32", [1], [7]))
+    reply = infer(servers, "Bad", ("x", "INT32", [1], [7]))
     assert reply.status == 500
     assert "'y'" in reply.json["error"]
-    with Client(f"grpc://127.0.0.1:{there['Whole'].grpc_port}", protocol="v2", model="Whole") as client:
+    with Client(f"grpc://127.0.0.1:{servers('Whole').grpc_port}", protocol="v2", model="Whole") as client:
         found = client.predict(np.ones(1, dtype=np.float32))
     assert found["halves"].tolist() == [0.5, 1.5]
 
@@ -436,9 +417,9 @@ def test_predict_v2_answers_nothing_wrapped(there: dict[str, Served]) -> None:
 # ── metadata ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_metadata_of_seldons_form_become_tensors(there: dict[str, Served]) -> None:
+def test_metadata_of_seldons_form_become_tensors(servers: Servers) -> None:
     """Each kind of entry, names by place, free axes, the last version; what V2 cannot say is left out."""
-    found = there["Old"].get("/v2/models/Old").json
+    found = servers("Old").get("/v2/models/Old").json
     assert found == {
         "name": "Old",
         "versions": ["3"],
@@ -456,12 +437,12 @@ def test_metadata_of_seldons_form_become_tensors(there: dict[str, Served]) -> No
         ],
     }
     x = ("x", "FP32", [1, 2], [1, 2])
-    assert infer(there, "Old", x).json["model_version"] == "3"
-    assert there["Old"].get("/v2/models/Old/versions/3").status == 200
-    assert there["Old"].get("/v2/models/Old/versions/2").status == 404
+    assert infer(servers, "Old", x).json["model_version"] == "3"
+    assert servers("Old").get("/v2/models/Old/versions/3").status == 200
+    assert servers("Old").get("/v2/models/Old/versions/2").status == 404
 
 
-def test_nothing_declared_is_empty(there: dict[str, Served]) -> None:
+def test_nothing_declared_is_empty(servers: Servers) -> None:
     """Empty lists and texts, never null."""
-    found = there["Gives"].get("/v2/models/Gives").json
+    found = servers("Gives").get("/v2/models/Gives").json
     assert found == {"name": "Gives", "versions": [], "platform": "", "inputs": [], "outputs": []}
