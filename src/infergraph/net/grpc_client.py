@@ -96,7 +96,9 @@ class GrpcClient:
         """
         if self._channel is None:
             self._channel = self._dial()
-        call = self._channel.stream_stream(path)(iter((raw,)), metadata=metadata)
+        # One message and no more: as a call of one request it is sent whole at once, so that a server that ends the
+        # call before it has read the request cannot hide its status behind a failed write.
+        call = self._channel.unary_stream(path)(raw, metadata=metadata)
         try:
             while True:
                 async with asyncio.timeout(silence_s):
