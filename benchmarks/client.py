@@ -16,7 +16,7 @@ import json
 import struct
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import grpc.aio
@@ -33,9 +33,10 @@ _CHANNEL_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_mes
 class Answerer:
     """One connection that answers HTTP requests one after the other, reconnecting where the server closes."""
 
-    def __init__(self, port: int, path: str, header_length: int | None = None) -> None:
+    def __init__(self, port: int, path: str, headers: Mapping[str, str], header_length: int | None = None) -> None:
         self._port = port
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         if header_length is not None:
             head += f"Inference-Header-Content-Length: {header_length}\r\n"
         self._head = head.encode()
@@ -94,7 +95,10 @@ def _askers(plan: Plan, row: Row) -> list[Ask]:
     """One callable for each request in flight."""
     if row.transport == "rest":
         length = payloads.header_length(row)
-        chains = [[Answerer(port, plan.path, length).answer for port in plan.ports] for _ in range(row.connections)]
+        chains = [
+            [Answerer(port, plan.path, plan.headers, length).answer for port in plan.ports]
+            for _ in range(row.connections)
+        ]
         return [lambda body, chain=chain: _in_turn(chain, body) for chain in chains]  # type: ignore[misc]
     method = GRPC_METHODS[plan.dialect]
     calls = []
@@ -103,8 +107,11 @@ def _askers(plan: Plan, row: Row) -> list[Ask]:
         options = [*_CHANNEL_OPTIONS, ("bench.connection", connection)]
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{plan.ports[0]}", options=options)
         calls.append(channel.unary_unary(method))
+    metadata = [(name.lower(), value) for name, value in plan.headers.items()]
     return [
-        lambda body, call=call: call(body, wait_for_ready=True, timeout=ANSWER_LIMIT_S)  # type: ignore[misc]
+        lambda body, call=call: call(  # type: ignore[misc]
+            body, metadata=metadata, wait_for_ready=True, timeout=ANSWER_LIMIT_S
+        )
         for call in calls
         for _ in range(row.streams)
     ]

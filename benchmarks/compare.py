@@ -2,8 +2,8 @@
 
     python -m benchmarks.compare --row rest-small floor default inline /other/checkout@default
 
-A variant is [CHECKOUT@]KIND. KIND is `floor`, or how our server runs: `default`, `inline`, and after a `+` what it
-serves: `graph-1`, `graph-3` (a graph of that many models). CHECKOUT is another working tree of this repository, whose
+A variant is [CHECKOUT@]KIND. KIND is `floor`, or how our server runs: `default`, `inline`, `keys` (the default, asking
+for a key), and after a `+` what it serves: `graph-1`, `graph-3` (a graph of that many models). CHECKOUT is another working tree of this repository, whose
 source is used with the packages of this environment. The first variant is what the others are divided by.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -46,14 +47,17 @@ def variant(text: str, row: Row, folder: Path) -> Variant:
         name = "floor-grpc" if row.transport == "grpc" else "floor"
         return Variant(text, next(server for server in SERVERS if server.name == name), 2)
     execution, _, served = kind.partition("+")
-    if execution not in ("default", "inline") or served not in ("", "graph-1", "graph-3"):
-        raise ValueError(f"{kind!r} is no kind: floor, default, inline, inline+graph-3, …")
+    if execution not in ("default", "inline", "keys") or served not in ("", "graph-1", "graph-3"):
+        raise ValueError(f"{kind!r} is no kind: floor, default, inline, keys, inline+graph-3, …")
     length = int(served.removeprefix("graph-") or 0)
     target = _graph(length, folder) if length else COMPONENT
     source = {"PYTHONPATH": str(Path(checkout).resolve() / "src")} if checkout else {}
 
     def launch(python: Path, ports: Ports, data: Path) -> Launch:
         command = infergraph(python, target, ports, data).command
+        if execution == "keys":
+            file = str(data / "keys.toml")
+            return Launch([*command, "--keys", file], source, {"X-API-Key": _new_key(python, file)})
         return Launch([*command, "--execution", "inline"] if execution == "inline" else command, source)
 
     return Variant(text, Server("ours", text, text, OWN, launch), 2 ** max(length, 1))
@@ -63,6 +67,12 @@ def _graph(length: int, folder: Path) -> str:
     file = folder / f"{length}.json"
     file.write_text(json.dumps(deployment([{"component": COMPONENT}] * length)))
     return str(file)
+
+
+def _new_key(python: Path, file: str) -> str:
+    """A key that may predict as often as it likes, made by the command that users make theirs with."""
+    command = [str(python.parent / "infergraph"), "keys", "create", "bench", "--scopes", "predict", "--file", file]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
 
 
 def compare(variants: Sequence[Variant], row: Row, rounds: int, load: Load) -> list[list[Measured]]:

@@ -90,6 +90,7 @@ def measure_trees(
             warm_s,
             load.seconds,
             load.requests_max,
+            trees[0].headers,
         )
         with _client(plan) as client:
             said = _read(client)
@@ -102,10 +103,10 @@ def measure_trees(
             run = _wrk if tool == "wrk" else _h2load
             # requests side by side are no slower than one after the other, so this warm-up is not too long
             warm_count = _count(row, load.warm_s / said["answer_s"], load)
-            warm = run(row, path, dialect, ports[0], folder, load.warm_s, warm_count)
+            warm = run(row, plan, folder, load.warm_s, warm_count)
             count = _count(row, load.seconds * warm["requests"] / warm["seconds"], load)
             before = [cost.cpu_s(tree.root) for tree in trees]
-            result = run(row, path, dialect, ports[0], folder, load.seconds, count)
+            result = run(row, plan, folder, load.seconds, count)
             after = [cost.cpu_s(tree.root) for tree in trees]
             _check_volume(result, said["answer_bytes"])
     held = [cost.memory(tree.root) for tree in trees]
@@ -170,6 +171,7 @@ local file = io.open("{body}", "rb")
 wrk.method = "POST"
 wrk.body = file:read("*a")
 wrk.headers["Content-Type"] = "application/json"
+{headers}
 file:close()
 done = function(summary, latency, requests)
   local e = summary.errors
@@ -181,13 +183,14 @@ end
 """
 
 
-def _wrk(row: Row, path: str, dialect: str, port: int, folder: Path, seconds: float, count: int) -> dict[str, Any]:
+def _wrk(row: Row, plan: Plan, folder: Path, seconds: float, count: int) -> dict[str, Any]:
     script = folder / "post.lua"
-    script.write_text(_WRK_SCRIPT.format(body=folder / "body"))
+    headers = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in plan.headers.items())
+    script.write_text(_WRK_SCRIPT.format(body=plan.body, headers=headers))
     # wrk takes whole seconds; it starts the clock when all connections are there
     duration = max(1, round(seconds))
     command = ["wrk", "-t1", f"-c{row.connections}", f"-d{duration}s", "--timeout", "30s", "-s", str(script)]
-    output = _output([*command, f"http://127.0.0.1:{port}{path}"])
+    output = _output([*command, f"http://127.0.0.1:{plan.ports[0]}{plan.path}"])
     found = re.search(r"^RESULT (.*)$", output, re.MULTILINE)
     result = json.loads(found[1]) if found else {"requests": 0, "errors": 0}
     if not result["requests"] or result["errors"]:
@@ -195,13 +198,15 @@ def _wrk(row: Row, path: str, dialect: str, port: int, folder: Path, seconds: fl
     return dict(result)
 
 
-def _h2load(row: Row, path: str, dialect: str, port: int, folder: Path, seconds: float, count: int) -> dict[str, Any]:
+def _h2load(row: Row, plan: Plan, folder: Path, seconds: float, count: int) -> dict[str, Any]:
     log = folder / "h2load.tsv"
     log.unlink(missing_ok=True)
-    command = ["h2load", "-n", str(count), f"-c{row.connections}", f"-m{row.streams}", "-d", str(folder / "body")]
+    command = ["h2load", "-n", str(count), f"-c{row.connections}", f"-m{row.streams}", "-d", plan.body]
     command += ["-w30", "-W30", "-N60", "--log-file", str(log)]
     command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
-    output = _output([*command, f"http://127.0.0.1:{port}{GRPC_METHODS[dialect]}"])
+    for name, value in plan.headers.items():
+        command += ["-H", f"{name.lower()}: {value}"]
+    output = _output([*command, f"http://127.0.0.1:{plan.ports[0]}{GRPC_METHODS[plan.dialect]}"])
     ended = re.search(r"finished in ([\d.]+)(us|ms|s|m)", output)
     succeeded = re.search(r"(\d+) succeeded", output)
     if not ended or not succeeded or int(succeeded[1]) != count:

@@ -5,7 +5,7 @@ Standard library only: the parent must not load what the servers load (see clien
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 GRPC_METHODS = {"seldon": "/seldon.protos.Model/Predict", "oip": "/inference.GRPCInferenceService/ModelInfer"}
@@ -16,7 +16,7 @@ class Plan(NamedTuple):
     """What to do.
 
     `ports` are the servers to ask in turn, each with the same body; `factor` is by how much the last one's answer
-    differs from the input; `body` is the file to write for other load tools.
+    differs from the input; `body` is the file to write for other load tools; `headers` go with each request.
     """
 
     row: str
@@ -28,6 +28,7 @@ class Plan(NamedTuple):
     warm_s: float
     seconds: float
     requests_max: int
+    headers: Mapping[str, str] = {}
 
 
 def quantiles(latencies_s: Sequence[float]) -> dict[str, float]:

@@ -39,10 +39,11 @@ class Ports(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """What to run: arguments, and environment variables beside our own."""
+    """What to run: arguments, environment variables beside our own, and headers that every request must carry."""
 
     command: list[str]
     environment: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {}
 
 
 class Server(NamedTuple):
@@ -74,6 +75,7 @@ class Running(NamedTuple):
     server: Server
     root: int
     ports: Ports
+    headers: Mapping[str, str]
     live_s: float
     ready_s: float
     start_cpu_s: float
@@ -219,13 +221,15 @@ def running(server: Server) -> Iterator[Running]:
         )
         cleanup.callback(_stop, server, process)
         try:
-            live_s, ready_s = _await_ready(server, process, ports, started)
+            live_s, ready_s = _await_ready(server, process, ports, launch.headers, started)
         except Unavailable as error:
             raise Unavailable(f"{error}; its log ends: {_last_words(folder / 'log')}") from error
-        yield Running(server, process.pid, ports, live_s, ready_s, cost.cpu_s(process.pid))
+        yield Running(server, process.pid, ports, launch.headers, live_s, ready_s, cost.cpu_s(process.pid))
 
 
-def _await_ready(server: Server, process: subprocess.Popen[bytes], ports: Ports, started: float) -> tuple[float, float]:
+def _await_ready(
+    server: Server, process: subprocess.Popen[bytes], ports: Ports, headers: Mapping[str, str], started: float
+) -> tuple[float, float]:
     """Seconds from the start to the first 200 of the liveness path, and to the first answered prediction."""
     live_s = ready_s = 0.0
     while time.monotonic() - started < START_LIMIT_S:
@@ -238,7 +242,7 @@ def _await_ready(server: Server, process: subprocess.Popen[bytes], ports: Ports,
         else:
             if not live_s and _status(ports.http, "GET", server.live) == 200:
                 live_s = time.monotonic() - started
-            if live_s and _status(ports.http, "POST", server.predict, SMALL_REQUEST[server.dialect]) == 200:
+            if live_s and _status(ports.http, "POST", server.predict, SMALL_REQUEST[server.dialect], headers) == 200:
                 ready_s = time.monotonic() - started
                 return live_s, ready_s
         time.sleep(POLL_S)
@@ -251,11 +255,11 @@ SMALL_REQUEST = {
 }
 
 
-def _status(port: int, verb: str, path: str, body: bytes | None = None) -> int:
+def _status(port: int, verb: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> int:  # noqa: B006
     """The status of one request; 0 where there is no answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request(verb, path, body, {"Content-Type": "application/json"} if body else {})
+        connection.request(verb, path, body, {"Content-Type": "application/json", **headers} if body else {})
         response = connection.getresponse()
         response.read()
         return response.status
