@@ -3,8 +3,9 @@
     python -m benchmarks.compare --row rest-small floor default inline /other/checkout@default
 
 A variant is [CHECKOUT@]KIND. KIND is `floor`, or how our server runs: `default`, `inline`, `keys` (the default, asking
-for a key), and after a `+` what it serves: `graph-1`, `graph-3` (a graph of that many models). CHECKOUT is another working tree of this repository, whose
-source is used with the packages of this environment. The first variant is what the others are divided by.
+for a key), and after a `+` what it serves: `graph-1`, `graph-3` (a graph of that many models). CHECKOUT is another
+working tree of this repository, whose source is used with the packages of this environment. The first variant is what
+the others are divided by.
 """
 
 from __future__ import annotations

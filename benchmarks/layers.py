@@ -29,8 +29,10 @@ from benchmarks.plan import GRPC_METHODS
 from benchmarks.rows import ROWS
 from benchmarks.servers import SELDON_PATH, SMALL_REQUEST, UNITS
 from infergraph import assembly
+from infergraph.auth import keys
 from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.process.worker import Stopping, WorkerContext
+from infergraph.protocol.callers import Scope
 from infergraph.serving.http.connection import Connection
 from infergraph.serving.server import Server
 from infergraph.settings import Execution, Settings
@@ -41,8 +43,8 @@ TARGET = f"{UNITS / 'doubler.py'}:Doubler"
 Call = Callable[[], Awaitable[Any]]
 
 
-def _server(target: str, folder: Path) -> Server:
-    settings = Settings(execution=Execution.INLINE)
+def _server(target: str, folder: Path, keys_file: str = "") -> Server:
+    settings = Settings(execution=Execution.INLINE, keys=keys_file)
     source = assembly.UnitSource(target=target)
     context = WorkerContext(
         slot=0,
@@ -110,10 +112,11 @@ class _Sink(asyncio.Transport):
         return False
 
 
-def _connection(server: Server) -> Call:
+def _connection(server: Server, key: str = "") -> Call:
     """A request as bytes to a connection of the HTTP server, which answers it at once."""
     body = SMALL_REQUEST["seldon"]
     head = f"POST {SELDON_PATH} HTTP/1.1\r\nHost: 127.0.0.1:9000\r\nContent-Type: application/json\r\n"
+    head += f"X-API-Key: {key}\r\n" if key else ""
     request = head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
     sink = _Sink()
     protocol = Connection(server._http, set())
@@ -132,10 +135,9 @@ def _grpc_body() -> bytes:
     return payloads.request(next(row for row in ROWS if row.name == "grpc-small"), "seldon")
 
 
-def _grpc(server: Server) -> Call:
+def _grpc(server: Server, key: str = "") -> Call:
     body, path = _grpc_body(), GRPC_METHODS["seldon"]
-    metadata = (("user-agent", "bench"),)
-
+    metadata = (("user-agent", "bench"), *((("x-api-key", key),) if key else ()))
     sink = _Replies()
 
     async def call() -> None:
@@ -202,9 +204,16 @@ async def run(profiled: str | None) -> None:
                 f"{title}, REST": _connection(server),
                 f"{title}, gRPC": _grpc(server),
             }
+        file = Path(name) / "keys.toml"
+        key = keys.create(file, "bench", [Scope.PREDICT])
+        server = _server(TARGET, Path(name), str(file))
+        await server._unit.start()
+        servers.append(server)
+        calls |= {"with a key, REST": _connection(server, key), "with a key, gRPC": _grpc(server, key)}
         if profiled:
-            titles = {"rest": "REST", "grpc": "gRPC"}
-            await _profile(calls[f"one component, {titles[profiled]}"])
+            kind, _, served = profiled.partition("-")
+            title = "with a key" if served else "one component"
+            await _profile(calls[f"{title}, {'REST' if kind == 'rest' else 'gRPC'}"])
         else:
             print("| | CPU µs |\n| --- | --- |")
             for title, call in calls.items():
@@ -225,7 +234,11 @@ def _targets(folder: Path) -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", choices=("rest", "grpc"), help="print where one component's time goes instead")
+    parser.add_argument(
+        "--profile",
+        choices=("rest", "grpc", "rest-key", "grpc-key"),
+        help="print where one component's time goes instead",
+    )
     uvloop.run(run(parser.parse_args(arguments).profile))
 
 

@@ -255,7 +255,7 @@ SMALL_REQUEST = {
 }
 
 
-def _status(port: int, verb: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> int:  # noqa: B006
+def _status(port: int, verb: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> int:
     """The status of one request; 0 where there is no answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:

@@ -445,6 +445,25 @@ def test_a_quota_holds_over_grpc_and_is_one_with_rest(house: House) -> None:
             ask()
 
 
+def test_what_is_left_is_told_over_grpc_too(house: House) -> None:
+    """As metadata: at the beginning of an answer, and at the end of a refusal with the time to wait."""
+    metadata = (("x-api-key", limited(house, "told-grpc", Scope.PREDICT, requests_per_minute=3)),)
+    message = seldon_message().SerializeToString()
+    with grpc.insecure_channel(f"127.0.0.1:{house.component.grpc_port}") as channel:
+        ask = channel.unary_unary("/seldon.protos.Model/Predict")
+        first = dict(ask.with_call(message, metadata=metadata)[1].initial_metadata())
+
+        def ask_on() -> None:
+            for _ in range(7):  # over the turn of a minute, too
+                ask(message, metadata=metadata)
+
+        with pytest.raises(grpc.RpcError) as caught:
+            ask_on()
+    refused = dict(caught.value.trailing_metadata())
+    assert (first["ratelimit-limit"], first["ratelimit-remaining"]) == ("3", "2")
+    assert (refused["ratelimit-remaining"], 0 < int(refused["retry-after"]) <= 60) == ("0", True)
+
+
 TENSOR: dict[str, Any] = {"name": "x", "datatype": "FP64"}
 TABLE = {"data": {"ndarray": [[1.0]] * 60}}
 ROWS: dict[str, Callable[[House, Headers], int]] = {

@@ -10,8 +10,8 @@ one while a caller changes over.
 from __future__ import annotations
 
 import fcntl
-import hmac
 import logging
+import math
 import os
 import re
 import secrets
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
+from hmac import compare_digest
 from pathlib import Path
 from typing import Annotated
 
@@ -90,15 +91,11 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """A key as requests are compared with it."""
+    """A key as requests are compared with it; it expires at a time in seconds since 1970, or never."""
 
     digest: bytes
     caller: Caller
-    expires_s: float | None
-
-    def is_alive(self, now_s: float) -> bool:
-        """Whether it is valid now, in seconds since 1970."""
-        return self.expires_s is None or now_s < self.expires_s
+    expires_s: float
 
 
 _NOBODY = _Known(bytes(32), Caller(name="", scopes=frozenset()), 0.0)
@@ -144,11 +141,13 @@ class KeyFile:
 
     def find(self, secret: bytes) -> Caller | None:
         """The caller whose key this is; None for one that is unknown, revoked or expired, in the same time."""
-        now_s = self._now()
+        now_s = self._clock()
+        if not 0 <= now_s - self._looked_at_s < _LOOK_S:
+            self._look(now_s)
         digest = sha256(secret).digest()
         known = self._known.get(digest[:_ID_BYTES], _NOBODY)
-        is_known = hmac.compare_digest(known.digest, digest)
-        return known.caller if is_known and known.is_alive(now_s) else None
+        is_known = compare_digest(known.digest, digest)
+        return known.caller if is_known and now_s < known.expires_s else None
 
     def id_of(self, secret: bytes) -> str:
         """What stands for a key where the key itself must not be."""
@@ -156,19 +155,14 @@ class KeyFile:
 
     def named(self, id: str) -> Caller | None:
         """The caller of the key with this `id_of`; None if there is none any more."""
-        now_s = self._now()
-        known = self._known.get(bytes.fromhex(id), _NOBODY)
-        return known.caller if known.is_alive(now_s) else None
-
-    def _now(self) -> float:
-        """The time, after a look at the file."""
         now_s = self._clock()
-        if not 0 <= now_s - self._looked_at_s < _LOOK_S:
-            self._looked_at_s = now_s
-            self._look()
-        return now_s
+        self._look(now_s)
+        known = self._known.get(bytes.fromhex(id), _NOBODY)
+        return known.caller if now_s < known.expires_s else None
 
-    def _look(self) -> None:
+    def _look(self, now_s: float) -> None:
+        """Read the file again if it has changed."""
+        self._looked_at_s = now_s
         seen = file_version(self._at)
         if seen == self._seen:
             return
@@ -195,7 +189,7 @@ def _by_digest(keys: Iterable[Key]) -> dict[bytes, _Known]:
     known = {}
     for key in keys:
         digest = bytes.fromhex(key.sha256)
-        expires_s = None if key.expires is None else key.expires.timestamp()
+        expires_s = math.inf if key.expires is None else key.expires.timestamp()
         known[digest[:_ID_BYTES]] = _Known(
             digest, Caller(name=key.name, scopes=key.scopes, limits=key.limits), expires_s
         )

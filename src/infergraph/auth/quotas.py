@@ -40,6 +40,13 @@ class Allowance(NamedTuple):
     remaining: int
     reset_s: int
 
+    def entries(self) -> list[tuple[str, str]]:
+        """As headers, or metadata of a gRPC call.
+
+        Source: draft-ietf-httpapi-ratelimit-headers-06, which clients know.
+        """
+        return [(f"ratelimit-{name.removesuffix('_s')}", str(value)) for name, value in self._asdict().items()]
+
 
 class Quotas:
     """The counts of one worker.

@@ -68,7 +68,7 @@ class Authenticator:
         """
         if needed in self._open:
             return None
-        caller = self._known(secret, subject)
+        caller = (self._find(secret) if secret is not None else None) or self._other(secret, subject)
         if not caller.may(needed):
             raise Forbidden(f"{caller.name} may not do this: it needs the scope {needed.value}")
         return caller
@@ -92,14 +92,14 @@ class Authenticator:
         if caller is not None and self._quotas is not None:
             self._quotas.upload(caller, size_bytes)
 
-    def _known(self, secret: bytes | None, subject: str) -> Caller:
+    def _other(self, secret: bytes | None, subject: str) -> Caller:
+        """A caller by a certificate alone, or by a session's secret. Raises: Unauthenticated."""
         if secret is None and subject:
             return Caller(name=subject, scopes=self._certified)
         if secret is None:
             raise Unauthenticated(_MISSING)
-        caller = self._find(secret)
-        if caller is None and self.sessions is not None and secret.startswith(SESSION_PREFIX):
-            caller = self.sessions.find(secret)
+        is_session = self.sessions is not None and secret.startswith(SESSION_PREFIX)
+        caller = self.sessions.find(secret) if is_session and self.sessions is not None else None
         if caller is None:
             raise Unauthenticated(_INVALID)
         return caller

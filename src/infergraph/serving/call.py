@@ -21,7 +21,7 @@ from infergraph.auth.quotas import Allowance
 from infergraph.errors import DeadlinePassed, Fault
 from infergraph.observe import logs
 from infergraph.observe.node_times import collect_node_times, node_times
-from infergraph.protocol.callers import NEEDED, Caller, Scope
+from infergraph.protocol.callers import NEEDED, Caller, Needed, Scope
 from infergraph.runner import Job, Runner
 from infergraph.serving.admission import Admission
 from infergraph.serving.authentication import Authenticator
@@ -80,7 +80,7 @@ class Call(Job, kw_only=True, eq=False):
         caller: who sent it; None where nobody is asked.
         spend_rows: is told the rows that were answered, for a caller with a quota of them; None for any other.
         rows: where those are counted, while it is answered.
-        check_caller: raises AccessFault once its key is no longer valid, for answers that go on; None as above.
+        admission: what `check_caller` asks again; None where nobody is asked.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Call(Job, kw_only=True, eq=False):
     limit_s: float = 0.0
     times_nodes: bool = False
     caller: Caller | None = None
-    check_caller: Callable[[], object] | None = None
+    admission: tuple[Authenticator, Needed, bytes | None, str] | None = None
     spend_rows: Callable[[int], None] | None = None
     rows: Rows | None = None
     protocol: str = "seldon"
@@ -115,8 +115,14 @@ class Call(Job, kw_only=True, eq=False):
         allowance = authenticator.spend(self.caller)
         if self.caller is not None and self.caller.limits.rows_per_minute:
             self.spend_rows = functools.partial(authenticator.spend_rows, self.caller)
-        self.check_caller = functools.partial(authenticator.caller, needed, secret, subject)
+        self.admission = authenticator, needed, secret, subject
         return allowance
+
+    def check_caller(self) -> None:
+        """For answers that go on. Raises: AccessFault if the caller's key has been revoked meanwhile."""
+        if self.admission is not None:
+            authenticator, needed, secret, subject = self.admission
+            authenticator.caller(needed, secret, subject)
 
     def reply(self) -> tuple[str, int]:
         """Send `result`, or the error response for `error`; return the status code and the number of bytes sent."""

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from infergraph import errors
 from infergraph.auth.credentials import SECRET_METADATA, secret_of_metadata
+from infergraph.auth.quotas import Allowance
 from infergraph.errors import (
     AccessFault,
     ComponentError,
@@ -158,8 +159,7 @@ class StreamedCall(GrpcCall, kw_only=True, eq=False):
 
     async def send(self, payload: bytes) -> None:
         """Send one message. Raises: AccessFault if the caller's key has been revoked meanwhile."""
-        if self.check_caller is not None:
-            self.check_caller()
+        self.check_caller()
         self.sent_bytes += len(payload)
         await self.out.send(payload)
 
@@ -352,7 +352,9 @@ def too_large(size_bytes: int, limit_bytes: int) -> errors.UploadTooLarge:
 def _identify(call: GrpcCall, authenticator: Authenticator, subject: str) -> None:
     """Find out who sent a call, and take the secret off it; if they may not, the fault is its answer."""
     try:
-        call.admit(authenticator, secret_of_metadata(call.metadata), subject)
+        allowance = call.admit(authenticator, secret_of_metadata(call.metadata), subject)
+        if allowance is not None:
+            call.initial = allowance.entries()
     except AccessFault as fault:
         call.error = fault
     call.metadata = [pair for pair in call.metadata if pair[0] not in SECRET_METADATA]
@@ -429,4 +431,6 @@ def _trailing(fault: Fault) -> Metadata:
     if fault.node:
         trailing.append((NODE_KEY, fault.node.encode()))
     trailing.append((STATUS_KEY, str(http_status(fault))))
+    if isinstance(fault, errors.QuotaExceeded):
+        trailing += [("retry-after", str(max(1, fault.reset_s))), *Allowance(fault.limit, 0, fault.reset_s).entries()]
     return trailing

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from infergraph import errors
+from infergraph.auth.quotas import Allowance
 from infergraph.errors import ComponentError, Fault, Overloaded, RemoteError
 from infergraph.protocol.status import http_status
 
@@ -67,17 +68,14 @@ def advice(fault: Fault) -> Headers:
     if isinstance(fault, Overloaded | errors.NotReady):
         return [(b"retry-after", b"1")]
     if isinstance(fault, errors.QuotaExceeded):
-        return [(b"retry-after", b"%d" % max(1, fault.reset_s)), *rate_limit(fault.limit, 0, fault.reset_s)]
+        left = Allowance(fault.limit, 0, fault.reset_s)
+        return [(b"retry-after", b"%d" % max(1, fault.reset_s)), *rate_limit(left)]
     return [_CHALLENGE] if isinstance(fault, errors.Unauthenticated) else []
 
 
-def rate_limit(limit: int, remaining: int, reset_s: int) -> Headers:
-    """The RateLimit headers: how many requests, how many are left, in how many seconds there are more.
-
-    Source: draft-ietf-httpapi-ratelimit-headers-06, which clients know.
-    """
-    values = {b"ratelimit-limit": limit, b"ratelimit-remaining": remaining, b"ratelimit-reset": reset_s}
-    return [(name, b"%d" % value) for name, value in values.items()]
+def rate_limit(allowance: Allowance) -> Headers:
+    """The RateLimit headers: how many requests, how many are left, in how many seconds there are more."""
+    return [(name.encode(), value.encode()) for name, value in allowance.entries()]
 
 
 def of_bug(puid: str) -> Answer:

@@ -154,7 +154,7 @@ class Exchange(Call, kw_only=True, eq=False):
         else:
             dialect.decorate(answer.headers, endpoint, self)
             if self.allowance is not None:
-                answer.headers.extend(answers.rate_limit(*self.allowance))
+                answer.headers.extend(answers.rate_limit(self.allowance))
             sent_bytes = self._write(answer)
         if self.on_end is not None:
             self.on_end(self)
@@ -170,8 +170,7 @@ class Exchange(Call, kw_only=True, eq=False):
 
         Raises: AccessFault if the caller's key has been revoked meanwhile.
         """
-        if self.check_caller is not None:
-            self.check_caller()
+        self.check_caller()
         if self.events is None:
             self.events = self._begin_events()
         await self.events.send(data)

@@ -109,7 +109,7 @@ class _Checked:
             self._cut_if_revoked()
         self._has_begun = message["type"] == "http.response.body"
         if message["type"] == "http.response.start" and self._allowance is not None:
-            message = {**message, "headers": [*message.get("headers", ()), *answers.rate_limit(*self._allowance)]}
+            message = {**message, "headers": [*message.get("headers", ()), *answers.rate_limit(self._allowance)]}
         if not self.is_cut:
             await self._send(message)
 

@@ -22,14 +22,16 @@ def secret_in(headers: Mapping[bytes, bytes], raw: Headers) -> bytes | None:
         raw: the same as they came.
     """
     secret = secret_of(headers)
-    if secret is not None or _COOKIE not in headers.get(b"cookie", b""):
+    if secret is not None or b"cookie" not in headers or _COOKIE not in headers[b"cookie"]:
         return secret
     return None if is_foreign(StarletteHeaders(raw=raw)) else _session_in(headers[b"cookie"])
 
 
 def without_secrets(headers: Mapping[bytes, bytes], raw: Headers) -> Headers:
     """The headers as they came, without those that carried a secret: no component, node, log or trace sees a key."""
-    secret = SECRET_HEADERS | {b"cookie"} if _COOKIE in headers.get(b"cookie", b"") else SECRET_HEADERS
+    secret = SECRET_HEADERS
+    if b"cookie" in headers and _COOKIE in headers[b"cookie"]:
+        secret = secret | {b"cookie"}
     return [header for header in raw if header[0] not in secret]
 
 

@@ -111,7 +111,7 @@ class V2Grpc:
         else:
             response = await self._model.infer(message, context, metadata, call, is_hop=is_hop)
         if response.form:
-            call.initial = ((FORM_KEY, response.form),)
+            call.initial = (*call.initial, (FORM_KEY, response.form))
         if blocks:
             return await asyncio.to_thread(proto.encode, response, request)
         return proto.encode(response, request)
