@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from infergraph.errors import GraphError, TargetError
-from infergraph.graph import resolution, servers, spec
+from infergraph.graph import placement, resolution, servers, spec
 from infergraph.graph.resolution import Means, Resolution
 from infergraph.graph.unused import unused
 
@@ -63,14 +63,18 @@ def _for_cluster(deployment: spec.Deployment) -> list[spec.Problem]:
     return [*spec.validate(deployment), *spec.validate_for_cluster(deployment)]
 
 
-def validate(read: spec.Deployment, deployment: spec.Deployment, overrides: Collection[str]) -> list[spec.Problem]:
+def validate(read: spec.Deployment, deployment: spec.Deployment, overrides: Mapping[str, str]) -> list[spec.Problem]:
     """The errors of a deployment whose nodes may be overridden, or have an address in the file.
 
     Args:
         read: as it was read.
         deployment: the same, or as defaulted.
+        overrides: replacements of nodes, by name.
     """
-    return spec.validate(deployment, in_process=spec.addressed(read), overridden=overrides)
+    return [
+        *spec.validate(deployment, in_process=spec.addressed(read), overridden=overrides),
+        *placement.problems(read, overrides),
+    ]
 
 
 def advice(deployment: spec.Deployment, overrides: Mapping[str, str]) -> list[spec.Problem]:

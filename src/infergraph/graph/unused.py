@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from infergraph.graph.resolution import Means, Resolution, resolve
-from infergraph.graph.spec.containers import containers, variables
+from infergraph.graph.spec.containers import containers, entries, member, variables
 from infergraph.graph.spec.defaulting import default
 from infergraph.graph.spec.records import Deployment, Node, Predictor, Problem
 from infergraph.protocol.annotations import GRPC_MESSAGE_SIZE, GRPC_TIMEOUT, REST_TIMEOUT, SEPARATE_ENGINE
@@ -24,6 +24,7 @@ _UNREAD_OF_DEPLOYMENT = ("replicas", "oauth_key", "oauth_secret")
 _UNREAD_OF_PREDICTOR = ("replicas", "engine_resources", "ssl", "progress_deadline_seconds")
 _UNREAD_OF_NODE = ("service_account_name", "env_secret_ref_name", "storage_initializer_image")
 _CLUSTER = "it is for a cluster: no containers are run here"
+_PLACED = "all is in one process here: see infergraph show, and serve --groups"
 _SET_THERE = "set it where the node is started"
 _EXPORTED = "it comes from a secret, a config map or a field of the pod: export it before the start"
 
@@ -99,8 +100,8 @@ def _of_containers(
     for pod in predictor.component_specs:
         for name in _of_pod(pod):
             owners.setdefault(name, [])
-        for container in _entries(_member(pod, "spec"), "containers"):
-            name = str(_member(container, "name") or "")
+        for container in entries(member(pod, "spec"), "containers"):
+            name = str(member(container, "name") or "")
             found = resolved.get(name)
             if found is not None and found.means.is_here:
                 for key in container:
@@ -123,7 +124,7 @@ def _of_containers(
 def _of_pod(pod: Mapping[str, Any]) -> Iterator[str]:
     """The members of a pod that are ignored: all but its containers."""
     yield from (key for key in pod if key.lower() != "spec")
-    yield from (key for key in _member(pod, "spec") or () if key.lower() != "containers")
+    yield from (key for key in member(pod, "spec") or () if key.lower() != "containers")
 
 
 def _of_environment(
@@ -150,17 +151,6 @@ def _of_environment(
         yield Problem(path, text, hint)
 
 
-def _member(document: Any, name: str) -> Any:
-    """A member of a plain document by case-insensitive name; None if there is none."""
-    members = document if isinstance(document, dict) else {}
-    return next((members[key] for key in reversed(members) if key.lower() == name.lower()), None)
-
-
-def _entries(document: Any, name: str) -> list[dict[str, Any]]:
-    """The objects in a list member of a plain document."""
-    return [entry for entry in _member(document, name) or () if isinstance(entry, dict)]
-
-
 # ── nodes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -174,6 +164,7 @@ def _of_node(node: Node, resolved: Mapping[str, Resolution], path: str) -> Itera
     if node.endpoint is not None and node.endpoint.service_host and found.means.is_here:
         members.append("endpoint")
     yield from _problem(path, members, _answered_by(node, found))
+    yield from _problem(path, node.placing, _PLACED)
     if isinstance(node.fallback, Node):
         yield from _of_node(node.fallback, resolved, f"{path}.fallback")
     for place, child in enumerate(node.children):

@@ -8,13 +8,14 @@ This is the one name to import from; each step has a module of its own.
 """
 
 from infergraph.graph.spec.advice import advise
-from infergraph.graph.spec.containers import container, containers, environment, image
-from infergraph.graph.spec.defaulting import FirstPorts, default, default_predictor
+from infergraph.graph.spec.containers import container, containers, entries, environment, image, member
+from infergraph.graph.spec.defaulting import FirstPorts, default, default_predictor, ports_of
 from infergraph.graph.spec.documents import line_of, text_of
 from infergraph.graph.spec.reading import Reading, read, read_predictor, survey
 from infergraph.graph.spec.records import (
     BUILT_IN_IMPLEMENTATIONS,
     METHODS,
+    PLACING,
     TYPES,
     UNKNOWN_IMPLEMENTATION,
     Deployment,
@@ -32,6 +33,7 @@ __all__ = [
     "BUILT_IN_IMPLEMENTATIONS",
     "METHODS",
     "PACKAGED_SERVERS",
+    "PLACING",
     "TYPES",
     "UNKNOWN_IMPLEMENTATION",
     "Deployment",
@@ -50,10 +52,13 @@ __all__ = [
     "default",
     "default_predictor",
     "deployment_document",
+    "entries",
     "environment",
     "image",
     "line_of",
+    "member",
     "node_document",
+    "ports_of",
     "predictor_document",
     "read",
     "read_predictor",

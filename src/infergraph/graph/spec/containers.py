@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -38,6 +39,17 @@ def image(predictor: Predictor, node: str) -> str:
     """The image of a node's container; empty where it has none."""
     found = container(predictor, node)
     return "" if found is None else found.image
+
+
+def member(document: Any, name: str) -> Any:
+    """A member of a plain document by case-insensitive name; None if there is none."""
+    members = document if isinstance(document, dict) else {}
+    return next((members[key] for key in reversed(members) if key.lower() == name.lower()), None)
+
+
+def entries(document: Any, name: str) -> list[dict[str, Any]]:
+    """The objects in a list member of a plain document."""
+    return [entry for entry in member(document, name) or () if isinstance(entry, dict)]
 
 
 def variables(predictor: Predictor) -> list[Variable]:

@@ -60,10 +60,67 @@ class Pod(msgspec.Struct, frozen=True):
     containers: tuple[Container, ...] = ()
 
 
-class ComponentSpec(msgspec.Struct, frozen=True):
-    """A pod's template."""
+class Resources(msgspec.Struct, frozen=True):
+    """The resources of a container: quantities by name."""
+
+    requests: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+
+
+class HpaSpec(msgspec.Struct, frozen=True, rename={"min_replicas": "minReplicas", "max_replicas": "maxReplicas"}):
+    """What a HorizontalPodAutoscaler is made of."""
+
+    min_replicas: int | None = None
+    max_replicas: int = 0
+    metrics: tuple[dict[str, Any], ...] = ()
+    metricsv2: tuple[dict[str, Any], ...] = ()
+
+
+class Trigger(msgspec.Struct, frozen=True):
+    """What a KEDA ScaledObject scales by."""
+
+    type: str = ""
+    metadata: dict[str, str] = {}
+
+
+class KedaSpec(
+    msgspec.Struct,
+    frozen=True,
+    rename={
+        "polling_interval": "pollingInterval",
+        "cooldown_period": "cooldownPeriod",
+        "min_replica_count": "minReplicaCount",
+        "max_replica_count": "maxReplicaCount",
+    },
+):
+    """What a KEDA ScaledObject is made of."""
+
+    polling_interval: int | None = None
+    cooldown_period: int | None = None
+    min_replica_count: int | None = None
+    max_replica_count: int | None = None
+    triggers: tuple[Trigger, ...] = ()
+
+
+class PdbSpec(
+    msgspec.Struct, frozen=True, rename={"min_available": "minAvailable", "max_unavailable": "maxUnavailable"}
+):
+    """What a PodDisruptionBudget is made of: numbers, or texts such as 50%."""
+
+    min_available: Any = None
+    max_unavailable: Any = None
+
+
+class ComponentSpec(
+    msgspec.Struct, frozen=True, rename={"hpa_spec": "hpaSpec", "keda_spec": "kedaSpec", "pdb_spec": "pdbSpec"}
+):
+    """A pod's template, and how many there are of it."""
 
     spec: Pod = Pod()
+    replicas: int | None = None
+    hpa_spec: HpaSpec = HpaSpec()
+    keda_spec: KedaSpec = KedaSpec()
+    pdb_spec: PdbSpec = PdbSpec()
 
 
 class SvcOrchSpec(msgspec.Struct, frozen=True):
@@ -117,8 +174,28 @@ _KEPT_AS_WRITTEN: dict[tuple[type, str], Any] = {
     (Predictor, "component_specs"): tuple[ComponentSpec, ...],
     (Predictor, "svc_orch_spec"): SvcOrchSpec,
     (Predictor, "explainer"): Explainer,
+    (Node, "resources"): Resources,
+    (Node, "hpa_spec"): HpaSpec,
+    (Node, "keda_spec"): KedaSpec,
+    (Node, "pdb_spec"): PdbSpec,
 }
-_OF_KUBERNETES = frozenset({Metadata, ComponentSpec, Pod, Container, Port, Variable, SvcOrchSpec, Explainer})
+_OF_KUBERNETES = frozenset(
+    {
+        Metadata,
+        ComponentSpec,
+        Pod,
+        Container,
+        Port,
+        Variable,
+        SvcOrchSpec,
+        Explainer,
+        Resources,
+        HpaSpec,
+        KedaSpec,
+        Trigger,
+        PdbSpec,
+    }
+)
 _OURS_ALONE = frozenset({(Node, "methods_written")})
 _PASSED_OVER: dict[type, frozenset[str]] = {Root: frozenset({"status"})}
 
@@ -198,7 +275,7 @@ class Reader:
                 return () if isinstance(value, list) else {}
             return tuple({} if pod is None else pod for pod in value) if isinstance(value, list) else value
         read = self.value(field.type, value, path)
-        if record is Node and field.type is int and read < 0:
+        if record is Node and type(read) is int and read < 0:
             self._fault(path, f"must be 0 or more, not {read}")
         return read
 

@@ -47,6 +47,26 @@ def default_predictor(predictor: Predictor) -> Predictor:
     return default(Deployment(name=predictor.name, predictors=(predictor,))).predictors[0]
 
 
+def ports_of(deployment: Deployment, *, first: FirstPorts = _USUAL) -> list[dict[str, tuple[int, int]]]:
+    """For each predictor the HTTP and gRPC port of its containers, and of packaged servers without one, by name."""
+    ports = _Ports(first)
+    found: list[dict[str, tuple[int, int]]] = []
+    for predictor in deployment.predictors:
+        numbers: dict[str, tuple[int, int]] = {}
+        for container in (each for pod in containers(predictor) for each in pod):
+            listening = _listening(container, ports.of(container.name))
+            numbers.setdefault(container.name, listening)
+        for node in predictor.graph.walk():
+            if node.packaged:
+                numbers.setdefault(node.name, ports.of(node.name))
+        found.append(numbers)
+    for predictor, numbers in zip(deployment.predictors, found, strict=True):
+        for node in predictor.graph.walk_all():  # fallback nodes, which the reference does not have
+            if node.packaged:
+                numbers.setdefault(node.name, ports.of(node.name))
+    return found
+
+
 class _Ports:
     """Port numbers by container name, assigned in order."""
 
@@ -134,10 +154,7 @@ def _hosts(deployment: Deployment, predictor: Predictor) -> Callable[[int, str],
 def _endpoint(
     deployment: Deployment, kept: Endpoint, container: Container, numbers: tuple[int, int], host: str
 ) -> Endpoint:
-    http, grpc = numbers
-    for port in reversed(container.ports):  # the first port of a name is used
-        http = port.container_port if port.name == "http" else http
-        grpc = port.container_port if port.name == "grpc" else grpc
+    http, grpc = _listening(container, numbers)
     by_grpc = kept.type == "GRPC" or deployment.transport == "grpc"
     return Endpoint(
         service_host=host,
@@ -146,6 +163,15 @@ def _endpoint(
         http_port=http,
         grpc_port=grpc,
     )
+
+
+def _listening(container: Container, numbers: tuple[int, int]) -> tuple[int, int]:
+    """The ports of a container: those that it names itself, else its numbers."""
+    http, grpc = numbers
+    for port in reversed(container.ports):  # the first port of a name is used
+        http = port.container_port if port.name == "http" else http
+        grpc = port.container_port if port.name == "grpc" else grpc
+    return http, grpc
 
 
 def _placed(node: Node, endpoints: list[Endpoint | None], places: Iterator[int]) -> Node:

@@ -19,6 +19,16 @@ BUILT_IN_IMPLEMENTATIONS = frozenset({"SIMPLE_MODEL", "SIMPLE_ROUTER", "RANDOM_A
 TYPES = frozenset(
     {"UNKNOWN_TYPE", "MODEL", "ROUTER", "COMBINER", "TRANSFORMER", "OUTPUT_TRANSFORMER", "CHAIN"},
 )
+PLACING = {
+    "place": "place",
+    "replicas": "replicas",
+    "resources": "resources",
+    "hpa_spec": "hpaSpec",
+    "keda_spec": "kedaSpec",
+    "pdb_spec": "pdbSpec",
+}
+"""The members of a node that say where it runs, by our names of them."""
+
 METHODS = frozenset({"TRANSFORM_INPUT", "TRANSFORM_OUTPUT", "ROUTE", "AGGREGATE", "SEND_FEEDBACK"})
 
 
@@ -67,6 +77,9 @@ class Node(
         "service_account_name": "serviceAccountName",
         "env_secret_ref_name": "envSecretRefName",
         "storage_initializer_image": "storageInitializerImage",
+        "hpa_spec": "hpaSpec",
+        "keda_spec": "kedaSpec",
+        "pdb_spec": "pdbSpec",
     },
 ):
     """A node of the inference graph.
@@ -86,6 +99,10 @@ class Node(
         retry_backoff_ms: wait before the first retry; doubles with each.
         fallback: answers when the node fails: another node, or a constant answer as a message document.
         shadow: the answer is compared and logged, never returned.
+        place: own or parent: whether it runs in a process of its own, or in its parent's, see `graph.placement`.
+        replicas: how many of that process; None where the file says nothing.
+        resources, hpa_spec, keda_spec, pdb_spec: plain documents just as they were written, in the shapes that a
+            container and a componentSpec have.
     """
 
     name: str = ""
@@ -107,6 +124,12 @@ class Node(
     retry_backoff_ms: int = 100
     fallback: Node | dict[str, Any] | None = None
     shadow: bool = False
+    place: str = ""
+    replicas: int | None = None
+    resources: dict[str, Any] = {}
+    hpa_spec: dict[str, Any] = {}
+    keda_spec: dict[str, Any] = {}
+    pdb_spec: dict[str, Any] = {}
 
     @property
     def packaged(self) -> str:
@@ -118,6 +141,11 @@ class Node(
     def built_in(self) -> str:
         """The name of the built-in implementation that the node asks for; empty if it asks for none."""
         return self.implementation if self.implementation in BUILT_IN_IMPLEMENTATIONS else ""
+
+    @property
+    def placing(self) -> list[str]:
+        """The members that say where the node runs, of those that it has, by their names in the file."""
+        return [name for field, name in PLACING.items() if getattr(self, field) not in ("", None, {})]
 
     def walk(self) -> Iterator[Node]:
         """This node and its descendants, parents first, children in order; without fallback nodes."""

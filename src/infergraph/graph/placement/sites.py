@@ -1,0 +1,45 @@
+"""The site of a node: in a process of ours, in an image of its own, or at an address that the file gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from infergraph.graph import servers
+from infergraph.graph.routers import builtin
+from infergraph.graph.spec import Deployment, Node
+from infergraph.graph.spec.decoder import Container
+
+_SELDON = frozenset({"", "seldon"})
+
+
+class Site(Enum):
+    """Where a node runs."""
+
+    HERE = "here"
+    FOREIGN = "foreign"
+    OUTSIDE = "outside"
+
+
+def site_of(node: Node, container: Container | None, deployment: Deployment, overrides: Mapping[str, str]) -> Site:
+    """The site of a node.
+
+    Args:
+        node: with its type as defaulted.
+        container: of its name; None where it has none.
+        overrides: targets or addresses by node name.
+    """
+    target = overrides.get(node.name)
+    if target is not None:
+        return Site.OUTSIDE if "://" in target else Site.HERE
+    if node.component or builtin.applies(node):
+        return Site.HERE
+    has_image = container is not None and bool(container.image)
+    if node.packaged:
+        is_ours = node.packaged in servers.PACKAGED and deployment.protocol in _SELDON
+        return Site.HERE if is_ours and not has_image else Site.FOREIGN
+    if has_image:
+        return Site.FOREIGN
+    if container is None and node.endpoint is not None and node.endpoint.service_host:
+        return Site.OUTSIDE
+    return Site.HERE if container is None else Site.FOREIGN
