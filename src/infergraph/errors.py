@@ -25,7 +25,8 @@
     │   ├── TaskState
     │   ├── TaskConflict
     │   ├── UploadTooLarge
-    │   └── StorageFull
+    │   ├── StorageFull
+    │   └── StoreAway
     └── StartupFault
         ├── SettingsError
         ├── TargetError
@@ -271,6 +272,12 @@ class StorageFull(TaskFault):
     """The disk of the data folder is full."""
 
     reason = "STORAGE_FULL"
+
+
+class StoreAway(TaskFault):
+    """The database of the task store cannot be reached; it may be soon."""
+
+    reason = "TASK_STORE_AWAY"
 
 
 class StartupFault(Fault):

@@ -37,6 +37,7 @@ EXPECTED = {
     errors.TaskConflict: (409, "FAILED_PRECONDITION"),
     errors.UploadTooLarge: (413, "RESOURCE_EXHAUSTED"),
     errors.StorageFull: (507, "RESOURCE_EXHAUSTED"),
+    errors.StoreAway: (503, "UNAVAILABLE"),
 }
 
 ASKED = proto_codec.encode(Message.of("x", Encoding.STR))

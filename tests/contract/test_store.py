@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from infergraph.errors import Overloaded, SettingsError, StorageFull, TaskConflict, TaskFault
-from infergraph.tasks.database import MIGRATIONS
-from infergraph.tasks.store import Listing, Store
+from infergraph.tasks.sqlite import MIGRATIONS, SqliteStore
+from infergraph.tasks.store import Claim, Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, Progress, State, Task, Watermark
 
 NOW = 1_800_000_000.0
@@ -23,7 +23,7 @@ NOW = 1_800_000_000.0
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """A new store."""
-    made = Store.open(tmp_path / "tasks.db")
+    made = SqliteStore.open(tmp_path / "tasks.db")
     yield made
     made.close()
 
@@ -39,10 +39,16 @@ def accept(store: Store, id: str, **more: object) -> Task:
     return store.accept(new(id, **more), now=NOW, queue_limit=1000).task
 
 
-def running(store: Store, id: str) -> Task:
+def claim(store: Store, limit: int = 1, **more: object) -> list[Task]:
+    """The next waiting tasks, claimed."""
+    return store.claim(Claim(**{"driver": "d", "now": NOW, "limit": limit, **more}))  # type: ignore[arg-type]
+
+
+def running(store: Store, id: str, **more: object) -> Task:
     """A task in work."""
-    task = store.claim(accept(store, id).seq, now=NOW)
-    assert task is not None
+    accept(store, id, **{"priority": 100, **more})
+    (task,) = claim(store)
+    assert task.id == id
     return task
 
 
@@ -50,8 +56,8 @@ def ended(store: Store, id: str, *, at: float = NOW, state: State = State.FINISH
     """A task that has ended."""
     task = running(store, id)
     mark = Watermark(in_off=99, out_off=50, err_off=failed, done=10, failed=failed)
-    store.advance(task.seq, mark, Progress(retries=0, kills=0, rate=1.0, worked_s=1.0))
-    assert store.end(task.seq, state, now=at, error="", sha256="")
+    store.advance(task, mark, Progress(retries=0, kills=0, rate=1.0, worked_s=1.0))
+    assert store.end(task, state, now=at, error="", sha256="")
     found = store.find(id)
     assert found is not None
     return found
@@ -158,20 +164,20 @@ def test_states_change_by_compare_and_set_alone(store: Store) -> None:
     task = accept(store, "t")
     mark = Watermark(in_off=1, out_off=1, err_off=0, done=1, failed=0)
     progress = Progress(retries=0, kills=0, rate=0.0, worked_s=0.0)
-    assert not store.release(task.seq)
-    assert not store.advance(task.seq, mark, progress)
-    assert not store.end(task.seq, State.FINISHED, now=NOW, error="", sha256="")
+    assert not store.release(task)
+    assert not store.advance(task, mark, progress)
+    assert not store.end(task, State.FINISHED, now=NOW, error="", sha256="")
     assert not store.erase(task.seq, why="stopped", now=NOW)
     assert not store.retry("t")
     assert not store.stop("t", ENDED)
     assert store.find("t") == task
 
-    assert store.claim(task.seq, now=NOW) is not None
-    assert store.claim(task.seq, now=NOW) is None
+    (task,) = claim(store)
+    assert claim(store) == []
     assert store.stop("t", {State.RUNNING})
     assert not store.stop("t", {State.RUNNING})
-    assert not store.advance(task.seq, mark, progress)
-    assert not store.end(task.seq, State.FINISHED, now=NOW, error="", sha256="", webhook=b"never")
+    assert not store.advance(task, mark, progress)
+    assert not store.end(task, State.FINISHED, now=NOW, error="", sha256="", webhook=b"never")
     assert store.erase(task.seq, why="stopped", now=NOW)
     assert not store.erase(task.seq, why="stopped", now=NOW)
     assert store.find("t") is None
@@ -181,48 +187,65 @@ def test_states_change_by_compare_and_set_alone(store: Store) -> None:
 
 def test_one_of_many_claims_wins(tmp_path: Path, store: Store) -> None:
     """Of several stores over one file, exactly one gets a waiting task."""
-    task = accept(store, "t")
-    others = [Store.open(tmp_path / "tasks.db") for _ in range(4)]
+    accept(store, "t")
+    others = [SqliteStore.open(tmp_path / "tasks.db") for _ in range(4)]
     won = []
-    threads = [
-        threading.Thread(target=lambda other=other: won.append(other.claim(task.seq, now=NOW) is not None))
-        for other in others
-    ]
+    threads = [threading.Thread(target=lambda other=other: won.append(len(claim(other)))) for other in others]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     for other in others:
         other.close()
-    assert sorted(won) == [False, False, False, True]
+    assert sorted(won) == [0, 0, 0, 1]
 
 
 def test_the_watermark_is_the_whole_checkpoint(store: Store) -> None:
     """A restart finds exactly the watermark that was last moved, and the task waiting again."""
     task = running(store, "t")
-    store.stall(task.seq)
-    store.stall(task.seq)
+    store.stall(task)
+    store.stall(task)
     stalled = store.find("t")
     assert stalled is not None
     assert stalled.stalls == 2
     mark = Watermark(in_off=40, out_off=70, err_off=20, done=4, failed=1)
-    assert store.advance(task.seq, mark, Progress(retries=2, kills=1, rate=8.0, worked_s=0.5, error="line 2: no"))
-    assert store.recover() == 1
+    assert store.advance(task, mark, Progress(retries=2, kills=1, rate=8.0, worked_s=0.5, error="line 2: no"))
+    assert store.recover("d") == 1
     found = store.find("t")
     assert found is not None
     assert (found.in_off, found.out_off, found.err_off, found.done, found.failed) == (40, 70, 20, 4, 1)
     assert (found.state, found.stalls, found.retries, found.kills) == (State.WAITING, 0, 2, 1)
 
 
+def test_a_claim_that_is_over_writes_nothing(store: Store) -> None:
+    """Once a task was claimed again, every write of the driver before it is refused, and changes nothing."""
+    late = running(store, "t")
+    assert store.recover("d", holding=(late.seq,)) == 0
+    assert store.recover("d") == 1
+    (task,) = claim(store, driver="other")
+    assert task.fence > late.fence
+    mark = Watermark(in_off=40, out_off=70, err_off=20, done=4, failed=1)
+    progress = Progress(retries=2, kills=1, rate=8.0, worked_s=0.5)
+    assert not store.stall(late)
+    assert not store.unstall(late)
+    assert not store.advance(late, mark, progress)
+    assert not store.end(late, State.FAILED, now=NOW, error="no", sha256="", webhook=b"never")
+    assert not store.release(late)
+    assert store.find("t") == task
+    assert store.due(now=NOW, limit=1) == []
+    assert store.advance(task, mark, progress)
+
+
 def test_waiting_tasks_come_by_priority_then_age(store: Store) -> None:
     """The queue is first come first served within a priority, and each task knows its place."""
     for id, priority in (("a", 0), ("b", 5), ("c", 0), ("d", 5), ("e", -1)):
         accept(store, id, priority=priority)
-    order = store.waiting(10)
-    assert [task.id for task in order] == ["b", "d", "a", "c", "e"]
-    assert [store.position(task) for task in order] == [0, 1, 2, 3, 4]
     accept(store, "small", input_bytes=5, priority=-9)
-    assert [task.id for task in store.waiting(1, largest_bytes=5)] == ["small"]
+    order = sorted(store.listing(Listing()), key=store.position)
+    assert [task.id for task in order] == ["b", "d", "a", "c", "e", "small"]
+    assert [task.id for task in claim(store, largest_bytes=5)] == ["small"]
+    assert [task.id for task in claim(store, 2)] == ["b", "d"]
+    assert [task.id for task in claim(store, 10)] == ["a", "c", "e"]
 
 
 def test_the_list_pages_without_gaps_and_doubles(store: Store) -> None:
@@ -264,10 +287,10 @@ def test_retry_goes_round_again_or_goes_on(store: Store) -> None:
     task = store.find("t")
     assert task is not None
     assert (task.state, task.round, task.in_off, task.done, task.failed) == (State.WAITING, 1, 0, 0, 0)
-    half = running(store, "half")
+    half = running(store, "half", priority=101)
     mark = Watermark(in_off=40, out_off=70, err_off=0, done=4, failed=0)
-    store.advance(half.seq, mark, Progress(retries=0, kills=0, rate=0.0, worked_s=0.0))
-    store.end(half.seq, State.FAILED, now=NOW, error="the unit cannot be loaded", sha256="")
+    store.advance(half, mark, Progress(retries=0, kills=0, rate=0.0, worked_s=0.0))
+    store.end(half, State.FAILED, now=NOW, error="the unit cannot be loaded", sha256="")
     assert store.retry("half")
     task = store.find("half")
     assert task is not None
@@ -293,9 +316,8 @@ def test_retention_takes_the_oldest_ends_first(store: Store) -> None:
 
 def test_word_of_an_end_is_kept_until_it_arrives(store: Store) -> None:
     """The outbox gets its entry with the end itself, and gives it out again until it is delivered."""
-    task = store.claim(accept(store, "t", webhook="http://hook/").seq, now=NOW)
-    assert task is not None
-    store.end(task.seq, State.FAILED, now=NOW, error="no", sha256="", webhook=b"{}")
+    task = running(store, "t", webhook="http://hook/")
+    store.end(task, State.FAILED, now=NOW, error="no", sha256="", webhook=b"{}")
     (delivery,) = store.due(now=NOW, limit=10)
     assert (delivery.url, delivery.body, delivery.attempts) == ("http://hook/", b"{}", 0)
     store.postpone(delivery.number, next_at=NOW + 60, error="it answered 500")
@@ -310,9 +332,9 @@ def test_each_receiver_has_one_delivery_due(store: Store) -> None:
     """What waits for one receiver hides nothing of another, and what is under way is not given out again."""
     for number in range(100):
         task = running(store, f"dead-{number}")
-        store.end(task.seq, State.FINISHED, now=NOW, error="", sha256="", webhook=b"{}", receiver="dead")
+        store.end(task, State.FINISHED, now=NOW, error="", sha256="", webhook=b"{}", receiver="dead")
     task = running(store, "good")
-    store.end(task.seq, State.FINISHED, now=NOW + 1, error="", sha256="", webhook=b"{}", receiver="good")
+    store.end(task, State.FINISHED, now=NOW + 1, error="", sha256="", webhook=b"{}", receiver="good")
     first, second = store.due(now=NOW + 2, limit=10)
     assert (first.receiver, second.receiver) == ("dead", "good")
     assert store.due(now=NOW + 2, limit=10, busy=("dead",)) == [second]
@@ -326,12 +348,11 @@ def test_each_receiver_has_one_delivery_due(store: Store) -> None:
 
 def test_the_driver_s_last_word_is_kept(store: Store) -> None:
     """A beat replaces the one before it."""
-    assert store.driver() is None
-    store.write_heartbeat(now=NOW, report="{}")
-    store.write_heartbeat(now=NOW + 1, report='{"pid":1}')
-    driver = store.driver()
-    assert driver is not None
-    assert (driver.at, driver.report) == (NOW + 1, '{"pid":1}')
+    assert store.heartbeats(now=NOW) == []
+    store.write_heartbeat("d", now=NOW, report="{}")
+    store.write_heartbeat("d", now=NOW + 1, report='{"pid":1}')
+    (heartbeat,) = store.heartbeats(now=NOW + 3)
+    assert heartbeat.report == '{"pid":1}'
 
 
 def test_counters_only_grow(store: Store) -> None:
@@ -346,7 +367,7 @@ def test_counters_only_grow(store: Store) -> None:
 
 
 def _write_and_die(path: Path, ready: int) -> None:
-    store = Store.open(path)
+    store = SqliteStore.open(path)
     accept(store, "last")
     os.write(ready, b"x")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -359,7 +380,7 @@ def test_what_a_call_has_returned_survives_the_death_of_its_process(tmp_path: Pa
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    store = Store.open(path)
+    store = SqliteStore.open(path)
     assert store.find("last") is not None
     store.close()
 
@@ -367,19 +388,19 @@ def test_what_a_call_has_returned_survives_the_death_of_its_process(tmp_path: Pa
 def test_a_store_that_was_taken_away_takes_nothing_more(tmp_path: Path) -> None:
     """What is written to a removed file would be lost: each call says that the store is gone, beside a new one too."""
     path = tmp_path / "tasks.db"
-    store = Store.open(path)
+    store = SqliteStore.open(path)
     path.unlink()
     calls = (
         lambda: accept(store, "t"),
         lambda: store.stop("t", (State.WAITING,)),
         lambda: store.find("t"),
-        lambda: store.write_heartbeat(now=1.0, report="{}"),
+        lambda: store.write_heartbeat("d", now=1.0, report="{}"),
     )
     for call in calls:
         with pytest.raises(TaskFault, match="taken away") as caught:
             call()
         assert caught.value.reason == "TASK_STORE_GONE"
-    other = Store.open(path)
+    other = SqliteStore.open(path)
     with pytest.raises(TaskFault, match="taken away"):
         store.find("t")
     assert other.find("t") is None
@@ -390,12 +411,12 @@ def test_a_store_that_was_taken_away_takes_nothing_more(tmp_path: Path) -> None:
 def test_an_older_folder_is_brought_up_to_date(tmp_path: Path) -> None:
     """A store of an earlier version gets what later versions added, once, with its tasks kept."""
     path = tmp_path / "tasks.db"
-    first = Store.open(path)
+    first = SqliteStore.open(path)
     task = accept(first, "t")
     first.close()
     later = (*MIGRATIONS, "create table extra(x); insert into extra values(1)")
     for _ in range(2):
-        second = Store.open(path, migrations=later)
+        second = SqliteStore.open(path, migrations=later)
         assert second.find("t") == task
         second.close()
     with sqlite3.connect(path) as connection:
@@ -407,26 +428,26 @@ def test_an_older_folder_is_brought_up_to_date(tmp_path: Path) -> None:
 def test_a_newer_folder_is_left_alone(tmp_path: Path) -> None:
     """A store that a newer program wrote is not opened, and the text says so."""
     path = tmp_path / "tasks.db"
-    Store.open(path, migrations=(*MIGRATIONS, "create table extra(x)")).close()
+    SqliteStore.open(path, migrations=(*MIGRATIONS, "create table extra(x)")).close()
     with pytest.raises(SettingsError, match="newer"):
-        Store.open(path)
+        SqliteStore.open(path)
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     """Half a migration is never seen."""
     path = tmp_path / "tasks.db"
-    Store.open(path).close()
+    SqliteStore.open(path).close()
     with pytest.raises(Exception, match="syntax"):
-        Store.open(path, migrations=(*MIGRATIONS, "create table extra(x); this is no sql"))
+        SqliteStore.open(path, migrations=(*MIGRATIONS, "create table extra(x); this is no sql"))
     with sqlite3.connect(path) as connection:
         assert connection.execute("select name from sqlite_master where name = 'extra'").fetchall() == []
     connection.close()
-    Store.open(path).close()
+    SqliteStore.open(path).close()
 
 
 def test_a_full_disk_is_a_fault_of_its_own(tmp_path: Path) -> None:
     """A write that finds no room raises StorageFull and leaves the store usable."""
-    store = Store.open(tmp_path / "tasks.db")
+    store = SqliteStore.open(tmp_path / "tasks.db")
     accept(store, "t")
     store._writer.execute(f"pragma max_page_count = {store._writer.execute('pragma page_count').fetchone()[0]}")
     with pytest.raises(StorageFull):
@@ -439,8 +460,8 @@ def test_tasks_of_others_are_left_alone(store: Store) -> None:
     """A driver is given its owner's tasks and those of nobody; handed over, all are its own."""
     for id, owner in (("mine", "a"), ("theirs", "b"), ("old", "")):
         accept(store, id, owner=owner)
-    assert [task.id for task in store.waiting(10, owner="a")] == ["mine", "old"]
-    assert [task.id for task in store.waiting(10)] == ["mine", "theirs", "old"]
     assert (store.strangers("a"), store.strangers("")) == (1, 0)
+    assert [task.id for task in claim(store, 10, owner="a")] == ["mine", "old"]
+    assert claim(store, owner="a") == []
     assert store.adopt("a") == 2
-    assert [task.id for task in store.waiting(10, owner="a")] == ["mine", "theirs", "old"]
+    assert [task.id for task in claim(store, 10, owner="a")] == ["theirs"]

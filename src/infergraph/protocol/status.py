@@ -118,6 +118,7 @@ CODES: Mapping[type[Fault], Codes] = {
     errors.TaskConflict: Codes(409, GrpcStatus.FAILED_PRECONDITION),
     errors.UploadTooLarge: Codes(413, GrpcStatus.RESOURCE_EXHAUSTED),
     errors.StorageFull: Codes(507, GrpcStatus.RESOURCE_EXHAUSTED),
+    errors.StoreAway: Codes(503, GrpcStatus.UNAVAILABLE),
     errors.StartupFault: Codes(500, GrpcStatus.INTERNAL),
     errors.MissingExtra: Codes(501, GrpcStatus.UNIMPLEMENTED),
 }

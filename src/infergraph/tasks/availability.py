@@ -111,17 +111,18 @@ class AvailabilityCheck:
 
     def _heartbeat(self) -> tuple[Heartbeat | None, float | None]:
         """The driver's last heartbeat, if it is recent, and its age."""
-        driver = self._store.driver()
-        if driver is None:
+        stored = self._store.heartbeats(now=self._clocks.wall())
+        if not stored:
             return None, None
-        heartbeat, silent_s = msgspec.json.decode(driver.report, type=Heartbeat), self._clocks.wall() - driver.at
+        heartbeat, silent_s = msgspec.json.decode(stored[0].report, type=Heartbeat), stored[0].silent_s
         return None if _is_silent(silent_s) or not heartbeat.pid else heartbeat, silent_s
 
     def wake_driver(self) -> None:
         """Start the driver if it has not been needed so far; its start-up time counts from now."""
         self._call_driver()
         if _is_silent(self._heartbeat()[1]) and not self._store.alive():
-            self._store.write_heartbeat(now=self._clocks.wall(), report=msgspec.json.encode(Heartbeat(pid=0)).decode())
+            starting = msgspec.json.encode(Heartbeat(pid=0)).decode()
+            self._store.write_heartbeat("", now=self._clocks.wall(), report=starting)
 
     def describe(self) -> EngineStatus:
         """The status of the task engine."""

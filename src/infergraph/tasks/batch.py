@@ -30,6 +30,7 @@ from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.driver.driver import Driver, DriverConfig, make_engine
 from infergraph.tasks.files import INPUT, DataFolder, LineCount, disk_faults, sync_folder
+from infergraph.tasks.sqlite import SqliteStore
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import ENDED, NewTask, State, Task
 from infergraph.wire.transcoding import Transcoder
@@ -87,7 +88,7 @@ def run_batch(
         if lock is None:
             raise TaskState(f"another process works on {config.output}")
         lifetime.keep_freed_memory()
-        store = Store.open(data.database)
+        store = SqliteStore.open(data.database)
         task = None
         try:
             task = _begin(data, store, config, clocks, counting)
@@ -305,7 +306,7 @@ def _found(store: Store) -> Task:
 
 def _deliver(data: DataFolder, task: Task, place: OutputPlace) -> None:
     """Move the finished output into place, durably. Idempotent."""
-    finished = data.output(task.folder, task.round)
+    finished = data.output(task.folder, task.round, task.writer)
     if not finished.exists():
         return
     try:

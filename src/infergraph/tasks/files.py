@@ -281,18 +281,21 @@ class DataFolder:
         """The input of the task with this folder."""
         return self.tasks / folder / INPUT
 
-    def output(self, folder: str, round: int) -> Path:
-        """The answers, one line for each line of the input."""
-        return self.tasks / folder / f"output.{round}.jsonl"
+    def output(self, folder: str, round: int, writer: int = 0) -> Path:
+        """The answers, one line for each line of the input; see `Task` for `round` and `writer`."""
+        return self.tasks / folder / f"output.{_version(round, writer)}.jsonl"
 
-    def errors(self, folder: str, round: int) -> Path:
+    def errors(self, folder: str, round: int, writer: int = 0) -> Path:
         """The error lines among the answers."""
-        return self.tasks / folder / f"errors.{round}.jsonl"
+        return self.tasks / folder / f"errors.{_version(round, writer)}.jsonl"
 
-    def forget_round(self, folder: str, round: int) -> None:
-        """Remove the files of a round that a later one has replaced. Idempotent."""
-        self.output(folder, round).unlink(missing_ok=True)
-        self.errors(folder, round).unlink(missing_ok=True)
+    def forget_versions(self, folder: str, round: int, writer: int) -> None:
+        """Remove the output files but for this version, which has replaced them. Idempotent."""
+        home = self.tasks / folder
+        kept = {self.output(folder, round, writer), self.errors(folder, round, writer), home / INPUT}
+        for path in home.iterdir():
+            if path not in kept:
+                path.unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
         """Free disk space. Raises: TaskFault if the folder is gone."""
@@ -326,6 +329,10 @@ class DataFolder:
         swept = sum(_remove_abandoned(folder, self.trash, is_known) for folder in folders)
         self.empty_trash()
         return swept
+
+
+def _version(round: int, writer: int) -> str:
+    return f"{round}.{writer}" if writer else f"{round}"
 
 
 def _remove_abandoned(folder: Path, trash: Path, is_known: Callable[[str], bool]) -> bool:

@@ -28,6 +28,7 @@ from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder, Incoming, Received
 from infergraph.tasks.metrics import exposition_of_a_broken_store
+from infergraph.tasks.sqlite import SqliteStore
 from infergraph.tasks.store import Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, State, Task
 from infergraph.tasks.webhooks import check_webhook
@@ -127,7 +128,7 @@ class TaskService:
         """
         data = DataFolder(Path(settings.data_dir))
         data.prepare()
-        store = Store.open(data.database)
+        store = SqliteStore.open(data.database)
         return cls(data, store, settings, clocks or Clocks(), call_driver=call_driver, renew=renew, owner=owner)
 
     def close(self) -> None:
@@ -325,7 +326,7 @@ class TaskService:
             more = {State.RUNNING: hint, State.FAILED: f": {task.error}"}.get(task.state, "")
             raise TaskState(f"task {id!r} is {task.state.value}{more}")
         return ResultFile(
-            path=self._data.output(task.folder, task.round),
+            path=self._data.output(task.folder, task.round, task.writer),
             size=task.out_off,
             sha256=task.output_sha256,
             is_complete=task.state is State.FINISHED,
@@ -335,7 +336,7 @@ class TaskService:
         """The error lines so far. Raises: UnknownTask."""
         task = await self.task(id)
         return ResultFile(
-            path=self._data.errors(task.folder, task.round),
+            path=self._data.errors(task.folder, task.round, task.writer),
             size=task.err_off,
             sha256="",
             is_complete=task.state in ENDED,

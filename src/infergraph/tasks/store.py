@@ -1,29 +1,39 @@
-"""The task store: the only module with SQL for tasks, and the single source of truth about them.
+"""The task store: the single source of truth about tasks, in SQL that both databases speak.
 
-State changes are compare-and-set: the loser of a race gets False or None and does nothing. Every change is on disk
-before the call returns (WAL, synchronous=FULL), except for the driver's heartbeat, which is not synced.
+    Store ◀── sqlite:SqliteStore     a file of one machine
+
+State changes are compare-and-set: the loser of a race gets False and does nothing. Each claim raises the task's fence,
+and a driver's writes carry the fence of its claim: once another driver has claimed the task, they change nothing. Every
+change is durable before the call returns, except for a driver's heartbeat.
 """
 
 from __future__ import annotations
 
 import math
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
-from infergraph.errors import Overloaded, QuotaExceeded, TaskConflict, TaskFault
-from infergraph.tasks.database import MIGRATIONS, connect, identity, migrate, translated
-from infergraph.tasks.task import ALIVE, ENDED, NewTask, Progress, State, Task, Watermark
+from infergraph.errors import Overloaded, QuotaExceeded, TaskConflict
+from infergraph.tasks.task import NewTask, Progress, State, Task, Watermark
 
-_COLUMNS = ", ".join(Task.__struct_fields__)
+COLUMNS = ", ".join(f"task.{name}" for name in Task.__struct_fields__)
 _BYTES = "input_bytes + out_off + err_off"
 _STATE_AT = Task.__struct_fields__.index("state")
 _GONE_LIMIT = 10_000
+DUE = """
+select number, url, body, attempts, receiver from (
+  select outbox.*, row_number() over (partition by receiver order by next_at, number) as place from outbox
+  where next_at <= ? {busy}
+) as due where place = 1 order by next_at limit ?
+"""
+"""Of each receiver, the delivery that is due longest; `busy` is a condition that leaves receivers out."""
+
+Run = Callable[..., Any]
+"""Executes a statement with its values in a transaction; returns a cursor."""
 
 
 class Accepted(NamedTuple):
@@ -45,10 +55,28 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class StoredHeartbeat(msgspec.Struct, frozen=True):
-    """The driver's last heartbeat: when (Unix seconds), and what it reported (JSON)."""
+    """The last heartbeat of a driver: how long ago (seconds), and what it reported (JSON)."""
 
-    at: float
+    silent_s: float
     report: str
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """Which waiting tasks a driver claims.
+
+    Args:
+        driver: who claims; unique to the driver's process.
+        now: Unix seconds, for the record.
+        limit: how many at most.
+        owner: only tasks of this owner, and of nobody; empty for any.
+        largest_bytes: only tasks with an input of at most this size; None for any.
+    """
+
+    driver: str
+    now: float
+    limit: int = 1
+    owner: str = ""
+    largest_bytes: int | None = None
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,48 +89,20 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     caller: str | None = None
 
 
-class Store:
-    """The task store in one SQLite file; any number of processes may have it open.
+class Store(ABC):
+    """A task store; any number of processes may have it open.
 
     Promises: every method is atomic and, unless it says otherwise, durable when it returns. Thread-safe. Reads never
-    wait for writes.
+        wait for writes.
+    Raises: TaskFault from every method if the database cannot be used; StoreAway if it may be reached again soon.
     """
 
-    def __init__(
-        self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection, scanner: sqlite3.Connection
-    ) -> None:
-        self._path = path
-        self._file = identity(path)
-        self._writer = writer
-        self._reader = reader
-        self._scanner = scanner
-        self._heartbeat: sqlite3.Connection | None = None
-        self._write_lock = threading.Lock()
-        self._read_lock = threading.Lock()
-        self._scan_lock = threading.Lock()
-        self._heartbeat_lock = threading.Lock()
+    is_shared: ClassVar[bool]
+    """Whether drivers of several machines may work on the tasks at the same time."""
 
-    @classmethod
-    def open(cls, path: Path, *, migrations: Sequence[str] = MIGRATIONS) -> Store:
-        """The store in this file, which is created or migrated if necessary.
-
-        Raises: TaskFault if the file cannot be used; SettingsError if a newer program wrote it.
-        """
-        with translated(), ExitStack() as opened:
-            writer = opened.enter_context(closing(connect(path, "full")))
-            migrate(writer, migrations)
-            reader = opened.enter_context(closing(connect(path, "full")))
-            scanner = opened.enter_context(closing(connect(path, "full")))
-            opened.pop_all()
-            return cls(path, writer, reader, scanner)
-
+    @abstractmethod
     def close(self) -> None:
-        """Close the file. Idempotent."""
-        self._reader.close()
-        self._scanner.close()
-        self._writer.close()
-        if self._heartbeat is not None:
-            self._heartbeat.close()
+        """Release all resources. Idempotent."""
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -131,19 +131,19 @@ class Store:
             where.append("seq < ?")
             rest.append(wanted.before)
         if wanted.prefix:
-            where.append("substr(id, 1, ?) = ?")
-            rest += [len(wanted.prefix), wanted.prefix]
+            where.append(self._has_prefix)
+            rest.append(wanted.prefix)
         if wanted.caller is not None:
             where.append("caller = ?")
             rest.append(wanted.caller)
-        index = "not indexed" if len(states) > 1 else "indexed by task_listing"
+        index = self._index("" if len(states) > 1 else "task_listing")
         rows = self._read(
-            f"select {_COLUMNS} from task {index} where {' and '.join(where)} order by seq desc limit ?",
+            f"select {COLUMNS} from task {index} where {' and '.join(where)} order by seq desc limit ?",
             *values,
             *rest,
             wanted.limit,
         )
-        return [_task(row) for row in rows]
+        return tasks_of(rows)
 
     def counts(self, caller: str | None = None) -> dict[State, int]:
         """How many tasks are in each state; of one caller, or of all."""
@@ -167,21 +167,10 @@ class Store:
         )
         return int(rows[0][0])
 
-    def waiting(self, limit: int, *, owner: str = "", largest_bytes: int | None = None) -> list[Task]:
-        """The next tasks to claim, in order; only those of this owner, and of at most `largest_bytes`, if given."""
-        bound = "" if largest_bytes is None else f"and input_bytes <= {int(largest_bytes)}"
-        rows = self._read(
-            f"""select {_COLUMNS} from task where state = 'waiting' and (? = '' or owner in ('', ?1)) {bound}
-                order by priority desc, seq limit ?""",
-            owner,
-            limit,
-        )
-        return [_task(row) for row in rows]
-
     def in_state(self, state: State) -> list[Task]:
         """All tasks in this state, in order of acceptance."""
-        rows = self._read(f"select {_COLUMNS} from task where state = ? order by seq", state.value)
-        return [_task(row) for row in rows]
+        rows = self._read(f"select {COLUMNS} from task where state = ? order by seq", state.value)
+        return tasks_of(rows)
 
     def deletion(self, id: str) -> tuple[str, float] | None:
         """Why and when (Unix seconds) a task of this id was deleted, if that is still known."""
@@ -190,14 +179,15 @@ class Store:
 
     def ended_before(self, then: float, *, caller: str | None = None, limit: int) -> list[Task]:
         """Tasks that ended before this time (Unix seconds), oldest end first; of one caller, or of all."""
+        whose, values = ("", []) if caller is None else ("and caller = ?", [caller])
         rows = self._scan(
-            f"""select {_COLUMNS} from task indexed by task_finished where state in ('finished', 'failed')
-                and finished < ?1 and (?2 is null or caller = ?2) order by finished, seq limit ?3""",
+            f"""select {COLUMNS} from task {self._index("task_finished")} where state in ('finished', 'failed')
+                and finished < ? {whose} order by finished, seq limit ?""",
             then,
-            caller,
+            *values,
             limit,
         )
-        return [_task(row) for row in rows]
+        return tasks_of(rows)
 
     def expired(self, *, older_than: float | None, keep_count: int, keep_bytes: int, limit: int) -> list[Task]:
         """Ended tasks past their retention, oldest end first; 0 means no such limit.
@@ -246,6 +236,7 @@ class Store:
             Overloaded: the queue is full. QuotaExceeded: the caller has that many tasks already.
         """
         with self._transaction() as run:
+            self._queue_up(run)
             replaced = ""
             existing = self._same(run, new)
             if existing is not None:
@@ -280,20 +271,21 @@ class Store:
                 now,
             )
             _count(run, uploads=1, upload_bytes=new.input_bytes)
-            row = run(f"select {_COLUMNS} from task where folder = ?", new.folder).fetchone()
-        return Accepted(_task(row), True, replaced)
+            self._notify(run)
+            row = run(f"select {COLUMNS} from task where folder = ?", new.folder).fetchone()
+        return Accepted(task_of(row), True, replaced)
 
     @staticmethod
-    def _same(run: Any, new: NewTask) -> Task | None:
-        row = run(f"select {_COLUMNS} from task where id = ?", new.id).fetchone()
+    def _same(run: Run, new: NewTask) -> Task | None:
+        row = run(f"select {COLUMNS} from task where id = ?", new.id).fetchone()
         if new.idempotency_key is not None:
-            keyed = run(f"select {_COLUMNS} from task where idempotency_key = ?", new.idempotency_key).fetchone()
+            keyed = run(f"select {COLUMNS} from task where idempotency_key = ?", new.idempotency_key).fetchone()
             if row is not None and keyed is not None and row != keyed:
-                raise TaskConflict(f"the idempotency key is that of another task, {_task(keyed).id!r}")
+                raise TaskConflict(f"the idempotency key is that of another task, {task_of(keyed).id!r}")
             row = row or keyed
         if row is None:
             return None
-        existing = _task(row)
+        existing = task_of(row)
         if existing.caller != new.caller:
             raise TaskConflict(f"the id {new.id!r} is taken")
         if existing.state is State.STOPPING:
@@ -305,12 +297,15 @@ class Store:
     def stop(self, id: str, states: Iterable[State]) -> bool:
         """Mark a task to be stopped and erased, if it is in one of `states`; False if it is not."""
         wanted = [state.value for state in states]
-        changed = self._write(
-            f"update task set state = 'stopping' where id = ? and state in ({', '.join('?' * len(wanted))})",
-            id,
-            *wanted,
-        )
-        return changed == 1
+        with self._transaction() as run:
+            changed = run(
+                f"update task set state = 'stopping' where id = ? and state in ({', '.join('?' * len(wanted))})",
+                id,
+                *wanted,
+            ).rowcount
+            if changed:
+                self._notify(run)
+        return bool(changed)
 
     def retry(self, id: str) -> bool:
         """Start another round of an ended task: for its failed lines, or from its watermark on if it is incomplete.
@@ -318,15 +313,15 @@ class Store:
         False if it is not ended.
         """
         with self._transaction() as run:
-            row = run(f"select {_COLUMNS} from task where id = ? and state in ('finished', 'failed')", id).fetchone()
+            row = run(f"select {COLUMNS} from task where id = ? and state in ('finished', 'failed')", id).fetchone()
             if row is None:
                 return False
-            task = _task(row)
+            task = task_of(row)
             if task.done == task.total:
                 _count_erased(run, task)
                 run(
-                    """update task set round = round + 1, in_off = 0, out_off = 0, err_off = 0, done = 0, failed = 0
-                       where seq = ?""",
+                    """update task set round = round + 1, writer_before = writer, writer = 0, in_off = 0, out_off = 0,
+                                       err_off = 0, done = 0, failed = 0 where seq = ?""",
                     task.seq,
                 )
             elif task.state is State.FINISHED:
@@ -336,62 +331,69 @@ class Store:
                                    finished = null where seq = ?""",
                 task.seq,
             )
+            self._notify(run)
         return True
 
     # ── working (the driver) ────────────────────────────────────────────────────────────────────────────────────
 
-    def claim(self, seq: int, *, now: float) -> Task | None:
-        """WAITING to RUNNING; the updated task, or None if it was no longer waiting."""
-        changed = self._write(
-            """update task set state = 'running', attempts = attempts + 1, started = coalesce(started, ?)
-               where seq = ? and state = 'waiting'""",
-            now,
-            seq,
-        )
-        return self.find_seq(seq) if changed else None
+    @abstractmethod
+    def claim(self, wanted: Claim) -> list[Task]:
+        """WAITING to RUNNING, by priority, then age; the claimed tasks, each with a new fence."""
 
-    def release(self, seq: int) -> bool:
-        """RUNNING to WAITING: a graceful stop of the driver."""
-        return self._write("update task set state = 'waiting' where seq = ? and state = 'running'", seq) == 1
+    def release(self, task: Task) -> bool:
+        """RUNNING to WAITING: a graceful stop of the driver; False if the claim is over."""
+        return self._change(task, "state = 'waiting', driver = ''")
+
+    @abstractmethod
+    def recover(self, driver: str, holding: Collection[int] = ()) -> int:
+        """RUNNING to WAITING, where no driver works on a task; returns how many.
+
+        Args:
+            driver: who asks.
+            holding: seqs of the tasks that it works on; others that are in its name are recovered.
+        """
+
+    @abstractmethod
+    def stopping(self, driver: str) -> list[Task]:
+        """The STOPPING tasks that this driver has to erase: its own, and those that no driver works on."""
 
     def adopt(self, owner: str) -> int:
         """Give all tasks to this owner; returns how many had another."""
-        return self._write("update task set owner = ? where owner <> ?1", owner)
+        return self._write("update task set owner = ? where owner <> ?", owner, owner)
 
     def strangers(self, owner: str) -> int:
         """How many waiting tasks belong to another owner; 0 for an empty `owner`."""
-        rows = self._read(
-            "select count(*) from task where state = 'waiting' and owner not in ('', ?) and ?1 <> ''", owner
-        )
+        if not owner:
+            return 0
+        rows = self._read("select count(*) from task where state = 'waiting' and owner not in ('', ?)", owner)
         return int(rows[0][0])
 
-    def recover(self) -> int:
-        """All of RUNNING to WAITING, after a crash of the previous driver; returns how many."""
-        return self._write("update task set state = 'waiting' where state = 'running'")
-
-    def stall(self, seq: int) -> bool:
+    def stall(self, task: Task) -> bool:
         """Record that work beyond the watermark begins: after a crash it counts as an attempt without progress."""
-        return self._write("update task set stalls = stalls + 1 where seq = ? and state = 'running'", seq) == 1
+        return self._change(task, "stalls = stalls + 1")
 
-    def unstall(self, seq: int) -> bool:
+    def unstall(self, task: Task) -> bool:
         """Undo one `stall`: the work was stopped gracefully."""
-        return self._write("update task set stalls = max(0, stalls - 1) where seq = ?", seq) == 1
+        return self._change(task, "stalls = case when stalls > 0 then stalls - 1 else 0 end")
 
-    def advance(self, seq: int, mark: Watermark, progress: Progress) -> bool:
-        """Advance the watermark of a running task; False if it is no longer running."""
-        changed = self._write(
-            """update task set in_off = ?, out_off = ?, err_off = ?, done = ?, failed = ?, stalls = 0, retries = ?,
-                               kills = ?, rate = ?, worked_s = ?, error = ?
-               where seq = ? and state = 'running'""",
+    def advance(self, task: Task, mark: Watermark, progress: Progress) -> bool:
+        """Advance the watermark of a claimed task; False if the claim is over."""
+        return self._change(
+            task,
+            """in_off = ?, out_off = ?, err_off = ?, done = ?, failed = ?, writer = ?, stalls = 0,
+               retries = ?, kills = ?, rate = ?, worked_s = ?, error = ?""",
             *msgspec.structs.astuple(mark),
             *msgspec.structs.astuple(progress),
-            seq,
         )
-        return changed == 1
+
+    def _change(self, task: Task, changes: str, *values: Any) -> bool:
+        """Change a task that is running under this claim; False if another has taken over, or it was stopped."""
+        held = "where seq = ? and fence = ? and state = 'running'"
+        return self._write(f"update task set {changes} {held}", *values, task.seq, task.fence) == 1
 
     def end(
         self,
-        seq: int,
+        task: Task,
         state: State,
         *,
         now: float,
@@ -400,7 +402,7 @@ class Store:
         webhook: bytes | None = None,
         receiver: str = "",
     ) -> bool:
-        """RUNNING to FINISHED or FAILED; False if it is no longer running.
+        """RUNNING to FINISHED or FAILED; False if the claim is over.
 
         Args:
             sha256: of the output, for a finished task.
@@ -409,22 +411,22 @@ class Store:
         """
         with self._transaction() as run:
             changed = run(
-                """update task set state = ?, error = ?, output_sha256 = ?, finished = ?, stalls = 0
-                   where seq = ? and state = 'running'""",
+                """update task set state = ?, error = ?, output_sha256 = ?, finished = ?, stalls = 0, driver = ''
+                   where seq = ? and fence = ? and state = 'running'""",
                 state.value,
                 error,
                 sha256,
                 now,
-                seq,
+                task.seq,
+                task.fence,
             ).rowcount
             if changed and webhook is not None:
                 run(
-                    """insert into outbox(url, body, next_at, receiver)
-                       select webhook, ?, ?, coalesce(nullif(?, ''), webhook) from task where seq = ?""",
+                    "insert into outbox(url, body, next_at, receiver) values(?, ?, ?, ?)",
+                    task.webhook,
                     webhook,
                     now,
-                    receiver,
-                    seq,
+                    receiver or task.webhook,
                 )
             if changed:
                 _count(run, **{f"tasks_{state.value}": 1})
@@ -433,13 +435,19 @@ class Store:
     def erase(self, seq: int, *, why: str, now: float) -> bool:
         """Delete a STOPPING task; False if it was not being stopped."""
         with self._transaction() as run:
-            row = run(f"select {_COLUMNS} from task where seq = ? and state = 'stopping'", seq).fetchone()
+            row = run(f"select {COLUMNS} from task where seq = ? and state = 'stopping'", seq).fetchone()
             if row is None:
                 return False
-            task = _task(row)
+            task = task_of(row)
             _count_erased(run, task)
             run("delete from task where seq = ?", seq)
-            run("insert or replace into gone values(?, ?, ?)", task.id, why, now)
+            run(
+                """insert into gone values(?, ?, ?)
+                   on conflict(id) do update set why = excluded.why, at = excluded.at""",
+                task.id,
+                why,
+                now,
+            )
             run(
                 "delete from gone where at < (select at from gone order by at desc limit 1 offset ?)",
                 _GONE_LIMIT,
@@ -455,15 +463,8 @@ class Store:
 
     def due(self, *, now: float, limit: int, busy: Sequence[str] = ()) -> list[Delivery]:
         """Webhook deliveries that are due: for each receiver that is not `busy` the one due longest, in that order."""
-        rows = self._read(
-            f"""select number, url, body, attempts, receiver, min(next_at) from outbox
-                where next_at <= ? and receiver not in ({", ".join("?" * len(busy))})
-                group by receiver order by 6 limit ?""",
-            now,
-            *busy,
-            limit,
-        )
-        return [Delivery(*row[:-1]) for row in rows]
+        rows = self._read(DUE.format(busy=f"and receiver not in ({', '.join('?' * len(busy))})"), now, *busy, limit)
+        return [Delivery(*row) for row in rows]
 
     def outbox(self) -> int:
         """How many webhooks are waiting for delivery."""
@@ -490,69 +491,69 @@ class Store:
 
     # ── the heartbeat ──────────────────────────────────────────────────────────────────────────────────────
 
-    def write_heartbeat(self, *, now: float, report: str) -> None:
-        """Write a heartbeat. Atomic, but not synced: losing one is harmless."""
-        with self._heartbeat_lock, translated():
-            self._check_there()
-            if self._heartbeat is None:
-                self._heartbeat = connect(self._path, "normal")
-            self._heartbeat.execute("insert or replace into driver values(1, ?, ?)", (now, report))
+    @abstractmethod
+    def write_heartbeat(self, driver: str, *, now: float, report: str) -> None:
+        """Write a driver's heartbeat. Atomic, but not synced: losing one is harmless.
 
-    def driver(self) -> StoredHeartbeat | None:
-        """The driver's last heartbeat; None if there is none."""
-        rows = self._read("select beat, note from driver")
-        return StoredHeartbeat(*rows[0]) if rows else None
+        Args:
+            now: Unix seconds; a shared store goes by its database's clock instead.
+        """
 
-    # ── underneath ──────────────────────────────────────────────────────────────────────────────────────────────
+    @abstractmethod
+    def heartbeats(self, *, now: float) -> list[StoredHeartbeat]:
+        """The last heartbeat of each driver, the newest first."""
 
-    def _check_there(self) -> None:
-        """Raise if the database file was removed: writes to it would succeed, but be lost."""
-        if identity(self._path) != self._file:
-            raise TaskFault(f"the task store {self._path} was taken away while it was in use", reason="TASK_STORE_GONE")
+    # ── what a database provides ────────────────────────────────────────────────────────────────────────────────
+
+    _has_prefix: ClassVar[str]
+    """The condition that an id begins with a text."""
+
+    def _index(self, name: str) -> str:
+        """How a query is held to an index, or to none if the name is empty."""
+        return ""
+
+    def _queue_up(self, run: Run) -> None:
+        """Wait for other transactions that accept tasks."""
+
+    def _notify(self, run: Run) -> None:
+        """Wake the drivers on other machines when this transaction is committed."""
+
+    @abstractmethod
+    def _read(self, sql: str, *values: Any) -> list[Any]:
+        """The rows of a quick query."""
+
+    @abstractmethod
+    def _scan(self, sql: str, *values: Any) -> list[Any]:
+        """The rows of a query of many tasks, for which quick queries do not wait."""
+
+    @abstractmethod
+    def _write(self, sql: str, *values: Any) -> int:
+        """Execute one statement as a transaction; returns how many rows it changed."""
+
+    @abstractmethod
+    def _transaction(self) -> AbstractContextManager[Run]:
+        """A transaction that writes: committed at the end, rolled back on an exception."""
 
     def _one(self, where: str, value: object) -> Task | None:
-        rows = self._read(f"select {_COLUMNS} from task where {where}", value)
-        return _task(rows[0]) if rows else None
-
-    def _read(self, sql: str, *values: Any) -> list[Any]:
-        with self._read_lock, translated():
-            self._check_there()
-            return self._reader.execute(sql, values).fetchall()
-
-    def _scan(self, sql: str, *values: Any) -> list[Any]:
-        """A read of many tasks, on its own connection, so that quick reads do not wait for it."""
-        with self._scan_lock, translated():
-            self._check_there()
-            return self._scanner.execute(sql, values).fetchall()
-
-    def _write(self, sql: str, *values: Any) -> int:
-        with self._write_lock, translated():
-            self._check_there()
-            return self._writer.execute(sql, values).rowcount
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Any]:
-        with self._write_lock, translated():
-            self._check_there()
-            self._writer.execute("begin immediate")
-            try:
-                yield lambda sql, *values: self._writer.execute(sql, values)
-                self._writer.execute("commit")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("rollback")
-                raise
+        rows = self._read(f"select {COLUMNS} from task where {where}", value)
+        return task_of(rows[0]) if rows else None
 
 
-def _alive_of(run: Any, caller: str) -> int:
+def _alive_of(run: Run, caller: str) -> int:
     found = run("select count(*) from task where caller = ? and state in ('waiting', 'running')", caller)
     return int(found.fetchone()[0])
 
 
-def _task(row: tuple[Any, ...]) -> Task:
+def task_of(row: tuple[Any, ...]) -> Task:
+    """The task of a row with COLUMNS."""
     values = dict(zip(Task.__struct_fields__, row, strict=True))
     values["state"] = State(row[_STATE_AT])
     return Task(**values)
+
+
+def tasks_of(rows: Iterable[tuple[Any, ...]]) -> list[Task]:
+    """The tasks of rows with COLUMNS."""
+    return [task_of(row) for row in rows]
 
 
 def _until(tasks: list[Task], bytes: int) -> list[Task]:
@@ -564,13 +565,14 @@ def _until(tasks: list[Task], bytes: int) -> list[Task]:
     return tasks
 
 
-def _count(run: Any, **more: int) -> None:
+def _count(run: Run, **more: int) -> None:
     for name, value in more.items():
-        run("insert into counter values(?, ?) on conflict(name) do update set value = value + ?2", name, value)
+        run(
+            "insert into counter values(?, ?) on conflict(name) do update set value = counter.value + excluded.value",
+            name,
+            value,
+        )
 
 
-def _count_erased(run: Any, task: Task) -> None:
+def _count_erased(run: Run, task: Task) -> None:
     _count(run, lines_erased=task.done, failed_erased=task.failed)
-
-
-__all__ = ["ALIVE", "ENDED", "Accepted", "Delivery", "Listing", "Store", "StoredHeartbeat"]

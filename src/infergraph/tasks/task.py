@@ -57,6 +57,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         charset: of the received file; empty for UTF-8.
         owner: tag of what was served when it was accepted; empty if unknown.
         caller: the name of whose key made it; empty if nobody was asked.
+        driver: who works on it; empty for nobody.
+        fence: raised by each claim; what a driver writes under an older one is refused.
+        writer: names the output files up to the watermark: the fence of the claim that began them, 0 for the round's
+            own, which every claim in turn goes on with.
+        writer_before: the same of the previous round.
     """
 
     seq: int
@@ -91,6 +96,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     charset: str
     owner: str
     caller: str
+    driver: str
+    fence: int
+    writer: int
+    writer_before: int
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +128,7 @@ class Watermark(msgspec.Struct, frozen=True, kw_only=True):
     err_off: int
     done: int
     failed: int
+    writer: int = 0
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ BY_CLASS = {
     errors.TaskConflict: REFUSED,
     errors.UploadTooLarge: REFUSED,
     errors.StorageFull: FAILED,
+    errors.StoreAway: TRANSIENT,
     errors.StartupFault: FAILED,
 }
 BY_HTTP = {

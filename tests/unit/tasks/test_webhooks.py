@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from infergraph.errors import PayloadError
 from infergraph.tasks.clocks import Clocks
-from infergraph.tasks.store import Delivery, Store
+from infergraph.tasks.sqlite import SqliteStore
+from infergraph.tasks.store import Claim, Delivery, Store
 from infergraph.tasks.task import NewTask, State
 from infergraph.tasks.webhooks import ATTEMPTS_LIMIT, PAUSES, WebhookSender, check_webhook, receiver_of, send
 from task_harness import WAIT_S, wait_for
@@ -136,7 +137,7 @@ class Receiver:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     """A new store."""
-    made = Store.open(tmp_path / "tasks.db")
+    made = SqliteStore.open(tmp_path / "tasks.db")
     yield made
     made.close()
 
@@ -144,9 +145,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def fill(store: Store, id: str, url: str) -> None:
     """A task that ended, and whose webhook is due."""
     new = NewTask(id=id, folder=id, input_bytes=1, input_end=1, input_sha256="", total=1, webhook=url)
-    task = store.claim(store.accept(new, now=0.0, queue_limit=10_000).task.seq, now=0.0)
-    assert task is not None
-    store.end(task.seq, State.FINISHED, now=0.0, error="", sha256="", webhook=b"{}", receiver=receiver_of(url))
+    store.accept(new, now=0.0, queue_limit=10_000)
+    (task,) = store.claim(Claim(driver="d", now=0.0))
+    store.end(task, State.FINISHED, now=0.0, error="", sha256="", webhook=b"{}", receiver=receiver_of(url))
 
 
 def test_dead_receivers_hold_up_nobody(store: Store) -> None:

@@ -41,6 +41,12 @@ class AttemptRules(msgspec.Struct, frozen=True, kw_only=True):
     """Maximum of chunks that are assigned, or waiting for an earlier one."""
     carries_data: bool = False
     """Whether assignments contain the lines, since workers do not share the disk."""
+    own_files: bool = False
+    """Whether each claim writes files of its own, since the driver of an earlier one may still be alive."""
+
+    def writer(self, task: Task) -> int:
+        """The writer of an attempt at a task; see `Task`."""
+        return task.fence if self.own_files else task.writer
 
 
 class _Files(NamedTuple):
@@ -61,15 +67,18 @@ class _Files(NamedTuple):
     opened: ExitStack
 
     @classmethod
-    def open(cls, data: DataFolder, task: Task) -> _Files:
-        """The files, truncated to the watermark. Raises: OSError if they do not match it."""
+    def open(cls, data: DataFolder, task: Task, writer: int) -> _Files:
+        """The files of this writer, with what the watermark covers. Raises: OSError if they do not match it."""
         path = data.input(task.folder)
         with ExitStack() as opened:
             reader = opened.enter_context(closing(LineReader.open(path, task.input_end)))
             second = opened.enter_context(closing(SecondRound.open(data, task, reader))) if task.round else None
-            output = _reopen(data.output(task.folder, task.round), task.out_off)
+            if writer != task.writer:
+                _take_over(data.output, task, writer, task.out_off)
+                _take_over(data.errors, task, writer, task.err_off)
+            output = _reopen(data.output(task.folder, task.round, writer), task.out_off)
             opened.callback(os.close, output)
-            errors = _reopen(data.errors(task.folder, task.round), task.err_off)
+            errors = _reopen(data.errors(task.folder, task.round, writer), task.err_off)
             opened.callback(os.close, errors)
             sync_folder(path.parent)
             return cls(path, reader, second, output, errors, opened.pop_all())
@@ -112,7 +121,12 @@ class Attempt:
         self._buffer: ReorderBuffer[Lines] = ReorderBuffer(task.in_off, files.reader.split, rules.attempts_limit)
         self._cut_to, self._cut_line = task.in_off, task.done + 1
         self.mark = Watermark(
-            in_off=task.in_off, out_off=task.out_off, err_off=task.err_off, done=task.done, failed=task.failed
+            in_off=task.in_off,
+            out_off=task.out_off,
+            err_off=task.err_off,
+            done=task.done,
+            failed=task.failed,
+            writer=rules.writer(task),
         )
         self._committed_mark = self.mark
         self._sha = hashlib.sha256() if not task.out_off else None
@@ -131,8 +145,11 @@ class Attempt:
         clock: Callable[[], float],
         line_s: float,
     ) -> Attempt:
-        """An attempt at a task with its files open, at the watermark. Raises: OSError if they do not match it."""
-        attempt = cls(task, number, rules, _Files.open(data, task), clock=clock, line_s=line_s)
+        """An attempt at a task with its files open, at the watermark.
+
+        Raises: OSError if they do not match it; StorageFull.
+        """
+        attempt = cls(task, number, rules, _Files.open(data, task, rules.writer(task)), clock=clock, line_s=line_s)
         try:
             if task.stalls > STALLS_LIMIT:
                 attempt._fail_head()
@@ -276,6 +293,7 @@ class Attempt:
                 err_off=mark.err_off + len(lines.errors),
                 done=mark.done + lines.lines,
                 failed=mark.failed + lines.failed,
+                writer=mark.writer,
             )
         if not output:
             return
@@ -298,6 +316,11 @@ class Attempt:
         files = [self._files.output] + [self._files.errors] * self._errors_dirty
         self._errors_dirty = False
         return [os.dup(fd) for fd in files]
+
+    @property
+    def kept_writer(self) -> int:
+        """The writer of the files up to the committed watermark."""
+        return self._committed_mark.writer if self.moved else self.task.writer
 
     @property
     def is_dirty(self) -> bool:
@@ -349,6 +372,19 @@ class Attempt:
         self._files.opened.close()
 
 
+def _take_over(file: Callable[[str, int, int], Path], task: Task, writer: int, size: int) -> None:
+    """Begin this writer's file with the first `size` bytes of the last one's, which that one may still write to.
+
+    Raises: OSError; StorageFull.
+    """
+    path = file(task.folder, task.round, writer)
+    if size and not path.exists():
+        copy = path.with_suffix(".copy")
+        with disk_faults():
+            _copy_head(file(task.folder, task.round, task.writer), copy, size)
+            copy.rename(path)
+
+
 def _reopen(path: Path, size: int) -> int:
     """Truncate a file to `size` bytes, and open it for appending."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -359,6 +395,17 @@ def _reopen(path: Path, size: int) -> int:
     os.ftruncate(fd, size)
     os.lseek(fd, size, os.SEEK_SET)
     return fd
+
+
+def _copy_head(source: Path, target: Path, size: int) -> None:
+    """Copy the first `size` bytes of a file."""
+    with source.open("rb") as old, target.open("wb") as new:
+        at = 0
+        while at < size:
+            copied = os.sendfile(new.fileno(), old.fileno(), at, size - at)
+            if not copied:
+                break
+            at += copied
 
 
 def sha256_of(path: Path) -> str:

@@ -16,8 +16,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,11 +28,11 @@ from typing import Any
 import msgspec
 
 from infergraph import lifetime
-from infergraph.errors import StartupFault, StorageFull
+from infergraph.errors import StartupFault
 from infergraph.observe import logs
 from infergraph.settings import Settings, TaskEngine
 from infergraph.tasks.clocks import Clocks
-from infergraph.tasks.driver.scheduler import Scheduler
+from infergraph.tasks.driver.scheduler import STOPPED, Scheduler
 from infergraph.tasks.engines.engine import (
     Answered,
     Engine,
@@ -48,8 +50,9 @@ from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder
 from infergraph.tasks.heartbeat import Heartbeat
 from infergraph.tasks.ownership import owner_of
-from infergraph.tasks.store import Store
-from infergraph.tasks.task import State, Task
+from infergraph.tasks.sqlite import SqliteStore
+from infergraph.tasks.store import Claim, Store
+from infergraph.tasks.task import Task
 from infergraph.tasks.webhooks import WebhookSender
 
 _log = logging.getLogger("infergraph.tasks.driver.driver")  # __name__ is __main__ here
@@ -94,6 +97,7 @@ class Driver:
         self._settings = settings
         self._clocks = clocks
         self._pid = pid
+        self._name = f"{socket.gethostname()}:{pid}:{uuid.uuid4().hex[:8]}"
         self._owner = owner
         self._scheduler = Scheduler(data, store, engine, settings, clocks)
         self._is_stopping = False
@@ -127,12 +131,16 @@ class Driver:
     def recover(self) -> None:
         """Recover the state that a crashed driver left behind."""
         self._adopt()
-        found = self._store.recover()
-        if found:
-            _log.info("%d tasks go on where they were", found)
-        for task in self._store.in_state(State.STOPPING):
+        self._take_over()
+        for task in self._store.stopping(self._name):
             self._erase(task, "stopped")
         self._data.sweep(self._store.has_folder)
+
+    def _take_over(self) -> None:
+        """Let the tasks that no driver works on wait again."""
+        found = self._store.recover(self._name, self._scheduler.holding)
+        if found:
+            _log.info("%d tasks go on where they were", found)
 
     def _adopt(self) -> None:
         """Take over all tasks of a folder whose owner has changed, or that had no owner."""
@@ -150,7 +158,7 @@ class Driver:
         try:
             if not self._paused:
                 self._scheduler.assign()
-        except StorageFull as fault:
+        except STOPPED as fault:
             self._pause(str(fault))
         for event in self._engine.wait(self._scheduler.wait_s(self._look_at)):
             self._on(event)
@@ -205,12 +213,12 @@ class Driver:
             if now >= self._beat_at:
                 self._beat_at = now + BEAT_S
                 self._send_heartbeat()
-        except StorageFull as fault:
+        except STOPPED as fault:
             self._pause(str(fault))
 
     def _stop_tasks(self) -> None:
         erased = 0
-        for task in self._store.in_state(State.STOPPING):
+        for task in self._store.stopping(self._name):
             self._scheduler.drop(task.seq)
             if self._scheduler.is_stopping(task.seq):
                 continue  # its lanes are dying; their loss triggers the next check
@@ -243,17 +251,18 @@ class Driver:
 
     def _start_waiting(self) -> None:
         room = self._settings.task_active_limit - self._scheduler.active
-        if room > 0:
-            chosen = self._store.waiting(room, owner=self._owner)
-        elif room == 0:
-            chosen = self._store.waiting(1, owner=self._owner, largest_bytes=EXPRESS_BYTES)
-        else:
+        if room < 0:
             return
-        for waiting in chosen:
-            task = self._store.claim(waiting.seq, now=self._clocks.wall())
-            if task is not None:
-                crash_point("claimed")
-                self._scheduler.start(task)
+        wanted = Claim(
+            driver=self._name,
+            now=self._clocks.wall(),
+            limit=max(1, room),
+            owner=self._owner,
+            largest_bytes=None if room else EXPRESS_BYTES,
+        )
+        for task in self._store.claim(wanted):
+            crash_point("claimed")
+            self._scheduler.start(task)
 
     def _scale(self, now: float) -> None:
         if self._scheduler.active:
@@ -293,7 +302,7 @@ class Driver:
             lanes=tuple(self._engine.pids()),
             can_kill=self._engine.can_kill,
         )
-        self._store.write_heartbeat(now=self._clocks.wall(), report=msgspec.json.encode(heartbeat).decode())
+        self._store.write_heartbeat(self._name, now=self._clocks.wall(), report=msgspec.json.encode(heartbeat).decode())
 
 
 class DriverConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -341,7 +350,7 @@ def drive(config: DriverConfig) -> None:
     clocks = Clocks()
     data = DataFolder(Path(config.data_dir))
     data.prepare()
-    store = Store.open(data.database)
+    store = SqliteStore.open(data.database)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         lifetime.handle_signal(number, stop.set)

@@ -32,8 +32,8 @@ class SecondRound:
     def open(cls, data: DataFolder, task: Task, input: LineReader) -> SecondRound:
         """The round of a task, at its watermark. Raises: OSError."""
         before = task.round - 1
-        old = data.output(task.folder, before)
-        failed = _failed_lines(data.errors(task.folder, before), task.done)
+        old = data.output(task.folder, before, task.writer_before)
+        failed = _failed_lines(data.errors(task.folder, before, task.writer_before), task.done)
         round = cls(input, LineReader.open(old, old.stat().st_size), failed)
         try:
             round._seek(task.done)

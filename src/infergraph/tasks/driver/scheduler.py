@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 
-from infergraph.errors import StorageFull
+from infergraph.errors import StorageFull, StoreAway
 from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.driver.attempt import Attempt, AttemptRules, sha256_of
@@ -26,6 +26,9 @@ from infergraph.tasks.webhooks import receiver_of
 
 _log = logging.getLogger(__name__)
 
+Stopped = StorageFull | StoreAway
+STOPPED = (StorageFull, StoreAway)
+"""Faults that pass by themselves: the work goes on from the watermark then."""
 COMMIT_S = 0.25
 SET_ASIDE_S = 1.0
 SHORT_S = 0.02
@@ -56,10 +59,11 @@ class Scheduler:
             row_timeout_s=settings.task_row_timeout_s,
             window=2 * DEPTH_OF_SHORT * max(1, settings.task_workers or settings.workers),
             carries_data=not engine.shares_disk,
+            own_files=store.is_shared,
         )
         self._attempts: dict[int, Attempt] = {}
         self._by_number: dict[int, Attempt] = {}
-        self._aside: dict[int, float] = {}
+        self._aside: dict[int, tuple[Task, float]] = {}
         self._halting: dict[int, int] = {}
         self._digesting: dict[int, Future[str]] = {}
         self._digests = ThreadPoolExecutor(1, thread_name_prefix="digest")
@@ -76,8 +80,13 @@ class Scheduler:
 
     @property
     def active(self) -> int:
-        """Active tasks, including those suspended by a full disk."""
+        """Active tasks, including suspended ones."""
         return len(self._attempts) + len(self._aside)
+
+    @property
+    def holding(self) -> tuple[int, ...]:
+        """The seqs of the active tasks."""
+        return (*self._attempts, *self._aside)
 
     @property
     def has_work(self) -> bool:
@@ -107,6 +116,9 @@ class Scheduler:
                 clock=self._clocks.steady,
                 line_s=self._line_s.get(task.rows, 0.0),
             )
+        except StorageFull as fault:
+            self._set_aside(task, fault)
+            return
         except OSError as error:
             _log.error("task %r cannot go on: %s", task.id, error)
             self._end(task, State.FAILED, f"the files of the task are damaged: {error}", "")
@@ -142,10 +154,10 @@ class Scheduler:
             if seq in self._attempts:
                 self._release(seq)
                 if attempt.began and not attempt.moved:
-                    self._store.unstall(seq)
-                self._store.release(seq)
-        for seq in self._aside:
-            self._store.release(seq)
+                    self._store.unstall(attempt.task)
+                self._store.release(attempt.task)
+        for task, _ in self._aside.values():
+            self._store.release(task)
         self._digests.shutdown(wait=False, cancel_futures=True)
         self._commits.shutdown()
 
@@ -161,23 +173,28 @@ class Scheduler:
         attempt.close()
         return attempt
 
-    def _suspend(self, attempt: Attempt, fault: StorageFull) -> None:
-        """Suspend a task while the disk is full: drop data beyond the watermark, and resume from there later."""
-        self.trouble = str(fault)
+    def _suspend(self, attempt: Attempt, fault: Stopped) -> None:
+        """Suspend a task while nothing can be written: drop data beyond the watermark, and resume from there later."""
         _committed, late = self._committing.get(attempt.number, (None, None))
         if late is not None:
             late.exception()  # it must not advance the watermark after the output has been truncated
         self._release(attempt.task.seq)
-        self._aside[attempt.task.seq] = self._clocks.steady() + SET_ASIDE_S
+        self._set_aside(attempt.task, fault)
+
+    def _set_aside(self, task: Task, fault: Stopped) -> None:
+        self.trouble = str(fault)
+        self._aside[task.seq] = task, self._clocks.steady() + SET_ASIDE_S
 
     def resume(self) -> None:
-        """Resume suspended tasks, since there is disk space again."""
+        """Resume suspended tasks, since there is disk space again. Raises: StoreAway."""
         now = self._clocks.steady()
-        for seq in [seq for seq, at in self._aside.items() if at <= now]:
+        for seq, (claimed, at) in list(self._aside.items()):
+            if at > now:
+                continue
+            task = self._store.find_seq(seq)
             del self._aside[seq]
             self.trouble = ""
-            task = self._store.find_seq(seq)
-            if task is not None and task.state is State.RUNNING:
+            if task is not None and task.state is State.RUNNING and task.fence == claimed.fence:
                 self.start(task)
 
     # ── work ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -185,7 +202,7 @@ class Scheduler:
     def assign(self) -> None:
         """Fill the lanes with assignments: the attempt with the least time relative to its weight first.
 
-        Raises: StorageFull.
+        Raises: StorageFull; StoreAway.
         """
         while ready := [attempt for attempt in self._attempts.values() if attempt.has_next]:
             attempt = min(ready, key=lambda attempt: (attempt.spent_s, attempt.task.seq))
@@ -193,7 +210,9 @@ class Scheduler:
             if not lanes:
                 return
             if not attempt.began:
-                self._store.stall(attempt.task.seq)
+                if not self._store.stall(attempt.task):
+                    self.drop(attempt.task.seq)  # it is being stopped, or another driver has taken over
+                    continue
                 attempt.begin()
                 crash_point("begun")
             assignment = attempt.next_assignment()
@@ -273,9 +292,7 @@ class Scheduler:
         if not attempt.is_dirty or attempt.number in self._committing:
             return
         files = attempt.files_to_sync()
-        future = self._commits.submit(
-            _commit_files, files, self._store, attempt.task.seq, attempt.mark, attempt.progress()
-        )
+        future = self._commits.submit(_commit_files, files, self._store, attempt.task, attempt.mark, attempt.progress())
         self._committing[attempt.number] = (attempt.mark, future)
         future.add_done_callback(lambda _: self._engine.wake())
 
@@ -287,11 +304,11 @@ class Scheduler:
         del self._committing[attempt.number]
         try:
             kept = future.result()
-        except StorageFull as fault:
+        except STOPPED as fault:
             self._suspend(attempt, fault)
             return
         if not kept:
-            self.drop(attempt.task.seq)  # it is being stopped
+            self.drop(attempt.task.seq)  # it is being stopped, or another driver has taken over
             return
         attempt.committed(mark)
         limit = self._settings.task_errors_limit
@@ -327,7 +344,7 @@ class Scheduler:
         """The checksum of an output begun by an earlier attempt, computed in a thread; None until it is done."""
         seq = attempt.task.seq
         if seq not in self._digesting:
-            path = self._data.output(attempt.task.folder, attempt.task.round)
+            path = self._data.output(attempt.task.folder, attempt.task.round, attempt.mark.writer)
             self._digesting[seq] = self._digests.submit(sha256_of, path)
             self._digesting[seq].add_done_callback(lambda _: self._engine.wake())
         if not self._digesting[seq].done():
@@ -344,18 +361,19 @@ class Scheduler:
         if attempt.task.seq not in self._attempts:
             return
         try:
-            self._end(attempt.task, state, error, digest, failed=attempt.mark.failed, done=attempt.mark.done)
-        except StorageFull as fault:
+            ended = self._end(attempt.task, state, error, digest, failed=attempt.mark.failed, done=attempt.mark.done)
+        except STOPPED as fault:
             self._suspend(attempt, fault)
             return
         self._release(attempt.task.seq)
         self._engine.abandon(attempt.number)
-        if state is State.FINISHED:
+        if ended and state is State.FINISHED:
             _log.info("a task is finished", extra=_summary(attempt))
-            if attempt.task.round:
-                self._data.forget_round(attempt.task.folder, attempt.task.round - 1)
+            if attempt.task.round or attempt.mark.writer:
+                self._data.forget_versions(attempt.task.folder, attempt.task.round, attempt.kept_writer)
 
-    def _end(self, task: Task, state: State, error: str, digest: str, *, done: int = 0, failed: int = 0) -> None:
+    def _end(self, task: Task, state: State, error: str, digest: str, *, done: int = 0, failed: int = 0) -> bool:
+        """End a claimed task; False if the claim is over."""
         webhook = None
         if task.webhook:
             document = {
@@ -367,8 +385,8 @@ class Scheduler:
                 "error": error,
             }
             webhook = msgspec.json.encode(document)
-        self._store.end(
-            task.seq,
+        ended = self._store.end(
+            task,
             state,
             now=self._clocks.wall(),
             error=error[:4000],
@@ -377,6 +395,7 @@ class Scheduler:
             receiver=receiver_of(task.webhook),
         )
         crash_point("finished")
+        return ended
 
 
 def _summary(attempt: Attempt) -> dict[str, object]:
@@ -393,8 +412,11 @@ def _summary(attempt: Attempt) -> dict[str, object]:
     }
 
 
-def _commit_files(files: Sequence[int], store: Store, seq: int, mark: Watermark, progress: Progress) -> bool:
-    """Sync and close the files, then advance the watermark; False if the task no longer runs. Raises: StorageFull."""
+def _commit_files(files: Sequence[int], store: Store, task: Task, mark: Watermark, progress: Progress) -> bool:
+    """Sync and close the files, then advance the watermark; False if the claim is over.
+
+    Raises: StorageFull; StoreAway.
+    """
     try:
         with disk_faults():
             for fd in files:
@@ -403,6 +425,6 @@ def _commit_files(files: Sequence[int], store: Store, seq: int, mark: Watermark,
         for fd in files:
             os.close(fd)
     crash_point("output-synced")
-    kept = store.advance(seq, mark, progress)
+    kept = store.advance(task, mark, progress)
     crash_point("committed")
     return kept
