@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from infergraph.wire import prediction, values
+from infergraph.wire import prediction, protobuf_values
 from infergraph.wire.fields import delimited
 
 CHARSETS = [
@@ -289,7 +289,7 @@ def grpc_payload(rng: random.Random) -> bytes:
         return mutated(rng, raw)
     plain = json.loads(json.dumps(any_json(rng, 4)), parse_int=float)
     try:
-        value = values.encode_value(plain, "x")
+        value = protobuf_values.encode_value(plain, "x")
     except Exception:
         value = struct.pack("<Bd", 0x11, 1.0)
     raw = rng.choice((delimited(b"\x32", value), delimited(b"\x1a", delimited(b"\x1a", delimited(b"\x0a", value)))))

@@ -23,7 +23,7 @@ from infergraph.process.worker import Stopping, WorkerContext
 from infergraph.protocol.services import INFERENCE
 from infergraph.serving.server import serve
 from infergraph.settings import Settings
-from infergraph.source import UnitSource
+from infergraph.unit_source import UnitSource
 from infergraph.wire.prediction import SERVICES, message_class
 
 

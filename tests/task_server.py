@@ -18,7 +18,7 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
-from infergraph import lifetime
+from infergraph import process_lifetime
 from infergraph.serving.tasks import gbuilder
 from infergraph.settings import Settings
 from infergraph.tasks.driver.driver import DriverConfig
@@ -80,5 +80,5 @@ async def serve(config: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     parent_read, _ = os.pipe()
-    lifetime.die_with_parent(os.getppid(), parent_read)
+    process_lifetime.die_with_parent(os.getppid(), parent_read)
     asyncio.run(serve(json.loads(sys.argv[1])))

@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from infergraph.errors import PayloadError
-from infergraph.members import direct
+from infergraph.fast_enums import direct
 from infergraph.runner import Runner
 
 

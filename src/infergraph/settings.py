@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 import msgspec
 
 from infergraph.errors import SettingsError, did_you_mean
-from infergraph.members import direct
+from infergraph.fast_enums import direct
 from infergraph.worker_environment import SERVING_INDEX, TASK_INDEX
 
 ENV_PREFIX = "INFERGRAPH_"

@@ -15,7 +15,16 @@ from hypothesis.extra import numpy as arrays
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Encoding, Message
 from infergraph.settings import NanPolicy
-from infergraph.wire import body, json_codec, json_scan, json_text, number_lists, proto_codec, proto_content, values
+from infergraph.wire import (
+    body,
+    json_codec,
+    json_scan,
+    json_text,
+    number_lists,
+    proto_codec,
+    proto_content,
+    protobuf_values,
+)
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonOptions
 from infergraph.wire.prediction import SeldonMessage
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
@@ -247,12 +256,12 @@ def test_number_lists_are_read_only_where_protobuf_agrees(raw):
     if found is not None:
         listed = SeldonMessage.FromString(SeldonMessage(data={"ndarray": {}}).SerializeToString()).data.ndarray
         listed.MergeFromString(raw)
-        assert same([values.decode_value(value) for value in listed.values], found.tolist())
+        assert same([protobuf_values.decode_value(value) for value in listed.values], found.tolist())
 
 
 def encoded(rows: list[Any]) -> bytes:
     """The bytes of a ListValue."""
-    return values.encode_list(rows, "", 1)
+    return protobuf_values.encode_list(rows, "", 1)
 
 
 # ── anything at all ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,7 @@ from infergraph.protocol import services
 from infergraph.protocol.headers import REASON, REASON_KEY
 from infergraph.protocol.status import codes_of, grpc_status
 from infergraph.serving.grpc.edge import Grpc, Metadata
-from infergraph.serving.http import answers
+from infergraph.serving.http import error_responses
 from infergraph.serving.http.dialects import Cors, ExternalDialect, InternalDialect
 from infergraph.wire import proto_codec
 
@@ -108,13 +108,13 @@ def test_the_codes_of_the_protocol(kind: type[Fault], codes: tuple[int, str]) ->
 
 def test_a_users_status_and_a_nodes_answer_pass_through() -> None:
     """The status that a user's exception carries, and the body that a remote node answered, reach the caller."""
-    assert answers.of_fault(errors.ComponentError("pay", status=402)).status == 402
+    assert error_responses.of_fault(errors.ComponentError("pay", status=402)).status == 402
     fault = errors.RemoteError("no", status=418, body=b"<teapot/>", content_type="text/xml", grpc_code=7)
-    answer = answers.of_fault(fault)
+    answer = error_responses.of_fault(fault)
     assert (answer.status, answer.body, answer.headers) == (418, b"<teapot/>", [(b"content-type", b"text/xml")])
     assert grpc_status(fault) == 7
 
 
 def test_texts_that_no_json_can_hold_are_mended() -> None:
     """A fault whose text has a lone surrogate is still answered."""
-    assert answers.of_fault(Fault("bad \ud800 text")).status == 500
+    assert error_responses.of_fault(Fault("bad \ud800 text")).status == 500

@@ -16,7 +16,7 @@ from infergraph import assembly
 from infergraph.local import LocalCalls
 from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.settings import Settings
-from infergraph.source import UnitSource
+from infergraph.unit_source import UnitSource
 from served import served
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "graphs"

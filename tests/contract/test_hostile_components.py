@@ -19,9 +19,9 @@ import pytest
 from google.protobuf import json_format
 
 from infergraph.settings import Execution, RowMode, Settings
-from infergraph.source import UnitSource
 from infergraph.tasks.batch import BatchConfig, run_batch
 from infergraph.tasks.clocks import Clocks
+from infergraph.unit_source import UnitSource
 from infergraph.wire import prediction
 from served import Served, served
 

@@ -13,8 +13,8 @@ from google.protobuf import json_format
 import knowledge_models as models
 from infergraph.assembly import build_for_tasks
 from infergraph.settings import RowMode, Settings
-from infergraph.source import UnitSource
 from infergraph.tasks.engines.rows import row_reader
+from infergraph.unit_source import UnitSource
 from infergraph.wire import prediction
 from served import served
 

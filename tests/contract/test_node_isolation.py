@@ -17,7 +17,7 @@ from infergraph.errors import TargetError
 from infergraph.local import LocalCalls
 from infergraph.observe.shared_metrics import PrivateMetrics
 from infergraph.settings import Execution, Settings
-from infergraph.source import UnitSource
+from infergraph.unit_source import UnitSource
 
 TAGGING = """
 class Node:

@@ -30,7 +30,7 @@ from infergraph import assembly
 from infergraph.errors import GraphError
 from infergraph.observe.shared_metrics import PrivateMetrics
 from infergraph.settings import Settings
-from infergraph.source import UnitSource
+from infergraph.unit_source import UnitSource
 from infergraph.wire import prediction
 from infergraph.wire.proto_codec import ProtoMessage
 from served import Served, served

@@ -10,7 +10,7 @@ import pytest
 
 from infergraph.graph import spec
 from infergraph.graph.placement import Cut, Place, PlaceKind, cut, file_of, split_of
-from infergraph.source import read_overrides
+from infergraph.unit_source import read_overrides
 
 CASES = Path(__file__).parent / "cases" / "kubernetes"
 

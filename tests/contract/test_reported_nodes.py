@@ -19,7 +19,7 @@ from infergraph.graph.spec import text_of
 from infergraph.local import LocalCalls
 from infergraph.observe.shared_metrics import PrivateMetrics
 from infergraph.settings import Settings
-from infergraph.source import UnitSource
+from infergraph.unit_source import UnitSource
 from served import served
 
 CASES = Path(__file__).parent / "cases" / "bugs"

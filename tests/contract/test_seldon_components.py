@@ -20,7 +20,7 @@ from infergraph.errors import ComponentError
 from infergraph.message import Context, Message, Method, Transport
 from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.settings import Settings
-from infergraph.source import source_of
+from infergraph.unit_source import source_of
 from infergraph.wire import json_codec, prediction, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage

@@ -35,7 +35,7 @@ from infergraph.message import (
 from infergraph.net.retry import is_refused
 from infergraph.observe.shared_metrics import SharedMetrics
 from infergraph.settings import Settings
-from infergraph.source import source_of
+from infergraph.unit_source import source_of
 from infergraph.wire import proto_codec
 from infergraph.wire.json_codec import JsonMessage
 from infergraph.wire.proto_codec import ProtoMessage

@@ -18,7 +18,7 @@ import pytest
 from console_browser import WIDTHS, Watched, chromium
 from console_units import GRAPH
 from e2e.process_run import Supervised, plan_of, supervised
-from infergraph.source import UnitSource
+from infergraph.unit_source import UnitSource
 
 SERVE = "infergraph.serving.server:serve"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infergraph.assembly.topology import graph_topology
-from infergraph.source import UnitSource
+from infergraph.assembly.source_topology import graph_topology
 from infergraph.topology import Role, Where, component_topology, rows_of
+from infergraph.unit_source import UnitSource
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "graphs"
 

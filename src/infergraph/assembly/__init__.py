@@ -23,7 +23,7 @@ from infergraph.message import PredictiveUnit
 from infergraph.observe.shared_metrics import PrivateMetrics, SharedMetrics
 from infergraph.observe.tracing import Tracing, TracingOptions
 from infergraph.settings import Settings
-from infergraph.source import UnitSource, is_graph
+from infergraph.unit_source import UnitSource, is_graph
 
 __all__ = ["Replaceable", "build", "build_for_tasks", "construct", "inspect", "replaceable"]
 

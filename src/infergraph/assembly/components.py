@@ -15,7 +15,7 @@ from infergraph.message import PredictiveUnit
 from infergraph.observe.shared_metrics import Bounds, SharedMetrics
 from infergraph.observe.user_metrics import UserMetrics
 from infergraph.settings import Settings
-from infergraph.source import UnitSource, server_of
+from infergraph.unit_source import UnitSource, server_of
 
 UNKNOWN_IMAGE = "NOT_IMPLEMENTED:NOT_IMPLEMENTED"
 

@@ -35,7 +35,7 @@ from infergraph.observe.shared_metrics import PrivateMetrics, SharedMetrics
 from infergraph.observe.tracing import Tracing, TracingOptions
 from infergraph.protocol.paths import Protocol
 from infergraph.settings import Settings
-from infergraph.source import UnitSource
+from infergraph.unit_source import UnitSource
 
 _log = logging.getLogger(__name__)
 _MODELS_FOLDER = "models"

@@ -16,11 +16,11 @@ from infergraph.cli.launch import check_file
 from infergraph.cli.tasks import EXIT_FAILED, EXIT_INTERRUPTED, bars_of, duration_text, encoding_option
 from infergraph.errors import Fault, StartupFault
 from infergraph.observe import logs
-from infergraph.source import read_overrides, source_of, with_server
 from infergraph.tasks.batch import BatchConfig, run_batch
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.ownership import Owner
 from infergraph.tasks.task import State, Task
+from infergraph.unit_source import read_overrides, source_of, with_server
 from infergraph.wire import charsets
 from infergraph.worker_environment import shares_of
 

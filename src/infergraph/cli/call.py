@@ -21,15 +21,15 @@ from infergraph.cli.options import key_option
 from infergraph.cli.tables import Table, read_csv
 from infergraph.client import CallOptions, Client
 from infergraph.client.connection import Protocol
-from infergraph.client.values import branch_of, value_for
+from infergraph.client.python_values import branch_of, value_for
 from infergraph.errors import Fault, NotReady, PayloadError, RemoteError, StartupFault, remote_error_of
 from infergraph.message import Encoding, Message, Method, Transport
 from infergraph.wire import json_codec, json_text
 from infergraph.wire.v2 import json as v2_json
+from infergraph.wire.v2.hook_values import CONTENT_TYPE, single
 from infergraph.wire.v2.messages import InferMessage
 from infergraph.wire.v2.records import TensorSet
 from infergraph.wire.v2.remote import document_of
-from infergraph.wire.v2.values import CONTENT_TYPE, single
 
 _PAYLOADS = frozenset({"data", "jsonData", "strData", "binData"})
 _EPILOG = (

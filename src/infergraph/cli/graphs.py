@@ -18,7 +18,7 @@ from infergraph.errors import GraphError
 from infergraph.graph import resolution, spec
 from infergraph.graph.inspection import Found, Inspected, inspect
 from infergraph.graph.spec import drawing, picture
-from infergraph.source import read_overrides, server_of, with_server
+from infergraph.unit_source import read_overrides, server_of, with_server
 
 _file_argument = argument("file", type=click.Path(path_type=Path), about="A SeldonDeployment, YAML or JSON.")
 _WIDEST_COLUMNS = 10_000

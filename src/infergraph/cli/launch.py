@@ -16,8 +16,8 @@ from infergraph.auth.tokens import issuer_of
 from infergraph.errors import SettingsError, TargetError
 from infergraph.process import supervisor
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
-from infergraph.source import is_graph, named, read_overrides, source_of, with_server
 from infergraph.tasks.ownership import Owner, chosen
+from infergraph.unit_source import is_graph, named, read_overrides, source_of, with_server
 from infergraph.worker_environment import shares_of
 
 _CURL = "curl -s ADDRESS{path} -H 'Content-Type: application/json' -d {body}"

@@ -31,7 +31,7 @@ from infergraph.cli.options import key_option
 from infergraph.client import AsyncClient, Client
 from infergraph.client.task import SubmitOptions, Task
 from infergraph.errors import Fault, PayloadError, StartupFault
-from infergraph.output import OutputPlace
+from infergraph.output_file import OutputPlace
 from infergraph.settings import RowMode
 
 EXIT_FAILED = 1

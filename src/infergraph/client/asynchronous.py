@@ -18,10 +18,10 @@ from infergraph.client import v2
 from infergraph.client.calls import CallOptions, Headers, Sending, attempted, header_lines
 from infergraph.client.connection import Connection, Protocol, Server
 from infergraph.client.grpc import GrpcWire
+from infergraph.client.python_values import branch_of, frame_of, value_for, value_of
 from infergraph.client.rest import RestWire
 from infergraph.client.tasks import AsyncTasks
 from infergraph.client.v2 import Model, V2GrpcWire, V2RestWire
-from infergraph.client.values import branch_of, frame_of, value_for, value_of
 from infergraph.errors import ComponentError, NotReady, PayloadError, SettingsError, remote_error_of
 from infergraph.local import message_of
 from infergraph.message import ONCE_ONLY, Feedback, FeedbackContent, Message, Method, Request, Transport

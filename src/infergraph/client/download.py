@@ -17,7 +17,7 @@ from infergraph.errors import Fault, RemoteError
 from infergraph.net.backoff import Backoff
 from infergraph.net.http_stream import StreamReply
 from infergraph.net.retry import is_transient
-from infergraph.output import OutputPlace
+from infergraph.output_file import OutputPlace
 from infergraph.wire import jsonl
 
 _BACKOFF = Backoff(first_s=0.2, limit_s=10.0)

@@ -43,7 +43,7 @@ from infergraph.protocol.status import GrpcStatus
 from infergraph.wire import json_codec
 from infergraph.wire.prediction import SERVICES, message_class
 from infergraph.wire.proto_content import parse
-from infergraph.wire.v2 import proto, remote, tensors, values
+from infergraph.wire.v2 import hook_values, proto, remote, tensors
 from infergraph.wire.v2.messages import tensors_of
 from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest
 from infergraph.wire.v2.tensors import Tensor
@@ -96,7 +96,7 @@ def message_of(data: Any, call: CallOptions) -> Message:
     if names or isinstance(data, list | tuple):  # the numbers of a list have no datatype of their own
         return local.message_of(data, names=names, meta=meta)
     try:
-        return Message.of(values.outputs_of(data), Encoding.TENSORS, meta=meta)
+        return Message.of(hook_values.outputs_of(data), Encoding.TENSORS, meta=meta)
     except ComponentError as fault:
         raise _of_data(fault) from fault
 

@@ -22,7 +22,7 @@ import orjson
 from infergraph.errors import Fault
 from infergraph.message import Around, Content, Context, Encoding, Message, Method, PredictiveUnit, Request, SoleMessage
 from infergraph.wire.arrays import is_square
-from infergraph.wire.own_content import own_json, own_names
+from infergraph.wire.private_copies import own_json, own_names
 from infergraph.wire.v2 import joining
 from infergraph.wire.v2.metadata import metadata_of
 from infergraph.wire.wire_message import is_larger

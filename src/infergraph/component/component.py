@@ -49,9 +49,9 @@ from infergraph.request import CONTEXT
 from infergraph.runner import INLINE, Runner, drive
 from infergraph.settings import Execution
 from infergraph.wire import json_codec, proto_codec, raw_hooks
-from infergraph.wire.own_content import own_content, own_names
-from infergraph.wire.v2 import messages, values
-from infergraph.wire.v2.values import Wanted
+from infergraph.wire.private_copies import own_content, own_names
+from infergraph.wire.v2 import hook_values, messages
+from infergraph.wire.v2.hook_values import Wanted
 from infergraph.wire.wire_message import is_larger
 
 T = TypeVar("T")
@@ -157,7 +157,7 @@ class Component(PredictiveUnit):
         self._awaits_inline = False
         self._user: Any = None
         self._last_health = Message.of("healthy", Encoding.STR)
-        self._wanted = values.PLAIN
+        self._wanted = hook_values.PLAIN
         self._predict_v2: Hook | None = None
         self._predict_stream: Hook | None = None
         self._only_streams = False
@@ -522,14 +522,14 @@ class Component(PredictiveUnit):
 
     def _tensors(self, data: Any, meta: dict[str, Any], method: Method) -> Message:
         """An answer of the open inference protocol; column names that the component gives itself go with its table."""
-        made = values.outputs_of(data, is_sole=True)
+        made = hook_values.outputs_of(data, is_sole=True)
         for_input = method is Method.TRANSFORM_INPUT
         hook = "feature_names" if for_input and self._options.feature_names else "class_names"
         if hasattr(self._user, hook) and len(made.tensors) == 1 and made.tensors[0].array.ndim == 2:
             columns = made.tensors[0].array.shape[1]
             names = self._column_names(results.Shaped(None, Encoding.TENSORS, columns), for_input)
             if names is not None and names != results.default_names(columns):
-                made = values.with_column_names(made, [str(name) for name in names])
+                made = hook_values.with_column_names(made, [str(name) for name in names])
         return SoleMessage(Content(made, Encoding.TENSORS, (), meta))
 
     def _meta_beside(self, asked: Sequence[Meta | None], own: Own, response: Returned) -> Meta:

@@ -23,7 +23,7 @@ from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Encoding, Meta
 from infergraph.wire.arrays import has_nan
 from infergraph.wire.json_values import text_of
-from infergraph.wire.own_content import copy_any, own_json
+from infergraph.wire.private_copies import copy_any, own_json
 from infergraph.wire.tensor import is_text
 
 

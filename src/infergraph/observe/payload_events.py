@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from infergraph.message import Feedback, Message, SoleMessage, Transport
-from infergraph.wire import verbatim
+from infergraph.wire import logged_payloads
 from infergraph.wire.json_text import JsonOptions
 
 _OF_A_RECORD_BYTES = 512
@@ -96,7 +96,7 @@ def event_of(record: Record, origin: Origin, id: str) -> Event:
     """
     over_grpc = record.transport is Transport.GRPC
     is_request = record.kind is Kind.REQUEST
-    written = verbatim.body_of(record.carrier, origin.json, over_grpc=over_grpc, is_request=is_request)
+    written = logged_payloads.body_of(record.carrier, origin.json, over_grpc=over_grpc, is_request=is_request)
     when = datetime.fromtimestamp(record.at, UTC).isoformat().replace("+00:00", "Z")
     attributes = (
         ("Ce-Id", id),

@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Collection
 from typing import Any, NoReturn
 
-from infergraph.lifetime import die_with_parent
+from infergraph.process_lifetime import die_with_parent
 
 _log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from infergraph import lifetime
+from infergraph import process_lifetime
 from infergraph.errors import SettingsError, StartupFault
 from infergraph.observe import logs
 from infergraph.observe.shared_metrics import Folder, SharedMetrics, shared_memory, vacate
@@ -163,7 +163,7 @@ class Supervisor:
         for end in (wakeup, signalled):
             end.setblocking(False)
         for number in SIGNALS:
-            lifetime.handle_signal(number, lambda: None)
+            process_lifetime.handle_signal(number, lambda: None)
         signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
         self._selector.register(wakeup, selectors.EVENT_READ, self._signalled)
         if self._watch is not None:

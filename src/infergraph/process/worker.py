@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from infergraph import lifetime
+from infergraph import process_lifetime
 from infergraph.errors import StartupFault, traceback_text
 from infergraph.observe import logs
 from infergraph.observe.shared_metrics import SharedMetrics
@@ -269,10 +269,10 @@ def run_loop(worker: Worker) -> None:
 def main() -> int:
     """Read the configuration, serve, and return the exit code."""
     config = msgspec.json.decode(sys.stdin.buffer.read(), type=WorkerConfig)
-    lifetime.die_with_parent(config.supervisor_pid)  # on other systems than Linux the channel closes
+    process_lifetime.die_with_parent(config.supervisor_pid)  # on other systems than Linux the channel closes
     settings = msgspec.convert(config.settings, Settings)
     faulthandler.enable()
-    lifetime.keep_freed_memory(KEPT_MEMORY_BYTES)
+    process_lifetime.keep_freed_memory(KEPT_MEMORY_BYTES)
     logs.configure(settings, worker=config.slot)
     try:
         run_loop(Worker(config, settings))

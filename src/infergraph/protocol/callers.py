@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from infergraph.errors import did_you_mean
-from infergraph.members import direct
+from infergraph.fast_enums import direct
 from infergraph.protocol import gbuilder
 from infergraph.protocol.paths import TASK_ENGINE, TASKS
 

@@ -33,10 +33,10 @@ from infergraph.serving.console import console
 from infergraph.serving.console.live_figures import Watch
 from infergraph.serving.grpc.edge import Grpc
 from infergraph.serving.http import pages
-from infergraph.serving.http.answers import Answer
 from infergraph.serving.http.app import App, Dialect, Endpoint, HttpApp, HttpOptions, Paths
 from infergraph.serving.http.cross_origin import foreign_calls
 from infergraph.serving.http.dialects import Cors, ExternalDialect, InternalDialect
+from infergraph.serving.http.error_responses import Answer
 from infergraph.serving.http.exchange import Exchange
 from infergraph.serving.http.listener import Listener
 from infergraph.serving.http.liveness import LoadingLiveness
@@ -56,11 +56,11 @@ from infergraph.serving.v2.repository import Repository
 from infergraph.serving.v2.rest import V2Options, V2Parts, V2Rest
 from infergraph.serving.v2.statistics import Statistics
 from infergraph.settings import ConsoleMode, GrpcEngine, ModelControlMode, Settings
-from infergraph.source import UnitSource, is_graph
 from infergraph.tasks.engines.in_server_worker import InServerWorker
 from infergraph.tasks.ownership import Owner
 from infergraph.tasks.service import TaskService
 from infergraph.topology import component_topology
+from infergraph.unit_source import UnitSource, is_graph
 from infergraph.wire.bodies_memory import BodiesMemory
 from infergraph.wire.json_codec import JsonOptions
 
@@ -324,7 +324,7 @@ class Server:
 
     def _console_parts(self) -> console.ConsoleParts:
         if self._is_graph:
-            topology = importlib.import_module("infergraph.assembly.topology").graph_topology(self._source)
+            topology = importlib.import_module("infergraph.assembly.source_topology").graph_topology(self._source)
         else:
             topology = component_topology(self._built.name, self._source.target)
         return console.ConsoleParts(

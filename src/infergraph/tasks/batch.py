@@ -23,9 +23,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from infergraph import lifetime
+from infergraph import process_lifetime
 from infergraph.errors import PayloadError, StorageFull, TaskConflict, TaskState
-from infergraph.output import OutputPlace
+from infergraph.output_file import OutputPlace
 from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.driver.driver import Driver, DriverConfig, make_engine
@@ -87,7 +87,7 @@ def run_batch(
         lock = data.try_lock()
         if lock is None:
             raise TaskState(f"another process works on {config.output}")
-        lifetime.keep_freed_memory()
+        process_lifetime.keep_freed_memory()
         store = SqliteStore.open(data.database)
         task = None
         try:
@@ -283,7 +283,7 @@ def _work(data: DataFolder, store: Store, config: BatchConfig, clocks: Clocks, w
     driver = Driver(data, store, make_engine(told, settings, data, clocks), settings, clocks, pid=os.getpid())
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        lifetime.handle_signal(number, driver.stop)
+        process_lifetime.handle_signal(number, driver.stop)
 
     def tell() -> bool:
         task = _found(store)

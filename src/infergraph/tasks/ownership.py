@@ -19,8 +19,8 @@ from pathlib import Path
 import msgspec
 
 from infergraph.errors import SettingsError
-from infergraph.source import UnitSource
 from infergraph.tasks.files import Lock
+from infergraph.unit_source import UnitSource
 
 FILE_NAME = "serves.json"
 _BANDITS = "bandits.sqlite"

@@ -22,7 +22,7 @@ from infergraph.wire import body, json_content, json_feedback, json_scan, json_s
 from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.compression import unpacked
 from infergraph.wire.json_text import LITERAL, PLAIN, JsonOptions
-from infergraph.wire.own_content import own_json, own_names
+from infergraph.wire.private_copies import own_json, own_names
 from infergraph.wire.v2.messages import seldon_content
 from infergraph.wire.wire_message import WireMessage
 

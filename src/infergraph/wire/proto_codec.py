@@ -20,7 +20,7 @@ from infergraph.wire import json_content, number_lists, prediction, proto_conten
 from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.fields import DELIMITED, delimited, split
 from infergraph.wire.json_values import plain
-from infergraph.wire.own_content import copy_any
+from infergraph.wire.private_copies import copy_any
 from infergraph.wire.proto_content import encode_content, encode_meta, encode_status
 from infergraph.wire.proto_metadata import (
     decode_graph_metadata,
@@ -29,8 +29,8 @@ from infergraph.wire.proto_metadata import (
     encode_graph_metadata,
     encode_metadata,
 )
+from infergraph.wire.protobuf_values import decode_value
 from infergraph.wire.v2.messages import seldon_content
-from infergraph.wire.values import decode_value
 from infergraph.wire.wire_message import WireMessage
 
 __all__ = [

@@ -27,7 +27,13 @@ from infergraph.wire.arrays import AXES_LIMIT, array_of, check_empty, rows_of, s
 from infergraph.wire.bodies_memory import ValuesAccount, too_many_values
 from infergraph.wire.fields import DELIMITED, delimited, read_varint, split, utf8, varint
 from infergraph.wire.json_content import as_array
-from infergraph.wire.values import decode_list_bytes, decode_value, decode_value_bytes, encode_list, encode_value
+from infergraph.wire.protobuf_values import (
+    decode_list_bytes,
+    decode_value,
+    decode_value_bytes,
+    encode_list,
+    encode_value,
+)
 
 LARGE_BYTES = 1536
 """Minimum size of a message for which a scan is faster than protobuf."""

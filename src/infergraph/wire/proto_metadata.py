@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from infergraph.errors import BadMetadata
 from infergraph.wire import prediction
 from infergraph.wire.proto_content import parse
-from infergraph.wire.values import decode_value
+from infergraph.wire.protobuf_values import decode_value
 
 _GRAPH_SPELLING = {"graphinputs": "inputs", "graphoutputs": "outputs"}
 

@@ -16,7 +16,7 @@ from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Feedback, Message, Request
 from infergraph.wire import body, json_codec, prediction, proto_codec
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage, JsonMessages
-from infergraph.wire.own_content import own_json
+from infergraph.wire.private_copies import own_json
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
 
 

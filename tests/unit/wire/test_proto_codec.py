@@ -12,7 +12,7 @@ from google.protobuf import any_pb2, wrappers_pb2
 
 from infergraph.errors import BadMetadata, ComponentError, PayloadError
 from infergraph.message import Encoding, Feedback, FeedbackContent, Message
-from infergraph.wire import fields, json_codec, number_lists, prediction, proto_codec, proto_content, values
+from infergraph.wire import fields, json_codec, number_lists, prediction, proto_codec, proto_content, protobuf_values
 from infergraph.wire.json_codec import JsonFeedback, JsonMessage
 from infergraph.wire.prediction import SeldonMessage
 from infergraph.wire.proto_codec import ProtoFeedback, ProtoMessage
@@ -542,10 +542,10 @@ def test_number_lists_are_protobufs():
     for shape in [(1,), (20,), (3, 4), (2, 3, 4), (1, 1, 1), (3, 50), (2, 300, 2)]:
         array = np.random.default_rng(0).standard_normal(shape)
         value = prediction.ListValue.FromString(number_lists.encode(array))
-        assert [values.decode_value(item) for item in value.values] == array.tolist()
+        assert [protobuf_values.decode_value(item) for item in value.values] == array.tolist()
         assert value.SerializeToString() == number_lists.encode(array)
         assert np.array_equal(number_lists.decode(value.SerializeToString()), array)
     for rows in ([[1], [2, 3]], [1, [2]], [[1], 2], [], [[]], ["a"], [None], [1, "a"], [[1, 2], [3, "abcdefg"]]):
-        assert number_lists.decode(values.encode_list(rows, "", 1)) is None
+        assert number_lists.decode(protobuf_values.encode_list(rows, "", 1)) is None
     for raw in (b"\x0a", b"\x0a\xff", b"\x0a\x09\x11abc", b"\x12\x09\x11" + b"a" * 8, b"\x0a\x00", b"\x0a\x02\x32\x00"):
         assert number_lists.decode(raw) is None

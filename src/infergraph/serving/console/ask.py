@@ -19,8 +19,8 @@ from infergraph.protocol.services import CLIENT_CALLS, INFERENCE
 from infergraph.serving.console.arms import Arm, belief, read_arms
 from infergraph.serving.console.console import ConsoleParts
 from infergraph.serving.console.forms import form_of
+from infergraph.serving.console.graph_layout import shares_of
 from infergraph.serving.console.live_figures import View
-from infergraph.serving.console.picture import shares_of
 from infergraph.serving.console.rendering import Renderer, kind_class
 from infergraph.topology import Topology, TopologyNode
 from infergraph.wire.v2.tensors import Datatype

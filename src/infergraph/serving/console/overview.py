@@ -19,7 +19,7 @@ from infergraph.errors import Fault, NotReady
 from infergraph.message import Context
 from infergraph.serving.console import charts
 from infergraph.serving.console.console import ConsoleParts
-from infergraph.serving.console.picture import Card, Health, Picture, draw
+from infergraph.serving.console.graph_layout import Card, Health, Picture, draw
 from infergraph.serving.console.rendering import Renderer
 from infergraph.serving.console.texts import Texts
 from infergraph.topology import TopologyNode, Where

@@ -17,7 +17,7 @@ from infergraph.runner import Runner
 from infergraph.serving.admission import Admission
 from infergraph.serving.authentication import Authenticator
 from infergraph.serving.call import Accounting, Calls
-from infergraph.serving.http.answers import Answer, Headers
+from infergraph.serving.http.error_responses import Answer, Headers
 from infergraph.wire.bodies_memory import BodiesMemory
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from infergraph.serving.http import answers
+from infergraph.serving.http import error_responses
 from infergraph.serving.http.app import HttpApp
 from infergraph.serving.http.exchange import BODILESS, STATUS_LINES, header_line
 
@@ -98,7 +98,7 @@ class AsgiCall:
         self._connection.answered(self)
 
     async def _send_bug(self) -> None:
-        bug = answers.of_bug("")
+        bug = error_responses.of_bug("")
         await self._send({"type": "http.response.start", "status": bug.status, "headers": bug.headers})
         await self._send({"type": "http.response.body", "body": bug.body})
 

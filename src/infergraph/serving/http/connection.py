@@ -26,7 +26,7 @@ import httptools
 
 from infergraph.auth.tls import subject_of
 from infergraph.errors import Fault, NotReady
-from infergraph.serving.http import answers
+from infergraph.serving.http import error_responses
 from infergraph.serving.http.app import HttpApp
 from infergraph.serving.http.asgi import AsgiCall
 from infergraph.serving.http.exchange import Exchange, too_large
@@ -466,7 +466,7 @@ class Connection(asyncio.Protocol):
             return
         if self._has_received and not (self._active is not None and self._active.has_begun):
             phrase = HTTPStatus(status).phrase
-            body = answers.envelope(f"{status} {phrase}: {text}", answers.BAD_DATA)
+            body = error_responses.envelope(f"{status} {phrase}: {text}", error_responses.BAD_DATA)
             head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\n"
             length = f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
             self.transport.write((head + length).encode() + body)

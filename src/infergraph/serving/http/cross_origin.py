@@ -13,8 +13,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from infergraph.serving.http import answers
-from infergraph.serving.http.answers import Answer
+from infergraph.serving.http import error_responses
+from infergraph.serving.http.error_responses import Answer
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -70,7 +70,7 @@ def foreign_calls(origins: str) -> Callable[[RawHeaders], Answer | None] | None:
         origin = headers.get("origin")
         if origin in named or not is_foreign(headers):
             return None
-        return answers.refusal(403, _text(origin), answers.INTERNAL)
+        return error_responses.refusal(403, _text(origin), error_responses.INTERNAL)
 
     return refused
 
@@ -97,7 +97,8 @@ class ForeignWrites:
 
 
 def _refusal(origin: str | None) -> Response:
-    return Response(answers.envelope(_text(origin), answers.INTERNAL), 403, media_type="application/json")
+    body = error_responses.envelope(_text(origin), error_responses.INTERNAL)
+    return Response(body, 403, media_type="application/json")
 
 
 def _text(origin: str | None) -> str:

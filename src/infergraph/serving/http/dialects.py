@@ -16,10 +16,10 @@ import orjson
 from infergraph.errors import Fault, RemoteError
 from infergraph.protocol.headers import NODE, PUID, REASON, new_puid
 from infergraph.protocol.status import http_status
-from infergraph.serving.http import answers
-from infergraph.serving.http.answers import JSON_TYPE, Answer, Headers
+from infergraph.serving.http import error_responses
 from infergraph.serving.http.app import Endpoint
 from infergraph.serving.http.cross_origin import origins_of
+from infergraph.serving.http.error_responses import JSON_TYPE, Answer, Headers
 from infergraph.serving.http.exchange import Exchange
 
 _ALL_METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
@@ -64,14 +64,14 @@ class InternalDialect:
 
     def of_fault(self, fault: Fault) -> Answer:
         """The protocol's envelope; the node goes in a header."""
-        answer = answers.of_fault(fault)
+        answer = error_responses.of_fault(fault)
         if fault.node:
             answer.headers.append((NODE, quote(fault.node).encode()))
         return answer
 
     def of_bug(self, puid: str) -> Answer:
         """A generic message in the same envelope."""
-        return answers.of_bug(puid)
+        return error_responses.of_bug(puid)
 
     def refuse_method(self, endpoint: Endpoint, exchange: Exchange) -> Answer:
         """405 in the envelope, or the answer to a pre-flight, which allows the headers it asks for."""
@@ -79,7 +79,7 @@ class InternalDialect:
         allowed = ", ".join(sorted((endpoint.methods or frozenset()) | {"OPTIONS"})).encode()
         if method != "OPTIONS":
             text = f"405 Method Not Allowed: this path takes {allowed.decode()}, not {method}"
-            return answers.refusal(405, text, answers.INTERNAL, (b"allow", allowed))
+            return error_responses.refusal(405, text, error_responses.INTERNAL, (b"allow", allowed))
         asked = exchange.headers.get(b"access-control-request-headers") or b"*"
         headers = self._cors.headers.encode("latin-1") or asked
         return Answer(
@@ -94,7 +94,8 @@ class InternalDialect:
 
     def not_found(self, path: str, hint: str) -> Answer:
         """404 in the envelope."""
-        return answers.refusal(404, f"404 Not Found: nothing is served at {path}; {hint}", answers.INTERNAL)
+        text = f"404 Not Found: nothing is served at {path}; {hint}"
+        return error_responses.refusal(404, text, error_responses.INTERNAL)
 
 
 class ExternalDialect:
@@ -140,14 +141,14 @@ class ExternalDialect:
         """The orchestrator's body; a node's own answer passes through. Reason and node go in headers."""
         if isinstance(fault, RemoteError):
             if fault.status is not None and fault.body is not None:
-                return answers.of_fault(fault)
+                return error_responses.of_fault(fault)
             status = http_status(fault)
             # The orchestrator has 500 in the body of a REST node's fault, whatever its status.
             answer = _failure(status, 500 if fault.grpc_code is None else status, fault.text)
         else:
-            told = answers.of_fault(fault)
+            told = error_responses.of_fault(fault)
             answer = _failure(told.status, told.status, fault.text)
-            answer.headers.extend(answers.advice(fault))
+            answer.headers.extend(error_responses.advice(fault))
         answer.headers.append((REASON, fault.reason.encode("ascii", "replace")))
         if fault.node:
             answer.headers.append((NODE, quote(fault.node).encode()))
@@ -174,5 +175,5 @@ def _allowing(methods: frozenset[str]) -> tuple[bytes, bytes]:
 
 
 def _failure(status: int, code: int, text: str) -> Answer:
-    body = {"status": {"code": code, "info": answers.utf8(text), "status": "FAILURE"}}
+    body = {"status": {"code": code, "info": error_responses.utf8(text), "status": "FAILURE"}}
     return Answer(status, orjson.dumps(body), [JSON_TYPE])

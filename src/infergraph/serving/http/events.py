@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from infergraph.serving.http.answers import Headers
+from infergraph.serving.http.error_responses import Headers
 
 KIND = b"text/event-stream"
 _JOINED_BYTES = 64 * 1024

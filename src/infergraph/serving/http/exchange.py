@@ -17,9 +17,9 @@ from infergraph.errors import AccessFault, DeadlinePassed, Fault, UploadTooLarge
 from infergraph.protocol.headers import PUID
 from infergraph.serving.authentication import Authenticator
 from infergraph.serving.call import AccessLine, Call
-from infergraph.serving.http import answers, events
-from infergraph.serving.http.answers import Answer, Headers
+from infergraph.serving.http import error_responses, events
 from infergraph.serving.http.app import Dialect, Endpoint, HttpApp
+from infergraph.serving.http.error_responses import Answer, Headers
 from infergraph.serving.http.events import EventStream
 from infergraph.serving.http.secrets import secret_in, without_secrets
 
@@ -154,7 +154,7 @@ class Exchange(Call, kw_only=True, eq=False):
         else:
             dialect.decorate(answer.headers, endpoint, self)
             if self.allowance is not None:
-                answer.headers.extend(answers.rate_limit(self.allowance))
+                answer.headers.extend(error_responses.rate_limit(self.allowance))
             sent_bytes = self._write(answer)
         if self.on_end is not None:
             self.on_end(self)

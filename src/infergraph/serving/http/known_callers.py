@@ -15,9 +15,9 @@ from infergraph.errors import AccessFault, Unauthenticated
 from infergraph.protocol.callers import Caller, Openness, needed_at
 from infergraph.protocol.callers import Scope as CallerScope
 from infergraph.serving.authentication import Authenticator
-from infergraph.serving.http import answers
-from infergraph.serving.http.answers import Answer
+from infergraph.serving.http import error_responses
 from infergraph.serving.http.app import App, Dialect, Receive, Scope, Send
+from infergraph.serving.http.error_responses import Answer
 from infergraph.serving.http.secrets import secret_in
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ class KnownCallers:
     async def _refuse(self, fault: AccessFault, scope: Scope, send: Send) -> None:
         needed = needed_at(scope["path"])
         is_known = needed is not Openness.CALLERS
-        answer: Answer = answers.of_fault(fault) if is_known else self._dialect_of(scope["path"]).of_fault(fault)
+        of_fault = error_responses.of_fault if is_known else self._dialect_of(scope["path"]).of_fault
+        answer: Answer = of_fault(fault)
         if needed is CallerScope.CONSOLE and isinstance(fault, Unauthenticated) and self._authenticator.sessions:
             answer = _to_sign_in(scope, answer)
         headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
@@ -109,7 +110,8 @@ class _Checked:
             self._cut_if_revoked()
         self._has_begun = message["type"] == "http.response.body"
         if message["type"] == "http.response.start" and self._allowance is not None:
-            message = {**message, "headers": [*message.get("headers", ()), *answers.rate_limit(self._allowance)]}
+            left = error_responses.rate_limit(self._allowance)
+            message = {**message, "headers": [*message.get("headers", ()), *left]}
         if not self.is_cut:
             await self._send(message)
 

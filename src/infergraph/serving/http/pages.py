@@ -22,10 +22,10 @@ from infergraph.observe import logs
 from infergraph.protocol.callers import Caller
 from infergraph.protocol.headers import PUID, PUID_KEY
 from infergraph.serving.authentication import Authenticator
-from infergraph.serving.http import answers
-from infergraph.serving.http.answers import Answer
+from infergraph.serving.http import error_responses
 from infergraph.serving.http.app import App, Dialect, Receive, Scope, Send
 from infergraph.serving.http.cross_origin import ForeignWrites
+from infergraph.serving.http.error_responses import Answer
 from infergraph.serving.http.known_callers import KnownCallers
 from infergraph.settings import Settings
 
@@ -144,14 +144,14 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     text = f"{error.status_code} {error.detail}: {request.method} {request.url.path}"
     more = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
-    return response(answers.refusal(error.status_code, text, answers.INTERNAL, *more))
+    return response(error_responses.refusal(error.status_code, text, error_responses.INTERNAL, *more))
 
 
 async def _faulted(request: Request, error: Exception) -> Response:
     assert isinstance(error, Fault)
-    return response(answers.of_fault(error))
+    return response(error_responses.of_fault(error))
 
 
 async def _broken(request: Request, error: Exception) -> Response:
     _log.error("a request to %s failed", request.url.path, exc_info=error)
-    return response(answers.of_bug(request.headers.get(PUID_KEY, "")))
+    return response(error_responses.of_bug(request.headers.get(PUID_KEY, "")))

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers as StarletteHeaders
 
 from infergraph.auth.credentials import SECRET_HEADERS, secret_of
-from infergraph.serving.http.answers import Headers
 from infergraph.serving.http.cross_origin import is_foreign
+from infergraph.serving.http.error_responses import Headers
 
 COOKIE = "infergraph-session"
 _COOKIE = COOKIE.encode()

@@ -35,8 +35,8 @@ from infergraph.protocol.paths import (
     STATUS,
     Protocol,
 )
-from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Endpoint, Handler, Paths
+from infergraph.serving.http.error_responses import JSON_TYPE, Answer
 from infergraph.serving.http.exchange import Exchange
 from infergraph.wire import json_codec, npy_codec
 from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount

@@ -21,7 +21,7 @@ from infergraph.errors import Fault, Overloaded, UnknownTask
 from infergraph.observe import logs
 from infergraph.protocol.callers import Caller
 from infergraph.protocol.status import http_status
-from infergraph.serving.http import answers
+from infergraph.serving.http import error_responses
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class TaskPaths(BaseRoute, Generic[Edge]):
             return
         except Exception:  # noqa: BLE001 - catch-all: the client always gets a response
             _log.exception("a request to %s failed", scope["path"])
-            response = _response(answers.of_bug(""))
+            response = _response(error_responses.of_bug(""))
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
@@ -88,7 +88,7 @@ class TaskPaths(BaseRoute, Generic[Edge]):
             return await (answering if act is None else _audited(act, answering, request, id))
         allowed = ", ".join(sorted(method for at, method in self._table if at == name))
         text = f"405 Method Not Allowed: this path takes {allowed}, not {request.method}"
-        return _response(answers.refusal(405, text, answers.INTERNAL, (b"allow", allowed.encode())))
+        return _response(error_responses.refusal(405, text, error_responses.INTERNAL, (b"allow", allowed.encode())))
 
     def _addressed(self, rest: str) -> tuple[str, str]:
         """The resource in the table, and the id."""
@@ -131,12 +131,12 @@ def raw_path(scope: Scope) -> str:
 
 
 def _faulty(fault: Fault) -> Response:
-    response = _response(answers.of_fault(fault))
+    response = _response(error_responses.of_fault(fault))
     if isinstance(fault, Overloaded):
         response.headers["retry-after"] = str(_RETRY_AFTER_S)
     return response
 
 
-def _response(answer: answers.Answer) -> Response:
+def _response(answer: error_responses.Answer) -> Response:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
     return Response(answer.body, answer.status, headers)

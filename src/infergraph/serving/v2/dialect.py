@@ -10,8 +10,8 @@ import orjson
 from infergraph.errors import Fault, RemoteError, UnsupportedBody
 from infergraph.protocol.headers import INFERENCE_HEADER_LENGTH, NODE, REASON, new_puid
 from infergraph.protocol.status import http_status
-from infergraph.serving.http.answers import JSON_TYPE, Answer, Headers, advice, utf8
 from infergraph.serving.http.app import Dialect, Endpoint
+from infergraph.serving.http.error_responses import JSON_TYPE, Answer, Headers, advice, utf8
 from infergraph.serving.http.exchange import Exchange
 from infergraph.wire import json_codec
 

@@ -6,7 +6,7 @@ import orjson
 
 from infergraph.message import Context, Message, Transport
 from infergraph.protocol.headers import FORM, INFERENCE_HEADER_LENGTH
-from infergraph.serving.http.answers import JSON_TYPE, Answer
+from infergraph.serving.http.error_responses import JSON_TYPE, Answer
 from infergraph.serving.http.exchange import Exchange
 from infergraph.wire.v2.hop import NOT_CHAINED
 from infergraph.wire.v2.messages import NodeAnswer

@@ -16,8 +16,8 @@ import orjson
 
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Context, Encoding, Message, Transport
-from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Dialect, Endpoint, Paths
+from infergraph.serving.http.error_responses import JSON_TYPE, Answer
 from infergraph.serving.http.exchange import Exchange
 from infergraph.serving.v2.rest import V2Parts, plain_body
 from infergraph.wire import arrays, json_text

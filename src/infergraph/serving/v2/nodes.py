@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from infergraph.message import Message, Method
 from infergraph.protocol.headers import FORM, is_header_id
-from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Dialect, Endpoint, Handler, Paths
+from infergraph.serving.http.error_responses import JSON_TYPE, Answer
 from infergraph.serving.http.exchange import Exchange
 from infergraph.serving.v2 import hops
 from infergraph.serving.v2.rest import V2Parts, account_of, answer_of, is_hop, plain_body

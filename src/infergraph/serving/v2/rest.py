@@ -25,8 +25,8 @@ from infergraph.protocol.headers import (
     INFERENCE_HEADER_LENGTH,
     is_header_id,
 )
-from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Dialect, Endpoint, Handler, Paths
+from infergraph.serving.http.error_responses import JSON_TYPE, Answer
 from infergraph.serving.http.exchange import Exchange
 from infergraph.serving.v2 import hops
 from infergraph.serving.v2.model import Model

@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from infergraph import lifetime
+from infergraph import process_lifetime
 from infergraph.errors import StartupFault
 from infergraph.observe import logs
 from infergraph.settings import Settings, TaskEngine
@@ -353,7 +353,7 @@ def drive(config: DriverConfig) -> None:
     store = SqliteStore.open(data.database)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        lifetime.handle_signal(number, stop.set)
+        process_lifetime.handle_signal(number, stop.set)
     lock = data.try_lock()
     if lock is None:
         _log.warning("another process drives the tasks of %s; this one waits to take its place", data.root)
@@ -361,11 +361,11 @@ def drive(config: DriverConfig) -> None:
         if stop.wait(0.05):
             return
         lock = data.try_lock()
-    lifetime.end_orphans(os.fspath(data.root))
+    process_lifetime.end_orphans(os.fspath(data.root))
     engine = make_engine(config, settings, data, clocks)
     driver = Driver(data, store, engine, settings, clocks, pid=os.getpid(), owner=config.owner)
     for number in (signal.SIGTERM, signal.SIGINT):
-        lifetime.handle_signal(number, driver.stop)
+        process_lifetime.handle_signal(number, driver.stop)
     sender = WebhookSender(store, settings.task_webhook_hosts, clocks)
     sender.start()
     try:
@@ -381,8 +381,8 @@ def main() -> int:
     """Read the configuration from standard input and run the driver; returns the exit code."""
     try:
         config = msgspec.json.decode(sys.stdin.buffer.readline(), type=DriverConfig)
-        lifetime.die_with_parent(config.parent, sys.stdin.fileno())
-        lifetime.keep_freed_memory()
+        process_lifetime.die_with_parent(config.parent, sys.stdin.fileno())
+        process_lifetime.keep_freed_memory()
         drive(config)
     except (StartupFault, msgspec.DecodeError) as fault:
         print(f"infergraph task driver: {fault}", file=sys.stderr)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from infergraph import lifetime
+from infergraph import process_lifetime
 from infergraph.tasks.engines.engine import (
     DROP_GRACE_S,
     Event,
@@ -77,7 +77,7 @@ class _Process(Lane):
         cls, number: int, index: int, plan: Plan, command: Sequence[str], environment: Mapping[str, str]
     ) -> _Process:
         """Start the process of a lane, and send it the plan."""
-        process, pipes = _spawn(command, {**os.environ, **environment, lifetime.MARK: plan.mark})
+        process, pipes = _spawn(command, {**os.environ, **environment, process_lifetime.MARK: plan.mark})
         for fd in (pipes.commands, pipes.replies):
             os.set_blocking(fd, False)
         _widen(pipes.replies)

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from infergraph import lifetime
+from infergraph import process_lifetime
 from infergraph.errors import MissingExtra
 from infergraph.settings import Settings
 from infergraph.tasks.engines.engine import Engine, EngineTrouble, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
@@ -54,7 +54,7 @@ class LaneActor:
         told = msgspec.msgpack.decode(plan, type=Plan)
         os.environ[TASK_INDEX] = str(index)
         sys.path[:0] = [entry for entry in told.path if entry not in sys.path]
-        lifetime.keep_freed_memory()
+        process_lifetime.keep_freed_memory()
         self._loop = asyncio.new_event_loop()
         unit = make_unit(told)
         self._loop.run_until_complete(unit.start())

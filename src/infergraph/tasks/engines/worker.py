@@ -16,7 +16,7 @@ import time
 
 import msgspec
 
-from infergraph import lifetime
+from infergraph import process_lifetime
 from infergraph.errors import Fault, traceback_text
 from infergraph.message import PredictiveUnit
 from infergraph.observe import logs
@@ -119,8 +119,8 @@ def main(arguments: list[str]) -> None:
     """Run a worker; the arguments are three inherited descriptors and the parent's process id."""
     commands_fd, replies_fd, life_fd, parent = map(int, arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    lifetime.die_with_parent(parent, life_fd)
-    lifetime.keep_freed_memory()
+    process_lifetime.die_with_parent(parent, life_fd)
+    process_lifetime.keep_freed_memory()
     plan = read_plan(commands_fd)
     settings = msgspec.convert(plan.settings, Settings)
     logs.configure(settings)

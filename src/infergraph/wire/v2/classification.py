@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from infergraph.errors import PayloadError
+from infergraph.wire.v2.hook_values import COLUMN_NAMES, CONTENT_TYPE
 from infergraph.wire.v2.records import InferRequest
 from infergraph.wire.v2.tensors import Datatype, Tensor, brief
-from infergraph.wire.v2.values import COLUMN_NAMES, CONTENT_TYPE
 
 CLASSIFICATION = "classification"
 """The parameter of a requested output: how many values are wanted; 0 for the output as it is."""

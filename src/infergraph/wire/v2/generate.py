@@ -13,7 +13,7 @@ from typing import Any
 
 from infergraph.errors import PayloadError
 from infergraph.wire.json_text import PLAIN, JsonOptions
-from infergraph.wire.v2 import json, tensors, values
+from infergraph.wire.v2 import hook_values, json, tensors
 from infergraph.wire.v2.metadata import TensorMetadata
 from infergraph.wire.v2.records import InferRequest, InferResponse, check_names, text_member
 from infergraph.wire.v2.tensors import Datatype, Tensor, brief
@@ -102,7 +102,8 @@ def encode(response: InferResponse, options: JsonOptions = PLAIN) -> bytes:
 
 def _name(tensor: Tensor, response: InferResponse) -> str:
     """The output's name; a text that has none of its own is `text_output`."""
-    is_own = tensor.name != values.FIRST_OUTPUT or len(response.outputs) > 1 or tensor.datatype is not Datatype.BYTES
+    is_text = tensor.datatype is Datatype.BYTES and len(response.outputs) == 1
+    is_own = tensor.name != hook_values.FIRST_OUTPUT or not is_text
     return tensor.name if is_own else TEXT_OUTPUT
 
 

@@ -21,7 +21,8 @@ from infergraph.message import Encoding, Message, Meta, SoleMessage, Transport
 from infergraph.wire import json_slices, json_text
 from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.json_text import LITERAL, JsonOptions
-from infergraph.wire.v2 import json, proto, remote, tensors, values
+from infergraph.wire.v2 import hook_values, json, proto, remote, tensors
+from infergraph.wire.v2.hook_values import FIRST_OUTPUT
 from infergraph.wire.v2.messages import (
     REQUEST_INPUT,
     InferMessage,
@@ -43,7 +44,6 @@ from infergraph.wire.v2.records import (
 )
 from infergraph.wire.v2.remote import FIRST_INPUT
 from infergraph.wire.v2.tensors import Buffer, Datatype, Tensor
-from infergraph.wire.v2.values import FIRST_OUTPUT
 
 NOT_CHAINED = "Failed to convert kfserving response so it could be chained to new input"
 _OCTETS = "application/octet-stream"
@@ -92,13 +92,13 @@ def _checked(response: InferResponse) -> InferResponse:
 
 def _unwrapped(tensor: Tensor) -> Tensor:
     """A tensor whose elements were put into base64, because JSON cannot hold bytes that are not text."""
-    if tensor.datatype is not Datatype.BYTES or tensor.parameters.get(values.CONTENT_TYPE) != "base64":
+    if tensor.datatype is not Datatype.BYTES or tensor.parameters.get(hook_values.CONTENT_TYPE) != "base64":
         return tensor
     try:
         elements = [base64.b64decode(element, validate=True) for element in tensor.array.reshape(-1)]
     except ValueError:
         return tensor
-    parameters = {key: value for key, value in tensor.parameters.items() if key != values.CONTENT_TYPE}
+    parameters = {key: value for key, value in tensor.parameters.items() if key != hook_values.CONTENT_TYPE}
     return tensor._replace(array=tensors.of_elements(elements).reshape(tensor.array.shape), parameters=parameters)
 
 
@@ -231,7 +231,7 @@ def _passed_on(asked: Meta) -> dict[str, Any]:
     parameters = asked.get("parameters")
     if not isinstance(parameters, dict):
         return {}
-    return {key: value for key, value in parameters.items() if key != values.CONTENT_TYPE}
+    return {key: value for key, value in parameters.items() if key != hook_values.CONTENT_TYPE}
 
 
 def is_small(request: InferRequest) -> bool:
@@ -273,7 +273,7 @@ def _as_json(message: Message) -> bytes:
     given, meta = tensors_of(message), message.meta or {}
     document = {
         "model_name": str(meta.get("model_name", "")),
-        "parameters": _tags_of(meta) | {k: v for k, v in given.parameters.items() if k == values.CONTENT_TYPE},
+        "parameters": _tags_of(meta) | {k: v for k, v in given.parameters.items() if k == hook_values.CONTENT_TYPE},
         "outputs": [json.entry_of(tensor) for tensor in given.tensors],
     }
     return json.body_of(document, (), LITERAL).head
@@ -373,7 +373,7 @@ def encode_aggregate(messages: Sequence[Message], model: str, puid: str) -> byte
     requests = [request_of(message, tensors_of(message), FIRST_OUTPUT, puid) for message in messages]
     parameters: dict[str, Any] = {}
     for request in requests:
-        parameters |= {key: value for key, value in request.parameters.items() if key != values.CONTENT_TYPE}
+        parameters |= {key: value for key, value in request.parameters.items() if key != hook_values.CONTENT_TYPE}
     inputs = [
         tensor._replace(name=f"{child}:{tensor.name}")
         for child, request in enumerate(requests)
@@ -493,9 +493,9 @@ def routed(answer: InferResponse) -> Message:
 
 def _without_label(tensor: Tensor) -> Tensor:
     """A tensor of texts that does not say so; the other protocol's arrays hold texts without it."""
-    if tensor.parameters.get(values.CONTENT_TYPE) != "str":
+    if tensor.parameters.get(hook_values.CONTENT_TYPE) != "str":
         return tensor
-    return tensor._replace(parameters={k: v for k, v in tensor.parameters.items() if k != values.CONTENT_TYPE})
+    return tensor._replace(parameters={k: v for k, v in tensor.parameters.items() if k != hook_values.CONTENT_TYPE})
 
 
 def spelled_back(answer: NodeAnswer, request: Message) -> Message:

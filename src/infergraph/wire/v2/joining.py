@@ -10,9 +10,9 @@ import orjson
 
 from infergraph.message import Content, Encoding, Meta
 from infergraph.wire.arrays import is_square
+from infergraph.wire.v2.hook_values import CONTENT_TYPE, JSON_TYPES
 from infergraph.wire.v2.records import TensorSet
 from infergraph.wire.v2.tensors import Datatype, Tensor
-from infergraph.wire.v2.values import CONTENT_TYPE, JSON_TYPES
 
 _IDS = frozenset({"id", "puid"})
 

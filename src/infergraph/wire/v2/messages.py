@@ -16,7 +16,7 @@ import numpy as np
 from infergraph.errors import ComponentError, PayloadError
 from infergraph.message import Content, Encoding, Message, Meta, Request, SoleMessage
 from infergraph.wire.json_values import text_of
-from infergraph.wire.v2 import classification, tensors, values
+from infergraph.wire.v2 import classification, hook_values, tensors
 from infergraph.wire.v2.records import BINARY_OUTPUT, InferRequest, InferResponse, Spelling, TensorSet, chosen
 from infergraph.wire.v2.tensors import Buffer, Datatype, Tensor
 
@@ -32,7 +32,7 @@ _SELDON_MEMBERS = frozenset({"tags", "routing", "requestPath", "metrics"})
 ROUTING = "seldon_routing"
 """The parameter of an answer that holds the recorded route."""
 
-NO_TAGS = frozenset({values.CONTENT_TYPE, ROUTING, BINARY_OUTPUT})
+NO_TAGS = frozenset({hook_values.CONTENT_TYPE, ROUTING, BINARY_OUTPUT})
 """Parameters that have another meaning, so that a node's answer has no tags of these names."""
 
 
@@ -152,7 +152,7 @@ def members_of(asked: InferMessage | Meta) -> Meta:
 
 def answer_content(read: InferResponse, form: str, asked: Meta) -> Content:
     """The content of a node's answer: its parameters are tags, but for those that have another meaning."""
-    own = {key: value for key, value in read.parameters.items() if key == values.CONTENT_TYPE}
+    own = {key: value for key, value in read.parameters.items() if key == hook_values.CONTENT_TYPE}
     meta = dict(asked)
     tags = {key: value for key, value in read.parameters.items() if key not in NO_TAGS}
     if tags:
@@ -229,10 +229,10 @@ def tensors_of(message: Message) -> TensorSet:
     if encoding is Encoding.CUSTOM:
         raise PayloadError("customData has no form in the open inference protocol")
     if encoding is Encoding.JSON and not isinstance(payload, Mapping | list):
-        return TensorSet([values.as_json(values.FIRST_OUTPUT, [payload])], is_unnamed=True)
-    made = values.outputs_of(payload)
+        return TensorSet([hook_values.as_json(hook_values.FIRST_OUTPUT, [payload])], is_unnamed=True)
+    made = hook_values.outputs_of(payload)
     if encoding.is_array and len(names) and not _are_default(names) and _is_table(made):
-        return values.with_column_names(made, [str(name) for name in names])
+        return hook_values.with_column_names(made, [str(name) for name in names])
     return made
 
 
@@ -266,9 +266,9 @@ def seldon_content(content: Content) -> Content:
     meta = without_request(content.meta) or {}
     if content.meta and "puid" in content.meta:
         meta["puid"] = content.meta["puid"]
-    if len(given.tensors) > 1 or given.is_mapping or given.parameters.get(values.CONTENT_TYPE) == "pd":
+    if len(given.tensors) > 1 or given.is_mapping or given.parameters.get(hook_values.CONTENT_TYPE) == "pd":
         return Content({each.name: _plain(each) for each in given.tensors}, Encoding.JSON, (), meta)
-    value, names = values.inputs_of(given)
+    value, names = hook_values.inputs_of(given)
     if not isinstance(value, np.ndarray):
         return Content(value, Encoding.JSON, (), meta)
     kind = value.dtype.kind
@@ -278,7 +278,7 @@ def seldon_content(content: Content) -> Content:
 
 
 def _plain(tensor: Tensor) -> Any:
-    value = values.read_as(tensor, str(tensor.parameters.get(values.CONTENT_TYPE, "")))
+    value = hook_values.read_as(tensor, str(tensor.parameters.get(hook_values.CONTENT_TYPE, "")))
     return _listed(value) if isinstance(value, np.ndarray) else value
 
 
@@ -324,7 +324,7 @@ def of_response_object(result: Mapping[str, Any]) -> tuple[TensorSet, dict[str, 
     Raises: ComponentError that names the output.
     """
     outputs = [_output(entry) for entry in result["outputs"]]
-    parameters = values.parameters_of_tags(result.get("parameters") or {})
+    parameters = hook_values.parameters_of_tags(result.get("parameters") or {})
     tags = {key: parameters.pop(key) for key in list(parameters) if key not in NO_TAGS}
     return TensorSet(outputs, parameters), tags
 
@@ -333,7 +333,7 @@ def _output(entry: Mapping[str, Any]) -> Tensor:
     name = text_of(str(entry["name"]))
     if "data" not in entry:
         raise ComponentError(f"output {name!r} has no data")
-    tensor = values.single(name, entry["data"])
+    tensor = hook_values.single(name, entry["data"])
     if datatype := entry.get("datatype"):
         tensor = tensors.cast(tensor, datatype)
     if (shape := entry.get("shape")) is not None:
@@ -341,7 +341,7 @@ def _output(entry: Mapping[str, Any]) -> Tensor:
             tensor = tensor._replace(array=tensor.array.reshape(shape))
         except (ValueError, TypeError) as error:
             raise ComponentError(f"output {name!r} has no shape {shape!r}: {error}") from error
-    parameters = values.parameters_of_tags(entry.get("parameters") or {})
+    parameters = hook_values.parameters_of_tags(entry.get("parameters") or {})
     return tensor._replace(parameters={**tensor.parameters, **parameters})
 
 
@@ -390,7 +390,7 @@ def _parameters(given: TensorSet, meta: Meta | None, *, is_hop: bool) -> dict[st
     parameters = dict(given.parameters) if given.parameters else {}
     if meta:
         if tags := meta.get("tags"):
-            parameters |= hop_tags(tags) if is_hop else values.parameters_of_tags(tags)
+            parameters |= hop_tags(tags) if is_hop else hook_values.parameters_of_tags(tags)
         if routing := meta.get("routing"):
             parameters[ROUTING] = json.dumps(routing, separators=(",", ":"))
     return parameters
@@ -398,11 +398,11 @@ def _parameters(given: TensorSet, meta: Meta | None, *, is_hop: bool) -> dict[st
 
 def hop_tags(tags: Mapping[str, Any]) -> dict[str, Any]:
     """Tags as parameters between nodes, without those that would change how a message is read or answered."""
-    return {key: value for key, value in values.parameters_of_tags(tags).items() if key not in NO_TAGS}
+    return {key: value for key, value in hook_values.parameters_of_tags(tags).items() if key not in NO_TAGS}
 
 
 def _labelled(tensor: Tensor) -> Tensor:
     """An output of texts says so."""
-    if values.CONTENT_TYPE in tensor.parameters or not all(type(each) is str for each in tensor.array.reshape(-1)):
+    if hook_values.CONTENT_TYPE in tensor.parameters or not all(type(each) is str for each in tensor.array.reshape(-1)):
         return tensor
-    return tensor._replace(parameters={**tensor.parameters, values.CONTENT_TYPE: "str"})
+    return tensor._replace(parameters={**tensor.parameters, hook_values.CONTENT_TYPE: "str"})

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from infergraph.errors import PayloadError
+from infergraph.wire.v2.hook_values import COLUMN_NAMES, CONTENT_TYPE, JSON_TYPES
 from infergraph.wire.v2.tensors import NO_PARAMETERS, Datatype, Tensor
-from infergraph.wire.v2.values import COLUMN_NAMES, CONTENT_TYPE, JSON_TYPES
 
 _CONTENT_TYPES = {"strData": "str", "jsonData": "json", "binData": "base64"}
 _ARRAYS = frozenset({"tensor", "ndarray", "tftensor"})

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from infergraph.errors import ComponentError, PayloadError
-from infergraph.members import direct
+from infergraph.fast_enums import direct
 
 COPY_LIMIT_BYTES = 64 * 1024
 """Raw tensors above this are views of the request's own memory, smaller ones are copied and writable."""

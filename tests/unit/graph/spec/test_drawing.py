@@ -14,7 +14,7 @@ from infergraph.graph.compose import built_in, chain, combiner, component, model
 from infergraph.graph.resolution import Means, Resolution
 from infergraph.graph.spec import drawing, picture
 from infergraph.graph.spec.records import Deployment, Endpoint, Logger, Node, Predictor
-from infergraph.source import read_overrides
+from infergraph.unit_source import read_overrides
 
 FLOW = router(
     "choose",

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infergraph.observe.shared_metrics import Bounds, SharedMetrics
+from infergraph.serving.console.graph_layout import HEIGHT, WIDTH, Health, draw, shares_of
 from infergraph.serving.console.live_figures import View, Watch
-from infergraph.serving.console.picture import HEIGHT, WIDTH, Health, draw, shares_of
 from infergraph.topology import Role, Topology, TopologyNode, Where
 
 

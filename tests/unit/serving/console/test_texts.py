@@ -10,7 +10,7 @@ import pytest
 
 import infergraph.serving.console
 from infergraph import settings, topology
-from infergraph.serving.console import picture
+from infergraph.serving.console import graph_layout
 from infergraph.serving.console.setting_texts import CHINESE_SETTINGS
 from infergraph.serving.console.texts import CHINESE, LANGUAGES, Texts, preferred
 from infergraph.tasks.task import State
@@ -30,7 +30,7 @@ def used() -> set[str]:
 
 def told() -> set[str]:
     """Texts that are looked up by a value."""
-    values = [each.value for kind in (picture.Health, topology.Where, topology.Role, State) for each in kind]
+    values = [each.value for kind in (graph_layout.Health, topology.Where, topology.Role, State) for each in kind]
     return {*values, "System", "Data folder"} - {"child", "none", "nowhere"}
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from infergraph.component.execution import ComponentThread
 from infergraph.runner import INLINE, Runner
-from infergraph.serving.http.answers import JSON_TYPE, Answer
 from infergraph.serving.http.app import Endpoint, Handler, HttpApp, HttpOptions, Paths
 from infergraph.serving.http.connection import Connection
 from infergraph.serving.http.dialects import Cors, InternalDialect
+from infergraph.serving.http.error_responses import JSON_TYPE, Answer
 from infergraph.serving.http.exchange import Exchange
 
 POST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from infergraph.errors import ComponentError, RemoteError
-from infergraph.serving.http.answers import Answer
 from infergraph.serving.http.dialects import Cors, InternalDialect
+from infergraph.serving.http.error_responses import Answer
 from infergraph.serving.v2.dialect import V2Dialect
 
 DIALECT = V2Dialect(InternalDialect(Cors()))

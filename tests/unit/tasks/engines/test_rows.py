@@ -18,9 +18,9 @@ from infergraph.assembly import build_for_tasks
 from infergraph.errors import ComponentError, RemoteError
 from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit, Request
 from infergraph.settings import RowMode, Settings
-from infergraph.source import UnitSource
 from infergraph.tasks.engines.messages import Lines
 from infergraph.tasks.engines.rows import row_reader
+from infergraph.unit_source import UnitSource
 from task_units import Busy, Doubling, Echo, Poisoned, RowUnit, Summing
 
 

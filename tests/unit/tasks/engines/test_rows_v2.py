@@ -18,9 +18,9 @@ from infergraph.assembly import build_for_tasks, components
 from infergraph.message import PredictiveUnit
 from infergraph.observe.shared_metrics import PrivateMetrics
 from infergraph.settings import NanPolicy, RowMode, Settings
-from infergraph.source import UnitSource
 from infergraph.tasks.engines.messages import Lines
 from infergraph.tasks.engines.rows import row_reader
+from infergraph.unit_source import UnitSource
 
 
 class Doubling:

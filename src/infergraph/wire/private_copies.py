@@ -16,12 +16,12 @@ from infergraph.message import Content, Encoding, Message, SoleMessage
 from infergraph.wire import json_slices
 from infergraph.wire.arrays import rows_of
 from infergraph.wire.json_values import text_of
-from infergraph.wire.v2 import values
+from infergraph.wire.v2 import hook_values
+from infergraph.wire.v2.hook_values import Wanted
 from infergraph.wire.v2.messages import hook_meta
-from infergraph.wire.v2.values import Wanted
 
 
-def own_content(message: Message, wanted: Wanted = values.PLAIN) -> Content:
+def own_content(message: Message, wanted: Wanted = hook_values.PLAIN) -> Content:
     """The content of `message` for one reader, which may change all of it.
 
     Args:
@@ -43,8 +43,8 @@ def own_content(message: Message, wanted: Wanted = values.PLAIN) -> Content:
 def _of_tensors(content: Content, wanted: Wanted, *, is_own: bool) -> Content:
     given = content.payload
     if not is_own:
-        given = given._replace(tensors=[each._replace(array=values.owned(each.array)) for each in given.tensors])
-    payload, names = values.inputs_of(given, wanted)
+        given = given._replace(tensors=[each._replace(array=hook_values.owned(each.array)) for each in given.tensors])
+    payload, names = hook_values.inputs_of(given, wanted)
     return Content(payload, Encoding.TENSORS, list(names), hook_meta(content))
 
 

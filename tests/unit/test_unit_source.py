@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infergraph.errors import TargetError
-from infergraph.source import is_graph, named, server_of, with_server
+from infergraph.unit_source import is_graph, named, server_of, with_server
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infergraph import lifetime
+from infergraph import process_lifetime
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def test_a_signal_is_handled(number: signal.Signals) -> None:
     """As it comes."""
     signal.signal(number, signal.SIG_DFL)
     seen: list[int] = []
-    lifetime.handle_signal(number, lambda: seen.append(1))
+    process_lifetime.handle_signal(number, lambda: seen.append(1))
     signal.raise_signal(number)
     assert seen == [1]
 
@@ -29,6 +29,6 @@ def test_a_signal_is_handled(number: signal.Signals) -> None:
 def test_an_interrupt_that_a_shell_lets_its_background_jobs_ignore_stays_ignored(number: signal.Signals) -> None:
     """Ctrl-C is for the job in the foreground."""
     signal.signal(number, signal.SIG_IGN)
-    lifetime.handle_signal(number, pytest.fail)
+    process_lifetime.handle_signal(number, pytest.fail)
     signal.raise_signal(number)
     assert signal.getsignal(number) is signal.SIG_IGN

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infergraph.errors import PayloadError
-from infergraph.output import OutputPlace
+from infergraph.output_file import OutputPlace
 
 
 def put(target: str | Path, folder: Path, text: bytes = b"answers") -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from infergraph.errors import MissingExtra, PayloadError, RemoteError
 from infergraph.message import Message
 from infergraph.wire import json_codec
+from infergraph.wire.v2.hook_values import CONTENT_TYPE, inputs_of, read_as
 from infergraph.wire.v2.records import TensorSet
 from infergraph.wire.v2.tensors import Tensor
-from infergraph.wire.v2.values import CONTENT_TYPE, inputs_of, read_as
 
 
 def value_of(answer: Message) -> Any:

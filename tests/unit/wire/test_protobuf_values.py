@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from infergraph.errors import PayloadError, UploadTooLarge
 from infergraph.message import Encoding
-from infergraph.wire import prediction, proto_content, values
+from infergraph.wire import prediction, proto_content, protobuf_values
 from infergraph.wire.fields import delimited
 from infergraph.wire.proto_codec import ProtoMessage
 
@@ -35,16 +35,17 @@ def shown(decode: Any, raw: bytes) -> str:
 @given(VALUES, st.integers(1, 60), st.integers(0), st.integers(-1, 255))
 def test_parts_agree_with_protobuf(value: Any, part_bytes: int, place: int, byte: int) -> None:
     """A value reads the same in parts of any size as at once, also where a byte of it is another."""
-    raw = values.encode_value(value, "x")
+    raw = protobuf_values.encode_value(value, "x")
     if byte >= 0:
         place %= len(raw)
         raw = raw[:place] + bytes([byte]) + raw[place + 1 :]
-    expected = shown(lambda raw: values.decode_value(prediction.Value.FromString(raw)), raw)
-    assert shown(lambda raw: values.decode_value_bytes(memoryview(raw), part_bytes=part_bytes), raw) == expected
+    expected = shown(lambda raw: protobuf_values.decode_value(prediction.Value.FromString(raw)), raw)
+    in_parts = shown(lambda raw: protobuf_values.decode_value_bytes(memoryview(raw), part_bytes=part_bytes), raw)
+    assert in_parts == expected
 
 
 def _json_data(item: Any, count: int) -> bytes:
-    items = delimited(b"\x0a", values.encode_value(item, "x")) * count
+    items = delimited(b"\x0a", protobuf_values.encode_value(item, "x")) * count
     return delimited(b"\x32", delimited(b"\x32", items))
 
 

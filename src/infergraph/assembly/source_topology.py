@@ -8,8 +8,8 @@ from infergraph.graph import resolution, spec
 from infergraph.graph.plan import routes
 from infergraph.graph.resolution import Means, Resolution
 from infergraph.protocol.paths import Protocol
-from infergraph.source import UnitSource
 from infergraph.topology import Role, Topology, TopologyNode, Where
+from infergraph.unit_source import UnitSource
 
 _WHERE = {
     Means.COMPONENT: Where.HERE,
