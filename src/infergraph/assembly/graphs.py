@@ -90,8 +90,8 @@ def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:
     read, served = inspection.chosen(path, name, wanted, source.nodes)
     for predictor in inspection.predictors(served, source.predictor):
         inspection.refuse_own_addresses(resolution.resolve(predictor, served, source.nodes), host, ports)
-    text = spec.text_of(path, name)
-    found = [(spec.line_of(text, read.document, each.field), each) for each in inspection.advice(read, source.nodes)]
+    lines = spec.Lines(spec.text_of(path, name))
+    found = [(lines.of(read.document, read.field(each.field)), each) for each in inspection.advice(read, source.nodes)]
     return [f"{name}:{line}: {each}{each.hint and f' ({each.hint})'}" for line, each in found]
 
 

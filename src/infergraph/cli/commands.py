@@ -28,6 +28,7 @@ COMMANDS = {
     "doctor": "infergraph.cli.doctor:doctor",
     "check": "infergraph.cli.graphs:check",
     "show": "infergraph.cli.graphs:show",
+    "render": "infergraph.cli.render:render",
     "init": "infergraph.cli.init:init",
     "settings": "infergraph.cli.show_settings:settings",
     "completion": "infergraph.cli.completion:completion",

@@ -44,18 +44,19 @@ def inspect(text: str, source: str, overrides: Mapping[str, str], *, cluster: bo
         cluster: check as the operator of a cluster does: every node needs a container.
     Raises: GraphError for a text that is neither YAML nor JSON, has no deployment, or lacks a node of `overrides`.
     """
-    deployments, misread = spec.survey(text, source=source)
+    deployments, misread, _ = spec.survey(text, source=source)
+    lines = spec.Lines(text)
     resolution.check_overrides(deployments, overrides)
     inspected = Inspected(deployments, [], [])
     for document, problem in misread:
-        inspected.problems.append(Found(spec.line_of(text, document, problem.field), document, problem))
+        inspected.problems.append(Found(lines.of(document, problem.field), document, problem))
     for deployment in deployments:
         document = deployment.document
         if not misread:
             for problem in _for_cluster(deployment) if cluster else validate(deployment, deployment, overrides):
-                inspected.problems.append(Found(spec.line_of(text, document, problem.field), document, problem))
+                inspected.problems.append(Found(lines.of(document, deployment.field(problem.field)), document, problem))
         for problem in deployment.advice if misread else advice(deployment, overrides):
-            inspected.advice.append(Found(spec.line_of(text, document, problem.field), document, problem))
+            inspected.advice.append(Found(lines.of(document, deployment.field(problem.field)), document, problem))
     return inspected
 
 

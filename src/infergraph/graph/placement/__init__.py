@@ -19,19 +19,22 @@ Source: section B1 of the Kubernetes notes; where numbers and resources come fro
 
 from infergraph.graph.placement.cut import Cut, PredictorCut, cut
 from infergraph.graph.placement.files import file_of, split_of
-from infergraph.graph.placement.places import Given, Place, PlaceKind
+from infergraph.graph.placement.places import Asked, Given, Place, PlaceKind, asked_of_pod, with_defaults
 from infergraph.graph.placement.problems import problems
 from infergraph.graph.placement.sites import Site
 
 __all__ = [
+    "Asked",
     "Cut",
     "Given",
     "Place",
     "PlaceKind",
     "PredictorCut",
     "Site",
+    "asked_of_pod",
     "cut",
     "file_of",
     "problems",
     "split_of",
+    "with_defaults",
 ]

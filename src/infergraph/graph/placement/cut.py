@@ -31,6 +31,7 @@ class PredictorCut(msgspec.Struct, frozen=True, kw_only=True):
         front: None where the predictor is its only node's own image (annotation no-engine).
         groups: without the front; parents first.
         foreign: nodes with an image of their own, parents first.
+        nodes: by their paths, parents first.
         sites: of each node.
         homes: path of the place that each node runs in, or is called from.
         dropped: names of the containers that are not needed, since something else runs their node.
@@ -41,6 +42,7 @@ class PredictorCut(msgspec.Struct, frozen=True, kw_only=True):
     front: Place | None
     groups: tuple[Place, ...]
     foreign: tuple[Place, ...]
+    nodes: Mapping[str, Node]
     sites: Mapping[str, Site]
     homes: Mapping[str, str]
     dropped: tuple[str, ...] = ()
@@ -161,6 +163,7 @@ def _cut_predictor(
         front=None if no_engine else places.front(root),
         groups=tuple(places.group(seat) for seat in groups),
         foreign=tuple(places.foreign(seat) for seat in found.values() if seat.site is Site.FOREIGN),
+        nodes={field: seat.node for field, seat in found.items()},
         sites={field: seat.site for field, seat in found.items()},
         homes=homes,
         dropped=tuple(dict.fromkeys(seat.node.name for seat in found.values() if seat.replaced)),

@@ -116,6 +116,17 @@ def asked_for(node: Node, field: str, predictor: Predictor, path: str, pod: int 
     )
 
 
+def asked_of_pod(pod: dict[str, Any], field: str) -> Asked:
+    """What the file asks for a pod without a node that a place starts with."""
+    sources = [(pod, field)]
+    return Asked(
+        replicas=_first(sources, "replicas"),
+        hpa_spec=_first(sources, "hpaSpec"),
+        keda_spec=_first(sources, "kedaSpec"),
+        pdb_spec=_first(sources, "pdbSpec"),
+    )
+
+
 def with_defaults(asked: Asked, defaults: Iterable[tuple[Any, str]]) -> Asked:
     """`asked` with replicas, and resources, from the first of `defaults` that has them, where the file asks for none.
 

@@ -10,8 +10,8 @@ This is the one name to import from; each step has a module of its own.
 from infergraph.graph.spec.advice import advise
 from infergraph.graph.spec.containers import container, containers, entries, environment, image, member
 from infergraph.graph.spec.defaulting import FirstPorts, default, default_predictor, ports_of
-from infergraph.graph.spec.documents import line_of, text_of
-from infergraph.graph.spec.reading import Reading, read, read_predictor, survey
+from infergraph.graph.spec.documents import Lines, text_of
+from infergraph.graph.spec.reading import Other, Reading, read, read_predictor, survey
 from infergraph.graph.spec.records import (
     BUILT_IN_IMPLEMENTATIONS,
     METHODS,
@@ -39,8 +39,10 @@ __all__ = [
     "Deployment",
     "Endpoint",
     "FirstPorts",
+    "Lines",
     "Logger",
     "Node",
+    "Other",
     "Parameter",
     "Predictor",
     "Problem",
@@ -55,7 +57,6 @@ __all__ = [
     "entries",
     "environment",
     "image",
-    "line_of",
     "member",
     "node_document",
     "ports_of",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Hashable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from yaml.constructor import ConstructorError
 
 from infergraph.errors import GraphError
 
-_PARTS = re.compile(r"\[\d+\]|[^.\[\]]+")
+_INDEX = re.compile(r"\[(\d+)\]")
 _JSON_START = re.compile(r'\s*(\[\s*\{|\{)\s*"')
 
 
@@ -80,45 +81,62 @@ def parse(text: str, *, source: str) -> list[Document]:
     return [Document(value, number) for number, value in enumerate(values) if value is not None]
 
 
-def line_of(text: str, document: int, field: str) -> int:
-    """The line, from 1, of a place in document number `document`; 0 if it is not known.
+class Lines:
+    """The line numbers of places in the documents of a text; it is composed once, when it is first asked."""
 
-    Args:
-        field: the place as messages spell it, `spec.predictors[0].graph.children[1]`; a child of a node may be given
-            by its index alone, `graph[1]`. One that leads further than the document does gives the line of the last
-            place that exists.
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def _roots(self) -> list[yaml.Node | None]:
+        try:
+            return list(yaml.compose_all(self._text, Loader=yaml.SafeLoader))
+        except (yaml.YAMLError, RecursionError):
+            return []
+
+    def of(self, document: int, field: str) -> int:
+        """The line, from 1, of a place in document number `document`; 0 if it is not known.
+
+        Args:
+            field: the place as messages spell it, `spec.predictors[0].graph.children[1]`; a child of a node may be
+                given by its index alone, `graph[1]`. A key may hold dots. One that leads further than the document
+                does gives the line of the last place that exists.
+        """
+        root = self._roots[document] if document < len(self._roots) else None
+        if root is None:
+            return 0
+        node, line, rest = root, root.start_mark.line, field
+        while rest:
+            found = _step(node, rest)
+            if found is None:
+                break
+            line, node, rest = found
+        return int(line) + 1
+
+
+def _step(node: yaml.Node, field: str) -> tuple[int, yaml.Node, str] | None:
+    """The line of the first part of `field` in `node`, the member there, and the rest of the field.
+
+    A later duplicate wins, upper and lower case are one.
     """
-    try:
-        roots = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
-    except (yaml.YAMLError, RecursionError):
-        return 0
-    if document >= len(roots) or roots[document] is None:
-        return 0
-    node: yaml.Node = roots[document]
-    line: int = node.start_mark.line
-    for part in _PARTS.findall(field):
-        found = _step(node, part)
-        if found is None:
-            break
-        line, node = found
-    return line + 1
-
-
-def _step(node: yaml.Node, part: str) -> tuple[int, yaml.Node] | None:
-    """The line of member `part` of `node`, and the member; a later duplicate wins, upper and lower case are one."""
-    if part.startswith("["):
+    index = _INDEX.match(field)
+    if index is not None:
         if isinstance(node, yaml.MappingNode):
-            children = _step(node, "children")
-            return None if children is None else _step(children[1], part)
-        place = int(part[1:-1])
+            return _step(node, f"children{field}")
+        place = int(index[1])
         if not isinstance(node, yaml.SequenceNode) or place >= len(node.value):
             return None
-        return node.value[place].start_mark.line, node.value[place]
-    if isinstance(node, yaml.MappingNode):
-        for key, value in reversed(node.value):
-            if isinstance(key, yaml.ScalarNode) and key.value.lower() == part.lower():
-                return key.start_mark.line, value
-    return None
+        return node.value[place].start_mark.line, node.value[place], field[index.end() :].removeprefix(".")
+    found = None
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        name = key.value.lower() if isinstance(key, yaml.ScalarNode) else ""
+        is_first = name and field.lower().startswith(name) and field[len(name) : len(name) + 1] in ("", ".", "[")
+        if is_first and (found is None or len(name) >= found[0]):
+            found = len(name), key.start_mark.line, value
+    if found is None:
+        return None
+    length, line, value = found
+    return line, value, field[length:].removeprefix(".")
 
 
 def _last_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

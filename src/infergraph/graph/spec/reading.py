@@ -17,8 +17,17 @@ import msgspec
 
 from infergraph.errors import GraphError
 from infergraph.graph.spec.decoder import API_VERSIONS, KIND, Metadata, Path, Reader, Root, Spec, called, path_text
-from infergraph.graph.spec.documents import line_of, parse
+from infergraph.graph.spec.documents import Lines, parse
 from infergraph.graph.spec.records import Deployment, Predictor, Problem
+
+
+class Other(NamedTuple):
+    """A document that is no deployment: the number of its document, its place in it if that is a list, kind, name."""
+
+    document: int
+    field: str
+    kind: str
+    name: str
 
 
 class Reading(NamedTuple):
@@ -29,6 +38,7 @@ class Reading(NamedTuple):
 
     deployments: list[Deployment]
     problems: list[tuple[int, Problem]]
+    others: list[Other]
 
 
 def read(text: str, *, source: str) -> list[Deployment]:
@@ -51,24 +61,26 @@ def survey(text: str, *, source: str) -> Reading:
 
     Raises: GraphError for a text that is neither YAML nor JSON, or has no deployment in it.
     """
-    reading = Reading([], [])
-    others = []
+    reading = Reading([], [], [])
     for document in parse(text, source=source):
         for number, value in enumerate(_items(document.value)):
             kind = _kind(value)
+            at: Path = ("items", number) if value is not document.value else ()
             if kind == KIND:
-                at: Path = ("items", number) if value is not document.value else ()
                 reader = Reader(integral_floats=not document.is_json)
                 deployment = _deployment(reader, value, at)
                 advice = tuple(reader.advice)
                 reading.deployments.append(
-                    msgspec.structs.replace(deployment, advice=advice, source=source, document=document.number)
+                    msgspec.structs.replace(
+                        deployment, advice=advice, source=source, document=document.number, at=path_text(at)
+                    )
                 )
                 reading.problems.extend((document.number, problem) for problem in reader.faults)
             else:
-                others.append(kind)
+                reading.others.append(Other(document.number, path_text(at), kind, _name(value)))
     if not reading.deployments:
-        found = f"; it holds: {', '.join(others)}" if others else ": it is empty"
+        kinds = ", ".join(other.kind for other in reading.others)
+        found = f"; it holds: {kinds}" if kinds else ": it is empty"
         raise GraphError(f"{source}: no document of kind {KIND}{found}")
     return reading
 
@@ -115,6 +127,12 @@ def _kind(value: Any) -> str:
     return KIND if isinstance(members.get("spec"), dict) or "graph" in members else "a document without kind"
 
 
+def _name(value: Any) -> str:
+    """metadata.name of a document of another kind; empty where it has none."""
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    return str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
+
+
 def _deployment(reader: Reader, value: dict[str, Any], at: Path) -> Deployment:
     members = {key.lower() for key in value}
     bare = "graph" in members and "spec" not in members
@@ -150,9 +168,9 @@ def _raise(problems: list[tuple[int, Problem]], text: str, source: str) -> None:
     """Raise problems as one GraphError, a line for each."""
     if not problems:
         return
-    lines = []
+    lines, numbers = [], Lines(text)
     for document, problem in problems:
-        line = line_of(text, document, problem.field)
+        line = numbers.of(document, problem.field)
         where = f"{source}:{line}" if line else source
         number = f" (document {document + 1})" if document else ""
         lines.append(f"{where}{number}: {problem}" + (f"; {problem.hint}" if problem.hint else ""))

@@ -232,6 +232,7 @@ class Deployment(msgspec.Struct, frozen=True):
         advice: warnings from reading (unknown members), see `advise`.
         bare: the document was a predictor alone, as the orchestrator itself is given it: taken as it is written.
         source, document: the file and the number of the document in it, from 0.
+        at: the path of the deployment in that document, where it is one of a list: `items[1]`.
     """
 
     api_version: str = "machinelearning.seldon.io/v1"
@@ -253,3 +254,8 @@ class Deployment(msgspec.Struct, frozen=True):
     advice: tuple[Problem, ...] = ()
     source: str = ""
     document: int = 0
+    at: str = ""
+
+    def field(self, path: str) -> str:
+        """The path in the file's document of `path`, which is one in the deployment."""
+        return path if self.at and path.startswith(self.at) else f"{self.at}.{path}".strip(".")

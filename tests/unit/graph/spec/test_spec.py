@@ -431,10 +431,10 @@ def test_the_line_of_a_place(field, line):
         "spec:\n  predictors:\n  - graph:\n      name: a\n      children:\n      - name: b\n      - name: c\n"
         "        type: MODEL\n"
     )
-    assert spec.line_of(text, 0, field) == line
+    assert spec.Lines(text).of(0, field) == line
 
 
 def test_no_line_where_there_is_no_document():
     """A document that is not there, or no YAML, has no lines."""
-    assert spec.line_of("a: 1", 3, "a") == 0
-    assert spec.line_of("a: [", 0, "a") == 0
+    assert spec.Lines("a: 1").of(3, "a") == 0
+    assert spec.Lines("a: [").of(0, "a") == 0

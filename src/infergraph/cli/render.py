@@ -1,0 +1,90 @@
+"""`infergraph render`: the objects of a cluster from a deployment file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from infergraph.cli.command import Group, argument, option
+from infergraph.cli.options import nodes_option
+from infergraph.errors import SettingsError
+from infergraph.graph import spec
+from infergraph.render import kubernetes as kubernetes_objects
+from infergraph.render import manifests
+from infergraph.render.options import Options
+from infergraph.unit_source import read_overrides
+
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([KMGTPE]i?|k|m)?")
+_file_argument = argument("file", type=click.Path(path_type=Path), about="A SeldonDeployment, YAML or JSON.")
+_EXIT_CODES = "Exit codes: 0 rendered, with warnings on standard error; 2 refused, with every reason."
+
+
+@click.group("render", cls=Group)
+def render() -> None:
+    """Render a graph file for a cluster: plain Kubernetes objects."""
+
+
+@render.command("kubernetes", epilog=_EXIT_CODES)
+@_file_argument
+@option("--image", default="", metavar="IMAGE", help="The image with infergraph and the code of the nodes.")
+@option("--namespace", default="", metavar="NAME", help="The namespace of all objects, instead of the file's.")
+@option("--output", default="-", metavar="DIR", help="Write a file for each object into this folder.")
+@option("--kustomize", is_flag=True, help="Also write a kustomization.yaml.")
+@nodes_option
+@option("--workdir", default="/app", metavar="DIR", help="The folder of the code in the image.")
+@option(
+    "--server-image",
+    "server_images",
+    multiple=True,
+    metavar="SERVER=IMAGE",
+    help="The image of a packaged server, such as TRITON_SERVER. May be repeated.",
+)
+@option("--initializer-image", default="", metavar="IMAGE", help="The image that copies models, by rclone.")
+@option("--env-secret", default="", metavar="NAME", help="The secret for models that name none.")
+@option("--gateway", default="", metavar="NAME[.NAMESPACE]", help="Let this Gateway split the traffic, by a HTTPRoute.")
+@option("--host", "hosts", multiple=True, metavar="HOST", help="A hostname of that route. May be repeated.")
+@option("--tasks", default="", metavar="SIZE", help="Take tasks in, and keep them on a volume of this size.")
+@option("--service-monitor", is_flag=True, help="Also make ServiceMonitors, for the Prometheus operator.")
+def kubernetes(
+    file: Path,
+    output: str,
+    kustomize: bool,
+    nodes: tuple[str, ...],
+    server_images: tuple[str, ...],
+    tasks: str,
+    **given: Any,
+) -> None:
+    """Write the objects that run a graph on Kubernetes, without an operator.
+
+    Example: infergraph render kubernetes deployment.yaml --image registry.example.org/flow:1 | kubectl apply -f -
+    """
+    if kustomize and output == "-":
+        raise SettingsError("--kustomize needs --output DIR")
+    if tasks and not _QUANTITY.fullmatch(tasks):
+        raise SettingsError(f"--tasks {tasks!r} is no size, such as 20Gi")
+    options = Options(overrides=read_overrides(nodes), server_images=_images(server_images), tasks=tasks, **given)
+    rendered = kubernetes_objects.render(spec.text_of(file, str(file)), str(file), options)
+    for line in (*rendered.warnings, *rendered.refusals):
+        click.echo(line, err=True)
+    if rendered.refusals:
+        raise click.exceptions.Exit(2)
+    if output == "-":
+        click.echo(manifests.stream(rendered.objects, file.name), nl=False)
+    else:
+        manifests.write(Path(output), manifests.files(rendered.objects, file.name, kustomize=kustomize))
+
+
+def _images(given: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        server, equals, image = text.partition("=")
+        if not (server and equals and image):
+            raise SettingsError(
+                f"--server-image {text!r} must be SERVER=IMAGE, such as TRITON_SERVER=registry/triton:24"
+            )
+        found[server] = image
+    return found

@@ -1,0 +1,103 @@
+"""Labels, selectors and annotations.
+
+Source: sections A3 and B2 of the Kubernetes notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from infergraph.graph.spec import member
+from infergraph.render import names
+from infergraph.render.scene import Scene
+from infergraph.render.workloads import Component, Workload, front_service, repeated
+from infergraph.render.yaml_text import Noted
+
+INSTANCE = "app.kubernetes.io/instance"
+COMPONENT = "app.kubernetes.io/component"
+PART_OF = "app.kubernetes.io/part-of"
+_SHARED = "seldon-app-svc"
+
+
+def of_object(scene: Scene, instance: str, component: Component) -> dict[str, Any]:
+    """The labels that every object of ours has."""
+    return {
+        "app.kubernetes.io/name": scene.id,
+        INSTANCE: instance,
+        COMPONENT: component.value,
+        PART_OF: scene.id,
+        "app.kubernetes.io/managed-by": "infergraph",
+        "seldon-deployment-id": scene.id,
+    }
+
+
+def selector(workload: Workload) -> dict[str, str]:
+    """The labels that only the pods of a workload have."""
+    return {INSTANCE: workload.name}
+
+
+def of_pod(scene: Scene, workload: Workload) -> dict[str, Any]:
+    """The labels of a workload's pods: the user's, then ours, which win; a clash is a warning."""
+    found: dict[str, Any] = {"app": workload.name}
+    written: list[tuple[str, Mapping[str, Any]]] = []
+    if workload.predictor is not None:
+        predictor = workload.predictor.predictor
+        version = predictor.name if names.is_label_value(predictor.name) else names.mended(predictor.name)
+        found["version"] = Noted(version, f"{workload.predictor.path}.name".removeprefix("."))
+        written.append((f"{workload.predictor.path}.labels".removeprefix("."), predictor.labels))
+    template = member(member(workload.template, "metadata"), "labels")
+    if isinstance(template, dict):
+        written.append((f"{workload.field}.metadata.labels", template))
+    for _, labels in written:
+        found.update(labels)
+    ours = of_object(scene, workload.name, workload.component) | _of_services(scene, workload)
+    for field, labels in written:
+        for name in labels.keys() & ours.keys():
+            if labels[name] != ours[name]:
+                scene.findings.warn(f"{field}.{name}", f"is set to {ours[name]}, by which the pods are selected")
+    return found | ours
+
+
+def _of_services(scene: Scene, workload: Workload) -> dict[str, str]:
+    """The labels of the Services that send to these pods."""
+    if workload.component is Component.SPLIT:
+        return {"seldon-app": workload.name}
+    if workload.predictor is None or workload.component is Component.EXPLAINER:
+        return {}
+    found = {}
+    entrance = workload.predictor.entrance
+    if entrance in workload.places:
+        found["seldon-app"] = front_service(scene.deployment.name, workload.predictor.predictor)
+    return found | dict(shared(scene, workload).values())
+
+
+def shared(scene: Scene, workload: Workload) -> dict[str, tuple[str, str]]:
+    """For each container that stands in several pods: the label that all of them have, and its value."""
+    if workload.predictor is None or workload.pod is None:
+        return {}
+    labels = {
+        name: f"{_SHARED}-{names.part(name)}" if number else _SHARED
+        for number, name in enumerate(repeated(workload.predictor))
+    }
+    return {place.name: (labels[place.name], scene.service(place)) for place in workload.places if place.name in labels}
+
+
+def annotations_of_pod(scene: Scene, workload: Workload, metrics_port: int | None) -> dict[str, Any]:
+    """The annotations of a workload's pods, which its Deployment has as well: ours, then the user's, which win."""
+    found: dict[str, Any] = {}
+    if workload.component is not Component.EXPLAINER:
+        found["prometheus.io/scrape"] = "true"
+        found["prometheus.io/path"] = "/prometheus" if metrics_port is None else "/metrics"
+    if metrics_port is not None:
+        found["prometheus.io/port"] = str(metrics_port)
+    found |= scene.deployment.annotations
+    if workload.predictor is not None:
+        found |= workload.predictor.predictor.annotations
+    template = member(member(workload.template, "metadata"), "annotations")
+    return found | (template if isinstance(template, dict) else {})
+
+
+def of_service(workload: Workload) -> Mapping[str, str]:
+    """The annotations of a Service."""
+    return {} if workload.predictor is None else workload.predictor.predictor.annotations

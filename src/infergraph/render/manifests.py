@@ -1,0 +1,74 @@
+"""Objects as YAML: one stream, or a folder with a file for each.
+
+Source: section B10 of the Kubernetes notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from infergraph.errors import GraphError
+from infergraph.render.scene import Object
+from infergraph.render.yaml_text import to_yaml
+
+_MARK = "# infergraph render kubernetes"
+_KUSTOMIZATION = "kustomization.yaml"
+
+
+def stream(objects: Iterable[Object], name: str) -> str:
+    """All objects as one text.
+
+    Args:
+        name: of the deployment file.
+    """
+    return f"{_MARK} {name}\n" + "".join(f"---\n{_text(each)}" for each in objects)
+
+
+def files(objects: Sequence[Object], name: str, *, kustomize: bool) -> dict[str, str]:
+    """The text of each file of a folder, by its name.
+
+    Args:
+        name: of the deployment file.
+        kustomize: with a kustomization.yaml.
+    """
+    head = f"{_MARK} {name}\n"
+    found = {f"{each.kind.lower()}-{each.name}.yaml": head + _text(each) for each in objects}
+    if kustomize:
+        namespaces = {each.document["metadata"].get("namespace") for each in objects}
+        (only,) = namespaces if len(namespaces) == 1 else (None,)
+        document = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            **({"namespace": only} if only else {}),
+            "resources": sorted(found),
+        }
+        found[_KUSTOMIZATION] = head + to_yaml(document)
+    return found
+
+
+def write(folder: Path, texts: dict[str, str]) -> None:
+    """Write files into a folder, and remove those in it that were rendered before and are not now.
+
+    Raises: GraphError if a file of one of the names is somebody else's; then nothing is written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    foreign = [folder / name for name in texts if (folder / name).exists() and not _is_ours(folder / name)]
+    if foreign:
+        raise GraphError("\n".join(f"{path} exists and was not written by infergraph render" for path in foreign))
+    for path in sorted(folder.glob("*.yaml")):
+        if path.name not in texts and _is_ours(path):
+            path.unlink()
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _is_ours(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MARK)) == _MARK.encode()
+
+
+def _text(each: Object) -> str:
+    return f"# {each.field}\n{to_yaml(each.document)}"
