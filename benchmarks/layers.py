@@ -141,8 +141,8 @@ def _grpc(server: Server, key: str = "") -> Call:
     sink = _Replies()
 
     async def call() -> None:
-        edge = server._grpc
-        edge.calls.start(edge.call(path, body, metadata, None, sink))
+        app = server._grpc
+        app.calls.start(app.call(path, body, metadata, None, sink))
         if not sink.answers.pop():
             raise ValueError("it was not answered")
 

@@ -34,7 +34,7 @@ from infergraph.protocol.status import codes_of
 from infergraph.serving.http.dialects import Cors, InternalDialect
 from infergraph.serving.openapi import description
 from infergraph.serving.openapi.inference import Inference
-from infergraph.serving.rest.edge import Rest, RestOptions
+from infergraph.serving.seldon.rest import RestOptions, SeldonRest
 from infergraph.serving.v2.dialect import V2Dialect
 from infergraph.serving.v2.kserve import KServe
 from infergraph.serving.v2.model import Model
@@ -130,7 +130,7 @@ class _Nobody(PredictiveUnit):
 
 def routes_page() -> str:
     """Every route of each edge, from the documents that servers give of themselves."""
-    rest = Rest(_Nobody(), RestOptions(), cast(Any, None))
+    rest = SeldonRest(_Nobody(), RestOptions(), cast(Any, None))
     component = description.Served(name="", paths=rest.microservice_paths(), has_tasks=True)
     parts = [_ROUTES, "\n## A component\n\n", _operations(component, {"Ask", "Look"})]
     for protocol, title in _TITLES.items():

@@ -15,9 +15,10 @@ from infergraph.message import Encoding, Message
 from infergraph.protocol import services
 from infergraph.protocol.headers import REASON, REASON_KEY
 from infergraph.protocol.status import codes_of, grpc_status
-from infergraph.serving.grpc.edge import Grpc, Metadata
+from infergraph.serving.grpc.app import GrpcApp, Metadata
 from infergraph.serving.http import error_responses
 from infergraph.serving.http.dialects import Cors, ExternalDialect, InternalDialect
+from infergraph.serving.seldon.grpc import SeldonGrpc
 from infergraph.wire import proto_codec
 
 EXPECTED = {
@@ -72,16 +73,16 @@ def over_grpc(fault: Fault) -> tuple[int, str, Mapping[str, Any]]:
     """What the gRPC edge answers where the unit raises `fault`."""
 
     async def run() -> tuple[int, str, Mapping[str, Any]]:
-        edge = Grpc(
-            Saying("unit", fault=fault),
+        app = GrpcApp(
+            SeldonGrpc(Saying("unit", fault=fault), is_graph=False).methods(),
             Uncounted(),
-            is_graph=False,
+            gives_ids=False,
             message_limit_bytes=1000,
             concurrency_limit=0,
             request_timeout_s=0,
         )
         replied = Replied()
-        edge.calls.start(edge.call(services.path("Model/Predict"), ASKED, (), None, replied))
+        app.calls.start(app.call(services.path("Model/Predict"), ASKED, (), None, replied))
         return await replied.failure
 
     return asyncio.run(run())

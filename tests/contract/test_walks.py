@@ -131,7 +131,7 @@ class UploadWalker(Walker):
 WALKS = {
     "REST": ("walk_parts.py:Double", Walker("/predict"), Budget(20, 37)),
     "REST, event loop's part": ("walk_parts.py:Threaded", Walker("/predict"), Budget(7, 13, 2)),
-    "gRPC": ("walk_parts.py:Double", GrpcWalker("/seldon.protos.Model/Predict"), Budget(17, 36, 1)),
+    "gRPC": ("walk_parts.py:Double", GrpcWalker("/seldon.protos.Model/Predict"), Budget(18, 35, 1)),
     "REST, open inference protocol": ("walk_parts.py:Double", V2Walker("/v2/models/Double/infer"), Budget(27, 55)),
     "graph of three": ("flow.yaml", Walker("/api/v1.0/predictions"), Budget(24, 95, 2)),
     "task upload": ("walk_parts.py:Double", UploadWalker("/tasks"), Budget(14, 45, 1)),

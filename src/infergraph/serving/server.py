@@ -31,7 +31,7 @@ from infergraph.serving import example_request, pod_limits
 from infergraph.serving.authentication import authenticator
 from infergraph.serving.console import console
 from infergraph.serving.console.live_figures import Watch
-from infergraph.serving.grpc.edge import Grpc
+from infergraph.serving.grpc.app import GrpcApp
 from infergraph.serving.http import pages
 from infergraph.serving.http.app import App, Dialect, Endpoint, HttpApp, HttpOptions, Paths
 from infergraph.serving.http.cross_origin import foreign_calls
@@ -43,8 +43,9 @@ from infergraph.serving.http.liveness import LoadingLiveness
 from infergraph.serving.loading import Loading
 from infergraph.serving.openapi import description, endpoints
 from infergraph.serving.readiness_gate import ReadinessGate
-from infergraph.serving.rest.edge import Rest, RestOptions, behind_gateway
 from infergraph.serving.row_counts import RowsCounted
+from infergraph.serving.seldon.grpc import SeldonGrpc
+from infergraph.serving.seldon.rest import RestOptions, SeldonRest, behind_gateway
 from infergraph.serving.tasks import gbuilder
 from infergraph.serving.v2.dialect import V2Dialect
 from infergraph.serving.v2.graph import GraphModel
@@ -129,20 +130,7 @@ class Server:
         )
         self._http = self._make_http()
         self._listener = Listener(self._http, self._tls)
-        v2 = V2Grpc(self._v2)
-        self._grpc = Grpc(
-            self._unit,
-            self._accounting,
-            memory=self._memory,
-            is_graph=self._is_graph,
-            message_limit_bytes=self._limits.grpc_message_bytes,
-            concurrency_limit=self._settings.concurrency_limit,
-            request_timeout_s=self._settings.request_timeout_s,
-            runners=self._unit.runners,
-            more=v2.methods(),
-            streams=v2.streams(),
-            authenticator=self._authenticator,
-        )
+        self._grpc = self._make_grpc()
 
     def _v2_parts(self) -> V2Parts:
         model, settings = self._v2_model(), self._settings
@@ -247,11 +235,26 @@ class Server:
         elif self._tasks is not None:
             self._tasks.unit_failed = lambda: True
 
+    def _make_grpc(self) -> GrpcApp:
+        unit, is_graph = self._unit, self._is_graph
+        seldon = SeldonGrpc(unit, is_graph=is_graph, runners=unit.runners, memory=self._memory)
+        v2 = V2Grpc(self._v2)
+        return GrpcApp(
+            {**seldon.methods(), **v2.methods()},
+            self._accounting,
+            gives_ids=is_graph,
+            message_limit_bytes=self._limits.grpc_message_bytes,
+            concurrency_limit=self._settings.concurrency_limit,
+            request_timeout_s=self._settings.request_timeout_s,
+            streams=v2.streams(),
+            authenticator=self._authenticator,
+        )
+
     # ── HTTP ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _make_http(self) -> HttpApp:
         settings = self._settings
-        rest = Rest(
+        rest = SeldonRest(
             self._unit,
             RestOptions(
                 json=self._v2.options.json,

@@ -1,1 +1,1 @@
-"""The gRPC edge over raw bytes, and its two transports: the native engine and grpcio."""
+"""gRPC over raw bytes, and its two transports: the native engine and grpcio."""

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 from infergraph.auth.tls import ServerTls
 from infergraph.protocol.status import GrpcStatus
-from infergraph.serving.grpc.edge import Grpc, GrpcCall, Metadata
+from infergraph.serving.grpc.app import GrpcApp, GrpcCall, Metadata
 from infergraph.wire import prediction
 
 _UNWRITTEN_BYTES = 64 * 1024
@@ -25,7 +25,7 @@ _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class AioServer:
-    """Serves a `Grpc` edge with grpc.aio.
+    """Serves a `GrpcApp` with grpc.aio.
 
     Args:
         tls: the certificate to serve by; None for plain connections.
@@ -33,7 +33,7 @@ class AioServer:
 
     def __init__(
         self,
-        edge: Grpc,
+        app: GrpcApp,
         address: str,
         *,
         is_serving: Callable[[], bool],
@@ -48,7 +48,7 @@ class AioServer:
         ]
         self._server = grpc.aio.server(options=options)
         self._waiting = _Waiting()
-        methods = _Methods(edge, () if streams_alone else edge.methods, self._waiting)
+        methods = _Methods(app, () if streams_alone else app.methods, self._waiting)
         self._server.add_generic_rpc_handlers((methods,))
         health_pb2_grpc.add_HealthServicer_to_server(_Health(is_serving), self._server)
         names = [*prediction.SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME]
@@ -88,17 +88,17 @@ def _credentials(tls: ServerTls) -> Any:
 
 
 _REFUSED_BYTES = 64 << 20
-"""What is over the limit by less is refused by the edge, which names the setting, what is over it by more by grpcio."""
+"""What is over the limit by less is refused by the app, which names the setting, what is over it by more by grpcio."""
 _INT32_MAX = 2**31 - 1
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio ships no types
-    """Methods and streams of the edge as generic handlers over raw bytes."""
+    """Methods and streams of the app as generic handlers over raw bytes."""
 
-    def __init__(self, edge: Grpc, methods: Iterable[str], waiting: _Waiting) -> None:
+    def __init__(self, app: GrpcApp, methods: Iterable[str], waiting: _Waiting) -> None:
         self._handlers = {
-            **{path: grpc.unary_unary_rpc_method_handler(_calling(edge, path)) for path in methods},
-            **{path: grpc.stream_stream_rpc_method_handler(_streaming(edge, path, waiting)) for path in edge.streams},
+            **{path: grpc.unary_unary_rpc_method_handler(_calling(app, path)) for path in methods},
+            **{path: grpc.stream_stream_rpc_method_handler(_streaming(app, path, waiting)) for path in app.streams},
         }
 
     def service(self, call: Any) -> Any:
@@ -126,13 +126,13 @@ class _Reply:
             self.answered.set_result(b"")
 
 
-def _calling(edge: Grpc, path: str) -> Any:
+def _calling(app: GrpcApp, path: str) -> Any:
     async def handle(payload: bytes, context: Any) -> bytes:
         reply = _Reply()
         metadata, remaining_s = context.invocation_metadata() or (), context.time_remaining()
-        call = edge.call(path, payload, metadata, remaining_s, reply, _subject(context))
-        edge.calls.start(call)
-        answered = await _result(edge, call, reply, context)
+        call = app.call(path, payload, metadata, remaining_s, reply, _subject(context))
+        app.calls.start(call)
+        answered = await _result(app, call, reply, context)
         if reply.initial:
             await context.send_initial_metadata(reply.initial)
         return answered
@@ -213,33 +213,33 @@ class _Waiting:
             task.cancel()
 
 
-def _streaming(edge: Grpc, path: str, waiting: _Waiting) -> Any:
+def _streaming(app: GrpcApp, path: str, waiting: _Waiting) -> Any:
     async def handle(requests: AsyncIterator[bytes], context: Any) -> None:
         metadata, subject = context.invocation_metadata() or (), _subject(context)
         incoming = aiter(requests)
         # One at a time: the next request waits in the transport.
         while (payload := await waiting.next_request(incoming, context)) is not None:
             reply = _StreamReply()
-            call = edge.streamed_call(path, payload, metadata, context.time_remaining(), reply, subject)
-            edge.calls.start(call)
+            call = app.streamed_call(path, payload, metadata, context.time_remaining(), reply, subject)
+            app.calls.start(call)
             try:
                 while (message := await reply.following()) is not None:
                     await context.write(message)
             except BaseException:
-                edge.calls.abandon(call)
+                app.calls.abandon(call)
                 raise
-            if last := await _result(edge, call, reply, context):
+            if last := await _result(app, call, reply, context):
                 await context.write(last)
 
     return handle
 
 
-async def _result(edge: Grpc, call: GrpcCall, reply: _Reply, context: Any) -> bytes:
+async def _result(app: GrpcApp, call: GrpcCall, reply: _Reply, context: Any) -> bytes:
     """The answer to a call; one with a status ends it. The call is abandoned if the client has gone."""
     try:
         answered = await reply.answered
     except asyncio.CancelledError:
-        edge.calls.abandon(call)
+        app.calls.abandon(call)
         raise
     if reply.failed is not None:
         code, text, trailing = reply.failed

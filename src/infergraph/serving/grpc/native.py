@@ -22,7 +22,7 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from infergraph.protocol.status import GrpcStatus
 from infergraph.serving.grpc import goaway
-from infergraph.serving.grpc.edge import Grpc, GrpcCall, Metadata
+from infergraph.serving.grpc.app import GrpcApp, GrpcCall, Metadata
 
 _BATCH = 64
 _LINGER_S = 1.0
@@ -49,12 +49,12 @@ class _Reply(msgspec.Struct, frozen=True):
 
 
 class NativeServer:
-    """Serves a `Grpc` edge on one address. Binds in the constructor, answers after `start`."""
+    """Serves a `GrpcApp` on one address. Binds in the constructor, answers after `start`."""
 
-    def __init__(self, edge: Grpc, address: str, *, is_serving: Any) -> None:
-        self._edge = edge
+    def __init__(self, app: GrpcApp, address: str, *, is_serving: Any) -> None:
+        self._app = app
         self._is_serving = is_serving
-        self._paths = list(edge.methods)
+        self._paths = list(app.methods)
         methods = [(path, False) for path in (*self._paths, HEALTH_CHECK)]
         self._front = NativeGrpcFront(address, methods, io_threads=1, call_details=True, reuse_port=True)
         self.port: int = self._front.bound_port
@@ -97,7 +97,7 @@ class NativeServer:
             if kind != EVENT_CALL:
                 call = self._calls.pop(call_id, None)
                 if call is not None:
-                    self._edge.calls.abandon(call)
+                    self._app.calls.abandon(call)
             elif method_id == len(self._paths):
                 self._front.respond(call_id, b"\x08\x01" if self._is_serving() else b"\x08\x02")
             elif self._closing:
@@ -107,8 +107,8 @@ class NativeServer:
 
     def _begin(self, call_id: int, path: str, payload: bytes, details: Any) -> None:
         metadata, _, remaining_s = details
-        call = self._edge.call(path, payload, metadata, remaining_s, _Reply(self._front, call_id, self._calls))
-        self._edge.calls.start(call)
+        call = self._app.call(path, payload, metadata, remaining_s, _Reply(self._front, call_id, self._calls))
+        self._app.calls.start(call)
         if not call.is_over:
             self._calls[call_id] = call
 
@@ -122,7 +122,7 @@ class NativeServer:
         await asyncio.sleep(_POLL_S)  # the engine sends SETTINGS on connections it has just accepted
         while goaway.announce(self.port, announced) and loop.time() < linger_until:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(_POLL_S)
-        while self._edge.admission.in_flight and loop.time() < deadline:  # noqa: ASYNC110 - only at shutdown
+        while self._app.admission.in_flight and loop.time() < deadline:  # noqa: ASYNC110 - only at shutdown
             await asyncio.sleep(_POLL_S)
         self._closing = True
         self._front.close()

@@ -15,7 +15,7 @@ from infergraph.errors import PayloadError, UnknownModel
 from infergraph.message import Context, Transport
 from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP, is_header_id
 from infergraph.protocol.services import INFERENCE
-from infergraph.serving.grpc.edge import GrpcCall, GrpcMethod, GrpcStream, StreamedCall, context_of, entry_of, may_wait
+from infergraph.serving.grpc.app import GrpcCall, GrpcMethod, GrpcStream, StreamedCall, context_of, entry_of, may_wait
 from infergraph.serving.v2.rest import EXTENSIONS, V2Parts
 from infergraph.wire.bodies_memory import ValuesAccount
 from infergraph.wire.prediction import SERVICES, message_class

@@ -1,4 +1,4 @@
-"""The REST edge: paths to methods of a unit, bodies to messages, messages to bodies.
+"""Seldon's protocol over REST: paths to methods of a unit, bodies to messages, messages to bodies.
 
 A component is served at the paths of the microservice interface, a graph at those of the external one.
 """
@@ -73,7 +73,7 @@ _NO_RUNNERS: Runners = {}
 
 
 class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of the REST edge.
+    """Options of the protocol over REST.
 
     Args:
         json: how JSON answers are written.
@@ -88,8 +88,8 @@ class RestOptions(msgspec.Struct, frozen=True, kw_only=True):
     opaque: bool = False
 
 
-class Rest:
-    """The REST edge over one unit.
+class SeldonRest:
+    """The endpoints over one unit.
 
     Args:
         is_ready: the readiness probe.

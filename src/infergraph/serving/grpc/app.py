@@ -1,6 +1,6 @@
-"""The gRPC edge: raw bytes in, raw bytes out, over the seven services of the protocol.
+"""gRPC calls, of whatever protocol: raw bytes in, raw bytes out.
 
-    engine ─GrpcCall─▶ Calls.start ─▶ Grpc's handler ─▶ unit ─▶ GrpcCall.reply ─▶ engine: payload | status and trailers
+    engine ─GrpcCall─▶ Calls.start ─▶ the method's handler ─▶ GrpcCall.reply ─▶ engine: payload | status and trailers
 
 `native` and `aio` are the two engines that transport the calls.
 """
@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias, overload
@@ -19,25 +18,16 @@ from infergraph.auth.credentials import SECRET_METADATA, secret_of_metadata
 from infergraph.auth.quotas import Allowance
 from infergraph.errors import (
     AccessFault,
-    ComponentError,
     DeadlinePassed,
     Fault,
-    MethodMissing,
-    NestedTooDeeply,
-    PayloadError,
 )
-from infergraph.message import Context, Feedback, Message, Method, PredictiveUnit, Runners, Transport
-from infergraph.protocol import services
-from infergraph.protocol.headers import ANSWER_HOP, NODE_KEY, PUID_KEY, REASON_KEY, STATUS_KEY, new_puid
+from infergraph.message import Context, Transport
+from infergraph.protocol.headers import NODE_KEY, PUID_KEY, REASON_KEY, STATUS_KEY, new_puid
 from infergraph.protocol.status import GRPC_NAMES, GrpcStatus, grpc_status, http_status
 from infergraph.runner import Runner
 from infergraph.serving.admission import Admission
 from infergraph.serving.authentication import Authenticator
 from infergraph.serving.call import AccessLine, Accounting, Call, Calls
-from infergraph.wire import proto_codec
-from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
-from infergraph.wire.proto_content import SLICED_BYTES as LARGE_BYTES
-from infergraph.wire.wire_message import blamed
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
@@ -46,7 +36,6 @@ TEXT_LIMIT_BYTES = 4096
 
 
 _OK = GRPC_NAMES[GrpcStatus.OK]
-_NO_RUNNERS: Runners = {}
 
 
 class Replying(Protocol):
@@ -181,75 +170,36 @@ class StreamedCall(GrpcCall, kw_only=True, eq=False):
         return AccessLine("stream", self.path)
 
 
-class Grpc:
-    """The gRPC edge over one unit.
+class GrpcApp:
+    """The gRPC calls of a server.
 
     Args:
-        is_graph: whether it is served as a graph: each call has an id, and metadata of its nodes.
-        memory: is charged what the values of large messages take; None for no limit.
-        runners: the runner of each method, once known.
-        more: the calls of other protocols, by path.
-        authenticator: tells callers; None where everybody may do everything.
+        methods: by path.
         streams: those whose requests and answers are streams.
+        gives_ids: whether a call that has no id gets one; those for metadata never do.
+        authenticator: tells callers; None where everybody may do everything.
     """
 
     def __init__(
         self,
-        unit: PredictiveUnit,
+        methods: Mapping[str, GrpcMethod],
         accounting: Accounting,
         *,
-        is_graph: bool,
+        gives_ids: bool,
         message_limit_bytes: int,
         concurrency_limit: int,
         request_timeout_s: float,
-        runners: Runners = _NO_RUNNERS,
-        memory: BodiesMemory | None = None,
-        more: Mapping[str, GrpcMethod] = MappingProxyType({}),
-        authenticator: Authenticator | None = None,
         streams: Mapping[str, GrpcStream] = MappingProxyType({}),
+        authenticator: Authenticator | None = None,
     ) -> None:
-        self._unit = unit
-        self._runners = runners
-        self._memory = memory or BodiesMemory()
-        self._is_graph = is_graph
+        self._gives_ids = gives_ids
         self._authenticator = authenticator
         self._message_limit_bytes = message_limit_bytes
         self._request_timeout_s = request_timeout_s
         self.admission = Admission(concurrency_limit=concurrency_limit)
         self.calls = Calls(self.admission, accounting)
-        self.methods: dict[str, GrpcMethod] = {**self._table(), **more}
+        self.methods = methods
         self.streams = streams
-
-    def _table(self) -> dict[str, GrpcMethod]:
-        table = {services.path(call): self._method(method) for call, method in services.METHODS.items()}
-        for call in (services.NODE_METADATA, services.MODEL_METADATA):
-            table[services.path(call)] = GrpcMethod("metadata", self._metadata, may_wait)
-        table[services.path(services.GRAPH_METADATA)] = GrpcMethod("metadata", self._graph_metadata, may_wait)
-        return table
-
-    def _method(self, method: Method) -> GrpcMethod:
-        read: Callable[..., Any] = _READERS.get(method, proto_codec.received)
-
-        async def handle(call: GrpcCall) -> bytes:
-            account = ValuesAccount(self._memory) if len(call.payload) >= LARGE_BYTES else None
-            request = read(call.payload, is_answer=ANSWER_HOP in call.metadata, account=account)
-            try:
-                message: Message = await self._unit.answer(method, request, context_of(call))
-                return _encoded(message)
-            except NestedTooDeeply as fault:
-                raise blamed(fault, request) from fault
-
-        return GrpcMethod(method.value, handle, functools.partial(self._runners.get, method))
-
-    async def _metadata(self, call: GrpcCall) -> bytes:
-        node = proto_codec.decode_metadata_request(call.payload) if call.payload else ""
-        told = await self._unit.metadata(node if self._is_graph else None, context_of(call))
-        return proto_codec.encode_metadata(dict(told))
-
-    async def _graph_metadata(self, call: GrpcCall) -> bytes:
-        if not self._is_graph:
-            raise MethodMissing("GraphMetadata not available on the Model level.")
-        return proto_codec.encode_graph_metadata(dict(await self._unit.metadata(context=context_of(call))))
 
     def call(
         self,
@@ -274,7 +224,7 @@ class Grpc:
             if key == PUID_KEY:
                 puid = str(value)
                 break
-        if not puid and self._is_graph and name != "metadata":
+        if not puid and self._gives_ids and name != "metadata":
             puid = new_puid()
         limit_s = self._request_timeout_s if gated else 0.0
         call = GrpcCall(
@@ -360,13 +310,6 @@ def _identify(call: GrpcCall, authenticator: Authenticator, subject: str) -> Non
     call.metadata = [pair for pair in call.metadata if pair[0] not in SECRET_METADATA]
 
 
-def _encoded(message: Message) -> bytes:
-    try:
-        return proto_codec.encode(message)
-    except PayloadError as error:  # of the answer, which is not the caller's
-        raise ComponentError(f"the answer cannot be read: {error}") from error
-
-
 def entry_of(metadata: Metadata, wanted: str) -> str:
     """An entry of a call's metadata; empty if there is none."""
     return next((str(value) for key, value in metadata if key == wanted), "")
@@ -375,16 +318,6 @@ def entry_of(metadata: Metadata, wanted: str) -> str:
 def may_wait() -> Runner | None:
     """The runner of calls that may wait for something: none."""
     return None
-
-
-def _read_feedback(payload: bytes, *, is_answer: bool, account: ValuesAccount | None) -> Feedback:
-    return proto_codec.received_feedback(payload, account=account)
-
-
-_READERS: dict[Method, Callable[..., Any]] = {
-    Method.AGGREGATE: proto_codec.decode_messages,
-    Method.SEND_FEEDBACK: _read_feedback,
-}
 
 
 class _Headers(Sequence[tuple[bytes, bytes]]):

@@ -1,1 +1,0 @@
-"""The REST edge: paths to methods of a unit."""

@@ -1,0 +1,1 @@
+"""Seldon's protocol: its REST endpoints and gRPC calls over the served unit."""
