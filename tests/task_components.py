@@ -28,3 +28,17 @@ class Echo:
     def predict(self, X: Any, names: Any = None, meta: Any = None) -> Any:
         """The answers."""
         return [{**row, "seen": True} for row in X]
+
+
+class Doubler:
+    """Doubles an array, in `line_s` seconds; a negative number is its caller's fault."""
+
+    def __init__(self, line_s: str = "0") -> None:
+        self.line_s = float(line_s)
+
+    def predict(self, X: Any, names: Any = None, meta: Any = None) -> Any:
+        """The answers."""
+        time.sleep(self.line_s)
+        if (X < 0).any():
+            raise ValueError("negative")
+        return X * 2

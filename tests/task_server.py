@@ -24,7 +24,7 @@ from infergraph.settings import Settings
 from infergraph.tasks.driver.driver import DriverConfig
 from infergraph.tasks.engines.in_server_worker import InServerWorker
 from infergraph.tasks.service import TaskService
-from task_units import make
+from task_units import make, no_requests
 
 
 def start_driver(config: dict[str, Any]) -> subprocess.Popen[bytes]:
@@ -66,7 +66,7 @@ async def serve(config: dict[str, Any]) -> None:
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning"))
         running = asyncio.create_task(server.serve([listener]))
         keeping = asyncio.create_task(keep_driver(config)) if config.get("driver", True) else None
-        in_server = InServerWorker(Path(settings.data_dir), make(json.dumps(config["source"]), settings))
+        in_server = InServerWorker(Path(settings.data_dir), make(json.dumps(config["source"]), settings), no_requests)
         if settings.task_workers == 0:
             in_server.begin()
         port_file = Path(config["port_file"])

@@ -18,6 +18,7 @@ import numpy as np
 from infergraph.errors import Overloaded
 from infergraph.message import Context, Encoding, Message, Method, PredictiveUnit, Request
 from infergraph.settings import Settings
+from infergraph.tasks.engines.request_rows import Requests
 
 
 class RowUnit(PredictiveUnit):
@@ -185,6 +186,11 @@ class Uneven(RowUnit):
     def rows(self, rows: list[dict[str, Any]]) -> Any:
         time.sleep(sum(0.02 for row in rows if row["n"] % 97 == 0))
         return super().rows(rows)
+
+
+def no_requests() -> Requests:
+    """What would answer rows that are requests: these units are not served under any path."""
+    raise NotImplementedError
 
 
 def make(source: str, settings: Settings) -> PredictiveUnit:

@@ -71,6 +71,7 @@ class RowMode(StrEnum):
     INSTANCE = "instance"
     MESSAGE = "message"
     V2 = "v2"
+    REQUEST = "request"
 
 
 class ImmediateMeans(Enum):
@@ -508,7 +509,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         RowMode,
         setting(
             "How lines reach the unit: `object`, `instance`, `message`, `v2` (requests of the open inference "
-            "protocol), or `auto`: as the unit declares, else object."
+            "protocol), `request` (to any served path, as in a file of OpenAI's Batch API), or `auto`: as the unit "
+            "declares, else object."
         ),
     ] = RowMode.AUTO
     task_nan: Annotated[

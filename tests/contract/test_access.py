@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,6 +131,8 @@ EDGES: dict[str, tuple[Scope, Ask]] = {
     "v2 metadata": (Scope.PREDICT, rest("GET", "/v2/models/Doubler")),
     "tasks list": (Scope.TASKS, rest("GET", "/api/v1.0/tasks")),
     "task state": (Scope.TASKS, rest("GET", "/tasks/none")),
+    "files": (Scope.TASKS, rest("GET", "/v1/files")),
+    "batches": (Scope.TASKS, rest("GET", "/v1/batches")),
     "task engine": (Scope.TASKS, rest("GET", "/api/v1.0/task-engine")),
     "console": (Scope.CONSOLE, rest("GET", "/console/")),
     "console part": (Scope.CONSOLE, rest("GET", "/console/live")),
@@ -329,6 +332,41 @@ def test_a_task_belongs_to_the_caller_that_made_it(house: House) -> None:
     with Client(url, key=house.key[Scope.ADMIN]) as admin:
         assert {"owned", "another"} <= {each.id for each in admin.tasks.list()}
         admin.tasks.cancel("owned")
+
+
+def test_files_and_batches_belong_to_the_caller_that_made_them(house: House) -> None:
+    """Others see none of them, and cannot work on them; a stranger is told so in the form of OpenAI's errors."""
+    url = f"http://127.0.0.1:{house.component.http_port}/v1"
+    mine, theirs = (keys.create(house.file, name, [Scope.TASKS]) for name in ("its-owner", "not-its-owner"))
+    line = b'{"custom_id": "a", "method": "POST", "url": "/predict", "body": {}}'
+    with (
+        openai.OpenAI(base_url=url, api_key=mine, max_retries=0) as owner,
+        openai.OpenAI(base_url=url, api_key=theirs, max_retries=0) as other,
+        openai.OpenAI(base_url=url, api_key="none", max_retries=0) as stranger,
+    ):
+        file = owner.files.create(file=("in.jsonl", line), purpose="batch")
+        made: Any = {"endpoint": "/predict", "completion_window": "24h"}
+        batch = owner.batches.create(input_file_id=file.id, **made)
+        assert [each.id for each in owner.batches.list()] == [batch.id]
+        assert [*other.files.list(), *other.batches.list()] == []
+        asks: list[tuple[Any, str]] = [
+            (other.files.retrieve, file.id),
+            (other.files.content, file.id),
+            (other.files.delete, file.id),
+            (other.batches.retrieve, batch.id),
+            (other.batches.cancel, batch.id),
+        ]
+        for ask, id in asks:
+            with pytest.raises(openai.NotFoundError):
+                ask(id)
+        with pytest.raises(openai.BadRequestError, match=file.id):
+            other.batches.create(input_file_id=file.id, **made)
+        with pytest.raises(openai.BadRequestError, match="endpoint"):  # whoever may not send rewards
+            owner.batches.create(input_file_id=file.id, **{**made, "endpoint": "/send-feedback"})
+        with pytest.raises(openai.AuthenticationError) as refused:
+            stranger.batches.list()
+        assert refused.value.code == "invalid_api_key"
+        owner.batches.cancel(batch.id)
 
 
 def test_a_changed_key_keeps_its_tasks(house: House) -> None:

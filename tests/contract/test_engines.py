@@ -24,7 +24,7 @@ from infergraph.tasks.engines.local import THREAD_VARIABLES, LocalEngine, thread
 from infergraph.tasks.engines.messages import Assignment, Key, Plan
 from infergraph.tasks.engines.ray import RayEngine
 from task_harness import is_alive
-from task_units import make
+from task_units import make, no_requests
 
 MakeEngine = Callable[..., Engine]
 
@@ -33,7 +33,7 @@ def serve_in_process(folder: str, source: str, count: int) -> None:
     """A process with lanes of the in-server engine."""
 
     async def run() -> None:
-        workers = [InServerWorker(Path(folder), make(source, Settings())) for _ in range(count)]
+        workers = [InServerWorker(Path(folder), make(source, Settings()), no_requests) for _ in range(count)]
         for in_server in workers:
             in_server.begin()
         await asyncio.Event().wait()

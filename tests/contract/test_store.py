@@ -10,9 +10,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from infergraph.errors import Overloaded, SettingsError, StorageFull, TaskConflict, TaskFault
+from infergraph.tasks.record_store import Page, Record
 from infergraph.tasks.sqlite import MIGRATIONS, SqliteStore
 from infergraph.tasks.store import Claim, Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, Progress, State, Task, Watermark
@@ -465,3 +467,74 @@ def test_tasks_of_others_are_left_alone(store: Store) -> None:
     assert claim(store, owner="a") == []
     assert store.adopt("a") == 2
     assert [task.id for task in claim(store, 10, owner="a")] == ["theirs"]
+
+
+def record(id: str, **more: object) -> Record:
+    """A record that is not stored yet."""
+    return Record(**{"id": id, "kind": "file", "created": NOW, "document": "{}", **more})  # type: ignore[arg-type]
+
+
+def test_a_record_changes_by_compare_and_set(store: Store) -> None:
+    """Of two that change it one wins; an id is given once."""
+    assert store.add_record(record("a"))
+    assert not store.add_record(record("a", document="[]"))
+    first = store.record("a")
+    assert first is not None
+    assert msgspec.structs.replace(first, seq=0) == record("a")
+    changed = store.change_record(first, stage="s", document="1")
+    assert changed == store.record("a")
+    assert store.change_record(first, document="2") is None
+    assert store.remove_record("a")
+    assert not store.remove_record("a")
+    assert changed is not None
+    assert store.change_record(changed, document="3") is None
+
+
+def test_records_are_listed_page_by_page(store: Store) -> None:
+    """Newest first or last, of some kinds, of one caller."""
+    for number in range(6):
+        store.add_record(record(str(number), kind=f"k{number % 2}", caller=f"c{number % 3}"))
+    page = Page(kinds=("k0", "k1"), limit=4)
+    first = store.records(page)
+    assert [each.id for each in first] == ["5", "4", "3", "2"]
+    assert [each.id for each in store.records(msgspec.structs.replace(page, after=first[-1].seq))] == ["1", "0"]
+    assert [each.id for each in store.records(Page(kinds=("k0",), limit=9, is_ascending=True))] == ["0", "2", "4"]
+    assert [each.id for each in store.records(Page(kinds=("k0", "k1"), limit=9, caller="c0"))] == ["3", "0"]
+
+
+def test_the_driver_is_given_the_batches_that_need_it(store: Store) -> None:
+    """Those whose task has ended or is gone, those that have expired, and last those that wait for their turn."""
+    accept(store, "runs")
+    accept(store, "late")
+    ended(store, "ended")
+    for id, expires in [("waits", None), ("runs", NOW + 9), ("late", NOW - 1), ("ended", NOW + 9), ("gone", None)]:
+        store.add_record(record(id, kind="b", stage="new" if id == "waits" else "run", expires=expires))
+    store.add_record(record("closed", kind="b"))
+    found = store.batch_work("b", waiting="new", running="run", now=NOW, limit=10)
+    assert [each.id for each in found] == ["late", "ended", "gone", "waits"]
+    assert (store.staged("b"), store.staged("b", "nobody")) == (5, 0)
+
+
+def test_records_expire_without_a_stage(store: Store) -> None:
+    """What the driver has to see to is kept."""
+    store.add_record(record("old", expires=NOW - 1))
+    store.add_record(record("kept", expires=NOW + 1))
+    store.add_record(record("at work", stage="s", expires=NOW - 1))
+    assert [each.id for each in store.expired_records(NOW, limit=10)] == ["old"]
+
+
+def test_a_stored_file_owns_its_folder(store: Store) -> None:
+    """As a task does."""
+    store.add_record(record("file-f"))
+    accept(store, "t")
+    assert [store.has_folder(folder) for folder in ("f", "folder-t", "other")] == [True, True, False]
+
+
+def test_a_waiting_task_can_be_failed(store: Store) -> None:
+    """Nobody works on it any more; one in work is left alone."""
+    task = accept(store, "t")
+    assert store.fail_waiting(task.seq, now=NOW, error="cancelled")
+    found = store.find("t")
+    assert found is not None
+    assert (found.state, found.error) == (State.FAILED, "cancelled")
+    assert not store.fail_waiting(running(store, "r").seq, now=NOW, error="cancelled")

@@ -14,7 +14,7 @@ import msgspec
 from infergraph.errors import did_you_mean
 from infergraph.fast_enums import direct
 from infergraph.protocol import gbuilder
-from infergraph.protocol.paths import TASK_ENGINE, TASKS
+from infergraph.protocol.paths import OPENAI_BATCHES, OPENAI_FILES, TASK_ENGINE, TASKS
 
 
 @direct
@@ -118,6 +118,8 @@ _NEEDED_BELOW: Mapping[str, Needed] = {
     gbuilder.TASKS: Scope.TASKS,
     TASKS: Scope.TASKS,
     TASK_ENGINE: Scope.TASKS,
+    OPENAI_FILES: Scope.TASKS,
+    OPENAI_BATCHES: Scope.TASKS,
     "/console/static": Openness.EVERYBODY,
     "/console/sign-in": Openness.EVERYBODY,
     "/console/sign-out": Openness.EVERYBODY,

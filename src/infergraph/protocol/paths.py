@@ -51,6 +51,8 @@ V2_INDEX = "/v2/repository/index"
 V2_GRAPH_INFER = "/v2/models/infer"
 TASKS = f"{API}/tasks"
 TASK_ENGINE = f"{API}/task-engine"
+OPENAI_FILES = "/v1/files"
+OPENAI_BATCHES = "/v1/batches"
 
 
 class Protocol(Enum):

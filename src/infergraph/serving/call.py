@@ -53,6 +53,16 @@ class Accounting(Protocol):
         """Record a finished request."""
 
 
+class Uncounted:
+    """Accounting of requests that are not counted: scrapes, and rows of tasks."""
+
+    def started(self) -> None:
+        """Nothing."""
+
+    def finished(self, *_: Any) -> None:
+        """Nothing."""
+
+
 class AccessLine(NamedTuple):
     """The fields of the access log that identify a request."""
 

@@ -48,13 +48,17 @@ class ReadinessGate(Around):
         self.state, self.reason = LoadState.LOADING, ""
         try:
             await self.unit.start()
-            self.runners.update((method, self.unit.runner(method)) for method in Method)
-            self.is_open, self.is_unloaded, self.state = True, False, LoadState.READY
+            self.open()
         except BaseException as error:
             self.state, self.reason = LoadState.UNAVAILABLE, str(error) or type(error).__name__
             raise
         finally:
             self._decided.set()
+
+    def open(self) -> None:
+        """Let requests through to the unit, which is started."""
+        self.runners.update((method, self.unit.runner(method)) for method in Method)
+        self.is_open, self.is_unloaded, self.state = True, False, LoadState.READY
 
     async def stop(self) -> None:
         """Close, then stop the unit."""

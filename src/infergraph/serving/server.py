@@ -21,41 +21,38 @@ from starlette.routing import BaseRoute
 
 from infergraph import assembly
 from infergraph.auth.tls import server_tls
-from infergraph.errors import MissingExtra
+from infergraph.errors import Fault, MissingExtra
 from infergraph.observe.measured import Measured
 from infergraph.observe.metrics import CallerMetrics, RequestMetrics, exposition
 from infergraph.process import startup_gate
 from infergraph.process.worker import WorkerContext
+from infergraph.protocol.callers import Openness, needed_at
 from infergraph.protocol.paths import Protocol
-from infergraph.serving import example_request, pod_limits
+from infergraph.serving import example_request, inference, pod_limits
 from infergraph.serving.authentication import authenticator
+from infergraph.serving.call import Uncounted
 from infergraph.serving.console import console
 from infergraph.serving.console.live_figures import Watch
 from infergraph.serving.grpc.app import GrpcApp
-from infergraph.serving.http import pages
+from infergraph.serving.http import error_responses, pages
 from infergraph.serving.http.app import App, Dialect, Endpoint, HttpApp, HttpOptions, Paths
 from infergraph.serving.http.cross_origin import foreign_calls
-from infergraph.serving.http.dialects import Cors, ExternalDialect, InternalDialect
 from infergraph.serving.http.error_responses import Answer
 from infergraph.serving.http.exchange import Exchange
 from infergraph.serving.http.listener import Listener
 from infergraph.serving.http.liveness import LoadingLiveness
 from infergraph.serving.loading import Loading
+from infergraph.serving.openai import api as openai
+from infergraph.serving.openai import errors as openai_errors
 from infergraph.serving.openapi import description, endpoints
 from infergraph.serving.readiness_gate import ReadinessGate
 from infergraph.serving.row_counts import RowsCounted
+from infergraph.serving.row_requests import RowRequests, is_served
 from infergraph.serving.seldon.grpc import SeldonGrpc
-from infergraph.serving.seldon.rest import RestOptions, SeldonRest, behind_gateway
 from infergraph.serving.tasks import gbuilder
 from infergraph.serving.v2.dialect import V2Dialect
-from infergraph.serving.v2.graph import GraphModel
 from infergraph.serving.v2.grpc import V2Grpc
-from infergraph.serving.v2.kserve import KServe
-from infergraph.serving.v2.model import Model
-from infergraph.serving.v2.nodes import NodeRest
-from infergraph.serving.v2.repository import Repository
-from infergraph.serving.v2.rest import V2Options, V2Parts, V2Rest
-from infergraph.serving.v2.statistics import Statistics
+from infergraph.serving.v2.rest import V2Parts
 from infergraph.settings import ConsoleMode, GrpcEngine, ModelControlMode, Settings
 from infergraph.tasks.engines.in_server_worker import InServerWorker
 from infergraph.tasks.ownership import Owner
@@ -63,7 +60,6 @@ from infergraph.tasks.service import TaskService
 from infergraph.topology import component_topology
 from infergraph.unit_source import UnitSource, is_graph
 from infergraph.wire.bodies_memory import BodiesMemory
-from infergraph.wire.json_codec import JsonOptions
 
 _log = logging.getLogger(__name__)
 
@@ -96,14 +92,11 @@ class Server:
         measured = Measured(self._built, context.shared_metrics, is_node=not self._is_graph)
         counted = RowsCounted(measured) if self._settings.keys else measured
         self._unit = ReadinessGate(counted, self._settings.load_wait_s)
-        cors, facts = Cors(self._settings.cors_origins, self._settings.cors_headers), self._built.facts
         self._authenticator = authenticator(
             self._settings, context.metrics_dir, context.slot, CallerMetrics(context.shared_metrics).count
         )
         self._tls = server_tls(self._settings)
-        self._dialect = (
-            ExternalDialect(cors, (facts.deployment, facts.namespace)) if self._is_graph else InternalDialect(cors)
-        )
+        self._dialect = inference.dialect_of(self._source, self._settings, self._built.facts)
         self._v2_dialect = V2Dialect(self._dialect)
         self._tasks: TaskService | None = None
         if self._settings.tasks:
@@ -116,7 +109,9 @@ class Server:
             )
         in_server: InServerWorker | None = None
         if self._tasks is not None and self._settings.task_workers == 0:
-            in_server = InServerWorker(Path(self._settings.data_dir), self._built, self._settings.task_nan)
+            in_server = InServerWorker(
+                Path(self._settings.data_dir), self._built, lambda: RowRequests(self._http), self._settings.task_nan
+            )
         self._is_open = False
         self._limits = pod_limits.Limits(self._settings.request_timeout_s, self._settings.message_limit_bytes)
         if not self._is_graph:
@@ -133,33 +128,17 @@ class Server:
         self._grpc = self._make_grpc()
 
     def _v2_parts(self) -> V2Parts:
-        model, settings = self._v2_model(), self._settings
-        ask = self._context.model_control.ask if settings.model_control is ModelControlMode.ON else None
-        return V2Parts(
-            model=model,
-            repository=Repository(model, self._unit, ask),
-            statistics=Statistics(self._context.metrics_dir, self._unit.name),
-            options=V2Options(
-                json=JsonOptions(
-                    nan=settings.nan,
-                    sort_keys=settings.json_sort_keys,
-                    ascii=settings.json_ascii,
-                    pretty=settings.json_pretty,
-                ),
-                limit_bytes=settings.message_limit_bytes,
-                memory=self._memory,
-                server_name=settings.v2_server_name,
-            ),
+        settings = self._settings
+        return inference.v2_parts(
+            self._unit,
+            self._source,
+            settings,
+            metrics_dir=self._context.metrics_dir,
             is_ready=self._is_ready,
             is_server_ready=self._is_server_ready,
+            memory=self._memory,
+            ask=self._context.model_control.ask if settings.model_control is ModelControlMode.ON else None,
         )
-
-    def _v2_model(self) -> Model:
-        if not self._is_graph:
-            return Model(self._unit, self._unit.name, is_strict=self._settings.strict)
-        facts = self._built.facts
-        name = self._source.name or facts.deployment or self._unit.name
-        return GraphModel(self._unit, name, relays=facts.relays, predictors=facts.predictors)
 
     async def run(self) -> None:
         """Serve until requested to stop, then drain both protocols concurrently."""
@@ -219,7 +198,7 @@ class Server:
                 self._dialect,
                 nothing,
                 self._http_options(),
-                _Uncounted(),
+                Uncounted(),
                 authenticator=self._authenticator,
                 base_path=self._settings.base_path,
             )
@@ -254,29 +233,14 @@ class Server:
 
     def _make_http(self) -> HttpApp:
         settings = self._settings
-        rest = SeldonRest(
+        paths = inference.inference_paths(
             self._unit,
-            RestOptions(
-                json=self._v2.options.json,
-                limit_bytes=settings.message_limit_bytes,
-                memory=self._memory,
-                opaque=self._is_graph,
-            ),
-            self._is_ready,
-            self._unit.runners,
+            self._source,
+            settings,
+            self._v2,
+            self._v2_dialect,
+            lambda: endpoints.document(self._unit, served),
         )
-        if self._is_graph:
-            paths = rest.external_paths(self._built.facts.protocol)
-            if settings.gateway_paths:
-                paths = behind_gateway(paths, self._built.facts.deployment or self._unit.name)
-        else:
-            paths = rest.microservice_paths()
-        v2 = V2Rest(self._v2, self._v2_dialect, lambda: endpoints.document(self._unit, served))
-        paths = paths.joined(v2.paths())
-        if not self._is_graph:  # which neither routes nor combines for another one
-            paths = paths.joined(NodeRest(self._v2, self._v2_dialect).paths())
-        if self._built.facts.protocol != Protocol.TENSORFLOW.value:  # such a graph has these paths for itself
-            paths = paths.joined(KServe(self._v2, self._v2_dialect).paths())
         paths = paths._replace(exact={**paths.exact, **self._metrics_paths()})
         served = description.Served(
             name=self._unit.name,
@@ -289,7 +253,12 @@ class Server:
             has_tasks=self._tasks is not None,
         )
         other: App = pages.application(
-            self._more_routes(served), settings, self._dialect_of, _predictions_first(paths), self._authenticator
+            self._more_routes(served),
+            settings,
+            self._dialect_of,
+            _predictions_first(paths),
+            self._authenticator,
+            self._fault_at,
         )
         if settings.base_path:
             other = pages.without_outside(other)
@@ -311,10 +280,18 @@ class Server:
         is_kserve = path.startswith("/v1/models") and self._built.facts.protocol != Protocol.TENSORFLOW.value
         return self._v2_dialect if is_kserve or path == "/v2" or path.startswith("/v2/") else self._dialect
 
+    def _fault_at(self, path: str) -> Callable[[Fault], Answer]:
+        """What a fault is answered on a path of the pages and the task API."""
+        if self._tasks is not None and openai.is_ours(path):
+            return openai_errors.of_fault
+        is_known = needed_at(path) is not Openness.CALLERS
+        return error_responses.of_fault if is_known else self._dialect_of(path).of_fault
+
     def _more_routes(self, served: description.Served) -> list[BaseRoute]:
         routes = endpoints.routes(self._unit, served)
         if self._tasks is not None:
             routes.extend(gbuilder.routes(self._tasks, self._settings))
+            routes.extend(openai.routes(self._tasks, functools.partial(is_served, served.paths)))
         if self._settings.console is not ConsoleMode.OFF:
             routes.extend(console.routes(self._console_parts()))
         return routes
@@ -417,16 +394,6 @@ class Server:
 
     def _is_serving(self) -> bool:
         return self._unit.is_open and not self._context.stopping.is_set()
-
-
-class _Uncounted:
-    """Accounting of the metrics port: scrapes are not counted."""
-
-    def started(self) -> None:
-        """Nothing."""
-
-    def finished(self, *_: Any) -> None:
-        """Nothing."""
 
 
 async def _others_loaded(folder: Path) -> None:

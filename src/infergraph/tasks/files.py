@@ -1,6 +1,7 @@
-"""The data folder: incoming files, one folder for each task, and trash.
+"""The data folder: incoming files, one folder for each task and for each stored file, and trash.
 
     incoming/<ours>/input.jsonl ──rename──▶ tasks/<ours>/{input,output.<round>,errors.<round>}.jsonl ──rename──▶ trash/
+                                └─rename──▶ files/<ours>/input.jsonl ──link──▶ tasks/…
 
 All names are generated; a client's task id is never part of a path. A folder is moved with one rename, and every
 rename is made durable by a sync of both parents. An upload holds a lock on its file until its row is in the store, so
@@ -150,17 +151,22 @@ class Incoming:
             raise OSError(errno.EBADF, "the file is closed")
         return self._fd
 
-    def seal(self) -> Received:
-        """End of the file: it is complete and durable, under the name that its task will have. Blocking."""
+    def seal(self, home: Path | None = None) -> Received:
+        """End of the file: it is complete and durable, under the name that its task will have. Blocking.
+
+        Args:
+            home: where its folder goes; the tasks' by default.
+        """
+        home = home or self._data.tasks
         crash_point("upload-written")
         self._count.finish()
         with disk_faults():
             os.fsync(self._fd)
             sync_folder(self._folder)
             crash_point("upload-synced")
-            os.rename(self._folder, self._data.tasks / self.name)
-            self._folder = self._data.tasks / self.name
-            sync_folder(self._data.tasks)
+            os.rename(self._folder, home / self.name)
+            self._folder = home / self.name
+            sync_folder(home)
             sync_folder(self._data.incoming)
         crash_point("upload-renamed")
         return Received(
@@ -223,6 +229,7 @@ class DataFolder:
         self.root = root
         self.incoming = root / "incoming"
         self.tasks = root / "tasks"
+        self.files = root / "files"
         self.trash = root / "trash"
         self.database = root / "tasks.db"
         self.wake = root / "driver.wake"
@@ -235,7 +242,7 @@ class DataFolder:
         Raises: TaskFault if the folder cannot be written.
         """
         with disk_faults():
-            for folder in (self.root, self.incoming, self.tasks, self.trash):
+            for folder in (self.root, self.incoming, self.tasks, self.files, self.trash):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.wake.exists():
                 with suppress(FileExistsError):
@@ -281,6 +288,10 @@ class DataFolder:
         """The input of the task with this folder."""
         return self.tasks / folder / INPUT
 
+    def content(self, folder: str) -> Path:
+        """The content of the stored file with this folder."""
+        return self.files / folder / INPUT
+
     def output(self, folder: str, round: int, writer: int = 0) -> Path:
         """The answers, one line for each line of the input; see `Task` for `round` and `writer`."""
         return self.tasks / folder / f"output.{_version(round, writer)}.jsonl"
@@ -309,9 +320,16 @@ class DataFolder:
 
     def discard(self, folder: str) -> None:
         """Move a task's folder to the trash, to be removed by `empty_trash`. Idempotent."""
+        self._discard(self.tasks, folder)
+
+    def discard_file(self, folder: str) -> None:
+        """Move a stored file's folder to the trash, to be removed by `empty_trash`. Idempotent."""
+        self._discard(self.files, folder)
+
+    def _discard(self, home: Path, folder: str) -> None:
         with suppress(FileNotFoundError):
-            os.rename(self.tasks / folder, self.trash / folder)
-            sync_folder(self.tasks)
+            os.rename(home / folder, self.trash / folder)
+            sync_folder(home)
 
     def empty_trash(self) -> None:
         """Delete the trash. Blocking while large files are freed."""
@@ -319,13 +337,14 @@ class DataFolder:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self, is_known: Callable[[str], bool]) -> int:
-        """Remove abandoned uploads, and folders that no task owns; returns how many.
+        """Remove abandoned uploads, and folders that nobody owns; returns how many.
 
         Args:
-            is_known: whether a task owns the folder of this name.
+            is_known: whether a task or a stored file owns the folder of this name.
         Promises: safe while any process receives uploads.
         """
-        folders = [*self.incoming.iterdir(), *(f for f in self.tasks.iterdir() if not is_known(f.name))]
+        owned = (*self.tasks.iterdir(), *self.files.iterdir())
+        folders = [*self.incoming.iterdir(), *(folder for folder in owned if not is_known(folder.name))]
         swept = sum(_remove_abandoned(folder, self.trash, is_known) for folder in folders)
         self.empty_trash()
         return swept
@@ -336,7 +355,7 @@ def _version(round: int, writer: int) -> str:
 
 
 def _remove_abandoned(folder: Path, trash: Path, is_known: Callable[[str], bool]) -> bool:
-    """Trash a folder unless a process receives its file, or a task owns it by now; the lock is held meanwhile."""
+    """Trash a folder unless a process receives its file, or it is owned by now; the lock is held meanwhile."""
     try:
         fd = os.open(folder / INPUT, os.O_RDONLY)
     except FileNotFoundError:

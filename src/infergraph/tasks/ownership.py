@@ -121,7 +121,7 @@ def holds_work(root: Path) -> bool:
 
 def has_tasks(root: Path) -> bool:
     """Whether a folder contains any task data: incoming, stored, or in the trash."""
-    for name in ("incoming", "tasks", "trash"):
+    for name in ("incoming", "tasks", "files", "trash"):
         with suppress(OSError), os.scandir(root / name) as entries:
             if any(entries):
                 return True

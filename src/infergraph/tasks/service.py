@@ -15,14 +15,14 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
 from infergraph.errors import Overloaded, PayloadError, StorageFull, TaskConflict, TaskFault, TaskState, UnknownTask
 from infergraph.net.backoff import Backoff
 from infergraph.protocol.callers import Caller, Scope
-from infergraph.settings import Settings
+from infergraph.settings import RowMode, Settings
 from infergraph.tasks.availability import Availability, AvailabilityCheck, EngineStatus
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.failpoints import crash_point
@@ -54,6 +54,15 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     rows: str = ""
     webhook: str = ""
     idempotency_key: str | None = None
+
+
+class Parts(NamedTuple):
+    """What a task service works with; `owner` is the tag of what is served."""
+
+    data: DataFolder
+    store: Store
+    clocks: Clocks
+    owner: str
 
 
 class ResultFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,13 +159,28 @@ class TaskService:
         return seen
 
     @property
-    def _whose(self) -> str | None:
+    def whose(self) -> str | None:
         """The caller whose tasks are seen; None for those of all."""
         caller = self._caller
         return None if caller is None or Scope.ADMIN in caller.scopes else caller.name
 
+    @property
+    def caller_name(self) -> str:
+        """Whose the tasks are that are made; empty if nobody is asked."""
+        return "" if self._caller is None else self._caller.name
+
+    @property
+    def caller_limit(self) -> int:
+        """How many tasks the caller may have at once; 0 for any number."""
+        return 0 if self._caller is None else self._caller.limits.tasks_at_once
+
+    @property
+    def parts(self) -> Parts:
+        """What it works with."""
+        return Parts(self._data, self._store, self._clocks, self._owner)
+
     def _is_seen(self, task: Task) -> bool:
-        whose = self._whose
+        whose = self.whose
         return whose is None or task.caller == whose
 
     def _own_key(self, key: str | None) -> str | None:
@@ -167,24 +191,24 @@ class TaskService:
 
     async def availability(self) -> Availability:
         """Whether a new task is accepted. Takes milliseconds at any load."""
-        return (await self._read(self._outlook.look))[0]
+        return (await self.read(self._outlook.look))[0]
 
     async def engine(self) -> EngineStatus:
         """The status of the engine."""
-        return await self._read(self._outlook.describe)
+        return await self.read(self._outlook.describe)
 
     async def counts(self) -> dict[State, int]:
         """How many tasks are in each state."""
-        return await self._read(self._store.counts, self._whose)
+        return await self.read(self._store.counts, self.whose)
 
     async def paused(self) -> str:
         """Why the engine is paused; empty if it is not."""
-        return await self._read(self._outlook.paused)
+        return await self.read(self._outlook.paused)
 
     async def metrics(self) -> bytes:
         """The engine's metrics in the Prometheus text format; never raises."""
         try:
-            return await self._read(self._outlook.metrics)
+            return await self.read(self._outlook.metrics)
         except TaskFault:
             _log.exception("the task store cannot be read")
             return exposition_of_a_broken_store(int(Availability.BROKEN))
@@ -196,7 +220,7 @@ class TaskService:
 
         Raises: Overloaded if the queue is full, unless the task is in it: repeating an upload is always allowed.
         """
-        await self._read(self._check_room, id, key)
+        await self.read(self._check_room, id, key)
 
     def _check_room(self, id: str, key: str | None) -> None:
         alive = self._store.alive()
@@ -208,12 +232,17 @@ class TaskService:
 
     async def check_disk(self, bytes: int = 0) -> None:
         """Raises: StorageFull if this many more bytes would use up the disk reserve."""
-        await self._read(self._check_disk, bytes)
+        await self.read(self._check_disk, bytes)
 
     def _check_disk(self, bytes: int) -> None:
         free, reserve = self._data.free_bytes(), self.settings.task_disk_reserve_bytes
         if free - bytes < reserve:
             raise StorageFull(f"the disk of the data folder has {free} bytes left; {reserve} are reserved")
+
+    async def wake_driver(self) -> None:
+        """Have the driver look at the store soon; it is started if there is none yet."""
+        await self.run(self._outlook.wake_driver)
+        self._data.wake_driver()
 
     async def receive(self) -> Incoming:
         """Create an incoming file."""
@@ -224,7 +253,7 @@ class TaskService:
         return Incoming.open(self._data)
 
     async def run(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Run a blocking call on an incoming file in our thread pool."""
+        """Run a blocking call that writes, to a file or the store, in our thread pool."""
         return await self._write(call, *arguments, **named)
 
     def check(self, submission: Submission) -> None:
@@ -270,13 +299,13 @@ class TaskService:
             idempotency_key=self._own_key(submission.idempotency_key),
             charset=received.charset,
             owner=self._owner,
-            caller="" if self._caller is None else self._caller.name,
+            caller=self.caller_name,
         )
         accepted = self._store.accept(
             new,
             now=self._clocks.wall(),
             queue_limit=self.settings.task_queue_limit,
-            caller_limit=0 if self._caller is None else self._caller.limits.tasks_at_once,
+            caller_limit=self.caller_limit,
         )
         crash_point("accepted")
         if accepted.created:
@@ -294,7 +323,7 @@ class TaskService:
 
     async def find(self, id: str) -> Task | None:
         """The task with this id; None if there is none, it is another caller's, or it is being stopped."""
-        task = await self._read(self._store.find, id)
+        task = await self.read(self._store.find, id)
         return None if task is None or task.state is State.STOPPING or not self._is_seen(task) else task
 
     async def task(self, id: str) -> Task:
@@ -302,16 +331,16 @@ class TaskService:
         task = await self.find(id)
         if task is not None:
             return task
-        gone = await self._read(self._store.deletion, id) if self._whose is None else None
+        gone = await self.read(self._store.deletion, id) if self.whose is None else None
         raise UnknownTask(f"there is no task {id!r}" + (f" any more: it was {gone[0]}" if gone else ""))
 
     async def position(self, task: Task) -> int | None:
         """How many waiting tasks are ahead of it; None if it is not waiting."""
-        return await self._read(self._store.position, task) if task.state is State.WAITING else None
+        return await self.read(self._store.position, task) if task.state is State.WAITING else None
 
     async def listing(self, wanted: Listing) -> list[Task]:
         """Tasks, newest first."""
-        return await self._read(self._store.listing, msgspec.structs.replace(wanted, caller=self._whose))
+        return await self.read(self._store.listing, msgspec.structs.replace(wanted, caller=self.whose))
 
     async def results(self, id: str, *, partial: bool = False, hint: str = "") -> ResultFile:
         """The answers.
@@ -418,7 +447,7 @@ class TaskService:
 
     async def _await_removal(self, task: Task) -> None:
         began = self._clocks.steady()
-        while (await self._read(self._store.find_seq, task.seq)) is not None:
+        while (await self.read(self._store.find_seq, task.seq)) is not None:
             waited_s = self._clocks.steady() - began
             if waited_s > _STOP_LIMIT_S:
                 raise TaskFault(f"task {task.id!r} could not be stopped within {_STOP_LIMIT_S:g} s")
@@ -445,6 +474,8 @@ class TaskService:
         task = await self.task(id)
         if task.state not in ENDED:
             raise TaskState(f"task {id!r} is {task.state.value}")
+        if task.rows == RowMode.REQUEST.value:
+            raise TaskState(f"the rows of task {id!r} are requests: submit those that failed as a task of their own")
         if task.state is State.FINISHED and not task.failed:
             raise TaskState(f"no line of task {id!r} failed")
         if not await self._write(self._store.retry, task.id):
@@ -460,7 +491,7 @@ class TaskService:
     def _prune(self, older_than_s: float) -> int:
         pruned = 0
         horizon = self._clocks.wall() - older_than_s
-        while expired := self._store.ended_before(horizon, caller=self._whose, limit=500):
+        while expired := self._store.ended_before(horizon, caller=self.whose, limit=500):
             for task in expired:
                 if self._store.stop(task.id, (task.state,)):
                     self._data.discard(task.folder)
@@ -471,7 +502,8 @@ class TaskService:
 
     # ── underneath ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _read(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    async def read(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Run a blocking read of the store in our thread pool."""
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._readers, lambda: call(*arguments, **named))

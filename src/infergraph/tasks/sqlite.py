@@ -88,6 +88,22 @@ MIGRATIONS: tuple[str, ...] = (
     alter table task add column writer integer not null default 0;
     alter table task add column writer_before integer not null default 0
     """,
+    """
+    create table record(
+      seq integer primary key autoincrement,
+      id text not null unique,
+      kind text not null,
+      caller text not null,
+      stage text not null,
+      created real not null,
+      expires real,
+      version integer not null,
+      document text not null
+    );
+    create index record_listing on record(kind, seq);
+    create index record_stage on record(seq) where stage <> '';
+    create index record_expiry on record(expires)
+    """,
 )
 """Entry n migrates a store from version n to version n + 1."""
 

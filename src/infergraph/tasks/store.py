@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple
 import msgspec
 
 from infergraph.errors import Overloaded, QuotaExceeded, TaskConflict
+from infergraph.tasks.record_store import FILE_ID, RecordStore
 from infergraph.tasks.task import NewTask, Progress, State, Task, Watermark
 
 COLUMNS = ", ".join(f"task.{name}" for name in Task.__struct_fields__)
@@ -89,7 +90,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     caller: str | None = None
 
 
-class Store(ABC):
+class Store(RecordStore, ABC):
     """A task store; any number of processes may have it open.
 
     Promises: every method is atomic and, unless it says otherwise, durable when it returns. Thread-safe. Reads never
@@ -119,8 +120,9 @@ class Store(ABC):
         return self._one("idempotency_key = ?", key)
 
     def has_folder(self, folder: str) -> bool:
-        """Whether a task owns this folder."""
-        return bool(self._read("select 1 from task where folder = ?", folder))
+        """Whether a task, or a stored file, owns this folder."""
+        query = "select 1 from task where folder = ? union all select 1 from record where id = ?"
+        return bool(self._read(query, folder, FILE_ID + folder))
 
     def listing(self, wanted: Listing) -> list[Task]:
         """Tasks, newest first. Fast at any number of tasks: pages are found by seq, never by counting."""
@@ -333,6 +335,16 @@ class Store(ABC):
             )
             self._notify(run)
         return True
+
+    def fail_waiting(self, seq: int, *, now: float, error: str) -> bool:
+        """WAITING to FAILED: a task that is not to be worked on any more; False if it was not waiting."""
+        changed = self._write(
+            "update task set state = 'failed', error = ?, finished = ? where seq = ? and state = 'waiting'",
+            error,
+            now,
+            seq,
+        )
+        return changed == 1
 
     # ── working (the driver) ────────────────────────────────────────────────────────────────────────────────────
 

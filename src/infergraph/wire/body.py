@@ -145,7 +145,7 @@ def multipart_value(raw: bytes, content_type: str, *, account: ValuesAccount | N
 def _part_value(part: Part, data: bytes, account: ValuesAccount | None) -> Any:
     """The value of a part, as a member of a JSON message."""
     field = f"the multipart part {part.name!r}"
-    if part.name == "binData" and part.is_file:
+    if part.name == "binData" and part.filename is not None:
         return base64.b64encode(data).decode()
     if part.name in ("binData", "strData"):
         return charsets.text_of(data, charsets.label_of(part.content_type), field)

@@ -38,13 +38,13 @@ class Part(NamedTuple):
 
     Args:
         name: of its field.
-        is_file: whether it has a file name.
+        filename: as received; None for a field that is no file.
         content_type: as received, possibly with a charset; empty for none.
         transfer_encoding: in lower case; empty if the data is not encoded.
     """
 
     name: str
-    is_file: bool
+    filename: str | None
     content_type: str
     transfer_encoding: str
 
@@ -218,7 +218,7 @@ def _part_of(head: bytes) -> Part:
     encoding = headers.get(b"content-transfer-encoding", b"").decode("latin-1").lower()
     return Part(
         name.decode("utf-8", "replace"),
-        b"filename" in disposition,
+        disposition[b"filename"].decode("utf-8", "replace") if b"filename" in disposition else None,
         content_type.decode("latin-1"),
         "" if encoding in _PLAIN_ENCODINGS else encoding,
     )

@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 from infergraph.auth.credentials import SECRET_HEADERS
 from infergraph.auth.quotas import Allowance
-from infergraph.errors import AccessFault, Unauthenticated
-from infergraph.protocol.callers import Caller, Openness, needed_at
+from infergraph.errors import AccessFault, Fault, Unauthenticated
+from infergraph.protocol.callers import Caller, needed_at
 from infergraph.protocol.callers import Scope as CallerScope
 from infergraph.serving.authentication import Authenticator
 from infergraph.serving.http import error_responses
-from infergraph.serving.http.app import App, Dialect, Receive, Scope, Send
+from infergraph.serving.http.app import App, Receive, Scope, Send
 from infergraph.serving.http.error_responses import Answer
 from infergraph.serving.http.secrets import secret_in
 
@@ -28,13 +28,15 @@ class KnownCallers:
 
     Args:
         app: the wrapped application.
-        dialect_of: the dialect of a path.
+        fault_at: what a stranger is answered, by the path.
     """
 
-    def __init__(self, app: App, authenticator: Authenticator, dialect_of: Callable[[str], Dialect]) -> None:
+    def __init__(
+        self, app: App, authenticator: Authenticator, fault_at: Callable[[str], Callable[[Fault], Answer]]
+    ) -> None:
         self._app = app
         self._authenticator = authenticator
-        self._dialect_of = dialect_of
+        self._fault_at = fault_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,9 +74,7 @@ class KnownCallers:
 
     async def _refuse(self, fault: AccessFault, scope: Scope, send: Send) -> None:
         needed = needed_at(scope["path"])
-        is_known = needed is not Openness.CALLERS
-        of_fault = error_responses.of_fault if is_known else self._dialect_of(scope["path"]).of_fault
-        answer: Answer = of_fault(fault)
+        answer = self._fault_at(scope["path"])(fault)
         if needed is CallerScope.CONSOLE and isinstance(fault, Unauthenticated) and self._authenticator.sessions:
             answer = _to_sign_in(scope, answer)
         headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]

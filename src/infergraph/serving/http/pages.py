@@ -38,6 +38,7 @@ def application(
     dialect_of: Callable[[str], Dialect],
     paths: Iterable[str] = (),
     authenticator: Authenticator | None = None,
+    fault_at: Callable[[str], Callable[[Fault], Answer]] = lambda path: error_responses.of_fault,
 ) -> Starlette:
     """The application that serves `routes`; faults get the protocol's envelope, 404 the dialect's body.
 
@@ -45,13 +46,14 @@ def application(
         dialect_of: the dialect of a path.
         paths: other paths of the server, for the suggestion in a 404.
         authenticator: tells callers; None where everybody may do everything.
+        fault_at: what a stranger is answered, by the path.
     """
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     headers = [header.strip() for header in settings.cors_headers.split(",") if header.strip()]
     cors = Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=headers or ["*"])
     middleware = [cors, Middleware(ForeignWrites, origins=settings.cors_origins)]
     if authenticator is not None:
-        middleware.append(Middleware(KnownCallers, authenticator=authenticator, dialect_of=dialect_of))
+        middleware.append(Middleware(KnownCallers, authenticator=authenticator, fault_at=fault_at))
     app = Starlette(
         routes=list(routes),
         middleware=middleware,

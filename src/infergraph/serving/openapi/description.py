@@ -17,6 +17,7 @@ from infergraph.message import Method
 from infergraph.protocol.paths import METADATA, OLD_EXTERNAL, OLD_INTERNAL
 from infergraph.serving.http.app import Endpoint, Paths
 from infergraph.serving.openapi.inference import Inference
+from infergraph.serving.openapi.openai import OPENAI_SCHEMAS, openai_paths
 from infergraph.serving.openapi.schemas import SCHEMAS, TASK_SCHEMAS, Described, Schema, as_json, ref
 from infergraph.serving.openapi.tasks import task_paths
 from infergraph.wire.npy_codec import NPY_TYPE
@@ -57,6 +58,7 @@ _TAGS = [
     {"name": "Control", "description": "Loading and unloading the model."},
     {"name": "Tasks", "description": "Durable processing of JSONL files."},
     {"name": "Tasks (gBuilder)", "description": "The contract of gBuilder's custom endpoints."},
+    {"name": "Tasks (OpenAI)", "description": "OpenAI's Files and Batches API: tasks whose rows are requests."},
 ]
 
 
@@ -112,8 +114,8 @@ def document(
     paths = writer.paths() | inference.paths()
     schemas |= inference.schemas()
     if served.has_tasks:
-        paths |= task_paths()
-        schemas |= TASK_SCHEMAS
+        paths |= task_paths() | openai_paths()
+        schemas |= TASK_SCHEMAS | OPENAI_SCHEMAS
     found: Schema = {
         "openapi": "3.1.0",
         "info": info,

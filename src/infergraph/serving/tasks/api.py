@@ -30,7 +30,7 @@ from infergraph.protocol.callers import Caller
 from infergraph.protocol.paths import TASK_ENGINE, TASKS
 from infergraph.serving.tasks.paths import TaskPaths
 from infergraph.serving.tasks.results import results_response
-from infergraph.serving.tasks.upload import FileSink, body_of, place, pump, receive_form, spend_rows, submission
+from infergraph.serving.tasks.upload import FileSink, body_of, place, pump, receive_form, spend_rows, submission, whole
 from infergraph.settings import Settings, read_bool
 from infergraph.tasks.service import TaskService
 from infergraph.tasks.store import Listing
@@ -45,7 +45,6 @@ _ACTS = {
     ("cancel", "POST"): "task stopped",
     ("retry", "POST"): "task retried",
 }
-_WHOLE_LIMIT = (1 << 63) - 1  # the range of the store's integers
 _REPEAT_S = 15.0
 
 
@@ -133,12 +132,12 @@ class _Api:
         unknown = [name for name in names if name not in {state.value for state in State}]
         if unknown:
             raise PayloadError(f"state: {unknown[0]!r} is not a task state")
-        limit = _whole(query.get("limit"), "limit", 100)
+        limit = whole(query.get("limit"), "limit", 100)
         before = query.get("before")
         wanted = Listing(
             states=tuple(State(name) for name in names),
             prefix=query.get("prefix", ""),
-            before=_whole(before, "before", 0) if before is not None else None,
+            before=whole(before, "before", 0) if before is not None else None,
             limit=max(1, min(limit, _PAGE_LIMIT)),
         )
         tasks = await self._service.listing(wanted)
@@ -175,7 +174,7 @@ class _Api:
             async with aclosing(body_of(request)) as body:
                 await pump(body, sink, sink, incoming, self._service)
             task = await self._service.accept(wanted, incoming)
-            spend_rows(request, task)
+            spend_rows(request, task.total)
             return task
         finally:
             await self._service.run(incoming.discard)
@@ -253,18 +252,6 @@ class _Api:
                 "free_bytes": engine.free_bytes,
             }
         )
-
-
-def _whole(text: str | None, name: str, default: int) -> int:
-    if text is None:
-        return default
-    try:
-        number = int(text)
-    except ValueError as error:
-        raise PayloadError(f"{name}: {text!r} is not a whole number") from error
-    if abs(number) > _WHOLE_LIMIT:
-        raise PayloadError(f"{name}: {text!r} is too large")
-    return number
 
 
 def _flag(request: Request, name: str, *, default: bool) -> bool:

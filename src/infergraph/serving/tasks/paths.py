@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from starlette.datastructures import URLPath
@@ -30,6 +30,19 @@ _RETRY_AFTER_S = 5
 Edge = TypeVar("Edge")
 
 
+class ErrorForm(Protocol):
+    """The form of error responses; `serving.http.error_responses` is that of the internal API."""
+
+    def of_fault(self, fault: Fault, /) -> error_responses.Answer:
+        """The response for a fault."""
+
+    def of_bug(self, puid: str, /) -> error_responses.Answer:
+        """The response for an unexpected error."""
+
+    def refusal(self, status: int, text: str, reason: str, /, *more: tuple[bytes, bytes]) -> error_responses.Answer:
+        """The response of the HTTP layer itself."""
+
+
 class TaskPaths(BaseRoute, Generic[Edge]):
     """A collection of tasks at `prefix`: the collection itself, its members, and what belongs to a member.
 
@@ -38,6 +51,7 @@ class TaskPaths(BaseRoute, Generic[Edge]):
         acts: those that change something, for the audit log.
         table: methods of that by resource ("" the collection, "*" a member, else the name after a member's id) and
             HTTP method. They get the request and the id.
+        errors: the form of its error responses.
     """
 
     def __init__(
@@ -46,7 +60,9 @@ class TaskPaths(BaseRoute, Generic[Edge]):
         edge: Callable[[Caller | None], Edge],
         table: Mapping[tuple[str, str], Callable[[Edge, Request, str], Awaitable[Response]]],
         acts: Mapping[tuple[str, str], str] = MappingProxyType({}),
+        errors: ErrorForm = error_responses,
     ) -> None:
+        self._errors = errors
         self._acts = acts if logs.audit_on() else {}
         self._prefix = prefix
         self._edge = edge
@@ -69,12 +85,12 @@ class TaskPaths(BaseRoute, Generic[Edge]):
         try:
             response = await self._answer(request)
         except Fault as fault:
-            response = _faulty(fault)
+            response = self._faulty(fault)
         except ClientDisconnect:
             return
         except Exception:  # noqa: BLE001 - catch-all: the client always gets a response
             _log.exception("a request to %s failed", scope["path"])
-            response = _response(error_responses.of_bug(""))
+            response = _response(self._errors.of_bug(""))
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
@@ -88,7 +104,13 @@ class TaskPaths(BaseRoute, Generic[Edge]):
             return await (answering if act is None else _audited(act, answering, request, id))
         allowed = ", ".join(sorted(method for at, method in self._table if at == name))
         text = f"405 Method Not Allowed: this path takes {allowed}, not {request.method}"
-        return _response(error_responses.refusal(405, text, error_responses.INTERNAL, (b"allow", allowed.encode())))
+        return _response(self._errors.refusal(405, text, error_responses.INTERNAL, (b"allow", allowed.encode())))
+
+    def _faulty(self, fault: Fault) -> Response:
+        response = _response(self._errors.of_fault(fault))
+        if isinstance(fault, Overloaded):
+            response.headers["retry-after"] = str(_RETRY_AFTER_S)
+        return response
 
     def _addressed(self, rest: str) -> tuple[str, str]:
         """The resource in the table, and the id."""
@@ -128,13 +150,6 @@ def raw_path(scope: Scope) -> str:
     raw = scope.get("raw_path")
     path: str = raw.partition(b"?")[0].decode("latin-1") if raw else quote(scope["path"])
     return path.removeprefix(quote(scope.get("root_path", "")))
-
-
-def _faulty(fault: Fault) -> Response:
-    response = _response(error_responses.of_fault(fault))
-    if isinstance(fault, Overloaded):
-        response.headers["retry-after"] = str(_RETRY_AFTER_S)
-    return response
 
 
 def _response(answer: error_responses.Answer) -> Response:

@@ -7,7 +7,7 @@ body ─▶ multipart parser ─▶ fields
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 
 from starlette.requests import Request
@@ -26,6 +26,8 @@ _FIELD_LIMIT_BYTES = 64 * 1024
 _FIELDS_LIMIT = 32
 _DRAIN_LIMIT_BYTES = 32 << 20
 _PRIORITY_LIMIT = 1000
+_WHOLE_LIMIT = (1 << 63) - 1  # the range of the store's integers
+_KEY_CHARACTERS_LIMIT = 255
 _LOOK_EVERY_BYTES = 16 << 20
 _SYNC_EVERY_BYTES = 64 << 20
 _STORE_BYTES = 1 << 20
@@ -34,11 +36,14 @@ _STORE_BYTES = 1 << 20
 class FileSink:
     """Buffers the blocks of the file part, to be written by a thread a few megabytes at a time.
 
+    Args:
+        field: its name, for errors.
     Raises (from `feed`): UploadTooLarge as soon as the limit is exceeded.
     """
 
-    def __init__(self, incoming: Incoming, limit_bytes: int) -> None:
+    def __init__(self, incoming: Incoming, limit_bytes: int, field: str = "task_file") -> None:
         self.raw_bytes = 0
+        self._field = field
         self._incoming = incoming
         self._limit_bytes = limit_bytes
         self._transcoder = Transcoder()
@@ -47,14 +52,14 @@ class FileSink:
 
     def set_charset(self, charset: str) -> None:
         """Set the charset that the part declares. Raises: UnsupportedBody if it is not a text charset."""
-        self._transcoder = Transcoder(charsets.codec_of(charset, "task_file"))
+        self._transcoder = Transcoder(charsets.codec_of(charset, self._field))
 
     def feed(self, block: bytes) -> None:
         """Add the next block, as received."""
         self.raw_bytes += len(block)
         if self._limit_bytes and self.raw_bytes > self._limit_bytes:
             raise UploadTooLarge(
-                f"task_file: over the limit of {self._limit_bytes} bytes (setting task_upload_limit_bytes)"
+                f"{self._field}: over the limit of {self._limit_bytes} bytes (setting task_upload_limit_bytes)"
             )
         self._blocks.append(block)
         self._blocks_bytes += len(block)
@@ -78,13 +83,23 @@ class FileSink:
 
 
 class TaskForm:
-    """A multipart form with a task's file, parsed as it arrives; its fields may precede or follow the file."""
+    """A multipart form with a file, parsed as it arrives; its fields may precede or follow the file.
 
-    def __init__(self, content_type: str, sink: FileSink) -> None:
+    Args:
+        required: the field that it must have.
+        files: the names that its file may have, the usual one first.
+    """
+
+    def __init__(
+        self, content_type: str, sink: FileSink, required: str = "task_id", files: Sequence[str] = FILE_FIELDS
+    ) -> None:
         if not is_multipart(content_type):
-            raise PayloadError("a form of the type multipart/form-data is expected, with task_id and task_file")
+            raise PayloadError(f"a form of the type multipart/form-data is expected, with {required} and {files[0]}")
         self.fields: dict[str, str] = {}
         self.has_file = False
+        self.filename = ""
+        self._required = required
+        self._files = files
         self._sink = sink
         self._reader = MultipartReader(content_type)
         self._part: Part | None = None
@@ -98,10 +113,10 @@ class TaskForm:
         """End of the body. Raises: PayloadError naming what is missing."""
         self._take(self._reader.finish())
         self._end_field()
-        if not self.fields.get("task_id"):
-            raise PayloadError("task_id: the field is missing or empty")
+        if not self.fields.get(self._required):
+            raise PayloadError(f"{self._required}: the field is missing or empty")
         if not self.has_file:
-            raise PayloadError("task_file: the field is missing")
+            raise PayloadError(f"{self._files[0]}: the field is missing")
 
     def _take(self, events: Iterator[Part | bytes]) -> None:
         for event in events:
@@ -117,7 +132,7 @@ class TaskForm:
 
     def _begin(self, part: Part) -> None:
         """Start of a field, or of the file, of which there is one."""
-        if part.name not in FILE_FIELDS:
+        if part.name not in self._files:
             if len(self.fields) >= _FIELDS_LIMIT:
                 raise PayloadError(f"the form has more than {_FIELDS_LIMIT} fields")
             self._part = part
@@ -126,7 +141,7 @@ class TaskForm:
             raise PayloadError(f"{part.name}: the form has more than one file")
         if part.transfer_encoding:
             raise PayloadError(f"the form uses the transfer encoding {part.transfer_encoding!r}; send the bytes")
-        self.has_file = True
+        self.has_file, self.filename = True, part.filename or ""
         self._sink.set_charset(charsets.label_of(part.content_type))
 
     def _end_field(self) -> None:
@@ -199,21 +214,21 @@ async def receive_form(service: TaskService, request: Request) -> tuple[Task, bo
             try:
                 await pump(_admitted(body, form, request, service), form, sink, incoming, service)
             except Fault:
-                await _drain(body)
+                await drain(body)
                 raise
         immediate = is_immediate(form.fields, service.settings) if form.fields.get("immediate") else None
         task = await service.accept(submission(form.fields, request), incoming)
-        spend_rows(request, task)
+        spend_rows(request, task.total)
         return task, immediate
     finally:
         await service.run(incoming.discard)
 
 
-def spend_rows(request: Request, task: Task) -> None:
-    """Count the rows of a task, for a caller with a quota of them."""
+def spend_rows(request: Request, count: int) -> None:
+    """Count rows that are to be answered, for a caller with a quota of them."""
     spend: Callable[[int], None] | None = request.scope.get("spend_rows")
     if spend is not None:
-        spend(task.total)
+        spend(count)
 
 
 async def _admitted(
@@ -242,7 +257,7 @@ async def place(service: TaskService, request: Request, known: Submission | None
         return await service.receive()
     except Fault:
         async with aclosing(body_of(request)) as body:
-            await _drain(body)
+            await drain(body)
         raise
 
 
@@ -258,7 +273,7 @@ async def body_of(request: Request) -> AsyncGenerator[bytes, None]:
             yield block
 
 
-async def _drain(body: AsyncIterator[bytes]) -> None:
+async def drain(body: AsyncIterator[bytes]) -> None:
     """Read and discard more of the body: many clients read the response only after they have sent the request."""
     left = _DRAIN_LIMIT_BYTES
     async for block in body:
@@ -272,21 +287,39 @@ def submission(fields: Mapping[str, str], request: Request) -> Submission:
     rows = fields.get("rows", "")
     if rows and rows not in {mode.value for mode in RowMode}:
         raise PayloadError(f"rows: {rows!r} is not one of {', '.join(mode.value for mode in RowMode)}")
-    priority = fields.get("priority", "0")
-    try:
-        number = int(priority)
-    except ValueError as error:
-        raise PayloadError(f"priority: {priority!r} is not a whole number") from error
-    if abs(number) > _PRIORITY_LIMIT:
-        raise PayloadError(f"priority: {number} is not between -{_PRIORITY_LIMIT} and {_PRIORITY_LIMIT}")
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= 255:
-        raise PayloadError("Idempotency-Key: must have 1 to 255 characters")
     request.state.task = fields["task_id"]  # for the audit line
     return Submission(
         id=fields["task_id"],
         rows=rows,
-        priority=number,
+        priority=priority(whole(fields.get("priority"), "priority", 0)),
         webhook=fields.get("webhook", ""),
-        idempotency_key=key,
+        idempotency_key=idempotency_key(request),
     )
+
+
+def whole(text: str | None, name: str, default: int) -> int:
+    """The whole number of a field. Raises: PayloadError."""
+    if text is None:
+        return default
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise PayloadError(f"{name}: {text!r} is not a whole number") from error
+    if abs(number) > _WHOLE_LIMIT:
+        raise PayloadError(f"{name}: {text!r} is too large")
+    return number
+
+
+def priority(number: int) -> int:
+    """A priority within its limits. Raises: PayloadError."""
+    if abs(number) > _PRIORITY_LIMIT:
+        raise PayloadError(f"priority: {number} is not between -{_PRIORITY_LIMIT} and {_PRIORITY_LIMIT}")
+    return number
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The idempotency key of a request; None for none. Raises: PayloadError."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= _KEY_CHARACTERS_LIMIT:
+        raise PayloadError(f"Idempotency-Key: must have 1 to {_KEY_CHARACTERS_LIMIT} characters")
+    return key

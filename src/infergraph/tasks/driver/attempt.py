@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from infergraph.settings import RowMode
 from infergraph.tasks.driver.chunks import BLOCK_BYTES, Chunk, ChunkSizer, LineReader
 from infergraph.tasks.driver.reorder_buffer import ReorderBuffer
 from infergraph.tasks.driver.retry_round import SecondRound
@@ -23,7 +24,7 @@ from infergraph.tasks.engines.messages import Answer, Assignment, Key, Lines
 from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder, disk_faults, sync_folder, write_all
 from infergraph.tasks.task import Progress, Task, Watermark
-from infergraph.wire import error_lines
+from infergraph.wire import error_lines, request_lines
 
 STALLS_SOLO = 7
 STALLS_LIMIT = 12
@@ -260,9 +261,17 @@ class Attempt:
             self._buffer.complete_chunk(failed, self._failed_line(failed, reason))
 
     def _failed_line(self, chunk: Chunk, reason: str) -> Lines:
-        raw = self._files.reader.read(chunk).removesuffix(b"\n")
-        line = error_lines.error_line(chunk.line, reason, raw, self.task.charset) + b"\n"
-        return Lines(line, line, 1, 1)
+        raw, charset = self._files.reader.read(chunk).removesuffix(b"\n"), self.task.charset
+        if self._has_requests:
+            line = request_lines.failure_of(raw, request_lines.SERVER_ERROR, reason, charset)
+        else:
+            line = error_lines.error_line(chunk.line, reason, raw, charset)
+        return Lines(line + b"\n", line + b"\n", 1, 1)
+
+    @property
+    def _has_requests(self) -> bool:
+        """Whether the answers have the form of `wire.request_lines`."""
+        return self.task.rows == RowMode.REQUEST.value
 
     def allowed_s(self, key: Key) -> float:
         """The time limit of an assignment; 0 for none.
@@ -306,10 +315,16 @@ class Attempt:
                 trouble = b"".join(errors)
                 write_all(self._files.errors, trouble)
                 self._errors_dirty = True
-                number, reason, _ = error_lines.read_error_line(trouble.rstrip(b"\n").rsplit(b"\n", 1)[-1])
-                self.last_error = f"line {number}: {reason}"[:2000]
+                self.last_error = self._told(trouble.rstrip(b"\n").rsplit(b"\n", 1)[-1])[:2000]
         crash_point("output-written")
         self.mark = mark
+
+    def _told(self, error: bytes) -> str:
+        """An error line for people."""
+        if self._has_requests:
+            return request_lines.reason_of(error)
+        number, reason, _ = error_lines.read_error_line(error)
+        return f"line {number}: {reason}"
 
     def files_to_sync(self) -> list[int]:
         """Duplicated descriptors of the files with unsynced data; the caller has to close them."""

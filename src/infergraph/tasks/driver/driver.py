@@ -31,7 +31,9 @@ from infergraph import process_lifetime
 from infergraph.errors import StartupFault
 from infergraph.observe import logs
 from infergraph.settings import Settings, TaskEngine
+from infergraph.tasks import openai
 from infergraph.tasks.clocks import Clocks
+from infergraph.tasks.driver.batch_keeper import BatchKeeper
 from infergraph.tasks.driver.scheduler import STOPPED, Scheduler
 from infergraph.tasks.engines.engine import (
     Answered,
@@ -108,6 +110,9 @@ class Driver:
         self._load_trouble_sum = 0.0
         self._paused = ""
         self._janitor = ThreadPoolExecutor(1, thread_name_prefix="janitor")
+        self._batches = BatchKeeper(
+            data, store, settings, clocks, end_task=self._scheduler.end, wake=engine.wake, owner=owner
+        )
 
     def stop(self) -> None:
         """Ask `run` to return soon, with everything committed."""
@@ -125,6 +130,7 @@ class Driver:
                     break
         finally:
             self._engine.stop()
+            self._batches.stop()
             self._scheduler.release_all()
             self._janitor.shutdown()
 
@@ -203,6 +209,7 @@ class Driver:
         try:
             self._stop_tasks()
             self._check_disk()
+            self._batches.look()
             if not self._paused:
                 self._scheduler.resume()
                 self._start_waiting()
@@ -283,7 +290,13 @@ class Driver:
         for task in expired:
             if self._store.stop(task.id, (task.state,)):
                 self._erase(task, "pruned")
-        if len(expired) == ERASED_AT_ONCE:
+        records = self._store.expired_records(self._clocks.wall(), limit=ERASED_AT_ONCE)
+        for record in records:
+            if record.kind in openai.FILE_KINDS:
+                self._data.discard_file(openai.folder_of(record.id))
+                self._janitor.submit(self._data.empty_trash)
+            self._store.remove_record(record.id)
+        if ERASED_AT_ONCE in (len(expired), len(records)):
             self._keep_house_at = 0.0
 
     def _send_heartbeat(self) -> None:

@@ -242,6 +242,14 @@ class Scheduler:
             else:
                 attempt.requeue(key)
 
+    def end(self, seq: int, reason: str) -> bool:
+        """End an active task as failed, with what it has answered; False if it is not active."""
+        attempt = self._attempts.get(seq)
+        if attempt is None:
+            return False
+        self._fail(attempt, reason)
+        return True
+
     def fail_all(self, reason: str) -> None:
         """The unit cannot be loaded: fail all active tasks with this error."""
         for attempt in list(self._attempts.values()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from infergraph.settings import NanPolicy
 from infergraph.tasks.engines.in_server import lanes_address
 from infergraph.tasks.engines.inbox import Inbox
 from infergraph.tasks.engines.messages import Leaving, Ready, Reply, frame
+from infergraph.tasks.engines.request_rows import Requests
 from infergraph.tasks.engines.worker import ChunkWorker
 
 _log = logging.getLogger(__name__)
@@ -26,13 +28,21 @@ _AGAIN_S = 0.5
 class InServerWorker:
     """Answers chunks with a loaded unit, for the driver of a data folder. Used on one event loop.
 
+    Args:
+        requests: see `ChunkWorker`.
     Promises: when a driver exits, reconnects to its successor, which sends pending assignments again; they are
     dropped here.
     """
 
-    def __init__(self, folder: Path, unit: PredictiveUnit, nan: NanPolicy = NanPolicy.ERROR) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        unit: PredictiveUnit,
+        requests: Callable[[], Requests],
+        nan: NanPolicy = NanPolicy.ERROR,
+    ) -> None:
         self._folder = folder.absolute()  # a node may change the working directory
-        self._desk = ChunkWorker(unit, nan)
+        self._desk = ChunkWorker(unit, nan, requests)
         self._leaving = asyncio.Event()
         self._busy = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None

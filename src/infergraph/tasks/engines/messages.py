@@ -29,6 +29,8 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
         path: the driver's import path.
         settings: `Settings` as builtins, for the logs.
         mark: identifies the processes of this driver's workers (see `lifetime.end_orphans`).
+        requests: "module:function" that makes of the unit, `source` and the settings what answers rows that are
+            requests (`request_rows.Requests`).
     """
 
     factory: str
@@ -36,6 +38,7 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
     path: list[str]
     settings: dict[str, Any]
     mark: str = ""
+    requests: str = "infergraph.serving.row_requests:of_task_worker"
 
 
 class Key(msgspec.Struct, frozen=True, array_like=True):

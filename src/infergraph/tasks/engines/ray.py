@@ -10,6 +10,7 @@ the actor's next one too), so an abandoned attempt costs its lanes.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -27,7 +28,7 @@ from infergraph.errors import MissingExtra
 from infergraph.settings import Settings
 from infergraph.tasks.engines.engine import Engine, EngineTrouble, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
 from infergraph.tasks.engines.messages import Answer, Assignment, Key, Plan
-from infergraph.tasks.engines.worker import ChunkWorker, make_unit
+from infergraph.tasks.engines.worker import ChunkWorker, make_requests, make_unit
 from infergraph.worker_environment import TASK_INDEX
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ class LaneActor:
         self._loop = asyncio.new_event_loop()
         unit = make_unit(told)
         self._loop.run_until_complete(unit.start())
-        self._desk = ChunkWorker(unit, msgspec.convert(told.settings, Settings).task_nan)
+        nan = msgspec.convert(told.settings, Settings).task_nan
+        self._desk = ChunkWorker(unit, nan, functools.partial(make_requests, told, unit))
 
     def ready(self) -> int:
         """Process id, once the unit is loaded."""

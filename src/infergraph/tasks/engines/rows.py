@@ -51,7 +51,7 @@ class RowReader(ABC):
 
     def __init__(self, unit: PredictiveUnit, sleep: Sleep = asyncio.sleep, nan: NanPolicy = NanPolicy.ERROR) -> None:
         self._unit = unit
-        self._retry = Retry(retries=_RETRIES, backoff=_BACKOFF, sleep=sleep)
+        self._retry = retry_of(sleep)
         self._nan = nan
 
     async def answer(self, block: bytes, first: int, charset: str = "") -> Lines:
@@ -342,6 +342,11 @@ def row_reader(
         declared[None] = RowMode.OBJECT
         mode = declared.get(unit.task_rows, RowMode.AUTO)
     return _READERS.get(mode, NoRows)(unit, sleep, nan)
+
+
+def retry_of(sleep: Sleep = asyncio.sleep) -> Retry:
+    """How a row is asked again, of a unit that is unreachable or overloaded for a moment."""
+    return Retry(retries=_RETRIES, backoff=_BACKOFF, sleep=sleep)
 
 
 def _read_again(raw: Sequence[bytes]) -> list[Any]:

@@ -6,6 +6,7 @@ python -m infergraph.tasks.engines.worker COMMANDS_FD REPLIES_FD LIFE_FD PARENT_
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import importlib
 import logging
@@ -13,6 +14,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -23,7 +26,8 @@ from infergraph.observe import logs
 from infergraph.settings import NanPolicy, RowMode, Settings
 from infergraph.tasks.engines.inbox import Inbox
 from infergraph.tasks.engines.messages import Answer, Assignment, LoadFailed, Plan, Ready, frame
-from infergraph.tasks.engines.rows import RowReader, row_reader
+from infergraph.tasks.engines.request_rows import RequestRows, Requests
+from infergraph.tasks.engines.rows import RowReader, retry_of, row_reader
 from infergraph.tasks.files import write_all
 
 _log = logging.getLogger("infergraph.tasks.engines.worker")  # __name__ is __main__ here
@@ -34,10 +38,21 @@ LOAD_FAILED = 3
 
 def make_unit(plan: Plan) -> PredictiveUnit:
     """Construct the unit of a plan, without starting it."""
-    settings = msgspec.convert(plan.settings, Settings)
-    module, _, function = plan.factory.partition(":")
-    unit: PredictiveUnit = getattr(importlib.import_module(module), function)(plan.source, settings)
+    unit: PredictiveUnit = _named(plan.factory)(plan.source, msgspec.convert(plan.settings, Settings))
     return unit
+
+
+def make_requests(plan: Plan, unit: PredictiveUnit) -> Requests:
+    """What answers the rows of a plan that are requests, with its started unit."""
+    requests: Requests = _named(plan.requests)(unit, plan.source, msgspec.convert(plan.settings, Settings))
+    return requests
+
+
+def _named(name: str) -> Callable[..., Any]:
+    """The function of a name, `module:function`."""
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
 
 
 class ChunkWorker:
@@ -45,24 +60,31 @@ class ChunkWorker:
 
     Args:
         nan: what NaN and the infinities in an answer become.
+        requests: makes what answers rows that are requests; called with the first of them.
     """
 
-    def __init__(self, unit: PredictiveUnit, nan: NanPolicy) -> None:
+    def __init__(self, unit: PredictiveUnit, nan: NanPolicy, requests: Callable[[], Requests]) -> None:
         self._unit = unit
         self._nan = nan
-        self._readers: dict[str, RowReader] = {}
+        self._requests = requests
+        self._readers: dict[str, RowReader | RequestRows] = {}
 
     async def answer(self, assignment: Assignment) -> Answer:
         """Answer all lines of an assignment. Whatever the unit does, there is one output line for each input line."""
         began = time.perf_counter()
         reader = self._readers.get(assignment.rows)
         if reader is None:
-            reader = self._readers[assignment.rows] = row_reader(self._unit, RowMode(assignment.rows), nan=self._nan)
+            reader = self._readers[assignment.rows] = self._reader(RowMode(assignment.rows))
         block = _lines(assignment) if assignment.data is None else assignment.data
         lines = await reader.answer(block, assignment.line, assignment.charset)
         if lines.lines != assignment.lines:
             raise RuntimeError(f"{lines.lines} lines where {assignment.lines} were cut: the input changed on the disk")
         return Answer(assignment.key, lines.output, lines.errors, lines.failed, time.perf_counter() - began)
+
+    def _reader(self, mode: RowMode) -> RowReader | RequestRows:
+        if mode is RowMode.REQUEST:
+            return RequestRows(self._requests, retry_of())
+        return row_reader(self._unit, mode, nan=self._nan)
 
 
 def _lines(assignment: Assignment) -> bytes:
@@ -88,7 +110,7 @@ async def work(plan: Plan, settings: Settings, commands_fd: int, replies_fd: int
         text = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
         write_all(replies_fd, frame(LoadFailed(text)))
         os._exit(LOAD_FAILED)
-    desk = ChunkWorker(unit, settings.task_nan)
+    desk = ChunkWorker(unit, settings.task_nan, functools.partial(make_requests, plan, unit))
     # If the driver has exited, there is no recipient.
     inbox = Inbox(commands_fd, lambda word: write_all(replies_fd, frame(word)), gone=lambda: os._exit(0))
     gc.collect()

@@ -9,8 +9,8 @@ from typing import Any
 from infergraph.protocol.callers import Caller
 from infergraph.protocol.callers import Scope as CallerScope
 from infergraph.serving.authentication import Authenticator
+from infergraph.serving.http import error_responses
 from infergraph.serving.http.app import Receive, Scope, Send
-from infergraph.serving.http.dialects import Cors, InternalDialect
 from infergraph.serving.http.known_callers import KnownCallers
 
 ME = Caller(name="me", scopes=frozenset({CallerScope.TASKS}))
@@ -40,8 +40,7 @@ def run(app: Any, scope: dict[str, Any], key: Revocable) -> list[MutableMapping[
     async def receive() -> MutableMapping[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    dialect = InternalDialect(Cors())
-    asyncio.run(KnownCallers(app, Authenticator(key.find), lambda path: dialect)(scope, receive, send))
+    asyncio.run(KnownCallers(app, Authenticator(key.find), lambda path: error_responses.of_fault)(scope, receive, send))
     return sent
 
 

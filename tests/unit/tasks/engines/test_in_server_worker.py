@@ -10,7 +10,7 @@ import pytest
 from infergraph.settings import Settings
 from infergraph.tasks.engines.in_server import SOCKET
 from infergraph.tasks.engines.in_server_worker import InServerWorker
-from task_units import make
+from task_units import make, no_requests
 
 
 def test_the_driver_is_found_whatever_the_working_folder_becomes(
@@ -30,7 +30,7 @@ def test_the_driver_is_found_whatever_the_working_folder_becomes(
 
         driver = await asyncio.start_unix_server(accept, tmp_path / "data" / SOCKET)
         monkeypatch.chdir(tmp_path)
-        worker = InServerWorker(Path("data"), make('{"unit": "Echo"}', Settings()))
+        worker = InServerWorker(Path("data"), make('{"unit": "Echo"}', Settings()), no_requests)
         monkeypatch.chdir(tmp_path / "elsewhere")
         worker.begin()
         await asyncio.wait_for(arrived.wait(), 20)
