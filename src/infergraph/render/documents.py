@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from infergraph.graph.spec import entries, member
 
@@ -42,3 +42,26 @@ def filled(document: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, A
 def names_in(document: Mapping[str, Any], name: str) -> frozenset[str]:
     """The names of the objects in a list member."""
     return frozenset(str(each.get("name", "")) for each in entries(document, name))
+
+
+class Attached(NamedTuple):
+    """A volume, and where a container mounts it."""
+
+    mount: dict[str, Any]
+    volume: dict[str, Any] | None = None
+
+
+def attached(container: dict[str, Any], found: Iterable[Attached]) -> list[dict[str, Any]]:
+    """Mount volumes in a container of ours, where it has nothing mounted yet; the volumes that are mounted."""
+    mounts = list(container.get("volumeMounts") or ())
+    taken = {str(member(mount, "mountPath")).rstrip("/") for mount in mounts}
+    volumes = []
+    for each in found:
+        path = each.mount["mountPath"].rstrip("/")
+        if path not in taken:
+            taken.add(path)
+            mounts.append(each.mount)
+            volumes += [each.volume] if each.volume is not None else []
+    if mounts:
+        container["volumeMounts"] = mounts
+    return volumes

@@ -15,7 +15,7 @@ import msgspec
 from infergraph.graph.placement import PredictorCut
 from infergraph.graph.spec import member
 from infergraph.render import names, security
-from infergraph.render.documents import added, filled, respelt
+from infergraph.render.documents import added, attached, filled, respelt
 from infergraph.render.here import Built, listens, with_secrets
 from infergraph.render.models import MOUNTED, Asking, Model, model_of
 from infergraph.render.ports import port_named
@@ -24,7 +24,7 @@ from infergraph.render.security import CONFINED
 from infergraph.render.services import is_headless, service
 from infergraph.render.traffic import EXPLAINER_PORT
 from infergraph.render.workloads import Component, Workload, front_service
-from infergraph.render.yaml_text import Noted
+from infergraph.render.yaml_text import Noted, noted
 
 _IMAGE = "seldonio/alibiexplainer:1.17.1"
 _OPEN_IMAGE = "seldonio/mlserver:1.3.5-alibi-explain"
@@ -179,15 +179,15 @@ def _built(scene: Scene, explainer: Explainer) -> Built:
         container["args"] = _args(scene, explainer, model.folder)
     added(container, "ports", [{"name": "http", "containerPort": explainer.port}])
     with_secrets(container, [model.secret])
-    added(container, "volumeMounts", [model.mount] if model.mount is not None else [], key="mountPath")
+    volumes = attached(container, model.attached)
     asked = {"tcpSocket": {"port": explainer.port}}
     probes = {
         "livenessProbe": {**asked, "initialDelaySeconds": 60, "failureThreshold": 5, **_TIMES},
         "readinessProbe": {**asked, "initialDelaySeconds": 20, "failureThreshold": 7, **_TIMES},
     }
     return Built(
-        container=filled(container, {**probes, "securityContext": CONFINED}),
-        volumes=[model.volume] if model.volume is not None else [],
+        container=filled(container, noted({**probes, "securityContext": CONFINED}, "default")),
+        volumes=volumes,
         initializers=[model.initializer] if model.initializer is not None else [],
     )
 

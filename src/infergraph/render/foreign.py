@@ -13,16 +13,18 @@ import msgspec
 from infergraph.graph.placement import Place
 from infergraph.graph.spec import Node, entries, member
 from infergraph.render import names, servers
-from infergraph.render.documents import added, filled, respelt
+from infergraph.render.documents import Attached, added, attached, filled, respelt
 from infergraph.render.here import Built, with_secrets
 from infergraph.render.models import MOUNTED, Model, asked_by, model_of
+from infergraph.render.ports import FIRST_GRPC, FIRST_HTTP, FIRST_METRICS, counted
 from infergraph.render.scene import Scene
 from infergraph.render.security import CONFINED
 from infergraph.render.servers import TENSORFLOW_IMAGE, Kind, Packaged, packaged, parameters_text, tensorflow_args
-from infergraph.render.yaml_text import Noted, plain
+from infergraph.render.yaml_text import Noted, noted, plain
 
 TENSORFLOW = "tfserving"
 _FIRST_PROXIED = 2001, 2000
+_OPERATOR = "as the operator sets it"
 _METRICS_PATH = "/prometheus"
 _PROBES = {
     "livenessProbe": {"initialDelaySeconds": 60},
@@ -30,11 +32,13 @@ _PROBES = {
 }
 _TIMES = {"periodSeconds": 5, "failureThreshold": 3, "timeoutSeconds": 1}
 _LIFECYCLE = {"preStop": {"exec": {"command": ["/bin/sh", "-c", "/bin/sleep 10"]}}}
-POD_INFO = "seldon-podinfo"
-_POD_INFO_VOLUME = {
-    "name": POD_INFO,
-    "downwardAPI": {"items": [{"path": "annotations", "fieldRef": {"fieldPath": "metadata.annotations"}}]},
-}
+_POD_INFO = Attached(
+    {"name": "seldon-podinfo", "mountPath": "/etc/podinfo"},
+    {
+        "name": "seldon-podinfo",
+        "downwardAPI": {"items": [{"path": "annotations", "fieldRef": {"fieldPath": "metadata.annotations"}}]},
+    },
+)
 _MEMBERS = (
     "name",
     "image",
@@ -94,33 +98,35 @@ def built(scene: Scene, foreign: Foreign, pod: Mapping[str, Any], taken: frozens
     container: dict[str, Any] = {"name": names.part(node.name), "image": image}
     container |= {key: value for key, value in given.items() if key not in container}
     if server is not None and server.args and not container.get("args"):
-        container["args"] = list(server.args)
+        container["args"] = Noted(list(server.args), node.packaged)
     added(container, "ports", _ports(foreign))
     container["env"] = _environment(scene, foreign, server, model.folder, str(plain(image)))
-    container = filled(container, {"imagePullPolicy": "IfNotPresent"})
+    container = filled(container, noted({"imagePullPolicy": "IfNotPresent"}, "default"))
     if node.resources:
-        container["resources"] = node.resources
-    mounts: list[Mapping[str, Any]] = [{"name": POD_INFO, "mountPath": "/etc/podinfo"}]
-    mounts += [model.mount] if model.mount is not None and not is_proxy else []
+        container["resources"] = Noted(node.resources, f"{place.field}.resources")
     with_secrets(container, [model.secret])
-    added(container, "volumeMounts", mounts, key="mountPath")
-    container = filled(container, _probes(scene, foreign, server) | {"lifecycle": _LIFECYCLE})
-    volumes = [_POD_INFO_VOLUME, *([model.volume] if model.volume is not None else [])]
+    behind_it = _tensorflow(foreign, behind, pod, model, proxied) if is_proxy else None
+    volumes = attached(container, [_POD_INFO, *(() if is_proxy else model.attached)])
+    volumes += [each.volume for each in model.attached if each.volume is not None] if is_proxy else []
+    defaults = {**_probes(scene, foreign, server), "lifecycle": _LIFECYCLE, "securityContext": CONFINED}
     return Built(
-        container=filled(container, {"securityContext": CONFINED}),
+        container=filled(container, noted(defaults, "default")),
         volumes=volumes,
         initializers=[model.initializer] if model.initializer is not None else [],
-        beside=[_tensorflow(foreign, behind, pod, model, proxied)] if is_proxy else [],
+        beside=[behind_it] if behind_it is not None else [],
     )
 
 
 def _ports(foreign: Foreign) -> list[dict[str, Any]]:
     numbers = {
-        "metrics": foreign.metrics_port,
-        "http": foreign.place.http_port,
-        "grpc": foreign.place.grpc_port,
+        "metrics": (foreign.metrics_port, FIRST_METRICS),
+        "http": (foreign.place.http_port, FIRST_HTTP),
+        "grpc": (foreign.place.grpc_port, FIRST_GRPC),
     }
-    return [{"name": name, "containerPort": number} for name, number in numbers.items()]
+    return [
+        {"name": name, "containerPort": Noted(number, counted(number, first))}
+        for name, (number, first) in numbers.items()
+    ]
 
 
 def is_grpc(scene: Scene, node: Node) -> bool:
@@ -143,7 +149,7 @@ def _environment(scene: Scene, foreign: Foreign, server: Packaged | None, folder
         found.pop(name, None)
         found[name] = variable
     ours = {name: value for name, value in if_missing.items() if name not in found} | always
-    return [*found.values(), *({"name": name, "value": value} for name, value in ours.items())]
+    return [*found.values(), *({"name": name, "value": Noted(value, _OPERATOR)} for name, value in ours.items())]
 
 
 def _variables(
@@ -204,9 +210,9 @@ def _tensorflow(
         {"name": name} | given,
         {
             "image": Noted(TENSORFLOW_IMAGE, "default"),
-            "args": list(tensorflow_args(foreign.node.name, model.folder, ports)),
-            "ports": [{"containerPort": number} for number in sorted(ports)],
+            "args": Noted(list(tensorflow_args(foreign.node.name, model.folder, ports)), foreign.node.packaged),
+            "ports": Noted([{"containerPort": number} for number in sorted(ports)], foreign.node.packaged),
         },
     )
-    added(container, "volumeMounts", [model.mount] if model.mount is not None else [], key="mountPath")
-    return filled(container, {"securityContext": CONFINED})
+    attached(container, model.attached)
+    return filled(container, noted({"securityContext": CONFINED}, "default"))

@@ -5,7 +5,7 @@ Source: section B3 of the Kubernetes notes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -13,16 +13,18 @@ import msgspec
 from infergraph.graph.placement import Place, PlaceKind
 from infergraph.graph.spec import entries, member
 from infergraph.render import names
-from infergraph.render.documents import added, filled, respelt
+from infergraph.render.documents import Attached, attached, filled, respelt
 from infergraph.render.models import Model
+from infergraph.render.ports import FIRST_GRPC, FIRST_HTTP, FIRST_METRICS, counted
 from infergraph.render.scene import Scene
 from infergraph.render.security import CONFINED, SEALED
-from infergraph.render.yaml_text import Noted
+from infergraph.render.yaml_text import Noted, noted
 
 FRONT_PORTS = 8000, 5001
 FILE = "graph.yaml"
 CONTAINER = "infergraph"
 _CERTIFICATES = "seldon-cert-volume"
+_COUNTED = 500  # above the first port of a kind, before that of the next
 _ENGINE = "seldon.io/engine-"
 _DEFAULT_RESOURCES = {"requests": {"cpu": "500m", "memory": "512Mi"}}
 _MEMBERS = (
@@ -95,39 +97,41 @@ def built(scene: Scene, server: Server, taken: frozenset[str]) -> Built:
     for name in ("command", "args"):
         if given.pop(name, None):
             scene.findings.warn(f"{server.field}.{name}", "is not rendered: the container runs `infergraph serve`")
-    workdir = given.pop("workingDir", None) or scene.options.workdir
-    graph, data, tmp = (names.unused(f"{name}{server.suffix}", taken) for name in ("graph", "data", "tmp"))
+    own_workdir = given.pop("workingDir", None)
+    workdir = own_workdir or scene.options.workdir
     given_image = given.pop("image", None)
     container = {
         "name": names.part(server.name),
         "image": given_image or Noted(scene.options.image, "--image"),
         "command": ["infergraph", "serve", FILE],
-        "workingDir": workdir,
+        "workingDir": Noted(workdir, "--workdir") if own_workdir is None else own_workdir,
         "ports": _ports(scene, server, given.pop("ports", None)),
         "env": _environment(scene, server, given.pop("env", None)),
         **{key: value for key, value in given.items() if key != "name"},
     }
     with_secrets(container, (model.secret for model in server.models))
     container["resources"] = server.resources or Noted(_DEFAULT_RESOURCES, "default")
-    container = filled(container, _probes(server))
-    mounts: list[dict[str, Any]] = [
-        {"name": graph, "mountPath": f"{workdir.rstrip('/')}/{FILE}", "subPath": FILE, "readOnly": True},
-        {"name": data, "mountPath": "/data"},
-        {"name": tmp, "mountPath": "/tmp"},
-        *(model.mount for model in server.models if model.mount is not None),
-    ]
-    volumes: list[dict[str, Any]] = [{"name": graph, "configMap": {"name": server.file}}]
-    volumes += [{"name": name, "emptyDir": {}} for name in ((tmp,) if server.keeps_data else (data, tmp))]
-    volumes += [model.volume for model in server.models if model.volume is not None]
-    if server.certificate:
-        mounts.append({"name": _CERTIFICATES, "mountPath": "/cert/", "readOnly": True})
-        volumes.append({"name": _CERTIFICATES, "secret": {"secretName": server.certificate}})
-    added(container, "volumeMounts", mounts, key="mountPath")
+    container = filled(container, noted(_probes(server), "default"))
+    volumes = attached(container, _attached(server, workdir, taken))
     return Built(
-        container=filled(container, {"securityContext": CONFINED if given_image else SEALED}),
+        container=filled(container, noted({"securityContext": CONFINED if given_image else SEALED}, "default")),
         volumes=volumes,
         initializers=[model.initializer for model in server.models if model.initializer is not None],
     )
+
+
+def _attached(server: Server, workdir: str, taken: frozenset[str]) -> Iterator[Attached]:
+    """The graph file, folders to write in, models, the certificate."""
+    graph, data, tmp = (names.unused(f"{name}{server.suffix}", taken) for name in ("graph", "data", "tmp"))
+    file = {"name": graph, "mountPath": f"{workdir.rstrip('/')}/{FILE}", "subPath": FILE, "readOnly": True}
+    yield Attached(file, {"name": graph, "configMap": {"name": server.file}})
+    yield Attached({"name": data, "mountPath": "/data"}, None if server.keeps_data else {"name": data, "emptyDir": {}})
+    yield Attached({"name": tmp, "mountPath": "/tmp"}, {"name": tmp, "emptyDir": {}})
+    for model in server.models:
+        yield from model.attached
+    if server.certificate:
+        mount = {"name": _CERTIFICATES, "mountPath": "/cert/", "readOnly": True}
+        yield Attached(mount, {"name": _CERTIFICATES, "secret": {"secretName": server.certificate}})
 
 
 def orchestrator_environment(
@@ -156,7 +160,19 @@ def _ports(scene: Scene, server: Server, given: Any) -> list[Any]:
             scene.findings.warn(f"{server.field}.ports", text)
         elif name not in numbers:
             found.append(port)
-    return [*({"name": name, "containerPort": number} for name, number in numbers.items()), *found]
+    ours = [{"name": name, "containerPort": Noted(number, _source(server, number))} for name, number in numbers.items()]
+    return [*ours, *found]
+
+
+def _source(server: Server, number: int) -> str:
+    """Where a port number comes from."""
+    if number in FRONT_PORTS:
+        return "front"
+    if not server.given:
+        return "default"
+    firsts = (FIRST_HTTP, FIRST_GRPC, FIRST_METRICS)
+    first = next((first for first in firsts if 0 <= number - first < _COUNTED), None)
+    return f"{server.field}.ports" if first is None else counted(number, first)
 
 
 def _environment(scene: Scene, server: Server, given: Any) -> list[Any]:
@@ -175,7 +191,7 @@ def _environment(scene: Scene, server: Server, given: Any) -> list[Any]:
         ours |= {"INFERGRAPH_TLS_CERT": "/cert/tls.crt", "INFERGRAPH_TLS_KEY": "/cert/tls.key"}
     if server.certificate:
         ours["SELDON_CERT_MOUNT_PATH"] = "/cert/"
-    found: dict[str, Any] = {name: {"name": name, "value": value} for name, value in ours.items()}
+    found: dict[str, Any] = {name: {"name": name, "value": Noted(value, "default")} for name, value in ours.items()}
     for variable, field in server.env:
         name = str(member(variable, "name") or "")
         found.pop(name, None)

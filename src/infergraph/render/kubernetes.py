@@ -23,7 +23,7 @@ from infergraph.render.ports import FIRST_METRICS
 from infergraph.render.scene import Object, Scene
 from infergraph.render.security import of_pod
 from infergraph.render.workloads import Component, Workload, front_service, split_name, workloads
-from infergraph.render.yaml_text import Noted
+from infergraph.render.yaml_text import Noted, noted
 
 CONFIG_MAP_LIMIT_BYTES = 1_048_576
 _STRATEGY = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "10%"}}
@@ -174,7 +174,9 @@ class _Renderer:
         deadline = None if found is None else found.predictor.progress_deadline_seconds
         if found is not None and deadline is not None:
             head["progressDeadlineSeconds"] = Noted(deadline, f"{found.path}.progressDeadlineSeconds")
-        return self._of_pods("Deployment", workload, pod, head | {"strategy": _STRATEGY}, checksums, metrics_port)
+        return self._of_pods(
+            "Deployment", workload, pod, head | noted({"strategy": _STRATEGY}, "default"), checksums, metrics_port
+        )
 
     def _stateful_set(
         self,

@@ -91,11 +91,18 @@ def annotations_of_pod(scene: Scene, workload: Workload, metrics_port: int | Non
         found["prometheus.io/path"] = "/prometheus" if metrics_port is None else "/metrics"
     if metrics_port is not None:
         found["prometheus.io/port"] = str(metrics_port)
+        if workload.component is Component.FRONT and has_certificate(workload) and scene.serves_tls:
+            found["prometheus.io/scheme"] = "https"
     found |= scene.deployment.annotations
     if workload.predictor is not None:
         found |= workload.predictor.predictor.annotations
     template = member(member(workload.template, "metadata"), "annotations")
     return found | (template if isinstance(template, dict) else {})
+
+
+def has_certificate(workload: Workload) -> bool:
+    """Whether the predictor of a workload names a certificate."""
+    return workload.predictor is not None and bool(member(workload.predictor.predictor.ssl, "certSecretName"))
 
 
 def of_service(workload: Workload) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from infergraph.errors import GraphError
 from infergraph.render.scene import Object
-from infergraph.render.yaml_text import to_yaml
+from infergraph.render.yaml_text import plain, to_yaml
 
 _MARK = "# infergraph render kubernetes"
 _KUSTOMIZATION = "kustomization.yaml"
@@ -35,7 +35,7 @@ def files(objects: Sequence[Object], name: str, *, kustomize: bool) -> dict[str,
     head = f"{_MARK} {name}\n"
     found = {f"{each.kind.lower()}-{each.name}.yaml": head + _text(each) for each in objects}
     if kustomize:
-        namespaces = {each.document["metadata"].get("namespace") for each in objects}
+        namespaces = {plain(each.document["metadata"].get("namespace")) for each in objects}
         (only,) = namespaces if len(namespaces) == 1 else (None,)
         document = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",

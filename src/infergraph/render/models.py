@@ -15,6 +15,7 @@ import msgspec
 from infergraph.graph.placement import Place, PlaceKind
 from infergraph.graph.spec import Node
 from infergraph.render import names
+from infergraph.render.documents import Attached
 from infergraph.render.options import INITIALIZER_IMAGE
 from infergraph.render.scene import Scene
 from infergraph.render.security import SEALED
@@ -33,12 +34,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         folder: what the node is given.
+        attached: the volume that it lies in; none where it lies in the image, or is fetched.
         secret: with the credentials, where the container fetches the model itself.
     """
 
     folder: str
-    volume: dict[str, Any] | None = None
-    mount: dict[str, Any] | None = None
+    attached: tuple[Attached, ...] = ()
     initializer: dict[str, Any] | None = None
     secret: str = ""
 
@@ -109,17 +110,8 @@ def model_of(scene: Scene, asking: Asking, *, taken: frozenset[str] = frozenset(
         "volumeMounts": [{"name": volume, "mountPath": root}],
         "securityContext": SEALED,
     }
-    return Model(
-        folder=folder,
-        volume={"name": volume, "emptyDir": {}},
-        mount={"name": volume, "mountPath": root, "readOnly": True},
-        initializer=initializer,
-    )
-
-
-def initializer_name(asking: Asking) -> str:
-    """The name of the init container that copies a model."""
-    return names.part(asking.name, "-model-initializer")
+    mount = {"name": volume, "mountPath": root, "readOnly": True}
+    return Model(folder=folder, attached=(Attached(mount, {"name": volume, "emptyDir": {}}),), initializer=initializer)
 
 
 def _claimed(asking: Asking, folder: str) -> Model:
@@ -128,11 +120,8 @@ def _claimed(asking: Asking, folder: str) -> Model:
     mount: dict[str, Any] = {"name": volume, "mountPath": folder}
     if path.strip("/"):
         mount["subPath"] = path.strip("/")
-    return Model(
-        folder=folder,
-        volume={"name": volume, "persistentVolumeClaim": {"claimName": claim}},
-        mount={**mount, "readOnly": True},
-    )
+    source = {"name": volume, "persistentVolumeClaim": {"claimName": claim}}
+    return Model(folder=folder, attached=(Attached({**mount, "readOnly": True}, source),))
 
 
 def _image(scene: Scene, asking: Asking) -> Any:

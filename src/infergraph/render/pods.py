@@ -20,6 +20,7 @@ from infergraph.render.models import Model, asked_by, model_of
 from infergraph.render.scene import Scene
 from infergraph.render.security import CONFINED
 from infergraph.render.workloads import Workload
+from infergraph.render.yaml_text import Noted, noted
 
 GRACE_S = 40
 """Above the drain delay and grace_s together."""
@@ -74,9 +75,10 @@ class PodMaker:
         then = together(then, (each for one in built for each in one.beside))
         volumes = together(own["volumes"], (each for one in built for each in one.volumes))
         runs_here = self._servers > 0
-        spec = filled(spec, {"terminationGracePeriodSeconds": GRACE_S if runs_here else _FOREIGN_GRACE_S})
-        spec = filled(spec, {"enableServiceLinks": False} if runs_here else {})
-        spec = filled(spec, {"securityContext": self._context([*first, *then])})
+        defaults: dict[str, Any] = {"terminationGracePeriodSeconds": GRACE_S if runs_here else _FOREIGN_GRACE_S}
+        defaults |= {"enableServiceLinks": False} if runs_here else {}
+        defaults["securityContext"] = self._context([*first, *then])
+        spec = filled(spec, noted(defaults, "default"))
         lists = {"initContainers": first, "containers": then, "volumes": volumes}
         spec |= {name: found for name, found in lists.items() if found}
         return Pod(spec, self._metrics if self._workload.is_ours else None)
@@ -112,7 +114,7 @@ class PodMaker:
         name = str(container.get("name") or "")
         if name != names.part(name):
             container["name"] = mended(self._scene, name, field)
-        return filled(container, {"securityContext": CONFINED})
+        return filled(container, noted({"securityContext": CONFINED}, "default"))
 
     def _of_place(self, place: Place, given: dict[str, Any], field: str) -> Built:
         if place.node is not None and self._workload.pod is not None and names.part(place.name) != place.name:
@@ -153,11 +155,11 @@ class PodMaker:
             metrics_port=metrics,
             given=given,
             suffix=f"-{names.part(name)}" if self._servers else "",
-            resources=None if resources is None else resources.value,
+            resources=None if resources is None else Noted(resources.value, resources.field),
             env=orchestrator_environment(self._scene, found.path, found.predictor.svc_orch_spec) if is_front else (),
             models=tuple(models_of(self._scene, place, self._taken).values()),
             certificate=certificate,
-            serves_tls=certificate != "" and serves_tls(self._scene),
+            serves_tls=certificate != "" and self._scene.serves_tls,
             tasks=self._keeps_data and is_front,
             keeps_data=self._keeps_data and is_front,
         )
@@ -190,11 +192,6 @@ def mended(scene: Scene, name: str, field: str) -> str:
     found = names.part(name)
     scene.findings.warn(f"{field}.name", f"{name} is no name for a container: it is called {found}")
     return found
-
-
-def serves_tls(scene: Scene) -> bool:
-    """Whether a front with a certificate serves by TLS: where clients call it, rather than a split or a gateway."""
-    return len(scene.deployment.predictors) == 1 and not scene.options.gateway
 
 
 def nodes_of(scene: Scene, place: Place) -> Iterator[tuple[str, Node]]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from infergraph.graph.spec import Deployment, Predictor, entries, member
 
-FIRST_METRICS = 6000
+FIRST_HTTP, FIRST_GRPC, FIRST_METRICS = 9000, 9500, 6000
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 Spot = tuple[int, int | None, str]
 """A container: its predictor, its pod (None for one that the operator would add), its name."""
 
@@ -57,3 +58,9 @@ def _containers(pods: tuple[dict[str, Any], ...]) -> Iterator[tuple[int, dict[st
     for pod, document in enumerate(pods):
         for container in entries(member(document, "spec"), "containers"):
             yield pod, container
+
+
+def counted(number: int, first: int) -> str:
+    """How a number was counted: `second container`; those for metrics go by the containers that are nodes."""
+    place, what = number - first, "node" if first == FIRST_METRICS else "container"
+    return f"{_ORDINALS[place]} {what}" if 0 <= place < len(_ORDINALS) else f"{what} {place + 1}"

@@ -12,6 +12,7 @@ from infergraph.render.findings import Findings
 from infergraph.render.options import Options
 from infergraph.render.ports import FIRST_METRICS, Spot, metrics_ports
 from infergraph.render.workloads import Workload, front_service, node_service
+from infergraph.render.yaml_text import Noted
 
 V2 = frozenset({"v2", "kfserving"})
 
@@ -58,6 +59,11 @@ class Scene:
         """Whether its protocol is the open inference protocol."""
         return self.deployment.protocol in V2
 
+    @property
+    def serves_tls(self) -> bool:
+        """Whether a front with a certificate serves by TLS: where clients call it, not a split or a gateway."""
+        return len(self.deployment.predictors) == 1 and not self.options.gateway
+
     def service(self, place: Place) -> str:
         """The name of the Service of a place."""
         predictor = self.cut.predictors[place.predictor].predictor
@@ -74,7 +80,8 @@ class Scene:
         document = self.deployment
         found: dict[str, Any] = {"name": name}
         if self.namespace:
-            found["namespace"] = self.namespace
+            given = Noted(self.namespace, "--namespace")
+            found["namespace"] = given if self.options.namespace else self.namespace
         found["labels"] = {**document.labels, **labels}
         kept = {key: text for key, text in document.metadata_annotations.items() if key != _LAST_APPLIED}
         if kept or annotations:

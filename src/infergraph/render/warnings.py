@@ -12,7 +12,6 @@ from infergraph.graph.placement import PredictorCut, Site
 from infergraph.graph.spec import Lines, Other, entries, member
 from infergraph.protocol.annotations import SERVICE_NAME
 from infergraph.render import names
-from infergraph.render.pods import serves_tls
 from infergraph.render.scene import Scene
 from infergraph.render.traffic import ISTIO_HOST
 
@@ -83,7 +82,7 @@ def _of_predictor(scene: Scene, found: PredictorCut) -> None:
 
 
 def _of_tls(scene: Scene) -> str:
-    if serves_tls(scene):
+    if scene.serves_tls:
         return "all ports speak TLS, with tls.crt and tls.key of the secret: clients need https and grpcs"
     caller = "the gateway" if scene.options.gateway else "the split"
     return f"the certificate is mounted, and not used: {caller} calls the predictor without TLS"

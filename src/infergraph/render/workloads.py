@@ -8,7 +8,7 @@ Source: sections A2 and B2 of the Kubernetes notes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -90,11 +90,19 @@ def workloads(cut: Cut, index: int) -> list[Workload]:
     """The workloads of a predictor: the front, nodes and groups in the order of the graph, pods without a node."""
     found = cut.predictors[index]
     order = {field: number for number, field in enumerate(found.sites)}
-    places = sorted((*found.groups, *found.foreign), key=lambda place: order[place.field])
+    places = sorted((*found.groups, *_distinct(found.foreign)), key=lambda place: order[place.field])
     if found.front is not None:
         places.insert(0, found.front)
     made = list(_Maker(cut, index, tuple(places)).workloads())
     return sorted(made, key=lambda workload: _first(workload, places))
+
+
+def _distinct(foreign: Iterable[Place]) -> list[Place]:
+    """Without nodes of a name that another node of the same container has."""
+    found: dict[object, Place] = {}
+    for place in foreign:
+        found.setdefault(place.field if place.pod is None else (place.pod, place.name), place)
+    return list(found.values())
 
 
 def _first(workload: Workload, places: list[Place]) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -26,6 +27,11 @@ class Noted(msgspec.Struct, frozen=True):
 
     value: Any
     note: str
+
+
+def noted(members: Mapping[str, Any], note: str) -> dict[str, Any]:
+    """Members with a comment behind each."""
+    return {name: Noted(value, note) for name, value in members.items()}
 
 
 def plain(value: Any) -> Any:

@@ -90,7 +90,7 @@ class Lines:
     @cached_property
     def _roots(self) -> list[yaml.Node | None]:
         try:
-            return list(yaml.compose_all(self._text, Loader=yaml.SafeLoader))
+            return list(yaml.compose_all(self._text, Loader=_LinesLoader))
         except (yaml.YAMLError, RecursionError):
             return []
 
@@ -146,6 +146,9 @@ def _last_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members.pop(key, None)
         members[key] = value
     return members
+
+
+_LinesLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast; the text has been read before
 
 
 class _Loader(yaml.SafeLoader):
