@@ -210,10 +210,11 @@ def test_errors_have_the_form_that_the_client_knows(server: ProductServer, clien
     assert (refused.status_code, set(refused.json()["error"])) == (405, {"message", "type", "param", "code"})
 
 
-@pytest.mark.parametrize("how", ["cancelled", "expired"])
-def test_a_batch_that_is_ended_early_keeps_its_answers(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(("how", "workers"), [("cancelled", 0), ("cancelled", 1), ("expired", 1)])
+def test_a_batch_that_is_ended_early_keeps_its_answers(tmp_path: Path, how: str, workers: int) -> None:
     """What was answered is in the output file, everything else in the error file, each request once."""
-    with ProductServer(tmp_path, "Doubler", line_s=0.05, settings={"task_chunk_target_s": 0.1}) as server:
+    settings = {"task_chunk_target_s": 0.1, "task_workers": workers}
+    with ProductServer(tmp_path, "Doubler", line_s=0.05, settings=settings) as server:
         client = client_of(server)
         window = "3s" if how == "expired" else "24h"
         batch = create(client, jsonl(map(request, range(400))), completion_window=window)

@@ -71,7 +71,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         input_file, output_file, error_file: ids of files; empty for none.
-        endpoint: the path that all its requests name.
+        endpoint: the path that all its requests name, as the client gave it.
         completion_window: as the client gave it.
         expires: when the window ends, in Unix seconds; of one that is not created yet, after how many.
         owner: see `Task`.

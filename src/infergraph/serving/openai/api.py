@@ -209,7 +209,7 @@ class _Edge:
         return Batch(
             status=BatchStatus.VALIDATING,
             input_file=new.input_file_id,
-            endpoint=endpoint,
+            endpoint=new.endpoint,
             completion_window=new.completion_window,
             expires=_window_s(new.completion_window),
             metadata=_metadata(new.metadata),

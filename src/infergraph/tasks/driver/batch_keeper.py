@@ -26,6 +26,7 @@ from infergraph.tasks.openai import Batch, BatchError, BatchStatus, File
 from infergraph.tasks.record_store import Record
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import ALIVE, NewTask, State, Task
+from infergraph.wire import request_lines
 
 _log = logging.getLogger(__name__)
 
@@ -151,11 +152,12 @@ class BatchKeeper:
         if alive >= limit:
             raise Overloaded(f"the queue is full: {alive} tasks are waiting or running")
         file, folder = openai.file_in(stored), openai.folder_of(stored.id)
+        base_path = self._settings.base_path
         found = request_file.check(
             self._data.content(folder),
             file.end,
-            batch.endpoint,
-            base_path=self._settings.base_path,
+            request_lines.path_of(batch.endpoint, base_path),
+            base_path=base_path,
             limit_bytes=self._settings.message_limit_bytes,
             is_over=self._is_over.is_set,
         )
