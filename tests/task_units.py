@@ -99,6 +99,16 @@ class Poisoned(RowUnit):
         return super().rows(rows)
 
 
+class Refusing(RowUnit):
+    """Raises on rows with a value for `raise`."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        for row in rows:
+            if row.get("raise"):
+                raise ValueError(f"not {row['raise']}")
+        return super().rows(rows)
+
+
 class Busy(RowUnit):
     """Overloaded the first two times it is asked."""
 

@@ -71,6 +71,7 @@ NUMBER = reply(200, json.dumps({"status": 1, **MESSAGE}).encode())
 ACCEPTED, RUNNING, FINISHED = (reply(200, b'{"status": %d}' % number) for number in (200, 0, 2))
 SECOND_POLL = (NUMBER, NUMBER, NUMBER, ACCEPTED, ACCEPTED, RUNNING, FINISHED)
 ELSEWHERE = "--url http://127.0.0.1:9"  # nobody listens there
+ONE = "in.jsonl --predictor one -o a"
 LATIN = "latin.jsonl --predictor one -o a"
 PORTS = "--http-port 0 --grpc-port 0 --metrics-port 0"
 
@@ -131,6 +132,8 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
             Case("--priority", "--url {url} --priority 3", "--url {url}"),
             Case("--rows", "--url {url} --rows message", "--url {url}"),
             Case("--encoding", "--url {url} --encoding gbk", "--url {url}"),
+            Case("--format", "--url {url} --format csv", "--url {url}"),
+            Case("--output-format", "--url {url} --output-format csv", "--url {url}"),
             Case("--webhook", "--url {url} --webhook http://h/x", "--url {url}"),
             Case("--wait", "--url {url} --wait", "--url {url} --no-wait"),
             key,
@@ -151,6 +154,8 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
         "batch": ("g.yaml", [
             Case("--output", "in.jsonl --predictor one -o a", "in.jsonl --predictor one -o b"),
             Case("--encoding", f"{LATIN} --encoding latin-1", f"{LATIN} --encoding cp1251"),
+            Case("--format", f"{ONE} --format csv", ONE),
+            Case("--output-format", f"{ONE} --output-format csv", ONE),
             Case("--node", "in.jsonl --predictor one -o a --node a=parts:Thrice", "in.jsonl --predictor one -o a"),
             Case("--predictor", "in.jsonl -o a --predictor two", "in.jsonl -o a --predictor one"),
         ]),

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from infergraph.cli.tasks import duration_text, progress_text, read_duration
+from infergraph.client import Client
 from infergraph.client.task import Task
 from task_harness import TaskServer, jsonl, wait_for
 
@@ -215,3 +224,72 @@ def test_a_batch_that_fails_says_why(folder: Path) -> None:
     (folder / "empty.jsonl").write_bytes(b"\n\n")
     assert "is empty" in run("batch", "slow.py:Slow", "empty.jsonl", "-o", "o", code=1, folder=folder)[1]
     assert "No such file" in run("batch", "slow.py:Slow", "none.jsonl", "-o", "o", code=1, folder=folder)[1]
+
+
+@pytest.mark.parametrize(("given", "output"), [("parquet", "parquet"), ("csv.gz", "csv"), ("csv", "jsonl.zst")])
+def test_a_batch_over_a_table_goes_on_after_a_kill(folder: Path, given: str, output: str) -> None:
+    """Killed and run again, it goes on where it was: the rows come once, in order, as the output's name says."""
+    _write_table(folder / f"in.{given}", [{"n": str(number)} for number in range(1000)])
+    command = ("batch", "slow.py:Slow", f"in.{given}", "-o", f"out.{output}", "--task-chunk-target-s", "0.05")
+    with start(*command, folder=folder) as process:
+        wait_for(lambda: _committed(folder / f"out.{output}.infergraph" / "tasks.db"), "a watermark")
+        process.kill()
+    (folder / "worked").unlink()
+    _, err = run(*command, folder=folder)
+    assert f"out.{output}: 1000 lines" in err
+    assert int((folder / "worked").read_text().split()[0]) > 0
+    assert [int(row["n"]) for row in _read_table(folder / f"out.{output}")] == list(range(1000))
+    assert sorted(path.name for path in folder.glob("out*")) == [f"out.{output}"]
+
+
+def _committed(database: Path) -> int:
+    """The rows below the watermark of the one task in a store."""
+    if not database.exists():
+        return 0
+    with closing(sqlite3.connect(database)) as store, suppress(sqlite3.OperationalError):
+        for (done,) in store.execute("select done from task"):
+            return int(done)
+    return 0
+
+
+def _write_table(path: Path, rows: list[dict[str, str]]) -> None:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=300)
+        return
+    text = "n\n" + "".join(f"{row['n']}\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+
+
+def _read_table(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        return rows
+    if path.suffix == ".csv":
+        return list(csv.DictReader(path.read_text().splitlines()))
+    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as lines:
+        return [json.loads(line) for line in lines.read().splitlines()]
+
+
+def test_a_batch_names_what_it_cannot_read_or_write(folder: Path) -> None:
+    """A broken table by its line, an unknown format by its option; and nothing is left behind."""
+    (folder / "in.csv").write_bytes(b'n\n1\n"2\n')
+    assert "in.csv: line 3: a quote" in run("batch", "slow.py:Slow", "in.csv", "-o", "o.csv", code=1, folder=folder)[1]
+    assert "--format: 'xml' is not" in run(*BATCH, "--format", "xml", code=2, folder=folder)[1]
+    assert "compressed inside" in run(*BATCH[:4], "o.parquet.gz", code=1, folder=folder)[1]
+    command = [COMMAND, "batch", "slow.py:Slow", "-", "--format", "csv", "-o", "-"]
+    piped = subprocess.run(command, input=b"n\n1\n", capture_output=True, cwd=folder)
+    assert piped.stdout == b"n,seen\n1,true\n"
+    assert sorted(path.name for path in folder.iterdir() if path.name[0] == "o") == []
+
+
+def test_submit_answers_a_table_in_the_format_of_the_output(server: TaskServer, tmp_path: Path) -> None:
+    """CSV by CSV, or by what the output's name says."""
+    _write_table(tmp_path / "in.csv", [{"n": "1"}, {"n": "2"}])
+    run("submit", "in.csv", "-u", server.url, "-o", "out.csv", folder=tmp_path)
+    assert (tmp_path / "out.csv").read_text() == "n,seen\n1,true\n2,true\n"
+    run("submit", "in.csv", "-u", server.url, "-o", "out.parquet", folder=tmp_path)
+    assert _read_table(tmp_path / "out.parquet") == [{"n": "1", "seen": True}, {"n": "2", "seen": True}]
+    with Client(server.url) as client:
+        task = client.tasks.submit(tmp_path / "in.csv", output_format="jsonl.gz")
+        assert client.tasks.wait(task).output_format == "jsonl.gz"
+        assert list(client.tasks.results(task)) == [{"n": "1", "seen": True}, {"n": "2", "seen": True}]

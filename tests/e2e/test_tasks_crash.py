@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,16 +18,17 @@ from task_harness import TaskServer, jsonl, wait_for
 ROWS = [{"n": number} for number in range(800)]
 ANSWERS = [{**row, "seen": True} for row in ROWS]
 BY_CALLERS = {"upload-written", "upload-synced", "upload-renamed", "accepted", "stop-marked", "retry-marked"}
+BY_TABLES = ("upload-converted", "answers-written")
 BY_STOP = {"stop-marked", "stop-killed", "trashed", "erased"}
 
 
 def test_every_point_is_tested_once() -> None:
     """The list of named places has no doubles, and the tests below know all of them."""
     assert len(set(POINTS)) == len(POINTS)
-    assert set(POINTS) >= BY_CALLERS | BY_STOP
+    assert set(POINTS) >= BY_CALLERS | BY_STOP | set(BY_TABLES)
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [point for point in POINTS if point not in BY_TABLES])
 def test_death_at_a_named_step(tmp_path: Path, point: str) -> None:
     """Whoever dies there: after a restart every accepted task is exact, every stopped one gone, nothing is left."""
     flag = tmp_path / "died"
@@ -56,10 +59,35 @@ def test_death_at_a_named_step(tmp_path: Path, point: str) -> None:
         _assert_tidy(server)
 
 
-def _submit(server: TaskServer) -> bool:
+@pytest.mark.parametrize("point", [*BY_TABLES, "output-written", "output-synced", "committed", "finished"])
+def test_death_in_a_task_over_a_table(tmp_path: Path, point: str) -> None:
+    """The rows of a CSV file are all answered once, in order and in their places, whoever dies, and whenever."""
+    rows = [["n", "text"], *([str(number), "a\nb" if number % 7 else "raise"] for number in range(800))]
+    rows[400] = ["ragged"]
+    flag, file = tmp_path / "died", tmp_path / "rows.csv"
+    with file.open("w", newline="") as written:
+        csv.writer(written).writerows(rows)
+    server = TaskServer(tmp_path, "Tired", line_s=0.0004)
+    server.start(CRASH_POINT=f"{point}@{flag}")
+    with server:
+        _submit(server, file.read_bytes(), format="csv")
+        wait_for(flag.exists, f"a death at {point}")
+        _revive(server)
+        if server.is_gone("t"):
+            assert server.submit("t", file.read_bytes(), format="csv").status_code == 200
+        assert server.ended("t")["failed"] == 1
+        answers = server.ask("GET", "/tasks/t/results").content.decode()
+        written = list(csv.DictReader(io.StringIO(answers, newline="")))
+        assert [row["n"] for row in written] == ["" if len(row) == 1 else row[0] for row in rows[1:]]
+        assert [row["text"] for row in written] == ["" if len(row) == 1 else row[1] for row in rows[1:]]
+        assert [place for place, row in enumerate(written, 1) if row["error"]] == [400]
+        _assert_tidy(server)
+
+
+def _submit(server: TaskServer, file: bytes = jsonl(ROWS), **fields: str) -> bool:
     """Submit; whether it was answered."""
     try:
-        return server.submit("t", jsonl(ROWS)).status_code == 200
+        return server.submit("t", file, **fields).status_code == 200
     except requests.RequestException:
         return False
 

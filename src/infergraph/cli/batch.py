@@ -1,4 +1,4 @@
-"""`infergraph batch`: a JSONL file through a component or a graph, without a server."""
+"""`infergraph batch`: a file of rows through a component or a graph, without a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from infergraph import settings
 from infergraph.cli import options
 from infergraph.cli.command import Command, argument, option
 from infergraph.cli.launch import check_file
-from infergraph.cli.tasks import EXIT_FAILED, EXIT_INTERRUPTED, bars_of, duration_text, encoding_option
+from infergraph.cli.tasks import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    bars_of,
+    duration_text,
+    encoding_option,
+    format_option,
+    output_format_option,
+)
 from infergraph.errors import Fault, StartupFault
 from infergraph.observe import logs
 from infergraph.tasks.batch import BatchConfig, run_batch
@@ -22,6 +30,7 @@ from infergraph.tasks.ownership import Owner
 from infergraph.tasks.task import State, Task
 from infergraph.unit_source import read_overrides, source_of, with_server
 from infergraph.wire import charsets
+from infergraph.wire.file_kind import FileKind
 from infergraph.worker_environment import shares_of
 
 _FACTORY = "infergraph.assembly:build_for_tasks"
@@ -36,7 +45,7 @@ _EPILOG = "Exit codes: 0 finished; 1 failed; 2 wrong usage; 130 interrupted (run
 
 @click.command("batch", cls=Command, epilog=_EPILOG)
 @argument("target", about="What answers the lines: any target of `serve`.")
-@argument("file", type=click.Path(path_type=Path), about="A JSONL file; - for standard input.")
+@argument("file", type=click.Path(path_type=Path), about="A file of JSON lines, CSV or Parquet; - for standard input.")
 @option(
     "--output",
     "-o",
@@ -46,6 +55,8 @@ _EPILOG = "Exit codes: 0 finished; 1 failed; 2 wrong usage; 130 interrupted (run
     help="File for the answers; - for standard output.",
 )
 @encoding_option
+@format_option
+@output_format_option
 @options.nodes_option
 @options.predictor_option
 @options.settings_options(_SETTINGS)
@@ -55,11 +66,13 @@ def batch(
     *,
     output: Path,
     encoding: str,
+    format: FileKind | None,
+    output_format: FileKind | None,
     given: options.Given,
     nodes: tuple[str, ...],
     predictor: str,
 ) -> None:
-    """Answer a JSONL file without a server; after a crash the same command resumes it.
+    """Answer a file of rows without a server; after a crash the same command resumes it.
 
     Example: infergraph batch ner.py:NER corpus.jsonl -o answers.jsonl
     """
@@ -80,6 +93,8 @@ def batch(
                 settings=loaded,
                 owner=Owner.of(source, loaded.parameters).tag,
                 charset="" if codec is None else codec.name,
+                input_kind=format,
+                output_kind=output_format,
             )
         )
     except StartupFault:
@@ -114,5 +129,5 @@ def _tell(task: Task, output: Path) -> None:
     if task.state is not State.FINISHED:
         click.echo(f"stopped after {task.done} of {task.total} lines; run the same command to continue", err=True)
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
-    failed = f", {task.failed} of them failed (error lines in their places)" if task.failed else ""
+    failed = f", {task.failed} of them failed (their reasons in their places)" if task.failed else ""
     click.echo(f"{output}: {task.total} lines in {duration_text(task.worked_s)}{failed}", err=True)

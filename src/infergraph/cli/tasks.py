@@ -33,6 +33,8 @@ from infergraph.client.task import SubmitOptions, Task
 from infergraph.errors import Fault, PayloadError, StartupFault
 from infergraph.output_file import OutputPlace
 from infergraph.settings import RowMode
+from infergraph.wire import file_kind
+from infergraph.wire.file_kind import FileKind
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -52,6 +54,32 @@ _output = option(
 encoding_option = option(
     "--encoding", default="", metavar="NAME", help="The encoding of the file, if it is not UTF-8, such as gb18030."
 )
+
+
+def _kind(context: click.Context, parameter: click.Parameter, value: str) -> FileKind | None:
+    if not value:
+        return None
+    of = file_kind.answer_kind if parameter.name == "output_format" else file_kind.of_word
+    try:
+        return of(value, parameter.opts[0])
+    except PayloadError as fault:
+        raise click.UsageError(fault.text, context) from fault
+
+
+format_option = option(
+    "--format",
+    default="",
+    metavar="NAME",
+    callback=_kind,
+    help="The format of the file: jsonl, csv or parquet, by default as its name ends; .gz or .zst may follow.",
+)
+output_format_option = option(
+    "--output-format",
+    default="",
+    metavar="NAME",
+    callback=_kind,
+    help="The format of the answers; by default as the output's name ends, else that of the file.",
+)
 _as_json = option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -68,7 +96,7 @@ def _asking(url: str, key: str) -> Iterator[Client]:
 
 
 @click.command("submit", cls=Command, epilog=_EPILOG)
-@argument("file", about="A JSONL file; - for standard input.")
+@argument("file", about="A file of JSON lines, CSV or Parquet; - for standard input.")
 @_url
 @key_option
 @_output
@@ -81,6 +109,8 @@ def _asking(url: str, key: str) -> Iterator[Client]:
     help="How a line reaches the component; by default the server's setting.",
 )
 @encoding_option
+@format_option
+@output_format_option
 @option("--webhook", default="", metavar="URL", help="A URL to notify when the task has ended.")
 @option(
     "--wait/--no-wait", default=None, help="Wait until the task has ended (default: on a terminal, or with --output)."
@@ -95,10 +125,12 @@ def submit(
     priority: int,
     rows: RowMode | None,
     encoding: str,
+    format: FileKind | None,
+    output_format: FileKind | None,
     webhook: str,
     wait: bool | None,
 ) -> None:
-    """Submit a JSONL file as a task.
+    """Submit a file of rows as a task.
 
     Example: infergraph submit corpus.jsonl -o answers.jsonl
     """
@@ -113,6 +145,11 @@ def submit(
         said["encoding"] = encoding
     if webhook:
         said["webhook"] = webhook
+    if format is not None:
+        said["format"] = format.name
+    wanted = output_format or (None if output is None else file_kind.of_name(output.name))
+    if wanted is not None:
+        said["output_format"] = file_kind.answer_kind(wanted.name, str(output)).name
     with _asking(url, key) as client:
         if output is not None:
             OutputPlace.at(output, source=Path(file))  # an output that cannot be written is reported before the work

@@ -27,6 +27,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         queue_position: its position among the waiting tasks, from 1; None unless it is waiting.
         paused: why no work is assigned; None if it is.
         error: why it failed, or its last error.
+        input_format, output_format: of the file and of the finished results: jsonl, csv, parquet, csv.gz, …
         output_sha256: checksum of the finished results.
     """
 
@@ -49,6 +50,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     round: int = 0
     worked_s: float = 0.0
     error: str | None = None
+    input_format: str = "jsonl"
+    output_format: str = "jsonl"
     input_bytes: int = 0
     input_sha256: str | None = None
     output_bytes: int = 0
@@ -82,5 +85,9 @@ class SubmitOptions(TypedDict, total=False):
     """How lines reach the unit: object, instance, message, v2 or auto; by default the server's setting."""
     encoding: str
     """Of the file, if it is not UTF-8: gb18030, utf-16, …"""
+    format: str
+    """Of the file: jsonl, csv or parquet, with .gz or .zst if it is compressed; by default as its name says."""
+    output_format: str
+    """Of the answers; by default that of the file, not compressed."""
     webhook: str
     """URL that receives a POST when the task ends."""

@@ -69,7 +69,7 @@ class AsyncTasks:
         Promises: a file is sent again after a lost connection, which never creates a second task.
         """
         fields = {"task_id": said.get("id") or uuid.uuid4().hex}
-        for name in ("priority", "rows", "webhook"):
+        for name in ("priority", "rows", "webhook", "format", "output_format"):
             if said.get(name) is not None:
                 fields[name] = str(said.get(name))
         upload = Upload(source, fields, encoding=said.get("encoding") or "")
@@ -160,7 +160,7 @@ class AsyncTasks:
 
     async def result_blocks(self, task: str | Task, *, partial: bool = False) -> AsyncGenerator[list[Any], None]:
         """The same answers as `results`, in one list for each received block."""
-        async with aclosing(self._download(task, "results", partial=partial).rows()) as blocks:
+        async with aclosing(self._download(task, "results", partial=partial, format="jsonl").rows()) as blocks:
             async for rows in blocks:
                 yield rows
 
@@ -174,7 +174,7 @@ class AsyncTasks:
     async def download(
         self, task: str | Task, target: str | os.PathLike[str] | BinaryIO, *, partial: bool = False
     ) -> int:
-        """Write the answers to a file; returns their size in bytes.
+        """Write the answers to a file, in the format of the task; returns their size in bytes.
 
         Args:
             target: a path, or a binary file.
@@ -184,9 +184,11 @@ class AsyncTasks:
         """
         return await self._download(task, "results", partial=partial).save(target)
 
-    def _download(self, task: str | Task, name: str, *, partial: bool = False) -> Download:
+    def _download(self, task: str | Task, name: str, *, partial: bool = False, format: str = "") -> Download:
         wire = self._caller.rest()
-        path = f"{_path(task)}/{name}{'?partial=true' if partial else ''}"
+        asked = {"partial": "true" if partial else "", "format": format}
+        query = urlencode({name: value for name, value in asked.items() if value})
+        path = f"{_path(task)}/{name}?{query}".removesuffix("?")
         silence_s = self._caller.timeout_s or None
         return Download(
             lambda head: wire.stream("GET", path, head, silence_s), f"GET {wire.server}{path}", self._caller.retries

@@ -2,7 +2,8 @@
 
 input ─▶ <output>.infergraph/ (store, partial output) ─▶ output, atomically, at the end
 
-A file is read in place; a pipe, or a file in another charset, is copied first, since resuming reads it again.
+A file of JSON lines is read in place; a pipe, or a file in another charset, is copied first, since resuming reads it
+again. A file in another format is converted first, and so are the answers at the end.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import msgspec
 
@@ -28,17 +30,21 @@ from infergraph.errors import PayloadError, StorageFull, TaskConflict, TaskState
 from infergraph.output_file import OutputPlace
 from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
+from infergraph.tasks.conversion import Conversion, ConversionLimits, check_available
 from infergraph.tasks.driver.driver import Driver, DriverConfig, make_engine
-from infergraph.tasks.files import INPUT, DataFolder, LineCount, disk_faults, sync_folder
+from infergraph.tasks.files import INPUT, RECEIVED, SCRATCH, DataFolder, LineCount, disk_faults, sync_folder
 from infergraph.tasks.sqlite import SqliteStore
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import ENDED, NewTask, State, Task
+from infergraph.wire import file_kind
+from infergraph.wire.file_kind import LINES, FileKind
 from infergraph.wire.transcoding import Transcoder
 
 ENDING = ".infergraph"
 STANDARD_INPUT = Path("-")
 _ID = "batch"
 _BLOCK_BYTES = 1 << 20
+_HEAD_BYTES = 4
 _LOOK_EVERY_BYTES = 64 << 20
 
 
@@ -50,6 +56,8 @@ class BatchConfig(msgspec.Struct, frozen=True, kw_only=True):
         output: `-` for standard output.
         owner: tag of the target: work that another target has begun is not resumed.
         charset: a codec's name; empty for UTF-8, or the encoding detected from the first bytes.
+        input_kind: None for what the input's name says, or its first bytes show.
+        output_kind: None for what the output's name says, else the format of the input.
     """
 
     input: Path
@@ -59,6 +67,8 @@ class BatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     owner: str = ""
     charset: str = ""
+    input_kind: FileKind | None = None
+    output_kind: FileKind | None = None
 
 
 def run_batch(
@@ -136,6 +146,7 @@ def _begin(
     data: DataFolder, store: Store, config: BatchConfig, clocks: Clocks, counting: Callable[[int], None]
 ) -> Task:
     task = store.find(_ID)
+    kind, answers = _kinds_of(config)
     wanted = NewTask(
         id=_ID,
         folder="",
@@ -145,6 +156,8 @@ def _begin(
         total=0,
         rows=config.settings.task_rows.value,
         owner=config.owner,
+        input_format=kind.stored,
+        output_format=answers.stored,
     )
     if task is None or not wanted.input_sha256:  # an input that cannot be read twice is read now, to compare it
         wanted = _received(data, wanted, config, counting)
@@ -172,6 +185,8 @@ def _differences(task: Task, wanted: NewTask) -> list[str]:
             ("the input", task.input_sha256, wanted.input_sha256),
             ("the target", task.owner or wanted.owner, wanted.owner),
             ("--task-rows", task.rows, wanted.rows),
+            ("--format", task.input_format, wanted.input_format),
+            ("--output-format", task.output_format, wanted.output_format),
         )
         if before != now
     ]
@@ -183,6 +198,27 @@ def _erase(data: DataFolder, store: Store, task: Task, clocks: Clocks) -> None:
     store.erase(task.seq, why="started over", now=clocks.wall())
     data.discard(task.folder)
     data.empty_trash()
+
+
+def _kinds_of(config: BatchConfig) -> tuple[FileKind, FileKind]:
+    """The kinds of the input and of the output. Raises: PayloadError; MissingExtra."""
+    said = config.input_kind or file_kind.of_name(config.input.name) or LINES
+    kind = said if config.input == STANDARD_INPUT else file_kind.shown_by(_head_of(config.input), said)
+    answers = config.output_kind or file_kind.of_name(config.output.name) or FileKind(kind.format)
+    for each in (kind, answers):
+        check_available(each)
+    return kind, file_kind.answer_kind(answers.name, os.fspath(config.output))
+
+
+def _head_of(input: Path) -> bytes:
+    """The first bytes of a file; none of a pipe, which is read once."""
+    try:
+        if not input.is_file():
+            return b""
+        with input.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise PayloadError(f"{input}: {error.strerror}") from error
 
 
 def _fingerprint(config: BatchConfig) -> str:
@@ -203,7 +239,11 @@ def _received(data: DataFolder, new: NewTask, config: BatchConfig, counting: Cal
     name = "standard input" if config.input == STANDARD_INPUT else str(config.input)
     try:
         with _opened(config.input) as file:
-            new = _looked_through(data, new, config, file, home / INPUT, counting)
+            kind = file_kind.shown_by(file.peek(_HEAD_BYTES), _kinds_of(config)[0])
+            if kind.is_lines:
+                new = _looked_through(data, new, config, file, home / INPUT, counting)
+            else:
+                new = _converted(data, new, config, file, home, kind, counting)
     except OSError as error:
         shutil.rmtree(home)
         raise PayloadError(f"{name}: {error.strerror}") from error
@@ -219,9 +259,9 @@ def _received(data: DataFolder, new: NewTask, config: BatchConfig, counting: Cal
 
 
 @contextmanager
-def _opened(input: Path) -> Iterator[BinaryIO]:
+def _opened(input: Path) -> Iterator[BufferedReader]:
     if input == STANDARD_INPUT:
-        yield sys.stdin.buffer
+        yield cast(BufferedReader, sys.stdin.buffer)
         return
     with input.open("rb") as file:
         yield file
@@ -239,7 +279,7 @@ def _looked_through(
 
     Raises: PayloadError if there are no lines; OSError; StorageFull.
     """
-    transcoder = Transcoder(codecs.lookup(config.charset) if config.charset else None)
+    transcoder = Transcoder(_codec_of(config))
     lines, digest, seen = LineCount(), hashlib.sha256(), 0
     block = file.read(_BLOCK_BYTES)
     text = transcoder.feed(block, is_last=len(block) < _BLOCK_BYTES)
@@ -267,6 +307,51 @@ def _looked_through(
         input_sha256=new.input_sha256 or digest.hexdigest(),
         total=lines.lines,
         charset=transcoder.charset,
+    )
+
+
+def _codec_of(config: BatchConfig) -> codecs.CodecInfo | None:
+    return codecs.lookup(config.charset) if config.charset else None
+
+
+def _converted(
+    data: DataFolder,
+    new: NewTask,
+    config: BatchConfig,
+    file: BinaryIO,
+    home: Path,
+    kind: FileKind,
+    counting: Callable[[int], None],
+) -> NewTask:
+    """Write an input of another kind as JSON lines; one that cannot be read twice is copied first.
+
+    Raises: PayloadError naming the line or the row group that cannot be read; OSError; StorageFull; MissingExtra.
+    """
+    path, digest = config.input, hashlib.sha256()
+    if not new.input_sha256:
+        path, received = home / RECEIVED, _Copy(data, home / RECEIVED, config.settings)
+        for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
+            digest.update(block)
+            received.write(block)
+    conversion = Conversion(path, kind, _codec_of(config), scratch=home / SCRATCH)
+    lines, copy, size = LineCount(), _Copy(data, home / INPUT, config.settings), path.stat().st_size
+    for text in conversion.blocks(ConversionLimits(0, lambda: None)):
+        lines.feed(text)
+        copy.write(text)
+        counting(copy.size)
+    lines.finish()
+    if lines.fault:
+        raise PayloadError(lines.fault)
+    copy.close()
+    (home / RECEIVED).unlink(missing_ok=True)
+    return msgspec.structs.replace(
+        new,
+        input_bytes=size,
+        input_end=lines.end,
+        input_sha256=new.input_sha256 or digest.hexdigest(),
+        total=lines.lines,
+        charset=conversion.charset,
+        input_format=kind.stored,
     )
 
 
@@ -307,6 +392,8 @@ def _found(store: Store) -> Task:
 def _deliver(data: DataFolder, task: Task, place: OutputPlace) -> None:
     """Move the finished output into place, durably. Idempotent."""
     finished = data.output(task.folder, task.round, task.writer)
+    if task.output_format:
+        finished = data.answers(task.folder, task.fence, task.output_format)
     if not finished.exists():
         return
     try:
@@ -325,6 +412,11 @@ class _Copy:
         self._reserve_bytes = settings.task_disk_reserve_bytes
         self._path = path
         self._looked_bytes = self._bytes = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._bytes
 
     def write(self, text: bytes) -> None:
         """Append."""

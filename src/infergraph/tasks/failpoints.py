@@ -13,6 +13,7 @@ VARIABLE = "CRASH_POINT"
 
 POINTS = (
     "upload-written",
+    "upload-converted",
     "upload-synced",
     "upload-renamed",
     "accepted",
@@ -22,6 +23,7 @@ POINTS = (
     "output-synced",
     "committed",
     "finish-synced",
+    "answers-written",
     "finished",
     "stop-marked",
     "stop-killed",

@@ -10,6 +10,7 @@ a sweep can distinguish an abandoned upload from one still being received, by wh
 
 from __future__ import annotations
 
+import codecs
 import errno
 import fcntl
 import hashlib
@@ -26,8 +27,11 @@ import msgspec
 from infergraph.errors import StorageFull, TaskFault
 from infergraph.tasks.failpoints import crash_point
 from infergraph.wire.file_format import HEAD_BYTES, whole_fault
+from infergraph.wire.file_kind import LINES
 
 INPUT = "input.jsonl"
+RECEIVED = "received"
+SCRATCH = "unpacked"
 BOM = b"\xef\xbb\xbf"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BALLAST_BYTES = 256 * 1024
@@ -90,6 +94,11 @@ class LineCount:
             self.end, self.lines = len(self._head), 1
 
     @property
+    def head(self) -> bytes:
+        """The first bytes, at most `HEAD_BYTES`."""
+        return self._first
+
+    @property
     def fault(self) -> str:
         """Why the finished file is not JSONL at all; empty if it may be."""
         return whole_fault(self._first, self.lines) if self.lines else "the file is empty"
@@ -108,6 +117,10 @@ class Incoming:
         self.name = name
         self.charset = ""
         """See `Received`."""
+        self.kind = LINES
+        """What is said of the file."""
+        self.codec: codecs.CodecInfo | None = None
+        """Of a file that is stored as received, since it is compressed."""
         self._data = data
         self._folder = data.incoming / name
         self._fd = fd
@@ -150,6 +163,30 @@ class Incoming:
         if self._fd < 0:
             raise OSError(errno.EBADF, "the file is closed")
         return self._fd
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes, as far as they are received."""
+        return self._count.head
+
+    @contextmanager
+    def rewritten(self) -> Iterator[tuple[Path, Path]]:
+        """Write the file anew, from what was received: the paths of that, and of a file for scratch. Blocking.
+
+        Promises: the lock is held all the time.
+        """
+        received = self._folder / RECEIVED
+        with disk_faults():
+            os.rename(self._folder / INPUT, received)
+            fd = os.open(self._folder / INPUT, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        with self._lock:
+            before, self._fd = self._fd, fd
+        os.close(before)
+        self._count, self._stored = LineCount(), 0
+        yield received, self._folder / SCRATCH
+        received.unlink()
+        crash_point("upload-converted")
 
     def seal(self, home: Path | None = None) -> Received:
         """End of the file: it is complete and durable, under the name that its task will have. Blocking.
@@ -300,12 +337,20 @@ class DataFolder:
         """The error lines among the answers."""
         return self.tasks / folder / f"errors.{_version(round, writer)}.jsonl"
 
-    def forget_versions(self, folder: str, round: int, writer: int) -> None:
-        """Remove the output files but for this version, which has replaced them. Idempotent."""
+    def answers(self, folder: str, fence: int, format: str) -> Path:
+        """The finished answers in another format than JSON lines, as the claim with this fence wrote them."""
+        return self.tasks / folder / f"answers.{fence}.{format}"
+
+    def forget_versions(self, folder: str, round: int, writer: int, fence: int) -> None:
+        """Remove the output files but for this version, which has replaced them. Idempotent.
+
+        Args:
+            fence: of the claim that wrote the answers in another format, if there are any.
+        """
         home = self.tasks / folder
         kept = {self.output(folder, round, writer), self.errors(folder, round, writer), home / INPUT}
         for path in home.iterdir():
-            if path not in kept:
+            if path not in kept and not path.name.startswith(f"answers.{fence}."):
                 path.unlink(missing_ok=True)
 
     def free_bytes(self) -> int:

@@ -19,12 +19,22 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
-from infergraph.errors import Overloaded, PayloadError, StorageFull, TaskConflict, TaskFault, TaskState, UnknownTask
+from infergraph.errors import (
+    MissingExtra,
+    Overloaded,
+    PayloadError,
+    StorageFull,
+    TaskConflict,
+    TaskFault,
+    TaskState,
+    UnknownTask,
+)
 from infergraph.net.backoff import Backoff
 from infergraph.protocol.callers import Caller, Scope
 from infergraph.settings import RowMode, Settings
 from infergraph.tasks.availability import Availability, AvailabilityCheck, EngineStatus
 from infergraph.tasks.clocks import Clocks
+from infergraph.tasks.conversion import Conversion, ConversionLimits, check_available
 from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder, Incoming, Received
 from infergraph.tasks.metrics import exposition_of_a_broken_store
@@ -32,6 +42,8 @@ from infergraph.tasks.sqlite import SqliteStore
 from infergraph.tasks.store import Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, State, Task
 from infergraph.tasks.webhooks import check_webhook
+from infergraph.wire import file_kind
+from infergraph.wire.file_kind import LINES, FileKind
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +66,10 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     rows: str = ""
     webhook: str = ""
     idempotency_key: str | None = None
+    input_kind: FileKind | None = None
+    """None: what the file itself is said to be, or shows."""
+    output_kind: FileKind | None = None
+    """None: the format of the input."""
 
 
 class Parts(NamedTuple):
@@ -66,12 +82,32 @@ class Parts(NamedTuple):
 
 
 class ResultFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A result file: its first `size` bytes are complete lines, in order."""
+    """A result file: its first `size` bytes are complete lines, in order, unless it is of another `kind`."""
 
     path: Path
     size: int
     sha256: str
     is_complete: bool
+    kind: FileKind = LINES
+
+
+class _Kinds(NamedTuple):
+    """The kinds of a task's files."""
+
+    received: FileKind
+    answers: FileKind
+
+    @classmethod
+    def of(cls, submission: Submission, incoming: Incoming) -> _Kinds:
+        """Those of a submission and its file. Raises: PayloadError if the answers cannot be written in theirs."""
+        received = file_kind.shown_by(incoming.head, submission.input_kind or incoming.kind)
+        answers = submission.output_kind or FileKind(received.format)
+        if answers != LINES:
+            try:
+                check_available(answers)
+            except MissingExtra as fault:
+                raise PayloadError(f"output_format: {fault.text}") from fault
+        return cls(received, answers)
 
 
 def check_id(id: str) -> None:
@@ -234,7 +270,7 @@ class TaskService:
         """Raises: StorageFull if this many more bytes would use up the disk reserve."""
         await self.read(self._check_disk, bytes)
 
-    def _check_disk(self, bytes: int) -> None:
+    def _check_disk(self, bytes: int = 0) -> None:
         free, reserve = self._data.free_bytes(), self.settings.task_disk_reserve_bytes
         if free - bytes < reserve:
             raise StorageFull(f"the disk of the data folder has {free} bytes left; {reserve} are reserved")
@@ -271,12 +307,13 @@ class TaskService:
         """
         self.check(submission)
         deadline = self._clocks.steady() + _STOP_LIMIT_S
-        received = await self._write(incoming.seal)
+        kinds = _Kinds.of(submission, incoming)
+        received = await self._write(self._seal, kinds.received, incoming)
         if received.fault:
             raise PayloadError(f"task_file: {received.fault}")
         while True:
             try:
-                task = await self._write(self._accept, submission, received, incoming)
+                task = await self._write(self._accept, submission, kinds, received, incoming)
             except TaskConflict as fault:
                 if fault.reason != "TASK_STOPPING" or self._clocks.steady() > deadline:
                     raise
@@ -285,7 +322,24 @@ class TaskService:
             self._data.wake_driver()
             return task
 
-    def _accept(self, submission: Submission, received: Received, incoming: Incoming) -> Task:
+    def _seal(self, kind: FileKind, incoming: Incoming) -> Received:
+        """End of the file; one that is not JSON lines is converted first."""
+        if kind != LINES:
+            try:
+                self._convert(kind, incoming)
+            except (PayloadError, MissingExtra) as fault:
+                raise PayloadError(f"task_file: {fault.text}") from fault
+        return incoming.seal()
+
+    def _convert(self, kind: FileKind, incoming: Incoming) -> None:
+        limits = ConversionLimits(self.settings.task_upload_limit_bytes, self._check_disk)
+        with incoming.rewritten() as (received, scratch):
+            conversion = Conversion(received, kind, incoming.codec, scratch=scratch)
+            for block in conversion.blocks(limits):
+                incoming.write(block)
+        incoming.charset = conversion.charset or incoming.charset
+
+    def _accept(self, submission: Submission, kinds: _Kinds, received: Received, incoming: Incoming) -> Task:
         new = NewTask(
             id=submission.id,
             folder=received.folder,
@@ -300,6 +354,8 @@ class TaskService:
             charset=received.charset,
             owner=self._owner,
             caller=self.caller_name,
+            input_format=kinds.received.stored,
+            output_format=kinds.answers.stored,
         )
         accepted = self._store.accept(
             new,
@@ -342,10 +398,11 @@ class TaskService:
         """Tasks, newest first."""
         return await self.read(self._store.listing, msgspec.structs.replace(wanted, caller=self.whose))
 
-    async def results(self, id: str, *, partial: bool = False, hint: str = "") -> ResultFile:
-        """The answers.
+    async def results(self, id: str, *, partial: bool = False, as_lines: bool = False, hint: str = "") -> ResultFile:
+        """The answers, in the format that the task has for them; partial ones are JSON lines.
 
         Args:
+            as_lines: as JSON lines in any case.
             partial: accept partial results, also of a task that failed.
             hint: how to get partial results, for the error about a running task.
         Raises: UnknownTask; TaskState if it is not finished, with its state, or failed, with the reason.
@@ -354,12 +411,24 @@ class TaskService:
         if not partial and task.state is not State.FINISHED:
             more = {State.RUNNING: hint, State.FAILED: f": {task.error}"}.get(task.state, "")
             raise TaskState(f"task {id!r} is {task.state.value}{more}")
+        if task.output_format and task.state is State.FINISHED and not as_lines:
+            return await self.read(self._answers, task)
         return ResultFile(
             path=self._data.output(task.folder, task.round, task.writer),
             size=task.out_off,
-            sha256=task.output_sha256,
+            sha256="" if task.output_format else task.output_sha256,
             is_complete=task.state is State.FINISHED,
         )
+
+    def _answers(self, task: Task) -> ResultFile:
+        """The finished answers in the task's own format."""
+        path = self._data.answers(task.folder, task.fence, task.output_format)
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise TaskFault(f"the answers of task {task.id!r} are gone from the disk", reason="TASK_FILES") from error
+        kind = file_kind.of_word(task.output_format, "output_format")
+        return ResultFile(path=path, size=size, sha256=task.output_sha256, is_complete=True, kind=kind)
 
     async def errors(self, id: str) -> ResultFile:
         """The error lines so far. Raises: UnknownTask."""

@@ -104,6 +104,10 @@ MIGRATIONS: tuple[str, ...] = (
     create index record_stage on record(seq) where stage <> '';
     create index record_expiry on record(expires)
     """,
+    """
+    alter table task add column input_format text not null default '';
+    alter table task add column output_format text not null default ''
+    """,
 )
 """Entry n migrates a store from version n to version n + 1."""
 

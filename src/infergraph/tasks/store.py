@@ -255,8 +255,9 @@ class Store(RecordStore, ABC):
             run("delete from gone where id = ?", new.id)
             run(
                 """insert into task(id, folder, state, priority, rows, input_bytes, input_end, input_sha256, total,
-                                    webhook, idempotency_key, charset, owner, caller, created)
-                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                                    webhook, idempotency_key, charset, owner, caller, input_format,
+                                    output_format, created)
+                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 new.id,
                 new.folder,
                 new.priority,
@@ -270,6 +271,8 @@ class Store(RecordStore, ABC):
                 new.charset,
                 new.owner,
                 new.caller,
+                new.input_format,
+                new.output_format,
                 now,
             )
             _count(run, uploads=1, upload_bytes=new.input_bytes)

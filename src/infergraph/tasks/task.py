@@ -62,6 +62,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         writer: names the output files up to the watermark: the fence of the claim that began them, 0 for the round's
             own, which every claim in turn goes on with.
         writer_before: the same of the previous round.
+        input_format: of the received file, a name of `FileKind`; empty for JSON lines.
+        output_format: of the finished answers; empty for JSON lines.
     """
 
     seq: int
@@ -100,6 +102,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     fence: int
     writer: int
     writer_before: int
+    input_format: str
+    output_format: str
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the received file was a table, whose rows are objects with the names of its columns."""
+        return self.input_format.startswith(("csv", "parquet"))
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +127,8 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     charset: str = ""
     owner: str = ""
     caller: str = ""
+    input_format: str = ""
+    output_format: str = ""
 
 
 class Watermark(msgspec.Struct, frozen=True, kw_only=True):

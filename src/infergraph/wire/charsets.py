@@ -85,6 +85,11 @@ def codec_of(label: str, field: str) -> codecs.CodecInfo | None:
     return None if name in _UTF8 else codecs.lookup(name)
 
 
+def declared(content_type: str, field: str) -> codecs.CodecInfo | None:
+    """The codec of the charset that a Content-Type header names; see `codec_of`."""
+    return codec_of(label_of(content_type), field)
+
+
 def is_default(codec: codecs.CodecInfo) -> bool:
     """Whether clients declare it by default: then valid UTF-8 is read as UTF-8."""
     return codec.name in _DEFAULTS

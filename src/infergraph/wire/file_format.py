@@ -46,7 +46,7 @@ _MAGIC = (
     (b"%YAML", _YAML),
     (b"\x1e", "a JSON text sequence: take its record separators out (tr -d '\\036')"),
 )
-_CSV = "CSV: write it as JSON lines first (pandas: read_csv(…).to_json(…, orient='records', lines=True))"
+_CSV = "CSV: name it .csv, or say so (--format csv, format=csv)"
 _DELIMITERS = (",", "\t", ";")
 _TAR_MAGIC, _TAR_AT = b"ustar", 257
 _YAML_ROW = re.compile(r"(?: *- .*| *(?:- +)*[\w.$-][\w .$-]*:(?: .*)?)")

@@ -20,7 +20,7 @@ import orjson
 
 from infergraph.errors import ComponentError, PayloadError, UploadTooLarge
 from infergraph.settings import NanPolicy
-from infergraph.wire import json_slices, json_text, transcoding
+from infergraph.wire import error_lines, json_slices, json_text, transcoding
 from infergraph.wire.bodies_memory import BodiesMemory, ValuesAccount
 from infergraph.wire.json_text import JsonOptions
 from infergraph.wire.json_values import fits_orjson
@@ -69,6 +69,8 @@ def read_line(line: bytes, charset: str = "") -> Any:
     """The JSON value of one line, or `Bad` with the reason and the position; `charset` as in `read`."""
     if not line.strip():
         return Bad("the line is blank")
+    if (unreadable := error_lines.read_bad_line(line)) is not None:
+        return Bad(unreadable[0])
     if line.startswith(BOM):
         return Bad("not JSON at column 1: a byte order mark inside the file")
     try:
@@ -146,6 +148,11 @@ def write_line(row: Any, nan: NanPolicy = NanPolicy.ERROR) -> Any:
         return Bad(error.text)
     except (ValueError, RecursionError) as error:  # more digits than Python writes; a value that contains itself
         return Bad(f"the answer cannot be written as JSON: {error}")
+
+
+def text_of(value: Any) -> str:
+    """The value of a line, or a part of it, as JSON."""
+    return json_text.write(value, json_text.LITERAL).decode()
 
 
 def _has_nan(value: Any) -> bool:

@@ -90,7 +90,7 @@ def test_data_without_a_line_of_their_own_are_empty() -> None:
 def test_names_and_file_names_are_read(disposition: bytes, name: str, is_file: bool) -> None:
     """Names are quoted or not, in UTF-8 or extended; a part with a file name of any spelling is a file."""
     (part, _), *_ = read(b"--X\r\nContent-Disposition: " + disposition + b"\r\n\r\n1\r\n--X--")
-    assert (part.name, part.is_file) == (name, is_file)
+    assert (part.name, part.filename is not None) == (name, is_file)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ TASK_SCHEMAS: dict[str, Schema] = {
         **object_of("status", status=_WHOLE),
     },
     "TaskForm": {
-        "description": "A JSONL file, one JSON object per line, and its options.",
+        "description": "A file of rows (JSON lines, CSV or Parquet, also compressed), and its options.",
         **object_of(
             "task_id",
             "task_file",
@@ -168,6 +168,8 @@ TASK_SCHEMAS: dict[str, Schema] = {
             },
             priority={"type": "integer", "minimum": -1000, "maximum": 1000, "description": "Higher ones first."},
             rows={"type": "string", "enum": [mode.value for mode in RowMode]},
+            format={"type": "string", "description": "Of the file, by default as its name ends: csv, parquet.gz, …"},
+            output_format={"type": "string", "description": "Of the answers; by default that of the file."},
         ),
     },
     "Task": {
@@ -193,6 +195,8 @@ TASK_SCHEMAS: dict[str, Schema] = {
             round=_WHOLE,
             worked_s={"type": "number"},
             error=_MAYBE_TEXT,
+            input_format={"type": "string"},
+            output_format={"type": "string"},
             input_bytes=_WHOLE,
             input_sha256=_MAYBE_TEXT,
             output_bytes=_WHOLE,

@@ -10,6 +10,7 @@ from infergraph.serving.openapi.schemas import Schema, ref
 
 _JSON = "application/json"
 _LINES = "application/x-ndjson"
+_ANSWER_TYPES = ("text/csv", "application/vnd.apache.parquet", "application/gzip", "application/zstd")
 _GBUILDER, _NATIVE = "Tasks (gBuilder)", "Tasks"
 _ID: Schema = {
     "name": "id",
@@ -64,7 +65,7 @@ def _gbuilder_paths() -> dict[str, Any]:
         },
         gbuilder.TASKS + "/{id}/results": {
             "parameters": [_ID],
-            "get": _operation(_GBUILDER, "The answers of a finished task", _file(), "404", "409"),
+            "get": _operation(_GBUILDER, "The answers of a finished task", _file(*_ANSWER_TYPES), "404", "409"),
         },
     }  # fmt: skip
 
@@ -102,8 +103,11 @@ def _native_paths() -> dict[str, Any]:
         f"{one}/results": {
             "parameters": [_ID],
             "get": {
-                **_operation(_NATIVE, "The answers", _file(), "400", "404", "409"),
-                "parameters": [_query("partial", {"type": "boolean"}, "Accept partial results.")],
+                **_operation(_NATIVE, "The answers", _file(*_ANSWER_TYPES), "400", "404", "409"),
+                "parameters": [
+                    _query("partial", {"type": "boolean"}, "Accept partial results, which are JSON lines."),
+                    _query("format", {"enum": ["jsonl"]}, "JSON lines, whatever the task's own format."),
+                ],
             },
         },
         f"{one}/errors": {
@@ -156,9 +160,10 @@ def _small(name: str, kind: str) -> Schema:
     return {"200": {"description": "The answer", "content": {_JSON: {"schema": schema}}}}
 
 
-def _file() -> Schema:
-    """A file as a download; a finished one also by range requests."""
+def _file(*others: str) -> Schema:
+    """A file as a download, of JSON lines or another content type; a finished one also by range requests."""
     lines = {_LINES: {"schema": {"type": "string", "description": "One JSON value per line."}}}
+    lines |= {other: {"schema": {"type": "string", "description": "As `output_format` says."}} for other in others}
     return {
         "200": {"description": "The file", "content": lines},
         "206": {"description": "The requested range of a finished file", "content": lines},

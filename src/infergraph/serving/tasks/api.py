@@ -35,7 +35,7 @@ from infergraph.settings import Settings, read_bool
 from infergraph.tasks.service import TaskService
 from infergraph.tasks.store import Listing
 from infergraph.tasks.task import State, Task
-from infergraph.wire import charsets
+from infergraph.wire.file_kind import LINES
 
 _PAGE_LIMIT = 1000
 _ACTS = {
@@ -96,6 +96,8 @@ def document(task: Task, *, position: int | None = None, paused: str = "") -> di
         "round": task.round,
         "worked_s": round(task.worked_s, 3),
         "error": task.error or None,
+        "input_format": task.input_format or LINES.name,
+        "output_format": task.output_format or LINES.name,
         "input_bytes": task.input_bytes,
         "input_sha256": task.input_sha256,
         "output_bytes": task.out_off,
@@ -170,7 +172,7 @@ class _Api:
         incoming = await place(self._service, request, wanted)
         try:
             sink = FileSink(incoming, self._settings.task_upload_limit_bytes)
-            sink.set_charset(charsets.label_of(request.headers.get("content-type", "")))
+            sink.begin(request.headers.get("content-type", ""))
             async with aclosing(body_of(request)) as body:
                 await pump(body, sink, sink, incoming, self._service)
             task = await self._service.accept(wanted, incoming)
@@ -211,9 +213,13 @@ class _Api:
         return _json(await self._document(await self._service.retry(id)))
 
     async def results(self, request: Request, id: str) -> Response:
-        """The results; with `partial=true` those available so far."""
+        """The results; with `partial=true` those available so far, as JSON lines; with `format=jsonl` as JSON lines."""
         partial = _flag(request, "partial", default=False)
-        file = await self._service.results(id, partial=partial, hint="; use ?partial=true for partial results")
+        as_lines = bool(given := request.query_params.get("format", ""))
+        if given not in ("", LINES.name):
+            raise PayloadError(f"format: {given!r:.60} is not jsonl; without it the task's own format is sent")
+        hint = "; use ?partial=true for partial results"
+        file = await self._service.results(id, partial=partial, as_lines=as_lines, hint=hint)
         return results_response(file, id)
 
     async def errors(self, request: Request, id: str) -> Response:

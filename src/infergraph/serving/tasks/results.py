@@ -11,7 +11,6 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from infergraph.errors import TaskFault
 from infergraph.tasks.service import ResultFile, read_block
 
-JSONL_TYPE = "application/x-ndjson"
 _NAME_LIMIT = 60
 """Maximum characters of a file name: at four bytes each, still within the limit of every file system."""
 
@@ -23,13 +22,13 @@ def results_response(file: ResultFile, id: str) -> Response:
     """
     if file.size and not file.path.exists():
         raise TaskFault(f"the answers of task {id!r} are gone from the disk", reason="TASK_FILES")
-    headers = {"content-disposition": disposition(id)}
+    headers = {"content-disposition": disposition(id, file.kind.name)}
     if file.sha256:
         headers["etag"] = f'"{file.sha256}"'
     if file.is_complete and file.size:
-        return FileResponse(file.path, media_type=JSONL_TYPE, headers=headers)
+        return FileResponse(file.path, media_type=file.kind.media_type, headers=headers)
     headers["content-length"] = str(file.size)
-    return StreamingResponse(_stream(file), media_type=JSONL_TYPE, headers=headers)
+    return StreamingResponse(_stream(file), media_type=file.kind.media_type, headers=headers)
 
 
 async def _stream(file: ResultFile) -> AsyncIterator[bytes]:
@@ -42,9 +41,9 @@ async def _stream(file: ResultFile) -> AsyncIterator[bytes]:
         yield block
 
 
-def disposition(id: str) -> str:
+def disposition(id: str, ending: str) -> str:
     """A Content-Disposition header that names the download after the task; unsafe characters of the id are replaced."""
     name = "".join(char if char.isalnum() or char in "-_." else "_" for char in id[:_NAME_LIMIT]).lstrip(".")
     name = name or "results"
     plain = name.encode("ascii", "replace").decode().replace("?", "_")
-    return f"attachment; filename=\"{plain}.jsonl\"; filename*=UTF-8''{quote(name, safe='')}.jsonl"
+    return f"attachment; filename=\"{plain}.{ending}\"; filename*=UTF-8''{quote(name, safe='')}.{ending}"

@@ -17,7 +17,8 @@ from infergraph.settings import ImmediateMeans, RowMode, Settings, read_bool
 from infergraph.tasks.files import Incoming
 from infergraph.tasks.service import Submission, TaskService
 from infergraph.tasks.task import Task
-from infergraph.wire import charsets
+from infergraph.wire import charsets, file_kind
+from infergraph.wire.file_kind import LINES
 from infergraph.wire.multipart import MultipartReader, Part, is_multipart
 from infergraph.wire.transcoding import Transcoder
 
@@ -46,13 +47,14 @@ class FileSink:
         self._field = field
         self._incoming = incoming
         self._limit_bytes = limit_bytes
-        self._transcoder = Transcoder()
+        self._transcoder: Transcoder | None = None
         self._blocks: list[bytes] = []
         self._blocks_bytes = 0
 
-    def set_charset(self, charset: str) -> None:
-        """Set the charset that the part declares. Raises: UnsupportedBody if it is not a text charset."""
-        self._transcoder = Transcoder(charsets.codec_of(charset, self._field))
+    def begin(self, content_type: str, file_name: str = "") -> None:
+        """Set what is said of the file. Raises: PayloadError if the charset is not supported."""
+        self._incoming.codec = charsets.declared(content_type, self._field)
+        self._incoming.kind = file_kind.said_of(content_type, file_name)
 
     def feed(self, block: bytes) -> None:
         """Add the next block, as received."""
@@ -78,8 +80,17 @@ class FileSink:
         """Write the blocks from `take`, in order. Blocking. Raises: StorageFull."""
         raw = b"".join(blocks)  # joined: each call below releases the GIL, and has to wait for it afterwards
         self._incoming.digest(raw)
+        if self._transcoder is None:
+            self._transcoder = self._transcoder_for(raw)
         self._incoming.write(self._transcoder.feed(raw, is_last=is_last))
         self._incoming.charset = self._transcoder.charset
+
+    def _transcoder_for(self, head: bytes) -> Transcoder:
+        """Text is stored in UTF-8; what is compressed is decoded when it is unpacked."""
+        if file_kind.shown_by(head, LINES).is_lines:
+            codec, self._incoming.codec = self._incoming.codec, None
+            return Transcoder(codec)
+        return Transcoder()
 
 
 class TaskForm:
@@ -142,7 +153,7 @@ class TaskForm:
         if part.transfer_encoding:
             raise PayloadError(f"the form uses the transfer encoding {part.transfer_encoding!r}; send the bytes")
         self.has_file, self.filename = True, part.filename or ""
-        self._sink.set_charset(charsets.label_of(part.content_type))
+        self._sink.begin(part.content_type, self.filename)
 
     def _end_field(self) -> None:
         """Store the value of the previous field."""
@@ -287,6 +298,7 @@ def submission(fields: Mapping[str, str], request: Request) -> Submission:
     rows = fields.get("rows", "")
     if rows and rows not in {mode.value for mode in RowMode}:
         raise PayloadError(f"rows: {rows!r} is not one of {', '.join(mode.value for mode in RowMode)}")
+    given, wanted = fields.get("format", ""), fields.get("output_format", "")
     request.state.task = fields["task_id"]  # for the audit line
     return Submission(
         id=fields["task_id"],
@@ -294,6 +306,8 @@ def submission(fields: Mapping[str, str], request: Request) -> Submission:
         priority=priority(whole(fields.get("priority"), "priority", 0)),
         webhook=fields.get("webhook", ""),
         idempotency_key=idempotency_key(request),
+        input_kind=file_kind.of_word(given, "format") if given else None,
+        output_kind=file_kind.answer_kind(wanted, "output_format") if wanted else None,
     )
 
 

@@ -211,6 +211,7 @@ class Attempt:
             self.task.rows,
             self._files.reader.read(chunk) if self._rules.carries_data else None,
             self.task.charset,
+            self.task.is_table,
         )
 
     def _cut(self) -> None:

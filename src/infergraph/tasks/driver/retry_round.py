@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from pathlib import Path
 
+from infergraph.tasks.conversion import failed_lines
 from infergraph.tasks.driver.chunks import BLOCK_BYTES, Chunk, LineReader
 from infergraph.tasks.engines.messages import Lines
 from infergraph.tasks.files import DataFolder
 from infergraph.tasks.task import Task
-from infergraph.wire import error_lines
 
 
 class SecondRound:
@@ -33,7 +32,7 @@ class SecondRound:
         """The round of a task, at its watermark. Raises: OSError."""
         before = task.round - 1
         old = data.output(task.folder, before, task.writer_before)
-        failed = _failed_lines(data.errors(task.folder, before, task.writer_before), task.done)
+        failed = failed_lines(data.errors(task.folder, before, task.writer_before), task.done)
         round = cls(input, LineReader.open(old, old.stat().st_size), failed)
         try:
             round._seek(task.done)
@@ -80,12 +79,3 @@ class SecondRound:
         """Close the files. Idempotent."""
         self._old.close()
         self._failed.close()
-
-
-def _failed_lines(errors: Path, done: int) -> Generator[int, None, None]:
-    """Numbers of the failed lines beyond the first `done`, in order."""
-    with errors.open("rb") as file:
-        for line in file:
-            number, _, _ = error_lines.read_error_line(line)
-            if number > done:
-                yield number

@@ -12,17 +12,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 
-from infergraph.errors import StorageFull, StoreAway
+from infergraph.errors import Fault, StorageFull, StoreAway
 from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
+from infergraph.tasks.conversion import write_answers
 from infergraph.tasks.driver.attempt import Attempt, AttemptRules, sha256_of
 from infergraph.tasks.engines.engine import DEPTH, DEPTH_OF_SHORT, Answered, Engine, LaneLost
 from infergraph.tasks.engines.messages import Answer, Key
 from infergraph.tasks.failpoints import crash_point
-from infergraph.tasks.files import DataFolder, disk_faults
+from infergraph.tasks.files import DataFolder, disk_faults, sync_folder
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import Progress, State, Task, Watermark
 from infergraph.tasks.webhooks import receiver_of
+from infergraph.wire import file_kind
 
 _log = logging.getLogger(__name__)
 
@@ -337,27 +339,37 @@ class Scheduler:
         if attempt.is_dirty:
             return
         task, mark = attempt.task, attempt.mark
-        digest = attempt.digest() or self._read_digest(attempt)
-        if digest is None:
-            return
-        crash_point("finish-synced")
         if mark.done != task.total:
             self._fail(attempt, f"the input has {mark.done} lines where {task.total} were counted")
         elif mark.failed == mark.done:
             self._fail(attempt, f"every line failed; the last: {attempt.last_error}")
         else:
+            self._finish(attempt)
+
+    def _finish(self, attempt: Attempt) -> None:
+        """Finish an attempt, once the checksum of its answers is known."""
+        task = attempt.task
+        try:
+            digest = (not task.output_format and attempt.digest()) or self._read_digest(attempt)
+        except StorageFull as fault:
+            self._suspend(attempt, fault)
+            return
+        except (Fault, OSError) as error:
+            self._fail(attempt, f"the answers cannot be written as {task.output_format or 'JSON lines'}: {error}")
+            return
+        if digest is not None:
+            crash_point("finish-synced")
             self._close(attempt, State.FINISHED, attempt.last_error, digest)
 
     def _read_digest(self, attempt: Attempt) -> str | None:
-        """The checksum of an output begun by an earlier attempt, computed in a thread; None until it is done."""
-        seq = attempt.task.seq
-        if seq not in self._digesting:
-            path = self._data.output(attempt.task.folder, attempt.task.round, attempt.mark.writer)
-            self._digesting[seq] = self._digests.submit(sha256_of, path)
-            self._digesting[seq].add_done_callback(lambda _: self._engine.wake())
-        if not self._digesting[seq].done():
+        """The checksum of the answers, which a thread reads, or writes in the task's format; None until it is done."""
+        task = attempt.task
+        if task.seq not in self._digesting:
+            self._digesting[task.seq] = self._digests.submit(_finished, self._data, task, attempt.mark.writer)
+            self._digesting[task.seq].add_done_callback(lambda _: self._engine.wake())
+        if not self._digesting[task.seq].done():
             return None
-        return self._digesting[seq].result()
+        return self._digesting[task.seq].result()
 
     def _fail(self, attempt: Attempt, reason: str) -> None:
         _log.warning("task %r failed: %s", attempt.task.id, reason)
@@ -377,8 +389,9 @@ class Scheduler:
         self._engine.abandon(attempt.number)
         if ended and state is State.FINISHED:
             _log.info("a task is finished", extra=_summary(attempt))
-            if attempt.task.round or attempt.mark.writer:
-                self._data.forget_versions(attempt.task.folder, attempt.task.round, attempt.kept_writer)
+            task = attempt.task
+            if task.round or attempt.mark.writer or task.output_format:
+                self._data.forget_versions(task.folder, task.round, attempt.kept_writer, task.fence)
 
     def _end(self, task: Task, state: State, error: str, digest: str, *, done: int = 0, failed: int = 0) -> bool:
         """End a claimed task; False if the claim is over."""
@@ -418,6 +431,19 @@ def _summary(attempt: Attempt) -> dict[str, object]:
         "retries": attempt.retries,
         "kills": attempt.kills,
     }
+
+
+def _finished(data: DataFolder, task: Task, writer: int) -> str:
+    """The checksum of the answers, written first if they are not JSON lines. Raises: Fault, OSError."""
+    output = data.output(task.folder, task.round, writer)
+    if not task.output_format:
+        return sha256_of(output)
+    answers = data.answers(task.folder, task.fence, task.output_format)
+    kind = file_kind.of_word(task.output_format, "output_format")
+    write_answers(output, data.errors(task.folder, task.round, writer), kind, answers)
+    sync_folder(answers.parent)
+    crash_point("answers-written")
+    return sha256_of(answers)
 
 
 def _commit_files(files: Sequence[int], store: Store, task: Task, mark: Watermark, progress: Progress) -> bool:

@@ -60,6 +60,7 @@ class Assignment(msgspec.Struct, frozen=True, array_like=True, tag=True):
         line: number of the first line.
         rows: how lines are passed to the unit, a value of `RowMode`.
         charset: of the received file; empty for UTF-8.
+        is_table: whether the lines are rows of a table, objects with the names of its columns.
     """
 
     key: Key
@@ -71,6 +72,7 @@ class Assignment(msgspec.Struct, frozen=True, array_like=True, tag=True):
     rows: str
     data: bytes | None = None
     charset: str = ""
+    is_table: bool = False
 
 
 class Drop(msgspec.Struct, frozen=True, array_like=True, tag=True):

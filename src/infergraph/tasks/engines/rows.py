@@ -181,6 +181,20 @@ class InstanceRows(_BatchReader):
         return Message.of(stacked, Encoding.NDARRAY)
 
 
+class FeatureRows(InstanceRows):
+    """Each row of a table is one feature row: the unit gets the numbers of its columns, and their names."""
+
+    def are_good(self, values: list[Any]) -> bool:
+        return set(map(type, values)) == {dict}
+
+    def check(self, value: Any) -> Any:
+        return value if isinstance(value, dict) else Bad(_unexpected(value, "an object", RowMode.INSTANCE))
+
+    def message(self, rows: list[Any]) -> Message:
+        stacked = super().message([[_number(name, value) for name, value in row.items()] for row in rows])
+        return Message.of(stacked.payload, Encoding.NDARRAY, names=list(rows[0]))
+
+
 class MessageRows(RowReader):
     """Each line is a complete message, sent on its own; several concurrently."""
 
@@ -334,13 +348,24 @@ _READERS: dict[RowMode, type[RowReader]] = {
 
 
 def row_reader(
-    unit: PredictiveUnit, mode: RowMode, sleep: Sleep = asyncio.sleep, *, nan: NanPolicy = NanPolicy.ERROR
+    unit: PredictiveUnit,
+    mode: RowMode,
+    sleep: Sleep = asyncio.sleep,
+    *,
+    nan: NanPolicy = NanPolicy.ERROR,
+    is_table: bool = False,
 ) -> RowReader:
-    """The reader for `mode`; AUTO is what the started unit declares as `task_rows`, else OBJECT."""
+    """The reader for `mode`; AUTO is what the started unit declares as `task_rows`, else OBJECT.
+
+    Args:
+        is_table: whether the lines are rows of a table.
+    """
     if mode is RowMode.AUTO:
         declared: dict[str | None, RowMode] = {known.value: known for known in _READERS}
         declared[None] = RowMode.OBJECT
         mode = declared.get(unit.task_rows, RowMode.AUTO)
+    if is_table and mode is RowMode.INSTANCE:
+        return FeatureRows(unit, sleep, nan)
     return _READERS.get(mode, NoRows)(unit, sleep, nan)
 
 
@@ -374,6 +399,18 @@ def _reason(error: BaseException) -> str:
     if isinstance(cause, KeyError):
         return f"{type(cause).__name__}: {text}"
     return text if isinstance(error, Fault) else f"{type(error).__name__}: {text}"
+
+
+def _number(column: str, value: Any) -> Any:
+    """A value of a table as a number: NaN for a missing one. Raises: PayloadError naming the column."""
+    if value is None or value == "":
+        return float("nan")
+    if not isinstance(value, str):
+        return value
+    try:
+        return int(value) if value.isdecimal() else float(value)
+    except ValueError as error:
+        raise PayloadError(f"the column {column!r} holds {value!r:.80}, which is not a number") from error
 
 
 def _unexpected(value: Any, expected: str, other: RowMode) -> str:

@@ -67,24 +67,25 @@ class ChunkWorker:
         self._unit = unit
         self._nan = nan
         self._requests = requests
-        self._readers: dict[str, RowReader | RequestRows] = {}
+        self._readers: dict[tuple[str, bool], RowReader | RequestRows] = {}
 
     async def answer(self, assignment: Assignment) -> Answer:
         """Answer all lines of an assignment. Whatever the unit does, there is one output line for each input line."""
         began = time.perf_counter()
-        reader = self._readers.get(assignment.rows)
+        kind = assignment.rows, assignment.is_table
+        reader = self._readers.get(kind)
         if reader is None:
-            reader = self._readers[assignment.rows] = self._reader(RowMode(assignment.rows))
+            reader = self._readers[kind] = self._reader(RowMode(assignment.rows), is_table=assignment.is_table)
         block = _lines(assignment) if assignment.data is None else assignment.data
         lines = await reader.answer(block, assignment.line, assignment.charset)
         if lines.lines != assignment.lines:
             raise RuntimeError(f"{lines.lines} lines where {assignment.lines} were cut: the input changed on the disk")
         return Answer(assignment.key, lines.output, lines.errors, lines.failed, time.perf_counter() - began)
 
-    def _reader(self, mode: RowMode) -> RowReader | RequestRows:
+    def _reader(self, mode: RowMode, *, is_table: bool) -> RowReader | RequestRows:
         if mode is RowMode.REQUEST:
             return RequestRows(self._requests, retry_of())
-        return row_reader(self._unit, mode, nan=self._nan)
+        return row_reader(self._unit, mode, nan=self._nan, is_table=is_table)
 
 
 def _lines(assignment: Assignment) -> bytes:
