@@ -40,20 +40,21 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What `lint` does and the tests; the slow ones run side by side.
+# What `lint` does and the tests; the slow ones run side by side. Those that need a server beside us come last.
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python tests/side_by_side.py
+	$(MAKE) test-servers
 
 $(VENV)/.servers: $(VENV)/.test
 	@$(BIN)/python -m pip install --quiet --group servers
 	@touch $@
 
-# The tests that need a server beside us: a Ray cluster of their own, on this machine.
+# The tests marked `servers`, with what they need: Ray clusters of their own, on this machine.
 test-servers: $(VENV)/.servers
-	$(BIN)/python -m pytest -k ray tests/contract/test_engines.py tests/e2e/test_tasks_ray.py
+	$(BIN)/python -m pytest -m servers $$(grep -rl 'mark.servers' tests --include='test_*.py')
 
 # The same tests, and the lines that none of them reached. Takes about half as long again.
 coverage: $(VENV)/.test

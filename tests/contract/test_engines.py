@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from infergraph.net import ray_cluster
 from infergraph.settings import Settings
 from infergraph.tasks.engines.engine import Answered, Engine, Event, LaneLost, LaneReady, LoadTrouble
 from infergraph.tasks.engines.in_server import InServerEngine
@@ -23,10 +23,12 @@ from infergraph.tasks.engines.in_server_worker import InServerWorker
 from infergraph.tasks.engines.local import THREAD_VARIABLES, LocalEngine, thread_limits
 from infergraph.tasks.engines.messages import Assignment, Key, Plan
 from infergraph.tasks.engines.ray import RayEngine
+from ray_nodes import RayNodes
 from task_harness import is_alive
 from task_units import make, no_requests
 
 MakeEngine = Callable[..., Engine]
+TOKEN = "the-token-of-these-nodes"
 
 
 def serve_in_process(folder: str, source: str, count: int) -> None:
@@ -41,11 +43,21 @@ def serve_in_process(folder: str, source: str, count: int) -> None:
     asyncio.run(run())
 
 
-ENGINES = ["local", "in-server", *(["ray"] if importlib.util.find_spec("ray") else [])]
-"""Ray is an extra: its engine is tested where it is installed."""
+@pytest.fixture(scope="module")
+def ray_address() -> Iterator[str]:
+    """The address of a Ray cluster on this machine."""
+    with RayNodes() as nodes:
+        yield nodes.address
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(scope="module")
+def token_nodes() -> Iterator[RayNodes]:
+    """A Ray cluster that asks for a token."""
+    with RayNodes(token=TOKEN) as nodes:
+        yield nodes
+
+
+@pytest.fixture(params=["local", "in-server", pytest.param("ray", marks=pytest.mark.servers)])
 def engine_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeEngine]:
     """Makes an engine with so many lanes of a unit, and ends it after the test."""
     made: list[Engine] = []
@@ -59,7 +71,8 @@ def engine_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeEn
             engine.start()
             engine.scale(lanes)
         elif request.param == "ray":
-            engine = RayEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic)
+            address = request.getfixturevalue("ray_address")
+            engine = RayEngine(Plan("task_units:make", source, sys.path, {}), time.monotonic, address=address)
             engine.scale(lanes)
         else:
             engine = InServerEngine(tmp_path, time.monotonic)
@@ -157,6 +170,51 @@ def test_a_wait_ends_when_somebody_wakes_it(engine_of: MakeEngine) -> None:
     events_until(engine, count_of(LaneReady, 1))
     engine.wake()
     assert engine.wait(60.0) != []
+
+
+def test_a_killed_lane_without_work_is_replaced(engine_of: MakeEngine) -> None:
+    """Whatever a lane held when it was killed, its loss is told, and another takes its place."""
+    engine = engine_of()
+    events_until(engine, count_of(LaneReady, 1))
+    if not engine.can_kill:
+        pytest.skip("this engine's lanes are serving workers, which it does not kill")
+    (lane,) = engine.idle(1)
+    engine.kill(lane)
+    seen = events_until(engine, lambda seen: count_of(LaneLost, 1)(seen) and count_of(LaneReady, 1)(seen))
+    assert [(event.lane, event.held, event.killed) for event in seen if isinstance(event, LaneLost)] == [
+        (lane, (), True)
+    ]
+
+
+# ── a Ray cluster that cannot be joined ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"),
+        (
+            {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/dev/null"},
+            "RAY_AUTH_MODE is token, but there is no token",
+        ),
+        (
+            {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "another" * 8},
+            "it does not accept our token: see RAY_AUTH_TOKEN",
+        ),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}, ""),
+    ],
+)
+def test_a_ray_cluster_with_tokens_says_what_it_asks_for(
+    token_nodes: RayNodes, variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the token of a cluster one line says so, at once; with it nothing is said."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert ray_cluster.trouble(token_nodes.address).startswith(said)
+    assert bool(said) == bool(ray_cluster.trouble(token_nodes.address))
 
 
 # ── engines whose lanes are theirs ──────────────────────────────────────────────────────────────────────────────────

@@ -21,7 +21,7 @@ from infergraph.settings import LogFormat, Settings
 ACCESS = "infergraph.access"
 AUDIT = "infergraph.audit"
 COLOURS = {"DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
-QUIET = {"asyncio": "WARNING", "ray": "WARNING"}
+QUIET = {"asyncio": "WARNING", "ray": "ERROR"}
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -32,7 +32,7 @@ def configure(settings: Settings, *, worker: int | None = None, stream: TextIO |
     Args:
         settings: `log_level`, `log_format`, `access_log` and `audit_log`.
         worker: the number of the serving worker; None in the supervisor.
-    Promises: idempotent. The components' own loggers appear; those of asyncio and Ray only from WARNING on.
+    Promises: idempotent. The components' own loggers appear; those of asyncio only from WARNING on, of Ray from ERROR.
     """
     stream = sys.stderr if stream is None else stream
     human = settings.log_format is LogFormat.HUMAN or (settings.log_format is LogFormat.AUTO and stream.isatty())

@@ -13,18 +13,17 @@ import asyncio
 import functools
 import logging
 import os
-import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from infergraph import process_lifetime
-from infergraph.errors import MissingExtra
+from infergraph.net import ray_cluster
 from infergraph.settings import Settings
 from infergraph.tasks.engines.engine import Engine, EngineTrouble, Event, Lane, LaneLost, LaneReady, LoadTrouble, Woken
 from infergraph.tasks.engines.messages import Answer, Assignment, Key, Plan
@@ -33,11 +32,10 @@ from infergraph.worker_environment import TASK_INDEX
 
 _log = logging.getLogger(__name__)
 
-LOCAL = "local"
-_CLIENT_SCHEME = "ray://"
-_CLIENT_PORT = 10001
-_REACH_LIMIT_S = 3.0
 _REACH_EVERY_S = 2.0
+_JOIN_LIMIT_S = 60.0
+"""Ray starts a local cluster within seconds; long on a busy machine."""
+
 _SLICE_S = 0.05
 _SENTINEL_EVERY_S = 1.0
 _SENTINEL_LIMIT_S = 5.0
@@ -101,9 +99,11 @@ class RayEngine(Engine):
 
     shares_disk = False
 
-    def __init__(self, plan: Plan, clock: Callable[[], float], *, address: str = LOCAL, wake_fd: int = -1) -> None:
+    def __init__(
+        self, plan: Plan, clock: Callable[[], float], *, address: str = ray_cluster.LOCAL, wake_fd: int = -1
+    ) -> None:
         super().__init__(clock)
-        self._ray: Any = _ray()
+        self._ray: Any = ray_cluster.package("task_engine ray")
         self._address = address
         self._plan = msgspec.msgpack.encode(plan)
         self._gpus = 1 if plan.settings.get("gpus") else 0
@@ -115,6 +115,9 @@ class RayEngine(Engine):
         self._waiting: dict[Any, tuple[int, Key | None]] = {}
         self._rays: dict[int, _RayLane] = {}
         self._lane_class: Any = None
+        self._joining: Future[None] | None = None
+        self._joined_at = 0.0
+        """When joining began."""
         self._sentinel: Any = None
         self._ping: Any = None
         self._pinged_at = self._answered_at = 0.0
@@ -123,34 +126,35 @@ class RayEngine(Engine):
         self._reach_at = 0.0
 
     def _join(self, events: list[Event]) -> None:
-        """Connect to the cluster, or report why that is not possible now."""
-        if self.clock() < self._reach_at:
+        """Connect to the cluster, or report why that is not possible now.
+
+        Raises: RuntimeError if it takes too long; the driver's successor tries again.
+        """
+        if self._joining is not None:
+            self._await_joined(self._joining, events)
+        elif self.clock() >= self._reach_at:
+            if trouble := ray_cluster.trouble(self._address):
+                self._unreachable(trouble, events)
+            else:
+                self._joining, self._joined_at = ray_cluster.joining(self._ray, self._address), self.clock()
+
+    def _await_joined(self, joining: Future[None], events: list[Event]) -> None:
+        if not joining.done():
+            if self.clock() - self._joined_at > _JOIN_LIMIT_S:
+                raise RuntimeError(f"the Ray cluster at {self._address} could not be joined in time")
             return
-        trouble = _unreachable(self._address)
-        if not trouble:
-            try:
-                self._start()
-            except Exception as error:  # noqa: BLE001 - Ray raises many types, including ConnectionError and its own
-                trouble = str(error).strip().partition("\n")[0] or type(error).__name__
-        if trouble:
-            self._reach_at = self.clock() + _REACH_EVERY_S
-            events.append(EngineTrouble(f"the Ray cluster at {self._address} cannot be reached: {trouble}"))
+        self._joining = None
+        if error := joining.exception():
+            self._unreachable(ray_cluster.said(error), events)
         else:
+            self._start()
             events.append(EngineTrouble(""))
 
+    def _unreachable(self, trouble: str, events: list[Event]) -> None:
+        self._reach_at = self.clock() + _REACH_EVERY_S
+        events.append(EngineTrouble(f"the Ray cluster at {self._address} cannot be reached: {trouble}"))
+
     def _start(self) -> None:
-        is_local = self._address == LOCAL
-        options: dict[str, Any] = {"_node_ip_address": "127.0.0.1"} if is_local else {}
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        self._ray.init(
-            address=self._address,
-            include_dashboard=False if is_local else None,
-            log_to_driver=False,
-            configure_logging=False,
-            **options,
-        )
-        for number, handler in handlers.items():
-            signal.signal(number, handler)  # Ray installs its own handler, which exits the process immediately
         _log.info("the Ray cluster is joined", extra={"address": self._address})
         self._lane_class = self._ray.remote(LaneActor)
         self._sentinel = self._ray.remote(Sentinel).options(num_cpus=0).remote()
@@ -230,7 +234,9 @@ class RayEngine(Engine):
         except self._ray.exceptions.RayError as error:
             self._lose(lane, error, events)
             return
-        if key is None:
+        if lane.killed and key is None:  # it was killed before that could be answered, or will be soon
+            self._await_end(lane)
+        elif key is None:
             lane.ready, lane.pid = True, value
             self._failures = 0
             events.append(LaneReady(lane.number, 0.0))
@@ -270,13 +276,21 @@ class RayEngine(Engine):
                     events.append(EngineTrouble(""))
                 self._ping, self._answered_at, self._silences = None, now, 0
                 self._silence_limit_s = _SENTINEL_LIMIT_S
-        if now - max(self._answered_at, self._pinged_at - _SENTINEL_EVERY_S) <= self._silence_limit_s:
+        silent_s = now - max(self._answered_at, self._pinged_at - _SENTINEL_EVERY_S)
+        if silent_s <= self._silence_limit_s and not (silent_s > _SENTINEL_LIMIT_S and self._is_gone(now)):
             return
         self._silences += 1
         self._answered_at = now
         events.append(EngineTrouble(f"the Ray cluster at {self._address} does not answer"))
         if self._silences >= _DEAD_LIMIT:
             raise RuntimeError(f"the Ray cluster at {self._address} is lost")
+
+    def _is_gone(self, now: float) -> bool:
+        """Whether nothing listens at the cluster's address any more; looked at from time to time."""
+        if now < self._reach_at:
+            return False
+        self._reach_at = now + _REACH_EVERY_S
+        return bool(ray_cluster.trouble(self._address))
 
     def _is_error(self, ref: Any) -> bool:
         try:
@@ -305,27 +319,8 @@ class RayEngine(Engine):
 
     def _end(self, lane: int) -> None:
         self._kill_actor(self._rays[lane])
+        self._await_end(self._rays[lane])
 
-
-def _unreachable(address: str) -> str:
-    """Why an address with a host is unreachable; empty if it is reachable, or has to be resolved by Ray."""
-    scheme, host_port = (_CLIENT_SCHEME, address.removeprefix(_CLIENT_SCHEME))
-    host, _, port = host_port.rpartition(":")
-    if not host and address.startswith(scheme):
-        host, port = host_port, str(_CLIENT_PORT)
-    if not host or not port.isdecimal():
-        return ""
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_LIMIT_S).close()
-    except (OSError, OverflowError) as error:
-        return str(error)
-    return ""
-
-
-def _ray() -> Any:
-    """The package, imported when it is asked for. Raises: MissingExtra where it is not installed."""
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtra.of("ray", "ray", "task_engine ray") from error
-    return ray
+    def _await_end(self, lane: _RayLane) -> None:
+        """Have a result pending that fails when the actor has ended, even if it answers all it holds before that."""
+        self._waiting[lane.actor.ready.remote()] = (lane.number, None)
