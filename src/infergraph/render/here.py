@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from infergraph.graph.placement import Place, PlaceKind
-from infergraph.graph.spec import entries, member
+from infergraph.graph.spec import Deployment, entries, member
 from infergraph.render import names
 from infergraph.render.documents import Attached, attached, filled, respelt
 from infergraph.render.models import Model
@@ -135,16 +135,16 @@ def _attached(server: Server, workdir: str, taken: frozenset[str]) -> Iterator[A
 
 
 def orchestrator_environment(
-    scene: Scene, predictor_path: str, orchestrator: Mapping[str, Any]
+    deployment: Deployment, predictor_path: str, orchestrator: Mapping[str, Any]
 ) -> tuple[tuple[dict[str, Any], str], ...]:
     """The variables that a front gets from svcOrchSpec, and from the annotations seldon.io/engine-…, in this order."""
     field = f"{predictor_path}.svcOrchSpec.env".removeprefix(".")
     found = [(each, f"{field}[{place}]") for place, each in enumerate(entries(orchestrator, "env"))]
     known = {member(each, "name") for each, _ in found}
-    for key in sorted(scene.deployment.annotations):
+    for key in sorted(deployment.annotations):
         name = key.removeprefix(_ENGINE).replace("-", "_").upper()
         if key.startswith(_ENGINE) and name != "SEPARATE_POD" and name not in known:
-            value = {"name": name, "value": scene.deployment.annotations[key]}
+            value = {"name": name, "value": deployment.annotations[key]}
             found.append((value, f"spec.annotations.{key}"))
     return tuple(found)
 

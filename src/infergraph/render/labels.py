@@ -22,13 +22,23 @@ _SHARED = "seldon-app-svc"
 
 def of_object(scene: Scene, instance: str, component: Component) -> dict[str, Any]:
     """The labels that every object of ours has."""
+    return labels_of(scene.id, instance, {COMPONENT: component.value})
+
+
+def labels_of(identity: str, instance: str, more: Mapping[str, str] = {}) -> dict[str, Any]:
+    """The labels of an object.
+
+    Args:
+        identity: of the deployment.
+        instance: what the object belongs to.
+    """
     return {
-        "app.kubernetes.io/name": scene.id,
+        "app.kubernetes.io/name": identity,
         INSTANCE: instance,
-        COMPONENT: component.value,
-        PART_OF: scene.id,
+        **more,
+        PART_OF: identity,
         "app.kubernetes.io/managed-by": "infergraph",
-        "seldon-deployment-id": scene.id,
+        "seldon-deployment-id": identity,
     }
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from infergraph.errors import GraphError
 from infergraph.render.scene import Object
 from infergraph.render.yaml_text import plain, to_yaml
 
 _MARK = "# infergraph render kubernetes"
+_RAY_MARK = "# infergraph render ray"
 _KUSTOMIZATION = "kustomization.yaml"
 
 
@@ -23,6 +25,26 @@ def stream(objects: Iterable[Object], name: str) -> str:
         name: of the deployment file.
     """
     return f"{_MARK} {name}\n" + "".join(f"---\n{_text(each)}" for each in objects)
+
+
+def ray_stream(objects: Iterable[Object], name: str) -> str:
+    """RayServices as one text."""
+    return f"{_RAY_MARK} {name}\n" + "".join(f"---\n{_text(each)}" for each in objects)
+
+
+def ray_config(document: dict[str, Any], name: str) -> str:
+    """Ray Serve's configuration as a text."""
+    return f"{_RAY_MARK} {name}\n{to_yaml(document)}"
+
+
+def write_ray(path: Path, text: str) -> None:
+    """Write one file.
+
+    Raises: GraphError if it is somebody else's.
+    """
+    if path.exists() and not _begins(path, _RAY_MARK):
+        raise GraphError(f"{path} exists and was not written by infergraph render")
+    path.write_text(text, encoding="utf-8")
 
 
 def files(objects: Sequence[Object], name: str, *, kustomize: bool) -> dict[str, str]:
@@ -64,10 +86,15 @@ def write(folder: Path, texts: dict[str, str]) -> None:
 
 
 def _is_ours(path: Path) -> bool:
+    return _begins(path, _MARK)
+
+
+def _begins(path: Path, mark: str) -> bool:
+    """Whether a file begins with a line of ours."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(len(_MARK)) == _MARK.encode()
+        return file.read(len(mark)) == mark.encode()
 
 
 def _text(each: Object) -> str:

@@ -89,7 +89,7 @@ def model_of(scene: Scene, asking: Asking, *, taken: frozenset[str] = frozenset(
     secret = asking.secret or scene.options.env_secret
     if uri.startswith(_CLAIM):
         return _claimed(asking, f"/pvc/{names.folder(asking.node)}" if asking.is_shared else MOUNTED)
-    if uri.startswith("file:") or _REMOTE.match(uri) is None:
+    if not is_fetched(uri):
         if not uri.startswith(("/", "file:")):
             text = f"the relative path {uri} lies in the image, below {scene.options.workdir}"
             scene.findings.warn(f"{asking.field}.modelUri", text)
@@ -112,6 +112,11 @@ def model_of(scene: Scene, asking: Asking, *, taken: frozenset[str] = frozenset(
     }
     mount = {"name": volume, "mountPath": root, "readOnly": True}
     return Model(folder=folder, attached=(Attached(mount, {"name": volume, "emptyDir": {}}),), initializer=initializer)
+
+
+def is_fetched(uri: str) -> bool:
+    """Whether a model lies elsewhere: the URI has a scheme, or the name of one of rclone's remotes."""
+    return not uri.startswith("file:") and _REMOTE.match(uri) is not None
 
 
 def _claimed(asking: Asking, folder: str) -> Model:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from infergraph.graph.placement import Place, PlaceKind
+from infergraph.graph.placement import Place, PlaceKind, PredictorCut
 from infergraph.graph.spec import Node, entries, member
 from infergraph.render import foreign, here, names, security, servers
 from infergraph.render.documents import filled, names_in, respelt, together
@@ -156,7 +156,7 @@ class PodMaker:
             given=given,
             suffix=f"-{names.part(name)}" if self._servers else "",
             resources=None if resources is None else Noted(resources.value, resources.field),
-            env=orchestrator_environment(self._scene, found.path, found.predictor.svc_orch_spec) if is_front else (),
+            env=self._orchestrator(found) if is_front else (),
             models=tuple(models_of(self._scene, place, self._taken).values()),
             certificate=certificate,
             serves_tls=certificate != "" and self._scene.serves_tls,
@@ -165,6 +165,9 @@ class PodMaker:
         )
         self._servers += 1
         return here.built(self._scene, server, self._taken)
+
+    def _orchestrator(self, found: PredictorCut) -> tuple[tuple[dict[str, Any], str], ...]:
+        return orchestrator_environment(self._scene.deployment, found.path, found.predictor.svc_orch_spec)
 
     def _set_account(self, spec: dict[str, Any]) -> None:
         """The service account of a node is the pod's, if that has none."""

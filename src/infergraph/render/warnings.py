@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infergraph.graph.placement import PredictorCut, Site
-from infergraph.graph.spec import Lines, Other, entries, member
+from infergraph.graph.spec import Deployment, Lines, Other, entries, member
 from infergraph.protocol.annotations import SERVICE_NAME
 from infergraph.render import names
+from infergraph.render.findings import Findings
 from infergraph.render.scene import Scene
 from infergraph.render.traffic import ISTIO_HOST
 
@@ -32,6 +33,22 @@ def of_other(other: Other, source: str, lines: Lines) -> str:
 def of_document(scene: Scene) -> None:
     """Find what is to be said of a document."""
     deployment, findings = scene.deployment, scene.findings
+    of_deployment(findings, deployment, with_gateway=bool(scene.options.gateway))
+    if deployment.protocol == "tensorflow" and deployment.transport == "grpc":
+        findings.warn("spec.transport", "nodes of this protocol are called over REST")
+    if deployment.name[:1].isdigit():
+        findings.warn("metadata.name", "begins with a digit, and so do its Services, which older clusters refuse")
+    for found in scene.cut.predictors:
+        _of_predictor(scene, found)
+    _of_options(scene)
+
+
+def of_deployment(findings: Findings, deployment: Deployment, *, with_gateway: bool) -> None:
+    """Find what is said of a deployment whatever it is rendered for.
+
+    Args:
+        with_gateway: the hosts of a mesh's gateway are rendered.
+    """
     for problem in deployment.advice:
         findings.warn(problem.field, f"{problem.text}{f'; {problem.hint}' if problem.hint else ''}")
     for name in ("oauth_key", "oauth_secret"):
@@ -39,19 +56,14 @@ def of_document(scene: Scene) -> None:
             findings.warn(f"spec.{name}", "is not rendered: nothing has read it for years")
     if deployment.server_type == "kafka":
         findings.warn("spec.serverType", "kafka is not rendered: REST and gRPC are served")
-    _of_annotations(scene, "spec.annotations", deployment.annotations)
-    _of_annotations(scene, "metadata.annotations", deployment.metadata_annotations)
-    if deployment.protocol == "tensorflow" and deployment.transport == "grpc":
-        findings.warn("spec.transport", "nodes of this protocol are called over REST")
-    for found in scene.cut.predictors:
-        _of_predictor(scene, found)
-    _of_options(scene)
-
-
-def _of_annotations(scene: Scene, field: str, annotations: Mapping[str, str]) -> None:
-    for name in annotations:
-        if name.startswith(_MESH) and not (scene.options.gateway and name == ISTIO_HOST):
-            scene.findings.warn(f"{field}.{name}", "is not rendered: no mesh is configured")
+    annotated = {"spec.annotations": deployment.annotations, "metadata.annotations": deployment.metadata_annotations}
+    for number, predictor in enumerate(deployment.predictors):
+        path = "" if deployment.bare else f"spec.predictors[{number}]."
+        annotated[f"{path}annotations"] = predictor.annotations
+    for field, members in annotated.items():
+        for name in members:
+            if name.startswith(_MESH) and not (with_gateway and name == ISTIO_HOST):
+                findings.warn(f"{field}.{name}", "is not rendered: no mesh is configured")
 
 
 def _of_predictor(scene: Scene, found: PredictorCut) -> None:
@@ -69,7 +81,6 @@ def _of_predictor(scene: Scene, found: PredictorCut) -> None:
         findings.warn(field(name), f"{given} is no name for a Service: it is called {names.joined(given)}")
     if predictor.engine_resources:
         findings.warn(field("engineResources"), "is not rendered: it is svcOrchSpec.resources that counts")
-    _of_annotations(scene, field("annotations"), predictor.annotations)
     for name in predictor.svc_orch_spec:
         if name.lower() not in _OF_ORCHESTRATOR:
             findings.warn(field(f"svcOrchSpec.{name}"), "unknown member, not rendered")

@@ -128,7 +128,7 @@ class _Maker:
                 taken.add(workload.name)
                 yield workload
         for pod, document in enumerate(self._found.predictor.component_specs):
-            template = _without(document, self._found.dropped)
+            template = without(document, self._found.dropped)
             if _contained(template):
                 workload = self._of_pod(pod, template, taken)
                 taken.add(workload.name)
@@ -186,7 +186,7 @@ def _free(parts: tuple[str, ...], pod: int, taken: set[str]) -> str:
     return names.joined(*parts, str(pod)) if name in taken else name
 
 
-def _without(pod: Mapping[str, Any], dropped: tuple[str, ...]) -> dict[str, Any]:
+def without(pod: Mapping[str, Any], dropped: tuple[str, ...]) -> dict[str, Any]:
     """A pod without the containers of the names `dropped`."""
     if not dropped:
         return dict(pod)
