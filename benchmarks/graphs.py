@@ -1,4 +1,8 @@
-"""Three models in a chain: in process, as remote nodes, and as Seldon-wrapped nodes called in turn by a bare client."""
+"""Three models in a chain: in process, as remote nodes, and as Seldon-wrapped nodes called in turn by a bare client.
+
+Also with only the middle one elsewhere, at one address or at several. Another runtime's graph of the same models is one
+more entry of `GRAPHS`.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +54,19 @@ def _remote(load: Load) -> Measured:
         return measure_trees(SMALL, [graph, *nodes], [graph.ports.http], load, factor=2**LENGTH)
 
 
+def _replicated(replicas: int, kind: str, load: Load) -> Measured:
+    """The middle model is served so many times, and called over `kind` (REST or GRPC); the others are in process."""
+    here = {"component": f"{UNITS / 'doubler.py'}:Doubler"}
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(running(_server("ours"))) for _ in range(replicas)]
+        hosts = [f"127.0.0.1:{node.ports.http if kind == 'REST' else node.ports.grpc}" for node in nodes]
+        host, _, port = hosts[0].partition(":")
+        one = {"service_host": host, "service_port": int(port)}
+        middle = {"endpoint": {"type": kind, **(one if replicas == 1 else {"service_hosts": hosts})}}
+        graph = stack.enter_context(_graph([here, middle, here]))
+        return measure_trees(SMALL, [graph, *nodes], [graph.ports.http], load, factor=2**LENGTH)
+
+
 def _wrapped(load: Load) -> Measured:
     with ExitStack() as stack:
         nodes = [stack.enter_context(running(_server("seldon"))) for _ in range(LENGTH)]
@@ -81,10 +98,16 @@ def deployment(places: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+_REPLICATED = ("graph", "node", "node", "node")
+
 GRAPHS = (
     Graph("graph-one", "one model served alone", ("server",), _one),
     Graph("graph-of-one", "a graph of one model", ("server",), partial(_in_process, 1)),
     Graph("graph-chain", "three models, in process", ("server",), partial(_in_process, LENGTH)),
     Graph("graph-remote", "three remote REST nodes of ours", ("graph", "node", "node", "node"), _remote),
+    Graph("graph-one-rest", "the middle one at one REST address", ("graph", "node"), partial(_replicated, 1, "REST")),
+    Graph("graph-one-grpc", "the middle one at one gRPC address", ("graph", "node"), partial(_replicated, 1, "GRPC")),
+    Graph("graph-three-rest", "the middle one at three REST addresses", _REPLICATED, partial(_replicated, 3, "REST")),
+    Graph("graph-three-grpc", "the middle one at three gRPC addresses", _REPLICATED, partial(_replicated, 3, "GRPC")),
     Graph("graph-seldon", "three Seldon-wrapped nodes, called in turn", ("node", "node", "node"), _wrapped),
 )

@@ -31,10 +31,15 @@ class Authority:
         builder = builder.add_extension(identity, critical=False)
         self.ca.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, file: str = "", *, days: int = 30) -> tuple[Path, Path]:
-        """Files with a new certificate of this name and its key; `days` until it ends, or since."""
+    def issue(self, name: str, file: str = "", *, days: int = 30, host: str = "") -> tuple[Path, Path]:
+        """Files with a new certificate of this name and its key; `days` until it ends, or since.
+
+        Args:
+            host: the only one that it is for; empty for this machine.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        here = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [x509.DNSName(host)] if host else here
         builder = _begun(_named(name), self._name, key.public_key(), days=days)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from infergraph.errors import Fault, RemoteError
 from infergraph.message import Answers, Message
 
+T = TypeVar("T")
 
-class Begun(NamedTuple):
+
+class Begun(NamedTuple, Generic[T]):
     """A stream whose first answer is there; None for one without any."""
 
-    first: Message | None
-    rest: Answers
+    first: T | None
+    rest: AsyncGenerator[T, None]
 
 
-async def begin(answers: Answers) -> Begun:
+async def begin(answers: AsyncGenerator[T, None]) -> Begun[T]:
     """Wait for the first answer: what is raised before it is raised here, and nothing has been sent then.
 
     Raises: what the stream raises.
@@ -26,7 +28,7 @@ async def begin(answers: Answers) -> Begun:
     return Begun(await anext(answers, None), answers)
 
 
-async def resumed(begun: Begun) -> Answers:
+async def resumed(begun: Begun[T]) -> AsyncGenerator[T, None]:
     """The whole stream."""
     async with aclosing(begun.rest) as rest:
         if begun.first is not None:

@@ -228,6 +228,7 @@ class _Units:
             message_limit_bytes=settings.message_limit_bytes,
             full_health_checks=settings.full_health_checks,
             tls=tls,
+            folder=self._file_folder,
         )
 
     def __call__(self, node: spec.Node, found: Resolution) -> PredictiveUnit | None:
@@ -252,6 +253,8 @@ class _Units:
         return self._observed(node, self._remote_unit(self._addressed(node, found), self._options(node)))
 
     def _remote_unit(self, node: spec.Node, options: remote.RemoteOptions) -> PredictiveUnit:
+        discovery = replace(options.discovery, on_change=self._observation.addresses(node.name))
+        options = replace(options, discovery=discovery)
         return remote.build(node, options, None if self._last is None else self._last.get(node.name, ()))
 
     def _options(self, node: spec.Node) -> remote.RemoteOptions:
@@ -262,7 +265,7 @@ class _Units:
 
     def _beside_endpoint(self, node: spec.Node, built_in: PredictiveUnit) -> PredictiveUnit:
         """The built-in, for its own phase; other phases are called at the node's endpoint, if it has one."""
-        if node.endpoint is None or not node.endpoint.service_host:
+        if node.endpoint is None or not node.endpoint.has_host:
             return built_in
         elsewhere = self._observed(node, self._remote_unit(node, self._remote))
         return builtin.Beside(built_in, elsewhere, builtin.phase(node))

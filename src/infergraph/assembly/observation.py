@@ -15,7 +15,9 @@ from infergraph.graph.remote import remote
 from infergraph.graph.taps import Tap, sink_url
 from infergraph.message import Context, Message, Method, PredictiveUnit, Request, Transport
 from infergraph.net.address import Location
+from infergraph.net.discovery import Counts
 from infergraph.net.http_client import Call, HttpClient, HttpOptions
+from infergraph.observe.node_addresses import NodeAddressMetrics
 from infergraph.observe.orchestrator_metrics import MeasuredNode, ServerMetrics, Spot
 from infergraph.observe.payload_events import Event, Origin
 from infergraph.observe.payload_log import PayloadLog, PayloadLogOptions
@@ -102,6 +104,11 @@ class Observation:
     def followed(self, unit: PredictiveUnit, *, is_remote: bool = False) -> PredictiveUnit:
         """The unit with spans, if tracing is on; else itself."""
         return unit if self._tracing is None else self._tracing.node(unit, remote=is_remote)
+
+    def addresses(self, node: str) -> Callable[[Counts], None]:
+        """What records the counts of a remote node's addresses."""
+        metrics = NodeAddressMetrics(self._shared_metrics, node)
+        return lambda counts: metrics.record(counts._asdict())
 
     def server_metrics(self) -> ServerMetrics:
         """The metrics of the graph's external requests."""

@@ -124,7 +124,7 @@ class AsyncClient:
         """The complete messages of the answers, as they come. See `stream`."""
         request = self._message(data, call)
 
-        async def once(sending: Sending) -> Begun:
+        async def once(sending: Sending) -> Begun[Message]:
             return await begin(self._here().answers(request, sending))
 
         with _blaming_data():

@@ -32,6 +32,7 @@ from infergraph.graph.spec.records import (
     Parameter,
     Predictor,
 )
+from infergraph.net.address import bracketed
 
 _SCHEMES = {"http": "REST", "https": "REST", "grpc": "GRPC", "grpcs": "GRPC"}
 
@@ -152,20 +153,35 @@ def packaged(server: str, model_uri: str, /, **arguments: Any) -> Packaged:
 def remote(address: str) -> Endpoint:
     """A remote node: `http://host:port` for REST, `grpc://host:port` for gRPC, https and grpcs for TLS.
 
+    A path may follow, for a node behind an ingress; several addresses are separated by commas. `http+file:///FILE` is
+    a file that lists them, a `host:port` a line.
+
     Raises: GraphError for any other form.
     """
+    first, *others = map(_endpoint, address.split(","))
+    for other in others:
+        if (other.type, other.tls, other.path) != (first.type, first.tls, first.path):
+            raise GraphError(f"{address!r}: the addresses of a node differ in host and port only")
+    hosts = tuple(f"{bracketed(other.service_host)}:{other.service_port}" for other in others)
+    return replace(first, service_hosts=hosts)
+
+
+def _endpoint(address: str) -> Endpoint:
     try:
         parts = urlsplit(address)
         port = parts.port
     except ValueError as error:
         raise GraphError(f"{address!r} is not an address: {error}") from error
-    kind = _SCHEMES.get(parts.scheme)
-    if kind is None or not parts.hostname or port is None or parts.path.strip("/") or parts.query:
+    scheme, is_listed, _ = parts.scheme.partition("+file")
+    kind, is_secure, path = _SCHEMES.get(scheme), scheme.endswith("s"), parts.path.rstrip("/")
+    if kind is not None and is_listed and path and not parts.netloc:
+        return Endpoint(service_hosts_file=path, type=kind, tls=is_secure)
+    if kind is None or is_listed or not parts.hostname or port is None or parts.query or parts.fragment:
         raise GraphError(f"{address!r} is not an address; write http://host:port or grpc://host:port")
-    host, is_secure = parts.hostname, parts.scheme.endswith("s")
+    host = parts.hostname
     if kind == "REST":
-        return Endpoint(service_host=host, service_port=port, type=kind, http_port=port, tls=is_secure)
-    return Endpoint(service_host=host, service_port=port, type=kind, grpc_port=port, tls=is_secure)
+        return Endpoint(service_host=host, service_port=port, type=kind, http_port=port, tls=is_secure, path=path)
+    return Endpoint(service_host=host, service_port=port, type=kind, grpc_port=port, tls=is_secure, path=path)
 
 
 def model(name: str, unit: Unit, *children: Flow) -> Flow:

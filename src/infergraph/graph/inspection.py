@@ -173,7 +173,7 @@ def _unasked(node: spec.Node, path: str, resolved: Mapping[str, Resolution]) -> 
 
 
 def _is_grpc(address: str) -> bool:
-    return address.lower().startswith(("grpc://", "grpcs://"))
+    return address.lower().startswith("grpc")
 
 
 def _elsewhere(deployment: spec.Deployment, resolved: Sequence[Mapping[str, Resolution]]) -> Iterator[spec.Problem]:

@@ -108,7 +108,7 @@ class Retried(Around):
             async for answer in answers:
                 yield answer
 
-    async def _begin(self, method: Method, request: Request, context: Context) -> Begun:
+    async def _begin(self, method: Method, request: Request, context: Context) -> Begun[Message]:
         return await begin(self.unit.stream(method, request, context))
 
     def _failed(self, fault: Fault, failures: int) -> None:

@@ -5,6 +5,7 @@ The order is that of preference: `--node`, `component`, packaged server, built-i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
@@ -14,6 +15,8 @@ from infergraph.errors import GraphError
 from infergraph.graph import servers
 from infergraph.graph.routers import builtin
 from infergraph.graph.spec.records import TYPES, Deployment, Endpoint, Node, Predictor
+from infergraph.net.address import bracketed
+from infergraph.net.discovery import split_host
 
 _CALLING = TYPES - {"UNKNOWN_TYPE", "CHAIN"}
 
@@ -38,7 +41,7 @@ class Resolution(msgspec.Struct, frozen=True):
     """The implementation of a node. `str()` is for display, and empty for a node that calls nothing.
 
     Args:
-        target: a component's target, a server's or built-in's name, or an address `http://host:port` or
+        target: a component's target, a server's or built-in's name, or addresses `http://host:port` or
             `grpc://host:port`, https or grpcs where it is called by TLS.
     """
 
@@ -57,8 +60,8 @@ class Resolution(msgspec.Struct, frozen=True):
 
     @property
     def addresses(self) -> list[str]:
-        """The addresses of a remote node, one or, for both transports, two; none for any other node."""
-        return self.target.split(" or ") if self.means is Means.REMOTE else []
+        """The addresses of a remote node, over each of its transports; none for any other node."""
+        return re.split(", ?| or ", self.target) if self.means is Means.REMOTE else []
 
 
 def resolve(predictor: Predictor, deployment: Deployment, overrides: Mapping[str, str]) -> dict[str, Resolution]:
@@ -81,19 +84,29 @@ def check_overrides(deployments: Iterable[Deployment], overrides: Mapping[str, s
 
 
 def address(endpoint: Endpoint, transport: str = "") -> str:
-    """The address of an endpoint, by its own type or else the deployment's transport; empty if it has no host.
+    """The addresses of an endpoint, by its own type or else the deployment's transport; empty if it has no host.
 
-    An endpoint with neither, but with a gRPC port, has two addresses and is called by each request's own transport.
+    An endpoint with neither, but with a gRPC port, has those of both and is called by each request's own transport.
     """
-    if not endpoint.service_host:
+    if not endpoint.has_host:
         return ""
-    secure = "s" if endpoint.tls else ""
-    rest = f"http{secure}://{endpoint.service_host}:{endpoint.http_port or endpoint.service_port}"
-    grpc = f"grpc{secure}://{endpoint.service_host}:{endpoint.grpc_port or endpoint.service_port}"
+    rest = _urls(endpoint, "http", endpoint.http_port)
+    grpc = _urls(endpoint, "grpc", endpoint.grpc_port)
     kind = (endpoint.type or transport).lower()
     if kind == "grpc":
         return grpc
     return rest if kind == "rest" or not endpoint.grpc_port else f"{rest} or {grpc}"
+
+
+def _urls(endpoint: Endpoint, scheme: str, port: int) -> str:
+    """The URLs of an endpoint's hosts over one transport."""
+    scheme, port = f"{scheme}s" if endpoint.tls else scheme, port or endpoint.service_port
+    hosts = [(endpoint.service_host, 0)] if endpoint.service_host else []
+    hosts += map(split_host, endpoint.service_hosts)
+    urls = [f"{scheme}://{bracketed(host)}:{own or port}{endpoint.path}" for host, own in hosts]
+    if endpoint.service_hosts_file:
+        urls.append(f"{scheme}+file://{endpoint.service_hosts_file}")
+    return ", ".join(urls)
 
 
 def _is_elsewhere(node: Node) -> bool:
@@ -101,7 +114,7 @@ def _is_elsewhere(node: Node) -> bool:
 
     Only for a bare predictor, which is used as written; in a deployment the endpoints have been filled in.
     """
-    if node.endpoint is None or not node.endpoint.service_host:
+    if node.endpoint is None or not node.endpoint.has_host:
         return False
     return not node.model_uri or node.packaged not in servers.PACKAGED
 

@@ -161,7 +161,7 @@ def _of_node(node: Node, resolved: Mapping[str, Resolution], path: str) -> Itera
         members.append("modelUri")
     if node.parameters and not found.means.is_here and found.means is not Means.BUILT_IN:
         members.append("parameters")
-    if node.endpoint is not None and node.endpoint.service_host and found.means.is_here:
+    if node.endpoint is not None and node.endpoint.has_host and found.means.is_here:
         members.append("endpoint")
     yield from _problem(path, members, _answered_by(node, found))
     yield from _problem(path, node.placing, _PLACED)

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from infergraph.errors import RemoteError
 
@@ -31,12 +32,15 @@ class Address(msgspec.Struct, frozen=True):
 
     Args:
         name: expected in its certificate, and sent as the host; empty for the host itself.
+        ip: where to connect, as the host has been looked up; empty to look it up for each connection. Certificates,
+            the Host header and `:authority` go by the host in either case.
     """
 
     host: str
     port: int
     is_secure: bool = False
     name: str = ""
+    ip: str = ""
 
     @property
     def authority(self) -> str:
@@ -51,12 +55,25 @@ class Address(msgspec.Struct, frozen=True):
         return self._host if self.port == _PORTS["https" if self.is_secure else "http"] else self.authority
 
     @property
+    def peer(self) -> str:
+        """The IP address and port, where they are known; else the authority."""
+        return f"{bracketed(self.ip)}:{self.port}" if self.ip else self.authority
+
+    @property
     def _host(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
+        return bracketed(self.host)
+
+    def is_same_server(self, other: Address) -> bool:
+        """Whether both have one host, port and scheme."""
+        return (self.host, self.port, self.is_secure) == (other.host, other.port, other.is_secure)
 
     def url(self, path: str = "") -> str:
         """The URL of a path at this address."""
         return f"{'https' if self.is_secure else 'http'}://{self.authority}{path}"
+
+
+class NoConnection(RemoteError):
+    """No connection could be established: nothing was sent."""
 
 
 class Location(NamedTuple):
@@ -106,24 +123,27 @@ async def dial(
 
     Args:
         tls: the TLS settings of a secure address; None for the system's certificate authorities.
-    Raises: RemoteError if it cannot be established within `timeout_s`.
+    Raises: NoConnection if it cannot be established within `timeout_s`.
     """
     loop = asyncio.get_running_loop()
     rules = (tls or ssl.create_default_context()) if address.is_secure else None
     name = (address.name or address.host) if address.is_secure else None
     try:
         async with asyncio.timeout(timeout_s) as limit:
-            return await loop.create_connection(protocol, address.host, address.port, ssl=rules, server_hostname=name)
+            host = address.ip or address.host
+            return await loop.create_connection(protocol, host, address.port, ssl=rules, server_hostname=name)
     except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError; UnicodeError: an invalid host name
         if isinstance(error, TimeoutError) and not limit.expired():
             raise
-        raise RemoteError(f"cannot connect to {address.authority}: {_reason(error)}") from error
+        at = f" at {address.ip}" if address.ip and address.ip != address.host else ""
+        raise NoConnection(f"cannot connect to {address.authority}{at}: {reason(error)}") from error
 
 
 async def connects(address: Address, timeout_s: float) -> bool:
     """Whether a connection can be established."""
     try:
-        transport, _ = await dial(Address(address.host, address.port), asyncio.Protocol, timeout_s=timeout_s)
+        plain = replace(address, is_secure=False)
+        transport, _ = await dial(plain, asyncio.Protocol, timeout_s=timeout_s)
     except RemoteError:
         return False
     transport.close()
@@ -145,7 +165,13 @@ def _name_of(host: str) -> str:
     return name
 
 
-def _reason(error: OSError | UnicodeError) -> str:
+def bracketed(host: str) -> str:
+    """A host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def reason(error: OSError | UnicodeError) -> str:
+    """Why there is no connection, in a few words."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):

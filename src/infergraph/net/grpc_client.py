@@ -17,13 +17,16 @@ import msgspec
 from grpc import aio
 
 from infergraph.errors import RemoteError
-from infergraph.net.address import Address
+from infergraph.net.address import Address, NoConnection
 from infergraph.protocol.headers import NODE_KEY, REASON_KEY, STATUS_KEY
 from infergraph.protocol.services import HEALTH_PATH, SERVING
 from infergraph.protocol.status import GrpcStatus
 
 TOO_LARGE = "larger than max"
 """What gRPC itself says of a message over its limit, the caller's or the server's."""
+
+_UNCONNECTED = "failed to connect to all addresses"
+"""What gRPC itself says of a call that it could not send; without it, a call may have been sent."""
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
@@ -42,10 +45,18 @@ class GrpcClient:
     Args:
         message_limit_bytes: maximum message size, both ways.
         tls: the TLS settings of a secure address.
+        connect_timeout_s: time-out of connecting; None for grpcio's own.
     Promises: cancelling a call cancels it on the server; a broken channel reconnects within two seconds.
     """
 
-    def __init__(self, address: Address, *, message_limit_bytes: int, tls: GrpcTls = GrpcTls()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        address: Address,
+        *,
+        message_limit_bytes: int,
+        tls: GrpcTls = GrpcTls(),  # noqa: B008  a frozen value
+        connect_timeout_s: float | None = None,
+    ) -> None:
         self.address = address
         self._tls = tls
         self._options: tuple[tuple[str, int | str], ...] = (
@@ -55,6 +66,8 @@ class GrpcClient:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2000),
         )
+        if connect_timeout_s is not None:
+            self._options += (("grpc.min_reconnect_backoff_ms", int(connect_timeout_s * 1000)),)  # its name there
         self._channel: aio.Channel | None = None
         self._calls: dict[str, Any] = {}
 
@@ -131,13 +144,15 @@ class GrpcClient:
         return call
 
     def _dial(self) -> aio.Channel:
-        if not self.address.is_secure:
-            return aio.insecure_channel(self.address.authority, options=self._options)
+        address, options = self.address, self._options
+        if address.ip or (address.name and address.is_secure):
+            options = (*options, ("grpc.default_authority", address.name or address.authority))
+        if not address.is_secure:
+            return aio.insecure_channel(address.peer, options=options)
         credentials = grpc.ssl_channel_credentials(self._tls.roots or _own_roots(), self._tls.key, self._tls.chain)
-        options = self._options
-        if name := self.address.name:
-            options = (*options, ("grpc.ssl_target_name_override", name), ("grpc.default_authority", name))
-        return aio.secure_channel(self.address.authority, credentials, options=options)
+        if name := address.name or (address.host if address.ip else ""):
+            options = (*options, ("grpc.ssl_target_name_override", name))
+        return aio.secure_channel(address.peer, credentials, options=options)
 
 
 def _own_roots() -> bytes | None:
@@ -159,4 +174,6 @@ def _fault(asked: str, error: aio.AioRpcError) -> RemoteError:
     shown = node.decode("utf-8", "replace") if isinstance(node, bytes) else unquote(str(node))
     status = str(trailing.get(STATUS_KEY, ""))
     http_status = int(status) if status.isdecimal() and 200 <= int(status) <= 599 else None
-    return RemoteError(text, reason=reason or None, node=shown, status=http_status, grpc_code=code)
+    is_unsent = (error.details() or "").startswith(_UNCONNECTED) and not reason
+    kind = NoConnection if is_unsent else RemoteError
+    return kind(text, reason=reason or None, node=shown, status=http_status, grpc_code=code)

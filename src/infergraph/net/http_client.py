@@ -110,7 +110,7 @@ class HttpClient:
             target = client._redirected(call.path, reply.location)
             if target is None:
                 raise RemoteError(f"{client._asked(call)}: cannot go to {reply.location!r}")
-            if target.address != client.address:
+            if not target.address.is_same_server(client.address):
                 call = call._replace(headers=_without(call.headers, _PRIVATE))
                 client = self._client(target.address)
             call = call._replace(path=target.path)
@@ -120,7 +120,7 @@ class HttpClient:
         raise RemoteError(f"{self._asked(call)}: stopped after {_REDIRECTS_LIMIT} redirects")
 
     def _client(self, address: Address) -> HttpClient:
-        if address == self.address:
+        if address.is_same_server(self.address):
             return self
         return self._elsewhere.setdefault(address, HttpClient(address, self.options))
 
@@ -197,7 +197,7 @@ class HttpClient:
                 tls=self._tls,
             )
         except RemoteError as fault:
-            raise RemoteError(f"{self._asked(call)}: {fault.text}") from fault.__cause__
+            raise type(fault)(f"{self._asked(call)}: {fault.text}") from fault.__cause__
         return connection
 
     def _asked(self, call: Call) -> str:

@@ -31,7 +31,11 @@ class Reply(NamedTuple):
         return next((value.decode("latin-1") for key, value in self.headers if key.lower() == name), "")
 
 
-class Dropped(RemoteError):
+class Interrupted(RemoteError):
+    """The connection ended before the reply was complete."""
+
+
+class Dropped(Interrupted):
     """The connection ended before the first byte of a reply."""
 
 
@@ -100,7 +104,7 @@ class Connection(asyncio.Protocol):
         if self._head_done and not self._framed:
             self.on_message_complete()
         elif self._started:
-            self._fail(RemoteError(f"the reply ended early{f': {exc}' if exc else ''}"))
+            self._fail(Interrupted(f"the reply ended early{f': {exc}' if exc else ''}"))
         else:
             self._fail(Dropped(f"{exc or 'EOF'}"))
 

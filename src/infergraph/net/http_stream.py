@@ -18,6 +18,7 @@ import httptools
 from infergraph.errors import DeadlinePassed, RemoteError
 from infergraph.net.address import Address, dial
 from infergraph.net.http_client import HttpOptions, Reply
+from infergraph.net.http_connection import Interrupted
 
 _BLOCK_BYTES = 256 * 1024
 _REFUSAL_BYTES = 1024 * 1024
@@ -146,12 +147,12 @@ class StreamReply:
         except TimeoutError:
             raise DeadlinePassed(f"{self._asked}: nothing came for {silence_s:g} s") from None
         except OSError as error:
-            raise RemoteError(f"{self._asked}: {error}") from error
+            raise Interrupted(f"{self._asked}: {error}") from error
         if not data:
             if self._is_open and not self.headers.keys() & {b"content-length", b"transfer-encoding"}:
                 self.is_whole = True
                 return
-            raise RemoteError(f"{self._asked}: the connection was closed" + (" early" if self._is_open else ""))
+            raise Interrupted(f"{self._asked}: the connection was closed" + (" early" if self._is_open else ""))
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -223,7 +224,7 @@ async def _dial(
             tls=options.tls,
         )
     except RemoteError as fault:
-        raise RemoteError(f"{asked}: {fault}") from fault.__cause__
+        raise type(fault)(f"{asked}: {fault}") from fault.__cause__
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
@@ -266,7 +267,7 @@ async def _put(writer: asyncio.StreamWriter, block: bytes, silence_s: float | No
     except TimeoutError:
         raise DeadlinePassed(f"{asked}: the server took nothing for {silence_s:g} s") from None
     except OSError as error:
-        raise RemoteError(f"{asked}: {error}") from error
+        raise Interrupted(f"{asked}: {error}") from error
 
 
 def _event(text: bytes) -> Event:

@@ -124,6 +124,11 @@ def probe_path(protocol: Protocol) -> str:
     return API + HEALTH if protocol is Protocol.SELDON else MODEL_PATHS[protocol].probe
 
 
+def ready_path(protocol: Protocol) -> str:
+    """The path that asks a server, whatever it serves, whether it can answer."""
+    return V2_READY if protocol is Protocol.V2 else READY
+
+
 def _segment(model: str) -> str:
     """A name as one path segment; it may come from a client, and must not break the request line."""
     return quote(model, safe="$&+,:;=@")

@@ -203,6 +203,21 @@ def test_show_draws_all_predictors(run):
     assert "m:A" not in run("show", TWO, "--predictor", "q").output
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "shown"),
+    [
+        ("service_hosts: [a, 'b:2'], service_port: 1", "http://a:1, http://b:2"),
+        ("service_host: '::1', service_port: 1, path: /x/, type: GRPC", "grpc://[::1]:1/x"),
+        ("service_hosts: ['a:1'], service_hosts_file: hosts.txt, tls: true", "https://a:1, https+file://hosts.txt"),
+    ],
+)
+def test_show_names_all_addresses_of_a_node(run, endpoint, shown):
+    """A node that is called at several addresses is valid, and shown with all of them."""
+    text = GOOD.replace("component: m:A", f"endpoint: {{{endpoint}}}")
+    assert run("check", text).output == "graph.yaml: ok (1 predictor, 1 node)\n"
+    assert f"a  MODEL  → {shown}\n" in run("show", text).output
+
+
 def test_show_cuts_nothing_off_in_a_pipe(run, monkeypatch):
     """However narrow the terminal that a script was started from, the whole target is there, on one line."""
     monkeypatch.setenv("COLUMNS", "30")

@@ -145,13 +145,31 @@ def test_a_fallback_brings_its_own_objects():
         (lambda: remote("ftp://h:1"), "write http://host:port"),
         (lambda: remote("http://h"), "write http://host:port"),
         (lambda: remote("http://h:99999"), "is not an address: Port out of range"),
-        (lambda: remote("http://h:1/path"), "write http://host:port"),
+        (lambda: remote("http://h:1/path?a=b"), "write http://host:port"),
+        (lambda: remote("http+file://hosts.txt"), "write http://host:port"),
+        (lambda: remote("http://a:1,grpc://b:1"), "differ in host and port only"),
+        (lambda: remote("http://a:1/x,http://b:1/y"), "differ in host and port only"),
     ],
 )
 def test_what_makes_no_graph_is_refused(compose, said):
     """What cannot be a graph is refused where it is composed, by the name of the node."""
     with pytest.raises(GraphError, match=said):
         compose()
+
+
+@pytest.mark.parametrize(
+    ("address", "endpoint"),
+    [
+        ("http://h:1/path/", Endpoint("h", 1, "REST", http_port=1, path="/path")),
+        ("grpcs://a:1,grpcs://[::1]:2", Endpoint("a", 1, "GRPC", grpc_port=1, tls=True, service_hosts=("[::1]:2",))),
+        ("http+file:///run/hosts.txt", Endpoint(type="REST", service_hosts_file="/run/hosts.txt")),
+    ],
+)
+def test_a_node_may_have_a_path_and_several_addresses(address, endpoint):
+    """A path follows the address, commas stand between several, and a file may list them; all are written and read."""
+    assert remote(address) == endpoint
+    flow = model("m", remote(address))
+    assert _read(flow.to_yaml("d")).predictors[0].graph.endpoint == endpoint
 
 
 # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,10 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
-from infergraph.message import Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
+from infergraph.message import ONCE_ONLY, Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
 from infergraph.net.address import Address, connects
+from infergraph.net.balancing import Ask, Clients, addresses
+from infergraph.net.discovery import Discovery
 from infergraph.net.grpc_client import GrpcClient, GrpcTls, Metadata
 from infergraph.protocol import services
 from infergraph.protocol.headers import ANSWER_HOP, HOP_BY_HOP, HOP_KEY, PUID, PUID_KEY, REQUEST_HOP
@@ -62,6 +65,8 @@ class GrpcUnit(PredictiveUnit):
         host, port: where it listens.
         options: how it is called.
         probe_port: where readiness is probed; 0 for `port`.
+        path: before the path of each call, for an ingress that tells nodes apart by it; empty for none.
+        discovery: how its addresses are found, where it may have several.
     Promises: a message received as protobuf is forwarded byte for byte; cancelling a call cancels it on the server.
     """
 
@@ -73,16 +78,30 @@ class GrpcUnit(PredictiveUnit):
         options: GrpcOptions = GrpcOptions(),  # noqa: B008  a frozen value
         *,
         probe_port: int = 0,
+        path: str = "",
+        discovery: Discovery = Discovery(),  # noqa: B008  a frozen value
     ) -> None:
         self.name = name
         self.options = options
-        self.address = Address(host, port, options.is_secure, options.tls_name)
-        self._probe_address = Address(host, probe_port or port)
-        self._client = GrpcClient(self.address, message_limit_bytes=options.message_limit_bytes, tls=options.tls)
+        self._path = path
+        self._probe_ports = {port: probe_port} if probe_port else {}
+        self._connect_timeout_s = discovery.connect_timeout_s if discovery.is_needed(host) else None
+        clients = Clients(self._open, GrpcClient.close, self._serves)
+        address = Address(host, port, options.is_secure, options.tls_name)
+        self._addresses = addresses(name, address, clients, discovery)
+        self.address = self._addresses.address
+
+    def _open(self, address: Address) -> GrpcClient:
+        return GrpcClient(
+            address,
+            message_limit_bytes=self.options.message_limit_bytes,
+            tls=self.options.tls,
+            connect_timeout_s=self._connect_timeout_s,
+        )
 
     async def stop(self) -> None:
-        """Close the channel."""
-        await self._client.close()
+        """Close the channels."""
+        await self._addresses.close()
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The node's answer.
@@ -99,19 +118,26 @@ class GrpcUnit(PredictiveUnit):
         else:
             raw = proto_codec.encode_messages(request)
         metadata = (*metadata_of(context), hop)
-        answer = await self._ask(_PATHS[method], raw, metadata, self._timeout_s(context))
+        answer = await self._ask(_PATHS[method], raw, metadata, context, is_replayable=method not in ONCE_ONLY)
         return proto_codec.received(answer, is_answer=True)
 
     async def ready(self) -> bool:
-        """Whether the node accepts a connection and, with full checks, says that it is ready."""
-        timeout_s = self.options.ready_timeout_s
-        if not await connects(self._probe_address, timeout_s):
+        """Whether an address accepts a connection and, with full checks, says that it is ready."""
+        try:
+            return await self._addresses.has_one(self._is_ready)
+        except RemoteError:
             return False
-        return not self.options.full_health_checks or await self._serves(timeout_s)
 
-    async def _serves(self, timeout_s: float) -> bool:
-        """Whether the node reports SERVING, or has no health service."""
-        return await self._client.serves(timeout_s=timeout_s)
+    async def _is_ready(self, client: GrpcClient) -> bool:
+        address = client.address
+        probed = replace(address, port=self._probe_ports.get(address.port, address.port))
+        if not await connects(probed, self.options.ready_timeout_s):
+            return False
+        return not self.options.full_health_checks or await self._serves(client)
+
+    async def _serves(self, client: GrpcClient) -> bool:
+        """Whether the server at an address reports SERVING, or has no health service."""
+        return await client.serves(timeout_s=self.options.ready_timeout_s)
 
     async def health(self, context: Context) -> Message:
         """A message saying that the node accepts calls; the protocol has no health call over gRPC.
@@ -133,28 +159,40 @@ class GrpcUnit(PredictiveUnit):
         self, path: str, asked: bytes, decode: Callable[[bytes], Mapping[str, Any]], context: Context
     ) -> Mapping[str, Any]:
         """The node's metadata, as `decode` reads it from the answer to `asked`."""
-        raw = await self._ask(path, asked, metadata_of(context), self._timeout_s(context))
+        raw = await self._ask(path, asked, metadata_of(context), context)
         try:
             return decode(raw)
         except PayloadError as fault:
             raise RemoteError(f"the metadata of node {self.name} cannot be read: {fault}", node=self.name) from fault
 
-    async def _ask(self, path: str, raw: bytes, metadata: Metadata, timeout_s: float | None) -> bytes:
-        return await self._in_time(
-            path, self._client.call(path, raw, metadata=metadata, timeout_s=timeout_s), timeout_s
-        )
+    async def _ask(
+        self, path: str, raw: bytes, metadata: Metadata, context: Context, *, is_replayable: bool = True
+    ) -> bytes:
+        path = self._path + path
 
-    async def _in_time(self, path: str, asked: Awaitable[_T], timeout_s: float | None) -> _T:
+        def ask(client: GrpcClient, timeout_s: float | None) -> Awaitable[bytes]:
+            return client.call(path, raw, metadata=metadata, timeout_s=timeout_s)
+
+        return await self._in_time(path, ask, context, is_replayable=is_replayable)
+
+    async def _in_time(
+        self, path: str, ask: Ask[GrpcClient, _T], context: Context, *, is_replayable: bool = True
+    ) -> _T:
         """What was asked for; a fault has the node's name, and a passed time limit is one of its own."""
+        timeout_s = self._timeout_s(context)
         try:
-            return await asked
+            return await self._addresses.answer(ask, timeout_s, is_replayable=is_replayable)
+        except TimeoutError:
+            raise self._late(path, timeout_s, "its host was not looked up in time") from None
         except RemoteError as fault:
             fault.node = self.name
             if fault.grpc_code != GrpcStatus.DEADLINE_EXCEEDED:
                 raise
-            limit = "" if timeout_s is None else f" within {timeout_s:.3f} s"
-            text = f"{self.address.authority}{path}: no answer{limit}: {fault.text}"
-            raise DeadlinePassed(text, node=self.name) from None
+            raise self._late(path, timeout_s, fault.text) from None
+
+    def _late(self, path: str, timeout_s: float | None, why: str) -> DeadlinePassed:
+        limit = "" if timeout_s is None else f" within {timeout_s:.3f} s"
+        return DeadlinePassed(f"{self.address.authority}{path}: no answer{limit}: {why}", node=self.name)
 
     def _timeout_s(self, context: Context) -> float | None:
         if context.deadline is None:

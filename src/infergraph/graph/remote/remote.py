@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +19,7 @@ from infergraph.graph.remote.v2_grpc import V2GrpcUnit
 from infergraph.graph.remote.v2_rest import V2RestUnit
 from infergraph.graph.spec import Deployment, Endpoint, Node
 from infergraph.message import Answers, Context, Message, Method, PredictiveUnit, Request, Transport
+from infergraph.net.discovery import Discovery, split_host
 from infergraph.net.grpc_client import GrpcTls
 from infergraph.net.http_client import HttpOptions
 from infergraph.protocol.annotations import GRPC_MESSAGE_SIZE, GRPC_TIMEOUT, REST_TIMEOUT
@@ -50,11 +53,19 @@ class NodeTls(NamedTuple):
 
 
 class RemoteOptions(msgspec.Struct, frozen=True):
-    """Options of a deployment's remote nodes; `transport` is rest, grpc, or empty for that of the request."""
+    """Options of a deployment's remote nodes.
+
+    Args:
+        transport: rest, grpc, or empty for that of the request.
+        discovery: how addresses are found; its hosts come from the endpoint of a node.
+        folder: of the files that list hosts.
+    """
 
     rest: RestOptions = RestOptions()
     grpc: GrpcOptions = GrpcOptions()
     transport: str = ""
+    discovery: Discovery = Discovery()
+    folder: Path = Path()
 
 
 def options_for(
@@ -64,12 +75,14 @@ def options_for(
     message_limit_bytes: int,
     full_health_checks: bool = False,
     tls: NodeTls = NodeTls(),  # noqa: B008  a frozen value
+    folder: Path = Path(),
 ) -> RemoteOptions:
     """The options from a deployment's annotations.
 
     Args:
         annotations: those of the deployment and its predictor.
         tls: how nodes with TLS are called.
+        folder: of the files that list hosts.
     Raises: GraphError if one is not a valid number.
     """
     rest_timeout_ms = _whole(annotations, REST_TIMEOUT, least=1)
@@ -90,6 +103,7 @@ def options_for(
             tls=tls.grpc,
         ),
         transport=deployment.transport,
+        folder=folder,
     )
 
 
@@ -101,17 +115,21 @@ def build(node: Node, options: RemoteOptions, relays: Collection[Method] | None 
     Raises: GraphError if the endpoint lacks what is needed to call it.
     """
     endpoint = node.endpoint
-    if endpoint is None or not endpoint.service_host:
+    if endpoint is None or not endpoint.has_host:
         raise GraphError(f"node {node.name!r} has no endpoint.service_host to call", node=node.name)
     if endpoint.tls:
         rest, grpc = replace(options.rest, is_secure=True), replace(options.grpc, is_secure=True)
         options = replace(options, rest=rest, grpc=grpc)
+    file = options.folder / endpoint.service_hosts_file if endpoint.service_hosts_file else None
+    options = replace(options, discovery=replace(options.discovery, hosts=endpoint.service_hosts, file=file))
     kind = (endpoint.type or options.transport).lower()
     if kind == "grpc":
         return _grpc(node.name, endpoint, options, relays)
     if kind == "rest" or not endpoint.grpc_port or options.rest.protocol is Protocol.TENSORFLOW:
         return _rest(node.name, endpoint, options, relays)
-    return EitherUnit(_rest(node.name, endpoint, options, relays), _grpc(node.name, endpoint, options, relays))
+    counted = _rest(node.name, endpoint, options, relays)
+    options = replace(options, discovery=replace(options.discovery, on_change=Discovery().on_change))
+    return EitherUnit(counted, _grpc(node.name, endpoint, options, relays))
 
 
 class EitherUnit(PredictiveUnit):
@@ -149,25 +167,40 @@ class EitherUnit(PredictiveUnit):
 
 
 def _rest(name: str, endpoint: Endpoint, options: RemoteOptions, relays: Collection[Method] | None) -> RestUnit:
-    port = endpoint.http_port or endpoint.service_port
     # A full check is an HTTP request, which the service port may not understand.
     probe_port = 0 if options.rest.full_health_checks else endpoint.service_port
-    host, port = endpoint.service_host, _port(name, port)
-    if options.rest.protocol is Protocol.V2:
-        return V2RestUnit(name, host, port, options.rest, probe_port=probe_port, relays=relays)
-    return RestUnit(name, host, port, options.rest, probe_port=probe_port)
+    is_v2 = options.rest.protocol is Protocol.V2
+    make: Callable[..., RestUnit] = partial(V2RestUnit, relays=relays) if is_v2 else RestUnit
+    return make(
+        name,
+        endpoint.service_host,
+        _port(name, endpoint, endpoint.http_port),
+        options.rest,
+        probe_port=probe_port,
+        path=endpoint.path,
+        discovery=options.discovery,
+    )
 
 
 def _grpc(name: str, endpoint: Endpoint, options: RemoteOptions, relays: Collection[Method] | None) -> GrpcUnit:
-    host, port = endpoint.service_host, _port(name, endpoint.grpc_port or endpoint.service_port)
-    probe_port = endpoint.service_port
-    if options.rest.protocol is Protocol.V2:
-        return V2GrpcUnit(name, host, port, options.grpc, probe_port=probe_port, relays=relays)
-    return GrpcUnit(name, host, port, options.grpc, probe_port=probe_port)
+    is_v2 = options.rest.protocol is Protocol.V2
+    make: Callable[..., GrpcUnit] = partial(V2GrpcUnit, relays=relays) if is_v2 else GrpcUnit
+    return make(
+        name,
+        endpoint.service_host,
+        _port(name, endpoint, endpoint.grpc_port),
+        options.grpc,
+        probe_port=endpoint.service_port,
+        path=endpoint.path,
+        discovery=options.discovery,
+    )
 
 
-def _port(name: str, port: int) -> int:
-    if not 0 < port < 65536:
+def _port(name: str, endpoint: Endpoint, port: int) -> int:
+    """The port of hosts that have none of their own; 0 where each has."""
+    port = port or endpoint.service_port
+    is_needed = endpoint.service_host or not all(split_host(host)[1] for host in endpoint.service_hosts)
+    if port not in range(1 if is_needed else 0, 65536):
         raise GraphError(
             f"node {name!r} has no port to call: endpoint has httpPort, grpcPort or service_port", node=name
         )

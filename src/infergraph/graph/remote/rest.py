@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -29,8 +30,10 @@ from infergraph.message import (
     Transport,
 )
 from infergraph.net.address import Address, connects
+from infergraph.net.balancing import Clients, addresses
+from infergraph.net.discovery import Discovery
 from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply
-from infergraph.net.http_stream import StreamCall, stream
+from infergraph.net.http_stream import StreamCall, StreamReply, stream
 from infergraph.protocol import paths
 from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, HOP_BY_HOP, PUID, REQUEST_CODING
 from infergraph.protocol.paths import Protocol
@@ -82,6 +85,8 @@ class RestUnit(PredictiveUnit):
         host, port: where it listens.
         options: how it is called.
         probe_port: where readiness is probed; 0 for `port`.
+        path: before each path of the protocol, such as that of an ingress; empty for none.
+        discovery: how its addresses are found, where it may have several.
     Promises: a message received as JSON is forwarded byte for byte; a cancelled call closes its connection.
     """
 
@@ -96,18 +101,27 @@ class RestUnit(PredictiveUnit):
         options: RestOptions = RestOptions(),  # noqa: B008  a frozen value
         *,
         probe_port: int = 0,
+        path: str = "",
+        discovery: Discovery = Discovery(),  # noqa: B008  a frozen value
     ) -> None:
         self.name = name
         self.options = options
+        self._path = path
+        self._probe_ports = {port: probe_port} if probe_port else {}
         self._is_suspected = False
+        self._http = options.http
+        if discovery.is_needed(host):
+            limit_s = min(options.http.connect_timeout_s, discovery.connect_timeout_s)
+            self._http = replace(options.http, connect_timeout_s=limit_s)
         address = Address(host, port, options.is_secure, options.tls_name)
-        self._client = HttpClient(address, options.http)
-        self._probe_client = HttpClient(replace(address, port=probe_port or port), options.http)
+        self._addresses = addresses(name, address, Clients(self._open, _closed, self._is_up), discovery)
+
+    def _open(self, address: Address) -> HttpClient:
+        return HttpClient(address, self._http)
 
     async def stop(self) -> None:
         """Close the idle connections."""
-        self._client.close()
-        self._probe_client.close()
+        await self._addresses.close()
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
         """The node's answer.
@@ -137,21 +151,13 @@ class RestUnit(PredictiveUnit):
 
     async def _events(self, call: Call, context: Context, read: Callable[[bytes, str], Message]) -> Answers:
         """The events of a reply as messages; another reply is the only message."""
-        asked = StreamCall(
-            call.method,
-            call.path,
-            _ACCEPT_EVENTS + call.headers,
-            silence_s=self._timeout_s(context),
-            body=call.body or b"",
-        )
-        limit_bytes = self.options.http.reply_limit_bytes
+        limit_bytes = self._http.reply_limit_bytes
         try:
-            async with stream(self._client.address, self.options.http, asked) as reply:
-                if not reply.header(b"content-type").startswith(_EVENTS):
-                    whole = await reply.whole(limit_bytes)
-                    if not 200 <= whole.status < 300:
-                        raise self._failure(call.path, whole, passes_body=True)
-                    yield read(whole.body, whole.content_type)
+            async with AsyncExitStack() as stack:
+                asked = partial(self._begun, call, stack)
+                reply = await stack.enter_async_context(self._addresses.held(asked, self._timeout_s(context)))
+                if isinstance(reply, Reply):
+                    yield read(reply.body, reply.content_type)
                     return
                 async with aclosing(reply.events(limit_bytes)) as events:
                     async for event in events:
@@ -162,6 +168,23 @@ class RestUnit(PredictiveUnit):
             fault.node = self.name
             raise
 
+    async def _begun(
+        self, call: Call, stack: AsyncExitStack, client: HttpClient, silence_s: float | None
+    ) -> StreamReply | Reply:
+        """A reply that is a stream of events, closed with `stack`; another reply as a whole.
+
+        Raises: RemoteError if it is no success.
+        """
+        headers = _ACCEPT_EVENTS + call.headers
+        asked = StreamCall(call.method, call.path, headers, silence_s=silence_s, body=call.body or b"")
+        async with AsyncExitStack() as own:
+            reply = await own.enter_async_context(stream(client.address, self._http, asked))
+            if not reply.header(b"content-type").startswith(_EVENTS):
+                whole = await reply.whole(self._http.reply_limit_bytes)
+                return self._checked(call, whole, client)
+            stack.push_async_exit(own.pop_all())
+        return reply
+
     def _call(self, method: Method, request: Request, context: Context) -> Call:
         protocol = self.options.protocol
         if isinstance(request, Feedback):
@@ -171,7 +194,7 @@ class RestUnit(PredictiveUnit):
             body, content_type, encoding = json_codec.forwarded(message, self.options.json)
         else:
             body, content_type, encoding = self._joined(request)
-        path = paths.method_path(protocol, method, context.model or self.name)
+        path = self._path + paths.method_path(protocol, method, context.model or self.name)
         is_answer = request.is_answer if isinstance(request, Message) else not isinstance(request, Feedback)
         head = header_lines(context, ANSWER_CODING if is_answer else REQUEST_CODING)
         head += line(b"content-type", content_type)
@@ -180,24 +203,37 @@ class RestUnit(PredictiveUnit):
         return Call("POST", path, head, body, method not in ONCE_ONLY)
 
     async def ready(self) -> bool:
-        """Whether the node takes a connection, or says that it is healthy where full checks are on."""
+        """Whether an address takes a connection, or says that it is healthy where full checks are on."""
+        try:
+            return await self._addresses.has_one(self._is_ready)
+        except RemoteError:
+            return False
+
+    async def _is_ready(self, client: HttpClient) -> bool:
         path = paths.probe_path(self.options.protocol) if self.options.full_health_checks else ""
-        client = self._probe_client
         try:
             if path:
-                reply = await client.exchange(Call("GET", path, b"", None), self.options.ready_timeout_s)
-                return reply.status == 200
-            if not await connects(client.address, self.options.ready_timeout_s):
+                return (await self._got(client, path)).status == 200
+            address = client.address
+            probed = replace(address, port=self._probe_ports.get(address.port, address.port))
+            if not await connects(probed, self.options.ready_timeout_s):
                 return False
-            return not self.options.is_assumed or await self._is_node()
+            return not self.options.is_assumed or await self._is_node(client)
         except (RemoteError, TimeoutError):
             return False
 
-    async def _is_node(self) -> bool:
+    async def _is_up(self, client: HttpClient) -> bool:
+        """Whether an ejected address can answer again: it says so, or is a server that is not asked by this path."""
+        return (await self._got(client, paths.ready_path(self.options.protocol))).status < 500
+
+    async def _got(self, client: HttpClient, path: str) -> Reply:
+        return await client.exchange(Call("GET", self._path + path, b"", None), self.options.ready_timeout_s)
+
+    async def _is_node(self, client: HttpClient) -> bool:
         """Whether the address knows any path of a node's; one that is too busy to say so counts as a node."""
         for path in self._node_paths:
             try:
-                reply = await self._client.exchange(Call("GET", path, b"", None), self.options.ready_timeout_s)
+                reply = await self._got(client, path)
             except TimeoutError:
                 return True
             if reply.status != 404:
@@ -205,7 +241,7 @@ class RestUnit(PredictiveUnit):
         if not self._is_suspected:
             self._is_suspected = True
             text = "node %s is not ready: what answers at %s is not a node, since it knows none of the protocol's paths"
-            _log.warning(text, self.name, self._client.address.url(""))
+            _log.warning(text, self.name, client.address.url(""))
         return False
 
     async def health(self, context: Context) -> Message:
@@ -232,7 +268,7 @@ class RestUnit(PredictiveUnit):
         return document
 
     async def _get(self, path: str, context: Context) -> Message:
-        reply = await self._succeeded(Call("GET", path, header_lines(context), None), context)
+        reply = await self._succeeded(Call("GET", self._path + path, header_lines(context), None), context)
         return json_codec.received(reply.body, reply.content_type)
 
     async def _succeeded(self, call: Call, context: Context, *, passes_body: bool = True) -> Reply:
@@ -241,17 +277,12 @@ class RestUnit(PredictiveUnit):
         Args:
             passes_body: whether the fault for one that is not a success has its body.
         """
-        reply = await self._exchange(call, context)
-        if not 200 <= reply.status < 300:
-            raise self._failure(call.path, reply, passes_body=passes_body)
-        return reply
-
-    async def _exchange(self, call: Call, context: Context) -> Reply:
         own_s, timeout_s = self.options.timeout_s or None, self._timeout_s(context)
+        ask = partial(self._asked, call, passes_body)
         try:
-            return await self._client.exchange(call, timeout_s)
+            return await self._addresses.answer(ask, timeout_s, is_replayable=call.replayable)
         except TimeoutError:
-            url = self._client.address.url(call.path)
+            url = self._addresses.address.url(call.path)
             text = f'{call.method.capitalize()} "{url}": no answer within {timeout_s or 0:.3f} s: deadline exceeded'
             if timeout_s == own_s:  # the protocol has 500 for it
                 reason, code = DeadlinePassed.reason, GrpcStatus.DEADLINE_EXCEEDED
@@ -269,8 +300,17 @@ class RestUnit(PredictiveUnit):
         left_s = context.deadline - asyncio.get_running_loop().time()
         return left_s if own_s is None else min(own_s, left_s)
 
-    def _failure(self, path: str, reply: Reply, *, passes_body: bool) -> RemoteError:
-        url = self._client.address.url(path)
+    async def _asked(self, call: Call, passes_body: bool, client: HttpClient, timeout_s: float | None) -> Reply:
+        reply = await client.exchange(call, timeout_s)
+        return self._checked(call, reply, client, passes_body=passes_body)
+
+    def _checked(self, call: Call, reply: Reply, client: HttpClient, *, passes_body: bool = True) -> Reply:
+        """The reply. Raises: RemoteError if it is no success."""
+        if 200 <= reply.status < 300:
+            return reply
+        raise self._failure(client.address.url(call.path), reply, passes_body=passes_body)
+
+    def _failure(self, url: str, reply: Reply, *, passes_body: bool) -> RemoteError:
         return RemoteError(
             f"Internal service call from executor failed calling {url} status code {reply.status}",
             node=self.name,
@@ -289,6 +329,10 @@ class RestUnit(PredictiveUnit):
                 raise RemoteError("Data is not JSON", node=self.name)
             parts.append(part)
         return b"[" + b",".join(parts) + b"]", bodies[0][1] if bodies else "application/json", ""
+
+
+async def _closed(client: HttpClient) -> None:
+    client.close()
 
 
 def _read_event(body: bytes, content_type: str) -> Message:

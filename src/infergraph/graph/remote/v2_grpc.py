@@ -9,7 +9,7 @@ the parameter `seldon_method`, which servers of this runtime know.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -17,13 +17,14 @@ from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
 from infergraph.graph.remote.grpc import GrpcOptions, GrpcUnit, metadata_of
 from infergraph.graph.remote.rest import unsent
 from infergraph.graph.remote.v2_node import V2Node
-from infergraph.message import Answers, Context, Encoding, Feedback, Message, Method, Request, Transport
-from infergraph.net.grpc_client import Metadata
+from infergraph.message import ONCE_ONLY, Answers, Context, Encoding, Feedback, Message, Method, Request, Transport
+from infergraph.net.discovery import Discovery
+from infergraph.net.grpc_client import GrpcClient, Metadata
 from infergraph.protocol import services
 from infergraph.protocol.headers import ANSWER_HOP, FORM_KEY, REQUEST_HOP
 from infergraph.protocol.services import INFERENCE
 from infergraph.protocol.status import GrpcStatus
-from infergraph.streams import or_whole
+from infergraph.streams import Begun, begin, or_whole, resumed
 from infergraph.wire.v2 import hop, proto
 from infergraph.wire.v2.messages import tensors_of
 
@@ -52,9 +53,11 @@ class V2GrpcUnit(GrpcUnit):
         options: GrpcOptions = GrpcOptions(),  # noqa: B008  a frozen value
         *,
         probe_port: int = 0,
+        path: str = "",
+        discovery: Discovery = Discovery(),  # noqa: B008  a frozen value
         relays: Collection[Method] | None = None,
     ) -> None:
-        super().__init__(name, host, port, options, probe_port=probe_port)
+        super().__init__(name, host, port, options, probe_port=probe_port, path=path, discovery=discovery)
         self._node = V2Node(name, relays, functools.partial(self.metadata, None))
 
     async def answer(self, method: Method, request: Request, context: Context) -> Message:
@@ -74,7 +77,8 @@ class V2GrpcUnit(GrpcUnit):
         else:
             raw, form = hop.encode_aggregate(request, model, context.puid), hop.forms_of(request)
         about = () if is_relayed else (ANSWER_HOP if first.is_answer else REQUEST_HOP,)
-        payload, told = await self._infer(raw, (*about, (FORM_KEY, form)) if form else about, context)
+        about = (*about, (FORM_KEY, form)) if form else about
+        payload, told = await self._infer(raw, about, context, is_replayable=method not in ONCE_ONLY)
         if method is Method.ROUTE:
             return self._node.readable(lambda: hop.routed(hop.read_grpc(payload)))
         return await self._node.finished(hop.grpc_answer(payload, told, first), first)
@@ -94,14 +98,18 @@ class V2GrpcUnit(GrpcUnit):
         raw, form = await self._sent(Method.PREDICT, request, model, context, is_relayed=False)
         about = [ANSWER_HOP if request.is_answer else REQUEST_HOP, _FAULTS_AS_STATUS]
         metadata = (*metadata_of(context), *about, *([(FORM_KEY, form)] if form else ()))
+        path = self._path + _STREAM
+
+        def ask(client: GrpcClient, silence_s: float | None) -> Awaitable[Begun[bytes]]:
+            return begin(client.stream(path, raw, metadata=metadata, silence_s=silence_s))
+
         try:
-            stream = self._client.stream(_STREAM, raw, metadata=metadata, silence_s=timeout_s)
-            async with aclosing(stream) as payloads:
+            async with self._addresses.held(ask, timeout_s) as begun, aclosing(resumed(begun)) as payloads:
                 async for payload in payloads:
                     answer = hop.grpc_answer(self._unwrapped(payload, model), "", request)
                     yield await self._node.finished(answer, request)
         except TimeoutError:
-            text = f"{self.address.authority}{_STREAM}: no answer within {timeout_s or 0:.3f} s"
+            text = f"{self.address.authority}{path}: no answer within {timeout_s or 0:.3f} s"
             raise DeadlinePassed(text, node=self.name) from None
         except RemoteError as fault:
             fault.node = self.name
@@ -127,17 +135,20 @@ class V2GrpcUnit(GrpcUnit):
         request = hop.request_of(message, given, unnamed, context.puid, is_last=is_relayed)
         return hop.encode_grpc(request, model, "route" if method is Method.ROUTE else ""), given.form
 
-    async def _infer(self, raw: bytes, about: Metadata, context: Context) -> tuple[bytes, str]:
+    async def _infer(self, raw: bytes, about: Metadata, context: Context, *, is_replayable: bool) -> tuple[bytes, str]:
         """The serialized answer, and the form of its tensors; `about` is metadata of this hop."""
-        metadata = (*metadata_of(context), *about)
-        timeout_s = self._timeout_s(context)
-        asked = self._client.exchange(_INFER, raw, metadata=metadata, timeout_s=timeout_s)
-        payload, initial = await self._in_time(_INFER, asked, timeout_s)
+        metadata, path = (*metadata_of(context), *about), self._path + _INFER
+
+        def ask(client: GrpcClient, timeout_s: float | None) -> Awaitable[tuple[bytes, Mapping[str, str | bytes]]]:
+            return client.exchange(path, raw, metadata=metadata, timeout_s=timeout_s)
+
+        payload, initial = await self._in_time(path, ask, context, is_replayable=is_replayable)
         return payload, str(initial.get(FORM_KEY, ""))
 
-    async def _serves(self, timeout_s: float) -> bool:
+    async def _serves(self, client: GrpcClient) -> bool:
+        path, timeout_s = self._path + _SERVER_READY, self.options.ready_timeout_s
         try:
-            return proto.is_ready(await self._client.call(_SERVER_READY, b"", timeout_s=timeout_s))
+            return proto.is_ready(await client.call(path, b"", timeout_s=timeout_s))
         except (PayloadError, RemoteError):
             return False
 
@@ -147,7 +158,7 @@ class V2GrpcUnit(GrpcUnit):
         Raises: RemoteError if it is not, or cannot be reached.
         """
         asked = proto.encode_ready_request(context.model or self.name)
-        answer = await self._ask(_MODEL_READY, asked, metadata_of(context), self._timeout_s(context))
+        answer = await self._ask(_MODEL_READY, asked, metadata_of(context), context)
         if self._node.readable(lambda: proto.is_ready(answer)):
             return Message.of("healthy", Encoding.STR)
         raise RemoteError(f"node {self.name} at {self.address.authority} is not ready", node=self.name, status=503)

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from infergraph.errors import PayloadError, RemoteError
 from infergraph.graph.remote.rest import RestOptions, RestUnit, header_lines, line, unsent
 from infergraph.graph.remote.v2_node import V2Node
 from infergraph.message import ONCE_ONLY, Answers, Context, Feedback, Message, Method, Request, Transport
+from infergraph.net.discovery import Discovery
 from infergraph.net.http_client import Call, Reply
 from infergraph.protocol import paths
 from infergraph.protocol.headers import ANSWER_CODING, FORM, INFERENCE_HEADER_LENGTH, REQUEST_CODING
@@ -28,8 +30,6 @@ from infergraph.wire.v2.messages import NodeAnswer, tensors_of
 from infergraph.wire.v2.records import Spelling
 
 _BINARY = "binary_tensor_data"
-_TOLD = frozenset({200, 404})
-"""Statuses after which a server need not be asked again what it can read."""
 _JSON = "application/json"
 _PLAIN = b"identity"
 _NO_STREAM = frozenset({404, 405})
@@ -54,9 +54,11 @@ class V2RestUnit(RestUnit):
         options: RestOptions = RestOptions(protocol=Protocol.V2),  # noqa: B008  a frozen value
         *,
         probe_port: int = 0,
+        path: str = "",
+        discovery: Discovery = Discovery(),  # noqa: B008  a frozen value
         relays: Collection[Method] | None = None,
     ) -> None:
-        super().__init__(name, host, port, options, probe_port=probe_port)
+        super().__init__(name, host, port, options, probe_port=probe_port, path=path, discovery=discovery)
         self._node = V2Node(name, relays, partial(self.metadata, None))
         self._takes_binary: bool | None = None
 
@@ -126,7 +128,7 @@ class V2RestUnit(RestUnit):
 
     def _posted(self, method: Method, sent: Sent, coding: bytes, context: Context) -> Call:
         spelling = sent.spelling
-        path = paths.method_path(Protocol.V2, method, context.model or self.name)
+        path = self._path + paths.method_path(Protocol.V2, method, context.model or self.name)
         head = header_lines(context, coding) + line(b"content-type", spelling.content_type)
         if spelling.coding:
             head += line(b"content-encoding", spelling.coding)
@@ -136,9 +138,9 @@ class V2RestUnit(RestUnit):
             head += line(FORM, spelling.form)
         return Call("POST", path, head, sent.raw, method not in ONCE_ONLY)
 
-    def _failure(self, path: str, reply: Reply, *, passes_body: bool) -> RemoteError:
+    def _failure(self, url: str, reply: Reply, *, passes_body: bool) -> RemoteError:
         """The fault of a refusal; its text is the node's own, where it says one in a protocol's form."""
-        fault = super()._failure(path, reply, passes_body=passes_body)
+        fault = super()._failure(url, reply, passes_body=passes_body)
         text = json_codec.error_text(_object_of(reply.body))
         if not text:
             return fault
@@ -155,12 +157,18 @@ class V2RestUnit(RestUnit):
         """Whether the node's server lists the binary extension; asked once."""
         if self._takes_binary is not None:
             return self._takes_binary
-        reply = await self._exchange(Call("GET", paths.V2_SERVER, header_lines(context), None), context)
-        extensions = _object_of(reply.body).get("extensions") if reply.status == 200 else None
-        takes_binary = isinstance(extensions, list) and _BINARY in extensions
-        if reply.status in _TOLD:
-            self._takes_binary = takes_binary
-        return takes_binary
+        call = Call("GET", self._path + paths.V2_SERVER, header_lines(context), None)
+        try:
+            reply = await self._succeeded(call, context)
+        except RemoteError as fault:
+            if fault.body is None:  # no answer of the node
+                raise
+            if fault.status == HTTPStatus.NOT_FOUND:
+                self._takes_binary = False
+            return False
+        extensions = _object_of(reply.body).get("extensions")
+        self._takes_binary = isinstance(extensions, list) and _BINARY in extensions
+        return self._takes_binary
 
 
 def _has_no_streams(fault: RemoteError) -> bool:

@@ -43,7 +43,7 @@ def applies(node: Node) -> bool:
     """
     if not node.built_in:
         return False
-    remote = node.endpoint is not None and bool(node.endpoint.service_host)
+    remote = node.endpoint is not None and node.endpoint.has_host
     kind, method = _TYPES[node.built_in]
     return not (remote and (node.type == kind or method in node.methods))
 

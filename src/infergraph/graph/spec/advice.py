@@ -82,7 +82,7 @@ def _of_children(node: Node, path: str) -> Iterator[Problem]:
     elif len(answering) > 1 and not chooses and not combines and node.type != "CHAIN":
         hint = "make it a COMBINER, a ROUTER, or a CHAIN (one after the other)"
         yield Problem(path, "runs all its children and answers with the first one's answer only", hint)
-    remote = node.endpoint is not None and node.endpoint.service_host
+    remote = node.endpoint is not None and node.endpoint.has_host
     if routes and remote and node.built_in == "RANDOM_ABTEST":
         hint = "drop the endpoint, or type ROUTER and method ROUTE"
         yield Problem(path, "the ROUTER at the endpoint chooses: RANDOM_ABTEST is never asked", hint)

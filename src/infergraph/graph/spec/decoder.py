@@ -8,6 +8,7 @@ Source: the decoding rules of the orchestrator specification, section 3.
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Sequence
 from functools import cache
@@ -15,7 +16,8 @@ from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
-from infergraph.graph.spec.records import Node, Predictor, Problem
+from infergraph.graph.spec.records import Endpoint, Node, Predictor, Problem
+from infergraph.net.discovery import split_host
 
 API_VERSIONS = tuple(f"machinelearning.seldon.io/{version}" for version in ("v1", "v1alpha2", "v1alpha3"))
 KIND = "SeldonDeployment"
@@ -24,6 +26,7 @@ _DEPTH_LIMIT = 200
 _PATH_SHOWN = 40
 _VALUES_LIMIT = 20_000  # limit for the expansion of nested aliases
 _CONSTANT_MEMBERS = frozenset({"data", "strdata", "jsondata", "bindata", "customdata"})
+_ENDPOINT_PATH = re.compile(r"/[!-~]*")
 _INT32 = range(-(2**31), 2**31)
 
 Path = tuple[str | int, ...]
@@ -274,10 +277,24 @@ class Reader:
             if len(self.faults) > found:
                 return () if isinstance(value, list) else {}
             return tuple({} if pod is None else pod for pod in value) if isinstance(value, list) else value
+        known = len(self.faults)
         read = self.value(field.type, value, path)
         if record is Node and type(read) is int and read < 0:
             self._fault(path, f"must be 0 or more, not {read}")
+        if record is Endpoint and len(self.faults) == known:
+            return self._of_endpoint(field.name, read, path)
         return read
+
+    def _of_endpoint(self, name: str, value: Any, path: Path) -> Any:
+        """A member of an endpoint, with a recorded fault if it cannot be called."""
+        for index, host in enumerate(value if name == "service_hosts" else ()):
+            try:
+                split_host(host)
+            except ValueError as error:
+                self._fault((*path, index), str(error))
+        if name == "path" and value and not _ENDPOINT_PATH.fullmatch(value):
+            self._fault(path, f"{value!r} is not a path", "it begins with / and has no ?, # or space")
+        return value.rstrip("/") if name == "path" else value
 
     def value(self, kind: Any, raw: Any, path: Path) -> Any:
         """`raw` as the type `kind`, an annotation of a record's field."""

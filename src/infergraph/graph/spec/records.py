@@ -49,8 +49,13 @@ class Endpoint(
 ):
     """Where a remote node listens. `type` is REST, GRPC or empty; ports are 0 where not given.
 
+    Its host may resolve to several addresses. The members from `tls` on are ours, as `component` is.
+
     Args:
-        tls: whether it is called by TLS; a member of ours, as `component` is.
+        tls: whether it is called by TLS.
+        service_hosts: more hosts where it listens, each `host` or `host:port`.
+        service_hosts_file: a file that lists more of them, one a line, and is read again as it changes.
+        path: before the paths of the protocol, as for a node behind an ingress; empty for none.
     """
 
     service_host: str = ""
@@ -59,6 +64,14 @@ class Endpoint(
     http_port: int = 0
     grpc_port: int = 0
     tls: bool = False
+    service_hosts: tuple[str, ...] = ()
+    service_hosts_file: str = ""
+    path: str = ""
+
+    @property
+    def has_host(self) -> bool:
+        """Whether it says where the node listens."""
+        return bool(self.service_host or self.service_hosts or self.service_hosts_file)
 
 
 class Logger(msgspec.Struct, frozen=True, omit_defaults=True):

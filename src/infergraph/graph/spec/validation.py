@@ -81,7 +81,7 @@ def addressed(deployment: Deployment) -> frozenset[str]:
     for predictor in deployment.predictors:
         contained = containers_by_name(predictor)
         for node in predictor.graph.walk():
-            if node.endpoint is not None and node.endpoint.service_host and node.name not in contained:
+            if node.endpoint is not None and node.endpoint.has_host and node.name not in contained:
                 names.add(node.name)
     return frozenset(names)
 

@@ -1,0 +1,399 @@
+"""Load balancing: a call goes to one of a node's addresses, and once more to another if that one is down.
+
+    call ─▶ the better of two at random, by calls in flight ─▶ answer
+                └─ no connection, 503, UNAVAILABLE: ejected ─▶ the call goes to another address
+    ejected ─▶ a pause, longer each time ─▶ probe ─▶ in use again
+    look-up, with time and when a connection fails ─▶ new addresses ┊ those that are gone are drained
+
+A node with one fixed address has `OneAddress`, which does nothing of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http import HTTPStatus
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from infergraph.errors import RemoteError
+from infergraph.net.address import Address, NoConnection
+from infergraph.net.backoff import FailureStreak
+from infergraph.net.discovery import Counts, Discovery
+from infergraph.net.http_connection import Interrupted
+from infergraph.net.retry import is_transient
+from infergraph.protocol.status import GrpcStatus
+
+C = TypeVar("C")
+C_co = TypeVar("C_co", covariant=True)
+T = TypeVar("T")
+
+Ask: TypeAlias = Callable[[C, float | None], Awaitable[T]]
+"""One call with the client of one address, within a time limit in seconds."""
+
+_log = logging.getLogger(__name__)
+
+
+class Clients(NamedTuple, Generic[C]):
+    """How a client of one address is made, how it is closed, and how its server is asked whether it can answer."""
+
+    open: Callable[[Address], C]
+    close: Callable[[C], Awaitable[None]]
+    probe: Callable[[C], Awaitable[bool]]
+
+
+class Addresses(Protocol[C_co]):
+    """The addresses of a node. `address` is the first as it was given, for messages."""
+
+    address: Address
+
+    def answer(self, ask: Ask[C_co, T], timeout_s: float | None, *, is_replayable: bool = True) -> Awaitable[T]:
+        """The answer to one call.
+
+        Args:
+            ask: raises RemoteError where an address cannot answer.
+            timeout_s: of the call; None for no limit. A second one gets what is left of it.
+            is_replayable: whether it may be sent twice; if not, a second one is made only where nothing was sent.
+        Raises: as `ask` does.
+        """
+
+    def held(self, ask: Ask[C_co, T], timeout_s: float | None) -> AbstractAsyncContextManager[T]:
+        """The answer to one call, which is in flight until the end of the block. Raises: as `ask` does."""
+
+    async def has_one(self, check: Callable[[C_co], Awaitable[bool]]) -> bool:
+        """Whether an address passes a check."""
+
+    async def close(self) -> None:
+        """Close all clients; a later call opens new ones."""
+
+
+def addresses(node: str, address: Address, clients: Clients[C], discovery: Discovery) -> Addresses[C]:
+    """The addresses of a node.
+
+    Args:
+        node: its name, for the log.
+        address: its first host; more come from `discovery`.
+    """
+    if discovery.is_needed(address.host):
+        return BalancedAddresses(node, address, clients, discovery)
+    return OneAddress(address, clients)
+
+
+class OneAddress(Generic[C]):
+    """The one fixed address of a node."""
+
+    def __init__(self, address: Address, clients: Clients[C]) -> None:
+        self.address = address
+        self._client = clients.open(address)
+        self._clients = clients
+
+    def answer(self, ask: Ask[C, T], timeout_s: float | None, *, is_replayable: bool = True) -> Awaitable[T]:
+        """The answer to one call, which is made once."""
+        return ask(self._client, timeout_s)
+
+    @asynccontextmanager
+    async def held(self, ask: Ask[C, T], timeout_s: float | None) -> AsyncIterator[T]:
+        """The answer to one call, which is made once."""
+        yield await ask(self._client, timeout_s)
+
+    async def has_one(self, check: Callable[[C], Awaitable[bool]]) -> bool:
+        """Whether the address passes a check."""
+        return await check(self._client)
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._clients.close(self._client)
+
+
+class _Member(Generic[C]):
+    """One of several addresses: its client, its calls in flight, when it was last called, its failures in a row."""
+
+    __slots__ = ("address", "calls", "client", "host", "is_ejected", "is_gone", "streak", "turn")
+
+    def __init__(self, address: Address, host: Address, client: C, streak: FailureStreak) -> None:
+        self.address = address
+        self.host = host
+        self.client = client
+        self.streak = streak
+        self.calls = 0
+        self.turn = 0
+        self.is_ejected = False
+        self.is_gone = False
+
+
+class BalancedAddresses(Generic[C]):
+    """Several addresses of a node, or one that may change. Bound to one event loop.
+
+    Promises: a call is made a second time only if it may be sent twice, or was not sent; an address that is no longer
+    listed is closed after its last answer; while all are ejected, the one that failed least is called.
+    """
+
+    def __init__(self, node: str, address: Address, clients: Clients[C], discovery: Discovery) -> None:
+        self.address = discovery.shown(address)
+        self._first = address
+        self._node = node
+        self._clients = clients
+        self._discovery = discovery
+        self._reset()
+
+    def _reset(self) -> None:
+        self._members: dict[Address, _Member[C]] = {}
+        self._up: list[_Member[C]] = []
+        self._draining: dict[Address, _Member[C]] = {}
+        self._turn = 0
+        self._due_at = self._looked_at = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
+        self._fault = NoConnection(f"node {self._node} has no addresses")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def answer(self, ask: Ask[C, T], timeout_s: float | None, *, is_replayable: bool = True) -> T:
+        """The answer to one call, of the first address or the second.
+
+        Raises: as `ask` does; NoConnection where no address is known; TimeoutError.
+        """
+        member, answer = await self._asked(ask, timeout_s, is_replayable)
+        self._leave(member)
+        return answer
+
+    @asynccontextmanager
+    async def held(self, ask: Ask[C, T], timeout_s: float | None) -> AsyncIterator[T]:
+        """The answer to one call that may be sent twice. Raises: as `answer` does."""
+        member, answer = await self._asked(ask, timeout_s, True)
+        try:
+            yield answer
+        finally:
+            self._leave(member)
+
+    async def has_one(self, check: Callable[[C], Awaitable[bool]]) -> bool:
+        """Whether an address passes a check; all are checked at once. Raises: NoConnection where none is known."""
+        await self._look_up_if_due(None)
+        checks = [asyncio.ensure_future(check(member.client)) for member in self._members.values()]
+        try:
+            for checked in asyncio.as_completed(checks):
+                if await checked:
+                    return True
+            return False
+        finally:
+            await _cancelled(checks)
+
+    async def close(self) -> None:
+        """Close all clients; end probes and look-ups."""
+        members, tasks = [*self._members.values(), *self._draining.values()], list(self._tasks)
+        self._reset()
+        await _cancelled(tasks)
+        await asyncio.gather(*(self._clients.close(member.client) for member in members))
+
+    # ── a call ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _asked(self, ask: Ask[C, T], timeout_s: float | None, is_replayable: bool) -> tuple[_Member[C], T]:
+        """The answer and its address, where the call is still in flight."""
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        if begin >= self._due_at or not self._members:
+            await self._look_up_if_due(timeout_s)
+        member = self._chosen()
+        try:
+            return member, await self._once(member, ask, timeout_s)
+        except RemoteError as fault:
+            other = await self._other(member, fault, is_replayable)
+            left_s = None if timeout_s is None else begin + timeout_s - loop.time()
+            if other is None or (left_s is not None and left_s <= 0):
+                raise
+        try:
+            return other, await self._once(other, ask, left_s)
+        except RemoteError as fault:
+            self._judge(other, fault)
+            raise
+
+    async def _once(self, member: _Member[C], ask: Ask[C, T], timeout_s: float | None) -> T:
+        member.calls += 1
+        self._turn += 1
+        member.turn = self._turn
+        try:
+            answer = await ask(member.client, timeout_s)
+        except BaseException:
+            self._leave(member)
+            raise
+        if member.streak.failures:
+            member.streak.succeeded()
+            self._readmit(member)
+        return answer
+
+    def _leave(self, member: _Member[C]) -> None:
+        member.calls -= 1
+        if member.is_gone and not member.calls:
+            self._drained(member)
+
+    def _chosen(self) -> _Member[C]:
+        """Of two addresses the one with fewer calls in flight; of equal ones that whose last call is longer ago."""
+        up, draw = self._up, self._discovery.draw
+        count = len(up)
+        if count < 2:
+            return up[0] if up else _least_bad(self._members.values())
+        first, second = int(draw() * count), int(draw() * (count - 1))
+        one, other = up[first], up[second + (second >= first)]
+        if one.calls != other.calls:
+            return one if one.calls < other.calls else other
+        return one if one.turn < other.turn else other
+
+    async def _other(self, failed: _Member[C], fault: RemoteError, is_replayable: bool) -> _Member[C] | None:
+        """Where the call is made a second time; None if it is not."""
+        self._judge(failed, fault)
+        if not (isinstance(fault, NoConnection) or (is_replayable and _is_worth_another(fault))):
+            return None
+        if all(member is failed for member in self._up) and (looking := self._look_up_soon()):
+            await asyncio.wait({looking})
+        others = [member for member in self._up if member is not failed]
+        others = others or [member for member in self._members.values() if member is not failed]
+        return _least_bad(others) if others else None
+
+    # ── ejection ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _judge(self, member: _Member[C], fault: RemoteError) -> None:
+        """Eject an address if the fault says that it is down."""
+        if not _is_down(fault):
+            return
+        if isinstance(fault, NoConnection | Interrupted):
+            self._look_up_soon()
+        if member.is_ejected or member.is_gone:
+            return
+        member.is_ejected = True
+        pause_s = member.streak.failed()
+        _log.warning("node %s: %s is ejected for %.1f s: %s", self._node, member.address.peer, pause_s, fault)
+        self._count()
+        self._spawn(self._probe(member, pause_s))
+
+    async def _probe(self, member: _Member[C], pause_s: float) -> None:
+        """Probe an ejected address after each pause, until it can answer or is gone."""
+        while True:
+            await asyncio.sleep(pause_s)
+            if member.is_gone or not member.is_ejected:
+                return
+            if await self._can_answer(member):
+                self._readmit(member)
+                return
+            pause_s = member.streak.failed()
+
+    async def _can_answer(self, member: _Member[C]) -> bool:
+        try:
+            return await self._clients.probe(member.client)
+        except (RemoteError, TimeoutError):
+            return False
+
+    def _readmit(self, member: _Member[C]) -> None:
+        if not member.is_ejected or member.is_gone:
+            return
+        member.is_ejected = False
+        _log.info("node %s: %s is in use again", self._node, member.address.peer)
+        self._count()
+
+    # ── look-up ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _look_up_if_due(self, timeout_s: float | None) -> None:
+        """Begin a look-up if one is due; wait for it where no address is known.
+
+        Raises: NoConnection if there is still none; TimeoutError.
+        """
+        if asyncio.get_running_loop().time() < self._due_at and self._members:
+            return
+        looking = self._look_up_soon()
+        if self._members:
+            return
+        if looking is not None:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.wait({looking})
+        if not self._members:
+            raise NoConnection(self._fault.text) from self._fault.__cause__
+
+    def _look_up_soon(self) -> asyncio.Task[None] | None:
+        """The look-up that is running, begun now if there is none; None if the last one has only just begun."""
+        now = asyncio.get_running_loop().time()
+        if self._looking is None and (not self._members or now >= self._looked_at + self._discovery.again_s):
+            self._looked_at = now
+            self._looking = self._spawn(self._look_up())
+        return self._looking
+
+    async def _look_up(self) -> None:
+        """Replace the addresses by those that are found now; a host that cannot be looked up keeps what it had."""
+        try:
+            hosts = await self._discovery.hosts_of(self._first)
+            behind = await asyncio.gather(*map(self._behind, hosts))
+            self._replace({address: host for host, found in zip(hosts, behind, strict=True) for address in found})
+            self._due_at = asyncio.get_running_loop().time() + self._discovery.lasts_s
+        except (OSError, ValueError) as error:
+            text = f"the addresses of node {self._node} cannot be read: {self._discovery.file}: {error}"
+            if text != self._fault.text:
+                _log.warning("%s", text)
+            self._fault = NoConnection(text)
+        finally:
+            self._looking = None
+
+    async def _behind(self, host: Address) -> Iterable[Address]:
+        try:
+            return await self._discovery.addresses_of(host)
+        except NoConnection as fault:
+            self._fault = fault
+            return [member.address for member in self._members.values() if member.host == host]
+
+    def _replace(self, found: Mapping[Address, Address]) -> None:
+        """Take the addresses, each with its host, in place of those before."""
+        for address in self._members.keys() - found.keys():
+            self._drain(self._members.pop(address))
+        for address in found.keys() - self._members.keys():
+            member = self._draining.pop(address) if address in self._draining else self._made(address, found[address])
+            member.is_gone = False
+            self._members[address] = member
+        self._count()
+
+    def _made(self, address: Address, host: Address) -> _Member[C]:
+        return _Member(address, host, self._clients.open(address), FailureStreak(self._discovery.pauses))
+
+    def _drain(self, member: _Member[C]) -> None:
+        member.is_gone, member.is_ejected = True, False
+        if member.calls:
+            self._draining[member.address] = member
+        else:
+            self._spawn(self._closed(member))
+
+    def _drained(self, member: _Member[C]) -> None:
+        if self._draining.pop(member.address, None) is not None:
+            self._spawn(self._closed(member))
+            self._count()
+
+    async def _closed(self, member: _Member[C]) -> None:
+        await self._clients.close(member.client)
+
+    def _count(self) -> None:
+        """Find out which addresses are in use, and tell the counts."""
+        self._up = [member for member in self._members.values() if not member.is_ejected]
+        self._discovery.on_change(Counts(len(self._up), len(self._members) - len(self._up), len(self._draining)))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _least_bad(members: Iterable[_Member[C]]) -> _Member[C]:
+    return min(members, key=lambda member: (member.streak.failures, member.calls, member.turn))
+
+
+def _is_down(fault: RemoteError) -> bool:
+    """Whether a fault says that the address cannot answer any call now."""
+    if isinstance(fault, NoConnection | Interrupted):
+        return True
+    return fault.status == HTTPStatus.SERVICE_UNAVAILABLE or fault.grpc_code == GrpcStatus.UNAVAILABLE
+
+
+def _is_worth_another(fault: RemoteError) -> bool:
+    """Whether another address may give an answer, by the one rule of retries; not to a reply that cannot be read."""
+    is_answered = fault.status is not None or fault.grpc_code is not None
+    return isinstance(fault, Interrupted) or (is_answered and is_transient(fault))
+
+
+async def _cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    for task in (tasks := list(tasks)):
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
