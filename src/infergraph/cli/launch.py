@@ -13,10 +13,11 @@ from infergraph.auth.base_path import AUTO, kept
 from infergraph.auth.keys import KeyFile
 from infergraph.auth.tls import server_tls
 from infergraph.auth.tokens import issuer_of
-from infergraph.errors import SettingsError, TargetError
+from infergraph.errors import SettingsError, TargetError, TaskFault
 from infergraph.process import supervisor
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
 from infergraph.tasks.ownership import Owner, chosen
+from infergraph.tasks.storage import prepare_shared
 from infergraph.unit_source import is_graph, named, read_overrides, source_of, with_server
 from infergraph.worker_environment import shares_of
 
@@ -50,6 +51,8 @@ def plan_of(
         owner = Owner.of(source, settings.parameters)
         if settings.data_dir == Settings().data_dir:
             settings = msgspec.structs.replace(settings, data_dir=str(chosen(Path(settings.data_dir), owner)))
+    if settings.tasks and settings.task_store:
+        _prepare_shared(settings, target)
     if settings.base_path == AUTO:
         settings = msgspec.structs.replace(settings, base_path=kept(Path(settings.data_dir)))
     warnings = _exposure(settings, command)
@@ -85,6 +88,14 @@ def _check_data_dir(data_dir: str) -> None:
         raise SettingsError(f"data_dir {folder} cannot be created ({error.strerror}); {way_out}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise SettingsError(f"data_dir {folder} cannot be written; {way_out}")
+
+
+def _prepare_shared(settings: Settings, target: str) -> None:
+    """Prepare the task store that machines share, before workers are started. Raises: StartupFault."""
+    try:
+        prepare_shared(settings, target)
+    except TaskFault as fault:
+        raise SettingsError(f"task_store or task_files cannot be used: {fault}") from fault
 
 
 def _check_access(settings: Settings) -> None:

@@ -277,8 +277,10 @@ class Supervisor:
 
     def _look_for_tasks(self, now: float) -> None:
         """Start the driver if an earlier run, or a worker that died before it could report, left work."""
-        is_ray = self._settings.task_engine is TaskEngine.RAY  # takes long to start, and may not start at all
-        if is_ray or has_tasks(Path(self._settings.data_dir)):
+        settings = self._settings
+        is_ray = settings.task_engine is TaskEngine.RAY  # takes long to start, and may not start at all
+        # Where machines share the tasks, one of them works on what others accept.
+        if is_ray or settings.task_store or has_tasks(Path(settings.task_files or settings.data_dir)):
             self._want_driver(now)
 
     def _reap(self) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.files import DataFolder
-from infergraph.tasks.heartbeat import Heartbeat
+from infergraph.tasks.heartbeat import Heartbeat, joined
 from infergraph.tasks.metrics import EngineValues, exposition
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import State
@@ -33,13 +33,15 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         reason: why it is not available; empty if it is.
         counts: tasks by state.
-        heartbeat: the driver's last heartbeat; None if it is too old.
+        drivers: how many drivers work on the tasks.
+        heartbeat: the last heartbeats of all of them, joined; None if they are too old.
         silent_s: how long ago it was; None while nothing is expected of a driver.
     """
 
     availability: Availability
     reason: str
     counts: dict[State, int]
+    drivers: int
     heartbeat: Heartbeat | None
     silent_s: float | None
     used_bytes: int
@@ -80,7 +82,7 @@ class AvailabilityCheck:
         full = self._full_disk()
         if full:
             return full  # the driver cannot report it: a heartbeat needs disk space, too
-        heartbeat, _ = self._heartbeat()
+        heartbeat = joined(self._heartbeats()[0])
         return heartbeat.paused if heartbeat is not None else ""
 
     def _full_disk(self) -> str:
@@ -98,7 +100,8 @@ class AvailabilityCheck:
         full = self._full_disk()
         if full:
             return Availability.FULL, full
-        heartbeat, silent_s = self._heartbeat()
+        heartbeats, silent_s = self._heartbeats()
+        heartbeat = joined(heartbeats)
         if heartbeat is not None and heartbeat.load_error:
             return Availability.BROKEN, f"a task worker cannot load the unit: {heartbeat.load_error}"
         alive = self._store.alive()
@@ -109,31 +112,32 @@ class AvailabilityCheck:
             return Availability.FULL, f"the queue is full: {alive} tasks are waiting or running"
         return Availability.AVAILABLE, ""
 
-    def _heartbeat(self) -> tuple[Heartbeat | None, float | None]:
-        """The driver's last heartbeat, if it is recent, and its age."""
+    def _heartbeats(self) -> tuple[list[Heartbeat], float | None]:
+        """The last heartbeat of each driver, if it is recent, and the age of the newest of all."""
         stored = self._store.heartbeats(now=self._clocks.wall())
-        if not stored:
-            return None, None
-        heartbeat, silent_s = msgspec.json.decode(stored[0].report, type=Heartbeat), stored[0].silent_s
-        return None if _is_silent(silent_s) or not heartbeat.pid else heartbeat, silent_s
+        recent = [each.report for each in stored if not _is_silent(each.silent_s)]
+        heartbeats = [msgspec.json.decode(report, type=Heartbeat) for report in recent]
+        return [each for each in heartbeats if each.pid], stored[0].silent_s if stored else None
 
     def wake_driver(self) -> None:
         """Start the driver if it has not been needed so far; its start-up time counts from now."""
         self._call_driver()
-        if _is_silent(self._heartbeat()[1]) and not self._store.alive():
+        if _is_silent(self._heartbeats()[1]) and not self._store.alive():
             starting = msgspec.json.encode(Heartbeat(pid=0)).decode()
             self._store.write_heartbeat("", now=self._clocks.wall(), report=starting)
 
     def describe(self) -> EngineStatus:
         """The status of the task engine."""
         availability, reason = self.look()
-        heartbeat, silent_s = self._heartbeat()
+        heartbeats, silent_s = self._heartbeats()
+        heartbeat = joined(heartbeats)
         counts = self._store.counts()
         is_expected = heartbeat is not None or counts[State.WAITING] or counts[State.RUNNING]
         return EngineStatus(
             availability=availability,
             reason=reason,
             counts=counts,
+            drivers=len(heartbeats),
             heartbeat=heartbeat,
             silent_s=silent_s if is_expected else None,
             used_bytes=self._store.used_bytes(),

@@ -259,19 +259,24 @@ class Lock:
 
 
 class DataFolder:
-    """The folder of all task data. Touches nothing outside `root`."""
+    """The folder of all task data. Touches nothing outside `root` and `shared`.
 
-    def __init__(self, root: Path) -> None:
-        root = root.absolute()
-        self.root = root
-        self.incoming = root / "incoming"
-        self.tasks = root / "tasks"
-        self.files = root / "files"
-        self.trash = root / "trash"
-        self.database = root / "tasks.db"
-        self.wake = root / "driver.wake"
-        self.lock = root / "driver.lock"
-        self.ballast = root / "ballast"
+    Args:
+        root: of this machine: the lock and the wake-up of its driver, and the store if it is a file.
+        shared: of the tasks' files; machines that share a store share it. None for `root`.
+    """
+
+    def __init__(self, root: Path, shared: Path | None = None) -> None:
+        self.root = root.absolute()
+        self.shared = self.root if shared is None else shared.absolute()
+        self.incoming = self.shared / "incoming"
+        self.tasks = self.shared / "tasks"
+        self.files = self.shared / "files"
+        self.trash = self.shared / "trash"
+        self.ballast = self.shared / "ballast"
+        self.database = self.root / "tasks.db"
+        self.wake = self.root / "driver.wake"
+        self.lock = self.root / "driver.lock"
 
     def prepare(self) -> None:
         """Create missing folders.
@@ -279,12 +284,13 @@ class DataFolder:
         Raises: TaskFault if the folder cannot be written.
         """
         with disk_faults():
-            for folder in (self.root, self.incoming, self.tasks, self.files, self.trash):
+            for folder in (self.root, self.shared, self.incoming, self.tasks, self.files, self.trash):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.wake.exists():
                 with suppress(FileExistsError):
                     os.mkfifo(self.wake, 0o600)
             sync_folder(self.root)
+            sync_folder(self.shared)
         self.create_ballast()
 
     def create_ballast(self) -> None:
@@ -356,9 +362,9 @@ class DataFolder:
     def free_bytes(self) -> int:
         """Free disk space. Raises: TaskFault if the folder is gone."""
         try:
-            disk = os.statvfs(self.root)
+            disk = os.statvfs(self.shared)
         except FileNotFoundError as error:
-            raise TaskFault(f"the data folder {self.root} was taken away", reason="TASK_STORE_GONE") from error
+            raise TaskFault(f"the data folder {self.shared} was taken away", reason="TASK_STORE_GONE") from error
         except OSError as error:
             raise TaskFault(f"the data folder cannot be used: {error}", reason="TASK_STORE") from error
         return disk.f_bavail * disk.f_frsize
@@ -402,7 +408,7 @@ def _version(round: int, writer: int) -> str:
 def _remove_abandoned(folder: Path, trash: Path, is_known: Callable[[str], bool]) -> bool:
     """Trash a folder unless a process receives its file, or it is owned by now; the lock is held meanwhile."""
     try:
-        fd = os.open(folder / INPUT, os.O_RDONLY)
+        fd = os.open(folder / INPUT, os.O_RDWR)  # over NFS an exclusive lock needs a file open for writing
     except FileNotFoundError:
         with suppress(OSError):
             folder.rmdir()  # only if it is empty: another process may be about to create the file

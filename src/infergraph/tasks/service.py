@@ -24,6 +24,7 @@ from infergraph.errors import (
     Overloaded,
     PayloadError,
     StorageFull,
+    StoreAway,
     TaskConflict,
     TaskFault,
     TaskState,
@@ -38,7 +39,7 @@ from infergraph.tasks.conversion import Conversion, ConversionLimits, check_avai
 from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder, Incoming, Received
 from infergraph.tasks.metrics import exposition_of_a_broken_store
-from infergraph.tasks.sqlite import SqliteStore
+from infergraph.tasks.storage import open_files, open_store
 from infergraph.tasks.store import Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, State, Task
 from infergraph.tasks.webhooks import check_webhook
@@ -48,7 +49,7 @@ from infergraph.wire.file_kind import LINES, FileKind
 _log = logging.getLogger(__name__)
 
 ID_CHARACTERS_LIMIT = 255
-_POLL_S = 0.003
+_POLLS = Backoff(first_s=0.003, limit_s=0.05, jitter=0.0)
 _EVENT_S = 0.3
 _LOOKS = Backoff(first_s=0.005, limit_s=_EVENT_S, jitter=0.0)
 _STOP_LIMIT_S = 30.0
@@ -167,13 +168,12 @@ class TaskService:
         renew: Callable[[], None] = lambda: None,
         owner: str = "",
     ) -> TaskService:
-        """The service over `settings.data_dir`, which is created if missing. Blocking.
+        """The service over the store and the folders of the settings, which are created if missing. Blocking.
 
-        Raises: TaskFault if the folder cannot be used; SettingsError if a newer program wrote it.
+        Raises: TaskFault if they cannot be used; SettingsError if a newer program wrote them.
         """
-        data = DataFolder(Path(settings.data_dir))
-        data.prepare()
-        store = SqliteStore.open(data.database)
+        data = open_files(settings)
+        store = open_store(settings, data)
         return cls(data, store, settings, clocks or Clocks(), call_driver=call_driver, renew=renew, owner=owner)
 
     def close(self) -> None:
@@ -357,12 +357,16 @@ class TaskService:
             input_format=kinds.received.stored,
             output_format=kinds.answers.stored,
         )
-        accepted = self._store.accept(
-            new,
-            now=self._clocks.wall(),
-            queue_limit=self.settings.task_queue_limit,
-            caller_limit=self.caller_limit,
-        )
+        try:
+            accepted = self._store.accept(
+                new,
+                now=self._clocks.wall(),
+                queue_limit=self.settings.task_queue_limit,
+                caller_limit=self.caller_limit,
+            )
+        except StoreAway:
+            incoming.close()  # it may be a task already: the next sweep knows
+            raise
         crash_point("accepted")
         if accepted.created:
             task = accepted.task
@@ -515,17 +519,23 @@ class TaskService:
         self._data.empty_trash()
 
     async def _await_removal(self, task: Task) -> None:
-        began = self._clocks.steady()
+        began, polls = self._clocks.steady(), 0
+        limit_s = _STOP_LIMIT_S + (self.settings.task_lease_s if self._store.is_shared else 0.0)
         while (await self.read(self._store.find_seq, task.seq)) is not None:
-            waited_s = self._clocks.steady() - began
-            if waited_s > _STOP_LIMIT_S:
-                raise TaskFault(f"task {task.id!r} could not be stopped within {_STOP_LIMIT_S:g} s")
+            waited_s, polls = self._clocks.steady() - began, polls + 1
+            if waited_s > limit_s:
+                raise TaskFault(f"task {task.id!r} could not be stopped within {limit_s:g} s")
             if waited_s > _ABANDONED_S and await self._write(self._erase_for_dead_driver, task):
                 return
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(_POLLS.wait_s(polls))
 
     def _erase_for_dead_driver(self, task: Task) -> bool:
-        """If no driver is running, its workers are dead too: delete the task in its place."""
+        """Delete a task in the place of its driver, if that is dead, and its workers with it, or fenced off."""
+        if self._store.is_shared:
+            is_ours = any(found.seq == task.seq for found in self._store.stopping(""))
+            if is_ours:
+                self._erase(task)
+            return is_ours
         lock = self._data.try_lock()
         if lock is None:
             return False

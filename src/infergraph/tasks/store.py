@@ -1,6 +1,7 @@
 """The task store: the single source of truth about tasks, in SQL that both databases speak.
 
-    Store ◀── sqlite:SqliteStore     a file of one machine
+    Store ◀── sqlite:SqliteStore         a file of one machine
+          ◀── postgres:PostgresStore     a database that many machines share
 
 State changes are compare-and-set: the loser of a race gets False and does nothing. Each claim raises the task's fence,
 and a driver's writes carry the fence of its claim: once another driver has claimed the task, they change nothing. Every
@@ -364,7 +365,7 @@ class Store(RecordStore, ABC):
         """RUNNING to WAITING, where no driver works on a task; returns how many.
 
         Args:
-            driver: who asks.
+            driver: who asks: `PLACE:NUMBER`, where one driver works in a place at a time.
             holding: seqs of the tasks that it works on; others that are in its name are recovered.
         """
 
@@ -517,6 +518,9 @@ class Store(RecordStore, ABC):
     @abstractmethod
     def heartbeats(self, *, now: float) -> list[StoredHeartbeat]:
         """The last heartbeat of each driver, the newest first."""
+
+    def watch(self, woken: Callable[[], None]) -> None:
+        """Call `woken`, from another thread, when tasks have changed on other machines; until the store is closed."""
 
     # ── what a database provides ────────────────────────────────────────────────────────────────────────────────
 

@@ -115,6 +115,12 @@ CHINESE_SETTINGS = {
     "task_idle_s": "任务进程在没有任务这么久之后退出；0 表示一直保留。",
     "task_engine": "任务进程在哪里运行：`local` 或 `ray`。",
     "task_ray_address": "`--task-engine ray` 使用的 Ray 集群；`local` 在本机启动一个。",
+    "task_store": (
+        "多台机器上的服务器共用的任务存储的 PostgreSQL URL, 例如 `postgresql://user:password@host/database`。"
+        "空表示 data_dir 中的文件。"
+    ),
+    "task_files": "任务文件的目录; 使用 task_store 时所有机器上必须是同一个。空表示 data_dir。",
+    "task_lease_s": "使用 task_store 时: 一台机器这么久没有心跳, 它的任务由另一台接手。",
     "task_queue_limit": "等待和运行中的任务数上限；超出时 /status 为 2。",
     "task_active_limit": "同时处理的任务数。",
     "task_upload_limit_bytes": "任务文件的最大字节数；0 表示不限制。",

@@ -65,7 +65,7 @@ def of_fault(fault: Fault) -> Answer:
 
 def advice(fault: Fault) -> Headers:
     """The headers that tell a client what to do about a fault: when to come again, how to say who it is."""
-    if isinstance(fault, Overloaded | errors.NotReady):
+    if isinstance(fault, Overloaded | errors.NotReady | errors.StoreAway):
         return [(b"retry-after", b"1")]
     if isinstance(fault, errors.QuotaExceeded):
         left = Allowance(fault.limit, 0, fault.reset_s)

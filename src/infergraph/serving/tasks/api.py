@@ -252,6 +252,7 @@ class _Api:
                 "status": int(engine.availability),
                 "reason": engine.reason or None,
                 "counts": {state.value: count for state, count in engine.counts.items()},
+                "drivers": engine.drivers,
                 "driver": msgspec.to_builtins(engine.heartbeat) if engine.heartbeat is not None else None,
                 "silent_s": engine.silent_s,
                 "used_bytes": engine.used_bytes,

@@ -22,7 +22,6 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -52,7 +51,7 @@ from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder
 from infergraph.tasks.heartbeat import Heartbeat
 from infergraph.tasks.ownership import owner_of
-from infergraph.tasks.sqlite import SqliteStore
+from infergraph.tasks.storage import folder_identity, open_files, open_store
 from infergraph.tasks.store import Claim, Store
 from infergraph.tasks.task import Task
 from infergraph.tasks.webhooks import WebhookSender
@@ -78,6 +77,7 @@ class Driver:
         engine: runs the workers; the driver is its only user.
         pid: of this process, for the heartbeat.
         owner: see `DriverConfig`.
+        place: names the data folder: who has its lock knows that the drivers before it there are dead.
 
     Promises: used by one thread; `stop` alone may be called from others and from signal handlers.
     """
@@ -92,6 +92,7 @@ class Driver:
         *,
         pid: int,
         owner: str = "",
+        place: str = "",
     ) -> None:
         self._data = data
         self._store = store
@@ -99,10 +100,10 @@ class Driver:
         self._settings = settings
         self._clocks = clocks
         self._pid = pid
-        self._name = f"{socket.gethostname()}:{pid}:{uuid.uuid4().hex[:8]}"
+        self._name = f"{place}:{uuid.uuid4().hex[:8]}"
         self._owner = owner
         self._scheduler = Scheduler(data, store, engine, settings, clocks)
-        self._is_stopping = False
+        self._is_stopping = self._is_recovered = False
         self._look_at = self._keep_house_at = self._beat_at = 0.0
         self._busy_at = clocks.steady()
         self._load_error = ""
@@ -123,7 +124,6 @@ class Driver:
         """Run until `stop` is called, or `until`, called after each round, returns true."""
         self._engine.start()
         try:
-            self.recover()
             while not self._is_stopping:
                 self.run_once()
                 if until():
@@ -137,10 +137,13 @@ class Driver:
     def recover(self) -> None:
         """Recover the state that a crashed driver left behind."""
         self._adopt()
+        if self._store.is_shared:
+            self._send_heartbeat()  # who works on a task has a lease
         self._take_over()
         for task in self._store.stopping(self._name):
             self._erase(task, "stopped")
         self._data.sweep(self._store.has_folder)
+        self._is_recovered = True
 
     def _take_over(self) -> None:
         """Let the tasks that no driver works on wait again."""
@@ -207,6 +210,10 @@ class Driver:
         now = self._clocks.steady()
         self._look_at = now + LOOK_S
         try:
+            if not self._is_recovered:
+                self.recover()
+            if self._store.is_shared:
+                self._keep_lease(now)
             self._stop_tasks()
             self._check_disk()
             self._batches.look()
@@ -222,6 +229,13 @@ class Driver:
                 self._send_heartbeat()
         except STOPPED as fault:
             self._pause(str(fault))
+
+    def _keep_lease(self, now: float) -> None:
+        """Send a heartbeat before anything is claimed, and take over from drivers whose lease is over."""
+        if now >= self._beat_at:
+            self._beat_at = now + BEAT_S
+            self._send_heartbeat()
+            self._take_over()
 
     def _stop_tasks(self) -> None:
         erased = 0
@@ -345,7 +359,8 @@ def make_engine(config: DriverConfig, settings: Settings, data: DataFolder, cloc
     if not settings.task_workers:
         _log.info("the serving workers answer tasks themselves; a stop takes effect at the end of a chunk")
         return InServerEngine(data.root, clocks.steady, wake_fd=data.open_wake())
-    plan = Plan(config.factory, config.source, config.path or sys.path, config.settings, os.fspath(data.root))
+    told = {**config.settings, "task_store": ""}  # a worker runs the user's code, which has no need of the password
+    plan = Plan(config.factory, config.source, config.path or sys.path, told, os.fspath(data.root))
     if settings.task_engine is TaskEngine.RAY:
         from infergraph.tasks.engines.ray import RayEngine  # its imports belong to the extra `ray`
 
@@ -361,9 +376,8 @@ def drive(config: DriverConfig) -> None:
     settings = msgspec.convert(config.settings, Settings)
     logs.configure(settings)
     clocks = Clocks()
-    data = DataFolder(Path(config.data_dir))
-    data.prepare()
-    store = SqliteStore.open(data.database)
+    data = open_files(msgspec.structs.replace(settings, data_dir=config.data_dir))
+    store = open_store(settings, data)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         process_lifetime.handle_signal(number, stop.set)
@@ -376,7 +390,10 @@ def drive(config: DriverConfig) -> None:
         lock = data.try_lock()
     process_lifetime.end_orphans(os.fspath(data.root))
     engine = make_engine(config, settings, data, clocks)
-    driver = Driver(data, store, engine, settings, clocks, pid=os.getpid(), owner=config.owner)
+    owner = "" if store.is_shared else config.owner  # a store that is shared has the tasks of one target
+    place = f"{socket.gethostname()}:{folder_identity(data.root)}"
+    driver = Driver(data, store, engine, settings, clocks, pid=os.getpid(), owner=owner, place=place)
+    store.watch(data.wake_driver)
     for number in (signal.SIGTERM, signal.SIGINT):
         process_lifetime.handle_signal(number, driver.stop)
     sender = WebhookSender(store, settings.task_webhook_hosts, clocks)

@@ -155,13 +155,19 @@ class Scheduler:
             self._await_commit(attempt)
             if seq in self._attempts:
                 self._release(seq)
-                if attempt.began and not attempt.moved:
-                    self._store.unstall(attempt.task)
-                self._store.release(attempt.task)
+                self._let_go(attempt.task, unstall=attempt.began and not attempt.moved)
         for task, _ in self._aside.values():
-            self._store.release(task)
+            self._let_go(task, unstall=False)
         self._digests.shutdown(wait=False, cancel_futures=True)
         self._commits.shutdown()
+
+    def _let_go(self, task: Task, *, unstall: bool) -> None:
+        try:
+            if unstall:
+                self._store.unstall(task)
+            self._store.release(task)
+        except STOPPED as fault:
+            _log.warning("task %r is left to the next driver: %s", task.id, fault)
 
     def _release(self, seq: int) -> Attempt | None:
         attempt = self._attempts.pop(seq, None)
