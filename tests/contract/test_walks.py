@@ -192,7 +192,6 @@ def test_the_drivers_loop_has_no_pair(tmp_path: Path) -> None:
     assert task.done == 2
     expected = {
         ("tasks/engines/engine.py", "tasks/engines/local.py"),  # the base class calls what an engine fills in
-        ("tasks/sqlite.py", "tasks/store.py"),  # in the same way
         ("tasks/batch.py", "tasks/driver/driver.py"),  # a batch is told of each round, to count what is done
     }
     assert walk.pairs <= expected, str(walk)

@@ -23,8 +23,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.string import StrDumperUnknown, TextLoader
 
 from infergraph.errors import SettingsError, StorageFull, StoreAway, TaskFault
-from infergraph.tasks.store import COLUMNS, DUE, Claim, Delivery, Run, Store, StoredHeartbeat, tasks_of
-from infergraph.tasks.task import Task
+from infergraph.tasks.store import DUE, Claim, Delivery, Run, Store, StoredHeartbeat
+from infergraph.tasks.task import COLUMNS, Task, tasks_of
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -276,8 +276,12 @@ class PostgresStore(Store):
 
     def postpone(self, number: int, *, next_at: float, error: str) -> None:
         """See `Store.postpone`."""
-        super().postpone(number, next_at=next_at, error=error)
-        self._write("update outbox set busy_until = 0 where number = ?", number)
+        self._write(
+            "update outbox set attempts = attempts + 1, next_at = ?, error = ?, busy_until = 0 where number = ?",
+            next_at,
+            error,
+            number,
+        )
 
     def write_heartbeat(self, driver: str, *, now: float, report: str) -> None:
         """See `Store.write_heartbeat`."""

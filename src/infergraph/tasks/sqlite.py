@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from infergraph.errors import SettingsError, StorageFull, TaskFault
-from infergraph.tasks.store import COLUMNS, Claim, Run, Store, StoredHeartbeat, tasks_of
-from infergraph.tasks.task import State, Task
+from infergraph.tasks.store import Claim, Run, Store, StoredHeartbeat
+from infergraph.tasks.task import COLUMNS, Task, tasks_of
 
 _BUSY_S = 15.0
 
@@ -247,7 +247,7 @@ class SqliteStore(Store):
 
     def stopping(self, driver: str) -> list[Task]:
         """See `Store.stopping`."""
-        return self.in_state(State.STOPPING)
+        return tasks_of(self._read(f"select {COLUMNS} from task where state = 'stopping' order by seq"))
 
     def write_heartbeat(self, driver: str, *, now: float, report: str) -> None:
         """See `Store.write_heartbeat`; there is one driver."""

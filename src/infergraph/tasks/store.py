@@ -20,11 +20,9 @@ import msgspec
 
 from infergraph.errors import Overloaded, QuotaExceeded, TaskConflict
 from infergraph.tasks.record_store import FILE_ID, RecordStore
-from infergraph.tasks.task import NewTask, Progress, State, Task, Watermark
+from infergraph.tasks.task import COLUMNS, NewTask, Progress, State, Task, Watermark, task_of, tasks_of
 
-COLUMNS = ", ".join(f"task.{name}" for name in Task.__struct_fields__)
 _BYTES = "input_bytes + out_off + err_off"
-_STATE_AT = Task.__struct_fields__.index("state")
 _GONE_LIMIT = 10_000
 DUE = """
 select number, url, body, attempts, receiver from (
@@ -169,11 +167,6 @@ class Store(RecordStore, ABC):
             task.seq,
         )
         return int(rows[0][0])
-
-    def in_state(self, state: State) -> list[Task]:
-        """All tasks in this state, in order of acceptance."""
-        rows = self._read(f"select {COLUMNS} from task where state = ? order by seq", state.value)
-        return tasks_of(rows)
 
     def deletion(self, id: str) -> tuple[str, float] | None:
         """Why and when (Unix seconds) a task of this id was deleted, if that is still known."""
@@ -561,18 +554,6 @@ class Store(RecordStore, ABC):
 def _alive_of(run: Run, caller: str) -> int:
     found = run("select count(*) from task where caller = ? and state in ('waiting', 'running')", caller)
     return int(found.fetchone()[0])
-
-
-def task_of(row: tuple[Any, ...]) -> Task:
-    """The task of a row with COLUMNS."""
-    values = dict(zip(Task.__struct_fields__, row, strict=True))
-    values["state"] = State(row[_STATE_AT])
-    return Task(**values)
-
-
-def tasks_of(rows: Iterable[tuple[Any, ...]]) -> list[Task]:
-    """The tasks of rows with COLUMNS."""
-    return [task_of(row) for row in rows]
 
 
 def _until(tasks: list[Task], bytes: int) -> list[Task]:

@@ -8,7 +8,9 @@ any ─▶ STOPPING ─▶ deleted
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
+from typing import Any
 
 import msgspec
 
@@ -109,6 +111,23 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def is_table(self) -> bool:
         """Whether the received file was a table, whose rows are objects with the names of its columns."""
         return self.input_format.startswith(("csv", "parquet"))
+
+
+COLUMNS = ", ".join(f"task.{name}" for name in Task.__struct_fields__)
+"""What a query selects from the table `task` to get whole tasks."""
+_STATE_AT = Task.__struct_fields__.index("state")
+
+
+def task_of(row: tuple[Any, ...]) -> Task:
+    """The task of a row with COLUMNS."""
+    values = dict(zip(Task.__struct_fields__, row, strict=True))
+    values["state"] = State(row[_STATE_AT])
+    return Task(**values)
+
+
+def tasks_of(rows: Iterable[tuple[Any, ...]]) -> list[Task]:
+    """The tasks of rows with COLUMNS."""
+    return [task_of(row) for row in rows]
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True):
