@@ -255,7 +255,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         setting(
             "GPUs assigned to the workers, one each in turn, as `CUDA_VISIBLE_DEVICES`: `0,1`; `0+1,2+3` gives two "
-            "each. Empty: every worker sees all."
+            "each, `all` each of those that are visible. Empty: every worker sees all."
         ),
     ] = ""
     max_requests: Annotated[

@@ -45,6 +45,8 @@ class UnitSource(msgspec.Struct, frozen=True, kw_only=True):
         nodes: targets or addresses for nodes of a graph, by node name.
         predictor: which predictor of a graph file; empty for all.
         name: under which it is served; empty for its own.
+        files: folder where relative paths of a graph file start; empty for the file's own.
+        groups: nodes of a graph file that are served by groups of the same cut: whether they are ready is asked.
     """
 
     target: str
@@ -53,6 +55,8 @@ class UnitSource(msgspec.Struct, frozen=True, kw_only=True):
     nodes: dict[str, str] = {}
     predictor: str = ""
     name: str = ""
+    files: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:

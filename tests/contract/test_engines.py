@@ -20,7 +20,7 @@ from infergraph.settings import Settings
 from infergraph.tasks.engines.engine import Answered, Engine, Event, LaneLost, LaneReady, LoadTrouble
 from infergraph.tasks.engines.in_server import InServerEngine
 from infergraph.tasks.engines.in_server_worker import InServerWorker
-from infergraph.tasks.engines.local import THREAD_VARIABLES, LocalEngine, thread_limits
+from infergraph.tasks.engines.local import LocalEngine
 from infergraph.tasks.engines.messages import Assignment, Key, Plan
 from infergraph.tasks.engines.ray import RayEngine
 from ray_nodes import RayNodes
@@ -276,16 +276,6 @@ def test_an_answer_to_an_abandoned_run_is_none(local: Callable[..., LocalEngine]
     engine.abandon(1)
     seen = events_until(engine, count_of(Answered, 1))
     assert [event.answer.key for event in seen if isinstance(event, Answered)] == [Key(2, 2)]
-
-
-def test_workers_share_the_processors() -> None:
-    """Several workers get a share of the threads of linear algebra each; one worker, or a wish, is left alone."""
-    shared = thread_limits({}, 2)
-    assert set(shared) == set(THREAD_VARIABLES)
-    assert {max(1, len(os.sched_getaffinity(0)) // 2)} == set(map(int, shared.values()))
-    assert set(thread_limits({}, 10_000).values()) == {"1"}
-    assert thread_limits({}, 1) == {}
-    assert thread_limits({"MKL_NUM_THREADS": "7"}, 4) == {}
 
 
 def test_a_lane_that_dies_names_what_it_held(local: Callable[..., LocalEngine]) -> None:

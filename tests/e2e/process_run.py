@@ -122,6 +122,15 @@ def command_of(pid: int) -> str:
         return ""
 
 
+def variables_of(pid: int) -> dict[str, str]:
+    """The environment that a process was started with; empty if it is gone."""
+    try:
+        pairs = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs (a zombie does not)."""
     try:

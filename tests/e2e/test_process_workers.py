@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from e2e.process_run import Supervised, is_alive, plan_of, supervised, wait_for
+from e2e.process_run import Supervised, is_alive, plan_of, supervised, variables_of, wait_for
+from infergraph.worker_environment import DEVICES, SERVING_INDEX, THREAD_VARIABLES, processors
 
 
 def counted(running: Supervised, path: str) -> float:
@@ -192,3 +194,22 @@ def test_a_broken_reload_keeps_the_old_workers(tmp_path: Path) -> None:
         running.wait_event("reload failed: the previous workers keep serving")
         assert running.get("/ready")[0] == 200
         wait_for("the old worker alone", lambda: running.worker_pids() == before)
+
+
+def test_workers_have_their_index_devices_and_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each worker has its index, its share of the visible GPUs, and its share of the threads; so has its successor."""
+    monkeypatch.setenv(DEVICES, "4,5,6")
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    threads = str(max(1, processors() // 2))
+    wanted = {("0", "4,5", threads), ("1", "6", threads)}
+
+    def seen() -> set[tuple[str, ...]]:
+        found = [variables_of(pid) for pid in running.worker_pids()]
+        return {tuple(each.get(name, "") for name in (SERVING_INDEX, DEVICES, THREAD_VARIABLES[0])) for each in found}
+
+    with supervised(plan_of({"workers": 2, "gpus": "0+1,2"}), tmp_path) as running:
+        assert seen() == wanted
+        victim = min(running.worker_pids())
+        os.kill(victim, signal.SIGKILL)
+        wait_for("a successor", lambda: victim not in running.worker_pids() and seen() == wanted)

@@ -220,7 +220,8 @@ class _Units:
         self._source = source
         self._settings = settings
         self._shared_metrics = shared_metrics
-        self._file_folder = (source.path / source.target.partition("#")[0]).parent.resolve()
+        own_folder = (source.path / source.target.partition("#")[0]).parent
+        self._file_folder = Path(source.files or own_folder).resolve()
         self._data_dir = source.path / settings.data_dir
         self._remote = remote.options_for(
             deployment,
@@ -261,7 +262,10 @@ class _Units:
         """The options of a remote node. A container's address is an assumption: no containers are run here."""
         given = node.name in self._source.nodes or spec.container(self._predictor, node.name) is None
         is_assumed = not given and node.endpoint is not None and node.endpoint.service_host == "localhost"
-        return replace(self._remote, rest=replace(self._remote.rest, is_assumed=is_assumed))
+        rest, grpc = replace(self._remote.rest, is_assumed=is_assumed), self._remote.grpc
+        if node.name in self._source.groups:  # it opens its port before it is ready
+            rest, grpc = replace(rest, full_health_checks=True), replace(grpc, full_health_checks=True)
+        return replace(self._remote, rest=rest, grpc=grpc)
 
     def _beside_endpoint(self, node: spec.Node, built_in: PredictiveUnit) -> PredictiveUnit:
         """The built-in, for its own phase; other phases are called at the node's endpoint, if it has one."""

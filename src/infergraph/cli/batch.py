@@ -80,7 +80,7 @@ def batch(
     logs.configure(loaded)
     target = with_server(target)
     check_file(target)
-    shares_of(loaded.gpus)
+    shares_of(loaded.gpus, os.environ)
     source = source_of(target, nodes=read_overrides(nodes), predictor=predictor)
     try:
         codec = charsets.codec_of(encoding, "--encoding")

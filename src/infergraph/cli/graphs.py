@@ -15,7 +15,7 @@ from rich.text import Text
 from infergraph.cli.command import Command, argument, option
 from infergraph.cli.options import nodes_option, predictor_option
 from infergraph.errors import GraphError
-from infergraph.graph import resolution, spec
+from infergraph.graph import placement, resolution, spec
 from infergraph.graph.inspection import Found, Inspected, inspect
 from infergraph.graph.spec import drawing, picture
 from infergraph.unit_source import read_overrides, server_of, with_server
@@ -63,7 +63,7 @@ def check(file: Path, nodes: tuple[str, ...], as_json: bool, cluster: bool) -> N
 @option("--svg", type=click.Path(path_type=Path), metavar="FILE", help="Also write a picture.")
 @option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(file: Path, predictor: str, nodes: tuple[str, ...], svg: Path | None, as_json: bool) -> None:
-    """Draw a graph as a tree, with what answers at each node.
+    """Draw a graph as a tree, with what answers at each node, and which nodes ask for a place of their own.
 
     Example: infergraph show deployment.yaml --svg graph.svg
     """
@@ -71,23 +71,52 @@ def show(file: Path, predictor: str, nodes: tuple[str, ...], svg: Path | None, a
     read = spec.read(spec.text_of(file, str(file)), source=str(file))
     deployments = [spec.default(deployment) for deployment in read]
     resolution.check_overrides(deployments, overrides)
-    found = [(deployment, each) for deployment in deployments for each in deployment.predictors]
-    chosen = [(deployment, each) for deployment, each in found if predictor in ("", each.name)]
-    names = ", ".join(each.name for _, each in found)
+    cuts = [each for deployment in read for each in placement.cut(deployment, overrides).predictors]
+    served = [(deployment, each) for deployment in deployments for each in deployment.predictors]
+    found = [(deployment, each, cut) for (deployment, each), cut in zip(served, cuts, strict=True)]
+    chosen = [one for one in found if predictor in ("", one[1].name)]
+    names = ", ".join(each.name for _, each, _ in found)
     if not chosen:
         raise GraphError(f"{file} has no predictor{f' {predictor!r}; it has {names}' if predictor and names else ''}")
     if svg is not None and len(chosen) > 1:
         raise GraphError(f"{file}: a picture shows one predictor; choose it with --predictor (it has {names})")
     console, drawn = _console(), []
-    for deployment, each in chosen:
+    for deployment, each, cut in chosen:
         resolved = {name: str(found) for name, found in resolution.resolve(each, deployment, overrides).items()}
-        drawn.append({"deployment": deployment.name, "predictor": each.name, "graph": each.graph, "answers": resolved})
+        drawn.append(
+            {
+                "deployment": deployment.name,
+                "predictor": each.name,
+                "graph": each.graph,
+                "answers": resolved,
+                "places": [_place(place) for place in (*cut.served, *cut.foreign)],
+            }
+        )
         if not as_json:
-            console.print(drawing.tree(each, resolved), soft_wrap=False)
+            console.print(drawing.tree(each, resolved, placement.summaries(cut)), soft_wrap=False)
+            _print_groups(console, cut)
         if svg is not None:
             _write(svg, picture.svg(each, resolved))
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(drawn), ensure_ascii=False, indent=2))
+
+
+def _print_groups(console: Console, cut: placement.PredictorCut) -> None:
+    """The nodes of each group, and where the members that ask for one have an effect; nothing without groups."""
+    if cut.groups:
+        for place in cut.served:
+            kind = "front" if place is cut.front else f"group {place.name}"
+            console.print(Text.assemble((f"{kind}: ", "green"), ", ".join(place.nodes) or "no node"))
+    members = placement.placing_of(cut)
+    if members:
+        console.print(Text(f"without effect with serve alone, which runs one process: {', '.join(members)}", "dim"))
+        console.print(Text(f"with effect: {placement.effects(members)}", "dim"))
+
+
+def _place(place: placement.Place) -> dict[str, Any]:
+    given = {spec.PLACING[name]: found for name, found in msgspec.structs.asdict(place.asked).items()}
+    asked = {name: found.value for name, found in given.items() if found is not None}
+    return {"name": place.name, "kind": place.kind.value, "nodes": place.nodes, **asked}
 
 
 def _write(file: Path, text: str) -> None:

@@ -41,7 +41,7 @@ def plan_of(
     name, target = named(target)
     target = with_server(target)
     check_file(target)
-    shares_of(settings.gpus)
+    shares_of(settings.gpus, os.environ)
     _check_access(settings)
     if settings.tasks:
         _check_data_dir(settings.data_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 import click
@@ -27,11 +28,19 @@ _EPILOG = (
 @options.nodes_option
 @options.predictor_option
 @option("--reload", is_flag=True, help="Restart when a source file changes.")
+@option("--groups", is_flag=True, help="Run nodes that ask for a place of their own as processes of their own.")
 @options.settings_options()
-def serve(target: str, given: options.Given, nodes: tuple[str, ...], predictor: str, reload: bool) -> None:
+def serve(
+    target: str, given: options.Given, nodes: tuple[str, ...], predictor: str, reload: bool, groups: bool
+) -> None:
     """Serve a class or a graph over REST and gRPC, and as a task endpoint.
 
     Example: infergraph serve mymodel.py:MyModel --workers 2
     """
     loaded = settings.load(os.environ, given)
-    supervisor.replace_process(plan_of(target, loaded.settings, nodes=nodes, predictor=predictor, reload=reload))
+    plan = plan_of(target, loaded.settings, nodes=nodes, predictor=predictor, reload=reload)
+    if groups:
+        planner = importlib.import_module("infergraph.cli.groups")  # it takes the graph's modules, which serve does not
+        planned = planner.groups_plan_of(plan, target, nodes=nodes, predictor=predictor)
+        supervisor.replace_process(planned, "infergraph.process.groups")
+    supervisor.replace_process(plan)

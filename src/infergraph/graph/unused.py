@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from infergraph.graph.placement import effects
 from infergraph.graph.resolution import Means, Resolution, resolve
 from infergraph.graph.spec.containers import containers, entries, member, variables
 from infergraph.graph.spec.defaulting import default
@@ -24,7 +25,6 @@ _UNREAD_OF_DEPLOYMENT = ("replicas", "oauth_key", "oauth_secret")
 _UNREAD_OF_PREDICTOR = ("replicas", "engine_resources", "ssl", "progress_deadline_seconds")
 _UNREAD_OF_NODE = ("service_account_name", "env_secret_ref_name", "storage_initializer_image")
 _CLUSTER = "it is for a cluster: no containers are run here"
-_PLACED = "all is in one process here: see infergraph show, and serve --groups"
 _SET_THERE = "set it where the node is started"
 _EXPORTED = "it comes from a secret, a config map or a field of the pod: export it before the start"
 
@@ -164,7 +164,7 @@ def _of_node(node: Node, resolved: Mapping[str, Resolution], path: str) -> Itera
     if node.endpoint is not None and node.endpoint.has_host and found.means.is_here:
         members.append("endpoint")
     yield from _problem(path, members, _answered_by(node, found))
-    yield from _problem(path, node.placing, _PLACED)
+    yield from _problem(path, node.placing, effects(node.placing))
     if isinstance(node.fallback, Node):
         yield from _of_node(node.fallback, resolved, f"{path}.fallback")
     for place, child in enumerate(node.children):

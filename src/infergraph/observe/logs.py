@@ -26,18 +26,19 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-def configure(settings: Settings, *, worker: int | None = None, stream: TextIO | None = None) -> None:
+def configure(settings: Settings, *, worker: int | None = None, group: str = "", stream: TextIO | None = None) -> None:
     """Configure all logging of this process, to `stream` (stderr).
 
     Args:
         settings: `log_level`, `log_format`, `access_log` and `audit_log`.
         worker: the number of the serving worker; None in the supervisor.
+        group: of a cut graph, which each line names; empty for a server on its own.
     Promises: idempotent. The components' own loggers appear; those of asyncio only from WARNING on, of Ray from ERROR.
     """
     stream = sys.stderr if stream is None else stream
     human = settings.log_format is LogFormat.HUMAN or (settings.log_format is LogFormat.AUTO and stream.isatty())
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(HumanLines(worker, colours=stream.isatty()) if human else JsonLines(worker))
+    handler.setFormatter(HumanLines(worker, group, colours=stream.isatty()) if human else JsonLines(worker, group))
     level = settings.log_level.upper()
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -48,11 +49,11 @@ def configure(settings: Settings, *, worker: int | None = None, stream: TextIO |
         quiet.propagate = True
         quiet.setLevel(logging.NOTSET if level == "DEBUG" and least != "CRITICAL" else least)
     logging.getLogger(ACCESS).setLevel(logging.INFO if settings.access_log else logging.CRITICAL)
-    _configure_audit(settings.audit_log, worker)
+    _configure_audit(settings.audit_log, worker, group)
     logging.captureWarnings(True)
 
 
-def _configure_audit(place: str, worker: int | None) -> None:
+def _configure_audit(place: str, worker: int | None, group: str) -> None:
     """Send audit lines to a file, as JSON, to the log (`-`), or nowhere. Raises: SettingsError."""
     audit = logging.getLogger(AUDIT)
     for handler in audit.handlers[:]:
@@ -66,7 +67,7 @@ def _configure_audit(place: str, worker: int | None) -> None:
         file = logging.FileHandler(place, encoding="utf-8")  # appends: any number of processes may
     except OSError as error:
         raise SettingsError(f"audit_log: {place} cannot be written: {error.strerror}") from error
-    file.setFormatter(JsonLines(worker))
+    file.setFormatter(JsonLines(worker, group))
     audit.addHandler(file)
 
 
@@ -117,11 +118,12 @@ def timestamp(record: logging.LogRecord, *, zone: bool) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per line: time, level, logger, event, worker, pid, then the extra fields, then the exception."""
+    """One JSON object per line: time, level, logger, event, worker, pid, a group, then extra fields, the exception."""
 
-    def __init__(self, worker: int | None) -> None:
+    def __init__(self, worker: int | None, group: str = "") -> None:
         super().__init__()
         self._worker = worker
+        self._group = {"group": group} if group else {}
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record."""
@@ -132,6 +134,7 @@ class JsonLines(logging.Formatter):
             "event": record.getMessage(),
             "worker": self._worker,
             "pid": os.getpid(),
+            **self._group,
         }
         line.update((key, value) for key, value in extras(record).items() if key not in line)
         if trace := exception_text(record):
@@ -148,12 +151,13 @@ def _json(line: Mapping[str, Any]) -> str:
 
 
 class HumanLines(logging.Formatter):
-    """`time level logger message key=value`; further lines of a message or traceback are indented, so that foreign
-    text cannot imitate a log line."""
+    """`time level group| logger message key=value`; further lines of a message or traceback are indented, so that
+    foreign text cannot imitate a log line."""
 
-    def __init__(self, worker: int | None, *, colours: bool) -> None:
+    def __init__(self, worker: int | None, group: str = "", *, colours: bool) -> None:
         super().__init__()
         self._worker = worker
+        self._group = f"{group}| " if group else ""
         self._colours = colours
 
     def format(self, record: logging.LogRecord) -> str:
@@ -169,7 +173,9 @@ class HumanLines(logging.Formatter):
             text += f" {key}={value}"
         if trace:
             text += f"\n{trace}"
-        return f"{timestamp(record, zone=False)} {level} {name}: " + "\n    ".join(text.splitlines() or [""])
+        return f"{timestamp(record, zone=False)} {level} {self._group}{name}: " + "\n    ".join(
+            text.splitlines() or [""]
+        )
 
 
 def access(

@@ -55,6 +55,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
         grpc_port: bound with SO_REUSEPORT; None without gRPC.
         metrics_dir: folder of the shared metrics of this run.
         is_unloaded: whether the model has been unloaded, so that the worker starts without it.
+        group: of a cut graph, in whose logs it stands; empty for a server on its own.
     """
 
     serve: str
@@ -70,6 +71,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     grpc_port: int | None
     metrics_dir: str
     is_unloaded: bool = False
+    group: str = ""
 
 
 class StopRequest(msgspec.Struct, frozen=True, tag="stop"):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from infergraph.errors import PortInUse, SettingsError
 from infergraph.settings import Settings
 
 BACKLOG = 2048
+_PORT_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,33 @@ def reserve(host: str, port: int, setting: str) -> socket.socket:
         return _bind(host, actual, setting, shared=True, reuse_address=False)
     except PortInUse:  # connections of an earlier service linger on the port
         return _bind(host, actual, setting, shared=True)
+
+
+def hold(hosts: Sequence[str]) -> tuple[int, list[int]]:
+    """A port that is free on all `hosts`, and inheritable descriptors of sockets that hold it without listening.
+
+    Connections are refused until a server opens it with `listen` or `reserve`; meanwhile nobody else binds it, and no
+    connection to it starts from it.
+
+    Raises: SettingsError for a host that this machine lacks.
+    """
+    for _ in range(_PORT_TRIES):
+        with ExitStack() as stack:
+            port = 0
+            held = []
+            with suppress(PortInUse):  # free on some of them only: another one
+                for host in hosts:
+                    held.append(stack.enter_context(_bind(host, port, "port", shared=False, reuse_address=False)))
+                    port = port_of(held[0])
+            if len(held) < len(hosts):
+                continue
+            stack.pop_all()
+        for each in held:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            each.set_inheritable(True)
+        return port, [each.detach() for each in held]
+    raise PortInUse(f"no port is free on all of {', '.join(hosts)}")
 
 
 def port_of(bound: socket.socket) -> int:

@@ -61,6 +61,9 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             `{metrics_port}` are filled in, and `{path}` and `{body}` of an example request;
             lines whose values are unknown are left out.
         addresses: what is served where, for the log line where there is no terminal; filled in as the banner is.
+        group: name of the group that it is, and which of its replicas; empty for a server on its own.
+        parent_pid: this process dies with it; 0 for none.
+        ready_fd: inherited; told when all workers are ready for the first time, and closed; -1 for none.
         serve: what a worker runs: "module:name" of a coroutine function that takes a WorkerContext.
         driver: the module of the task driver.
         task_factory: "module:function" that makes the unit of a task worker from the source, as JSON, and settings.
@@ -75,6 +78,9 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     reload_paths: tuple[str, ...] = ()
     banner: str = ""
     addresses: dict[str, str] = {}
+    group: str = ""
+    parent_pid: int = 0
+    ready_fd: int = -1
     serve: str = "infergraph.serving.server:serve"
     driver: str = "infergraph.tasks.driver.driver"
     task_factory: str = "infergraph.assembly:build_for_tasks"
@@ -89,7 +95,7 @@ def run(plan: ServePlan) -> int:
     """
     settings = msgspec.convert(plan.settings, Settings)
     try:
-        logs.configure(settings)
+        logs.configure(settings, group=plan.group)
         watch = SourceWatch(plan.reload_paths) if plan.reload_paths else None
         claimed = None if plan.owner is None else claim(Path(settings.data_dir), plan.owner)
         ports = open_ports(settings)
@@ -120,8 +126,12 @@ def _write_pid(pidfile: str) -> None:
         raise SettingsError(f"the pidfile {pidfile} cannot be written: {error.strerror}") from error
 
 
-def replace_process(plan: ServePlan) -> NoReturn:
-    """Replace this process with a supervisor, which drops the memory of whatever was imported to make the plan."""
+def replace_process(plan: msgspec.Struct, module: str = __name__) -> NoReturn:
+    """Replace this process with a supervisor, which drops the memory of whatever was imported to make the plan.
+
+    Args:
+        module: whose `main` runs such a plan.
+    """
     with tempfile.TemporaryFile() as file:
         file.write(msgspec.json.encode(plan))
         file.flush()
@@ -129,7 +139,7 @@ def replace_process(plan: ServePlan) -> NoReturn:
         os.set_inheritable(file.fileno(), True)
         sys.stdout.flush()
         sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, "--plan-fd", str(file.fileno())])
+        os.execv(sys.executable, [sys.executable, "-P", "-m", module, "--plan-fd", str(file.fileno())])
 
 
 class Supervisor:
@@ -330,6 +340,7 @@ class Supervisor:
             grpc_port=None if ports.grpc is None else port_of(ports.grpc),
             metrics_dir=str(self._folder.path),
             is_unloaded=self._model.is_unloaded,
+            group=self._plan.group,
         )
         inherited = [theirs.fileno(), ports.http.fileno()]
         if config.metrics_fd is not None:
@@ -340,7 +351,7 @@ class Supervisor:
                     "infergraph.process.worker",
                     msgspec.json.encode(config),
                     pass_fds=inherited,
-                    environment=worker_environment(SERVING_INDEX, place.slot, self._settings.gpus),
+                    environment=self._environment(place.slot),
                 )
             except OSError:
                 ours.close()
@@ -354,6 +365,10 @@ class Supervisor:
         self._selector.register(channel, selectors.EVENT_READ, lambda ready: self._reported(worker, ready))
         log.debug("worker started", extra={"started_pid": child.pid, **place._asdict()})
         return worker
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        settings = self._settings
+        return worker_environment(SERVING_INDEX, slot, settings.gpus, workers=settings.workers, inherited=os.environ)
 
     def _spawn_driver(self) -> Child:
         config = {
@@ -374,6 +389,9 @@ class Supervisor:
         ] += 1.0
 
     def _announce(self, now: float) -> None:
+        if self._plan.ready_fd >= 0:
+            os.write(self._plan.ready_fd, b"+")
+            os.close(self._plan.ready_fd)
         numbers = {name: number for name, number in self._ports.numbers().items() if number is not None}
         if self._plan.banner and self._terminal.shows_banners(self._settings):
             text = fill(self._plan.banner, {"host": self._settings.host, **numbers}, self._request)
@@ -442,10 +460,18 @@ def reap_all() -> dict[int, int]:
     return ended
 
 
+def read_plan() -> bytes:
+    """The plan, from the file descriptor given by `--plan-fd`, else from standard input."""
+    given = int(sys.argv[sys.argv.index("--plan-fd") + 1]) if "--plan-fd" in sys.argv else 0
+    with open(given, "rb", closefd=given != 0) as file:
+        return file.read()
+
+
 def main() -> int:
-    """Read the plan from the file descriptor given by `--plan-fd`, and run it."""
-    with open(int(sys.argv[sys.argv.index("--plan-fd") + 1]), "rb") as file:
-        plan = msgspec.json.decode(file.read(), type=ServePlan)
+    """Read the plan, and run it."""
+    plan = msgspec.json.decode(read_plan(), type=ServePlan)
+    if plan.parent_pid:
+        process_lifetime.die_with_parent(plan.parent_pid)
     return run(plan)
 
 

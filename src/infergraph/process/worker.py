@@ -273,7 +273,7 @@ def main() -> int:
     settings = msgspec.convert(config.settings, Settings)
     faulthandler.enable()
     process_lifetime.keep_freed_memory(KEPT_MEMORY_BYTES)
-    logs.configure(settings, worker=config.slot)
+    logs.configure(settings, worker=config.slot, group=config.group)
     try:
         run_loop(Worker(config, settings))
     except Exception:

@@ -88,7 +88,8 @@ def _model(unit: ReadinessGate, source: UnitSource, settings: Settings) -> Model
         return Model(unit, unit.name, is_strict=settings.strict)
     facts = unit.facts
     name = source.name or facts.deployment or unit.name
-    return GraphModel(unit, name, relays=facts.relays, predictors=facts.predictors)
+    root = "" if facts.predictors else next(iter(facts.nodes), "")
+    return GraphModel(unit, name, relays=facts.relays, predictors=facts.predictors, root=root)
 
 
 def inference_paths(

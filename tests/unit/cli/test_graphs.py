@@ -252,6 +252,46 @@ def test_show_as_json(run):
     assert shown["answers"] == {"a": "m:A"}
 
 
+CUT = HEAD + (
+    "spec:\n  predictors:\n  - name: p\n    graph:\n      name: a\n      component: m:A\n      children:\n"
+    "      - {name: b, component: m:B, replicas: 2, pdbSpec: {minAvailable: 1}}\n"
+    "      - {name: c, component: m:C, hpaSpec: {maxReplicas: 3}, resources: {limits: {cpu: 2}}}\n"
+)
+
+
+def test_show_draws_the_cut(run):
+    """Each node that asks for a place says for what, each group names its nodes, each member where it has an effect."""
+    lines = run("show", CUT).output.splitlines()
+    assert lines[2].endswith("b  MODEL  → m:B  [group: 2 replicas]")
+    assert lines[3].endswith("c  MODEL  → m:C  [group: 1 to 3 replicas, 2 cpu (limits)]")
+    assert lines[4:7] == ["front: a", "group b: b", "group c: c"]
+    assert lines[7].endswith("replicas, pdbSpec, resources, hpaSpec")
+    assert "pdbSpec on Kubernetes" in lines[8]
+    (drawn,) = json.loads(run("show", CUT, "--json").output)
+    assert drawn["places"] == [
+        {"name": "a", "kind": "front", "nodes": ["a"]},
+        {"name": "b", "kind": "group", "nodes": ["b"], "replicas": 2, "pdbSpec": {"minAvailable": 1}},
+        {
+            "name": "c",
+            "kind": "group",
+            "nodes": ["c"],
+            "resources": {"limits": {"cpu": 2}},
+            "hpaSpec": {"maxReplicas": 3},
+        },
+    ]
+
+
+def test_check_says_where_a_placing_member_has_an_effect(run):
+    """Members that one process passes over are hints, which name what does not."""
+    result = run("check", CUT)
+    assert result.exit_code == 0
+    assert "graph.yaml:11: hint: spec.predictors[0].graph[0]: without effect here: replicas, pdbSpec" in result.output
+    assert "replicas with serve --groups, on Ray, on Kubernetes; pdbSpec on Kubernetes" in result.output
+    refused = run("check", CUT.replace("replicas: 2", "place: moon"))
+    assert refused.exit_code == 2
+    assert "graph.yaml:11: error: spec.predictors[0].graph[0].place: 'moon' is no place" in refused.output
+
+
 def test_a_saved_model_is_ok(tmp_path, monkeypatch):
     """A file that `serve` takes as a model is no deployment file that cannot be read."""
     monkeypatch.chdir(tmp_path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from infergraph.errors import PortInUse, SettingsError
-from infergraph.process.sockets import listen, open_ports, port_of, reserve
+from infergraph.process.sockets import hold, listen, open_ports, port_of, reserve
 from infergraph.settings import Settings
 
 
@@ -99,3 +100,39 @@ def test_metrics_on_the_http_port_need_no_socket() -> None:
     ports = open_ports(Settings(http_port=port, metrics_port=port, grpc=False))
     assert ports.numbers() == {"http_port": port, "grpc_port": None, "metrics_port": None}
     ports.close()
+
+
+def test_held_port_is_refused_until_it_is_opened(opened: ExitStack) -> None:
+    """A held port is closed to callers and to others, on all its hosts; its server opens it, again and again."""
+    hosts = ["127.0.0.1", "127.0.0.2"]
+    port, held = hold(hosts)
+    for descriptor in held:
+        opened.callback(os.close, descriptor)
+    for host in hosts:
+        caller = opened.enter_context(socket.socket())
+        assert caller.connect_ex((host, port)) != 0
+        with pytest.raises(OSError, match="in use"), socket.socket() as other:
+            other.bind((host, port))
+        for _ in range(2):
+            with listen(host, port, "http_port"), socket.socket() as caller:
+                caller.connect((host, port))
+
+
+def test_held_port_is_reserved_for_workers(opened: ExitStack) -> None:
+    """A held port can be reserved for gRPC workers, which then listen on it."""
+    port, held = hold(["127.0.0.1"])
+    opened.callback(os.close, held[0])
+    for _ in range(2):
+        with reserve("127.0.0.1", port, "grpc_port"), socket.socket() as worker:
+            worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            worker.bind(("127.0.0.1", port))
+            worker.listen(1)
+            with socket.socket() as caller:
+                caller.connect(("127.0.0.1", port))
+
+
+def test_host_that_cannot_be_held_is_a_settings_error() -> None:
+    """A host that this machine lacks is named."""
+    with pytest.raises(SettingsError, match=r"192\.0\.2\.1"):
+        hold(["127.0.0.1", "192.0.2.1"])

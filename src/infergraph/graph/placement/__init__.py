@@ -18,9 +18,11 @@ Source: section B1 of the Kubernetes notes; where numbers and resources come fro
 """
 
 from infergraph.graph.placement.cut import Cut, PredictorCut, cut
+from infergraph.graph.placement.effects import effects, placing_of, summaries
 from infergraph.graph.placement.files import file_of, split_of
 from infergraph.graph.placement.places import Asked, Given, Place, PlaceKind, asked_of_pod, with_defaults
 from infergraph.graph.placement.problems import problems
+from infergraph.graph.placement.quantities import amount
 from infergraph.graph.placement.sites import Site
 
 __all__ = [
@@ -31,10 +33,14 @@ __all__ = [
     "PlaceKind",
     "PredictorCut",
     "Site",
+    "amount",
     "asked_of_pod",
     "cut",
+    "effects",
     "file_of",
+    "placing_of",
     "problems",
     "split_of",
+    "summaries",
     "with_defaults",
 ]

@@ -6,6 +6,7 @@ are called; their children stay with the process that calls them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -91,15 +92,18 @@ class Seat(msgspec.Struct, frozen=True):
         return self.node.place != PARENT and (self.pod is not None or bool(self.node.placing))
 
 
-def cut(deployment: Deployment, overrides: Mapping[str, str]) -> Cut:
+def cut(deployment: Deployment, overrides: Mapping[str, str], *, has_images: bool = True) -> Cut:
     """The cut of a deployment.
 
     Args:
         deployment: as it was read, and known to be valid.
         overrides: targets or addresses by node name, from `--node`.
+        has_images: whether packaged servers may come as images, as on Kubernetes (see `site_of`).
     """
-    numbers = ports_of(deployment)
-    found = [_cut_predictor(deployment, place, overrides, numbers[place]) for place in range(len(numbers))]
+    found = [
+        _cut_predictor(deployment, number, seats(deployment, number, overrides, has_images=has_images), ports)
+        for number, ports in enumerate(ports_of(deployment))
+    ]
     return Cut(deployment, overrides, tuple(found))
 
 
@@ -116,8 +120,11 @@ def children_of(node: Node, field: str) -> Iterator[tuple[Node, str]]:
         yield child, f"{field}[{place}]"
 
 
-def seats(deployment: Deployment, place: int, overrides: Mapping[str, str]) -> dict[str, Seat]:
+def seats(
+    deployment: Deployment, place: int, overrides: Mapping[str, str], *, has_images: bool = True
+) -> dict[str, Seat]:
     """The nodes of a predictor by their paths, parents first."""
+    make = functools.partial(_seat, deployment=deployment, overrides=overrides, has_images=has_images)
     predictor = deployment.predictors[place]
     known: dict[str, tuple[int, Container]] = {}
     for pod, members in enumerate(containers(predictor)):
@@ -127,7 +134,7 @@ def seats(deployment: Deployment, place: int, overrides: Mapping[str, str]) -> d
     waiting = [(predictor.graph, f"{path_of(deployment, place)}.graph".removeprefix("."))]
     while waiting:
         node, field = waiting.pop()
-        found[field] = _seat(node, field, known.get(node.name), deployment, overrides)
+        found[field] = make(node, field, known.get(node.name))
         waiting.extend(reversed(list(children_of(node, field))))
     return found
 
@@ -136,22 +143,23 @@ def _seat(
     node: Node,
     field: str,
     contained: tuple[int, Container] | None,
+    *,
     deployment: Deployment,
     overrides: Mapping[str, str],
+    has_images: bool,
 ) -> Seat:
-    if contained is None:
-        return Seat(node, field, site_of(node, None, deployment, overrides))
-    pod, container = contained
-    site = site_of(node, container, deployment, overrides)
+    pod, container = (None, None) if contained is None else contained
+    site = site_of(node, container, deployment, overrides, has_images=has_images)
+    if container is None:
+        return Seat(node, field, site)
     replaced = node.name in overrides or (site is Site.HERE and node.place == PARENT)
     return Seat(node, field, site, container, None if replaced else pod, replaced)
 
 
 def _cut_predictor(
-    deployment: Deployment, number: int, overrides: Mapping[str, str], ports: Mapping[str, tuple[int, int]]
+    deployment: Deployment, number: int, found: Mapping[str, Seat], ports: Mapping[str, tuple[int, int]]
 ) -> PredictorCut:
     predictor, path = deployment.predictors[number], path_of(deployment, number)
-    found = seats(deployment, number, overrides)
     root = next(iter(found.values()))
     homes = _homes(root, found, root.field if root.site is Site.HERE else path)
     places = _Places(deployment, number, found, homes, ports)

@@ -136,15 +136,26 @@ class _Writer:
         return replace(node, **_NO_CODE | _NO_SECRETS, type=kind, endpoint=compose.remote(target))
 
     def _leaf(self, node: Node, field: str) -> Node:
-        """Another group. Its fallback stands here, too, where it needs no code here: the group may be away."""
+        """Another group, with the fallback for when all of it is away."""
         kind = node.endpoint.type if node.endpoint is not None else ""
         endpoint = _called(self._addresses(self._called[field]), kind, self._cut.deployment)
-        fallback = node.fallback
-        if isinstance(fallback, Node):
-            below = f"{field}.fallback"
-            is_called = below in self._called or self._found.sites[below] is Site.OUTSIDE
-            fallback = self._node(fallback, below) if is_called else None
-        return Node(name=node.name, type="MODEL", endpoint=endpoint, shadow=node.shadow, fallback=fallback)
+        return Node(
+            name=node.name,
+            type="MODEL",
+            endpoint=endpoint,
+            shadow=node.shadow,
+            fallback=self._fallback_of_group(node, field),
+        )
+
+    def _fallback_of_group(self, node: Node, field: str) -> Node | dict[str, Any] | None:
+        """The node's fallback, if it answers for all below the node, and needs no code of the caller; else None."""
+        if node.children and node.type != "CHAIN":
+            return None
+        if not isinstance(node.fallback, Node):
+            return node.fallback
+        below = f"{field}.fallback"
+        is_called = below in self._called or self._found.sites[below] is Site.OUTSIDE
+        return self._node(node.fallback, below) if is_called else None
 
     def _with_branches(self, node: Node, field: str) -> Node:
         fallback = node.fallback

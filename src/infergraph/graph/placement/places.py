@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from infergraph.graph.placement.quantities import amount
 from infergraph.graph.spec import PLACING, Node, Predictor, entries, member
 from infergraph.graph.spec.decoder import HpaSpec, KedaSpec, Reader
 
@@ -43,6 +44,13 @@ class Asked(msgspec.Struct, frozen=True):
     hpa_spec: Given | None = None
     keda_spec: Given | None = None
     pdb_spec: Given | None = None
+
+    def limit(self, name: str) -> float:
+        """How much of a resource its container may have, else asks for; 0 where the file says nothing."""
+        resources = None if self.resources is None else self.resources.value
+        kinds = (member(resources, "limits"), member(resources, "requests"))
+        found = (amount(kind[name]) for kind in kinds if isinstance(kind, dict) and name in kind)
+        return next(found, None) or 0.0
 
     @property
     def bounds(self) -> tuple[int, int] | None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from infergraph.graph.placement.cut import OWN, PARENT, Seat, seats
 from infergraph.graph.placement.places import hpa_bounds, keda_bounds
+from infergraph.graph.placement.quantities import amount
 from infergraph.graph.placement.sites import Site
 from infergraph.graph.spec import Deployment, Problem, member
 from infergraph.graph.spec.decoder import PdbSpec, Reader, Resources, called
 
-_QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?")
 _RESOURCES = ("requests", "limits", "claims")
 
 
@@ -85,14 +84,6 @@ def _of_resources(resources: Mapping[str, Any], field: str) -> Iterator[Problem]
     read: Resources = Reader().struct(Resources, dict(resources), ())
     for kind, quantities in (("requests", read.requests), ("limits", read.limits)):
         for name, quantity in quantities.items():
-            if not _is_quantity(quantity):
+            if amount(quantity) is None:
                 text = f"expected a quantity such as 500m, 2 or 4Gi, found {called(quantity)}"
                 yield Problem(f"{field}.{kind}.{name}", text)
-
-
-def _is_quantity(value: Any) -> bool:
-    if isinstance(value, bool):
-        return False
-    if isinstance(value, int | float):
-        return value >= 0
-    return isinstance(value, str) and not value.startswith("-") and _QUANTITY.fullmatch(value) is not None

@@ -21,13 +21,21 @@ class Site(Enum):
     OUTSIDE = "outside"
 
 
-def site_of(node: Node, container: Container | None, deployment: Deployment, overrides: Mapping[str, str]) -> Site:
+def site_of(
+    node: Node,
+    container: Container | None,
+    deployment: Deployment,
+    overrides: Mapping[str, str],
+    *,
+    has_images: bool = True,
+) -> Site:
     """The site of a node.
 
     Args:
-        node: with its type as defaulted.
         container: of its name; None where it has none.
         overrides: targets or addresses by node name.
+        has_images: whether a packaged server without a container may have an image; else those that we have run here
+            in any protocol.
     """
     target = overrides.get(node.name)
     if target is not None:
@@ -36,7 +44,7 @@ def site_of(node: Node, container: Container | None, deployment: Deployment, ove
         return Site.HERE
     has_image = container is not None and bool(container.image)
     if node.packaged:
-        is_ours = node.packaged in servers.PACKAGED and deployment.protocol in _SELDON
+        is_ours = node.packaged in servers.PACKAGED and (deployment.protocol in _SELDON or not has_images)
         return Site.HERE if is_ours and not has_image else Site.FOREIGN
     if has_image:
         return Site.FOREIGN

@@ -19,23 +19,28 @@ _COLOURS = {
 }
 
 
-def tree(graph: Deployment | Predictor, resolved: Mapping[str, str] | Mapping[str, Mapping[str, str]]) -> Tree:
+def tree(
+    graph: Deployment | Predictor,
+    resolved: Mapping[str, str] | Mapping[str, Mapping[str, str]],
+    places: Mapping[str, str] | None = None,
+) -> Tree:
     """A graph as a tree for rich to print; on no terminal it comes out as plain text.
 
     Args:
         graph: one predictor, or a deployment with all of its predictors.
         resolved: what answers at each node by its name, for a predictor; for a deployment that for each predictor,
             by the predictor's name.
+        places: what is said of where a node of a predictor runs, by its name.
     """
     if isinstance(graph, Predictor):
         trunk = Tree(_predictor_line(graph))
-        _grow(trunk, graph.graph, _flat(resolved))
+        _grow(trunk, graph.graph, _flat(resolved), places or {})
         return trunk
     trunk = Tree(Text.assemble((graph.name or "graph", "bold"), ("  SeldonDeployment", "dim")))
     for predictor in graph.predictors:
         found = resolved.get(predictor.name, {})
         limb = trunk.add(_predictor_line(predictor))
-        _grow(limb, predictor.graph, found if isinstance(found, Mapping) else {})
+        _grow(limb, predictor.graph, found if isinstance(found, Mapping) else {}, {})
     return trunk
 
 
@@ -52,12 +57,15 @@ def _predictor_line(predictor: Predictor) -> Text:
     return line
 
 
-def _grow(limb: Tree, node: Node, resolved: Mapping[str, str], role: str = "") -> None:
-    branch = limb.add(_line(node, resolved.get(node.name, ""), role))
+def _grow(limb: Tree, node: Node, resolved: Mapping[str, str], places: Mapping[str, str], role: str = "") -> None:
+    line = _line(node, resolved.get(node.name, ""), role)
+    if node.name in places:
+        line.append(f"  [{places[node.name]}]", "green")
+    branch = limb.add(line)
     for child in node.children:
-        _grow(branch, child, resolved)
+        _grow(branch, child, resolved, places)
     if isinstance(node.fallback, Node):
-        _grow(branch, node.fallback, resolved, "fallback: ")
+        _grow(branch, node.fallback, resolved, places, "fallback: ")
     elif node.fallback is not None:
         branch.add(Text("fallback: a constant answer", "dim"))
 

@@ -34,8 +34,8 @@ CHINESE_SETTINGS = {
     "batch_rows_limit": "组件忙时到达的预测请求合并为一次调用，每次最多这么多行；0 表示不合并。",
     "batch_wait_s": "空闲的组件等待更多请求以便合并的时间；0 表示不等待。",
     "gpus": (
-        "分配给各工作进程的 GPU，依次各得一个，写入 `CUDA_VISIBLE_DEVICES`：`0,1`；`0+1,2+3` 表示每个进程两个。"
-        "空表示每个进程都能看到全部 GPU。"
+        "分配给各工作进程的 GPU，依次各得一个，写入 `CUDA_VISIBLE_DEVICES`：`0,1`；`0+1,2+3` 表示每个进程两个；"
+        "`all` 表示所有可见的 GPU 各一个。空表示每个进程都能看到全部 GPU。"
     ),
     "max_requests": "工作进程处理这么多请求后被替换；0 表示不替换。",
     "max_requests_jitter": "在 max_requests 上随机增加的最大请求数。",

@@ -20,16 +20,18 @@ class GraphModel(Model):
     Args:
         relays: the graph passes bodies of remote nodes on as they are, so a name in a path is the nodes'.
         predictors: the names of several predictors; empty for a single one.
+        root: the name of the first node, by which another graph calls this one as its node; empty for none.
     """
 
     is_graph = True
 
     def __init__(
-        self, unit: ReadinessGate, name: str, *, relays: bool = False, predictors: tuple[str, ...] = ()
+        self, unit: ReadinessGate, name: str, *, relays: bool = False, predictors: tuple[str, ...] = (), root: str = ""
     ) -> None:
         super().__init__(unit, name)
         self.relays = relays
         self._predictors = predictors
+        self._root = root
         self._bare = ModelMetadata(name, [], "", [], [])
         self._only_output: str | None = None
 
@@ -46,7 +48,8 @@ class GraphModel(Model):
         return [self.name, *self._predictors]
 
     def address(self, name: str) -> str:
-        """The predictor that a request names, or the model's name at all nodes of a graph that relays; empty for none.
+        """The predictor that a request names, or the model's name at all nodes of a graph that relays; empty for the
+        graph itself.
 
         Raises: UnknownModel.
         """
@@ -54,6 +57,8 @@ class GraphModel(Model):
             return ""
         if name in self._predictors or self.relays:
             return name
+        if name and name == self._root:
+            return ""
         raise UnknownModel(f"Request for unknown model: {name!r} is not found")
 
     def check_name(self, name: str) -> None:

@@ -47,7 +47,6 @@ from infergraph.worker_environment import TASK_INDEX, worker_environment
 
 _PIPE_BYTES = 1 << 20
 _BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _KILLED_PAUSE_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -129,24 +128,6 @@ def _spawn(command: Sequence[str], environment: Mapping[str, str]) -> tuple[subp
     return process, _Pipes(commands, replies, life)
 
 
-def thread_limits(environment: Mapping[str, str], processes: int) -> dict[str, str]:
-    """Environment variables that limit BLAS and OpenMP threads, so that several workers do not oversubscribe the CPUs.
-
-    Such threads wait for each other by spinning: two workers with two each are slower on two CPUs than one. No effect
-    for a single worker, or if one of these variables is set already.
-    """
-    if processes < 2 or any(name in environment for name in THREAD_VARIABLES):
-        return {}
-    share = max(1, _processors() // processes)
-    return dict.fromkeys(THREAD_VARIABLES, str(share))
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _widen(pipe: int) -> None:
     """Enlarge a pipe, so that a complete answer fits into it if the system allows."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
@@ -190,9 +171,8 @@ class LocalEngine(SelectingEngine):
     def _start(self) -> None:
         self._number += 1
         index = self._free_index()
-        environment = thread_limits(os.environ, self.wanted) | worker_environment(
-            TASK_INDEX, index, self._plan.settings.get("gpus", "")
-        )
+        gpus = self._plan.settings.get("gpus", "")
+        environment = worker_environment(TASK_INDEX, index, gpus, workers=self.wanted, inherited=os.environ)
         process = _Process.start(self._number, index, self._plan, self._command, environment)
         self._processes[process.number] = self.lanes[process.number] = process
         self._selector.register(process.replies, selectors.EVENT_READ, process)

@@ -122,17 +122,20 @@ def test_shadows_and_fallbacks_are_cut_like_children() -> None:
         "{name: a, component: m:A, children: [{name: s, component: m:S, shadow: true, place: own},"
         "{name: b, component: m:B, place: own, fallback: {name: f, component: m:F, place: own}},"
         "{name: c, component: m:C, place: own, fallback: {strData: none}},"
-        "{name: d, component: m:D, place: own, fallback: {name: g, component: m:G}}]}"
+        "{name: d, component: m:D, place: own, fallback: {name: g, component: m:G}},"
+        "{name: e, type: ROUTER, component: m:E, place: own, fallback: {data: {ndarray: [[0]]}}, children: ["
+        "{name: h, component: m:H}]}]}"
     )
     predictor = found.predictors[0]
-    assert [place.nodes for place in predictor.served] == [("a",), ("s",), ("b",), ("f",), ("c",), ("d", "g")]
+    nodes = [("a",), ("s",), ("b",), ("f",), ("c",), ("d", "g"), ("e", "h")]
+    assert [place.nodes for place in predictor.served] == nodes
     front, _, group, *_ = (_file(found, place) for place in predictor.served)
-    shadow, with_group, with_constant, with_code = front.children
+    shadow, with_group, with_constant, with_code, router = front.children
     called = spec.Node("f", "MODEL", endpoint=spec.Endpoint("at-f", 9000, http_port=9000, grpc_port=9500))
     assert shadow.shadow
     assert with_group.fallback == group.fallback == called
     assert with_constant.fallback == {"strData": "none"}
-    assert with_code.fallback is None
+    assert (with_code.fallback, router.fallback) == (None, None)
 
 
 def test_overrides_replace_containers() -> None:
