@@ -28,6 +28,7 @@ from served import served
 DOCS = ROOT / "docs"
 FILES = DOCS / "deployment"
 GUIDE = DOCS / "guides" / "deployment.md"
+KUBERNETES = DOCS / "guides" / "kubernetes.md"
 MODEL = "class MyModel:\n    def predict(self, X, names=None):\n        return X\n"
 
 
@@ -160,12 +161,15 @@ def test_nginx_speaks_to_our_ports_and_hides_the_metrics() -> None:
     assert text.count("{") == text.count("}")
 
 
-@pytest.mark.parametrize("name", [*STARTS, "nginx.conf"])
+SCALING = ("tasks-scaling.yaml", "adapter.yaml")
+
+
+@pytest.mark.parametrize("name", [*STARTS, *SCALING, "nginx.conf"])
 def test_guide_shows_the_file(name: str) -> None:
     """The guide shows each file as it is."""
     text = (FILES / name).read_text("utf-8")
     assert text.startswith(f"# {name}")
-    assert text in [block.text for block in blocks_of(GUIDE.read_text("utf-8"))]
+    assert text in [block.text for page in (GUIDE, KUBERNETES) for block in blocks_of(page.read_text("utf-8"))]
 
 
 def _queries() -> Iterator[str]:
@@ -176,6 +180,13 @@ def _queries() -> Iterator[str]:
     rules = next(block.text for block in blocks_of(guide) if block.text.startswith("# alerts.yml"))
     for group in yaml.safe_load(rules)["groups"]:
         yield from (rule["expr"] for rule in group["rules"])
+    (scaled,) = _manifests("tasks-scaling.yaml")
+    yield from (trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"])
+    (rules,) = _manifests("adapter.yaml")
+    for rule in rules["rules"]["custom"]:
+        yield rule["seriesQuery"]
+        series = rule["seriesQuery"].partition("{")[0]
+        yield re.sub("<<[^>]*>>", "pod", rule["metricsQuery"].replace("<<.Series>>", series)).replace("{pod}", "")
 
 
 @pytest.mark.parametrize("query", sorted(set(_queries())))

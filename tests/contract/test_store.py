@@ -166,6 +166,17 @@ def test_a_failed_task_starts_afresh(store: Store) -> None:
     assert store.lines_done() == (10, 10)
 
 
+def test_the_lines_that_are_left(store: Store) -> None:
+    """Waiting and running tasks have lines left, at the rate of the running ones; an ended task has none."""
+    assert store.lines_left() == (0, 0.0)
+    ended(store, "over")
+    accept(store, "waits")
+    task = running(store, "runs")
+    mark = Watermark(in_off=40, out_off=20, err_off=0, done=4, failed=0)
+    assert store.advance(task, mark, Progress(retries=0, kills=0, rate=2.5, worked_s=1.0))
+    assert store.lines_left() == (16, 2.5)
+
+
 def test_a_task_that_is_being_stopped_is_told_apart(store: Store) -> None:
     """While its predecessor is being stopped, an id is taken by nobody, with a reason that says: try again."""
     accept(store, "t")

@@ -3,7 +3,7 @@
     document with Noted values ──to_yaml──▶ text     (comments say where a value comes from)
                                ──plain────▶ the document without them
 
-PyYAML writes no comments, and libraries that keep them are many times slower.
+PyYAML writes no comments.
 """
 
 from __future__ import annotations

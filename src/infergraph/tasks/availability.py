@@ -148,6 +148,7 @@ class AvailabilityCheck:
         """The engine's metrics in the Prometheus text format."""
         engine = self.describe()
         lines, failed_lines = self._store.lines_done()
+        lines_left, rate = self._store.lines_left()
         return exposition(
             EngineValues(
                 availability=int(engine.availability),
@@ -156,6 +157,8 @@ class AvailabilityCheck:
                 outbox=self._store.outbox(),
                 lines=lines,
                 failed_lines=failed_lines,
+                lines_left=lines_left,
+                rate=rate,
                 used_bytes=engine.used_bytes,
                 free_bytes=engine.free_bytes,
                 heartbeat=engine.heartbeat,

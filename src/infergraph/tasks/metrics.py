@@ -23,6 +23,8 @@ class EngineValues(msgspec.Struct, frozen=True, kw_only=True):
         counters: of the store.
         outbox: webhooks waiting for delivery.
         lines, failed_lines: answered since the data folder was created.
+        lines_left: that waiting and running tasks have still to answer.
+        rate: lines answered per second, recently.
         used_bytes, free_bytes: of the data folder and its disk.
         heartbeat: the driver's last heartbeat; None if there is none.
         silent_s: how long ago that was.
@@ -34,6 +36,8 @@ class EngineValues(msgspec.Struct, frozen=True, kw_only=True):
     outbox: int
     lines: int
     failed_lines: int
+    lines_left: int
+    rate: float
     used_bytes: int
     free_bytes: int
     heartbeat: Heartbeat | None
@@ -62,6 +66,12 @@ def _counted(name: str) -> Callable[[EngineValues], Mapping[str, float]]:
     return lambda figures: {"": figures.counters.get(name, 0)}
 
 
+def _seconds_left(figures: EngineValues) -> Mapping[str, float]:
+    if figures.lines_left == 0:
+        return {"": 0}
+    return {"": round(figures.lines_left / figures.rate, 1)} if figures.rate > 0 else {}
+
+
 STATUS = EngineMetric(
     "infergraph_task_endpoint_status", "gauge", "As at /status: 1 available, 2 full, 3 in error.", "",
     _one(lambda figures: figures.availability),
@@ -81,6 +91,15 @@ FIGURES: tuple[EngineMetric, ...] = (
     EngineMetric(
         "infergraph_task_failed_lines_total", "counter", "Lines answered with an error line.", "",
         _one(lambda figures: figures.failed_lines),
+    ),
+    EngineMetric(
+        "infergraph_task_lines_left", "gauge", "Lines of waiting and running tasks that are not answered yet.", "",
+        _one(lambda figures: figures.lines_left),
+    ),
+    EngineMetric(
+        "infergraph_task_seconds_left", "gauge",
+        "Time until they are, as fast as lines were answered recently; missing where none were.", "",
+        _seconds_left,
     ),
     EngineMetric(
         "infergraph_task_webhooks_waiting", "gauge", "Webhooks waiting for delivery.", "",

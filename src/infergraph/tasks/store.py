@@ -214,6 +214,14 @@ class Store(RecordStore, ABC):
         rows = self._scan(f"select {done}, {failed}")  # one query: a task that is erased meanwhile counts once
         return int(rows[0][0]), int(rows[0][1])
 
+    def lines_left(self) -> tuple[int, float]:
+        """Lines that waiting and running tasks have still to answer; how many are answered a second, recently."""
+        rate = "case when state = 'running' then rate else 0 end"
+        alive = "state in ('waiting', 'running')"
+        sums = f"coalesce(sum(total - done), 0), coalesce(sum({rate}), 0)"
+        rows = self._scan(f"select {sums} from task where {alive}")
+        return int(rows[0][0]), float(rows[0][1])
+
     def counters(self) -> dict[str, int]:
         """Counts that only grow: uploads, upload_bytes, ..."""
         return dict(self._read("select name, value from counter"))

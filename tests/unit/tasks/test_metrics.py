@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from infergraph.tasks.heartbeat import Heartbeat
@@ -18,6 +19,8 @@ def test_the_text_is_read_by_the_official_parser() -> None:
         counters={"uploads": 7, "upload_bytes": 1 << 40, "tasks_failed": 1},
         lines=10**9,
         failed_lines=5,
+        lines_left=300,
+        rate=20.0,
         used_bytes=12,
         free_bytes=13,
         heartbeat=Heartbeat(pid=1, ready=2, wanted=4, chunk_s=1.5, paused="full", kills=9),
@@ -35,6 +38,8 @@ def test_the_text_is_read_by_the_official_parser() -> None:
     assert values["infergraph_task_lines_total",] == 1e9
     assert values["infergraph_task_chunk_seconds_total",] == 1.5
     assert values["infergraph_task_paused",] == 1
+    assert values["infergraph_task_lines_left",] == 300
+    assert values["infergraph_task_seconds_left",] == 15
     assert families["infergraph_task_kills"].type == "counter"
     assert all(family.documentation for family in families.values())
 
@@ -42,9 +47,20 @@ def test_the_text_is_read_by_the_official_parser() -> None:
 def test_without_a_driver_there_is_less_to_say() -> None:
     """Before the first beat the store's own figures are there."""
     figures = EngineValues(
-        availability=1, outbox=0, states=dict.fromkeys(State, 0), counters={}, lines=0, failed_lines=0, used_bytes=0,
-        free_bytes=0, heartbeat=None, silent_s=None,
+        availability=1, outbox=0, states=dict.fromkeys(State, 0), counters={}, lines=0, failed_lines=0, lines_left=0,
+        rate=0, used_bytes=0, free_bytes=0, heartbeat=None, silent_s=None,
     )  # fmt: skip
     names = {family.name for family in text_string_to_metric_families(exposition(figures).decode())}
     assert "infergraph_tasks" in names
     assert "infergraph_task_workers" not in names
+
+
+def test_the_time_to_finish_is_missing_where_nothing_is_known_of_it() -> None:
+    """Lines that wait while none is answered have no time; without any the time is 0."""
+    figures = EngineValues(
+        availability=1, outbox=0, states=dict.fromkeys(State, 0), counters={}, lines=0, failed_lines=0, lines_left=9,
+        rate=0, used_bytes=0, free_bytes=0, heartbeat=None, silent_s=None,
+    )  # fmt: skip
+    name = "infergraph_task_seconds_left"
+    assert f"{name} " not in exposition(figures).decode()
+    assert f"\n{name} 0\n" in exposition(msgspec.structs.replace(figures, lines_left=0)).decode()
