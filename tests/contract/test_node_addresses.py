@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 
 from certificates import Authority
-from infergraph.errors import RemoteError
+from infergraph.errors import GraphError, RemoteError
+from infergraph.graph.remote import remote
 from infergraph.graph.remote.grpc import GrpcOptions, GrpcUnit
 from infergraph.graph.remote.rest import RestOptions, RestUnit
 from infergraph.graph.remote.v2_grpc import V2GrpcUnit
 from infergraph.graph.remote.v2_rest import V2RestUnit
+from infergraph.graph.spec import Endpoint, Node
 from infergraph.message import (
     Context,
     Encoding,
@@ -441,6 +443,19 @@ def test_a_node_is_ready_while_one_address_is(folder: Path, replicas: list[Serve
         'infergraph_node_addresses{node="Replica",state="ejected"} 1.0',
         'infergraph_node_addresses{node="Replica",state="up"} 3.0',
     ]
+
+
+def test_a_node_of_both_transports_has_its_hosts_for_each(folder: Path, replicas: list[Served]) -> None:
+    """Each transport calls the hosts at its own port; a host with a port would be called at it over both: refused."""
+    first = replicas[0]
+    endpoint = {"service_hosts": ["127.0.0.1"], "httpPort": first.http_port, "grpcPort": first.grpc_port}
+    with front(folder, endpoint) as there:
+        assert number_of(there) == 0
+        row = prediction.SeldonMessage(data=prediction.DefaultData(tensor=prediction.Tensor(shape=[1], values=[1.0])))
+        assert list(there.call("Seldon/Predict", row).data.tensor.values) == [0.0]
+    node = Node("node", endpoint=Endpoint(service_hosts=("a", "b:2"), http_port=1, grpc_port=3))
+    with pytest.raises(GraphError, match=r"two transports: give endpoint\.type"):
+        remote.build(node, remote.RemoteOptions())
 
 
 def test_nodes_may_be_given_as_several_addresses(folder: Path, tmp_path: Path, replicas: list[Served]) -> None:

@@ -101,8 +101,8 @@ class Load:
 
 
 @pytest.mark.parametrize("kind", ["REST", "GRPC"])
-def test_no_request_fails_while_replicas_are_killed_slow_and_back(tmp_path: Path, kind: str) -> None:
-    """One replica is killed under load and comes back, one is slow: no request fails, and the slow one gets fewer."""
+def test_no_request_fails_while_replicas_come_and_go(tmp_path: Path, kind: str) -> None:
+    """Under load one replica is killed and comes back, one is slow and gets fewer, one is stopped: no request fails."""
     (tmp_path / "replica.py").write_text(REPLICA)
     ports = [free_port() for _ in range(3)]
     endpoint = {"service_hosts": [f"127.0.0.1:{port}" for port in ports], "type": kind}
@@ -125,10 +125,14 @@ def test_no_request_fails_while_replicas_are_killed_slow_and_back(tmp_path: Path
             stack.enter_context(replica(tmp_path, 0, ports[0], kind))
             wait_for("its return", lambda: states(front)["up"] == 3)
             load.more(50, 0, 1)
+            replicas[1].process.terminate()
+            replicas[1].wait_exit()
+            load.more(50, 0)
         assert load.failures == []
     told = [line["event"].split(": ")[1] for line in front.log() if "node node: " in line["event"]]
     address = f"127.0.0.1:{ports[0]}"
-    assert [line.partition(" for ")[0] for line in told] == [f"{address} is ejected", f"{address} is in use again"]
+    told = [line.partition(" for ")[0] for line in told if address in line]
+    assert told == [f"{address} is ejected", f"{address} is in use again"]
 
 
 def states(front: Supervised) -> dict[str, int]:

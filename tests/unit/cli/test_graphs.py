@@ -218,6 +218,13 @@ def test_show_names_all_addresses_of_a_node(run, endpoint, shown):
     assert f"a  MODEL  → {shown}\n" in run("show", text).output
 
 
+def test_a_port_of_a_host_is_for_one_transport(run):
+    """An endpoint of both transports with a host that has a port is a hint; serving it is refused."""
+    text = GOOD.replace("component: m:A", "endpoint: {service_hosts: [a, 'b:2'], httpPort: 1, grpcPort: 3}")
+    assert "the port of 'b:2' is for one transport, and the endpoint has two" in run("check", text).output
+    assert "ok (1 predictor, 1 node)\n" in run("check", text.replace("grpcPort", "type: REST, grpcPort")).output
+
+
 def test_show_cuts_nothing_off_in_a_pipe(run, monkeypatch):
     """However narrow the terminal that a script was started from, the whole target is there, on one line."""
     monkeypatch.setenv("COLUMNS", "30")

@@ -48,6 +48,6 @@ def site_of(
         return Site.HERE if is_ours and not has_image else Site.FOREIGN
     if has_image:
         return Site.FOREIGN
-    if container is None and node.endpoint is not None and node.endpoint.service_host:
+    if container is None and node.endpoint is not None and node.endpoint.has_host:
         return Site.OUTSIDE
     return Site.HERE if container is None else Site.FOREIGN

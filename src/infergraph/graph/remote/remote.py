@@ -127,6 +127,9 @@ def build(node: Node, options: RemoteOptions, relays: Collection[Method] | None 
         return _grpc(node.name, endpoint, options, relays)
     if kind == "rest" or not endpoint.grpc_port or options.rest.protocol is Protocol.TENSORFLOW:
         return _rest(node.name, endpoint, options, relays)
+    if any(split_host(host)[1] for host in endpoint.service_hosts):
+        text = f"node {node.name!r} has hosts with a port of their own and two transports: give endpoint.type"
+        raise GraphError(text, node=node.name)
     counted = _rest(node.name, endpoint, options, relays)
     options = replace(options, discovery=replace(options.discovery, on_change=Discovery().on_change))
     return EitherUnit(counted, _grpc(node.name, endpoint, options, relays))

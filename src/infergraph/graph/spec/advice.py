@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from infergraph.graph.spec.records import METHODS, TYPES, Deployment, Node, Predictor, Problem
+from infergraph.net.discovery import split_host
 
 _ENDPOINT_TYPES = frozenset({"REST", "GRPC"})
 _PARAMETER_TYPES = frozenset({"INT", "FLOAT", "DOUBLE", "STRING", "BOOL"})
@@ -27,6 +28,8 @@ def advise(deployment: Deployment) -> list[Problem]:
         found += _of_predictor(predictor, path)
         names = Counter(node.name for node in predictor.graph.walk_all())
         found += _of_node(predictor.graph, f"{path}.graph", names)
+        if not deployment.transport:
+            found += _of_ports(predictor.graph, f"{path}.graph")
         if predictor.graph.shadow:
             found.append(Problem(f"{path}.graph", "the root cannot be a shadow: its answer is the answer", "drop it"))
     return found
@@ -86,6 +89,18 @@ def _of_children(node: Node, path: str) -> Iterator[Problem]:
     if routes and remote and node.built_in == "RANDOM_ABTEST":
         hint = "drop the endpoint, or type ROUTER and method ROUTE"
         yield Problem(path, "the ROUTER at the endpoint chooses: RANDOM_ABTEST is never asked", hint)
+
+
+def _of_ports(node: Node, path: str) -> Iterator[Problem]:
+    """A port that would be that of both transports."""
+    endpoint = node.endpoint
+    if endpoint is not None and not endpoint.type and endpoint.grpc_port:
+        for place, host in enumerate(endpoint.service_hosts):
+            if split_host(host)[1]:
+                text = f"the port of {host!r} is for one transport, and the endpoint has two"
+                yield Problem(f"{path}.endpoint.service_hosts[{place}]", text, "give endpoint.type, or no ports here")
+    for place, child in enumerate(node.children):
+        yield from _of_ports(child, f"{path}[{place}]")
 
 
 def _known(word: str, words: Collection[str], what: str, path: str) -> Iterator[Problem]:
