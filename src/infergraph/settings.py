@@ -132,6 +132,8 @@ def setting(
 
 _NO_SETTINGS = frozenset({SERVING_INDEX, TASK_INDEX, KEY_VARIABLE})
 _PORT = {"ge": 0, "le": 65535}
+_WEBHOOK_SECRET = "whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}(==)?|[A-Za-z0-9+/]{3}=?)?"
+"""A key of 24 to 65 bytes."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -559,6 +561,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 0
     task_webhook_hosts: Annotated[
         str, setting("Hosts that webhooks may be sent to, separated by commas; empty for none, `*` for any.")
+    ] = ""
+
+    task_webhook_secrets: Annotated[
+        str,
+        setting(
+            "Secrets that sign webhooks, `whsec_` and base64 each, separated by commas: every delivery is signed with "
+            "each, by Standard Webhooks; better in the environment than on a command line.",
+            pattern=rf"^({_WEBHOOK_SECRET}(,{_WEBHOOK_SECRET})*)?$",
+            is_secret=True,
+        ),
     ] = ""
 
     @property

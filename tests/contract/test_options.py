@@ -135,6 +135,7 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
             Case("--format", "--url {url} --format csv", "--url {url}"),
             Case("--output-format", "--url {url} --output-format csv", "--url {url}"),
             Case("--webhook", "--url {url} --webhook http://h/x", "--url {url}"),
+            Case("--webhook-events", "--url {url} --webhook-events task.failed", "--url {url}"),
             Case("--wait", "--url {url} --wait", "--url {url} --no-wait"),
             key,
         ]),
@@ -286,6 +287,7 @@ OTHER = {
     "int": "7", "float": "7.5", "bool": None, "str": "other", "metrics_path": "/other", "log_level": "ERROR",
     "message_limit_bytes": "2048", "payload_log_share": "0.5",
     "parameters": '[{"name": "n", "value": "1", "type": "INT"}]', "keys": "keys.toml", "base_path": "/other",
+    "task_webhook_secrets": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "tls_cert": "both.pem", "tls_key": "other.key", "tls_client_ca": "authority.pem",
     "oidc_issuer": "https://issuer.example",
 }  # fmt: skip

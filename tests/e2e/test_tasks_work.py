@@ -18,9 +18,12 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from standardwebhooks.webhooks import Webhook
 
 from http_server import answering
 from task_harness import ProductServer, TaskServer, is_alive, jsonl, wait_for
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 def numbered(count: int, **more: Any) -> list[dict[str, Any]]:
@@ -514,7 +517,7 @@ class _Receiver(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.calls.append((self.headers["idempotency-key"], json.loads(body)))
+        self.calls.append((self.headers["webhook-id"], Webhook(SECRET).verify(body, dict(self.headers))))
         self.send_response(500 if len(self.calls) == 1 else 200)
         self.end_headers()
 
@@ -523,9 +526,10 @@ class _Receiver(http.server.BaseHTTPRequestHandler):
 
 
 def test_word_of_the_end_arrives_in_the_end(tmp_path: Path) -> None:
-    """A webhook that fails is sent again under the same key; one to a dead host delays nothing."""
+    """A webhook that fails is sent again under the same id, signed; one to a dead host delays nothing."""
     with answering(_Receiver) as url:
-        settings = {"task_webhook_hosts": f"{urlsplit(url).netloc}, 127.0.0.1:9"}
+        hosts = f"{urlsplit(url).netloc}, 127.0.0.1:9"
+        settings = {"task_webhook_hosts": hosts, "task_webhook_secrets": SECRET}
         with TaskServer(tmp_path, "Echo", settings=settings) as server:
             server.submit("dead", jsonl(numbered(5)), webhook="http://127.0.0.1:9/")
             server.submit("t", jsonl(numbered(5)) + b"x\n", webhook=f"{url}/done")
@@ -533,7 +537,7 @@ def test_word_of_the_end_arrives_in_the_end(tmp_path: Path) -> None:
             (first, body), (second, again) = _Receiver.calls[:2]
             assert first == second
             assert body == again
-            assert body["id"] == "t"
+            assert (body["id"], body["type"]) == ("t", "task.finished")
             assert (body["state"], body["done"], body["failed"], body["total"]) == ("finished", 6, 1, 6)
             refused = server.submit("x", jsonl(numbered(5)), webhook="http://127.0.0.2/")
             assert refused.status_code == 400

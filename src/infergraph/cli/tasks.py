@@ -113,6 +113,12 @@ def _asking(url: str, key: str) -> Iterator[Client]:
 @output_format_option
 @option("--webhook", default="", metavar="URL", help="A URL to notify when the task has ended.")
 @option(
+    "--webhook-events",
+    default="",
+    metavar="LIST",
+    help="What it is told of: task.finished, task.failed, task.stopped; the first two if not given.",
+)
+@option(
     "--wait/--no-wait", default=None, help="Wait until the task has ended (default: on a terminal, or with --output)."
 )
 def submit(
@@ -128,6 +134,7 @@ def submit(
     format: FileKind | None,
     output_format: FileKind | None,
     webhook: str,
+    webhook_events: str,
     wait: bool | None,
 ) -> None:
     """Submit a file of rows as a task.
@@ -145,6 +152,8 @@ def submit(
         said["encoding"] = encoding
     if webhook:
         said["webhook"] = webhook
+    if webhook_events:
+        said["webhook_events"] = webhook_events
     if format is not None:
         said["format"] = format.name
     wanted = output_format or (None if output is None else file_kind.of_name(output.name))

@@ -91,3 +91,5 @@ class SubmitOptions(TypedDict, total=False):
     """Of the answers; by default that of the file, not compressed."""
     webhook: str
     """URL that receives a POST when the task ends."""
+    webhook_events: str
+    """Which it receives of task.finished, task.failed, task.stopped, separated by commas; by default the first two."""

@@ -69,7 +69,7 @@ class AsyncTasks:
         Promises: a file is sent again after a lost connection, which never creates a second task.
         """
         fields = {"task_id": said.get("id") or uuid.uuid4().hex}
-        for name in ("priority", "rows", "webhook", "format", "output_format"):
+        for name in ("priority", "rows", "webhook", "webhook_events", "format", "output_format"):
             if said.get(name) is not None:
                 fields[name] = str(said.get(name))
         upload = Upload(source, fields, encoding=said.get("encoding") or "")

@@ -146,6 +146,7 @@ class OpenAIService:
             key: an idempotency key: the batch that was created with it before is given again.
         Raises: PayloadError if there is no such input file; Overloaded, QuotaExceeded, StorageFull.
         """
+        self.tasks.check_webhook(batch.webhook, batch.webhook_events)
         await self.tasks.check_disk()
         made = await self.tasks.run(self._create_batch, batch, key)
         await self.tasks.wake_driver()

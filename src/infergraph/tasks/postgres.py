@@ -104,6 +104,7 @@ MIGRATIONS: tuple[str, ...] = (
     create index record_stage on record(seq) where stage <> '';
     create index record_expiry on record(expires)
     """,
+    "alter table task add column webhook_events text not null default ''",
 )
 """Entry n migrates a store from version n to version n + 1."""
 

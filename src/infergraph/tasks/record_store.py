@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -38,6 +38,25 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     expires: float | None = None
     version: int = 1
     document: str
+
+
+class Post(NamedTuple):
+    """A webhook for the outbox: where to, its body, and the receiver, to which deliveries are made one at a time."""
+
+    url: str
+    body: bytes
+    receiver: str
+
+
+def queue(run: Callable[..., Any], post: Post, *, now: float) -> None:
+    """Add a webhook to the outbox, in a transaction."""
+    run(
+        "insert into outbox(url, body, next_at, receiver) values(?, ?, ?, ?)",
+        post.url,
+        post.body,
+        now,
+        post.receiver or post.url,
+    )
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,22 +113,28 @@ class RecordStore:
         query = f"select {_COLUMNS} from record where {' and '.join(where)} order by seq {order} limit ?"
         return [_record(row) for row in self._read(query, *values, page.limit)]
 
-    def change_record(self, record: Record, **changes: Any) -> Record | None:
+    def change_record(
+        self, record: Record, *, post: Post | None = None, now: float = 0.0, **changes: Any
+    ) -> Record | None:
         """Change a record that is still as given; None if it has been changed or removed meanwhile.
 
         Args:
+            post: a webhook for the outbox, added in the same transaction, to be sent from `now` on (Unix seconds).
             changes: of `stage`, `expires` and `document`.
         """
         new = msgspec.structs.replace(record, **changes, version=record.version + 1)
-        changed = self._write(
-            "update record set stage = ?, expires = ?, version = ?, document = ? where id = ? and version = ?",
-            new.stage,
-            new.expires,
-            new.version,
-            new.document,
-            record.id,
-            record.version,
-        )
+        with self._transaction() as run:
+            changed = run(
+                "update record set stage = ?, expires = ?, version = ?, document = ? where id = ? and version = ?",
+                new.stage,
+                new.expires,
+                new.version,
+                new.document,
+                record.id,
+                record.version,
+            ).rowcount
+            if changed and post is not None:
+                queue(run, post, now=now)
         return new if changed else None
 
     def remove_record(self, id: str) -> bool:

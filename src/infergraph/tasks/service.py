@@ -42,7 +42,7 @@ from infergraph.tasks.metrics import exposition_of_a_broken_store
 from infergraph.tasks.storage import open_files, open_store
 from infergraph.tasks.store import Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, State, Task
-from infergraph.tasks.webhooks import check_webhook
+from infergraph.tasks.webhooks import check_events, check_webhook, receiver_of, stopped_body
 from infergraph.wire import file_kind
 from infergraph.wire.file_kind import LINES, FileKind
 
@@ -66,6 +66,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     rows: str = ""
     webhook: str = ""
+    webhook_events: str = ""
     idempotency_key: str | None = None
     input_kind: FileKind | None = None
     """None: what the file itself is said to be, or shows."""
@@ -295,8 +296,13 @@ class TaskService:
     def check(self, submission: Submission) -> None:
         """Raises: PayloadError naming the invalid field."""
         check_id(submission.id)
-        if submission.webhook:
-            check_webhook(submission.webhook, self.settings.task_webhook_hosts)
+        self.check_webhook(submission.webhook, submission.webhook_events)
+
+    def check_webhook(self, url: str, events: str) -> None:
+        """Raises: PayloadError if webhooks are not sent to this URL, or there is no such event."""
+        if url:
+            check_webhook(url, self.settings.task_webhook_hosts)
+        check_events(events)
 
     async def accept(self, submission: Submission, incoming: Incoming) -> Task:
         """Turn a received file into a task, durable from the return on.
@@ -350,6 +356,7 @@ class TaskService:
             priority=submission.priority,
             rows=submission.rows or self.settings.task_rows.value,
             webhook=submission.webhook,
+            webhook_events=submission.webhook_events,
             idempotency_key=self._own_key(submission.idempotency_key),
             charset=received.charset,
             owner=self._owner,
@@ -515,7 +522,9 @@ class TaskService:
     def _erase(self, task: Task) -> None:
         """Delete a task that no driver works on."""
         self._data.discard(task.folder)
-        self._store.erase(task.seq, why="stopped" if task.state in ALIVE else "deleted", now=self._clocks.wall())
+        why, now = "stopped" if task.state in ALIVE else "deleted", self._clocks.wall()
+        body, receiver = stopped_body(task, now), receiver_of(task.webhook)
+        self._store.erase(task.seq, why=why, now=now, webhook=body, receiver=receiver)
         self._data.empty_trash()
 
     async def _await_removal(self, task: Task) -> None:

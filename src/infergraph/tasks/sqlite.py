@@ -108,6 +108,7 @@ MIGRATIONS: tuple[str, ...] = (
     alter table task add column input_format text not null default '';
     alter table task add column output_format text not null default ''
     """,
+    "alter table task add column webhook_events text not null default ''",
 )
 """Entry n migrates a store from version n to version n + 1."""
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 import msgspec
 
 from infergraph.errors import Overloaded, QuotaExceeded, TaskConflict
-from infergraph.tasks.record_store import FILE_ID, RecordStore
+from infergraph.tasks.record_store import FILE_ID, Post, RecordStore, queue
 from infergraph.tasks.task import COLUMNS, NewTask, Progress, State, Task, Watermark, task_of, tasks_of
 
 _BYTES = "input_bytes + out_off + err_off"
@@ -257,9 +257,9 @@ class Store(RecordStore, ABC):
             run("delete from gone where id = ?", new.id)
             run(
                 """insert into task(id, folder, state, priority, rows, input_bytes, input_end, input_sha256, total,
-                                    webhook, idempotency_key, charset, owner, caller, input_format,
+                                    webhook, webhook_events, idempotency_key, charset, owner, caller, input_format,
                                     output_format, created)
-                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 new.id,
                 new.folder,
                 new.priority,
@@ -269,6 +269,7 @@ class Store(RecordStore, ABC):
                 new.input_sha256,
                 new.total,
                 new.webhook,
+                new.webhook_events,
                 new.idempotency_key,
                 new.charset,
                 new.owner,
@@ -438,19 +439,17 @@ class Store(RecordStore, ABC):
                 task.fence,
             ).rowcount
             if changed and webhook is not None:
-                run(
-                    "insert into outbox(url, body, next_at, receiver) values(?, ?, ?, ?)",
-                    task.webhook,
-                    webhook,
-                    now,
-                    receiver or task.webhook,
-                )
+                queue(run, Post(task.webhook, webhook, receiver), now=now)
             if changed:
                 _count(run, **{f"tasks_{state.value}": 1})
         return bool(changed)
 
-    def erase(self, seq: int, *, why: str, now: float) -> bool:
-        """Delete a STOPPING task; False if it was not being stopped."""
+    def erase(self, seq: int, *, why: str, now: float, webhook: bytes | None = None, receiver: str = "") -> bool:
+        """Delete a STOPPING task; False if it was not being stopped.
+
+        Args:
+            webhook, receiver: as for `end`.
+        """
         with self._transaction() as run:
             row = run(f"select {COLUMNS} from task where seq = ? and state = 'stopping'", seq).fetchone()
             if row is None:
@@ -458,6 +457,8 @@ class Store(RecordStore, ABC):
             task = task_of(row)
             _count_erased(run, task)
             run("delete from task where seq = ?", seq)
+            if webhook is not None:
+                queue(run, Post(task.webhook, webhook, receiver), now=now)
             run(
                 """insert into gone values(?, ?, ?)
                    on conflict(id) do update set why = excluded.why, at = excluded.at""",

@@ -56,6 +56,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         error: why it failed, or its last error; empty for none.
         output_sha256: of the finished output; empty before.
         webhook: URL to POST to when it ends; empty for none.
+        webhook_events: which of its events are sent there, separated by commas; empty for the usual ones.
         charset: of the received file; empty for UTF-8.
         owner: tag of what was served when it was accepted; empty if unknown.
         caller: the name of whose key made it; empty if nobody was asked.
@@ -106,6 +107,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     writer_before: int
     input_format: str
     output_format: str
+    webhook_events: str
 
     @property
     def is_table(self) -> bool:
@@ -142,6 +144,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     rows: str = "auto"
     webhook: str = ""
+    webhook_events: str = ""
     idempotency_key: str | None = None
     charset: str = ""
     owner: str = ""

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import queue
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from infergraph.errors import PayloadError
+from infergraph.errors import PayloadError, SettingsError
+from infergraph.settings import load
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.sqlite import SqliteStore
 from infergraph.tasks.store import Claim, Delivery, Store
 from infergraph.tasks.task import NewTask, State
-from infergraph.tasks.webhooks import ATTEMPTS_LIMIT, PAUSES, WebhookSender, check_webhook, receiver_of, send
+from infergraph.tasks.webhooks import (
+    ATTEMPTS_LIMIT,
+    PAUSES,
+    Event,
+    Signer,
+    WebhookSender,
+    check_events,
+    check_webhook,
+    delivery_id,
+    is_wanted,
+    receiver_of,
+    send,
+    stopped_body,
+)
 from task_harness import WAIT_S, wait_for
+
+SECRETS = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_" + "A" * 43 + "="]
 
 
 @pytest.mark.parametrize(
@@ -195,11 +216,108 @@ def test_an_unfriendly_answer_is_an_error_in_words() -> None:
         dead = f"http://127.0.0.1:{closed.getsockname()[1]}/"
 
     def sent(url: str) -> str:
-        return asyncio.run(send(check_webhook(url, "*"), Delivery(1, url, b"{}", 0)))
+        return asyncio.run(send(check_webhook(url, "*"), Delivery(1, url, b"{}", 0), {}))
 
     assert sent(refuses.url) == "it answered 500"
     assert "refused" in sent(dead).lower()
     refuses.close()
+
+
+def headers_of(request: bytes) -> dict[str, str]:
+    """The headers of a received request."""
+    lines = request.decode().split("\r\n")[1:-1]
+    return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+
+@pytest.mark.parametrize("known", SECRETS)
+def test_deliveries_are_signed_with_every_secret(store: Store, known: str) -> None:
+    """Whichever of the secrets a receiver has, it can verify a delivery, and a changed body fails."""
+    good = Receiver()
+    fill(store, "t", good.url)
+    sender = WebhookSender(store, "*", Clocks(), ",".join(SECRETS))
+    sender.start()
+    try:
+        request = good.requests.get(timeout=WAIT_S)
+    finally:
+        sender.stop()
+        good.close()
+    headers, body = headers_of(request), request.rpartition(b"\r\n")[2]
+    assert Webhook(known).verify(body, headers) == {}
+    for changed in (b"[]", b"{} "):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(known).verify(changed, headers)
+    late = {**headers, "webhook-timestamp": str(int(headers["webhook-timestamp"]) - 1)}
+    with pytest.raises(WebhookVerificationError):
+        Webhook(known).verify(body, late)
+
+
+def test_openais_client_takes_the_signature() -> None:
+    """The event of a batch is read by the client that made it."""
+    body = b'{"id": "evt_x", "object": "event", "created_at": 1, "type": "batch.completed", "data": {"id": "batch_x"}}'
+    headers = Signer(SECRETS[0]).headers("msg_x", int(time.time()), body)
+    event = openai.OpenAI(api_key="none").webhooks.unwrap(body, headers, secret=SECRETS[0])
+    assert (event.type, event.data.id) == ("batch.completed", "batch_x")
+
+
+def test_without_a_secret_there_is_an_id_and_no_signature() -> None:
+    """Id and time are told in any case; the id of a delivery is the same at each attempt."""
+    assert Signer().headers("msg_x", 7, b"{}") == {"webhook-id": "msg_x", "webhook-timestamp": "7"}
+    first, again, other = (
+        delivery_id(Delivery(1, "u", body, tries)) for body, tries in ((b"a", 0), (b"a", 3), (b"b", 0))
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    "text", ["hunter2", "whsec_x", "whsec_c2hvcnQ=", f"{SECRETS[0]} {SECRETS[1]}", f"{SECRETS[0]},", SECRETS[0] + "="]
+)
+def test_a_secret_that_is_none_is_refused_and_not_shown(text: str) -> None:
+    """The fault names the setting, not what it was given."""
+    with pytest.raises(SettingsError, match="task-webhook-secrets") as refused:
+        load({}, {"task_webhook_secrets": text})
+    assert text not in str(refused.value)
+
+
+def test_events_are_chosen() -> None:
+    """Without a choice the ends that nobody asked for by a request; else those that are named, or all."""
+    told = {
+        wanted: {event.value for event in Event if is_wanted(event, wanted)}
+        for wanted in ("", "task.failed, batch.failed", "*")
+    }
+    assert told[""] == {event.value for event in Event} - {"task.stopped"}
+    assert told["task.failed, batch.failed"] == {"task.failed", "batch.failed"}
+    assert told["*"] == {event.value for event in Event}
+    check_events("task.stopped,batch.expired,*")
+    with pytest.raises(PayloadError, match=r"webhook_events: 'task\.done'"):
+        check_events("task.failed,task.done")
+
+
+def test_a_stopped_task_is_told_to_those_who_want_it(store: Store) -> None:
+    """In the transaction that erases it; a task that had ended before is not told again."""
+    values: dict[str, Any] = {"input_bytes": 1, "input_end": 1, "input_sha256": "", "total": 1, "webhook": "http://h/"}
+    for id, events in [("wants", "task.stopped"), ("not", ""), ("over", "*")]:
+        store.accept(NewTask(id=id, folder=id, webhook_events=events, **values), now=0.0, queue_limit=9)
+    found = {id: store.find(id) for id in ("wants", "not", "over")}
+    store.fail_waiting(found["over"].seq, now=1.0, error="")  # type: ignore[union-attr]
+    bodies = {}
+    for id in found:
+        task = store.find(id)
+        assert task is not None
+        bodies[id] = stopped_body(task, 2.0)
+        store.stop(id, [State.WAITING, State.FAILED])
+        store.erase(task.seq, why="stopped", now=2.0, webhook=bodies[id], receiver="h")
+    assert [id for id, body in bodies.items() if body] == ["wants"]
+    (delivery,) = store.due(now=2.0, limit=9)
+    assert json.loads(delivery.body) == {
+        "type": "task.stopped",
+        "timestamp": "1970-01-01T00:00:02.000+00:00",
+        "id": "wants",
+        "state": "stopped",
+        "total": 1,
+        "done": 0,
+        "failed": 0,
+        "error": "",
+    }
 
 
 def test_patience_grows_to_an_hour() -> None:

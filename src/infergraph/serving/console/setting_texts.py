@@ -138,4 +138,5 @@ CHINESE_SETTINGS = {
     "task_keep_count": "已结束的任务最多保留的数量；0 表示不限制。",
     "task_keep_bytes": "已结束的任务最多占用的字节数；0 表示不限制。",
     "task_webhook_hosts": "允许接收 webhook 的主机，以逗号分隔；空表示不允许，`*` 表示任何主机。",
+    "task_webhook_secrets": "为 webhook 签名的密钥（Standard Webhooks），以逗号分隔；最好放在环境变量里。",
 }

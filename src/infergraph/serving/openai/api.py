@@ -72,7 +72,7 @@ class Expiry(msgspec.Struct, frozen=True):
 
 
 class NewBatch(msgspec.Struct, frozen=True):
-    """The body of a request for a batch; `priority` is ours: see the task API."""
+    """The body of a request for a batch; priority and webhook are ours: see the task API."""
 
     input_file_id: str
     endpoint: str
@@ -80,6 +80,8 @@ class NewBatch(msgspec.Struct, frozen=True):
     metadata: dict[str, str] | None = None
     output_expires_after: Expiry | None = None
     priority: int = 0
+    webhook: str = ""
+    webhook_events: str = ""
 
 
 def routes(service: TaskService, is_served: Callable[[str, Caller | None], bool]) -> list[BaseRoute]:
@@ -214,6 +216,8 @@ class _Edge:
             expires=_window_s(new.completion_window),
             metadata=_metadata(new.metadata),
             priority=priority(new.priority),
+            webhook=new.webhook,
+            webhook_events=new.webhook_events,
             output_keep_s=keep_s,
         )
 

@@ -70,6 +70,8 @@ OPENAI_SCHEMAS: dict[str, Schema] = {
             "anyOf": [{"type": "null"}, object_of("anchor", "seconds", **_EXPIRY)],
         },
         priority={"type": "integer", "minimum": -1000, "maximum": 1000, "description": "Higher ones first."},
+        webhook={"type": "string", "description": "A URL that receives a POST when the batch ends."},
+        webhook_events={"type": "string", "description": "Which events it receives, separated by commas."},
     ),
     "Batch": {"description": "A batch: times in Unix seconds."} | object_of(
         "id", "object", "endpoint", "input_file_id", "status", "request_counts",

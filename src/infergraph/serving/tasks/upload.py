@@ -305,6 +305,7 @@ def submission(fields: Mapping[str, str], request: Request) -> Submission:
         rows=rows,
         priority=priority(whole(fields.get("priority"), "priority", 0)),
         webhook=fields.get("webhook", ""),
+        webhook_events=fields.get("webhook_events", ""),
         idempotency_key=idempotency_key(request),
         input_kind=file_kind.of_word(given, "format") if given else None,
         output_kind=file_kind.answer_kind(wanted, "output_format") if wanted else None,

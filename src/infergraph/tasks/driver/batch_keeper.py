@@ -23,9 +23,10 @@ from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.driver import batch_files, request_file
 from infergraph.tasks.files import DataFolder
 from infergraph.tasks.openai import Batch, BatchError, BatchStatus, File
-from infergraph.tasks.record_store import Record
+from infergraph.tasks.record_store import Post, Record
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import ALIVE, NewTask, State, Task
+from infergraph.tasks.webhooks import Event, is_wanted, receiver_of
 from infergraph.wire import request_lines
 
 _log = logging.getLogger(__name__)
@@ -253,9 +254,20 @@ class BatchKeeper:
         now, keep_s = self._clocks.wall(), self._settings.task_keep_s
         ended = msgspec.structs.replace(batch.reached(status, now), **changes)
         document = openai.written(ended)
-        expires = now + keep_s if keep_s else None
-        if self._store.change_record(record, stage="", expires=expires, document=document) is not None:
+        expires, post = now + keep_s if keep_s else None, _post(record.id, ended, now)
+        closed = self._store.change_record(record, post=post, now=now, stage="", expires=expires, document=document)
+        if closed is not None:
             _log.info("a batch is %s", status.value, extra={"task": record.id, "lines": ended.total})
+
+
+def _post(id: str, batch: Batch, now: float) -> Post | None:
+    """The webhook that tells the end of a batch, as OpenAI's events do; None if nobody wants it."""
+    event = Event(f"batch.{batch.status.value}")
+    if not batch.webhook or not is_wanted(event, batch.webhook_events):
+        return None
+    told = {"id": f"evt_{openai.stem_of(id)}", "object": "event", "created_at": int(now), "type": event.value}
+    body = msgspec.json.encode({**told, "data": {"id": id}})
+    return Post(batch.webhook, body, receiver_of(batch.webhook))
 
 
 def _natural_end(task: Task | None) -> BatchStatus:

@@ -30,7 +30,7 @@ from infergraph import process_lifetime
 from infergraph.errors import StartupFault
 from infergraph.observe import logs
 from infergraph.settings import Settings, TaskEngine
-from infergraph.tasks import openai
+from infergraph.tasks import openai, webhooks
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.driver.batch_keeper import BatchKeeper
 from infergraph.tasks.driver.scheduler import STOPPED, Scheduler
@@ -253,7 +253,9 @@ class Driver:
     def _erase(self, task: Task, why: str) -> None:
         self._data.discard(task.folder)
         crash_point("trashed")
-        self._store.erase(task.seq, why=why, now=self._clocks.wall())
+        now = self._clocks.wall()
+        body = webhooks.stopped_body(task, now) if why == "stopped" else None
+        self._store.erase(task.seq, why=why, now=now, webhook=body, receiver=webhooks.receiver_of(task.webhook))
         crash_point("erased")
         self._janitor.submit(self._data.empty_trash)
 
@@ -396,7 +398,7 @@ def drive(config: DriverConfig) -> None:
     store.watch(data.wake_driver)
     for number in (signal.SIGTERM, signal.SIGINT):
         process_lifetime.handle_signal(number, driver.stop)
-    sender = WebhookSender(store, settings.task_webhook_hosts, clocks)
+    sender = WebhookSender(store, settings.task_webhook_hosts, clocks, settings.task_webhook_secrets)
     sender.start()
     try:
         if not stop.is_set():

@@ -23,7 +23,7 @@ from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder, disk_faults, sync_folder
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import Progress, State, Task, Watermark
-from infergraph.tasks.webhooks import receiver_of
+from infergraph.tasks.webhooks import Event, receiver_of, task_body
 from infergraph.wire import file_kind
 
 _log = logging.getLogger(__name__)
@@ -401,21 +401,12 @@ class Scheduler:
 
     def _end(self, task: Task, state: State, error: str, digest: str, *, done: int = 0, failed: int = 0) -> bool:
         """End a claimed task; False if the claim is over."""
-        webhook = None
-        if task.webhook:
-            document = {
-                "id": task.id,
-                "state": state.value,
-                "total": task.total,
-                "done": done,
-                "failed": failed,
-                "error": error,
-            }
-            webhook = msgspec.json.encode(document)
+        now, event = self._clocks.wall(), Event.FINISHED if state is State.FINISHED else Event.FAILED
+        webhook = task_body(task, event, now, state=state.value, done=done, failed=failed, error=error)
         ended = self._store.end(
             task,
             state,
-            now=self._clocks.wall(),
+            now=now,
             error=error[:4000],
             sha256=digest,
             webhook=webhook,

@@ -203,6 +203,26 @@ def test_a_file_that_is_gone_fails_the_batch(house: House) -> None:
     assert (batch.status, batch.errors[0].param) == (BatchStatus.FAILED, "input_file_id")
 
 
+@pytest.mark.parametrize(("events", "told"), [("", 1), ("batch.completed", 1), ("batch.failed", 0)])
+def test_the_end_is_told_to_a_webhook_that_wants_it(house: House, events: str, told: int) -> None:
+    """In the form of OpenAI's events, once."""
+    house.create(webhook="http://hook/x", webhook_events=events)
+    house.look()
+    house.work(3)
+    house.look()
+    deliveries = house.store.due(now=NOW, limit=9)
+    assert len(deliveries) == told
+    for delivery in deliveries:
+        assert (delivery.url, delivery.receiver) == ("http://hook/x", "hook")
+        assert json.loads(delivery.body) == {
+            "id": "evt_x",
+            "object": "event",
+            "created_at": int(NOW),
+            "type": "batch.completed",
+            "data": {"id": "batch_x"},
+        }
+
+
 def test_a_full_queue_makes_a_batch_wait(house: House) -> None:
     """It is validated when there is room."""
     house.settings = Settings(task_queue_limit=0)
