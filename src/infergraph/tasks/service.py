@@ -302,7 +302,8 @@ class TaskService:
         """Raises: PayloadError if webhooks are not sent to this URL, or there is no such event."""
         if url:
             check_webhook(url, self.settings.task_webhook_hosts)
-        check_events(events)
+        if events:
+            check_events(events)
 
     async def accept(self, submission: Submission, incoming: Incoming) -> Task:
         """Turn a received file into a task, durable from the return on.
