@@ -109,6 +109,7 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
             Case("--node", "--node a=parts:Thrice"),
             Case("--predictor", "--predictor two"),
             Case("--reload", "--reload"),
+            Case("--groups", "--groups"),
         ]),
         "call": ("{url} [[1]]", [
             Case("--method", "--method route"),
