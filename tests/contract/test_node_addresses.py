@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from certificates import Authority
-from infergraph.errors import GraphError, RemoteError
+from infergraph.errors import DeadlinePassed, GraphError, RemoteError
 from infergraph.graph.remote import remote
 from infergraph.graph.remote.grpc import GrpcOptions, GrpcUnit
 from infergraph.graph.remote.rest import RestOptions, RestUnit
@@ -259,6 +259,31 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("way", [RestUnit, V2RestUnit, GrpcUnit, V2GrpcUnit])
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_look_up_takes_no_longer_than_the_request(way: Any, is_stream: bool) -> None:
+    """A resolver that does not answer is a passed deadline, as a node that does not answer is."""
+
+    async def look_up(host: str, port: int) -> list[str]:
+        await asyncio.Event().wait()
+        return []
+
+    async def test() -> None:
+        unit = way("node", "replicas.test", 9000, discovery=Discovery(look_up=look_up))
+        asked = JsonMessage(json.dumps(ROW).encode())
+        context = Context(Transport.REST).due(asyncio.get_running_loop().time() + 0.01)
+        try:
+            if is_stream:
+                await anext(unit.stream(Method.PREDICT, asked, context))
+            else:
+                await unit.answer(Method.PREDICT, asked, context)
+        finally:
+            await unit.stop()
+
+    with pytest.raises(DeadlinePassed, match="no answer within"):
+        asyncio.run(asyncio.wait_for(test(), 20))
 
 
 Places = Sequence[tuple[str, int]]

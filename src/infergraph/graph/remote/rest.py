@@ -151,11 +151,11 @@ class RestUnit(PredictiveUnit):
 
     async def _events(self, call: Call, context: Context, read: Callable[[bytes, str], Message]) -> Answers:
         """The events of a reply as messages; another reply is the only message."""
-        limit_bytes = self._http.reply_limit_bytes
+        limit_bytes, timeout_s = self._http.reply_limit_bytes, self._timeout_s(context)
         try:
             async with AsyncExitStack() as stack:
                 asked = partial(self._begun, call, stack)
-                reply = await stack.enter_async_context(self._addresses.held(asked, self._timeout_s(context)))
+                reply = await stack.enter_async_context(self._addresses.held(asked, timeout_s))
                 if isinstance(reply, Reply):
                     yield read(reply.body, reply.content_type)
                     return
@@ -164,6 +164,8 @@ class RestUnit(PredictiveUnit):
                         if (failure := json_codec.failure_in(event.data)) is not None:
                             raise RemoteError(failure, status=500, body=event.data, content_type=_JSON)
                         yield read(event.data, _JSON)
+        except TimeoutError:  # of looking its host up
+            raise DeadlinePassed(self._late(call, timeout_s), node=self.name) from None
         except (RemoteError, DeadlinePassed) as fault:
             fault.node = self.name
             raise
@@ -282,8 +284,7 @@ class RestUnit(PredictiveUnit):
         try:
             return await self._addresses.answer(ask, timeout_s, is_replayable=call.replayable)
         except TimeoutError:
-            url = self._addresses.address.url(call.path)
-            text = f'{call.method.capitalize()} "{url}": no answer within {timeout_s or 0:.3f} s: deadline exceeded'
+            text = self._late(call, timeout_s)
             if timeout_s == own_s:  # the protocol has 500 for it
                 reason, code = DeadlinePassed.reason, GrpcStatus.DEADLINE_EXCEEDED
                 raise RemoteError(text, reason=reason, node=self.name, status=500, grpc_code=code) from None
@@ -291,6 +292,10 @@ class RestUnit(PredictiveUnit):
         except RemoteError as fault:
             fault.node = self.name
             raise
+
+    def _late(self, call: Call, timeout_s: float | None) -> str:
+        url = self._addresses.address.url(call.path)
+        return f'{call.method.capitalize()} "{url}": no answer within {timeout_s or 0:.3f} s: deadline exceeded'
 
     def _timeout_s(self, context: Context) -> float | None:
         """What is left of the time limits: the node's own, and the request's deadline."""
