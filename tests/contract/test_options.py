@@ -296,6 +296,7 @@ BESIDE = {
     "tls_key": {"--tls-cert": "other.crt"},
     "tls_client_ca": {"--tls-cert": "both.pem"},
     "oidc_issuer": {"--oidc-audience": "x"},
+    "task_store": {"--task-files": "shared"},
 }
 """What a setting needs beside it."""
 
@@ -317,7 +318,7 @@ def setting_options(name: str) -> list[SettingOption]:
 
 @pytest.mark.parametrize("param", setting_options("serve"), ids=lambda param: param.name)
 def test_a_setting_reaches_the_supervisor(
-    param: SettingOption, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    param: SettingOption, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """`serve` hands every setting on as it was given."""
     monkeypatch.chdir(tmp_path)
@@ -327,7 +328,7 @@ def test_a_setting_reaches_the_supervisor(
         cert, key = Authority(tmp_path).issue("other")
         (tmp_path / "both.pem").write_bytes(cert.read_bytes() + key.read_bytes())
     monkeypatch.setattr(os, "execv", planned)
-    value = other_value(param)
+    value = request.getfixturevalue("postgres").database() if param.name == "task_store" else other_value(param)
     ports = {"--http-port": "0", "--grpc-port": "0", "--metrics-port": "0", **BESIDE.get(str(param.name), {})}
     arguments = [word for pair in (ports | {param.opts[0]: value}).items() for word in pair]
     done = CliRunner().invoke(program, ["serve", "parts:Twice", *arguments])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -25,14 +26,16 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from infergraph import settings
 from infergraph.cli.command import Command, Group, Member, argument, option
 from infergraph.cli.exit_codes import ended
-from infergraph.cli.options import key_option
+from infergraph.cli.options import Given, key_option, settings_options
 from infergraph.client import AsyncClient, Client
 from infergraph.client.task import SubmitOptions, Task
-from infergraph.errors import Fault, PayloadError, StartupFault
+from infergraph.errors import Fault, PayloadError, StartupFault, TaskFault
 from infergraph.output_file import OutputPlace
 from infergraph.settings import RowMode
+from infergraph.tasks import migration
 from infergraph.wire import file_kind
 from infergraph.wire.file_kind import FileKind
 
@@ -455,3 +458,28 @@ def prune(older_than: str, *, url: str, key: str) -> None:
         except ValueError as error:
             raise PayloadError(f"--older-than: {error}") from error
         click.echo(f"{client.tasks.prune(older_than_s=seconds)} tasks pruned", err=True)
+
+
+@tasks.command(epilog="Exit codes: 0 moved; 1 it failed, or some tasks stay, since their ids are taken; 2 wrong usage.")
+@argument("data_dir", type=click.Path(path_type=Path), about="The data folder of a server, which must not run.")
+@settings_options(("task_store", "task_files"))
+def migrate(data_dir: Path, *, given: Given) -> None:
+    """Move the tasks of a data folder to a task store that machines share.
+
+    Ended tasks keep their results, waiting ones wait there, and those that were in work go on where they were. The data
+    folder stays as it is; run again after an interruption.
+
+    Example: infergraph tasks migrate .infergraph --task-store postgresql://me@db/tasks --task-files /mnt/tasks
+    """
+    try:
+        moved = migration.migrate(data_dir, settings.load(os.environ, given).settings)
+    except TaskFault as fault:
+        click.echo(f"infergraph: {fault.text} [{fault.reason}]", err=True)
+        raise click.exceptions.Exit(EXIT_FAILED) from fault
+    click.echo(f"moved {moved.tasks} tasks, and {moved.records} files and batches")
+    if moved.webhooks:
+        click.echo(f"{moved.webhooks} webhooks were not delivered, and stay", err=True)
+    for id in moved.refused:
+        click.echo(f"task {id} stays: its id or its idempotency key is taken", err=True)
+    if moved.refused:
+        raise click.exceptions.Exit(EXIT_FAILED)

@@ -114,6 +114,15 @@ def claim(root: Path, owner: Owner) -> Lock:
     return lock
 
 
+def lock_alone(root: Path) -> Lock | None:
+    """The lock of a folder that no server runs on; None if one does."""
+    fd = os.open(root / FILE_NAME, os.O_RDWR)
+    if _try_lock(fd):
+        return Lock(fd)
+    os.close(fd)
+    return None
+
+
 def holds_work(root: Path) -> bool:
     """Whether a folder contains any task data, or counts of bandit routers."""
     return has_tasks(root) or (root / _BANDITS).exists()

@@ -283,6 +283,18 @@ class Store(RecordStore, ABC):
             row = run(f"select {COLUMNS} from task where folder = ?", new.folder).fetchone()
         return Accepted(task_of(row), True, replaced)
 
+    def add_task(self, task: Task) -> bool:
+        """Insert a task of another store with all that it has; False if its id, its key or its folder is taken.
+
+        One in work waits, to go on at its watermark.
+        """
+        state = State.WAITING if task.state is State.RUNNING else task.state
+        values = {**msgspec.structs.asdict(task), "state": state.value, "driver": ""}
+        del values["seq"]
+        marks = ", ".join("?" * len(values))
+        query = f"insert into task({', '.join(values)}) values({marks}) on conflict do nothing"
+        return self._write(query, *values.values()) == 1
+
     @staticmethod
     def _same(run: Run, new: NewTask) -> Task | None:
         row = run(f"select {COLUMNS} from task where id = ?", new.id).fetchone()
