@@ -531,6 +531,9 @@ def test_a_quota_of_rows_is_kept(house: House, edge: str) -> None:
     assert 429 in statuses
 
 
+PREDICTED: Any = "/predict"
+
+
 def test_uploads_and_tasks_at_once_have_quotas(house: House) -> None:
     """Too many bytes in a minute, or too many tasks alive, are 429; a task that ends makes room."""
     url = f"http://127.0.0.1:{house.component.http_port}"
@@ -543,6 +546,11 @@ def test_uploads_and_tasks_at_once_have_quotas(house: House) -> None:
         assert client.tasks.submit(io.BytesIO(b"{}\n"), id="many-1").id == "many-1"
         with pytest.raises(QuotaExceeded, match="1 tasks waiting or running"):
             client.tasks.submit(io.BytesIO(b"{}\n"), id="many-2")
+        with openai.OpenAI(base_url=f"{url}/v1", api_key=many, max_retries=0) as batches:
+            line = b'{"custom_id": "a", "method": "POST", "url": "/predict", "body": {}}'
+            file = batches.files.create(file=("in.jsonl", line), purpose="batch")
+            with pytest.raises(openai.RateLimitError, match="1 tasks waiting or running"):
+                batches.batches.create(input_file_id=file.id, endpoint=PREDICTED, completion_window="24h")
         client.tasks.cancel("many-1")
         client.tasks.submit(io.BytesIO(b"{}\n"), id="many-2")
         client.tasks.cancel("many-2")

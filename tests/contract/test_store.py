@@ -560,7 +560,8 @@ def test_the_driver_is_given_the_batches_that_need_it(store: Store) -> None:
     store.add_record(record("closed", kind="b"))
     found = store.batch_work("b", waiting="new", running="run", now=NOW, limit=10)
     assert [each.id for each in found] == ["late", "ended", "gone", "waits"]
-    assert (store.staged("b"), store.staged("b", "nobody")) == (5, 0)
+    assert [store.staged("b", "run"), store.staged("b", "new"), store.staged("b", "run", "nobody")] == [4, 1, 0]
+    assert (store.alive(), store.alive(""), store.alive("nobody")) == (2, 2, 0)
 
 
 def test_records_expire_without_a_stage(store: Store) -> None:

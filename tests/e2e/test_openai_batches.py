@@ -56,6 +56,13 @@ def create(client: openai.OpenAI, lines: bytes, endpoint: Any = "/predict", **mo
     return client.batches.create(input_file_id=file.id, endpoint=endpoint, **{"completion_window": "24h", **more})
 
 
+def keyed_batch(client: openai.OpenAI, endpoint: Any = "/predict") -> Batch:
+    """A batch under an idempotency key, of the oldest file."""
+    file = next(iter(client.files.list(limit=1, order="asc", purpose="batch")))
+    once = {"Idempotency-Key": "once"}
+    return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h", extra_headers=once)
+
+
 def ended(client: openai.OpenAI, batch: Batch) -> Batch:
     """The batch once it has ended."""
 
@@ -206,6 +213,10 @@ def test_errors_have_the_form_that_the_client_knows(server: ProductServer, clien
         client.batches.list(limit=0)
     with pytest.raises(openai.ConflictError, match="completed"):
         client.batches.cancel(ended(client, create(client, jsonl([request(1)]))).id)
+    first, again = (keyed_batch(client) for _ in range(2))
+    assert first.id == again.id
+    with pytest.raises(openai.ConflictError, match="idempotency"):
+        keyed_batch(client, "/api/v1.0/predictions")
     refused = server.ask("PUT", "/v1/files")
     assert (refused.status_code, set(refused.json()["error"])) == (405, {"message", "type", "param", "code"})
 

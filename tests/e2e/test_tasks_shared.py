@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import openai
 import psycopg
 import pytest
 
@@ -133,6 +135,33 @@ def test_a_dead_machine_is_succeeded_at_its_watermark(
     assert second.show("t")["attempts"] == 2
     assert all(first_line >= done for first_line in worked(tmp_path)[seen:])
     assert len(list((tmp_path / "files" / "tasks").glob("*/output.*"))) == 1
+
+
+def test_a_batch_is_every_machines(tmp_path: Path, postgres: PostgresServer, stack: ExitStack) -> None:
+    """Uploaded at one, created at the other, worked on where one dies: its answers are exact, in order, at both."""
+    both = machines(tmp_path, postgres.database(), stack)
+    clients = [
+        stack.enter_context(openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0))
+        for server in (both.add(), both.add())
+    ]
+    lines = [
+        {"custom_id": str(row["n"]), "method": "POST", "url": "/predict", "body": {"jsonData": [row]}} for row in ROWS
+    ]
+    file = clients[0].files.create(file=("in.jsonl", jsonl(lines)), purpose="batch")
+    batch = clients[1].batches.create(input_file_id=file.id, endpoint="/predict", completion_window="24h")
+    wait_for(lambda: clients[0].batches.retrieve(batch.id).status == "in_progress", "the validation")
+    dies, _ = both.holder(batch.id)
+    for pid in (pid_of(dies), *dies.family()):
+        os.kill(pid, signal.SIGKILL)
+    client = clients[1 - both.servers.index(dies)]
+    wait_for(lambda: client.batches.retrieve(batch.id).status == "completed", "the end of the batch")
+    dies.start()
+    client = stack.enter_context(openai.OpenAI(base_url=f"{dies.url}/v1", api_key="none", max_retries=0))
+    output = client.batches.retrieve(batch.id).output_file_id
+    assert output is not None
+    answers = [json.loads(line) for line in client.files.content(output).text.splitlines()]
+    assert [answer["custom_id"] for answer in answers] == [line["custom_id"] for line in lines]
+    assert [answer["response"]["body"]["jsonData"] for answer in answers] == [[row] for row in ANSWERS]
 
 
 def test_late_writes_of_a_stopped_driver_are_refused(

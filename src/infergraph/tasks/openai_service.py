@@ -10,7 +10,7 @@ import uuid
 
 import msgspec
 
-from infergraph.errors import Overloaded, PayloadError, QuotaExceeded, TaskState, UnknownTask
+from infergraph.errors import Overloaded, PayloadError, QuotaExceeded, TaskConflict, TaskState, UnknownTask
 from infergraph.settings import Settings
 from infergraph.tasks import openai
 from infergraph.tasks.files import Incoming
@@ -144,7 +144,7 @@ class OpenAIService:
         Args:
             batch: without times and owner.
             key: an idempotency key: the batch that was created with it before is given again.
-        Raises: PayloadError if there is no such input file; Overloaded, QuotaExceeded, StorageFull.
+        Raises: PayloadError if there is no such input file; TaskConflict, Overloaded, QuotaExceeded, StorageFull.
         """
         self.tasks.check_webhook(batch.webhook, batch.webhook_events)
         await self.tasks.check_disk()
@@ -157,7 +157,7 @@ class OpenAIService:
         id = f"batch_{_digest(caller, key) if key else uuid.uuid4().hex}"
         known = self._store.record(id)
         if known is not None:
-            return self._with_task(_entry(known)), 0
+            return self._repeated(_entry(known), batch), 0
         try:
             input = self._found(batch.input_file, (openai.INPUT_FILE,))
         except UnknownTask as fault:
@@ -176,12 +176,26 @@ class OpenAIService:
         self._store.add_record(record)
         return _entry(record), 0 if input.file is None else input.file.lines
 
+    def _repeated(self, entry: Entry, batch: Batch) -> Entry:
+        """The batch that an idempotency key has made. Raises: TaskConflict if it is another one."""
+        made = entry.batch
+        assert made is not None
+        if (made.input_file, made.endpoint) != (batch.input_file, batch.endpoint):
+            raise TaskConflict("the idempotency key is that of another batch")
+        return self._with_task(entry)
+
     def _check_room(self) -> None:
-        caller, own, limit = self.tasks.caller_name, self.tasks.caller_limit, self.settings.task_queue_limit
-        if self._store.staged(openai.BATCH) >= limit:
-            raise Overloaded(f"the queue is full: {limit} batches are not at their end")
-        if own and self._store.staged(openai.BATCH, caller) >= own:
-            raise QuotaExceeded(f"{caller} has {own} batches under way, as many as it may")
+        """A batch takes the room of a task from its creation on, whether or not it has become one."""
+        caller, own = self.tasks.caller_name, self.tasks.caller_limit
+        waiting = self._alive()
+        if waiting >= self.settings.task_queue_limit:
+            raise Overloaded(f"the queue is full: {waiting} tasks are waiting or running")
+        if own and self._alive(caller) >= own:
+            raise QuotaExceeded(f"{caller} has {own} tasks waiting or running, as many as it may")
+
+    def _alive(self, caller: str | None = None) -> int:
+        coming = self._store.staged(openai.BATCH, BatchStatus.VALIDATING.value, caller)
+        return coming + self._store.alive(caller)
 
     async def batch(self, id: str) -> Entry:
         """The batch with this id. Raises: UnknownTask."""

@@ -157,11 +157,11 @@ class RecordStore:
         rows = self._read(_BATCH_WORK.format(columns=_COLUMNS), kind, running, now, waiting, limit)
         return [_record(row) for row in rows]
 
-    def staged(self, kind: str, caller: str | None = None) -> int:
-        """How many records have a stage; of one caller, or of all."""
-        query, values = "select count(*) from record where stage <> '' and kind = ?", [kind]
+    def staged(self, kind: str, stage: str, caller: str | None = None) -> int:
+        """How many records have this stage; of one caller, or of all."""
+        query, values = "select count(*) from record where stage <> '' and kind = ? and stage = ?", [kind, stage]
         if caller is not None:
-            query, values = f"{query} and caller = ?", [kind, caller]
+            query, values = f"{query} and caller = ?", [*values, caller]
         return int(self._read(query, *values)[0][0])
 
     # ── what a store provides ───────────────────────────────────────────────────────────────────────────────────

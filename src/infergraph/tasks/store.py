@@ -154,9 +154,11 @@ class Store(RecordStore, ABC):
             found = dict(self._scan("select state, count(*) from task where caller = ? group by state", caller))
         return {state: found.get(state.value, 0) for state in State}
 
-    def alive(self) -> int:
-        """How many tasks are waiting or running."""
-        return int(self._read("select count(*) from task where state in ('waiting', 'running')")[0][0])
+    def alive(self, caller: str | None = None) -> int:
+        """How many tasks are waiting or running; of one caller, or of all."""
+        query = "select count(*) from task where state in ('waiting', 'running')"
+        rows = self._read(query) if caller is None else self._read(f"{query} and caller = ?", caller)
+        return int(rows[0][0])
 
     def position(self, task: Task) -> int:
         """How many waiting tasks are ahead of this waiting one."""

@@ -22,6 +22,7 @@ _CODES: dict[type[Fault], str] = {
     errors.UploadTooLarge: "file_too_large",
     errors.UnknownTask: "not_found",
     errors.TaskState: "conflict",
+    errors.TaskConflict: "conflict",
     errors.Unauthenticated: "invalid_api_key",
     errors.AccessFault: "permission_denied",
     errors.QuotaExceeded: "rate_limit_exceeded",

@@ -29,7 +29,7 @@ _EXPIRY: Schema = {
 _WORDS = {
     "400": "A member or parameter cannot be read; `param` names it",
     "404": "There is no such object",
-    "409": "Not possible in the batch's status",
+    "409": "Not possible in the batch's status, or with another batch of that key",
     "413": "The file or the body is over the limit",
     "500": "The store cannot be used",
     "503": "The queue is full; retry after Retry-After seconds",
@@ -136,7 +136,7 @@ def openai_paths() -> dict[str, Any]:
         OPENAI_BATCHES: {
             "get": _operation("A page of batches, newest first", "BatchPage", "400", parameters=_page(100)),
             "post": _operation(
-                "Create a batch; it is validated, then worked on", "Batch", "400", "413", "503", "507",
+                "Create a batch; it is validated, then worked on", "Batch", "400", "409", "413", "503", "507",
                 requestBody=body, parameters=[_KEY],
             ),
         },

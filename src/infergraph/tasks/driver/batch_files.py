@@ -9,6 +9,7 @@ A folder is locked until its owner is in the store, as an upload is, so that no 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -43,13 +44,15 @@ def linked_input(data: DataFolder, folder: str) -> Iterator[str]:
 
 
 class _Target:
-    """The content of a stored file while it is written; renamed into place, complete and durable, by `close`."""
+    """The content of a stored file while it is written; renamed into place, complete and durable, by `put`.
+
+    Drivers of several machines may write the same file at the same time: the first that is complete remains.
+    """
 
     def __init__(self, data: DataFolder, folder: str) -> None:
         self._data = data
         self._final = data.files / folder
-        self._folder = data.files / f"{folder}.part"
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = data.files / f"{folder}.{uuid.uuid4().hex}.part"
         self._folder.mkdir()
         self.path = self._folder / INPUT
         self.file: BinaryIO = self.path.open("wb+")
@@ -64,14 +67,17 @@ class _Target:
         fcntl.flock(self.file, fcntl.LOCK_EX)
 
     def put(self) -> int:
-        """Put it into place; returns its size. The lock remains."""
+        """Put it into place, unless it is there already; returns its size there. The lock remains."""
         self.file.flush()
         os.fsync(self.file.fileno())
         sync_folder(self._folder)
-        shutil.rmtree(self._final, ignore_errors=True)
-        os.rename(self._folder, self._final)
+        try:
+            os.rename(self._folder, self._final)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
         sync_folder(self._data.files)
-        return os.fstat(self.file.fileno()).st_size
+        return (self._final / INPUT).stat().st_size
 
     def discard(self) -> None:
         """Remove it, unless it is in place."""

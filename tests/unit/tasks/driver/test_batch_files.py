@@ -84,13 +84,17 @@ def test_what_lies_beyond_the_watermark_is_none_of_it(data: DataFolder) -> None:
 
 
 def test_files_are_made_again_after_a_crash(data: DataFolder) -> None:
-    """A second time gives the same, also over the first one and over half a file."""
-    task = task_with(data, [answer(0)], [], done=1)
-    (data.files / "out.part").mkdir()
+    """What is complete remains, as when two machines make the same file; nothing else does."""
+    bad = answer(1, 500)
+    task = task_with(data, [answer(0), bad], [bad], done=2)
+    sizes = []
     for _ in range(2):
-        with batch_files.good_answers(data, "out", task):
-            assert data.content("out").read_bytes() == answer(0)
-    assert [folder.name for folder in data.files.iterdir()] == ["out"]
+        with batch_files.failed_answers(data, "err", task, "batch_expired", "late") as size:
+            sizes.append(size)
+            written = data.content("err").read_bytes()
+    assert sizes == [len(written)] * 2
+    assert written.startswith(bad)
+    assert [folder.name for folder in data.files.iterdir()] == ["err"]
 
 
 def test_a_sweep_spares_what_is_being_made(data: DataFolder) -> None:
