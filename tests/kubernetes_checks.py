@@ -6,6 +6,7 @@ wrote of a pod.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -215,7 +216,10 @@ def _keeps(written: Document, found: Document) -> bool:
 
 
 def _stands(written: Document, among: list[Document]) -> bool:
-    name = re.sub("[^a-z0-9-]+", "-", str(written.get("name")).lower()).strip("-")
+    name = str(written.get("name"))
+    if len(name) > 63:
+        name = f"seldon-{hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()}"
+    name = re.sub("[^a-z0-9-]+", "-", name.lower()).strip("-")
     found = next((each for each in among if each["name"] == name), None)
     if found is None:
         return False

@@ -292,3 +292,37 @@ def test_two_groups_of_one_pod_do_not_share_a_folder() -> None:
     }
     assert mounts["root"] == {"/data": "data", "/srv/graph.yaml": "infergraph-graph", "/tmp": "infergraph-tmp"}
     assert mounts["second"]["/data"] == "data-second"
+
+
+def test_the_volume_of_tasks_is_mounted_beside_a_volume_of_that_name(tmp_path: Path) -> None:
+    """The claim has another name where the user's pod has a volume `data`, which stays."""
+    file = tmp_path / "deployment.yaml"
+    text = (CASES / "render" / "names-in-use.yaml").read_text().replace("mountPath: /data}", "mountPath: /theirs}")
+    file.write_text(text.replace("replicas: 2, ", ""))
+    documents = objects(_rendered(file, *IMAGE, "--tasks", "5Gi").stdout)
+    check(file.read_text(), documents)
+    (front,) = (each["spec"] for each in documents if each["kind"] == "StatefulSet")
+    assert front["volumeClaimTemplates"][0]["metadata"]["name"] == "infergraph-data"
+    mounts = {each["mountPath"]: each["name"] for each in front["template"]["spec"]["containers"][0]["volumeMounts"]}
+    assert [mounts["/data"], mounts["/theirs"]] == ["infergraph-data", "data"]
+
+
+def test_labels_of_the_document_go_on_its_objects(tmp_path: Path) -> None:
+    """They do not go into pods; there the user's label app wins, and one that selects is ours, with a warning."""
+    document = yaml.safe_load((KUBERNETES / "01-one-model.yaml").read_text())
+    document["metadata"]["labels"] = {"app": "mine", "team": "red", "app.kubernetes.io/instance": "mine"}
+    result = _rendered(_written(tmp_path, document), *IMAGE)
+    assert "metadata.labels.app.kubernetes.io/instance" in result.stderr
+    for each in objects(result.stdout):
+        labels = each["metadata"]["labels"]
+        assert [labels["app"], labels["team"]] == ["mine", "red"]
+        assert labels["app.kubernetes.io/instance"] != "mine"
+        if each["kind"] == "Deployment":
+            assert "team" not in each["spec"]["template"]["metadata"]["labels"]
+
+
+def test_a_name_of_no_namespace_is_refused() -> None:
+    """A namespace is a DNS label."""
+    result = _rendered(KUBERNETES / "01-one-model.yaml", *IMAGE, "--namespace", "a.b")
+    assert result.exit_code == 2
+    assert "--namespace: 'a.b' is no name of a namespace" in result.stderr

@@ -16,7 +16,7 @@ from infergraph.graph.placement import PredictorCut
 from infergraph.graph.spec import member
 from infergraph.render import names, security
 from infergraph.render.documents import added, attached, filled, respelt
-from infergraph.render.here import Built, listens, with_secrets
+from infergraph.render.here import Built, with_secrets
 from infergraph.render.models import MOUNTED, Asking, Model, model_of
 from infergraph.render.ports import port_named
 from infergraph.render.scene import Object, Scene
@@ -194,7 +194,7 @@ def _built(scene: Scene, explainer: Explainer) -> Built:
 
 def _calls(scene: Scene, explainer: Explainer) -> tuple[str, bool]:
     """Where the predictor is called, and whether over gRPC."""
-    http, grpc = listens(explainer.found.entrance)
+    http, grpc = explainer.found.entrance.ports
     by_grpc = str(member(explainer.get("endpoint"), "type") or scene.deployment.transport).lower() == "grpc"
     host = front_service(scene.deployment.name, explainer.found.predictor)
     return f"{host}:{grpc if by_grpc else http}", by_grpc
@@ -225,7 +225,7 @@ def _args(scene: Scene, explainer: Explainer, folder: str) -> list[str]:
 def _open_environment(scene: Scene, explainer: Explainer, folder: str) -> dict[str, str]:
     """The variables of MLServer's runtime for explainers."""
     root = explainer.found.predictor.graph.name
-    http, _ = listens(explainer.found.entrance)
+    http, _ = explainer.found.entrance.ports
     host = f"{front_service(scene.deployment.name, explainer.found.predictor)}:{http}"
     extra: dict[str, Any] = {
         "explainer_type": _WORDS.sub("_", explainer.text("type")).lower(),

@@ -91,7 +91,7 @@ def built(scene: Scene, foreign: Foreign, pod: Mapping[str, Any], taken: frozens
     if is_proxy:
         asking = msgspec.structs.replace(asking, name=behind, node="")
     model = model_of(scene, asking, taken=taken) if node.model_uri else Model(folder=MOUNTED)
-    ports = place.http_port, place.grpc_port
+    ports = place.ports
     server = packaged(scene, node, model.folder, ports, proxied) if node.packaged else None
     given = respelt(foreign.given, _MEMBERS)
     image = given.get("image") or Noted(*servers.image_of(scene, node))

@@ -10,12 +10,11 @@ from typing import Any
 
 import msgspec
 
-from infergraph.graph.placement import Place, PlaceKind
 from infergraph.graph.spec import Deployment, entries, member
 from infergraph.render import names
 from infergraph.render.documents import Attached, attached, filled, respelt
 from infergraph.render.models import Model
-from infergraph.render.ports import FIRST_GRPC, FIRST_HTTP, FIRST_METRICS, counted
+from infergraph.render.ports import FIRST_GRPC, FIRST_HTTP, FIRST_METRICS, counted, port_named
 from infergraph.render.scene import Scene
 from infergraph.render.security import CONFINED, SEALED
 from infergraph.render.yaml_text import Noted, noted
@@ -24,7 +23,7 @@ FRONT_PORTS = 8000, 5001
 FILE = "graph.yaml"
 CONTAINER = "infergraph"
 _CERTIFICATES = "seldon-cert-volume"
-_COUNTED = 500  # above the first port of a kind, before that of the next
+_FIRST_PORTS = {"http": FIRST_HTTP, "grpc": FIRST_GRPC, "metrics": FIRST_METRICS}
 _ENGINE = "seldon.io/engine-"
 _DEFAULT_RESOURCES = {"requests": {"cpu": "500m", "memory": "512Mi"}}
 _MEMBERS = (
@@ -53,11 +52,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         given: its container in the file; empty where it has none.
         suffix: of its volumes, where the pod has several such processes.
         file: name of the ConfigMap with its graph.
-        nodes: that need code in its image.
         env: of the orchestrator, with the field each comes from.
         certificate: the secret with the server's certificate.
         serves_tls: whether it serves by that certificate.
-        keeps_data: the pod has a volume claim for its data.
+        keeps_data: it takes tasks in, and the pod has a volume claim for its data.
     """
 
     name: str
@@ -68,13 +66,11 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     metrics_port: int
     given: Mapping[str, Any] = {}
     suffix: str = ""
-    nodes: tuple[str, ...] = ()
     resources: Any = None
     env: tuple[tuple[dict[str, Any], str], ...] = ()
     models: tuple[Model, ...] = ()
     certificate: str = ""
     serves_tls: bool = False
-    tasks: bool = False
     keeps_data: bool = False
 
 
@@ -160,19 +156,22 @@ def _ports(scene: Scene, server: Server, given: Any) -> list[Any]:
             scene.findings.warn(f"{server.field}.ports", text)
         elif name not in numbers:
             found.append(port)
-    ours = [{"name": name, "containerPort": Noted(number, _source(server, number))} for name, number in numbers.items()]
+    ours = [
+        {"name": name, "containerPort": Noted(number, _source(server, name, number))}
+        for name, number in numbers.items()
+    ]
     return [*ours, *found]
 
 
-def _source(server: Server, number: int) -> str:
+def _source(server: Server, name: str, number: int) -> str:
     """Where a port number comes from."""
     if number in FRONT_PORTS:
         return "front"
     if not server.given:
         return "default"
-    firsts = (FIRST_HTTP, FIRST_GRPC, FIRST_METRICS)
-    first = next((first for first in firsts if 0 <= number - first < _COUNTED), None)
-    return f"{server.field}.ports" if first is None else counted(number, first)
+    if port_named(server.given, name) == number:
+        return f"{server.field}.ports"
+    return counted(number, _FIRST_PORTS[name])
 
 
 def _environment(scene: Scene, server: Server, given: Any) -> list[Any]:
@@ -183,7 +182,7 @@ def _environment(scene: Scene, server: Server, given: Any) -> list[Any]:
         "INFERGRAPH_GRPC_PORT": str(server.grpc_port),
         "INFERGRAPH_METRICS_PORT": str(server.metrics_port),
         "INFERGRAPH_DATA_DIR": "/data",
-        "INFERGRAPH_TASKS": "on" if server.tasks else "off",
+        "INFERGRAPH_TASKS": "on" if server.keeps_data else "off",
         "INFERGRAPH_LOG_FORMAT": "json",
         "INFERGRAPH_DRAIN_DELAY_S": "5",
     }
@@ -223,8 +222,3 @@ def _probes(server: Server) -> dict[str, Any]:
         return {"httpGet": {"path": path, "port": "http", **scheme}, "periodSeconds": period_s}
 
     return {"livenessProbe": probe("/live", 10), "readinessProbe": probe("/ready", 2)}
-
-
-def listens(place: Place) -> tuple[int, int]:
-    """The HTTP and gRPC port of a place."""
-    return FRONT_PORTS if place.kind is PlaceKind.FRONT else (place.http_port, place.grpc_port)

@@ -6,7 +6,7 @@ Source: sections A3 and B2 of the Kubernetes notes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from infergraph.graph.spec import member
 from infergraph.render import names
@@ -47,26 +47,33 @@ def selector(workload: Workload) -> dict[str, str]:
     return {INSTANCE: workload.name}
 
 
-def of_pod(scene: Scene, workload: Workload) -> dict[str, Any]:
-    """The labels of a workload's pods: the user's, then ours, which win; a clash is a warning."""
-    found: dict[str, Any] = {"app": workload.name}
+class PodLabels(NamedTuple):
+    """The labels of a workload's pods, and those of the workload, which has the document's as well."""
+
+    pod: dict[str, Any]
+    workload: dict[str, Any]
+
+
+def of_pods(scene: Scene, workload: Workload) -> PodLabels:
+    """The labels of a workload: the user's, then ours, which win; a clash is a warning."""
+    first: dict[str, Any] = {"app": workload.name}
     written: list[tuple[str, Mapping[str, Any]]] = []
     if workload.predictor is not None:
         predictor = workload.predictor.predictor
         version = predictor.name if names.is_label_value(predictor.name) else names.mended(predictor.name)
-        found["version"] = Noted(version, f"{workload.predictor.path}.name".removeprefix("."))
+        first["version"] = Noted(version, f"{workload.predictor.path}.name".removeprefix("."))
         written.append((f"{workload.predictor.path}.labels".removeprefix("."), predictor.labels))
     template = member(member(workload.template, "metadata"), "labels")
     if isinstance(template, dict):
         written.append((f"{workload.field}.metadata.labels", template))
-    for _, labels in written:
-        found.update(labels)
     ours = of_object(scene, workload.name, workload.component) | _of_services(scene, workload)
+    users: dict[str, Any] = {}
     for field, labels in written:
+        users |= labels
         for name in labels.keys() & ours.keys():
             if labels[name] != ours[name]:
                 scene.findings.warn(f"{field}.{name}", f"is set to {ours[name]}, by which the pods are selected")
-    return found | ours
+    return PodLabels(first | users | ours, first | scene.deployment.labels | users | ours)
 
 
 def _of_services(scene: Scene, workload: Workload) -> dict[str, str]:

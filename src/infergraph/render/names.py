@@ -21,6 +21,11 @@ def is_subdomain(name: str) -> bool:
     return len(name) <= _SUBDOMAIN_LIMIT and _SUBDOMAIN.fullmatch(name) is not None
 
 
+def is_label(name: str) -> bool:
+    """Whether `name` is a DNS label, as the name of a namespace is."""
+    return len(name) <= LIMIT and "." not in name and _SUBDOMAIN.fullmatch(name) is not None
+
+
 def is_label_value(text: str) -> bool:
     """Whether `text` may be the value of a label."""
     return len(text) <= LIMIT and _LABEL_VALUE.fullmatch(text) is not None
@@ -28,32 +33,37 @@ def is_label_value(text: str) -> bool:
 
 def identity(name: str) -> str:
     """The value of the label seldon-deployment-id: the deployment's name, or a hash of a long one."""
-    return name if len(name) <= LIMIT else _hashed(name)
+    return name if len(name) <= LIMIT else hashed(name)
 
 
 def joined(*parts: str) -> str:
     """The name of an object made of parts: mended, or a hash of a long one."""
     name = "-".join(parts)
-    return mended(name) if len(name) <= LIMIT else _hashed(name)
+    return mended(name) if len(name) <= LIMIT else hashed(name)
 
 
 def mended(name: str) -> str:
     """`name` as a DNS label: in lower case, with a hyphen for each run of other characters, without one at the ends."""
-    return _OTHERS.sub("-", name.lower()).strip("-") or _hashed(name)
+    return _OTHERS.sub("-", name.lower()).strip("-") or hashed(name)
 
 
 def part(name: str, suffix: str = "") -> str:
-    """The name of a container or volume, cut where it is too long."""
-    return f"{mended(name)}{suffix}"[:LIMIT].rstrip("-")
+    """The name of a container, or of what is made for it, which is cut where it is too long."""
+    return f"{joined(name)}{suffix}"[:LIMIT].rstrip("-")
 
 
 def folder(node: str) -> str:
-    """The name of a node as the name of a folder."""
-    return node if is_label_value(node) and node else mended(node)
+    """The name of a node as the name of a folder, another one for each node."""
+    return node if is_label_value(node) and node else f"{mended(node)}-{_md5(node)[:8]}"
 
 
-def _hashed(name: str) -> str:
-    return "seldon-" + hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
+def hashed(name: str) -> str:
+    """A name that stands for one that is too long, or no name."""
+    return f"seldon-{_md5(name)}"
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def unused(name: str, taken: frozenset[str]) -> str:

@@ -5,7 +5,7 @@ Source: sections A6 and B3 of the Kubernetes notes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,11 +15,12 @@ from infergraph.graph.spec import Node, entries, member
 from infergraph.render import foreign, here, names, security, servers
 from infergraph.render.documents import filled, names_in, respelt, together
 from infergraph.render.foreign import TENSORFLOW, Foreign
-from infergraph.render.here import CONTAINER, Built, Server, listens, orchestrator_environment
+from infergraph.render.here import CONTAINER, FRONT_PORTS, Built, Server, orchestrator_environment
 from infergraph.render.models import Model, asked_by, model_of
+from infergraph.render.ports import FIRST_METRICS
 from infergraph.render.scene import Scene
 from infergraph.render.security import CONFINED
-from infergraph.render.workloads import Workload
+from infergraph.render.workloads import Component, Workload
 from infergraph.render.yaml_text import Noted, noted
 
 GRACE_S = 40
@@ -39,10 +40,16 @@ _MEMBERS = (
 
 
 class Pod(msgspec.Struct, frozen=True):
-    """The spec of a pod, and the metrics port of infergraph in it; None where it has none or foreign nodes."""
+    """The spec of a pod.
+
+    Args:
+        metrics_port: of infergraph in it; None where it has none, or nodes with images of their own.
+        claim: name of the volume claim for its data, where it has one.
+    """
 
     spec: dict[str, Any]
     metrics_port: int | None
+    claim: str = "data"
 
 
 class PodMaker:
@@ -70,7 +77,7 @@ class PodMaker:
         spec = dict(self._given)
         self._set_account(spec)
         own = {name: spec.pop(name, None) for name in ("initContainers", "containers", "volumes")}
-        first = together(own["initContainers"], (each for one in built for each in one.initializers))
+        first = together(own["initContainers"], _distinct(each for one in built for each in one.initializers))
         then = [one.container for one in built]
         then = together(then, (each for one in built for each in one.beside))
         volumes = together(own["volumes"], (each for one in built for each in one.volumes))
@@ -81,13 +88,17 @@ class PodMaker:
         spec = filled(spec, noted(defaults, "default"))
         lists = {"initContainers": first, "containers": then, "volumes": volumes}
         spec |= {name: found for name, found in lists.items() if found}
-        return Pod(spec, self._metrics if self._workload.is_ours else None)
+        port = self._metrics if self._workload.component is not Component.NODE else None
+        return Pod(spec, port, names.unused("data", self._taken))
 
     def _context(self, containers: list[dict[str, Any]]) -> dict[str, Any]:
         found = security.of_pod(containers)
         return found | {"fsGroup": security.USER} if self._keeps_data else found
 
     def _containers(self) -> Iterator[Built]:
+        if self._workload.component is Component.SPLIT:
+            yield self._of_split()
+            return
         if self._workload.pod is None:
             for place in self._workload.places:
                 yield self._of_place(place, {}, self._workload.field)
@@ -137,7 +148,7 @@ class PodMaker:
         return foreign.built(self._scene, container, self._given, self._taken)
 
     def _of_server(self, place: Place, given: dict[str, Any], field: str) -> Built:
-        http, grpc = listens(place)
+        http, grpc = place.ports
         is_front = place.kind is PlaceKind.FRONT
         found = self._scene.cut.predictors[place.predictor]
         name = place.name if self._workload.pod is not None else CONTAINER
@@ -160,10 +171,23 @@ class PodMaker:
             models=tuple(models_of(self._scene, place, self._taken).values()),
             certificate=certificate,
             serves_tls=certificate != "" and self._scene.serves_tls,
-            tasks=self._keeps_data and is_front,
             keeps_data=self._keeps_data and is_front,
         )
         self._servers += 1
+        return here.built(self._scene, server, self._taken)
+
+    def _of_split(self) -> Built:
+        http, grpc = FRONT_PORTS
+        self._servers, self._metrics = 1, FIRST_METRICS
+        server = Server(
+            name=CONTAINER,
+            field=self._workload.field,
+            file=self._files[self._workload.field],
+            http_port=http,
+            grpc_port=grpc,
+            metrics_port=FIRST_METRICS,
+            keeps_data=self._keeps_data,
+        )
         return here.built(self._scene, server, self._taken)
 
     def _orchestrator(self, found: PredictorCut) -> tuple[tuple[dict[str, Any], str], ...]:
@@ -188,6 +212,17 @@ class PodMaker:
                     self._scene.findings.warn(where, text)
         if self._workload.pod is None and "serviceAccountName" not in spec:
             spec["automountServiceAccountToken"] = False
+
+
+def _distinct(initializers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Init containers of ours, whose names may be the same once they are mended and cut."""
+    taken: dict[str, Any] = {}
+    for each in initializers:
+        first = taken.setdefault(each["name"], each)
+        if first is each:
+            yield each
+        elif first["args"] != each["args"]:
+            yield each | {"name": names.hashed(" ".join(each["args"]))}
 
 
 def mended(scene: Scene, name: str, field: str) -> str:

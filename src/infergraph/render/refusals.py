@@ -44,6 +44,9 @@ def of_document(scene: Scene) -> None:
     if not names.is_subdomain(name):
         text = f"{name!r} is no Kubernetes name: lower-case letters, digits, '-' and '.', at most 253"
         scene.findings.refuse("metadata.name", text)
+    if scene.namespace and not names.is_label(scene.namespace):
+        field = "--namespace" if scene.options.namespace else "metadata.namespace"
+        scene.findings.refuse(field, f"{scene.namespace!r} is no name of a namespace")
     _of_image(scene)
     for found in scene.cut.predictors:
         _of_servers(scene, found)

@@ -76,8 +76,11 @@ class Scene:
         return self._metrics.get((place.predictor, workload.pod, place.name), FIRST_METRICS)
 
     def metadata(self, name: str, labels: Mapping[str, Any], annotations: Mapping[str, Any]) -> dict[str, Any]:
-        """The metadata of an object, with the document's labels and annotations under its own."""
+        """The metadata of an object, with the document's labels and annotations under its own; a clash is a warning."""
         document = self.deployment
+        for key, value in labels.items():
+            if key.startswith(_OURS) and document.labels.get(key, value) != value:
+                self.findings.warn(f"metadata.labels.{key}", "is not rendered: it is a label of ours")
         found: dict[str, Any] = {"name": name}
         if self.namespace:
             given = Noted(self.namespace, "--namespace")
@@ -89,4 +92,5 @@ class Scene:
         return found
 
 
+_OURS = ("app.kubernetes.io/", "seldon-deployment-id")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

@@ -10,7 +10,8 @@ from typing import Any
 
 from infergraph.graph.placement import Place, PlaceKind
 from infergraph.render import labels
-from infergraph.render.here import listens
+from infergraph.render.here import FRONT_PORTS
+from infergraph.render.ports import FIRST_METRICS
 from infergraph.render.scene import Object, Scene
 from infergraph.render.workloads import Component, Workload, front_service
 
@@ -22,16 +23,16 @@ _BALANCES_CLIENTS = True
 def of_workload(scene: Scene, workload: Workload) -> list[Object]:
     """The Services that send to a workload, the door first."""
     if workload.predictor is None:
-        return []
+        return [_of_split(scene, workload)]
     found = []
     entrance = workload.predictor.entrance
     if entrance.kind is PlaceKind.FOREIGN and entrance in workload.places and entrance.pod == workload.pod:
-        http, grpc = listens(entrance)
+        http, grpc = entrance.ports
         found.append(_door(scene, workload, entrance, {"http": http, "grpc": grpc}))
     for place in workload.places:
         if place.pod != workload.pod:  # its Service stands beside the first of the pods that have it
             continue
-        http, grpc = listens(place)
+        http, grpc = place.ports
         ports = {"http": http, "grpc": grpc, "metrics": scene.metrics_port(place, workload)}
         if place.kind is PlaceKind.FRONT:
             found.append(_door(scene, workload, place, ports))
@@ -80,6 +81,20 @@ def is_headless(scene: Scene) -> bool:
     deployment = scene.deployment
     asked = deployment.annotations.get(HEADLESS, deployment.metadata_annotations.get(HEADLESS, "false"))
     return asked != "false"
+
+
+def _of_split(scene: Scene, workload: Workload) -> Object:
+    http, grpc = FRONT_PORTS
+    return service(
+        scene,
+        workload.name,
+        selector=labels.selector(workload),
+        ports={"http": http, "grpc": grpc, "metrics": FIRST_METRICS},
+        component=Component.SPLIT,
+        instance=workload.name,
+        field=workload.field,
+        annotations={},
+    )
 
 
 def _door(scene: Scene, workload: Workload, place: Place, ports: Mapping[str, int]) -> Object:

@@ -11,7 +11,6 @@ from typing import Any
 
 from infergraph.graph.spec import Predictor
 from infergraph.render import labels, names
-from infergraph.render.here import listens
 from infergraph.render.scene import Object, Scene
 from infergraph.render.workloads import Component, front_service
 
@@ -80,7 +79,7 @@ def _grpc_matches(scene: Scene, namespace: str) -> list[dict[str, Any]]:
 def _backend(scene: Scene, index: int, port: int) -> dict[str, Any]:
     found = scene.cut.predictors[index]
     service = front_service(scene.deployment.name, found.predictor)
-    return {"name": service, "port": listens(found.entrance)[port]}
+    return {"name": service, "port": found.entrance.ports[port]}
 
 
 def _backends(scene: Scene, port: int) -> list[dict[str, Any]]:

@@ -58,11 +58,6 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         """The front among its places, if it is one of them."""
         return next((place for place in self.places if place.kind is PlaceKind.FRONT), None)
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether all its nodes run in processes of infergraph."""
-        return bool(self.places) and all(place.kind is not PlaceKind.FOREIGN for place in self.places)
-
     def place(self, container: str) -> Place | None:
         """The place that runs in a container of a name."""
         return next((place for place in self.places if place.name == container), None)
@@ -79,11 +74,15 @@ def node_service(deployment: str, predictor: Predictor, node: str) -> str:
     return names.joined(deployment, predictor.name, node)
 
 
-def split_name(cut: Cut) -> str:
-    """The name of the split and of its Service."""
-    name = cut.deployment.name
-    taken = {front_service(name, found.predictor) for found in cut.predictors}
-    return names.joined(name, "split") if names.joined(name) in taken else names.joined(name)
+def split_of(cut: Cut) -> Workload:
+    """The workload that chooses among several predictors; its Service has the same name."""
+    deployment = cut.deployment
+    taken = {front_service(deployment.name, found.predictor) for found in cut.predictors}
+    name = names.joined(deployment.name)
+    if name in taken:
+        name = names.joined(deployment.name, "split")
+    asked = with_defaults(Asked(), [({"replicas": deployment.replicas}, "spec")])
+    return Workload(name=name, component=Component.SPLIT, field="spec.predictors", asked=asked)
 
 
 def workloads(cut: Cut, index: int) -> list[Workload]:

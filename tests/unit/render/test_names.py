@@ -29,9 +29,10 @@ def test_a_name_of_other_characters_alone() -> None:
 
 
 def test_a_part_is_cut() -> None:
-    """The name of a container is cut where it is too long, and ends in no hyphen."""
+    """A name made for a container is cut where it is too long, and ends in no hyphen; a container's own is hashed."""
     assert names.part("a" * 60, "-b-model") == "a" * 60 + "-b"
     assert names.part("a" * 62, "-b-model") == "a" * 62
+    assert names.part("a" * 64).startswith("seldon-")
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,4 @@ def test_a_folder_has_the_name_of_its_node() -> None:
     assert names.folder("small_1.x") == "small_1.x"
     assert "/" not in names.folder("../../etc")
     assert names.folder("..") not in ("..", ".", "")
+    assert names.folder("a b") != names.folder("a-b")

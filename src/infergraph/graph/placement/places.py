@@ -85,6 +85,11 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     asked: Asked = Asked()
 
     @property
+    def ports(self) -> tuple[int, int]:
+        """Its HTTP and its gRPC port."""
+        return self.http_port, self.grpc_port
+
+    @property
     def name(self) -> str:
         """The name of that node; empty for a front without one."""
         return "" if self.node is None else self.node.name
