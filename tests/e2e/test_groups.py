@@ -60,7 +60,7 @@ spec:
     componentSpecs:
     - spec:
         containers:
-        - {name: light, env: [{name: STEP, value: light}]}
+        - {name: heavy, env: [{name: STEP, value: heavy}], resources: {requests: {cpu: 3}, limits: {nvidia.com/gpu: 2}}}
     graph:
       name: clean
       type: TRANSFORMER
@@ -73,10 +73,7 @@ spec:
         replicas: 2
         children:
         - {name: light, type: MODEL, component: "steps.py:Told"}
-        - name: heavy
-          type: MODEL
-          component: steps.py:Told
-          resources: {requests: {cpu: 3}, limits: {nvidia.com/gpu: 2}}
+        - {name: heavy, type: MODEL, component: "steps.py:Told"}
 """
 SMALL = """
 kind: SeldonDeployment
@@ -196,7 +193,7 @@ class Load:
 
 @pytest.fixture(scope="module")
 def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The graph of three groups, one with two replicas; four GPUs are visible."""
+    """The graph of a front and two groups, one with two replicas; four GPUs are visible."""
     with running(tmp_path_factory.mktemp("flow"), GRAPH, CUDA_VISIBLE_DEVICES="4,5,6,7") as found:
         yield found
 
@@ -215,7 +212,7 @@ def test_groups_are_processes_of_their_own(flow: Running) -> None:
     """Each group, and each replica of one, has workers of its own; the groups' metrics are listed for Prometheus."""
     assert len({flow.told(0)["pid"], flow.told(1)["pid"]}) == 2
     targets = json.loads((flow.folder / ".infergraph/groups/targets.json").read_text())
-    assert [target["labels"]["group"] for target in targets] == ["best.0", "best.1", "light", "heavy"]
+    assert [target["labels"]["group"] for target in targets] == ["best.0", "best.1", "heavy"]
     for target in targets:
         host, _, port = target["targets"][0].partition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=60)
@@ -228,8 +225,8 @@ def test_resources_are_dealt_out(flow: Running) -> None:
     """A group sees the GPUs of its limits, one that asks for none sees none; threads are as many as its CPUs."""
     heavy, light = flow.told(1), flow.told(0)
     assert (heavy["CUDA_VISIBLE_DEVICES"], heavy["OMP_NUM_THREADS"]) == ("4,5", "3")
-    assert light["CUDA_VISIBLE_DEVICES"] == ""
-    assert (light["STEP"], light["INFERGRAPH_WORKER_INDEX"]) == ("light", "0")
+    assert (heavy["STEP"], heavy["INFERGRAPH_WORKER_INDEX"]) == ("heavy", "0")
+    assert (light["CUDA_VISIBLE_DEVICES"], light["STEP"]) == ("", None)
 
 
 def test_graph_files_are_those_of_a_cluster(flow: Running) -> None:
@@ -260,11 +257,11 @@ def test_killed_replica_loses_no_request(flow: Running) -> None:
 
 def test_front_is_not_ready_without_a_group(flow: Running) -> None:
     """While its only server is away the front is not ready; it is again when the new one is."""
-    (victim,) = flow.servers("light")
+    (victim,) = flow.servers("heavy")
     os.kill(victim, signal.SIGKILL)
     wait_for("not ready", lambda: flow.ask("/ready")[0] == 503)
     wait_for("ready again", lambda: flow.ask("/ready")[0] == 200)
-    assert flow.told(0)["STEP"] == "light"
+    assert flow.told(1)["STEP"] == "heavy"
 
 
 def test_stop_answers_what_was_begun_and_leaves_nothing(tmp_path: Path) -> None:

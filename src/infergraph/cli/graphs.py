@@ -96,7 +96,7 @@ def show(file: Path, predictor: str, nodes: tuple[str, ...], svg: Path | None, a
             console.print(drawing.tree(each, resolved, placement.summaries(cut)), soft_wrap=False)
             _print_groups(console, cut)
         if svg is not None:
-            _write(svg, picture.svg(each, resolved))
+            _write(svg, picture.svg(each, resolved, placement.summaries(cut)))
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(drawn), ensure_ascii=False, indent=2))
 

@@ -41,7 +41,9 @@ class Child:
         command = [sys.executable, "-P", "-m", module]
         env = {**os.environ, **(environment or {})}
         if hold_stdin:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env=env, process_group=0)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, pass_fds=tuple(pass_fds), env=env, process_group=0
+            )
             self._write(stdin)
         else:
             with tempfile.TemporaryFile() as file:  # not a pipe: a child that never reads cannot block us

@@ -140,8 +140,9 @@ class GroupsSupervisor:
         try:
             server.child = Child(
                 "infergraph.process.supervisor",
-                msgspec.json.encode(plan),
+                msgspec.json.encode(plan) + b"\n",
                 pass_fds=(theirs,),
+                hold_stdin=True,
                 environment=member.environment,
             )
         except OSError as error:  # out of memory, descriptors or processes: try again later
@@ -195,6 +196,7 @@ class GroupsSupervisor:
             if child.pid in adopted:
                 child.reaped(adopted[child.pid])
             if child.poll():
+                child.close()
                 server.child = None
                 self._ended(server, child, time.monotonic())
 

@@ -62,7 +62,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             lines whose values are unknown are left out.
         addresses: what is served where, for the log line where there is no terminal; filled in as the banner is.
         group: name of the group that it is, and which of its replicas; empty for a server on its own.
-        parent_pid: this process dies with it; 0 for none.
+        parent_pid: this process dies with it, which holds its standard input; 0 for none.
         ready_fd: inherited; told when all workers are ready for the first time, and closed; -1 for none.
         serve: what a worker runs: "module:name" of a coroutine function that takes a WorkerContext.
         driver: the module of the task driver.
@@ -461,17 +461,18 @@ def reap_all() -> dict[int, int]:
 
 
 def read_plan() -> bytes:
-    """The plan, from the file descriptor given by `--plan-fd`, else from standard input."""
-    given = int(sys.argv[sys.argv.index("--plan-fd") + 1]) if "--plan-fd" in sys.argv else 0
-    with open(given, "rb", closefd=given != 0) as file:
-        return file.read()
+    """The plan, from the file descriptor given by `--plan-fd`, else one line of standard input, which stays open."""
+    if "--plan-fd" in sys.argv:
+        with open(int(sys.argv[sys.argv.index("--plan-fd") + 1]), "rb") as file:
+            return file.read()
+    return sys.stdin.buffer.readline()
 
 
 def main() -> int:
     """Read the plan, and run it."""
     plan = msgspec.json.decode(read_plan(), type=ServePlan)
     if plan.parent_pid:
-        process_lifetime.die_with_parent(plan.parent_pid)
+        process_lifetime.die_with_parent(plan.parent_pid, sys.stdin.fileno())
     return run(plan)
 
 

@@ -288,6 +288,14 @@ def test_show_draws_the_cut(run):
     ]
 
 
+def test_picture_says_which_nodes_ask_for_a_place(run):
+    """The picture names what each node asks for, too."""
+    run("show", CUT, "--svg", "out.svg")
+    text = Path("out.svg").read_text(encoding="utf-8")
+    ElementTree.fromstring(text)
+    assert "MODEL · group: 2 replicas" in text
+
+
 def test_check_says_where_a_placing_member_has_an_effect(run):
     """Members that one process passes over are hints, which name what does not."""
     result = run("check", CUT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from rich.text import Text
 from rich.tree import Tree
@@ -22,7 +23,7 @@ _COLOURS = {
 def tree(
     graph: Deployment | Predictor,
     resolved: Mapping[str, str] | Mapping[str, Mapping[str, str]],
-    places: Mapping[str, str] | None = None,
+    places: Mapping[str, str] = MappingProxyType({}),
 ) -> Tree:
     """A graph as a tree for rich to print; on no terminal it comes out as plain text.
 
@@ -34,7 +35,7 @@ def tree(
     """
     if isinstance(graph, Predictor):
         trunk = Tree(_predictor_line(graph))
-        _grow(trunk, graph.graph, _flat(resolved), places or {})
+        _grow(trunk, graph.graph, _flat(resolved), places)
         return trunk
     trunk = Tree(Text.assemble((graph.name or "graph", "bold"), ("  SeldonDeployment", "dim")))
     for predictor in graph.predictors:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping
 from html import escape
+from types import MappingProxyType
 
 import msgspec
 
@@ -68,14 +69,15 @@ class _Box(msgspec.Struct):
     children: list[_Box] = []
 
 
-def svg(predictor: Predictor, resolved: Mapping[str, str]) -> str:
+def svg(predictor: Predictor, resolved: Mapping[str, str], places: Mapping[str, str] = MappingProxyType({})) -> str:
     """A picture of `predictor`.
 
     Args:
         resolved: what answers at each node, by name; nodes that are not in it get no such line.
+        places: what is said of where a node runs, by name.
     Returns: an SVG document without references to anything outside; the same input gives the same text.
     """
-    root = _boxes(predictor.graph, resolved, 0)
+    root = _boxes(predictor.graph, resolved, places, 0)
     tops, rows = rows_of(root, lambda box: box.children)
     boxes = list(_walk(root))
     for box in boxes:
@@ -96,12 +98,12 @@ def svg(predictor: Predictor, resolved: Mapping[str, str]) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _boxes(node: Node, resolved: Mapping[str, str], depth: int) -> _Box:
+def _boxes(node: Node, resolved: Mapping[str, str], places: Mapping[str, str], depth: int) -> _Box:
     kind = node.type if node.type not in (None, "", "UNKNOWN_TYPE") else node.built_in or ", ".join(node.methods)
     box = _Box(
         node,
         name=node.name or "(no name)",
-        kind=(kind or "passes through").replace("_", " "),
+        kind=" · ".join([(kind or "passes through").replace("_", " "), *filter(None, [places.get(node.name)])]),
         target=_short(resolved.get(node.name, "")),
         depth=depth,
         dashed=node.shadow,
@@ -112,13 +114,13 @@ def _boxes(node: Node, resolved: Mapping[str, str], depth: int) -> _Box:
     numbered = node.type in ("ROUTER", "CHAIN") or node.built_in in ("SIMPLE_ROUTER", "RANDOM_ABTEST")
     count = 0
     for child in node.children:
-        below = _boxes(child, resolved, depth + 1)
+        below = _boxes(child, resolved, places, depth + 1)
         if numbered and not child.shadow:
             below.mark = f"{count + 1}." if node.type == "CHAIN" else str(count)
         count += not child.shadow
         box.children.append(below)
     if isinstance(node.fallback, Node):
-        below = _boxes(node.fallback, resolved, depth + 1)
+        below = _boxes(node.fallback, resolved, places, depth + 1)
         below.mark, below.dashed = "fallback", True
         box.children.append(below)
     return box
