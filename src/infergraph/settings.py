@@ -572,6 +572,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             is_secret=True,
         ),
     ] = ""
+    task_uris: Annotated[
+        str,
+        setting(
+            "Addresses that tasks may read from and write to, as prefixes separated by commas: `s3://bucket/folder`, "
+            "`https://host`, `file:///folder`; `s3://*` for any bucket, `*` for all but files of this machine; empty "
+            "for none."
+        ),
+    ] = ""
 
     @property
     def asks_callers(self) -> bool:

@@ -99,10 +99,15 @@ def _asking(url: str, key: str) -> Iterator[Client]:
 
 
 @click.command("submit", cls=Command, epilog=_EPILOG)
-@argument("file", about="A file of JSON lines, CSV or Parquet; - for standard input.")
+@argument("file", about="A file of JSON lines, CSV or Parquet, or its address (s3://…); - for standard input.")
 @_url
 @key_option
-@_output
+@option(
+    "--output",
+    "-o",
+    metavar="FILE",
+    help="Write the answers to this file; or have the server copy them to this address (s3://…).",
+)
 @option("--id", default="", metavar="ID", help="The id of the task; generated if not given.")
 @option("--priority", type=int, default=0, metavar="N", help="Tasks of a higher priority are processed first.")
 @option(
@@ -129,7 +134,7 @@ def submit(
     *,
     url: str,
     key: str,
-    output: Path | None,
+    output: str | None,
     id: str,
     priority: int,
     rows: RowMode | None,
@@ -159,15 +164,18 @@ def submit(
         said["webhook_events"] = webhook_events
     if format is not None:
         said["format"] = format.name
-    wanted = output_format or (None if output is None else file_kind.of_name(output.name))
+    wanted = output_format or file_kind.of_name(output or "")
     if wanted is not None:
-        said["output_format"] = file_kind.answer_kind(wanted.name, str(output)).name
+        said["output_format"] = file_kind.answer_kind(wanted.name, output or "--output-format").name
+    target = None if output is None or "://" in output else Path(output)
     with _asking(url, key) as client:
-        if output is not None:
-            OutputPlace.at(output, source=Path(file))  # an output that cannot be written is reported before the work
-        task = _upload(client, file, said)
+        if target is not None:
+            OutputPlace.at(target, source=Path(file))  # an output that cannot be written is reported before the work
+        elif output is not None:
+            said["output_uri"] = output
+        task = client.tasks.submit(file, **said) if "://" in file else _upload(client, file, said)
         if wait or output is not None or (wait is None and sys.stderr.isatty()):
-            _follow(client, task.id, url=url, key=key, output=output)
+            _follow(client, task.id, url=url, key=key, output=target)
         else:
             click.echo(task.id)
 

@@ -28,6 +28,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         paused: why no work is assigned; None if it is.
         error: why it failed, or its last error.
         input_format, output_format: of the file and of the finished results: jsonl, csv, parquet, csv.gz, …
+        input_uri, output_uri: of a task whose files are at addresses.
         output_sha256: checksum of the finished results.
     """
 
@@ -52,6 +53,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     input_format: str = "jsonl"
     output_format: str = "jsonl"
+    input_uri: str | None = None
+    output_uri: str | None = None
     input_bytes: int = 0
     input_sha256: str | None = None
     output_bytes: int = 0
@@ -89,6 +92,8 @@ class SubmitOptions(TypedDict, total=False):
     """Of the file: jsonl, csv or parquet, with .gz or .zst if it is compressed; by default as its name says."""
     output_format: str
     """Of the answers; by default that of the file, not compressed."""
+    output_uri: str
+    """Where the server copies the finished answers to, such as s3://bucket/answers.jsonl."""
     webhook: str
     """URL that receives a POST when the task ends."""
     webhook_events: str

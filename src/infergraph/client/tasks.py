@@ -21,7 +21,7 @@ from infergraph.client.download import Download
 from infergraph.client.rest import RestWire
 from infergraph.client.task import SubmitOptions, Task
 from infergraph.client.upload import Source, Upload
-from infergraph.errors import Fault, RemoteError, TaskFault, UnknownTask
+from infergraph.errors import Fault, PayloadError, RemoteError, TaskFault, UnknownTask
 from infergraph.net.http_client import Reply
 from infergraph.net.http_stream import Event
 from infergraph.protocol.paths import TASK_ENGINE, TASKS
@@ -63,20 +63,30 @@ class AsyncTasks:
         """Submit rows; returns as soon as the server has stored them durably.
 
         Args:
-            source: a path, a binary file, or rows: dicts, or lines of JSON. It is streamed, never held in memory.
+            source: a path, a binary file, or rows: dicts, or lines of JSON. It is streamed, never held in memory. Or an
+                address, such as s3://bucket/rows.jsonl, from which the server fetches the file.
             on_sent: called after each block with the number of bytes of the form sent so far.
         Raises: PayloadError for an unreadable source; Overloaded, StorageFull, UploadTooLarge, TaskConflict.
         Promises: a file is sent again after a lost connection, which never creates a second task.
         """
         fields = {"task_id": said.get("id") or uuid.uuid4().hex}
-        for name in ("priority", "rows", "webhook", "webhook_events", "format", "output_format"):
+        for name in ("priority", "rows", "webhook", "webhook_events", "format", "output_format", "output_uri"):
             if said.get(name) is not None:
                 fields[name] = str(said.get(name))
+        if isinstance(source, str) and "://" in source:
+            if said.get("encoding"):
+                raise PayloadError("encoding: a file at an address is read as UTF-8, UTF-16 or UTF-32")
+            return await self._refer(fields | {"input_uri": source})
         upload = Upload(source, fields, encoding=said.get("encoding") or "")
         once = functools.partial(self._send, upload, on_sent)
         # An upload has no time limit; a connection without progress has.
         call = CallOptions(timeout_s=0.0)
         return await self._caller.attempt(once, call, is_repeatable=upload.is_repeatable)
+
+    async def _refer(self, fields: dict[str, str]) -> Task:
+        """Submit the address of a file. Repeating it is harmless, since it has an id."""
+        said = fields | {"id": fields["task_id"]}
+        return _task(await self._fetch("POST", f"{TASKS}?{urlencode(said)}", {}))
 
     async def _send(self, upload: Upload, on_sent: Callable[[int], None] | None, sending: Sending) -> Task:
         wire = self._caller.rest()

@@ -123,6 +123,10 @@ class ConversionLimits:
         self._check_disk = check_disk
         self._unpacked = self._written = self._checked = 0
 
+    def begin(self) -> None:
+        """Count from nothing again: another file, or the same once more."""
+        self._unpacked = self._written = self._checked = 0
+
     def unpacked(self, block: bytes) -> None:
         """Count unpacked bytes of the file."""
         self._unpacked += len(block)
@@ -137,7 +141,7 @@ class ConversionLimits:
         if self._limit_bytes and size > growth * self._limit_bytes:
             more = "ten times " if growth > 1 else ""
             limit = f"{more}the limit of {self._limit_bytes} bytes (setting task_upload_limit_bytes)"
-            raise UploadTooLarge(f"task_file: it unpacks to more than {limit}")
+            raise UploadTooLarge(f"the file unpacks to more than {limit}")
         if self._unpacked + self._written - self._checked >= _CHECK_EVERY_BYTES:
             self._checked = self._unpacked + self._written
             self._check_disk()

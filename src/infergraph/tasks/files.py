@@ -44,6 +44,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         charset: of the received file; empty for UTF-8.
         fault: why the file is not JSONL at all; empty if it may be.
+        version: of a file that is not here yet, but at an address; see `Task.input_version`.
     """
 
     folder: str
@@ -53,6 +54,7 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     charset: str = ""
     fault: str = ""
+    version: str = ""
 
 
 class LineCount:
@@ -368,6 +370,11 @@ class DataFolder:
         except OSError as error:
             raise TaskFault(f"the data folder cannot be used: {error}", reason="TASK_STORE") from error
         return disk.f_bavail * disk.f_frsize
+
+    def check_room(self, reserve_bytes: int) -> None:
+        """Raises: StorageFull if less disk space than this is free."""
+        if (free := self.free_bytes()) < reserve_bytes:
+            raise StorageFull(f"the disk of the data folder has {free} bytes left; {reserve_bytes} are reserved")
 
     def discard(self, folder: str) -> None:
         """Move a task's folder to the trash, to be removed by `empty_trash`. Idempotent."""

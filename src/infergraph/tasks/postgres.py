@@ -105,6 +105,12 @@ MIGRATIONS: tuple[str, ...] = (
     create index record_expiry on record(expires)
     """,
     "alter table task add column webhook_events text not null default ''",
+    """
+    alter table task
+      add column input_uri text not null default '',
+      add column input_version text not null default '',
+      add column output_uri text not null default ''
+    """,
 )
 """Entry n migrates a store from version n to version n + 1."""
 

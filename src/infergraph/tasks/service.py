@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import hashlib
 import logging
 import os
 import threading
+import uuid
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,6 +22,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import msgspec
 
 from infergraph.errors import (
+    DeadlinePassed,
     MissingExtra,
     Overloaded,
     PayloadError,
@@ -39,6 +42,7 @@ from infergraph.tasks.conversion import Conversion, ConversionLimits, check_avai
 from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder, Incoming, Received
 from infergraph.tasks.metrics import exposition_of_a_broken_store
+from infergraph.tasks.references import Version, check_uri, open_reference
 from infergraph.tasks.storage import open_files, open_store
 from infergraph.tasks.store import Listing, Store
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, State, Task
@@ -54,6 +58,7 @@ _EVENT_S = 0.3
 _LOOKS = Backoff(first_s=0.005, limit_s=_EVENT_S, jitter=0.0)
 _STOP_LIMIT_S = 30.0
 _ABANDONED_S = 0.2
+_LOOK_UP_LIMIT_S = 20.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,6 +77,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """None: what the file itself is said to be, or shows."""
     output_kind: FileKind | None = None
     """None: the format of the input."""
+    input_uri: str = ""
+    output_uri: str = ""
 
 
 class Parts(NamedTuple):
@@ -81,6 +88,17 @@ class Parts(NamedTuple):
     store: Store
     clocks: Clocks
     owner: str
+
+
+async def _version_of(uri: str) -> Version:
+    """The version of the file at an address. Raises: PayloadError; DeadlinePassed."""
+    try:
+        async with asyncio.timeout(_LOOK_UP_LIMIT_S):
+            return await asyncio.to_thread(open_reference(uri).version)
+    except TimeoutError as error:
+        raise DeadlinePassed(f"input_uri: {uri} did not answer within {_LOOK_UP_LIMIT_S:g} s") from error
+    except (PayloadError, MissingExtra) as fault:
+        raise PayloadError(f"input_uri: {fault.text}") from fault
 
 
 class ResultFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,16 +118,23 @@ class _Kinds(NamedTuple):
     answers: FileKind
 
     @classmethod
-    def of(cls, submission: Submission, incoming: Incoming) -> _Kinds:
-        """Those of a submission and its file. Raises: PayloadError if the answers cannot be written in theirs."""
-        received = file_kind.shown_by(incoming.head, submission.input_kind or incoming.kind)
-        answers = submission.output_kind or FileKind(received.format)
+    def of(cls, submission: Submission, said: FileKind, head: bytes = b"") -> _Kinds:
+        """Those of a submission, and of its file as far as it is there.
+
+        Raises: PayloadError if the answers cannot be written in their kind.
+        """
+        received = file_kind.shown_by(head, said)
+        answers = submission.output_kind or _named(submission.output_uri) or FileKind(received.format)
         if answers != LINES:
             try:
                 check_available(answers)
             except MissingExtra as fault:
                 raise PayloadError(f"output_format: {fault.text}") from fault
         return cls(received, answers)
+
+
+def _named(uri: str) -> FileKind | None:
+    return file_kind.of_name(uri) if uri else None
 
 
 def check_id(id: str) -> None:
@@ -296,6 +321,11 @@ class TaskService:
     def check(self, submission: Submission) -> None:
         """Raises: PayloadError naming the invalid field."""
         check_id(submission.id)
+        if submission.input_uri:
+            check_uri(submission.input_uri, self.settings.task_uris, "input_uri")
+        if submission.output_uri:
+            check_uri(submission.output_uri, self.settings.task_uris, "output_uri")
+            open_reference(submission.output_uri).check_writable()
         self.check_webhook(submission.webhook, submission.webhook_events)
 
     def check_webhook(self, url: str, events: str) -> None:
@@ -313,11 +343,31 @@ class TaskService:
         Raises: PayloadError, TaskConflict, Overloaded, StorageFull; the file is then gone.
         """
         self.check(submission)
-        deadline = self._clocks.steady() + _STOP_LIMIT_S
-        kinds = _Kinds.of(submission, incoming)
+        kinds = _Kinds.of(submission, submission.input_kind or incoming.kind, incoming.head)
         received = await self._write(self._seal, kinds.received, incoming)
         if received.fault:
             raise PayloadError(f"task_file: {received.fault}")
+        return await self._accepted(submission, kinds, received, incoming)
+
+    async def accept_reference(self, submission: Submission) -> Task:
+        """Make a task of a file at an address, which the driver fetches; durable from the return on.
+
+        Raises: PayloadError if the address may not be used, or there is no file; and like `accept`.
+        """
+        self.check(submission)
+        await self.check_room(submission.id, submission.idempotency_key)
+        said = submission.input_kind or _named(submission.input_uri) or LINES
+        kinds = _Kinds.of(submission, said)
+        version = await _version_of(submission.input_uri)
+        identity = hashlib.sha256(f"{submission.input_uri}\n{version.etag}".encode()).hexdigest()
+        size = max(0, version.bytes)
+        received = Received(folder=uuid.uuid4().hex, bytes=size, end=0, lines=0, sha256=identity, version=version.etag)
+        return await self._accepted(submission, kinds, received, None)
+
+    async def _accepted(
+        self, submission: Submission, kinds: _Kinds, received: Received, incoming: Incoming | None
+    ) -> Task:
+        deadline = self._clocks.steady() + _STOP_LIMIT_S
         while True:
             try:
                 task = await self._write(self._accept, submission, kinds, received, incoming)
@@ -346,7 +396,7 @@ class TaskService:
                 incoming.write(block)
         incoming.charset = conversion.charset or incoming.charset
 
-    def _accept(self, submission: Submission, kinds: _Kinds, received: Received, incoming: Incoming) -> Task:
+    def _accept(self, submission: Submission, kinds: _Kinds, received: Received, incoming: Incoming | None) -> Task:
         new = NewTask(
             id=submission.id,
             folder=received.folder,
@@ -364,6 +414,9 @@ class TaskService:
             caller=self.caller_name,
             input_format=kinds.received.stored,
             output_format=kinds.answers.stored,
+            input_uri=submission.input_uri,
+            input_version=received.version,
+            output_uri=submission.output_uri,
         )
         try:
             accepted = self._store.accept(
@@ -373,15 +426,15 @@ class TaskService:
                 caller_limit=self.caller_limit,
             )
         except StoreAway:
-            incoming.close()  # it may be a task already: the next sweep knows
+            if incoming is not None:
+                incoming.close()  # it may be a task already: the next sweep knows
             raise
         crash_point("accepted")
         if accepted.created:
             task = accepted.task
             _log.info("a task is accepted", extra={"task": task.id, "lines": task.total, "bytes": task.input_bytes})
-            incoming.close()
-        else:
-            incoming.discard()
+        if incoming is not None:
+            (incoming.close if accepted.created else incoming.discard)()
         if accepted.replaced:
             self._data.discard(accepted.replaced)
             self._data.empty_trash()

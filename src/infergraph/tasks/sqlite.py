@@ -109,6 +109,11 @@ MIGRATIONS: tuple[str, ...] = (
     alter table task add column output_format text not null default ''
     """,
     "alter table task add column webhook_events text not null default ''",
+    """
+    alter table task add column input_uri text not null default '';
+    alter table task add column input_version text not null default '';
+    alter table task add column output_uri text not null default ''
+    """,
 )
 """Entry n migrates a store from version n to version n + 1."""
 

@@ -20,7 +20,7 @@ import msgspec
 
 from infergraph.errors import Overloaded, QuotaExceeded, TaskConflict
 from infergraph.tasks.record_store import FILE_ID, Post, RecordStore, queue
-from infergraph.tasks.task import COLUMNS, NewTask, Progress, State, Task, Watermark, task_of, tasks_of
+from infergraph.tasks.task import COLUMNS, Fetched, NewTask, Progress, State, Task, Watermark, task_of, tasks_of
 
 _BYTES = "input_bytes + out_off + err_off"
 _GONE_LIMIT = 10_000
@@ -260,8 +260,8 @@ class Store(RecordStore, ABC):
             run(
                 """insert into task(id, folder, state, priority, rows, input_bytes, input_end, input_sha256, total,
                                     webhook, webhook_events, idempotency_key, charset, owner, caller, input_format,
-                                    output_format, created)
-                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                                    output_format, input_uri, input_version, output_uri, created)
+                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 new.id,
                 new.folder,
                 new.priority,
@@ -278,6 +278,9 @@ class Store(RecordStore, ABC):
                 new.caller,
                 new.input_format,
                 new.output_format,
+                new.input_uri,
+                new.input_version,
+                new.output_uri,
                 now,
             )
             _count(run, uploads=1, upload_bytes=new.input_bytes)
@@ -339,7 +342,7 @@ class Store(RecordStore, ABC):
             if row is None:
                 return False
             task = task_of(row)
-            if task.done == task.total:
+            if task.total and task.done == task.total:
                 _count_erased(run, task)
                 run(
                     """update task set round = round + 1, writer_before = writer, writer = 0, in_off = 0, out_off = 0,
@@ -407,6 +410,14 @@ class Store(RecordStore, ABC):
     def unstall(self, task: Task) -> bool:
         """Undo one `stall`: the work was stopped gracefully."""
         return self._change(task, "stalls = case when stalls > 0 then stalls - 1 else 0 end")
+
+    def fetched(self, task: Task, found: Fetched) -> bool:
+        """Record that the file of a claimed task is fetched; False if the claim is over."""
+        return self._change(
+            task,
+            "input_bytes = ?, input_end = ?, total = ?, charset = ?, input_format = ?",
+            *msgspec.structs.astuple(found),
+        )
 
     def advance(self, task: Task, mark: Watermark, progress: Progress) -> bool:
         """Advance the watermark of a claimed task; False if the claim is over."""

@@ -67,6 +67,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         writer_before: the same of the previous round.
         input_format: of the received file, a name of `FileKind`; empty for JSON lines.
         output_format: of the finished answers; empty for JSON lines.
+        input_uri: where the driver fetches the file from, in which case `input_end` and `total` are 0 before, and
+            `input_sha256` stands for address and version; empty for an upload.
+        input_version: its ETag, or what stands for one, at the submission.
+        output_uri: where the finished answers are copied to; empty for nowhere.
     """
 
     seq: int
@@ -108,6 +112,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     input_format: str
     output_format: str
     webhook_events: str
+    input_uri: str
+    input_version: str
+    output_uri: str
+
+    @property
+    def is_to_fetch(self) -> bool:
+        """Whether its file has to be fetched first."""
+        return bool(self.input_uri) and not self.input_end
 
     @property
     def is_table(self) -> bool:
@@ -151,6 +163,9 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     caller: str = ""
     input_format: str = ""
     output_format: str = ""
+    input_uri: str = ""
+    input_version: str = ""
+    output_uri: str = ""
 
 
 class Watermark(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,3 +187,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
     worked_s: float
     error: str = ""
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a task's file once it is fetched; see `Task`."""
+
+    input_bytes: int
+    input_end: int
+    total: int
+    charset: str
+    input_format: str

@@ -137,6 +137,8 @@ CHINESE_SETTINGS = {
     "task_keep_s": "已结束的任务保留的时间；0 表示永久。",
     "task_keep_count": "已结束的任务最多保留的数量；0 表示不限制。",
     "task_keep_bytes": "已结束的任务最多占用的字节数；0 表示不限制。",
+    "task_uris": "任务可以读写的地址前缀，以逗号分隔：`s3://桶/目录`、`https://主机`、`file:///目录`；"
+    "`s3://*` 表示任何桶，`*` 表示除本机文件以外的任何地址；空表示不允许。",
     "task_webhook_hosts": "允许接收 webhook 的主机，以逗号分隔；空表示不允许，`*` 表示任何主机。",
     "task_webhook_secrets": "为 webhook 签名的密钥（Standard Webhooks），以逗号分隔；最好放在环境变量里。",
 }

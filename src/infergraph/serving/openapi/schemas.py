@@ -159,7 +159,6 @@ TASK_SCHEMAS: dict[str, Schema] = {
         "description": "A file of rows (JSON lines, CSV or Parquet, also compressed), and its options.",
         **object_of(
             "task_id",
-            "task_file",
             task_id={"type": "string", "minLength": 1, "maxLength": 255, "description": "Set by the client."},
             task_file={"type": "string", "contentMediaType": "application/octet-stream"},
             immediate={
@@ -170,6 +169,8 @@ TASK_SCHEMAS: dict[str, Schema] = {
             rows={"type": "string", "enum": [mode.value for mode in RowMode]},
             format={"type": "string", "description": "Of the file, by default as its name ends: csv, parquet.gz, …"},
             output_format={"type": "string", "description": "Of the answers; by default that of the file."},
+            input_uri={"type": "string", "description": "Where the server fetches the file, in place of task_file."},
+            output_uri={"type": "string", "description": "Where the server copies the answers."},
         ),
     },
     "Task": {
@@ -197,6 +198,8 @@ TASK_SCHEMAS: dict[str, Schema] = {
             error=_MAYBE_TEXT,
             input_format={"type": "string"},
             output_format={"type": "string"},
+            input_uri=_MAYBE_TEXT,
+            output_uri=_MAYBE_TEXT,
             input_bytes=_WHOLE,
             input_sha256=_MAYBE_TEXT,
             output_bytes=_WHOLE,

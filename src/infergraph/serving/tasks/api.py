@@ -38,6 +38,7 @@ from infergraph.tasks.task import State, Task
 from infergraph.wire.file_kind import LINES
 
 _PAGE_LIMIT = 1000
+_REFERENCE_LIMIT_BYTES = 64 * 1024
 _ACTS = {
     ("", "POST"): "task made",
     ("", "DELETE"): "tasks pruned",
@@ -85,7 +86,7 @@ def document(task: Task, *, position: int | None = None, paused: str = "") -> di
         "done": task.done,
         "failed": task.failed,
         "total": task.total,
-        "progress": round(task.done / task.total, 6) if task.total else 1.0,
+        "progress": round(task.done / task.total, 6) if task.total else 0.0,
         "rate": round(task.rate, 3) if task.state is State.RUNNING else None,
         "eta_s": round(left / task.rate, 1) if is_moving else None,
         "queue_position": None if position is None else position + 1,
@@ -98,6 +99,8 @@ def document(task: Task, *, position: int | None = None, paused: str = "") -> di
         "error": task.error or None,
         "input_format": task.input_format or LINES.name,
         "output_format": task.output_format or LINES.name,
+        "input_uri": task.input_uri or None,
+        "output_uri": task.output_uri or None,
         "input_bytes": task.input_bytes,
         "input_sha256": task.input_sha256,
         "output_bytes": task.out_off,
@@ -153,21 +156,26 @@ class _Api:
         )
 
     async def submit(self, request: Request, id: str) -> Response:
-        """Submit a task: a form as at /tasks, or the lines themselves as the body with `?id=…`; 201 with the task."""
+        """Submit a task; 201 with the task.
+
+        A form as at /tasks; or the file itself as the body with `?id=…`; or its address, as `?input_uri=…` or in JSON.
+        """
         if request.headers.get("content-type", "").startswith("multipart/"):
             task, said = await receive_form(self._service, request)
             immediate = said is not False
         else:
             immediate = _flag(request, "immediate", default=True)
-            task = await self._receive_lines(request)
+            fields = await _reference_of(request)
+            task = await (self._receive_lines(request) if fields is None else self._accept_reference(fields, request))
         if not immediate:
             task = await self._service.ended(task, request.is_disconnected) or task
         return _json(await self._document(task), 201)
 
+    async def _accept_reference(self, fields: dict[str, str], request: Request) -> Task:
+        return await self._service.accept_reference(submission(_with_id(fields), request))
+
     async def _receive_lines(self, request: Request) -> Task:
-        fields = dict(request.query_params)
-        fields["task_id"] = fields.pop("id", "") or uuid.uuid4().hex
-        wanted = submission(fields, request)
+        wanted = submission(_with_id(dict(request.query_params)), request)
         self._service.check(wanted)
         incoming = await place(self._service, request, wanted)
         try:
@@ -259,6 +267,38 @@ class _Api:
                 "free_bytes": engine.free_bytes,
             }
         )
+
+
+def _with_id(fields: dict[str, str]) -> dict[str, str]:
+    """The fields of a submission by their names in a form."""
+    return fields | {"task_id": fields.get("id") or uuid.uuid4().hex}
+
+
+async def _reference_of(request: Request) -> dict[str, str] | None:
+    """The fields of a submission whose file is at an address: parameters, or a JSON object as the body; None otherwise.
+
+    Raises: PayloadError.
+    """
+    fields = dict(request.query_params)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) <= _REFERENCE_LIMIT_BYTES:
+            fields |= _fields_of(await request.body())
+    return fields if "input_uri" in fields else None
+
+
+def _fields_of(body: bytes) -> dict[str, str]:
+    """The fields in a JSON object with an `input_uri`; none in anything else, which are lines. Raises: PayloadError."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(document, dict) or "input_uri" not in document:
+        return {}
+    for name, value in document.items():
+        if not isinstance(value, str | int):
+            raise PayloadError(f"{name}: a text is expected")
+    return {name: str(value) for name, value in document.items() if value != ""}
 
 
 def _flag(request: Request, name: str, *, default: bool) -> bool:

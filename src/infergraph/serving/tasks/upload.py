@@ -126,8 +126,15 @@ class TaskForm:
         self._end_field()
         if not self.fields.get(self._required):
             raise PayloadError(f"{self._required}: the field is missing or empty")
-        if not self.has_file:
+        if self.has_file and self.is_reference:
+            raise PayloadError("input_uri: the form has a file too")
+        if not self.has_file and not self.is_reference:
             raise PayloadError(f"{self._files[0]}: the field is missing")
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the form has the address of a file."""
+        return bool(self.fields.get("input_uri"))
 
     def _take(self, events: Iterator[Part | bytes]) -> None:
         for event in events:
@@ -228,7 +235,11 @@ async def receive_form(service: TaskService, request: Request) -> tuple[Task, bo
                 await drain(body)
                 raise
         immediate = is_immediate(form.fields, service.settings) if form.fields.get("immediate") else None
-        task = await service.accept(submission(form.fields, request), incoming)
+        wanted = submission(form.fields, request)
+        if form.is_reference:
+            task = await service.accept_reference(wanted)
+        else:
+            task = await service.accept(wanted, incoming)
         spend_rows(request, task.total)
         return task, immediate
     finally:
@@ -309,6 +320,8 @@ def submission(fields: Mapping[str, str], request: Request) -> Submission:
         idempotency_key=idempotency_key(request),
         input_kind=file_kind.of_word(given, "format") if given else None,
         output_kind=file_kind.answer_kind(wanted, "output_format") if wanted else None,
+        input_uri=fields.get("input_uri", ""),
+        output_uri=fields.get("output_uri", ""),
     )
 
 

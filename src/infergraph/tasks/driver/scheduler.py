@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 
@@ -17,12 +18,14 @@ from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.conversion import write_answers
 from infergraph.tasks.driver.attempt import Attempt, AttemptRules, sha256_of
+from infergraph.tasks.driver.fetching import Fetching, repeated
 from infergraph.tasks.engines.engine import DEPTH, DEPTH_OF_SHORT, Answered, Engine, LaneLost
 from infergraph.tasks.engines.messages import Answer, Key
 from infergraph.tasks.failpoints import crash_point
 from infergraph.tasks.files import DataFolder, disk_faults, sync_folder
+from infergraph.tasks.references import open_reference
 from infergraph.tasks.store import Store
-from infergraph.tasks.task import Progress, State, Task, Watermark
+from infergraph.tasks.task import Fetched, Progress, State, Task, Watermark
 from infergraph.tasks.webhooks import Event, receiver_of, task_body
 from infergraph.wire import file_kind
 
@@ -33,6 +36,7 @@ STOPPED = (StorageFull, StoreAway)
 """Faults that pass by themselves: the work goes on from the watermark then."""
 COMMIT_S = 0.25
 SET_ASIDE_S = 1.0
+_DIGESTS_AT_ONCE = 4
 SHORT_S = 0.02
 
 
@@ -68,7 +72,8 @@ class Scheduler:
         self._aside: dict[int, tuple[Task, float]] = {}
         self._halting: dict[int, int] = {}
         self._digesting: dict[int, Future[str]] = {}
-        self._digests = ThreadPoolExecutor(1, thread_name_prefix="digest")
+        self._digests = ThreadPoolExecutor(_DIGESTS_AT_ONCE, thread_name_prefix="digest")
+        self._fetching = Fetching(data, settings, engine.wake)
         self._committing: dict[int, tuple[Watermark, Future[bool]]] = {}
         self._commits = ThreadPoolExecutor(2, thread_name_prefix="commit")
         self._number = 0
@@ -83,12 +88,12 @@ class Scheduler:
     @property
     def active(self) -> int:
         """Active tasks, including suspended ones."""
-        return len(self._attempts) + len(self._aside)
+        return len(self.holding)
 
     @property
     def holding(self) -> tuple[int, ...]:
         """The seqs of the active tasks."""
-        return (*self._attempts, *self._aside)
+        return (*self._attempts, *self._aside, *(task.seq for task in self._fetching.tasks))
 
     @property
     def has_work(self) -> bool:
@@ -108,6 +113,9 @@ class Scheduler:
 
     def start(self, task: Task) -> None:
         """Start or resume a claimed task."""
+        if task.is_to_fetch:
+            self._fetching.start(task)
+            return
         self._number += 1
         try:
             attempt = Attempt.open(
@@ -131,6 +139,7 @@ class Scheduler:
     def drop(self, seq: int) -> None:
         """Stop work on a task at once, killing its workers if necessary. Idempotent."""
         self._aside.pop(seq, None)
+        self._fetching.drop(seq)
         attempt = self._release(seq)
         if attempt is not None:
             self._engine.abandon(attempt.number)
@@ -156,8 +165,9 @@ class Scheduler:
             if seq in self._attempts:
                 self._release(seq)
                 self._let_go(attempt.task, unstall=attempt.began and not attempt.moved)
-        for task, _ in self._aside.values():
+        for task in [*(task for task, _ in self._aside.values()), *self._fetching.tasks]:
             self._let_go(task, unstall=False)
+        self._fetching.stop()
         self._digests.shutdown(wait=False, cancel_futures=True)
         self._commits.shutdown()
 
@@ -266,7 +276,9 @@ class Scheduler:
     # ── after each round of events ──────────────────────────────────────────────────────────────────────────────
 
     def update(self) -> None:
-        """Append answers, check time limits, commit when due, finish complete tasks."""
+        """Start what is fetched, append answers, check time limits, commit when due, finish complete tasks."""
+        for task, fetch in self._fetching.ended():
+            self._fetched(task, fetch)
         for attempt in list(self._attempts.values()):
             try:
                 attempt.append()
@@ -282,6 +294,18 @@ class Scheduler:
         for attempt in list(self._attempts.values()):
             if attempt.is_complete:
                 self._complete(attempt)
+
+    def _fetched(self, task: Task, fetch: Future[Fetched]) -> None:
+        """Start a task whose file is there; fail one whose file cannot be had."""
+        try:
+            found = fetch.result()
+            if self._store.fetched(task, found):
+                self.start(msgspec.structs.replace(task, **msgspec.structs.asdict(found)))
+        except STOPPED as fault:
+            self._set_aside(task, fault)
+        except (Fault, OSError) as fault:
+            _log.warning("task %r failed: %s", task.id, fault)
+            self._end(task, State.FAILED, f"input_uri: {str(fault).removeprefix('input_uri: ')}", "")
 
     def _check_times(self) -> None:
         now = self._clocks.steady()
@@ -356,12 +380,13 @@ class Scheduler:
         """Finish an attempt, once the checksum of its answers is known."""
         task = attempt.task
         try:
-            digest = (not task.output_format and attempt.digest()) or self._read_digest(attempt)
+            at_once = None if task.output_format or task.output_uri else attempt.digest()
+            digest = at_once or self._read_digest(attempt)
         except StorageFull as fault:
             self._suspend(attempt, fault)
             return
         except (Fault, OSError) as error:
-            self._fail(attempt, f"the answers cannot be written as {task.output_format or 'JSON lines'}: {error}")
+            self._fail(attempt, f"the answers cannot be written: {error}")
             return
         if digest is not None:
             crash_point("finish-synced")
@@ -434,13 +459,23 @@ def _finished(data: DataFolder, task: Task, writer: int) -> str:
     """The checksum of the answers, written first if they are not JSON lines. Raises: Fault, OSError."""
     output = data.output(task.folder, task.round, writer)
     if not task.output_format:
+        _copy_answers(task, output)
         return sha256_of(output)
     answers = data.answers(task.folder, task.fence, task.output_format)
     kind = file_kind.of_word(task.output_format, "output_format")
     write_answers(output, data.errors(task.folder, task.round, writer), kind, answers)
     sync_folder(answers.parent)
     crash_point("answers-written")
+    _copy_answers(task, answers)
     return sha256_of(answers)
+
+
+def _copy_answers(task: Task, answers: Path) -> None:
+    """Copy the finished answers to the address that was given for them. Raises: ReferenceFault."""
+    if task.output_uri:
+        reference = open_reference(task.output_uri)
+        repeated(lambda: reference.put(answers))
+        crash_point("answers-copied")
 
 
 def _commit_files(files: Sequence[int], store: Store, task: Task, mark: Watermark, progress: Progress) -> bool:
