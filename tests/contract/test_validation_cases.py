@@ -31,6 +31,19 @@ def test_defaulting(case):
 
 
 @pytest.mark.parametrize("case", READABLE, ids=lambda case: case["id"])
+def test_ports_of_containers(case):
+    """The ports of containers by name are those that the nodes of these names are given."""
+    read = _read(case)
+    for predictor, ports in zip(spec.default(read).predictors, spec.ports_of(read), strict=True):
+        seen = set()
+        for node in predictor.graph.walk():
+            contained = len([one for pod in spec.containers(predictor) for one in pod if one.name == node.name])
+            if contained == 1 and node.name not in seen:
+                assert ports[node.name] == (node.endpoint.http_port, node.endpoint.grpc_port)
+            seen.add(node.name)
+
+
+@pytest.mark.parametrize("case", READABLE, ids=lambda case: case["id"])
 def test_validation_of_the_raw_graph(case):
     """A graph as written has exactly the reference's problems, in its order."""
     assert [str(problem) for problem in spec.validate(_read(case))] == case["validate_raw"]
