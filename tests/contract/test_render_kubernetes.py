@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from infergraph.cli.main import run as run_command
+from infergraph.graph.spec import text_of
 from kubernetes_checks import check, valid
 from kubernetes_facts import called, facts, graphs, objects
+from random_deployments import deployment
 
 CASES = Path(__file__).parent / "cases"
 KUBERNETES = CASES / "kubernetes"
@@ -42,6 +44,7 @@ def _rendered(file: Path, *options: str) -> Result:
 
 def _written(folder: Path, document: Any) -> Path:
     """A deployment file of one document or several."""
+    folder.mkdir(exist_ok=True)
     file = folder / "deployment.yaml"
     file.write_text(yaml.safe_dump_all(document if isinstance(document, list) else [document]))
     return file
@@ -60,7 +63,11 @@ def _runs() -> list[Any]:
 RUNS = _runs()
 REFUSED = json.loads((KUBERNETES / "refused.json").read_text())["cases"]
 OTHERS = [*sorted((CASES / "render").iterdir()), *sorted(EXAMPLES.rglob("deployment.yaml"))]
+OTHERS += [
+    file for file in sorted((CASES / "bugs").rglob("deployment.yaml")) if "b18-" not in str(file)
+]  # no such server
 OBSERVED = [case["spec"] for case in json.loads((CASES / "validation.json").read_text())]
+SEEDS = range(24)
 
 
 @pytest.mark.parametrize(("file", "run"), RUNS)
@@ -111,7 +118,7 @@ def test_what_holds_of_any_file(file: Path) -> None:
     """Files of other people are rendered whole: nothing that the checks look at is lost."""
     result = _rendered(file, *IMAGE)
     assert result.exit_code == 0, result.stderr
-    check(file.read_text(), objects(result.stdout))
+    check(text_of(file, file.name), objects(result.stdout))
 
 
 def test_what_holds_of_the_graphs_that_the_reference_was_observed_with(tmp_path: Path) -> None:
@@ -126,6 +133,20 @@ def test_what_holds_of_the_graphs_that_the_reference_was_observed_with(tmp_path:
             rendered += 1
             check(file.read_text(), objects(result.stdout))
     assert rendered > 10
+
+
+def test_what_holds_of_files_of_any_shape(tmp_path: Path) -> None:
+    """The same of files made at random, with tasks, behind a gateway or neither; some are refused."""
+    rendered = 0
+    for seed in SEEDS:
+        file = _written(tmp_path / str(seed), deployment(seed))
+        more = (("--tasks", "5Gi"), ("--gateway", "web"), ("--service-monitor",))[seed % 3]
+        result = _rendered(file, *IMAGE, *more)
+        assert result.exit_code in (0, 2), seed
+        if result.exit_code == 0:
+            rendered += 1
+            check(file.read_text(), objects(result.stdout))
+    assert rendered > 5
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case["title"])

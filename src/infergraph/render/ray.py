@@ -31,7 +31,7 @@ from infergraph.settings import Settings
 FRONT = "front"
 GPU = "nvidia.com/gpu"
 _FRONT_CPUS = 0.5
-_APPLICATION = "infergraph.ray:app"
+APPLICATION = "infergraph.ray:app"
 _SERVICES = ("Model", "Router", "Transformer", "OutputTransformer", "Combiner", "Generic", "Seldon")
 _IN_FLIGHT = "infergraph_requests_in_flight"
 _SPLIT = "{} is not rendered: several predictors are served by one front, whose number is spec.replicas"
@@ -156,7 +156,7 @@ class _Maker:
         document = {
             "name": deployment.name,
             "route_prefix": self._prefix,
-            "import_path": _APPLICATION,
+            "import_path": APPLICATION,
             "args": args,
             "deployments": [each.document for each in replicated],
         }
