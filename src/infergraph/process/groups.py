@@ -17,7 +17,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -107,6 +106,9 @@ class GroupsSupervisor:
             log.warning("%s", line)
         for server in self._groups:
             server.due_at = time.monotonic()
+        if self._groups:
+            names = ", ".join(server.member.name for server in self._groups)
+            log.info("starting the groups; the front starts when all are ready", extra={"groups": names})
         self._start_front_once()
         while not (self._stopping and not any(server.child for server in self._all)):
             self._tick(time.monotonic())
@@ -240,10 +242,7 @@ class GroupsSupervisor:
 
 def main() -> int:
     """Read the plan, and run it."""
-    plan = msgspec.json.decode(read_plan(), type=GroupsPlan)
-    with suppress(KeyboardInterrupt):
-        return GroupsSupervisor(plan).run()
-    return 0
+    return GroupsSupervisor(msgspec.json.decode(read_plan(), type=GroupsPlan)).run()
 
 
 if __name__ == "__main__":
