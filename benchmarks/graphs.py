@@ -1,6 +1,6 @@
 """Three models in a chain: in process, as remote nodes, and as Seldon-wrapped nodes called in turn by a bare client.
 
-Also with only the middle one elsewhere, at one address or at several. Another runtime's graph of the same models is one
+Also with only the middle one elsewhere, three times. Another runtime's graph of the same models is one
 more entry of `GRAPHS`.
 """
 
@@ -20,6 +20,7 @@ from benchmarks.servers import SERVERS, UNITS, Running, graph_server, running
 
 SMALL = next(row for row in ROWS if row.name == "rest-small")
 LENGTH = 3
+REPLICAS = 3
 
 
 class Graph(NamedTuple):
@@ -54,15 +55,13 @@ def _remote(load: Load) -> Measured:
         return measure_trees(SMALL, [graph, *nodes], [graph.ports.http], load, factor=2**LENGTH)
 
 
-def _replicated(replicas: int, kind: str, load: Load) -> Measured:
-    """The middle model is served so many times, and called over `kind` (REST or GRPC); the others are in process."""
+def _replicated(kind: str, load: Load) -> Measured:
+    """The middle model is served three times, and called over `kind` (REST or GRPC); the others are in process."""
     here = {"component": f"{UNITS / 'doubler.py'}:Doubler"}
     with ExitStack() as stack:
-        nodes = [stack.enter_context(running(_server("ours"))) for _ in range(replicas)]
+        nodes = [stack.enter_context(running(_server("ours"))) for _ in range(REPLICAS)]
         hosts = [f"127.0.0.1:{node.ports.http if kind == 'REST' else node.ports.grpc}" for node in nodes]
-        host, _, port = hosts[0].partition(":")
-        one = {"service_host": host, "service_port": int(port)}
-        middle = {"endpoint": {"type": kind, **(one if replicas == 1 else {"service_hosts": hosts})}}
+        middle = {"endpoint": {"service_hosts": hosts, "type": kind}}
         graph = stack.enter_context(_graph([here, middle, here]))
         return measure_trees(SMALL, [graph, *nodes], [graph.ports.http], load, factor=2**LENGTH)
 
@@ -98,16 +97,14 @@ def deployment(places: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-_REPLICATED = ("graph", "node", "node", "node")
+_REPLICATED = ("graph", *["node"] * REPLICAS)
 
 GRAPHS = (
     Graph("graph-one", "one model served alone", ("server",), _one),
     Graph("graph-of-one", "a graph of one model", ("server",), partial(_in_process, 1)),
     Graph("graph-chain", "three models, in process", ("server",), partial(_in_process, LENGTH)),
     Graph("graph-remote", "three remote REST nodes of ours", ("graph", "node", "node", "node"), _remote),
-    Graph("graph-one-rest", "the middle one at one REST address", ("graph", "node"), partial(_replicated, 1, "REST")),
-    Graph("graph-one-grpc", "the middle one at one gRPC address", ("graph", "node"), partial(_replicated, 1, "GRPC")),
-    Graph("graph-three-rest", "the middle one at three REST addresses", _REPLICATED, partial(_replicated, 3, "REST")),
-    Graph("graph-three-grpc", "the middle one at three gRPC addresses", _REPLICATED, partial(_replicated, 3, "GRPC")),
+    Graph("graph-replicas-rest", "the middle one at three REST addresses", _REPLICATED, partial(_replicated, "REST")),
+    Graph("graph-replicas-grpc", "the middle one at three gRPC addresses", _REPLICATED, partial(_replicated, "GRPC")),
     Graph("graph-seldon", "three Seldon-wrapped nodes, called in turn", ("node", "node", "node"), _wrapped),
 )

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infergraph.errors import RemoteError
 from infergraph.net.address import Address, NoConnection
@@ -402,3 +404,69 @@ def test_a_fixed_address_has_no_balancing() -> None:
     )
     assert isinstance(addresses("node", Address("127.0.0.1", 1), clients, Discovery()), OneAddress)
     assert isinstance(addresses("node", NAME, clients, Discovery()), BalancedAddresses)
+
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["down", "up"]), st.sampled_from("abc")),
+        st.tuples(st.just("found"), st.sets(st.sampled_from("abc"), min_size=1)),
+        st.tuples(st.sampled_from(["ask", "wait", "held", "release", "cancel"]), st.none()),
+    ),
+    max_size=40,
+)
+
+
+@given(EVENTS)
+def test_no_call_is_forgotten(events: list[tuple[str, Any]]) -> None:
+    """Whatever comes and goes: in the end no call is in flight, what is gone is closed, and what is there is in use."""
+
+    async def test() -> None:
+        world = World("a", "b", "c", pauses=SOON)
+        opened: list[str] = []
+        world.node = balanced(world, opened)
+        calls: list[asyncio.Task[Any]] = []
+
+        async def held() -> None:
+            async with world.node.held(world.serve, None):
+                await world.gate.wait()
+
+        for event, what in events:
+            match event:
+                case "down":
+                    world.faults[what] = random.Random(len(calls)).choice([refused(), Interrupted("EOF")])
+                case "up":
+                    world.faults.pop(what, None)
+                case "found":
+                    world.ips = sorted(what)
+                case "ask":
+                    calls.append(asyncio.ensure_future(world.ask()))
+                case "wait":
+                    calls.append(asyncio.ensure_future(world.node.answer(world.wait, None)))
+                case "held":
+                    calls.append(asyncio.ensure_future(held()))
+                case "release":
+                    world.gate.set()
+                case "cancel" if calls:
+                    calls[-1].cancel()
+            await asyncio.sleep(0)
+        world.gate.set()
+        await asyncio.gather(*calls, return_exceptions=True)
+        world.faults.clear()
+        count = len(world.ips)
+        while not world.counts or world.counts[-1] != Counts(count, 0, 0):
+            await asyncio.gather(*(world.ask() for _ in range(3)))
+        await until(lambda: len(opened) - len(world.closed) == count)
+        await world.node.close()
+        assert sorted(opened) == sorted(world.closed)
+
+    run(test)
+
+
+def balanced(world: World, opened: list[str]) -> BalancedAddresses[str]:
+    """The node of a world, with what it opens noted."""
+
+    def open_client(address: Address) -> str:
+        opened.append(address.ip)
+        return address.ip
+
+    return BalancedAddresses("node", NAME, Clients(open_client, world.close, world.probe), world.discovery)
