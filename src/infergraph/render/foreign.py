@@ -140,11 +140,12 @@ def _environment(scene: Scene, foreign: Foreign, server: Packaged | None, folder
     if_missing, always = _variables(scene, foreign, server, folder, image)
     found: dict[str, Any] = {}
     written = respelt(foreign.given, ("env",)).get("env")
-    for variable in written if isinstance(written, list) else ():
+    for place, variable in enumerate(written if isinstance(written, list) else ()):
         name = str(member(variable, "name") or "")
         if name in always:
             if member(variable, "value") != always[name]:
-                scene.findings.warn(f"{foreign.field}.env.{name}", f"is set to {always[name]}, as the operator does")
+                text = f"{name} is set to {always[name]}, as the operator does"
+                scene.findings.warn(f"{foreign.field}.env[{place}]", text)
             continue
         found.pop(name, None)
         found[name] = variable

@@ -195,11 +195,11 @@ def _environment(scene: Scene, server: Server, given: Any) -> list[Any]:
         name = str(member(variable, "name") or "")
         found.pop(name, None)
         found[name] = variable if field.endswith("]") else Noted(variable, field)
-    for variable in given if isinstance(given, list) else ():
+    for place, variable in enumerate(given if isinstance(given, list) else ()):
         name = str(member(variable, "name") or "")
         if name in _FIXED and member(variable, "value") != ours[name]:
-            text = f"is set to {member(variable, 'value')}; probes and Services go by {ours[name]}"
-            scene.findings.warn(f"{server.field}.env.{name}", text)
+            text = f"{name} is set to {member(variable, 'value')}; probes and Services go by {ours[name]}"
+            scene.findings.warn(f"{server.field}.env[{place}]", text)
         found.pop(name, None)
         found[name] = variable
     return list(found.values())
