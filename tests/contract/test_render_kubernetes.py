@@ -347,3 +347,15 @@ def test_a_name_of_no_namespace_is_refused() -> None:
     result = _rendered(KUBERNETES / "01-one-model.yaml", *IMAGE, "--namespace", "a.b")
     assert result.exit_code == 2
     assert "--namespace: 'a.b' is no name of a namespace" in result.stderr
+
+
+def test_what_another_member_beats_is_named(tmp_path: Path) -> None:
+    """Of two members for one thing the one that does not hold is a warning, and so is a number beside an autoscaler."""
+    pod = {"replicas": 2, "spec": {"containers": [{"name": "m", "resources": {"requests": {"cpu": 1}}}]}}
+    graph = {"name": "m", "component": "a.py:B", "replicas": 3, "hpaSpec": {"maxReplicas": 3}}
+    orchestrator = {"replicas": 4, "resources": {"limits": {"cpu": 1}}}
+    predictor = {"name": "p", "svcOrchSpec": orchestrator, "componentSpecs": [pod], "graph": graph}
+    head = {"kind": "SeldonDeployment", "metadata": {"name": "d"}}
+    said = _rendered(_written(tmp_path, {**head, "spec": {"predictors": [predictor]}}), *IMAGE).stderr
+    fields = ("svcOrchSpec.replicas", "svcOrchSpec.resources", "componentSpecs[0].replicas", "graph.replicas")
+    assert all(f"warning: spec.predictors[0].{field}: " in said for field in fields), said

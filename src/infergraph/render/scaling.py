@@ -34,11 +34,17 @@ def replicas(scene: Scene, workload: Workload) -> Any:
     if asked.replicas is None:
         return None
     if is_autoscaled(asked):
-        if ".componentSpecs[" in asked.replicas.field or ".graph" in asked.replicas.field:
+        if asked.replicas.field not in _shared(workload):
             text = f"{asked.replicas.value} is not rendered: the autoscaler of {workload.name} chooses the number"
             scene.findings.warn(asked.replicas.field, text)
         return None
     return Noted(asked.replicas.value, asked.replicas.field)
+
+
+def _shared(workload: Workload) -> tuple[str, str]:
+    """The fields whose number is that of other workloads as well."""
+    path = "" if workload.predictor is None else workload.predictor.path
+    return f"{path}.replicas".removeprefix("."), "spec.replicas"
 
 
 def objects(scene: Scene, workload: Workload, pod: Mapping[str, Any]) -> Iterator[Object]:

@@ -86,10 +86,29 @@ def _of_predictor(scene: Scene, found: PredictorCut) -> None:
             findings.warn(field(f"svcOrchSpec.{name}"), "unknown member, not rendered")
         elif found.front is None:
             findings.warn(field(f"svcOrchSpec.{name}"), "is not rendered: there is no orchestrator, by annotation")
+    _of_what_is_beaten(findings, found)
     if member(predictor.ssl, "certSecretName"):
         findings.warn(field("ssl"), _of_tls(scene))
     _of_pods(scene, found)
     _of_nodes(scene, found)
+
+
+def _of_what_is_beaten(findings: Findings, found: PredictorCut) -> None:
+    """Members that hold nothing, because another one of the same place comes before them."""
+    front = found.front
+    if front is not None:
+        for name, asked in (("replicas", front.asked.replicas), ("resources", front.asked.resources)):
+            field = f"{found.path}.svcOrchSpec.{name}".removeprefix(".")
+            if member(found.predictor.svc_orch_spec, name) is not None and asked is not None and asked.field != field:
+                findings.warn(field, f"is not rendered: {asked.field} counts")
+    for place in (*found.served, *found.foreign):
+        if place.pod is None or place.node is None:
+            continue
+        pod = found.predictor.component_specs[place.pod]
+        for name in place.node.placing:
+            field = f"{found.path}.componentSpecs[{place.pod}].{name}".removeprefix(".")
+            if member(pod, name) is not None:
+                findings.warn(field, f"is not rendered: {place.field}.{name} counts")
 
 
 def _of_tls(scene: Scene) -> str:
