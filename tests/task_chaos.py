@@ -23,7 +23,7 @@ import requests
 
 from task_harness import ProductServer, TaskServer, is_alive, jsonl, wait_for
 
-SETTINGS = {"task_workers": 2, "task_chunk_target_s": 0.05, "task_active_limit": 3, "task_queue_limit": 100_000}
+SETTINGS = {"task_workers": "2", "task_chunk_target_s": 0.05, "task_active_limit": 3, "task_queue_limit": 100_000}
 LINE_S = 0.0004
 
 

@@ -67,7 +67,7 @@ async def serve(config: dict[str, Any]) -> None:
         running = asyncio.create_task(server.serve([listener]))
         keeping = asyncio.create_task(keep_driver(config)) if config.get("driver", True) else None
         in_server = InServerWorker(Path(settings.data_dir), make(json.dumps(config["source"]), settings), no_requests)
-        if settings.task_workers == 0:
+        if settings.task_worker_bounds.most == 0:
             in_server.begin()
         port_file = Path(config["port_file"])
         port_file.with_suffix(".new").write_text(str(listener.getsockname()[1]))

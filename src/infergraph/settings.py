@@ -74,6 +74,13 @@ class RowMode(StrEnum):
     REQUEST = "request"
 
 
+class WorkerBounds(NamedTuple):
+    """The least and the greatest number of task workers."""
+
+    least: int
+    most: int
+
+
 class ImmediateMeans(Enum):
     """What a true `immediate` field of `POST /tasks` means."""
 
@@ -486,14 +493,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # tasks
     tasks: Annotated[bool, setting("Whether to serve a gBuilder task endpoint.")] = True
     task_workers: Annotated[
-        int,
+        str,
         setting(
-            "Processes for tasks, each with the unit loaded; 0: the serving workers answer them with their own unit, "
-            "and a stop takes effect at the end of a chunk.",
-            ge=0,
-            le=512,
+            "Processes for tasks, each with the unit loaded: a number, or `min..max`, as many as finish the work in "
+            "task_finish_s. 0: the serving workers answer them with their own unit, and a stop takes effect at the "
+            "end of a chunk.",
+            pattern=r"^\d{1,3}(\.\.\d{1,3})?$",
         ),
-    ] = 1
+    ] = "1"
+    task_finish_s: Annotated[
+        float,
+        setting("With task_workers=min..max: within this time the known work should be finished.", unit="s", gt=0),
+    ] = 60.0
     task_idle_s: Annotated[
         float, setting("Task workers exit after this long without a task; 0 to keep them.", unit="s", ge=0)
     ] = 300.0
@@ -580,6 +591,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "for none."
         ),
     ] = ""
+
+    @property
+    def task_worker_bounds(self) -> WorkerBounds:
+        """How many task workers there may be; none at all if the serving workers answer tasks."""
+        least, _, most = self.task_workers.partition("..")
+        return WorkerBounds(int(least), max(int(least), int(most or least)))
 
     @property
     def asks_callers(self) -> bool:

@@ -288,7 +288,7 @@ OTHER = {
     "int": "7", "float": "7.5", "bool": None, "str": "other", "metrics_path": "/other", "log_level": "ERROR",
     "message_limit_bytes": "2048", "payload_log_share": "0.5",
     "parameters": '[{"name": "n", "value": "1", "type": "INT"}]', "keys": "keys.toml", "base_path": "/other",
-    "task_webhook_secrets": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "task_webhook_secrets": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "task_workers": "1..3",
     "tls_cert": "both.pem", "tls_key": "other.key", "tls_client_ca": "authority.pem",
     "oidc_issuer": "https://issuer.example",
 }  # fmt: skip

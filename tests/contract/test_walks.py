@@ -182,7 +182,7 @@ def test_the_drivers_loop_has_no_pair(tmp_path: Path) -> None:
     config = BatchConfig(
         input=tmp_path / "rows.jsonl",
         output=tmp_path / "out.jsonl",
-        settings=Settings(task_workers=1),
+        settings=Settings(task_workers="1"),
         factory="task_units:make",
         source=msgspec.json.encode({"unit": "Echo"}).decode(),
     )

@@ -12,7 +12,7 @@ import pytest
 from ray_nodes import RayNodes
 from task_harness import TaskServer, is_alive, jsonl, wait_for
 
-SETTINGS = {"task_engine": "ray", "task_ray_address": "local", "task_workers": 1, "task_row_timeout_s": 0.0}
+SETTINGS = {"task_engine": "ray", "task_ray_address": "local", "task_workers": "1", "task_row_timeout_s": 0.0}
 ROWS = [{"n": number} for number in range(2000)]
 
 

@@ -194,7 +194,7 @@ def test_a_unit_that_cannot_be_loaded_fails_its_tasks_and_shows(tmp_path: Path) 
 
 def test_workers_that_are_killed_from_outside_cost_nothing(tmp_path: Path) -> None:
     """A worker that somebody else kills is replaced; no line fails for it."""
-    with TaskServer(tmp_path, "Tired", settings={"task_workers": 2}, line_s=0.002) as server:
+    with TaskServer(tmp_path, "Tired", settings={"task_workers": "2"}, line_s=0.002) as server:
         server.submit("t", jsonl(numbered(1500)))
         for at in (100, 500, 900):
             wait_for(lambda at=at: server.show("t")["done"] > at and server.workers, "progress")
@@ -296,7 +296,7 @@ def test_workers_come_with_the_first_task_and_leave_when_idle(tmp_path: Path) ->
 
 def test_two_workers_share_a_task_and_keep_its_order(tmp_path: Path) -> None:
     """Answers of several workers stand in the order of the input."""
-    with TaskServer(tmp_path, "Uneven", settings={"task_workers": 3}) as server:
+    with TaskServer(tmp_path, "Uneven", settings={"task_workers": "3"}) as server:
         server.submit("t", jsonl(numbered(3000)))
         assert server.ended("t")["state"] == "finished"
         assert server.results("t") == seen(numbered(3000))
@@ -313,7 +313,7 @@ def test_a_line_larger_than_every_buffer(tmp_path: Path) -> None:
 
 def test_the_serving_worker_s_own_unit_answers(tmp_path: Path) -> None:
     """Without workers of their own, tasks are answered by the serving process; a stop takes effect at a chunk's end."""
-    with TaskServer(tmp_path, "Tired", settings={"task_workers": 0}, line_s=0.002) as server:
+    with TaskServer(tmp_path, "Tired", settings={"task_workers": "0"}, line_s=0.002) as server:
         server.submit("t", jsonl(numbered(300)) + b"bad\n")
         task = server.ended("t")
         assert (task["state"], task["failed"]) == ("finished", 1)
@@ -332,7 +332,7 @@ def test_the_serving_worker_s_own_unit_answers(tmp_path: Path) -> None:
 
 def test_the_installed_command_answers_by_its_serving_workers(tmp_path: Path) -> None:
     """`--task-workers 0`: serving workers answer; replaced meanwhile, they leave in order, and no line is to blame."""
-    settings = {"task_workers": 0, "workers": 2, "task_chunk_target_s": 0.1}
+    settings = {"task_workers": "0", "workers": 2, "task_chunk_target_s": 0.1}
     log = tmp_path / "log"
     with ProductServer(tmp_path, "Recorder", settings=settings, log=str(log), line_s=0.002) as server:
         rows = [{"t": "t", "n": number} for number in range(2000)]
@@ -541,6 +541,17 @@ def test_word_of_the_end_arrives_in_the_end(tmp_path: Path) -> None:
             assert (body["state"], body["done"], body["failed"], body["total"]) == ("finished", 6, 1, 6)
             refused = server.submit("x", jsonl(numbered(5)), webhook="http://127.0.0.2/")
             assert refused.status_code == 400
+
+
+def test_workers_come_with_the_work(tmp_path: Path) -> None:
+    """One is enough for little; more are started while the known work would take too long, up to the bound."""
+    settings = {"task_workers": "1..3", "task_finish_s": 2.0, "task_chunk_target_s": 0.1}
+    with TaskServer(tmp_path, "Tired", settings=settings, line_s=0.02) as server:
+        server.submit("little", jsonl(numbered(5)), immediate=None)
+        assert len(server.workers) == 1
+        server.submit("much", jsonl(numbered(5000)))
+        wait_for(lambda: len(server.workers) == 3, "more workers")
+        server.delete("much")
 
 
 def test_two_servers_over_one_folder_make_one_driver(tmp_path: Path) -> None:

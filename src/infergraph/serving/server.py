@@ -108,7 +108,7 @@ class Server:
                 owner=Owner.of(self._source, self._settings.parameters).tag,
             )
         in_server: InServerWorker | None = None
-        if self._tasks is not None and self._settings.task_workers == 0:
+        if self._tasks is not None and self._settings.task_worker_bounds.most == 0:
             in_server = InServerWorker(
                 Path(self._settings.data_dir), self._built, lambda: RowRequests(self._http), self._settings.task_nan
             )

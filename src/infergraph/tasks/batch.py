@@ -356,8 +356,7 @@ def _converted(
 
 
 def _work(data: DataFolder, store: Store, config: BatchConfig, clocks: Clocks, working: Callable[[Task], None]) -> Task:
-    # There is no serving worker here for the in-server engine.
-    settings = msgspec.structs.replace(config.settings, task_workers=config.settings.task_workers or 1)
+    settings = msgspec.structs.replace(config.settings, task_workers=_lanes(config.settings))
     told = DriverConfig(
         data_dir=os.fspath(data.root),
         settings=msgspec.to_builtins(settings),
@@ -381,6 +380,11 @@ def _work(data: DataFolder, store: Store, config: BatchConfig, clocks: Clocks, w
         for number, handler in before.items():
             signal.signal(number, handler)
     return _found(store)
+
+
+def _lanes(settings: Settings) -> str:
+    """The setting task_workers; there is no serving worker here that could answer in their place."""
+    return settings.task_workers if settings.task_worker_bounds.most else "1"
 
 
 def _found(store: Store) -> Task:

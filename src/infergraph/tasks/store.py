@@ -160,6 +160,11 @@ class Store(RecordStore, ABC):
         rows = self._read(query) if caller is None else self._read(f"{query} and caller = ?", caller)
         return int(rows[0][0])
 
+    def lines_waiting(self) -> int:
+        """Lines of waiting tasks that are not answered yet."""
+        query = "select coalesce(sum(total - done), 0) from task where state = 'waiting'"
+        return int(self._read(query)[0][0])
+
     def position(self, task: Task) -> int:
         """How many waiting tasks are ahead of this waiting one."""
         rows = self._read(

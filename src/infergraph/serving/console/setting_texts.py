@@ -110,8 +110,10 @@ CHINESE_SETTINGS = {
     "data_dir": "存放重启后必须保留的全部数据的目录。",
     "tasks": "是否作为 gBuilder 任务服务应答。",
     "task_workers": (
-        "处理任务的进程数，每个进程各加载一次组件；0 表示由服务工作进程自己的组件应答，停止在当前分块结束时生效。"
+        "处理任务的进程数，每个进程各加载一次组件：一个数，或 `min..max`，即在 task_finish_s 内完成所需的数目；"
+        "0 表示由服务工作进程自己的组件应答，停止在当前分块结束时生效。"
     ),
+    "task_finish_s": "当 task_workers=min..max 时，已知的工作应在这段时间内完成。",
     "task_idle_s": "任务进程在没有任务这么久之后退出；0 表示一直保留。",
     "task_engine": "任务进程在哪里运行：`local` 或 `ray`。",
     "task_ray_address": "`--task-engine ray` 使用的 Ray 集群；`local` 在本机启动一个。",

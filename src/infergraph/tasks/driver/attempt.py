@@ -375,6 +375,11 @@ class Attempt:
         self._rate_at = (self._began_at, self.mark.done)
 
     @property
+    def lines_left(self) -> int:
+        """How many lines are not answered, or not appended yet."""
+        return self.task.total - self.mark.done
+
+    @property
     def is_complete(self) -> bool:
         """Whether everything is answered and appended."""
         return self.mark.in_off >= self.task.input_end

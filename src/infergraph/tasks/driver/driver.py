@@ -33,6 +33,7 @@ from infergraph.settings import Settings, TaskEngine
 from infergraph.tasks import openai, webhooks
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.driver.batch_keeper import BatchKeeper
+from infergraph.tasks.driver.scaling import Scaling
 from infergraph.tasks.driver.scheduler import STOPPED, Scheduler
 from infergraph.tasks.engines.engine import (
     Answered,
@@ -103,6 +104,7 @@ class Driver:
         self._name = f"{place}:{uuid.uuid4().hex[:8]}"
         self._owner = owner
         self._scheduler = Scheduler(data, store, engine, settings, clocks)
+        self._scaling = Scaling(settings.task_worker_bounds, settings.task_finish_s)
         self._is_stopping = self._is_recovered = False
         self._look_at = self._keep_house_at = self._beat_at = 0.0
         self._busy_at = clocks.steady()
@@ -290,9 +292,16 @@ class Driver:
     def _scale(self, now: float) -> None:
         if self._scheduler.active:
             self._busy_at = now
-            self._engine.scale(self._settings.task_workers)
+            self._engine.scale(self._scaling.wanted(self._work_s(), now))
         elif self._settings.task_idle_s and not self._load_error and now - self._busy_at > self._settings.task_idle_s:
             self._engine.scale(0)
+            self._scaling.rest()
+
+    def _work_s(self) -> float:
+        """How long one worker would take for all known work; 0 where that does not matter."""
+        if self._scaling.is_fixed:
+            return 0.0
+        return self._scheduler.work_s(self._store.lines_waiting())
 
     def _clean_up(self) -> None:
         self._data.create_ballast()
@@ -358,7 +367,7 @@ class DriverConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 def make_engine(config: DriverConfig, settings: Settings, data: DataFolder, clocks: Clocks) -> Engine:
     """The engine chosen by the settings. Raises: StartupFault if it is not available."""
-    if not settings.task_workers:
+    if not settings.task_worker_bounds.most:
         _log.info("the serving workers answer tasks themselves; a stop takes effect at the end of a chunk")
         return InServerEngine(data.root, clocks.steady, wake_fd=data.open_wake())
     told = {**config.settings, "task_store": ""}  # a worker runs the user's code, which has no need of the password

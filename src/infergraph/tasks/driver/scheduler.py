@@ -63,7 +63,7 @@ class Scheduler:
             chunk_lines_limit=settings.task_chunk_lines_limit,
             attempts_limit=settings.task_attempts_limit,
             row_timeout_s=settings.task_row_timeout_s,
-            window=2 * DEPTH_OF_SHORT * max(1, settings.task_workers or settings.workers),
+            window=2 * DEPTH_OF_SHORT * max(1, settings.task_worker_bounds.most or settings.workers),
             carries_data=not engine.shares_disk,
             own_files=store.is_shared,
         )
@@ -94,6 +94,16 @@ class Scheduler:
     def holding(self) -> tuple[int, ...]:
         """The seqs of the active tasks."""
         return (*self._attempts, *self._aside, *(task.seq for task in self._fetching.tasks))
+
+    def work_s(self, waiting: int) -> float:
+        """How long one worker would take for the active tasks, and for as many waiting lines; 0 if nothing is known.
+
+        Args:
+            waiting: lines of waiting tasks, which are taken to be like those of the active ones.
+        """
+        left = [(attempt.lines_left, attempt.sizer.line_s) for attempt in self._attempts.values()]
+        slowest_s = max((line_s for _, line_s in left), default=0.0)
+        return sum(lines * (line_s or slowest_s) for lines, line_s in left) + waiting * slowest_s
 
     @property
     def has_work(self) -> bool:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from infergraph import process_lifetime
+from infergraph.settings import Settings
 from infergraph.tasks.engines.engine import (
     DROP_GRACE_S,
     Event,
@@ -153,6 +154,7 @@ class LocalEngine(SelectingEngine):
     ) -> None:
         super().__init__(clock, wake_fd=wake_fd)
         self._plan = plan
+        self._most = msgspec.convert(plan.settings, Settings).task_worker_bounds.most
         self._command = command
         self._processes: dict[int, _Process] = {}
         self._number = 0
@@ -172,7 +174,8 @@ class LocalEngine(SelectingEngine):
         self._number += 1
         index = self._free_index()
         gpus = self._plan.settings.get("gpus", "")
-        environment = worker_environment(TASK_INDEX, index, gpus, workers=self.wanted, inherited=os.environ)
+        workers = max(self.wanted, self._most)
+        environment = worker_environment(TASK_INDEX, index, gpus, workers=workers, inherited=os.environ)
         process = _Process.start(self._number, index, self._plan, self._command, environment)
         self._processes[process.number] = self.lanes[process.number] = process
         self._selector.register(process.replies, selectors.EVENT_READ, process)
