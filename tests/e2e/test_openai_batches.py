@@ -126,7 +126,8 @@ def test_a_whole_life(client: openai.OpenAI) -> None:
 
 def test_lists_are_read_page_by_page(client: openai.OpenAI) -> None:
     """Batches and files come newest first, each once, whatever the size of a page."""
-    made = [create(client, jsonl([request(number)])).id for number in range(5)]
+    batches = [create(client, jsonl([request(number)])) for number in range(5)]
+    made = [ended(client, batch).id for batch in batches]  # after which there are no new files
     assert [each.id for each in client.batches.list(limit=2)][:5] == made[::-1]
     files = [each.id for each in client.files.list(limit=3)]
     assert len(set(files)) == len(files) >= 5
