@@ -31,6 +31,7 @@ GROUPS = {
     "tasks": ("list", "show", "watch", "results", "errors", "cancel", "retry", "delete", "prune"),
     "knowledge": ("fetch", "pins"),
     "keys": ("create", "list", "revoke"),
+    "render": ("kubernetes", "ray"),
 }
 COMMANDS = [(name,) for name in commands.names()] + [(name, each) for name, group in GROUPS.items() for each in group]
 TIMEOUT_S = 60

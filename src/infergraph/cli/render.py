@@ -23,10 +23,11 @@ from infergraph.unit_source import read_overrides
 
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([KMGTPE]i?|k|m)?")
 _file_argument = argument("file", type=click.Path(path_type=Path), about="A SeldonDeployment, YAML or JSON.")
+_EXAMPLE = "Example: infergraph render kubernetes deployment.yaml --image registry.example.org/flow:1"
 _EXIT_CODES = "Exit codes: 0 rendered, with warnings on standard error; 2 refused, with every reason."
 
 
-@click.group("render", cls=Group)
+@click.group("render", cls=Group, epilog=_EXAMPLE)
 def render() -> None:
     """Render a graph file for a cluster: plain Kubernetes objects, or what Ray runs."""
 

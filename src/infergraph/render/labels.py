@@ -72,7 +72,7 @@ def of_pods(scene: Scene, workload: Workload) -> PodLabels:
         users |= labels
         for name in labels.keys() & ours.keys():
             if labels[name] != ours[name]:
-                scene.findings.warn(f"{field}.{name}", f"is set to {ours[name]}, by which the pods are selected")
+                scene.findings.warn(f"{field}.{name}", f"is set to {ours[name]}: it is a label of ours")
     return PodLabels(first | users | ours, first | scene.deployment.labels | users | ours)
 
 
