@@ -69,7 +69,6 @@ MIGRATIONS: tuple[str, ...] = (
       output_format text not null default ''
     ) with (fillfactor = 70);
     create index task_queue on task(priority desc, seq) where state = 'waiting';
-    create index task_active on task(state, seq) where state in ('waiting', 'running', 'stopping');
     create index task_listing on task(state, seq);
     create index task_finished on task(finished, seq);
     create index task_caller on task(caller, state, seq);
