@@ -63,8 +63,10 @@ coverage: $(VENV)/.test
 	$(BIN)/coverage report --skip-covered --sort=cover
 
 # Kills server, driver and workers of the task engine at random moments, and judges what is left. KILLS=200 by default.
+# MACHINES=3 does it, and more, to machines that share their tasks in PostgreSQL; FAULTS=200 by default.
 soak: $(VENV)/.test
-	$(BIN)/python -m benchmarks.soak --kills $(or $(KILLS),200)
+	$(if $(MACHINES),$(BIN)/python -m benchmarks.soak_shared --machines $(MACHINES) --faults $(or $(FAULTS),200),\
+	$(BIN)/python -m benchmarks.soak --kills $(or $(KILLS),200))
 
 $(VENV)/.bench: $(VENV)/.demo
 	@$(BIN)/python -m pip install --quiet --group bench

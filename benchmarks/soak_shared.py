@@ -1,0 +1,252 @@
+"""Faults of machines that share their tasks, at random moments, until there were enough; then the judgement.
+
+python -m benchmarks.soak_shared [--faults 200] [--machines 3] [--seed N] [--folder DIR]
+
+Machines are killed, frozen beyond their lease and cut off from the database; their drivers, task workers and serving
+workers are killed; the database is killed, and frozen. Meanwhile callers submit, stop and delete at any machine.
+Afterwards every task that was accepted has ended, with every row once and in order, and nothing is left over.
+
+The seed is printed, and repeats the choices of a run (its moments are those of the machine). Exit code 1 and the
+finding if anything was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import requests
+
+from postgres_server import PostgresServer
+from task_harness import TaskServer, jsonl, wait_for
+from task_machines import LEASE_S, Machine, Machines
+
+LINE_S = 0.0005
+_OUTAGE_S = (0.2, 2.5 * LEASE_S)
+_END_S = 300.0
+
+
+class SharedChaos:
+    """Machines, their database, and the fate of both.
+
+    Args:
+        folder: where everything lives.
+        seed: makes the choices repeatable.
+    """
+
+    def __init__(self, folder: Path, postgres: PostgresServer, stack: ExitStack, *, machines: int, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.counts: Counter[str] = Counter()
+        self.accepted: dict[str, int] = {}
+        self.perhaps: dict[str, int] = {}
+        self.stopped: set[str] = set()
+        self.stopped_perhaps: set[str] = set()
+        self._postgres = postgres
+        self._machines = Machines(folder, postgres, stack, line_s=LINE_S)
+        for _ in range(machines):
+            self._machines.add()
+        self._number = 0
+
+    # ── what callers do meanwhile ───────────────────────────────────────────────────────────────────────────────
+
+    def submit(self) -> None:
+        """Submit a task anywhere; who gets no answer does not know whether it was accepted."""
+        self._number += 1
+        id, lines = f"t{self._number}", self.random.choice([1, 20, 400, 2000])
+        try:
+            answer = self._anywhere().submit(id, jsonl(rows(id, lines)))
+        except requests.RequestException:
+            self.perhaps[id] = lines
+            return
+        if answer.status_code == 200:
+            self.accepted[id] = lines
+        else:
+            assert answer.status_code == 503, answer.text
+            self.perhaps[id] = lines
+
+    def stop(self) -> None:
+        """Stop or delete any task, anywhere."""
+        known = [id for id in self.accepted if id not in self.stopped | self.stopped_perhaps]
+        if not known:
+            return
+        id = self.random.choice(known)
+        self.stopped_perhaps.add(id)
+        with suppress(requests.RequestException):
+            path = self.random.choice([f"/tasks/{id}", f"/api/v1.0/tasks/{id}"])
+            code = self._anywhere().ask("DELETE", path).status_code
+            assert code in (200, 409, 500, 503), code
+            if code in (200, 409):
+                self.stopped_perhaps.discard(id)
+            if code == 200:
+                self.stopped.add(id)
+                self.counts["stops"] += 1
+
+    def _anywhere(self) -> TaskServer:
+        return self.random.choice(self._machines.all).server
+
+    # ── fate ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def round(self) -> None:
+        """Callers act, and after a random moment something happens."""
+        acts = [self.submit, self.random.choice([self.submit, self.stop])]
+        thread = threading.Thread(target=lambda: [act() for act in acts])
+        fault = self.random.choice(
+            [
+                *(self.kill_machine, self.freeze, self.cut, self.kill_driver, self.kill_worker, self.kill_serving),
+                *(self.kill_database, self.freeze_database),
+            ]
+        )
+        thread.start()
+        time.sleep(self.random.uniform(0.0, 0.5))
+        self.counts[fault.__name__] += 1
+        fault()
+        thread.join()
+
+    def _some(self) -> Machine:
+        return self.random.choice(self._machines.all)
+
+    def _wait(self) -> None:
+        time.sleep(self.random.uniform(*_OUTAGE_S))
+
+    def kill_machine(self) -> None:
+        """All its processes at once; it comes back after a while."""
+        machine = self._some()
+        machine.signal(signal.SIGKILL)
+        self._wait()
+        machine.revive()
+
+    def freeze(self) -> None:
+        """All its processes; it wakes up before or after its lease is over."""
+        machine = self._some()
+        machine.signal(signal.SIGSTOP)
+        self._wait()
+        machine.signal(signal.SIGCONT)
+
+    def cut(self) -> None:
+        """Its way to the database."""
+        machine = self._some()
+        machine.proxy.cut()
+        self._wait()
+        machine.proxy.mend()
+
+    def kill_driver(self) -> None:
+        """Its supervisor starts another one."""
+        self._kill(self._some().server.drivers())
+
+    def kill_worker(self) -> None:
+        """Its driver starts another one."""
+        server = self._some().server
+        self._kill([worker for driver in server.drivers() for worker in server.children(driver)])
+
+    def kill_serving(self) -> None:
+        """Its supervisor starts another one."""
+        machine = self._some()
+        self._kill(machine.server.serving())  # type: ignore[attr-defined]
+
+    def _kill(self, candidates: list[int]) -> None:
+        if candidates:
+            with suppress(ProcessLookupError):  # it has ended already
+                os.kill(self.random.choice(candidates), signal.SIGKILL)
+
+    def kill_database(self) -> None:
+        """It recovers from its log."""
+        self._postgres.kill()
+        self._wait()
+        self._postgres.restart()
+
+    def freeze_database(self) -> None:
+        """It keeps its connections, and says nothing."""
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            self._postgres.signal(number)
+            if number is signal.SIGSTOP:
+                self._wait()
+
+    # ── the judgement ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def judge(self) -> None:
+        """All that must hold."""
+        server = self._machines.all[0].server
+        for machine in self._machines.all:
+            wait_for(lambda machine=machine: available(machine.server), "the return of a machine", within_s=_END_S)
+        for id in self.stopped:
+            assert server.state(id) == -1, f"{id} was stopped"
+        expected = {id: lines for id, lines in self.accepted.items() if id not in self.stopped}
+        for id, lines in [*expected.items(), *self.perhaps.items()]:
+            if (id in self.perhaps or id in self.stopped_perhaps) and server.state(id) == -1:
+                continue
+            task = server.ended(id, within_s=_END_S)
+            assert (task["state"], task["failed"]) == ("finished", 0), task
+            assert self._anywhere().results(id) == [{**row, "seen": True} for row in rows(id, lines)], id
+            self.counts["lines"] += lines
+        self._judge_files(server)
+
+    def _judge_files(self, server: TaskServer) -> None:
+        """No upload, no folder without a task and no trash is left, once a driver has started anew."""
+        files = self._machines.files
+        for machine in self._machines.all:
+            self._kill(machine.server.drivers())
+
+        def is_tidy() -> bool:
+            tasks = server.ask("GET", "/api/v1.0/tasks?limit=1000").json()["tasks"]
+            folders = [path for name in ("tasks", "incoming", "trash") for path in (files / name).iterdir()]
+            return len(folders) == len(tasks)
+
+        wait_for(is_tidy, "tidiness")
+
+
+def available(server: TaskServer) -> bool:
+    """Whether a machine takes tasks."""
+    with suppress(requests.RequestException):
+        return bool(server.ask("GET", "/status").json() == {"status": 1})
+    return False
+
+
+def rows(id: str, lines: int) -> list[dict[str, object]]:
+    """The input of a task."""
+    return [{"t": id, "n": number} for number in range(lines)]
+
+
+def main() -> int:
+    """Soak as the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--machines", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--folder", type=Path, default=None)
+    given = parser.parse_args()
+    seed = given.seed if given.seed is not None else random.randrange(1 << 30)
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="soak-"))
+    print(f"seed {seed}, folder {folder}", flush=True)
+    with PostgresServer() as postgres, ExitStack() as stack:
+        chaos = SharedChaos(folder, postgres, stack, machines=given.machines, seed=seed)
+        try:
+            for number in range(given.faults):
+                chaos.round()
+                if number % 20 == 19:
+                    print(f"{number + 1} faults, {len(chaos.accepted)} tasks accepted", flush=True)
+            chaos.judge()
+        except AssertionError as lost:
+            print(f"LOST: {lost}\nthe folder {folder} is kept; so far {dict(chaos.counts)}", file=sys.stderr)
+            return 1
+    print(
+        f"{given.faults} faults {dict(chaos.counts)}, {len(chaos.accepted)} tasks accepted, {len(chaos.perhaps)} "
+        "submissions without an answer: nothing lost, nothing doubled"
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
