@@ -149,7 +149,7 @@ def test_a_batch_is_every_machines(pair: Machines, stack: ExitStack) -> None:
     assert output is not None
     answers = [json.loads(line) for line in client.files.content(output).text.splitlines()]
     assert [answer["custom_id"] for answer in answers] == [line["custom_id"] for line in lines]
-    assert [answer["response"]["body"]["jsonData"] for answer in answers] == [[row] for row in ANSWERS]
+    assert [answer["response"]["body"]["data"]["ndarray"] for answer in answers] == [[row] for row in ANSWERS]
 
 
 def test_a_database_that_is_killed_loses_nothing(tmp_path: Path, stack: ExitStack) -> None:
