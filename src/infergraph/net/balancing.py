@@ -1,7 +1,8 @@
 """Load balancing: a call goes to one of a node's addresses, and once more to another if that one is down.
 
     call ─▶ the better of two at random, by calls in flight ─▶ answer
-                └─ no connection, 503, UNAVAILABLE: ejected ─▶ the call goes to another address
+                ├─ no connection, 503, UNAVAILABLE: ejected ─▶ the call goes to another address
+                └─ no answer in time ─▶ probe ─▶ ejected if that has no answer either
     ejected ─▶ a pause, longer each time ─▶ probe ─▶ in use again
     look-up, with time and when a connection fails ─▶ new addresses ┊ those that are gone are drained
 
@@ -17,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from infergraph.errors import RemoteError
+from infergraph.errors import DeadlinePassed, RemoteError
 from infergraph.net.address import Address, NoConnection
 from infergraph.net.backoff import FailureStreak
 from infergraph.net.discovery import Counts, Discovery
@@ -109,7 +110,7 @@ class OneAddress(Generic[C]):
 class _Member(Generic[C]):
     """One of several addresses: its client, its calls in flight, when it was last called, its failures in a row."""
 
-    __slots__ = ("address", "calls", "client", "host", "is_ejected", "is_gone", "streak", "turn")
+    __slots__ = ("address", "calls", "client", "host", "is_ejected", "is_gone", "is_suspect", "streak", "turn")
 
     def __init__(self, address: Address, host: Address, client: C, streak: FailureStreak) -> None:
         self.address = address
@@ -120,6 +121,7 @@ class _Member(Generic[C]):
         self.turn = 0
         self.is_ejected = False
         self.is_gone = False
+        self.is_suspect = False
 
 
 class BalancedAddresses(Generic[C]):
@@ -212,8 +214,10 @@ class BalancedAddresses(Generic[C]):
         member.turn = self._turn
         try:
             answer = await ask(member.client, timeout_s)
-        except BaseException:
+        except BaseException as error:
             self._leave(member)
+            if _is_unanswered(error):
+                self._suspect(member)
             raise
         if member.streak.failures:
             member.streak.succeeded()
@@ -256,11 +260,30 @@ class BalancedAddresses(Generic[C]):
             return
         if isinstance(fault, NoConnection | Interrupted):
             self._look_up_soon()
+        self._eject(member, str(fault))
+
+    def _suspect(self, member: _Member[C]) -> None:
+        """Find out whether an address that did not answer a call can answer; until then, calls go to others."""
+        if self._members.get(member.address) is member and not (member.is_ejected or member.is_suspect):
+            member.is_suspect = True
+            self._count()
+            self._spawn(self._examine(member))
+
+    async def _examine(self, member: _Member[C]) -> None:
+        """Eject an address that does not answer a probe; a call of it may only have taken long."""
+        can_answer = await self._can_answer(member)
+        member.is_suspect = False
+        if can_answer:
+            self._count()
+        else:
+            self._eject(member, "it does not answer")
+
+    def _eject(self, member: _Member[C], why: str) -> None:
         if member.is_ejected or member.is_gone:
             return
         member.is_ejected = True
         pause_s = member.streak.failed()
-        _log.warning("node %s: %s is ejected for %.1f s: %s", self._node, member.address.peer, pause_s, fault)
+        _log.warning("node %s: %s is ejected for %.1f s: %s", self._node, member.address.peer, pause_s, why)
         self._count()
         self._spawn(self._probe(member, pause_s))
 
@@ -365,9 +388,11 @@ class BalancedAddresses(Generic[C]):
         await self._clients.close(member.client)
 
     def _count(self) -> None:
-        """Find out which addresses are in use, and tell the counts."""
-        self._up = [member for member in self._members.values() if not member.is_ejected]
-        self._discovery.on_change(Counts(len(self._up), len(self._members) - len(self._up), len(self._draining)))
+        """Find out which addresses are chosen from, and tell the counts."""
+        members = self._members.values()
+        self._up = [member for member in members if not (member.is_ejected or member.is_suspect)]
+        ejected = sum(member.is_ejected for member in members)
+        self._discovery.on_change(Counts(len(members) - ejected, ejected, len(self._draining)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -385,6 +410,13 @@ def _is_down(fault: RemoteError) -> bool:
     if isinstance(fault, NoConnection | Interrupted):
         return True
     return fault.status == HTTPStatus.SERVICE_UNAVAILABLE or fault.grpc_code == GrpcStatus.UNAVAILABLE
+
+
+def _is_unanswered(error: BaseException) -> bool:
+    """Whether a call ended without an answer: by its time limit, or because its caller has gone."""
+    if isinstance(error, TimeoutError | DeadlinePassed | asyncio.CancelledError):
+        return True
+    return isinstance(error, RemoteError) and error.grpc_code == GrpcStatus.DEADLINE_EXCEEDED
 
 
 def _is_worth_another(fault: RemoteError) -> bool:

@@ -228,6 +228,28 @@ def test_no_second_call_after_the_time_limit() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("has_hung", [True, False])
+def test_an_address_that_did_not_answer_is_probed(has_hung: bool) -> None:
+    """One that answers the probe only took long; one that does not is ejected. A retry goes to another either way."""
+
+    async def test() -> None:
+        world = World("a", "b")
+        call = asyncio.ensure_future(world.node.answer(world.wait, None))
+        await until(lambda: len(world.asked) == 1)
+        (late,) = world.asked
+        if has_hung:
+            world.faults[late] = RemoteError("nothing came")
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert await world.ask() != late
+        await until(lambda: world.probed == [late])
+        await asyncio.sleep(0)
+        assert world.counts[-1] == (Counts(1, 1, 0) if has_hung else Counts(2, 0, 0))
+        await world.node.close()
+
+    run(test)
+
+
 def test_an_address_comes_back_after_a_probe(caplog: pytest.LogCaptureFixture) -> None:
     """An ejected address is probed after pauses, and called again when it passes; both are said once."""
 
