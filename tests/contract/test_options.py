@@ -38,6 +38,16 @@ spec:
   - {name: one, traffic: 50, graph: {name: a, type: MODEL, component: "parts:Twice"}}
   - {name: two, traffic: 50, graph: {name: a, type: MODEL, component: "parts:Thrice"}}
 """
+SCALED = GRAPH.replace('component: "parts:Twice"', 'component: "parts:Twice", place: own, hpaSpec: {maxReplicas: 3}')
+SCALED = SCALED.partition("  - {name: two")[0].replace("traffic: 50, ", "")
+CLUSTER = """
+kind: SeldonDeployment
+metadata: {name: d}
+spec:
+  protocol: v2
+  predictors:
+  - {name: one, graph: {name: a, implementation: TRITON_SERVER, modelUri: "s3://bucket/model"}}
+"""
 PARTS = """
 class Twice:
     def predict(self, X, names=None, meta=None):
@@ -54,6 +64,8 @@ FILES = {
     "keys.toml": KEYS,
     "other.toml": KEYS.replace("'a'", "'b'"),
     "g.yaml": GRAPH,
+    "cluster.yaml": CLUSTER,
+    "scaled.yaml": SCALED,
     "remote.yaml": GRAPH.replace('component: "parts:Twice"', "endpoint: {service_host: h, service_port: 9000}"),
     "parts.py": PARTS,
     "in.jsonl": '{"n": 1, "t": "é"}\n',
@@ -194,6 +206,30 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
             Case("--node", "--node a=parts:Other"),
             Case("--svg", "--svg x.svg --predictor one", "--predictor one"),
             Case("--json", "--json"),
+        ]),
+        "render kubernetes": ("", [
+            Case("--image", "g.yaml --image j", "g.yaml --image i"),
+            Case("--namespace", "g.yaml --image i --namespace n", "g.yaml --image i"),
+            Case("--output", "g.yaml --image i --output o", "g.yaml --image i"),
+            Case("--kustomize", "g.yaml --image i --output o --kustomize", "g.yaml --image i --output o"),
+            Case("--node", "g.yaml --image i --node a=parts:Other", "g.yaml --image i"),
+            Case("--workdir", "g.yaml --image i --workdir /srv", "g.yaml --image i"),
+            Case("--server-image", "cluster.yaml --image i --server-image TRITON_SERVER=t", "cluster.yaml --image i"),
+            Case("--initializer-image", "cluster.yaml --image i --initializer-image r", "cluster.yaml --image i"),
+            Case("--env-secret", "cluster.yaml --image i --env-secret s", "cluster.yaml --image i"),
+            Case("--gateway", "g.yaml --image i --gateway w", "g.yaml --image i"),
+            Case("--host", "g.yaml --image i --gateway w --host h", "g.yaml --image i --gateway w"),
+            Case("--tasks", "g.yaml --image i --tasks 5Gi", "g.yaml --image i"),
+            Case("--service-monitor", "g.yaml --image i --service-monitor", "g.yaml --image i"),
+        ]),
+        "render ray": ("scaled.yaml", [
+            Case("--serve-config", "--image i --serve-config", "--image i"),
+            Case("--image", "--image j", "--image i"),
+            Case("--ray-version", "--image i --ray-version 2.50.0", "--image i"),
+            Case("--namespace", "--image i --namespace n", "--image i"),
+            Case("--output", "--image i --output o", "--image i"),
+            Case("--node", "--image i --node a=parts:Thrice", "--image i"),
+            Case("--target-in-flight", "--image i --target-in-flight 7", "--image i"),
         ]),
         "init": ("model mine", [Case("--folder", "--folder there"), Case("--lang", "--lang zh", "--lang en")]),
         "settings": ("", [Case("--json", "--json")]),
