@@ -4,7 +4,6 @@
                 ├─ no connection, 503, UNAVAILABLE: ejected ─▶ the call goes to another address
                 └─ no answer in time ─▶ probe ─▶ ejected if that has no answer either
     ejected ─▶ a pause, longer each time ─▶ probe ─▶ in use again
-    look-up, with time and when a connection fails ─▶ new addresses ┊ those that are gone are drained
 
 A node with one fixed address has `OneAddress`, which does nothing of this.
 """
@@ -13,16 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from infergraph.errors import DeadlinePassed, RemoteError
 from infergraph.net.address import Address, NoConnection
-from infergraph.net.backoff import FailureStreak
-from infergraph.net.discovery import Counts, Discovery
+from infergraph.net.discovery import Discovery
 from infergraph.net.http_connection import Interrupted
+from infergraph.net.members import Clients, Member, Members, cancelled
 from infergraph.net.retry import is_transient
 from infergraph.protocol.status import GrpcStatus
 
@@ -34,14 +33,6 @@ Ask: TypeAlias = Callable[[C, float | None], Awaitable[T]]
 """One call with the client of one address, within a time limit in seconds."""
 
 _log = logging.getLogger(__name__)
-
-
-class Clients(NamedTuple, Generic[C]):
-    """How a client of one address is made, how it is closed, and how its server is asked whether it can answer."""
-
-    open: Callable[[Address], C]
-    close: Callable[[C], Awaitable[None]]
-    probe: Callable[[C], Awaitable[bool]]
 
 
 class Addresses(Protocol[C_co]):
@@ -107,23 +98,6 @@ class OneAddress(Generic[C]):
         await self._clients.close(self._client)
 
 
-class _Member(Generic[C]):
-    """One of several addresses: its client, its calls in flight, when it was last called, its failures in a row."""
-
-    __slots__ = ("address", "calls", "client", "host", "is_ejected", "is_gone", "is_suspect", "streak", "turn")
-
-    def __init__(self, address: Address, host: Address, client: C, streak: FailureStreak) -> None:
-        self.address = address
-        self.host = host
-        self.client = client
-        self.streak = streak
-        self.calls = 0
-        self.turn = 0
-        self.is_ejected = False
-        self.is_gone = False
-        self.is_suspect = False
-
-
 class BalancedAddresses(Generic[C]):
     """Several addresses of a node, or one that may change. Bound to one event loop.
 
@@ -133,21 +107,10 @@ class BalancedAddresses(Generic[C]):
 
     def __init__(self, node: str, address: Address, clients: Clients[C], discovery: Discovery) -> None:
         self.address = discovery.shown(address)
-        self._first = address
         self._node = node
-        self._clients = clients
-        self._discovery = discovery
-        self._reset()
-
-    def _reset(self) -> None:
-        self._members: dict[Address, _Member[C]] = {}
-        self._up: list[_Member[C]] = []
-        self._draining: dict[Address, _Member[C]] = {}
+        self._draw = discovery.draw
+        self._members = Members(node, address, clients, discovery)
         self._turn = 0
-        self._due_at = self._looked_at = float("-inf")
-        self._looking: asyncio.Task[None] | None = None
-        self._fault = NoConnection(f"node {self._node} has no addresses")
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def answer(self, ask: Ask[C, T], timeout_s: float | None, *, is_replayable: bool = True) -> T:
         """The answer to one call, of the first address or the second.
@@ -155,7 +118,7 @@ class BalancedAddresses(Generic[C]):
         Raises: as `ask` does; NoConnection where no address is known; TimeoutError.
         """
         member, answer = await self._asked(ask, timeout_s, is_replayable)
-        self._leave(member)
+        self._members.leave(member)
         return answer
 
     @asynccontextmanager
@@ -165,35 +128,32 @@ class BalancedAddresses(Generic[C]):
         try:
             yield answer
         finally:
-            self._leave(member)
+            self._members.leave(member)
 
     async def has_one(self, check: Callable[[C], Awaitable[bool]]) -> bool:
         """Whether an address passes a check; all are checked at once. Raises: NoConnection where none is known."""
-        await self._look_up_if_due(None)
-        checks = [asyncio.ensure_future(check(member.client)) for member in self._members.values()]
+        await self._members.look_up_if_due(None)
+        checks = [asyncio.ensure_future(check(member.client)) for member in self._members.known.values()]
         try:
             for checked in asyncio.as_completed(checks):
                 if await checked:
                     return True
             return False
         finally:
-            await _cancelled(checks)
+            await cancelled(checks)
 
     async def close(self) -> None:
         """Close all clients; end probes and look-ups."""
-        members, tasks = [*self._members.values(), *self._draining.values()], list(self._tasks)
-        self._reset()
-        await _cancelled(tasks)
-        await asyncio.gather(*(self._clients.close(member.client) for member in members))
+        await self._members.close()
 
     # ── a call ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _asked(self, ask: Ask[C, T], timeout_s: float | None, is_replayable: bool) -> tuple[_Member[C], T]:
+    async def _asked(self, ask: Ask[C, T], timeout_s: float | None, is_replayable: bool) -> tuple[Member[C], T]:
         """The answer and its address, where the call is still in flight."""
         loop = asyncio.get_running_loop()
         begin = loop.time()
-        if begin >= self._due_at or not self._members:
-            await self._look_up_if_due(timeout_s)
+        if begin >= self._members.due_at or not self._members.known:
+            await self._members.look_up_if_due(timeout_s)
         member = self._chosen()
         try:
             return member, await self._once(member, ask, timeout_s)
@@ -208,14 +168,14 @@ class BalancedAddresses(Generic[C]):
             self._judge(other, fault)
             raise
 
-    async def _once(self, member: _Member[C], ask: Ask[C, T], timeout_s: float | None) -> T:
+    async def _once(self, member: Member[C], ask: Ask[C, T], timeout_s: float | None) -> T:
         member.calls += 1
         self._turn += 1
         member.turn = self._turn
         try:
             answer = await ask(member.client, timeout_s)
         except BaseException as error:
-            self._leave(member)
+            self._members.leave(member)
             if _is_unanswered(error):
                 self._suspect(member)
             raise
@@ -224,70 +184,65 @@ class BalancedAddresses(Generic[C]):
             self._readmit(member)
         return answer
 
-    def _leave(self, member: _Member[C]) -> None:
-        member.calls -= 1
-        if member.is_gone and not member.calls:
-            self._drained(member)
-
-    def _chosen(self) -> _Member[C]:
+    def _chosen(self) -> Member[C]:
         """Of two addresses the one with fewer calls in flight; of equal ones that whose last call is longer ago."""
-        up, draw = self._up, self._discovery.draw
+        up, draw = self._members.up, self._draw
         count = len(up)
         if count < 2:
-            return up[0] if up else _least_bad(self._members.values())
+            return up[0] if up else _least_bad(self._members.known.values())
         first, second = int(draw() * count), int(draw() * (count - 1))
         one, other = up[first], up[second + (second >= first)]
         if one.calls != other.calls:
             return one if one.calls < other.calls else other
         return one if one.turn < other.turn else other
 
-    async def _other(self, failed: _Member[C], fault: RemoteError, is_replayable: bool) -> _Member[C] | None:
+    async def _other(self, failed: Member[C], fault: RemoteError, is_replayable: bool) -> Member[C] | None:
         """Where the call is made a second time; None if it is not."""
         self._judge(failed, fault)
         if not (isinstance(fault, NoConnection) or (is_replayable and _is_worth_another(fault))):
             return None
-        if all(member is failed for member in self._up) and (looking := self._look_up_soon()):
+        if all(member is failed for member in self._members.up) and (looking := self._members.look_up_soon()):
             await asyncio.wait({looking})
-        others = [member for member in self._up if member is not failed]
-        others = others or [member for member in self._members.values() if member is not failed]
+        others = [member for member in self._members.up if member is not failed]
+        others = others or [member for member in self._members.known.values() if member is not failed]
         return _least_bad(others) if others else None
 
     # ── ejection ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _judge(self, member: _Member[C], fault: RemoteError) -> None:
+    def _judge(self, member: Member[C], fault: RemoteError) -> None:
         """Eject an address if the fault says that it is down."""
         if not _is_down(fault):
             return
         if isinstance(fault, NoConnection | Interrupted):
-            self._look_up_soon()
+            self._members.look_up_soon()
         self._eject(member, str(fault))
 
-    def _suspect(self, member: _Member[C]) -> None:
+    def _suspect(self, member: Member[C]) -> None:
         """Find out whether an address that did not answer a call can answer; until then, calls go to others."""
-        if self._members.get(member.address) is member and not (member.is_ejected or member.is_suspect):
+        if self._members.known.get(member.address) is member and not (member.is_ejected or member.is_suspect):
             member.is_suspect = True
-            self._count()
-            self._spawn(self._examine(member))
+            self._members.count()
+            self._members.spawn(self._examine(member))
 
-    async def _examine(self, member: _Member[C]) -> None:
+    async def _examine(self, member: Member[C]) -> None:
         """Eject an address that does not answer a probe; a call of it may only have taken long."""
         can_answer = await self._can_answer(member)
         member.is_suspect = False
         if can_answer:
-            self._count()
+            self._members.count()
         else:
             self._eject(member, "it does not answer")
 
-    def _eject(self, member: _Member[C], why: str) -> None:
+    def _eject(self, member: Member[C], why: str) -> None:
         if member.is_ejected or member.is_gone:
             return
         member.is_ejected = True
         pause_s = member.streak.failed()
         _log.warning("node %s: %s is ejected for %.1f s: %s", self._node, member.address.peer, pause_s, why)
-        self._count()
-        self._spawn(self._probe(member, pause_s))
+        self._members.count()
+        self._members.spawn(self._probe(member, pause_s))
 
-    async def _probe(self, member: _Member[C], pause_s: float) -> None:
+    async def _probe(self, member: Member[C], pause_s: float) -> None:
         """Probe an ejected address after each pause, until it can answer or is gone."""
         while True:
             await asyncio.sleep(pause_s)
@@ -298,110 +253,21 @@ class BalancedAddresses(Generic[C]):
                 return
             pause_s = member.streak.failed()
 
-    async def _can_answer(self, member: _Member[C]) -> bool:
+    async def _can_answer(self, member: Member[C]) -> bool:
         try:
-            return await self._clients.probe(member.client)
+            return await self._members.clients.probe(member.client)
         except (RemoteError, TimeoutError):
             return False
 
-    def _readmit(self, member: _Member[C]) -> None:
+    def _readmit(self, member: Member[C]) -> None:
         if not member.is_ejected or member.is_gone:
             return
         member.is_ejected = False
         _log.info("node %s: %s is in use again", self._node, member.address.peer)
-        self._count()
-
-    # ── look-up ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _look_up_if_due(self, timeout_s: float | None) -> None:
-        """Begin a look-up if one is due; wait for it where no address is known.
-
-        Raises: NoConnection if there is still none; TimeoutError.
-        """
-        if asyncio.get_running_loop().time() < self._due_at and self._members:
-            return
-        looking = self._look_up_soon()
-        if self._members:
-            return
-        if looking is not None:
-            async with asyncio.timeout(timeout_s):
-                await asyncio.wait({looking})
-        if not self._members:
-            raise NoConnection(self._fault.text) from self._fault.__cause__
-
-    def _look_up_soon(self) -> asyncio.Task[None] | None:
-        """The look-up that is running, begun now if there is none; None if the last one has only just begun."""
-        now = asyncio.get_running_loop().time()
-        if self._looking is None and (not self._members or now >= self._looked_at + self._discovery.again_s):
-            self._looked_at = now
-            self._looking = self._spawn(self._look_up())
-        return self._looking
-
-    async def _look_up(self) -> None:
-        """Replace the addresses by those that are found now; a host that cannot be looked up keeps what it had."""
-        try:
-            hosts = await self._discovery.hosts_of(self._first)
-            behind = await asyncio.gather(*map(self._behind, hosts))
-            self._replace({address: host for host, found in zip(hosts, behind, strict=True) for address in found})
-            self._due_at = asyncio.get_running_loop().time() + self._discovery.lasts_s
-        except (OSError, ValueError) as error:
-            text = f"the addresses of node {self._node} cannot be read: {self._discovery.file}: {error}"
-            if text != self._fault.text:
-                _log.warning("%s", text)
-            self._fault = NoConnection(text)
-        finally:
-            self._looking = None
-
-    async def _behind(self, host: Address) -> Iterable[Address]:
-        try:
-            return await self._discovery.addresses_of(host)
-        except NoConnection as fault:
-            self._fault = fault
-            return [member.address for member in self._members.values() if member.host == host]
-
-    def _replace(self, found: Mapping[Address, Address]) -> None:
-        """Take the addresses, each with its host, in place of those before."""
-        for address in self._members.keys() - found.keys():
-            self._drain(self._members.pop(address))
-        for address in found.keys() - self._members.keys():
-            member = self._draining.pop(address) if address in self._draining else self._made(address, found[address])
-            member.is_gone = False
-            self._members[address] = member
-        self._count()
-
-    def _made(self, address: Address, host: Address) -> _Member[C]:
-        return _Member(address, host, self._clients.open(address), FailureStreak(self._discovery.pauses))
-
-    def _drain(self, member: _Member[C]) -> None:
-        member.is_gone, member.is_ejected = True, False
-        if member.calls:
-            self._draining[member.address] = member
-        else:
-            self._spawn(self._closed(member))
-
-    def _drained(self, member: _Member[C]) -> None:
-        if self._draining.pop(member.address, None) is not None:
-            self._spawn(self._closed(member))
-            self._count()
-
-    async def _closed(self, member: _Member[C]) -> None:
-        await self._clients.close(member.client)
-
-    def _count(self) -> None:
-        """Find out which addresses are chosen from, and tell the counts."""
-        members = self._members.values()
-        self._up = [member for member in members if not (member.is_ejected or member.is_suspect)]
-        ejected = sum(member.is_ejected for member in members)
-        self._discovery.on_change(Counts(len(members) - ejected, ejected, len(self._draining)))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        self._members.count()
 
 
-def _least_bad(members: Iterable[_Member[C]]) -> _Member[C]:
+def _least_bad(members: Iterable[Member[C]]) -> Member[C]:
     return min(members, key=lambda member: (member.streak.failures, member.calls, member.turn))
 
 
@@ -423,9 +289,3 @@ def _is_worth_another(fault: RemoteError) -> bool:
     """Whether another address may give an answer, by the one rule of retries; not to a reply that cannot be read."""
     is_answered = fault.status is not None or fault.grpc_code is not None
     return isinstance(fault, Interrupted) or (is_answered and is_transient(fault))
-
-
-async def _cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    for task in (tasks := list(tasks)):
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

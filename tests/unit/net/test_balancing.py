@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from infergraph.errors import RemoteError
 from infergraph.net.address import Address, NoConnection
 from infergraph.net.backoff import Backoff
-from infergraph.net.balancing import BalancedAddresses, Clients, OneAddress, addresses
+from infergraph.net.balancing import BalancedAddresses, OneAddress, addresses
 from infergraph.net.discovery import Counts, Discovery
 from infergraph.net.http_connection import Interrupted
+from infergraph.net.members import Clients
 from infergraph.protocol.status import GrpcStatus
 
 NAME = Address("model.test", 9000)

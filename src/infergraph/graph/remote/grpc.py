@@ -18,9 +18,10 @@ from msgspec.structs import replace
 from infergraph.errors import DeadlinePassed, PayloadError, RemoteError
 from infergraph.message import ONCE_ONLY, Context, Encoding, Feedback, Message, Method, PredictiveUnit, Request
 from infergraph.net.address import Address, connects
-from infergraph.net.balancing import Ask, Clients, addresses
+from infergraph.net.balancing import Ask, addresses
 from infergraph.net.discovery import Discovery
 from infergraph.net.grpc_client import GrpcClient, GrpcTls, Metadata
+from infergraph.net.members import Clients
 from infergraph.protocol import services
 from infergraph.protocol.headers import ANSWER_HOP, HOP_BY_HOP, HOP_KEY, PUID, PUID_KEY, REQUEST_HOP
 from infergraph.protocol.status import GrpcStatus

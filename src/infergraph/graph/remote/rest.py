@@ -30,10 +30,11 @@ from infergraph.message import (
     Transport,
 )
 from infergraph.net.address import Address, connects
-from infergraph.net.balancing import Clients, addresses
+from infergraph.net.balancing import addresses
 from infergraph.net.discovery import Discovery
 from infergraph.net.http_client import Call, HttpClient, HttpOptions, Reply
 from infergraph.net.http_stream import StreamCall, StreamReply, stream
+from infergraph.net.members import Clients
 from infergraph.protocol import paths
 from infergraph.protocol.headers import ACCEPT_ENCODING, ANSWER_CODING, HOP_BY_HOP, PUID, REQUEST_CODING
 from infergraph.protocol.paths import Protocol
