@@ -16,6 +16,8 @@ from infergraph.cli import commands
 from page_runner import ROOT, Page, Wrong, blocks_of
 
 DOCS = ROOT / "docs"
+DATABASE = "postgresql://tasks:secret@db.example/tasks"
+"""What the pages call a database that machines share, with `/mnt/tasks` for the files."""
 PAGES = sorted([ROOT / "README.md", ROOT / "README.zh.md", *DOCS.rglob("*.md"), *ROOT.glob("examples/**/README.md")])
 # The seams are sketches of interfaces for who works on the code; the linters and the layers hold them.
 _WITH_BLOCKS = [page for page in PAGES if page.name != "seams.md" and any(blocks_of(page.read_text("utf-8")))]
@@ -28,12 +30,15 @@ def _name(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", _RUN, ids=_name)
-def test_blocks_run(page: Path, tmp_path: Path) -> None:
+def test_blocks_run(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Every code block of the page runs, in order, and prints what the page says it prints."""
-    wrong = ""
+    wrong, text = "", page.read_text("utf-8")
+    if DATABASE in text:
+        url = request.getfixturevalue("postgres").database()
+        text = text.replace(DATABASE, url).replace("/mnt/tasks", str(tmp_path / "shared"))
     at = str(page.parent.relative_to(ROOT)) if "examples" in page.parts else ""
     try:
-        Page(page.read_text("utf-8"), tmp_path, at).run()
+        Page(text, tmp_path, at).run()
     except Wrong as found:
         wrong = str(found)
     if wrong:

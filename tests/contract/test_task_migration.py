@@ -76,7 +76,7 @@ def test_all_that_a_folder_has_goes_on(root: Path, tmp_path: Path, postgres: Pos
     url, files = postgres.database(), tmp_path / "shared"
     before = {path.relative_to(root): path.read_bytes() for path in root.rglob("*.jsonl")}
     done = migrate(root, url, files)
-    assert (done.exit_code, done.stdout) == (0, "moved 3 tasks, and 1 files and batches\n"), done.output
+    assert (done.exit_code, done.stdout) == (0, "moved: tasks 3, files and batches 1\n"), done.output
     store, data = PostgresStore.open(url), DataFolder(tmp_path / "other", files)
     found = [store.find(id) for id in ("finished", "works", "waits")]
     seen = [(task.state, task.done, task.attempts, task.driver) for task in found if task is not None]
@@ -90,7 +90,7 @@ def test_all_that_a_folder_has_goes_on(root: Path, tmp_path: Path, postgres: Pos
         assert data.output(task.folder, 0).exists() == bool(task.done)
     assert (data.files / "f" / "input.jsonl").read_bytes() == LINES
     assert before == {path.relative_to(root): path.read_bytes() for path in root.rglob("*.jsonl")}
-    assert migrate(root, url, files).stdout == "moved 0 tasks, and 0 files and batches\n"
+    assert migrate(root, url, files).stdout == "moved: tasks 0, files and batches 0\n"
     store.close()
 
 

@@ -484,7 +484,7 @@ def migrate(data_dir: Path, *, given: Given) -> None:
     except TaskFault as fault:
         click.echo(f"infergraph: {fault.text} [{fault.reason}]", err=True)
         raise click.exceptions.Exit(EXIT_FAILED) from fault
-    click.echo(f"moved {moved.tasks} tasks, and {moved.records} files and batches")
+    click.echo(f"moved: tasks {moved.tasks}, files and batches {moved.records}")
     if moved.webhooks:
         click.echo(f"{moved.webhooks} webhooks were not delivered, and stay", err=True)
     for id in moved.refused:
