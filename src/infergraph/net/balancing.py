@@ -158,9 +158,10 @@ class BalancedAddresses(Generic[C]):
         try:
             return member, await self._once(member, ask, timeout_s)
         except RemoteError as fault:
-            other = await self._other(member, fault, is_replayable)
-            left_s = None if timeout_s is None else begin + timeout_s - loop.time()
-            if other is None or (left_s is not None and left_s <= 0):
+            end = None if timeout_s is None else begin + timeout_s
+            other = await self._other(member, fault, is_replayable, _left_s(end))
+            left_s = _left_s(end)
+            if other is None or left_s == 0.0:
                 raise
         try:
             return other, await self._once(other, ask, left_s)
@@ -196,13 +197,19 @@ class BalancedAddresses(Generic[C]):
             return one if one.calls < other.calls else other
         return one if one.turn < other.turn else other
 
-    async def _other(self, failed: Member[C], fault: RemoteError, is_replayable: bool) -> Member[C] | None:
-        """Where the call is made a second time; None if it is not."""
+    async def _other(
+        self, failed: Member[C], fault: RemoteError, is_replayable: bool, wait_s: float | None
+    ) -> Member[C] | None:
+        """Where the call is made a second time; None if it is not.
+
+        Args:
+            wait_s: the longest wait for a look-up, if no other address is in use.
+        """
         self._judge(failed, fault)
         if not (isinstance(fault, NoConnection) or (is_replayable and _is_worth_another(fault))):
             return None
         if all(member is failed for member in self._members.up) and (looking := self._members.look_up_soon()):
-            await asyncio.wait({looking})
+            await asyncio.wait({looking}, timeout=wait_s)
         others = [member for member in self._members.up if member is not failed]
         others = others or [member for member in self._members.known.values() if member is not failed]
         return _least_bad(others) if others else None
@@ -265,6 +272,11 @@ class BalancedAddresses(Generic[C]):
         member.is_ejected = False
         _log.info("node %s: %s is in use again", self._node, member.address.peer)
         self._members.count()
+
+
+def _left_s(end: float | None) -> float | None:
+    """What is left of a time limit, on the event loop's clock."""
+    return None if end is None else max(end - asyncio.get_running_loop().time(), 0.0)
 
 
 def _least_bad(members: Iterable[Member[C]]) -> Member[C]:

@@ -39,6 +39,8 @@ class World:
         self.counts: list[Counts] = []
         self.lookups = 0
         self.gate = asyncio.Event()
+        self.resolver = asyncio.Event()
+        self.resolver.set()
         self.discovery = Discovery(
             look_up=self.look_up,
             lasts_s=0.0,
@@ -53,6 +55,7 @@ class World:
 
     async def look_up(self, host: str, port: int) -> list[str]:
         self.lookups += 1
+        await self.resolver.wait()
         if isinstance(self.ips, OSError):
             raise self.ips
         return self.ips
@@ -383,6 +386,21 @@ def test_a_failed_connection_looks_the_name_up_again() -> None:
         world.ips, world.faults["a"] = ["b"], refused()
         assert await world.ask() == "b"
         assert world.lookups == 2
+        await world.node.close()
+
+    run(test)
+
+
+def test_a_look_up_takes_no_longer_than_the_call() -> None:
+    """A call that failed waits for a look-up within its time limit, and then is the fault that it was."""
+
+    async def test() -> None:
+        world = World("a")
+        assert await world.ask() == "a"
+        world.resolver.clear()
+        world.faults["a"] = refused()
+        with pytest.raises(NoConnection, match="refused"):
+            await world.node.answer(world.serve, 0.01)
         await world.node.close()
 
     run(test)
