@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 import msgspec
 import pytest
 
 import served
+from contract import nodes
 from infergraph.settings import Settings
 from infergraph.tasks.batch import BatchConfig, run_batch
 from infergraph.tasks.clocks import Clocks
@@ -152,6 +154,32 @@ def test_a_request_stays_within_its_budget(
     """On the thread of the event loop a request enters no more files, and crosses no more often, than its budget."""
     (tmp_path / "walk_parts.py").write_text(PARTS)
     (tmp_path / "flow.yaml").write_text(GRAPH)
+    settings = {"tasks": True, "data_dir": str(tmp_path / "data")} if isinstance(walker, UploadWalker) else {}
+    check(walked(tmp_path, monkeypatch, target, walker, **settings), budget)
+
+
+HOPS = {"a fixed address": (1, Budget(20, 35, 2)), "three addresses": (3, Budget(21, 37, 3))}
+
+
+@pytest.mark.parametrize(("addresses", "budget"), HOPS.values(), ids=HOPS)
+def test_a_hop_stays_within_its_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, addresses: int, budget: Budget
+) -> None:
+    """A remote node at a fixed address is called without what balancing needs, which costs a few crossings."""
+    kind = {"kind": "const", "body": BODY}
+    with nodes.serving({str(number): kind for number in range(addresses)}) as there:
+        hosts = [f"127.0.0.1:{port}" for port in there.ports.values()]
+        one = {"service_host": "127.0.0.1", "service_port": there.ports["0"]}
+        endpoint = {"type": "REST", **(one if addresses == 1 else {"service_hosts": hosts})}
+        graph = {"name": "node", "type": "MODEL", "endpoint": endpoint}
+        (tmp_path / "hop.json").write_text(json.dumps({"name": "main", "graph": graph}))
+        walk = walked(tmp_path, monkeypatch, "hop.json", Walker("/api/v1.0/predictions"))
+    check(walk, budget)
+    assert ("net/members.py" in walk.files) is (addresses > 1)
+
+
+def walked(folder: Path, monkeypatch: pytest.MonkeyPatch, target: str, walker: Walker, **settings: Any) -> Walk:
+    """The walk of one request on the event loop's thread, after some others."""
     loops: list[asyncio.AbstractEventLoop] = []
     serve = served.serve
 
@@ -162,8 +190,7 @@ def test_a_request_stays_within_its_budget(
     monkeypatch.setattr(served, "serve", noting)
     walk = Walk()
     recording = walk.recording()
-    settings = {"tasks": True, "data_dir": str(tmp_path / "data")} if isinstance(walker, UploadWalker) else {}
-    with served.served(target, folder=tmp_path, **settings) as there:
+    with served.served(target, folder=folder, **settings) as there:
         walker.connect(there)
         for _ in range(3):  # what is done once, is not counted
             walker.ask()
@@ -171,6 +198,10 @@ def test_a_request_stays_within_its_budget(
         walker.ask()
         on_loop(loops[0], lambda: recording.__exit__(None, None, None))
         walker.close()
+    return walk
+
+
+def check(walk: Walk, budget: Budget) -> None:
     assert len(walk.files) <= budget.files, str(walk)
     assert walk.crossings.total() <= budget.crossings, str(walk)
     assert len(walk.pairs) <= budget.pairs, str(walk)
