@@ -29,7 +29,7 @@ class RayNodes:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **mode, "RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"},
+            env={**os.environ, **mode, "RAY_health_check_period_ms": "1000"},
         )
         self.address: str = self._told()
 

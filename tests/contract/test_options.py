@@ -122,6 +122,7 @@ def cases() -> dict[str, tuple[str, list[Case]]]:
             Case("--predictor", "--predictor two"),
             Case("--reload", "--reload"),
             Case("--groups", "--groups"),
+            Case("--on", "--on no.address"),
         ]),
         "call": ("{url} [[1]]", [
             Case("--method", "--method route"),

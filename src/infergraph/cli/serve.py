@@ -29,16 +29,31 @@ _EPILOG = (
 @options.predictor_option
 @option("--reload", is_flag=True, help="Restart when a source file changes.")
 @option("--groups", is_flag=True, help="Run nodes that ask for a place of their own as processes of their own.")
+@option(
+    "--on",
+    metavar="CLUSTER",
+    default="",
+    help="Run those nodes on a Ray cluster: ray (RAY_ADDRESS, else one that is started here), ray://HOST:PORT of Ray "
+    "Client, or HOST:PORT of its head.",
+)
 @options.settings_options()
 def serve(
-    target: str, given: options.Given, nodes: tuple[str, ...], predictor: str, reload: bool, groups: bool
+    target: str, given: options.Given, nodes: tuple[str, ...], predictor: str, reload: bool, groups: bool, on: str
 ) -> None:
     """Serve a class or a graph over REST and gRPC, and as a task endpoint.
 
     Example: infergraph serve mymodel.py:MyModel --workers 2
     """
     loaded = settings.load(os.environ, given)
+    if on and (groups or reload):
+        raise click.UsageError(
+            f"--on goes with neither --groups nor --reload, and {'--groups' if groups else '--reload'} is given"
+        )
     plan = plan_of(target, loaded.settings, nodes=nodes, predictor=predictor, reload=reload)
+    if on:
+        planner = importlib.import_module("infergraph.cli.ray_groups")
+        planned = planner.ray_plan_of(plan, target, planner.address_of(on), nodes=nodes, predictor=predictor)
+        supervisor.replace_process(planned, "infergraph.process.groups")
     if groups:
         planner = importlib.import_module("infergraph.cli.groups")  # it takes the graph's modules, which serve does not
         planned = planner.groups_plan_of(plan, target, nodes=nodes, predictor=predictor)

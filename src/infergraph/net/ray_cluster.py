@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import threading
 from concurrent.futures import Future
@@ -54,6 +55,11 @@ def package(asker: str) -> Any:
     return ray
 
 
+def is_address(text: str) -> bool:
+    """Whether it is the address of a cluster: HOST:PORT, ray://HOST or ray://HOST:PORT."""
+    return _located(text) is not None
+
+
 def trouble(address: str) -> str:
     """Why a cluster cannot be joined; empty if it can, or its address has to be resolved by Ray. Blocks for seconds.
 
@@ -75,11 +81,10 @@ def trouble(address: str) -> str:
 def joining(ray: Any, address: str, **options: Any) -> Future[None]:
     """Make this process a driver of the cluster, in a thread: Ray may block for minutes while a cluster is dying.
 
-    In a thread it leaves the handlers of signals alone, too; in the main one it would replace them.
-
     Args:
         options: of `ray.init`.
-    Returns: what is done once the cluster is joined; its exception is of many types.
+    Returns: what is done once the cluster is joined, after which `take_signals_back` is due; its exception is of many
+        types.
     """
     if address == LOCAL:
         options |= {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
@@ -99,6 +104,12 @@ def _join(future: Future[None], ray: Any, address: str, options: dict[str, Any])
         threading.Event().wait()  # the processes of a cluster that was started here end with this thread
 
 
+def take_signals_back() -> None:
+    """Install our handlers again, in the main thread: Ray has put others in their place, below the interpreter."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.getsignal(number))
+
+
 def said(error: BaseException) -> str:
     """The first line of an error of Ray's, or its type."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
@@ -107,6 +118,8 @@ def said(error: BaseException) -> str:
 def _located(address: str) -> Address | None:
     """Host and port of an address that has both; the port of Ray Client has a default."""
     host_port = address.removeprefix(_CLIENT_SCHEME)
+    if "/" in host_port:
+        return None
     host, _, port = host_port.rpartition(":")
     if not host and address.startswith(_CLIENT_SCHEME):
         host, port = host_port, str(_CLIENT_PORT)

@@ -27,6 +27,7 @@ class Child:
         pass_fds: descriptors it inherits under the same numbers.
         hold_stdin: keep its standard input open, so that the child sees its end when this process dies.
         environment: variables that it has beside ours.
+        stderr: a descriptor for its standard error; None for ours.
     """
 
     def __init__(
@@ -37,12 +38,13 @@ class Child:
         pass_fds: Sequence[int] = (),
         hold_stdin: bool = False,
         environment: Mapping[str, str] | None = None,
+        stderr: int | None = None,
     ) -> None:
         command = [sys.executable, "-P", "-m", module]
         env = {**os.environ, **(environment or {})}
         if hold_stdin:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, pass_fds=tuple(pass_fds), env=env, process_group=0
+                command, stdin=subprocess.PIPE, stderr=stderr, pass_fds=tuple(pass_fds), env=env, process_group=0
             )
             self._write(stdin)
         else:
@@ -50,7 +52,7 @@ class Child:
                 file.write(stdin)
                 file.seek(0)
                 self._process = subprocess.Popen(
-                    command, stdin=file, pass_fds=tuple(pass_fds), env=env, process_group=0
+                    command, stdin=file, stderr=stderr, pass_fds=tuple(pass_fds), env=env, process_group=0
                 )
         self.pid = self._process.pid
         self.kill_at: float | None = None

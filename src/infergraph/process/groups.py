@@ -25,6 +25,7 @@ from infergraph import process_lifetime
 from infergraph.net.backoff import FailureStreak
 from infergraph.observe import logs
 from infergraph.process.child import RESTARTS, Child
+from infergraph.process.ray.plan import RayPlan
 from infergraph.process.supervisor import EXIT_STARTUP, SIGNALS, ServePlan, Terminal, read_plan, reap_all
 from infergraph.process.worker_pool import EXIT_LOAD
 from infergraph.settings import Settings
@@ -50,12 +51,22 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         """The name of its group, and which of its replicas it is."""
         return self.plan.group or "front"
 
+    @property
+    def module(self) -> str:
+        """What runs its plan."""
+        return "infergraph.process.supervisor"
+
+    def told(self, parent_pid: int, ready_fd: int) -> bytes:
+        """Its plan, for a child of ours."""
+        return msgspec.json.encode(msgspec.structs.replace(self.plan, parent_pid=parent_pid, ready_fd=ready_fd))
+
 
 class GroupsPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to run.
 
     Args:
         groups: the servers that must be ready before the front starts.
+        ray: the groups that run on a Ray cluster; None for none.
         front: the server that clients call.
         warnings: lines for the log at the start.
         held: inherited descriptors that hold the folder of the groups, and their ports while their servers are down.
@@ -63,6 +74,7 @@ class GroupsPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     groups: tuple[Member, ...]
     front: Member
+    ray: RayPlan | None = None
     warnings: tuple[str, ...] = ()
     held: tuple[int, ...] = ()
 
@@ -70,7 +82,7 @@ class GroupsPlan(msgspec.Struct, frozen=True, kw_only=True):
 class Server:
     """One server as this process sees it."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member | RayPlan) -> None:
         self.member = member
         self.child: Child | None = None
         self.due_at: float | None = None
@@ -85,7 +97,7 @@ class GroupsSupervisor:
     def __init__(self, plan: GroupsPlan) -> None:
         self._settings = msgspec.convert(plan.front.plan.settings, Settings)
         self._warnings = plan.warnings
-        self._groups = [Server(member) for member in plan.groups]
+        self._groups = [Server(member) for member in (*plan.groups, plan.ray) if member is not None]
         self._front = Server(plan.front)
         self._selector = selectors.DefaultSelector()
         self._terminal = Terminal()
@@ -138,11 +150,10 @@ class GroupsSupervisor:
     def _start(self, server: Server, now: float) -> None:
         ours, theirs = os.pipe()
         member = server.member
-        plan = msgspec.structs.replace(member.plan, parent_pid=os.getpid(), ready_fd=theirs)
         try:
             server.child = Child(
-                "infergraph.process.supervisor",
-                msgspec.json.encode(plan) + b"\n",
+                member.module,
+                member.told(os.getpid(), theirs) + b"\n",
                 pass_fds=(theirs,),
                 hold_stdin=True,
                 environment=member.environment,

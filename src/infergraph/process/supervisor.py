@@ -63,7 +63,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         addresses: what is served where, for the log line where there is no terminal; filled in as the banner is.
         group: name of the group that it is, and which of its replicas; empty for a server on its own.
         parent_pid: this process dies with it, which holds its standard input; 0 for none.
-        ready_fd: inherited; told when all workers are ready for the first time, and closed; -1 for none.
+        ready_fd: inherited; told the ports when all workers are ready for the first time, and closed; -1 for none.
         serve: what a worker runs: "module:name" of a coroutine function that takes a WorkerContext.
         driver: the module of the task driver.
         task_factory: "module:function" that makes the unit of a task worker from the source, as JSON, and settings.
@@ -390,7 +390,7 @@ class Supervisor:
 
     def _announce(self, now: float) -> None:
         if self._plan.ready_fd >= 0:
-            os.write(self._plan.ready_fd, b"+")
+            os.write(self._plan.ready_fd, msgspec.json.encode(self._ports.numbers()))
             os.close(self._plan.ready_fd)
         numbers = {name: number for name, number in self._ports.numbers().items() if number is not None}
         if self._plan.banner and self._terminal.shows_banners(self._settings):

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from infergraph.graph import compose, resolution, spec
 from infergraph.graph.placement import Asked, Cut, Given, Place, PlaceKind, cut
-from infergraph.graph.placement.quantities import amount
+from infergraph.graph.placement.ray_options import actor_options, asks_for_cpus, in_flight_target
 from infergraph.graph.spec import Deployment, Node, entries, member
 from infergraph.protocol.annotations import NO_ENGINE
 from infergraph.render import refusals, warnings
@@ -29,11 +29,9 @@ from infergraph.render.yaml_text import Noted
 from infergraph.settings import Settings
 
 FRONT = "front"
-GPU = "nvidia.com/gpu"
 _FRONT_CPUS = 0.5
 APPLICATION = "infergraph.ray:app"
 _SERVICES = ("Model", "Router", "Transformer", "OutputTransformer", "Combiner", "Generic", "Seldon")
-_IN_FLIGHT = "infergraph_requests_in_flight"
 _SPLIT = "{} is not rendered: several predictors are served by one front, whose number is spec.replicas"
 
 
@@ -204,9 +202,9 @@ class _Maker:
     def _of(self, name: str, place: Place | None, asked: Asked, *, cpus: float) -> Replicated:
         numbers, bounds = self._numbers(asked)
         resources = dict(asked.resources.value) if asked.resources is not None else {}
-        if not any(_quantity(resources, kind, "cpu") for kind in ("requests", "limits")):
+        if not asks_for_cpus(resources):
             resources["requests"] = {"cpu": _text(cpus)} | (member(resources, "requests") or {})
-        options = _actor_options(resources)
+        options = actor_options(resources)
         pod, container = self._pod(place)
         variables = self._variables(place, container)
         if variables:
@@ -254,7 +252,7 @@ class _Maker:
         target: Any = usual
         for kind in ("metrics", "metricsv2"):
             for metric in entries(asked.hpa_spec.value, kind):
-                found = _in_flight(metric)
+                found = in_flight_target(metric)
                 if found is None:
                     text = f"{_named(metric)} is not rendered: Ray Serve scales by requests in progress"
                     self.findings.warn(f"{asked.hpa_spec.field}.{kind}", f"{text}, --target-in-flight for each replica")
@@ -354,40 +352,8 @@ def _replaced(node: Node, overrides: Mapping[str, str]) -> Node:
     return replace(node, component=target)
 
 
-def _quantity(resources: Mapping[str, Any], kind: str, name: str) -> float:
-    return amount(member(member(resources, kind), name)) or 0.0
-
-
-def _actor_options(resources: Mapping[str, Any]) -> dict[str, Any]:
-    """What an actor reserves, from the resources of a container; requests come before limits."""
-    found: dict[str, Any] = {}
-    asked = {**(member(resources, "limits") or {}), **(member(resources, "requests") or {})}
-    found["num_cpus"] = _whole(amount(asked.get("cpu")) or 0.0)
-    if GPU in asked:
-        found["num_gpus"] = _whole(amount(asked[GPU]) or 0.0)
-    if "memory" in asked:
-        found["memory"] = int(amount(asked["memory"]) or 0)
-    others = {name: _whole(amount(value) or 0.0) for name, value in asked.items() if "/" in name and name != GPU}
-    return found | ({"resources": others} if others else {})
-
-
-def _whole(number: float) -> int | float:
-    return int(number) if number.is_integer() else number
-
-
 def _text(cpus: float) -> str:
     return str(int(cpus)) if float(cpus).is_integer() else f"{int(cpus * 1000)}m"
-
-
-def _in_flight(metric: Mapping[str, Any]) -> int | float | None:
-    """The requests in progress that a metric asks for in each pod; None for any other metric."""
-    pods = member(metric, "pods")
-    new, old = member(member(pods, "metric"), "name"), member(pods, "metricName")
-    if _IN_FLIGHT not in (new, old):
-        return None
-    value = member(member(pods, "target"), "averageValue") if new else member(pods, "targetAverageValue")
-    number = amount(value)
-    return None if number is None else _whole(number)
 
 
 def _named(metric: Mapping[str, Any]) -> str:

@@ -155,6 +155,7 @@ class RayEngine(Engine):
         events.append(EngineTrouble(f"the Ray cluster at {self._address} cannot be reached: {trouble}"))
 
     def _start(self) -> None:
+        ray_cluster.take_signals_back()
         _log.info("the Ray cluster is joined", extra={"address": self._address})
         self._lane_class = self._ray.remote(LaneActor)
         self._sentinel = self._ray.remote(Sentinel).options(num_cpus=0).remote()
