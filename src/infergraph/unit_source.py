@@ -153,3 +153,12 @@ def read_overrides(given: Sequence[str]) -> dict[str, str]:
             raise SettingsError(f"--node {text!r} must be NAME=TARGET, such as classifier=mymodels:Classifier")
         overrides[name] = target
     return overrides
+
+
+def service_of(source: UnitSource) -> str:
+    """The service name in traces."""
+    environment = source.environment
+    given = environment.get("PREDICTIVE_UNIT_ID") or environment.get("SELDON_DEPLOYMENT_ID")
+    if is_graph(source.target):
+        return given or source.target.partition("#")[2] or Path(source.target).stem
+    return given or source.target.rpartition(":")[2].rpartition(".")[2] or source.target

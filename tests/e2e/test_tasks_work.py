@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import json
 import os
@@ -18,6 +19,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from standardwebhooks.webhooks import Webhook
 
 from http_server import answering
@@ -541,6 +544,47 @@ def test_word_of_the_end_arrives_in_the_end(tmp_path: Path) -> None:
             assert (body["state"], body["done"], body["failed"], body["total"]) == ("finished", 6, 1, 6)
             refused = server.submit("x", jsonl(numbered(5)), webhook="http://127.0.0.2/")
             assert refused.status_code == 400
+
+
+class _Collector(http.server.BaseHTTPRequestHandler):
+    """Takes what OTLP sends."""
+
+    spans: ClassVar[list[Any]] = []
+    figures: ClassVar[set[str]] = set()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        body = gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body
+        if self.path == "/v1/traces":
+            sent = ExportTraceServiceRequest.FromString(body)
+            self.spans.extend(span for r in sent.resource_spans for s in r.scope_spans for span in s.spans)
+        else:
+            told = ExportMetricsServiceRequest.FromString(body)
+            self.figures.update(m.name for r in told.resource_metrics for s in r.scope_metrics for m in s.metrics)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_tasks_are_traced(tmp_path: Path) -> None:
+    """With tracing on a task and its chunks are spans of the trace that the submission came from; figures go, too."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    with answering(_Collector) as url:
+        settings = {"tracing": "on", "tracing_endpoint": f"{url}/v1/traces"}
+        server = ProductServer(tmp_path, "Echo", settings=settings)
+        server.start(OTEL_BSP_SCHEDULE_DELAY="50", OTEL_METRIC_EXPORT_INTERVAL="100")
+        with server:
+            server.http.headers["traceparent"] = f"00-{trace}-b7ad6b7169203331-01"
+            server.submit("t", jsonl(numbered(5)) + b"x\n", immediate=None)
+            wait_for(lambda: "infergraph.task.ends" in _Collector.figures, "the figures")
+            wait_for(lambda: {"task", "chunk"} <= {span.name for span in _Collector.spans}, "both spans")
+    found = {span.name: span for span in _Collector.spans}
+    assert {found[name].trace_id.hex() for name in ("task", "chunk")} == {trace}
+    assert found["chunk"].parent_span_id == found["task"].span_id
+    events = [event.name for span in _Collector.spans if span.name == "chunk" for event in span.events]
+    assert events == ["row failed"]
 
 
 def test_workers_come_with_the_work(tmp_path: Path) -> None:

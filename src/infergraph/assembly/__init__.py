@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Collection
-from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
@@ -23,7 +22,7 @@ from infergraph.message import PredictiveUnit
 from infergraph.observe.shared_metrics import PrivateMetrics, SharedMetrics
 from infergraph.observe.tracing import Tracing, TracingOptions
 from infergraph.settings import Settings
-from infergraph.unit_source import UnitSource, is_graph
+from infergraph.unit_source import UnitSource, is_graph, service_of
 
 __all__ = ["Replaceable", "build", "build_for_tasks", "construct", "inspect", "replaceable"]
 
@@ -54,7 +53,7 @@ def replaceable(
 
 
 def _tracing(source: UnitSource, settings: Settings) -> Tracing | None:
-    return Tracing(TracingOptions.of(settings, _service(source))) if settings.tracing else None
+    return Tracing(TracingOptions.of(settings, service_of(source))) if settings.tracing else None
 
 
 def _build(
@@ -87,15 +86,6 @@ def inspect(source: UnitSource, host: str, ports: Collection[int]) -> list[str]:
         return []
     lines: list[str] = importlib.import_module("infergraph.assembly.graphs").inspect(source, host, ports)
     return lines
-
-
-def _service(source: UnitSource) -> str:
-    """The service name in traces."""
-    environment = source.environment
-    given = environment.get("PREDICTIVE_UNIT_ID") or environment.get("SELDON_DEPLOYMENT_ID")
-    if is_graph(source.target):
-        return given or source.target.partition("#")[2] or Path(source.target).stem
-    return given or source.target.rpartition(":")[2].rpartition(".")[2] or source.target
 
 
 def build_for_tasks(source: str, settings: Settings) -> PredictiveUnit:

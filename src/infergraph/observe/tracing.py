@@ -25,6 +25,8 @@ from infergraph.settings import Settings
 
 if TYPE_CHECKING:
     from opentelemetry.propagators.textmap import TextMapPropagator
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, SpanKind, Tracer
 
@@ -32,6 +34,7 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 JAEGER_OTLP_PORT = 4318
 FLUSH_S = 2.0
+_TRACES = "/v1/traces"
 _PACKAGES = {
     "opentelemetry.sdk": "opentelemetry-sdk",
     "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",
@@ -65,6 +68,13 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True):
             return f"http://{self.jaeger_host}:{JAEGER_OTLP_PORT}/v1/traces"
         return None
 
+    def metrics_address(self, environment: Mapping[str, str]) -> str | None:
+        """The collector's URL for figures; None to leave it to the SDK, empty if none is named that takes them."""
+        if self.endpoint.endswith(_TRACES):
+            return f"{self.endpoint.removesuffix(_TRACES)}/v1/metrics"
+        named = ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+        return None if any(environment.get(name) for name in named) else ""
+
 
 class Tracing:
     """The tracer of one process.
@@ -77,9 +87,7 @@ class Tracing:
     """
 
     def __init__(self, options: TracingOptions) -> None:
-        for module, package in _PACKAGES.items():
-            if not _is_there(module):
-                raise MissingExtra.of(package, "otel", "tracing")
+        check_packages()
         self._options = options
         self._own: TracerProvider | None = None
         self._has_ended = False
@@ -225,6 +233,13 @@ class _Api(NamedTuple):
     context: ModuleType
 
 
+def check_packages() -> None:
+    """Raises: MissingExtra if the packages are not installed."""
+    for module, package in _PACKAGES.items():
+        if not _is_there(module):
+            raise MissingExtra.of(package, "otel", "tracing")
+
+
 def _is_there(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
@@ -235,16 +250,33 @@ def _is_there(module: str) -> bool:
 def provider_for(options: TracingOptions) -> TracerProvider:
     """A provider that sends spans by OTLP over HTTP, in batches, from its own thread."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=_resource(options), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=options.address(os.environ))))
+    return provider
+
+
+def meter_provider_for(options: TracingOptions) -> MeterProvider:
+    """A provider that sends figures by OTLP over HTTP, from its own thread; nowhere if no collector takes them."""
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    address = options.metrics_address(os.environ)
+    exporters = [] if address == "" else [OTLPMetricExporter(endpoint=address)]
+    readers = list(map(PeriodicExportingMetricReader, exporters))
+    return MeterProvider(readers, _resource(options), shutdown_on_exit=False)
+
+
+def _resource(options: TracingOptions) -> Resource:
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: options.service}))
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=options.address(os.environ))))
-    return provider
+    return resource
 
 
 class Traced(Around):

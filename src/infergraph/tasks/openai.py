@@ -75,7 +75,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         completion_window: as the client gave it.
         expires: when the window ends, in Unix seconds; of one that is not created yet, after how many.
         owner: see `Task`.
-        webhook, webhook_events: see `Task`.
+        webhook, webhook_events, traceparent: see `Task`.
         output_keep_s: after how many seconds its output files expire; 0 for the usual time.
         ending: what it becomes once its files are written, after CANCELLING and FINALIZING.
         total, completed, failed: its requests, as far as known.
@@ -92,6 +92,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     webhook: str = ""
     webhook_events: str = ""
+    traceparent: str = ""
     output_keep_s: int = 0
     ending: BatchStatus = BatchStatus.COMPLETED
     errors: tuple[BatchError, ...] = ()

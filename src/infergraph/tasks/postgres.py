@@ -110,6 +110,7 @@ MIGRATIONS: tuple[str, ...] = (
       add column input_version text not null default '',
       add column output_uri text not null default ''
     """,
+    "alter table task add column traceparent text not null default ''",
 )
 """Entry n migrates a store from version n to version n + 1."""
 

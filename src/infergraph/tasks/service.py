@@ -72,6 +72,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     rows: str = ""
     webhook: str = ""
     webhook_events: str = ""
+    traceparent: str = ""
     idempotency_key: str | None = None
     input_kind: FileKind | None = None
     """None: what the file itself is said to be, or shows."""
@@ -408,6 +409,7 @@ class TaskService:
             rows=submission.rows or self.settings.task_rows.value,
             webhook=submission.webhook,
             webhook_events=submission.webhook_events,
+            traceparent=submission.traceparent,
             idempotency_key=self._own_key(submission.idempotency_key),
             charset=received.charset,
             owner=self._owner,

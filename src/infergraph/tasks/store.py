@@ -265,8 +265,8 @@ class Store(RecordStore, ABC):
             run(
                 """insert into task(id, folder, state, priority, rows, input_bytes, input_end, input_sha256, total,
                                     webhook, webhook_events, idempotency_key, charset, owner, caller, input_format,
-                                    output_format, input_uri, input_version, output_uri, created)
-                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                                    output_format, input_uri, input_version, output_uri, traceparent, created)
+                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
                 new.id,
                 new.folder,
                 new.priority,
@@ -286,6 +286,7 @@ class Store(RecordStore, ABC):
                 new.input_uri,
                 new.input_version,
                 new.output_uri,
+                new.traceparent,
                 now,
             )
             _count(run, uploads=1, upload_bytes=new.input_bytes)

@@ -71,6 +71,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
             `input_sha256` stands for address and version; empty for an upload.
         input_version: its ETag, or what stands for one, at the submission.
         output_uri: where the finished answers are copied to; empty for nowhere.
+        traceparent: of the request that made it, by which its spans join the caller's trace; empty for none.
     """
 
     seq: int
@@ -115,6 +116,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     input_uri: str
     input_version: str
     output_uri: str
+    traceparent: str
 
     @property
     def is_to_fetch(self) -> bool:
@@ -166,6 +168,7 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True):
     input_uri: str = ""
     input_version: str = ""
     output_uri: str = ""
+    traceparent: str = ""
 
 
 class Watermark(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ from infergraph.serving.tasks.upload import (
     priority,
     pump,
     spend_rows,
+    traceparent,
     whole,
 )
 from infergraph.tasks import openai
@@ -194,7 +195,7 @@ class _Edge:
 
     async def create(self, request: Request, id: str) -> Response:
         """Create a batch; its input is validated afterwards."""
-        batch = self._batch_of(await _body(request))
+        batch = msgspec.structs.replace(self._batch_of(await _body(request)), traceparent=traceparent(request))
         entry, rows = await self._service.create_batch(batch, idempotency_key(request))
         request.state.task = entry.record.id  # for the audit line
         spend_rows(request, rows)

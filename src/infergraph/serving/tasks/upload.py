@@ -7,6 +7,7 @@ body ─▶ multipart parser ─▶ fields
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 
@@ -29,6 +30,7 @@ _DRAIN_LIMIT_BYTES = 32 << 20
 _PRIORITY_LIMIT = 1000
 _WHOLE_LIMIT = (1 << 63) - 1  # the range of the store's integers
 _KEY_CHARACTERS_LIMIT = 255
+_TRACEPARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LOOK_EVERY_BYTES = 16 << 20
 _SYNC_EVERY_BYTES = 64 << 20
 _STORE_BYTES = 1 << 20
@@ -317,6 +319,7 @@ def submission(fields: Mapping[str, str], request: Request) -> Submission:
         priority=priority(whole(fields.get("priority"), "priority", 0)),
         webhook=fields.get("webhook", ""),
         webhook_events=fields.get("webhook_events", ""),
+        traceparent=traceparent(request),
         idempotency_key=idempotency_key(request),
         input_kind=file_kind.of_word(given, "format") if given else None,
         output_kind=file_kind.answer_kind(wanted, "output_format") if wanted else None,
@@ -343,6 +346,12 @@ def priority(number: int) -> int:
     if abs(number) > _PRIORITY_LIMIT:
         raise PayloadError(f"priority: {number} is not between -{_PRIORITY_LIMIT} and {_PRIORITY_LIMIT}")
     return number
+
+
+def traceparent(request: Request) -> str:
+    """The trace context of a request; empty for none, and for one that cannot be read."""
+    given = request.headers.get("traceparent", "")
+    return given if _TRACEPARENT.fullmatch(given) else ""
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -235,13 +235,17 @@ class Attempt:
 
     def answered(self, answer: Answer) -> bool:
         """Accept an answer; False if it is no longer expected."""
-        chunk = self._buffer.chunk(answer.key.serial)
+        chunk = self.chunk(answer.key)
         if chunk is None:
             return False
         lines = Lines(answer.output, answer.errors, answer.failed, chunk.lines)
         self._buffer.complete(answer.key.serial, lines)
         self.sizer.seen(chunk.lines, answer.seconds)
         return True
+
+    def chunk(self, key: Key) -> Chunk | None:
+        """The chunk of an assignment; None if it is no longer expected."""
+        return self._buffer.chunk(key.serial)
 
     def requeue(self, key: Key) -> None:
         """An assignment is returned unprocessed, without blame."""
@@ -280,7 +284,7 @@ class Attempt:
         A single line gets exactly its limit; several lines get in addition four times their usual time, after which
         they are retried in parts.
         """
-        chunk = self._buffer.chunk(key.serial)
+        chunk = self.chunk(key)
         limit_s = self._rules.row_timeout_s
         if chunk is None or not limit_s:
             return 0.0
@@ -316,11 +320,11 @@ class Attempt:
                 trouble = b"".join(errors)
                 write_all(self._files.errors, trouble)
                 self._errors_dirty = True
-                self.last_error = self._told(trouble.rstrip(b"\n").rsplit(b"\n", 1)[-1])[:2000]
+                self.last_error = self.told(trouble.rstrip(b"\n").rsplit(b"\n", 1)[-1])[:2000]
         crash_point("output-written")
         self.mark = mark
 
-    def _told(self, error: bytes) -> str:
+    def told(self, error: bytes) -> str:
         """An error line for people."""
         if self._has_requests:
             return request_lines.reason_of(error)

@@ -177,6 +177,7 @@ class BatchKeeper:
                 input_sha256=file.sha256,
                 total=total,
                 priority=batch.priority,
+                traceparent=batch.traceparent,
                 rows=RowMode.REQUEST.value,
                 charset=file.charset,
                 owner=batch.owner,

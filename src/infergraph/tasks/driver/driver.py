@@ -29,12 +29,14 @@ import msgspec
 from infergraph import process_lifetime
 from infergraph.errors import StartupFault
 from infergraph.observe import logs
+from infergraph.observe.tracing import TracingOptions
 from infergraph.settings import Settings, TaskEngine
 from infergraph.tasks import openai, webhooks
 from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.driver.batch_keeper import BatchKeeper
 from infergraph.tasks.driver.scaling import Scaling
 from infergraph.tasks.driver.scheduler import STOPPED, Scheduler
+from infergraph.tasks.driver.telemetry import Telemetry
 from infergraph.tasks.engines.engine import (
     Answered,
     Engine,
@@ -56,6 +58,7 @@ from infergraph.tasks.storage import folder_identity, open_files, open_store
 from infergraph.tasks.store import Claim, Store
 from infergraph.tasks.task import Task
 from infergraph.tasks.webhooks import WebhookSender
+from infergraph.unit_source import UnitSource, service_of
 
 _log = logging.getLogger("infergraph.tasks.driver.driver")  # __name__ is __main__ here
 
@@ -78,6 +81,7 @@ class Driver:
         engine: runs the workers; the driver is its only user.
         pid: of this process, for the heartbeat.
         owner: see `DriverConfig`.
+        telemetry: see `Scheduler`.
         place: names the data folder: who has its lock knows that the drivers before it there are dead.
 
     Promises: used by one thread; `stop` alone may be called from others and from signal handlers.
@@ -94,6 +98,7 @@ class Driver:
         pid: int,
         owner: str = "",
         place: str = "",
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._data = data
         self._store = store
@@ -103,7 +108,7 @@ class Driver:
         self._pid = pid
         self._name = f"{place}:{uuid.uuid4().hex[:8]}"
         self._owner = owner
-        self._scheduler = Scheduler(data, store, engine, settings, clocks)
+        self._scheduler = Scheduler(data, store, engine, settings, clocks, telemetry)
         self._scaling = Scaling(settings.task_worker_bounds, settings.task_finish_s)
         self._is_stopping = self._is_recovered = False
         self._look_at = self._keep_house_at = self._beat_at = 0.0
@@ -403,7 +408,10 @@ def drive(config: DriverConfig) -> None:
     engine = make_engine(config, settings, data, clocks)
     owner = "" if store.is_shared else config.owner  # a store that is shared has the tasks of one target
     place = f"{socket.gethostname()}:{folder_identity(data.root)}"
-    driver = Driver(data, store, engine, settings, clocks, pid=os.getpid(), owner=owner, place=place)
+    telemetry = _telemetry(settings, config.source, clocks)
+    driver = Driver(
+        data, store, engine, settings, clocks, pid=os.getpid(), owner=owner, place=place, telemetry=telemetry
+    )
     store.watch(data.wake_driver)
     for number in (signal.SIGTERM, signal.SIGINT):
         process_lifetime.handle_signal(number, driver.stop)
@@ -416,6 +424,16 @@ def drive(config: DriverConfig) -> None:
         sender.stop()
         store.close()
         lock.release()
+        if telemetry is not None:
+            telemetry.stop()
+
+
+def _telemetry(settings: Settings, source: str, clocks: Clocks) -> Telemetry | None:
+    """What tells of tasks, where tracing is on. Raises: MissingExtra."""
+    if not settings.tracing:
+        return None
+    service = service_of(msgspec.json.decode(source, type=UnitSource))
+    return Telemetry.start(TracingOptions.of(settings, service), clocks.wall)
 
 
 def main() -> int:

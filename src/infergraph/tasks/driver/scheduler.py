@@ -19,6 +19,7 @@ from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.conversion import write_answers
 from infergraph.tasks.driver.attempt import Attempt, AttemptRules, sha256_of
 from infergraph.tasks.driver.fetching import Fetching, repeated
+from infergraph.tasks.driver.telemetry import Telemetry
 from infergraph.tasks.engines.engine import DEPTH, DEPTH_OF_SHORT, Answered, Engine, LaneLost
 from infergraph.tasks.engines.messages import Answer, Key
 from infergraph.tasks.failpoints import crash_point
@@ -50,9 +51,22 @@ class DriverCounts(msgspec.Struct):
 
 
 class Scheduler:
-    """The active attempts of a driver. Not thread-safe."""
+    """The active attempts of a driver. Not thread-safe.
 
-    def __init__(self, data: DataFolder, store: Store, engine: Engine, settings: Settings, clocks: Clocks) -> None:
+    Args:
+        telemetry: is told of attempts and chunks; None without tracing.
+    """
+
+    def __init__(
+        self,
+        data: DataFolder,
+        store: Store,
+        engine: Engine,
+        settings: Settings,
+        clocks: Clocks,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        self._telemetry = telemetry
         self._data = data
         self._store = store
         self._engine = engine
@@ -145,6 +159,8 @@ class Scheduler:
             return
         attempt.spent_s = min((other.spent_s for other in self._attempts.values()), default=0.0)
         self._attempts[task.seq] = self._by_number[attempt.number] = attempt
+        if self._telemetry is not None:
+            self._telemetry.began(attempt.number, task)
 
     def drop(self, seq: int) -> None:
         """Stop work on a task at once, killing its workers if necessary. Idempotent."""
@@ -194,6 +210,8 @@ class Scheduler:
         if attempt is None:
             return None
         del self._by_number[attempt.number]
+        if self._telemetry is not None:
+            self._telemetry.released(attempt.number)
         self._committing.pop(attempt.number, None)
         self._digesting.pop(seq, None)
         if attempt.sizer.line_s:
@@ -251,7 +269,11 @@ class Scheduler:
         """A lane answered an assignment."""
         answer: Answer = event.answer
         attempt = self._by_number.get(answer.key.attempt)
-        if attempt is not None and attempt.answered(answer):
+        if attempt is None:
+            return
+        if self._telemetry is not None and (chunk := attempt.chunk(answer.key)) is not None:
+            self._telemetry.chunk(attempt.number, chunk, answer, attempt.told)
+        if attempt.answered(answer):
             self.counts.chunks += 1
             self.counts.chunk_s += answer.seconds
 
@@ -266,6 +288,8 @@ class Scheduler:
             self.counts.retries += 1
             if place == 0 and (not event.killed or key in attempt.overdue):
                 self.counts.kills += 1
+                if self._telemetry is not None and (chunk := attempt.chunk(key)) is not None:
+                    self._telemetry.died(attempt.number, chunk, event.why)
                 attempt.worker_died(key, event.why)
             else:
                 attempt.requeue(key)
@@ -426,6 +450,8 @@ class Scheduler:
         except STOPPED as fault:
             self._suspend(attempt, fault)
             return
+        if ended and self._telemetry is not None:
+            self._telemetry.ended(attempt.number, state, attempt.mark, error)
         self._release(attempt.task.seq)
         self._engine.abandon(attempt.number)
         if ended and state is State.FINISHED:
