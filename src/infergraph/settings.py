@@ -441,7 +441,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # traces
     tracing: Annotated[
-        bool, setting("A trace span for each request, each node, and each chunk of a task, sent by OTLP (extra `otel`).", env=("TRACING",))
+        bool,
+        setting(
+            "A trace span for each request, each node and each chunk of a task, sent by OTLP (extra `otel`).",
+            env=("TRACING",),
+        ),
     ] = False
     tracing_endpoint: Annotated[
         str,

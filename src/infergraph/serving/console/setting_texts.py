@@ -95,7 +95,7 @@ CHINESE_SETTINGS = {
     "payload_log_queue_limit": "等待记录的载荷的最大数量；超出的被丢弃并计数。",
     "payload_log_queue_limit_bytes": "等待记录的载荷的总字节数。",
     "payload_log_senders": "同时发送的载荷数。",
-    "tracing": "为每个请求和每个节点生成跟踪 span，通过 OTLP 发送（需要 extra `otel`）。",
+    "tracing": "为每个请求、每个节点和任务的每个分块生成跟踪 span，通过 OTLP 发送（需要 extra `otel`）。",
     "tracing_endpoint": "跟踪收集器的完整地址；空表示按 OTEL_EXPORTER_OTLP_ 变量。",
     "jaeger_host": "在 4318 端口接收 OTLP 的主机，仅在没有其他设置指明收集器时使用。",
     "console": "位于 /console 的网页控制台：`on`、`read-only`（只显示，不发送）或 `off`。接口本身不受影响。",
