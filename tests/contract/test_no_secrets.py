@@ -9,10 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from e2e.process_run import wait_for
 from http_server import running
 from infergraph.auth import keys
+from infergraph.cli.main import infergraph as program
 from infergraph.observe import logs
 from infergraph.protocol.callers import Scope
 from infergraph.settings import Settings
@@ -164,3 +166,10 @@ def test_each_act_that_changes_something_is_one_line(tmp_path: Path) -> None:
         ("key revoked", "you"),
     ]
     assert key not in audit.read_text()
+
+
+def test_the_password_of_a_task_store_is_not_shown() -> None:
+    """`infergraph settings` says that there is a store, and where that comes from."""
+    done = CliRunner().invoke(program, ["settings"], env={"INFERGRAPH_TASK_STORE": "postgresql://u:hidden-word@h/d"})
+    assert "environment INFERGRAPH_TASK_STORE" in done.output
+    assert "hidden-word" not in done.output

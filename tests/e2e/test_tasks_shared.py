@@ -85,6 +85,18 @@ def test_a_task_is_stopped_from_anywhere(pair: Machines) -> None:
     assert holder.server.delete("long").status_code == 404
 
 
+def test_failed_lines_are_retried_anywhere(pair: Machines) -> None:
+    """Another round of a task goes on with the answers of the one before, whichever machines wrote them."""
+    here, there = (machine.server for machine in pair.all)
+    here.submit("retried", jsonl(ROWS[:20]) + b"bad\n" + jsonl(ROWS[20:40]))
+    assert there.ended("retried")["failed"] == 1
+    answers = here.results("retried")
+    assert there.ask("POST", "/api/v1.0/tasks/retried/retry").status_code == 200
+    task = here.ended("retried")
+    assert (task["state"], task["round"], task["failed"]) == ("finished", 1, 1)
+    assert there.results("retried") == here.results("retried") == answers
+
+
 def test_late_writes_of_a_frozen_machine_are_refused(pair: Machines) -> None:
     """A machine that is frozen beyond its lease and wakes up writes nothing more: rows are exact, in order, once."""
     pair.all[0].server.submit("late", jsonl(ROWS))

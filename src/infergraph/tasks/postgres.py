@@ -463,10 +463,12 @@ def _is_broken(connection: psycopg.Connection[Any]) -> bool:
     """Whether the server has closed an idle connection, found out without a round trip."""
     if connection.closed:
         return True
-    readable, _, _ = select.select([connection.fileno()], [], [], 0)
-    if readable:
-        connection.close()
-    return bool(readable)
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if not poll.poll(0):
+        return False
+    connection.close()
+    return True
 
 
 def _is_busy(connection: psycopg.Connection[Any]) -> bool:
