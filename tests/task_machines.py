@@ -53,9 +53,13 @@ class Machines:
         folder: for everything that they have.
         stack: ends them.
         line_s: how long a line takes.
+        files: where the task files are; empty for a folder.
     """
 
-    def __init__(self, folder: Path, postgres: PostgresServer, stack: ExitStack, *, line_s: float) -> None:
+    def __init__(
+        self, folder: Path, postgres: PostgresServer, stack: ExitStack, *, line_s: float, files: str = ""
+    ) -> None:
+        self._place = files or str(folder / "files")
         self.files = folder / "files"
         self.url = postgres.database()
         self._folder = folder
@@ -71,7 +75,7 @@ class Machines:
         folder.mkdir()
         proxy = self._stack.enter_context(CutProxy(self._postgres.port))
         url = self.url.replace(f":{self._postgres.port}/", f":{proxy.port}/")
-        settings = {**SETTINGS, "task_store": url, "task_files": str(self.files)}
+        settings = {**SETTINGS, "task_store": url, "task_files": self._place}
         server = ProductServer(folder, "Recorder", settings=settings, log=str(self.log), line_s=self._line_s)
         server.start(**environment)
         self._stack.enter_context(server)

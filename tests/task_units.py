@@ -109,6 +109,14 @@ class Refusing(RowUnit):
         return super().rows(rows)
 
 
+class Weary(Refusing):
+    """The same, and takes `line_s` for each row."""
+
+    def rows(self, rows: list[dict[str, Any]]) -> Any:
+        time.sleep(self.options["line_s"] * len(rows))
+        return super().rows(rows)
+
+
 class Busy(RowUnit):
     """Overloaded the first two times it is asked."""
 

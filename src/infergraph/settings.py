@@ -525,7 +525,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = ""
     task_files: Annotated[
-        str, setting("Folder of the task files; with task_store the same one on all machines. Empty: data_dir.")
+        str,
+        setting(
+            "Folder of the task files, or an address in object storage such as `s3://bucket/folder`; with task_store "
+            "the same one on all machines. Empty: data_dir."
+        ),
     ] = ""
     task_lease_s: Annotated[
         float,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import shutil
@@ -340,7 +341,6 @@ def test_unicode_in_another_form_needs_no_label(server: TaskServer, charset: str
         ("array-one-line.json", "one JSON array; a line"),
         ("pretty.jsonl", "objects over several lines"),
         ("old-mac.jsonl", "end in CR"),
-        ("rows.jsonl.gz", "gzip"),
     ],
 )
 def test_a_file_that_is_no_jsonl_is_refused_once(server: TaskServer, file: str, told: str) -> None:
@@ -350,6 +350,13 @@ def test_a_file_that_is_no_jsonl_is_refused_once(server: TaskServer, file: str, 
     assert answer.json()["status"]["info"].startswith("task_file: the file")
     assert told in answer.json()["status"]["info"]
     assert server.state(f"whole-{file}") == -1
+
+
+def test_a_compressed_file_is_unpacked(server: TaskServer) -> None:
+    """One that was refused once is a task like any other."""
+    file = (BUGS / "c3-whole-file" / "rows.jsonl.gz").read_bytes()
+    assert upload(server, "packed", file).status_code == 200
+    assert [row["seen"] for row in server.results("packed")] == [True] * len(gzip.decompress(file).splitlines())
 
 
 def test_bytes_that_do_not_decode_are_one_bad_record(server: TaskServer) -> None:

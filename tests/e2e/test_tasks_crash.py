@@ -19,17 +19,17 @@ ROWS = [{"n": number} for number in range(800)]
 ANSWERS = [{**row, "seen": True} for row in ROWS]
 BY_CALLERS = {"upload-written", "upload-synced", "upload-renamed", "accepted", "stop-marked", "retry-marked"}
 BY_TABLES = ("upload-converted", "answers-written")
-BY_REFERENCE = {"input-fetched", "answers-copied"}  # in test_task_references.py
+ELSEWHERE = {"input-fetched", "answers-copied", "parts-kept", "answers-kept"}  # in test_task_{references,objects}.py
 BY_STOP = {"stop-marked", "stop-killed", "trashed", "erased"}
 
 
 def test_every_point_is_tested_once() -> None:
     """The list of named places has no doubles, and the tests below know all of them."""
     assert len(set(POINTS)) == len(POINTS)
-    assert set(POINTS) >= BY_CALLERS | BY_STOP | set(BY_TABLES) | BY_REFERENCE
+    assert set(POINTS) >= BY_CALLERS | BY_STOP | set(BY_TABLES) | ELSEWHERE
 
 
-@pytest.mark.parametrize("point", [point for point in POINTS if point not in {*BY_TABLES, *BY_REFERENCE}])
+@pytest.mark.parametrize("point", [point for point in POINTS if point not in {*BY_TABLES, *ELSEWHERE}])
 def test_death_at_a_named_step(tmp_path: Path, point: str) -> None:
     """Whoever dies there: after a restart every accepted task is exact, every stopped one gone, nothing is left."""
     flag = tmp_path / "died"

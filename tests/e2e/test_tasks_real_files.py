@@ -122,7 +122,6 @@ def test_nan_in_a_result_is_what_the_setting_says(tmp_path: Path, policy: str, l
         ("array-one-line.json", "one JSON array; a line for each item"),
         ("pretty.jsonl", "JSON objects over several lines"),
         ("old-mac.jsonl", "end in CR"),
-        ("rows.jsonl.gz", "gzip"),
     ],
 )
 def test_a_file_that_is_no_jsonl_is_refused_as_such(tmp_path: Path, file: str, told: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import openai
 import pytest
 
+import object_store
 from postgres_server import PostgresServer
 from task_harness import ProductServer, TaskServer, is_alive, jsonl, wait_for
 from task_machines import Machines
@@ -137,6 +138,24 @@ def test_a_dead_machine_is_succeeded_at_its_watermark(pair: Machines) -> None:
     assert all(first_line >= done for first_line in worked(pair)[seen:])
     assert versions(pair) == len(other.server.ask("GET", "/api/v1.0/tasks?state=finished").json()["tasks"])
     dead.revive()
+
+
+def test_machines_that_share_a_bucket(tmp_path: Path, postgres: PostgresServer, stack: ExitStack) -> None:
+    """With their files in object storage: one is frozen, another goes on at the watermark, late writes are nothing."""
+    stack.enter_context(object_store.s3())
+    bucket = f"s3://{object_store.BUCKET}/shared"
+    both = Machines(tmp_path, postgres, stack, line_s=0.01, files=bucket)
+    both.add()
+    both.add().submit("t", jsonl(ROWS))
+    first, second = both.holder("t")
+    first.signal(signal.SIGSTOP)
+    wait_for(lambda: second.server.show("t")["attempts"] == 2, "the succession")
+    done = second.server.show("t")["done"]
+    wait_for(lambda: second.server.show("t")["done"] > done, "progress")
+    first.signal(signal.SIGCONT)
+    assert is_exact(second.server, "t")
+    assert is_exact(first.server, "t")
+    assert second.server.show("t")["attempts"] == 2
 
 
 def test_a_batch_is_every_machines(pair: Machines, stack: ExitStack) -> None:

@@ -16,6 +16,7 @@ from infergraph.auth.tokens import issuer_of
 from infergraph.errors import SettingsError, TargetError, TaskFault
 from infergraph.process import supervisor
 from infergraph.settings import ConsoleMode, GrpcEngine, Settings
+from infergraph.tasks import objects
 from infergraph.tasks.ownership import Owner, chosen
 from infergraph.tasks.storage import prepare_shared
 from infergraph.unit_source import is_graph, named, read_overrides, source_of, with_server
@@ -51,6 +52,8 @@ def plan_of(
         owner = Owner.of(source, settings.parameters)
         if settings.data_dir == Settings().data_dir:
             settings = msgspec.structs.replace(settings, data_dir=str(chosen(Path(settings.data_dir), owner)))
+    if settings.tasks and settings.task_files.startswith(objects.SCHEMES):
+        objects.check_bucket(settings.task_files)
     if settings.tasks and settings.task_store:
         _prepare_shared(settings, target)
     if settings.base_path == AUTO:

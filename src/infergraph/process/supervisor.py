@@ -290,7 +290,8 @@ class Supervisor:
         settings = self._settings
         is_ray = settings.task_engine is TaskEngine.RAY  # takes long to start, and may not start at all
         # Where machines share the tasks, one of them works on what others accept.
-        if is_ray or settings.task_store or has_tasks(Path(settings.task_files or settings.data_dir)):
+        is_elsewhere = bool(settings.task_store) or "://" in settings.task_files
+        if is_ray or is_elsewhere or has_tasks(Path(settings.task_files or settings.data_dir)):
             self._want_driver(now)
 
     def _reap(self) -> None:

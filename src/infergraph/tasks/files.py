@@ -18,14 +18,16 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from infergraph.errors import StorageFull, TaskFault
 from infergraph.tasks.failpoints import crash_point
+from infergraph.tasks.task import Task
 from infergraph.wire.file_format import HEAD_BYTES, whole_fault
 from infergraph.wire.file_kind import LINES
 
@@ -260,6 +262,14 @@ class Lock:
             self._fd = -1
 
 
+class Part(NamedTuple):
+    """Bytes of an output file, from `start` to `end`, that a watermark is about to cover."""
+
+    path: Path
+    start: int
+    end: int
+
+
 class DataFolder:
     """The folder of all task data. Touches nothing outside `root` and `shared`.
 
@@ -267,6 +277,11 @@ class DataFolder:
         root: of this machine: the lock and the wake-up of its driver, and the store if it is a file.
         shared: of the tasks' files; machines that share a store share it. None for `root`.
     """
+
+    is_local = True
+    """Whether nothing but the folder keeps the files."""
+    commit_s = 0.25
+    """How often watermarks advance."""
 
     def __init__(self, root: Path, shared: Path | None = None) -> None:
         self.root = root.absolute()
@@ -348,6 +363,29 @@ class DataFolder:
     def answers(self, folder: str, fence: int, format: str) -> Path:
         """The finished answers in another format than JSON lines, as the claim with this fence wrote them."""
         return self.tasks / folder / f"answers.{fence}.{format}"
+
+    def keep_input(self, folder: str) -> None:
+        """Keep a new task's input where other machines find it; durable when this returns. Blocking."""
+
+    def keep_parts(self, folder: str, parts: Iterable[Part]) -> None:
+        """Keep synced parts of output files; durable when this returns. Blocking."""
+
+    def keep_ended(self, folder: str, paths: Iterable[Path]) -> None:
+        """Keep finished output files as a whole; durable when this returns. Blocking."""
+
+    def is_here(self, task: Task) -> bool:
+        """Whether the files that an attempt at a task reads are in the folder."""
+        return True
+
+    def bring(self, task: Task) -> None:
+        """Bring the files that an attempt at a task reads into the folder. Blocking. Raises: OSError, StoreAway."""
+
+    def bring_file(self, folder: str, path: Path, size: int) -> None:
+        """Bring an output file into the folder. Blocking. Raises: OSError, StoreAway.
+
+        Args:
+            size: how much of it, at least; -1 for all there is.
+        """
 
     def forget_versions(self, folder: str, round: int, writer: int, fence: int) -> None:
         """Remove the output files but for this version, which has replaced them. Idempotent.

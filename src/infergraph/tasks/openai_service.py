@@ -69,6 +69,8 @@ class OpenAIService:
         return await self.tasks.run(self._store_file, incoming, filename, keep_s)
 
     def _store_file(self, incoming: Incoming, filename: str, keep_s: float) -> Entry:
+        if not self._data.is_local:
+            raise PayloadError("file: files are kept where task_files is a folder; here it is object storage")
         received = incoming.seal(self._data.files)
         if received.fault:
             raise PayloadError(f"file: {received.fault}")

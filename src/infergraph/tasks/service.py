@@ -348,6 +348,7 @@ class TaskService:
         received = await self._write(self._seal, kinds.received, incoming)
         if received.fault:
             raise PayloadError(f"task_file: {received.fault}")
+        await self._write(self._data.keep_input, received.folder)
         return await self._accepted(submission, kinds, received, incoming)
 
     async def accept_reference(self, submission: Submission) -> Task:
@@ -437,6 +438,9 @@ class TaskService:
             _log.info("a task is accepted", extra={"task": task.id, "lines": task.total, "bytes": task.input_bytes})
         if incoming is not None:
             (incoming.close if accepted.created else incoming.discard)()
+        if not accepted.created and not self._data.is_local:
+            self._data.discard(received.folder)
+            self._data.empty_trash()
         if accepted.replaced:
             self._data.discard(accepted.replaced)
             self._data.empty_trash()
@@ -479,13 +483,25 @@ class TaskService:
             more = {State.RUNNING: hint, State.FAILED: f": {task.error}"}.get(task.state, "")
             raise TaskState(f"task {id!r} is {task.state.value}{more}")
         if task.output_format and task.state is State.FINISHED and not as_lines:
+            await self._bring(task, self._data.answers(task.folder, task.fence, task.output_format), -1)
             return await self.read(self._answers, task)
+        path = self._data.output(task.folder, task.round, task.writer)
+        await self._bring(task, path, task.out_off)
         return ResultFile(
-            path=self._data.output(task.folder, task.round, task.writer),
+            path=path,
             size=task.out_off,
             sha256="" if task.output_format else task.output_sha256,
             is_complete=task.state is State.FINISHED,
         )
+
+    async def _bring(self, task: Task, path: Path, size: int) -> None:
+        """Bring an output file into the folder, where another machine has made it. Raises: TaskFault."""
+        if self._data.is_local:
+            return
+        try:
+            await asyncio.to_thread(self._data.bring_file, task.folder, path, size)
+        except OSError as error:
+            raise TaskFault(f"the answers of task {task.id!r} are gone", reason="TASK_FILES") from error
 
     def _answers(self, task: Task) -> ResultFile:
         """The finished answers in the task's own format."""
@@ -500,8 +516,10 @@ class TaskService:
     async def errors(self, id: str) -> ResultFile:
         """The error lines so far. Raises: UnknownTask."""
         task = await self.task(id)
+        path = self._data.errors(task.folder, task.round, task.writer)
+        await self._bring(task, path, task.err_off)
         return ResultFile(
-            path=self._data.errors(task.folder, task.round, task.writer),
+            path=path,
             size=task.err_off,
             sha256="",
             is_complete=task.state in ENDED,

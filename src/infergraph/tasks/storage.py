@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from infergraph.errors import MissingExtra, SettingsError
 from infergraph.settings import Settings
+from infergraph.tasks import objects
 from infergraph.tasks.files import DataFolder, disk_faults, sync_folder
+from infergraph.tasks.objects import ObjectFolder
 from infergraph.tasks.sqlite import SqliteStore
 from infergraph.tasks.store import Store
 
@@ -23,7 +25,10 @@ _NAME = "folder-id"
 
 def open_files(settings: Settings) -> DataFolder:
     """The files of the tasks. Raises: TaskFault if their folder cannot be written."""
-    data = DataFolder(Path(settings.data_dir), Path(settings.task_files or settings.data_dir))
+    if settings.task_files.startswith(objects.SCHEMES):
+        data: DataFolder = ObjectFolder(Path(settings.data_dir), settings.task_files)
+    else:
+        data = DataFolder(Path(settings.data_dir), Path(settings.task_files or settings.data_dir))
     data.prepare()
     return data
 
@@ -58,7 +63,8 @@ def prepare_shared(settings: Settings, target: str) -> None:
     """
     if not settings.task_files:
         raise SettingsError(
-            "task_store needs task_files: the folder of the task files, the same one on all machines (such as NFS)"
+            "task_store needs task_files: the folder of the task files, the same one on all machines (such as NFS), or "
+            "an address such as s3://bucket/folder"
         )
     store = open_postgres(settings.task_store, lease_s=settings.task_lease_s)
     try:
@@ -67,7 +73,8 @@ def prepare_shared(settings: Settings, target: str) -> None:
         served = store.agree("serves", name)
         if served != name:
             raise SettingsError(f"the task store has the tasks of {served}; give {target} another database")
-        identity = folder_identity(open_files(settings).shared)
+        files = open_files(settings)
+        identity = files.bucket.uri if isinstance(files, ObjectFolder) else folder_identity(files.shared)
         if store.agree("files", identity) != identity:
             raise SettingsError(
                 f"task_files {settings.task_files} is not the folder that the other servers of this task store use"

@@ -121,7 +121,8 @@ CHINESE_SETTINGS = {
         "多台机器上的服务器共用的任务存储的 PostgreSQL URL, 例如 `postgresql://user:password@host/database`。"
         "空表示 data_dir 中的文件。"
     ),
-    "task_files": "任务文件的目录; 使用 task_store 时所有机器上必须是同一个。空表示 data_dir。",
+    "task_files": "任务文件的目录，或对象存储的地址，例如 `s3://桶/目录`；"
+    "使用 task_store 时所有机器上必须是同一个。空表示 data_dir。",
     "task_lease_s": "使用 task_store 时: 一台机器这么久没有心跳, 它的任务由另一台接手。",
     "task_queue_limit": "等待和运行中的任务数上限；超出时 /status 为 2。",
     "task_active_limit": "同时处理的任务数。",

@@ -22,7 +22,7 @@ from infergraph.tasks.driver.reorder_buffer import ReorderBuffer
 from infergraph.tasks.driver.retry_round import SecondRound
 from infergraph.tasks.engines.messages import Answer, Assignment, Key, Lines
 from infergraph.tasks.failpoints import crash_point
-from infergraph.tasks.files import DataFolder, disk_faults, sync_folder, write_all
+from infergraph.tasks.files import DataFolder, Part, disk_faults, sync_folder, write_all
 from infergraph.tasks.task import Progress, Task, Watermark
 from infergraph.wire import error_lines, request_lines
 
@@ -57,6 +57,7 @@ class _Files(NamedTuple):
         path: of the input.
         second: the previous round, for a retry of failed lines.
         output, errors: descriptors for appending.
+        paths: of both.
         opened: closes them all.
     """
 
@@ -65,6 +66,7 @@ class _Files(NamedTuple):
     second: SecondRound | None
     output: int
     errors: int
+    paths: tuple[Path, Path]
     opened: ExitStack
 
     @classmethod
@@ -77,12 +79,13 @@ class _Files(NamedTuple):
             if writer != task.writer:
                 _take_over(data.output, task, writer, task.out_off)
                 _take_over(data.errors, task, writer, task.err_off)
-            output = _reopen(data.output(task.folder, task.round, writer), task.out_off)
+            paths = data.output(task.folder, task.round, writer), data.errors(task.folder, task.round, writer)
+            output = _reopen(paths[0], task.out_off)
             opened.callback(os.close, output)
-            errors = _reopen(data.errors(task.folder, task.round, writer), task.err_off)
+            errors = _reopen(paths[1], task.err_off)
             opened.callback(os.close, errors)
             sync_folder(path.parent)
-            return cls(path, reader, second, output, errors, opened.pop_all())
+            return cls(path, reader, second, output, errors, paths, opened.pop_all())
 
 
 class Attempt:
@@ -336,6 +339,14 @@ class Attempt:
         files = [self._files.output] + [self._files.errors] * self._errors_dirty
         self._errors_dirty = False
         return [os.dup(fd) for fd in files]
+
+    def parts_to_keep(self) -> list[Part]:
+        """What the watermark that is committed next covers of the files of its writer, and no one before it."""
+        before, mark = self._committed_mark, self.mark
+        is_first = not self.moved and mark.writer != self.task.writer
+        starts = (0, 0) if is_first else (before.out_off, before.err_off)
+        parts = zip(self._files.paths, starts, (mark.out_off, mark.err_off), strict=True)
+        return [Part(path, start, end) for path, start, end in parts if start < end]
 
     @property
     def kept_writer(self) -> int:

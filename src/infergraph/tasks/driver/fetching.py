@@ -33,7 +33,7 @@ _BACKOFF = Backoff(first_s=0.5, limit_s=5.0)
 
 class _Fetch(NamedTuple):
     task: Task
-    future: Future[Fetched]
+    future: Future[Fetched | None]
     dropped: threading.Event
 
 
@@ -69,7 +69,7 @@ class Fetching:
         if fetch is not None:
             fetch.dropped.set()
 
-    def ended(self) -> Iterator[tuple[Task, Future[Fetched]]]:
+    def ended(self) -> Iterator[tuple[Task, Future[Fetched | None]]]:
         """The tasks whose files are there, or cannot be had; each once."""
         for seq, fetch in list(self._running.items()):
             if fetch.future.done():
@@ -94,11 +94,14 @@ def repeated(call: Callable[[], None], dropped: threading.Event | None = None) -
     return call()
 
 
-def _fetched(data: DataFolder, settings: Settings, task: Task, dropped: threading.Event) -> Fetched:
-    """Fetch the file of a task; it is durable when this returns.
+def _fetched(data: DataFolder, settings: Settings, task: Task, dropped: threading.Event) -> Fetched | None:
+    """Fetch the file of a task; it is durable when this returns. None if it was fetched before, on another machine.
 
     Raises: PayloadError if it cannot be had or read; UploadTooLarge; StorageFull; MissingExtra.
     """
+    if not task.is_to_fetch:
+        data.bring(task)
+        return None
     check_uri(task.input_uri, settings.task_uris, "input_uri")
     home = data.tasks / task.folder
     with disk_faults():
@@ -116,6 +119,7 @@ def _fetched(data: DataFolder, settings: Settings, task: Task, dropped: threadin
         _beside(received, INPUT).unlink(missing_ok=True)
     with disk_faults():
         sync_folder(home)
+    data.keep_input(task.folder)
     crash_point("input-fetched")
     return fetched
 

@@ -23,7 +23,7 @@ from infergraph.tasks.driver.telemetry import Telemetry
 from infergraph.tasks.engines.engine import DEPTH, DEPTH_OF_SHORT, Answered, Engine, LaneLost
 from infergraph.tasks.engines.messages import Answer, Key
 from infergraph.tasks.failpoints import crash_point
-from infergraph.tasks.files import DataFolder, disk_faults, sync_folder
+from infergraph.tasks.files import DataFolder, Part, disk_faults, sync_folder
 from infergraph.tasks.references import open_reference
 from infergraph.tasks.store import Store
 from infergraph.tasks.task import Fetched, Progress, State, Task, Watermark
@@ -35,7 +35,6 @@ _log = logging.getLogger(__name__)
 Stopped = StorageFull | StoreAway
 STOPPED = (StorageFull, StoreAway)
 """Faults that pass by themselves: the work goes on from the watermark then."""
-COMMIT_S = 0.25
 SET_ASIDE_S = 1.0
 _DIGESTS_AT_ONCE = 4
 SHORT_S = 0.02
@@ -137,7 +136,7 @@ class Scheduler:
 
     def start(self, task: Task) -> None:
         """Start or resume a claimed task."""
-        if task.is_to_fetch:
+        if task.is_to_fetch or not self._data.is_here(task):
             self._fetching.start(task)
             return
         self._number += 1
@@ -322,24 +321,27 @@ class Scheduler:
             self._committed(attempt)
         self._check_times()
         if self._clocks.steady() >= self._commit_at:
-            self._commit_at = self._clocks.steady() + COMMIT_S
+            self._commit_at = self._clocks.steady() + self._data.commit_s
             for attempt in list(self._attempts.values()):
                 self._commit(attempt)
         for attempt in list(self._attempts.values()):
             if attempt.is_complete:
                 self._complete(attempt)
 
-    def _fetched(self, task: Task, fetch: Future[Fetched]) -> None:
+    def _fetched(self, task: Task, fetch: Future[Fetched | None]) -> None:
         """Start a task whose file is there; fail one whose file cannot be had."""
         try:
             found = fetch.result()
-            if self._store.fetched(task, found):
+            if found is None:
+                self.start(task)
+            elif self._store.fetched(task, found):
                 self.start(msgspec.structs.replace(task, **msgspec.structs.asdict(found)))
         except STOPPED as fault:
             self._set_aside(task, fault)
         except (Fault, OSError) as fault:
             _log.warning("task %r failed: %s", task.id, fault)
-            self._end(task, State.FAILED, f"input_uri: {str(fault).removeprefix('input_uri: ')}", "")
+            what = "input_uri" if task.is_to_fetch else "the files of the task"
+            self._end(task, State.FAILED, f"{what}: {str(fault).removeprefix('input_uri: ')}", "")
 
     def _check_times(self) -> None:
         now = self._clocks.steady()
@@ -365,10 +367,30 @@ class Scheduler:
         """
         if not attempt.is_dirty or attempt.number in self._committing:
             return
-        files = attempt.files_to_sync()
-        future = self._commits.submit(_commit_files, files, self._store, attempt.task, attempt.mark, attempt.progress())
+        files, parts = attempt.files_to_sync(), attempt.parts_to_keep()
+        future = self._commits.submit(self._commit_files, files, parts, attempt.task, attempt.mark, attempt.progress())
         self._committing[attempt.number] = (attempt.mark, future)
         future.add_done_callback(lambda _: self._engine.wake())
+
+    def _commit_files(
+        self, files: Sequence[int], parts: Sequence[Part], task: Task, mark: Watermark, progress: Progress
+    ) -> bool:
+        """Sync, close and keep what was appended, then advance the watermark; False if the claim is over.
+
+        Raises: StorageFull; StoreAway.
+        """
+        try:
+            with disk_faults():
+                for fd in files:
+                    os.fdatasync(fd)
+        finally:
+            for fd in files:
+                os.close(fd)
+        crash_point("output-synced")
+        self._data.keep_parts(task.folder, parts)
+        kept = self._store.advance(task, mark, progress)
+        crash_point("committed")
+        return kept
 
     def _committed(self, attempt: Attempt) -> None:
         """Process a completed commit."""
@@ -414,7 +436,8 @@ class Scheduler:
         """Finish an attempt, once the checksum of its answers is known."""
         task = attempt.task
         try:
-            at_once = None if task.output_format or task.output_uri else attempt.digest()
+            more = task.output_format or task.output_uri or not self._data.is_local
+            at_once = None if more else attempt.digest()
             digest = at_once or self._read_digest(attempt)
         except StorageFull as fault:
             self._suspend(attempt, fault)
@@ -458,7 +481,11 @@ class Scheduler:
             _log.info("a task is finished", extra=_summary(attempt))
             task = attempt.task
             if task.round or attempt.mark.writer or task.output_format:
-                self._data.forget_versions(task.folder, task.round, attempt.kept_writer, task.fence)
+                version = task.folder, task.round, attempt.kept_writer, task.fence
+                if self._data.is_local:
+                    self._data.forget_versions(*version)
+                else:  # storage may answer slowly
+                    self._digests.submit(self._data.forget_versions, *version)
 
     def _end(self, task: Task, state: State, error: str, digest: str, *, done: int = 0, failed: int = 0) -> bool:
         """End a claimed task; False if the claim is over."""
@@ -494,14 +521,15 @@ def _summary(attempt: Attempt) -> dict[str, object]:
 def _finished(data: DataFolder, task: Task, writer: int) -> str:
     """The checksum of the answers, written first if they are not JSON lines. Raises: Fault, OSError."""
     output = data.output(task.folder, task.round, writer)
-    if not task.output_format:
-        _copy_answers(task, output)
-        return sha256_of(output)
-    answers = data.answers(task.folder, task.fence, task.output_format)
-    kind = file_kind.of_word(task.output_format, "output_format")
-    write_answers(output, data.errors(task.folder, task.round, writer), kind, answers)
-    sync_folder(answers.parent)
-    crash_point("answers-written")
+    errors = data.errors(task.folder, task.round, writer)
+    answers, ended = output, [output, errors]
+    if task.output_format:
+        answers = data.answers(task.folder, task.fence, task.output_format)
+        write_answers(output, errors, file_kind.of_word(task.output_format, "output_format"), answers)
+        sync_folder(answers.parent)
+        ended.append(answers)
+        crash_point("answers-written")
+    data.keep_ended(task.folder, ended)
     _copy_answers(task, answers)
     return sha256_of(answers)
 
@@ -512,21 +540,3 @@ def _copy_answers(task: Task, answers: Path) -> None:
         reference = open_reference(task.output_uri)
         repeated(lambda: reference.put(answers))
         crash_point("answers-copied")
-
-
-def _commit_files(files: Sequence[int], store: Store, task: Task, mark: Watermark, progress: Progress) -> bool:
-    """Sync and close the files, then advance the watermark; False if the claim is over.
-
-    Raises: StorageFull; StoreAway.
-    """
-    try:
-        with disk_faults():
-            for fd in files:
-                os.fdatasync(fd)
-    finally:
-        for fd in files:
-            os.close(fd)
-    crash_point("output-synced")
-    kept = store.advance(task, mark, progress)
-    crash_point("committed")
-    return kept
