@@ -60,6 +60,7 @@ def check(text: str, documents: list[Document]) -> None:
     for document in documents:
         valid(document)
         assert _LABEL.fullmatch(document["metadata"]["name"]), called(document)
+        _metadata(document["metadata"])
         if document["kind"] in _WORKLOADS:
             _workload(document, documents)
         if document["kind"] == "Service":
@@ -77,9 +78,19 @@ def _pod(document: Document) -> Document:
     return found
 
 
+def _metadata(metadata: Document) -> None:
+    """Labels and annotations have keys that a cluster takes, and labels short values."""
+    for kind in ("labels", "annotations"):
+        for key, value in metadata.get(kind, {}).items():
+            name = key.rpartition("/")[2]
+            assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", name), key
+            assert kind != "labels" or re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?", value), value
+
+
 def _workload(document: Document, documents: list[Document]) -> None:
     name, pod = document["metadata"]["name"], _pod(document)
     assert selected(document["spec"]["selector"]["matchLabels"], documents) == [name]
+    _metadata(document["spec"]["template"]["metadata"])
     volumes = [volume["name"] for volume in pod.get("volumes", ())]
     volumes += [claim["metadata"]["name"] for claim in document["spec"].get("volumeClaimTemplates", ())]
     containers = [*pod.get("initContainers", ()), *pod["containers"]]

@@ -25,7 +25,7 @@ _URIS = (
     "beside/the/file",
     "file:///x",
 )
-_NAMES = ("", "", "", "", "x_y", "A.b", "q" * 70, "分类")
+_NAMES = ("", "", "", "", "x_y", "A.b", "q" * 70, "w" * 46, "分类")
 _METRIC = {"type": "Resource", "resource": {"name": "cpu", "targetAverageUtilization": 3}}
 
 

@@ -14,6 +14,7 @@ from infergraph.render.scene import Object, Scene
 from infergraph.render.workloads import Workload
 from infergraph.render.yaml_text import Noted, noted
 
+_STATEFUL_LIMIT = 52  # its pods have a label with the name and a hash
 _STRATEGY = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "10%"}}
 
 
@@ -47,6 +48,9 @@ def stateful_set(
     if scaling.is_autoscaled(workload.asked) or number > 1:
         count = "is autoscaled" if scaling.is_autoscaled(workload.asked) else f"would have {number} replicas"
         text = f"{workload.name} {count}: a task is known to the pod that took it in"
+        scene.findings.refuse("--tasks", text)
+    if len(workload.name) > _STATEFUL_LIMIT:
+        text = f"the pods of a StatefulSet take names of {_STATEFUL_LIMIT} characters: shorten {workload.name}"
         scene.findings.refuse("--tasks", text)
     storage = {"requests": {"storage": Noted(scene.options.tasks, "--tasks")}}
     claim = {"metadata": {"name": pod.claim}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": storage}}

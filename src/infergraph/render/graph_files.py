@@ -17,7 +17,7 @@ from infergraph.render.scene import Object, Scene
 from infergraph.render.workloads import Component, Workload, front_service
 
 LIMIT_BYTES = 1_048_576
-_CHECKSUM = "checksum/graph"
+_CHECKSUM = "checksum/"
 
 
 class GraphFile(NamedTuple):
@@ -44,11 +44,11 @@ def graph_files(scene: Scene, workload: Workload) -> list[GraphFile]:
     """The graph files of a workload, in the order of its places."""
     if workload.component is Component.SPLIT:
         name = names.joined(workload.name, "graph")
-        return [GraphFile(workload.field, name, _CHECKSUM, _split_text(scene))]
+        return [GraphFile(workload.field, name, f"{_CHECKSUM}graph", _split_text(scene))]
     served = [place for place in workload.places if place.kind is not PlaceKind.FOREIGN]
     found = []
     for number, place in enumerate(served):
-        checksum = f"{_CHECKSUM}-{names.part(place.name)}" if number else _CHECKSUM
+        checksum = _CHECKSUM + (names.part(f"graph-{place.name}") if number else "graph")
         name = _name(scene, workload, place, is_one=len(served) == 1)
         found.append(GraphFile(place.field, name, checksum, _text(scene, place)))
     return found

@@ -118,7 +118,7 @@ def built(scene: Scene, server: Server, taken: frozenset[str]) -> Built:
 
 def _attached(server: Server, workdir: str, taken: frozenset[str]) -> Iterator[Attached]:
     """The graph file, folders to write in, models, the certificate."""
-    graph, data, tmp = (names.unused(f"{name}{server.suffix}", taken) for name in ("graph", "data", "tmp"))
+    graph, data, tmp = (names.unused(names.part(f"{name}{server.suffix}"), taken) for name in ("graph", "data", "tmp"))
     file = {"name": graph, "mountPath": f"{workdir.rstrip('/')}/{FILE}", "subPath": FILE, "readOnly": True}
     yield Attached(file, {"name": graph, "configMap": {"name": server.file}})
     yield Attached({"name": data, "mountPath": "/data"}, None if server.keeps_data else {"name": data, "emptyDir": {}})

@@ -94,7 +94,7 @@ def shared(scene: Scene, workload: Workload) -> dict[str, tuple[str, str]]:
     if workload.predictor is None or workload.pod is None:
         return {}
     labels = {
-        name: f"{_SHARED}-{names.part(name)}" if number else _SHARED
+        name: names.part(f"{_SHARED}-{name}") if number else _SHARED
         for number, name in enumerate(repeated(workload.predictor))
     }
     return {place.name: (labels[place.name], scene.service(place)) for place in workload.places if place.name in labels}

@@ -68,4 +68,4 @@ def _md5(text: str) -> str:
 
 def unused(name: str, taken: frozenset[str]) -> str:
     """`name` for a volume of ours, or another one where the file has a volume of that name."""
-    return f"infergraph-{name}" if name in taken else name
+    return part(f"infergraph-{name}") if name in taken else name
