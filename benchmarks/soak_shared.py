@@ -1,10 +1,11 @@
 """Faults of machines that share their tasks, at random moments, until there were enough; then the judgement.
 
-python -m benchmarks.soak_shared [--faults 200] [--machines 3] [--seed N] [--folder DIR]
+python -m benchmarks.soak_shared [--faults 200] [--machines 3] [--s3] [--seed N] [--folder DIR]
 
 Machines are killed, frozen beyond their lease and cut off from the database; their drivers, task workers and serving
 workers are killed; the database is killed, and frozen. Meanwhile callers submit, stop and delete at any machine.
-Afterwards every task that was accepted has ended, with every row once and in order, and nothing is left over.
+Afterwards every task that was accepted has ended, with every row once and in order, and nothing is left over. With --s3
+the files are in object storage, a local server of it.
 
 The seed is printed, and repeats the choices of a run (its moments are those of the machine). Exit code 1 and the
 finding if anything was lost.
@@ -29,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import requests
 
+import object_store
 from postgres_server import PostgresServer
 from task_harness import TaskServer, jsonl, wait_for
 from task_machines import LEASE_S, Machine, Machines
@@ -43,19 +45,24 @@ class SharedChaos:
 
     Args:
         folder: where everything lives.
-        seed: makes the choices repeatable.
+        given: the options of the command line.
     """
 
-    def __init__(self, folder: Path, postgres: PostgresServer, stack: ExitStack, *, machines: int, seed: int) -> None:
-        self.random = random.Random(seed)
+    def __init__(self, folder: Path, postgres: PostgresServer, stack: ExitStack, given: argparse.Namespace) -> None:
+        self.random = random.Random(given.seed)
         self.counts: Counter[str] = Counter()
         self.accepted: dict[str, int] = {}
         self.perhaps: dict[str, int] = {}
         self.stopped: set[str] = set()
         self.stopped_perhaps: set[str] = set()
         self._postgres = postgres
-        self._machines = Machines(folder, postgres, stack, line_s=LINE_S)
-        for _ in range(machines):
+        files = ""
+        if given.s3:
+            stack.enter_context(object_store.s3())
+            files = f"s3://{object_store.BUCKET}/shared"
+        self._has_folder = not files
+        self._machines = Machines(folder, postgres, stack, line_s=LINE_S, files=files)
+        for _ in range(given.machines):
             self._machines.add()
         self._number = 0
 
@@ -190,7 +197,8 @@ class SharedChaos:
             assert (task["state"], task["failed"]) == ("finished", 0), task
             assert self._anywhere().results(id) == [{**row, "seen": True} for row in rows(id, lines)], id
             self.counts["lines"] += lines
-        self._judge_files(server)
+        if self._has_folder:
+            self._judge_files(server)
 
     def _judge_files(self, server: TaskServer) -> None:
         """No upload, no folder without a task and no trash is left, once a driver has started anew."""
@@ -223,14 +231,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--machines", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--s3", action="store_true")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--folder", type=Path, default=None)
     given = parser.parse_args()
-    seed = given.seed if given.seed is not None else random.randrange(1 << 30)
     folder = given.folder or Path(tempfile.mkdtemp(prefix="soak-"))
-    print(f"seed {seed}, folder {folder}", flush=True)
+    print(f"seed {given.seed}, folder {folder}", flush=True)
     with PostgresServer() as postgres, ExitStack() as stack:
-        chaos = SharedChaos(folder, postgres, stack, machines=given.machines, seed=seed)
+        chaos = SharedChaos(folder, postgres, stack, given)
         try:
             for number in range(given.faults):
                 chaos.round()
