@@ -119,7 +119,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.mark.parametrize(("value", "answer", "branch"), [(1, 20, 0), (5, 600, 1)])
 def test_a_request_goes_through_split_front_and_groups(door: Served, value: int, answer: int, branch: int) -> None:
-    """Over REST and over gRPC the answer is that of the whole graph, and says which way it went."""
+    """The answer over REST is that of the whole graph, and says which way it went."""
     reply = door.post("/api/v1.0/predictions", {"data": {"ndarray": [[value]]}})
     assert (reply.status, reply.json["data"]["ndarray"]) == (200, [[answer]])
     routing = reply.json["meta"]["routing"]
