@@ -16,7 +16,7 @@ import object_store
 from infergraph.errors import SettingsError
 from infergraph.tasks.objects import check_bucket
 from object_store import BUCKET
-from task_harness import TaskServer, jsonl, wait_for
+from task_harness import ProductServer, TaskServer, jsonl, wait_for
 
 ROWS = [{"n": number, "raise": "it" if number == 1500 else ""} for number in range(2000)]
 
@@ -36,7 +36,7 @@ def keys(s3: Any, prefix: str) -> list[str]:
 def move_elsewhere(server: TaskServer) -> None:
     """Go on without any file of the tasks on the disk, as on another machine."""
     server.kill()
-    for folder in (server.data / "tasks").iterdir():
+    for folder in (*(server.data / "tasks").iterdir(), *(server.data / "files").iterdir()):
         shutil.rmtree(folder)
     server.start()
 
@@ -100,6 +100,33 @@ def test_partial_results_come_from_the_parts(s3: Any, tmp_path: Path) -> None:
         rows = [json.loads(line)["n"] for line in partial.content.splitlines()]
         assert rows
         assert rows == list(range(len(rows)))
+
+
+def test_a_batch_is_kept_in_the_bucket(s3: Any, tmp_path: Path) -> None:
+    """Its input and its two output files: another machine works on it, gives them out, and deletes them."""
+    settings = {"task_files": f"s3://{BUCKET}/batch"}
+    body = [{"data": {"ndarray": [[number]]}} for number in (1, -2, 3)]
+    lines = [
+        {"custom_id": str(number), "method": "POST", "url": "/predict", "body": each}
+        for number, each in enumerate(body)
+    ]
+    with ProductServer(tmp_path, "Doubler", settings=settings) as server:
+        ask = server.ask
+        file = ask("POST", "/v1/files", data={"purpose": "batch"}, files={"file": ("in.jsonl", jsonl(lines))}).json()
+        move_elsewhere(server)
+        made = {"input_file_id": file["id"], "endpoint": "/predict", "completion_window": "24h"}
+        batch = ask("POST", "/v1/batches", json=made).json()
+        wait_for(lambda: ask("GET", f"/v1/batches/{batch['id']}").json()["status"] == "completed", "the end")
+        move_elsewhere(server)
+        batch = ask("GET", f"/v1/batches/{batch['id']}").json()
+        outputs = [batch["output_file_id"], batch["error_file_id"]]
+        contents = [ask("GET", f"/v1/files/{id}/content").text.splitlines() for id in outputs]
+        assert [[json.loads(line)["custom_id"] for line in content] for content in contents] == [["0", "2"], ["1"]]
+        assert len(keys(s3, "batch/files/")) == 3
+        for id in (file["id"], *outputs):
+            assert ask("DELETE", f"/v1/files/{id}").json()["deleted"]
+        assert ask("DELETE", f"/api/v1.0/tasks/{batch['id']}").status_code == 200
+        wait_for(lambda: not keys(s3, "batch/"), "the end of the objects")
 
 
 def test_a_bucket_that_cannot_be_used_is_named_at_the_start(s3: Any) -> None:

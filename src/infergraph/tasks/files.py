@@ -367,6 +367,12 @@ class DataFolder:
     def keep_input(self, folder: str) -> None:
         """Keep a new task's input where other machines find it; durable when this returns. Blocking."""
 
+    def keep_content(self, folder: str) -> None:
+        """Keep a stored file where other machines find it; durable when this returns. Blocking."""
+
+    def bring_content(self, folder: str) -> None:
+        """Bring a stored file into the folder. Blocking. Raises: FileNotFoundError if it is gone; StoreAway."""
+
     def keep_parts(self, folder: str, parts: Iterable[Part]) -> None:
         """Keep synced parts of output files; durable when this returns. Blocking."""
 

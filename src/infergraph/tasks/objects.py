@@ -3,6 +3,7 @@
     <prefix>/tasks/<folder>/input.jsonl             kept before the task is accepted
                            /output.….jsonl.parts/…  parts, each kept before the watermark that covers it
                            /output.….jsonl          the whole, before the task is finished; errors, answers alike
+            /files/<folder>/input.jsonl             a stored file
 
 A machine without a file brings it from the bucket: the input, and of the parts what the watermark covers. What it does
 not cover does not exist.
@@ -28,6 +29,8 @@ SCHEMES = ("s3://", "gs://", "abfs://", "az://")
 _COMMIT_S = 2.0
 _BLOCK_BYTES = 8 << 20
 _DOOMED = ".doomed"
+_SLASH = "@"
+"""Stands for a slash of a key in the name of a mark."""
 _ABANDONED_S = 86_400.0
 
 
@@ -113,6 +116,16 @@ class ObjectFolder(DataFolder):
         """See `DataFolder.keep_input`."""
         self.bucket.put(_key(folder, INPUT), self.input(folder))
 
+    def keep_content(self, folder: str) -> None:
+        """See `DataFolder.keep_content`."""
+        self.bucket.put(_content_key(folder), self.content(folder))
+
+    def bring_content(self, folder: str) -> None:
+        """See `DataFolder.bring_content`."""
+        path = self.content(folder)
+        if not path.exists():
+            self._bring(path, lambda file: self.bucket.append_to(file, _content_key(folder)))
+
     def keep_parts(self, folder: str, parts: Iterable[Part]) -> None:
         """See `DataFolder.keep_parts`."""
         for part in parts:
@@ -156,14 +169,17 @@ class ObjectFolder(DataFolder):
 
     def bring_file(self, folder: str, path: Path, size: int) -> None:
         """See `DataFolder.bring_file`."""
-        if _size(path) >= max(size, 0):
-            return
+        if _size(path) < max(size, 0):
+            self._bring(path, lambda file: self._gather(folder, path, size, file))
+
+    def _bring(self, path: Path, write: Callable[[BinaryIO], None]) -> None:
+        """Write a file, which appears whole."""
         draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
         with disk_faults():
             path.parent.mkdir(exist_ok=True)
             try:
                 with draft.open("wb") as file:
-                    self._gather(folder, path, size, file)
+                    write(file)
                 os.replace(draft, path)
             finally:
                 draft.unlink(missing_ok=True)
@@ -186,19 +202,30 @@ class ObjectFolder(DataFolder):
             for folder in self.bucket.names("tasks"):
                 if not is_known(folder) and self.bucket.age_s(_key(folder, INPUT)) > _ABANDONED_S:
                     self.discard(folder)
+            for folder in self.bucket.names("files"):
+                if not is_known(folder) and self.bucket.age_s(_content_key(folder)) > _ABANDONED_S:
+                    self.discard_file(folder)
         return super().sweep(is_known)
 
     def discard(self, folder: str) -> None:
         """See `DataFolder.discard`; the objects are removed with the trash."""
-        with disk_faults():
-            (self.trash / f"{folder}{_DOOMED}").touch()
+        self._doom(_key(folder, ""))
         super().discard(folder)
+
+    def discard_file(self, folder: str) -> None:
+        """See `DataFolder.discard_file`; the object is removed with the trash."""
+        self._doom(f"files/{folder}")
+        super().discard_file(folder)
+
+    def _doom(self, key: str) -> None:
+        with disk_faults():
+            (self.trash / f"{key.replace('/', _SLASH)}{_DOOMED}").touch()
 
     def empty_trash(self) -> None:
         """See `DataFolder.empty_trash`."""
         for mark in self.trash.glob(f"*{_DOOMED}"):
             with suppress(StoreAway):  # the next one tries again
-                self.bucket.remove(_key(mark.name.removesuffix(_DOOMED), ""))
+                self.bucket.remove(mark.name.removesuffix(_DOOMED).replace(_SLASH, "/"))
                 mark.unlink(missing_ok=True)
         super().empty_trash()
 
@@ -213,6 +240,10 @@ class ObjectFolder(DataFolder):
 
 def _key(folder: str, name: str) -> str:
     return f"tasks/{folder}/{name}".rstrip("/")
+
+
+def _content_key(folder: str) -> str:
+    return f"files/{folder}/{INPUT}"
 
 
 def _parts(folder: str, path: Path) -> str:

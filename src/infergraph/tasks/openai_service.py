@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from contextlib import suppress
 
 import msgspec
 
@@ -69,11 +70,10 @@ class OpenAIService:
         return await self.tasks.run(self._store_file, incoming, filename, keep_s)
 
     def _store_file(self, incoming: Incoming, filename: str, keep_s: float) -> Entry:
-        if not self._data.is_local:
-            raise PayloadError("file: files are kept where task_files is a folder; here it is object storage")
         received = incoming.seal(self._data.files)
         if received.fault:
             raise PayloadError(f"file: {received.fault}")
+        self._data.keep_content(received.folder)
         now = self._clocks.wall()
         record = Record(
             id=openai.file_id(received.folder),
@@ -104,7 +104,10 @@ class OpenAIService:
         """The content of a file. Raises: UnknownTask."""
         entry = await self.file(id)
         assert entry.file is not None
-        path = self._data.content(openai.folder_of(id))
+        folder = openai.folder_of(id)
+        path = self._data.content(folder)
+        with suppress(FileNotFoundError):  # the answer says so
+            await self.tasks.run(self._data.bring_content, folder)
         return ResultFile(path=path, size=entry.file.bytes, sha256=entry.file.sha256, is_complete=True)
 
     async def delete_file(self, id: str) -> None:

@@ -32,6 +32,7 @@ def linked_input(data: DataFolder, folder: str) -> Iterator[str]:
 
     Raises: FileNotFoundError if the file is gone; StorageFull, TaskFault.
     """
+    data.bring_content(folder)
     name = uuid.uuid4().hex
     home = data.tasks / name
     with data.content(folder).open("rb") as content, disk_faults():
@@ -40,6 +41,7 @@ def linked_input(data: DataFolder, folder: str) -> Iterator[str]:
         os.link(data.content(folder), home / INPUT)
         sync_folder(home)
         sync_folder(data.tasks)
+        data.keep_input(name)
         yield name
 
 
@@ -77,6 +79,7 @@ class _Target:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         sync_folder(self._data.files)
+        self._data.keep_content(self._final.name)
         return (self._final / INPUT).stat().st_size
 
     def discard(self) -> None:
@@ -103,6 +106,8 @@ def good_answers(data: DataFolder, folder: str, task: Task) -> Iterator[int]:
     """
     version = task.folder, task.round, task.writer
     output, errors = data.output(*version), data.errors(*version)
+    data.bring_file(task.folder, output, task.out_off)
+    data.bring_file(task.folder, errors, task.err_off)
     with _target(data, folder) as target:
         if not task.failed and output.stat().st_size == task.out_off:
             target.link(output)
@@ -133,6 +138,8 @@ def failed_answers(data: DataFolder, folder: str, task: Task, code: str, message
     Raises: as `good_answers`.
     """
     errors = data.errors(task.folder, task.round, task.writer)
+    data.bring_file(task.folder, errors, task.err_off)
+    data.bring_file(task.folder, data.input(task.folder), task.input_end)
     with _target(data, folder) as target:
         if errors.exists():
             with errors.open("rb") as failed:

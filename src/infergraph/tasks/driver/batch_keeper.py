@@ -153,6 +153,7 @@ class BatchKeeper:
         if alive >= limit:
             raise Overloaded(f"the queue is full: {alive} tasks are waiting or running")
         file, folder = openai.file_in(stored), openai.folder_of(stored.id)
+        self._data.bring_content(folder)
         base_path = self._settings.base_path
         found = request_file.check(
             self._data.content(folder),
