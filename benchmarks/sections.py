@@ -22,6 +22,7 @@ class Section(NamedTuple):
 
 SECTIONS = (
     Section("tasks", "Tasks", 600.0, True),
+    Section("task_files", "Files of tasks", 600.0, True),
     Section("keys", "Keys", 120.0, True),
     Section("addresses", "Addresses of a node", 180.0, True),
     Section("knowledge", "Knowledge extraction", 900.0, False),

@@ -145,11 +145,13 @@ class CsvTable:
     def __init__(self) -> None:
         self.names: dict[str, None] = {}
 
-    def learn(self, rows: list[dict[str, Any]]) -> None:
-        """Take in more rows."""
+    def learn(self, rows: list[dict[str, Any]]) -> bool:
+        """Take in more rows; whether they have more columns."""
+        before = len(self.names)
         for row in rows:
             if not row.keys() <= self.names.keys():
                 self.names |= dict.fromkeys(row)
+        return len(self.names) > before
 
     def writer(self, file: BinaryIO) -> CsvWriter:
         """A writer of rows with these columns."""

@@ -98,11 +98,13 @@ class ParquetTable:
         self._pa = _pyarrow()
         self._types: dict[str, Any] = {}  # None for a column of JSON texts
 
-    def learn(self, rows: list[dict[str, Any]]) -> None:
-        """Take in more rows."""
+    def learn(self, rows: list[dict[str, Any]]) -> bool:
+        """Take in more rows; whether they have more columns, or change a type."""
+        before = dict(self._types)
         for name in dict.fromkeys(name for row in rows for name in row):
             found = self._type_of([row.get(name) for row in rows])
             self._types[name] = self._common(self._types[name], found) if name in self._types else found
+        return before != self._types
 
     @property
     def names(self) -> Collection[str]:
