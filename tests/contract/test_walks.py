@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -180,6 +181,7 @@ def test_a_hop_stays_within_its_budget(
 
 def walked(folder: Path, monkeypatch: pytest.MonkeyPatch, target: str, walker: Walker, **settings: Any) -> Walk:
     """The walk of one request on the event loop's thread, after some others."""
+    monkeypatch.delitem(sys.modules, "flask", raising=False)  # which an earlier test's component may have imported
     loops: list[asyncio.AbstractEventLoop] = []
     serve = served.serve
 
