@@ -9,10 +9,12 @@ Each step can be repeated: after a crash the next driver goes on from the status
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,7 +22,7 @@ from infergraph.errors import Fault, Overloaded, TaskConflict
 from infergraph.settings import RowMode, Settings
 from infergraph.tasks import openai
 from infergraph.tasks.clocks import Clocks
-from infergraph.tasks.driver import batch_files, request_file
+from infergraph.tasks.driver import batch_files
 from infergraph.tasks.files import DataFolder
 from infergraph.tasks.openai import Batch, BatchError, BatchStatus, File
 from infergraph.tasks.record_store import Post, Record
@@ -28,6 +30,9 @@ from infergraph.tasks.store import Store
 from infergraph.tasks.task import ALIVE, NewTask, State, Task
 from infergraph.tasks.webhooks import Event, is_wanted, receiver_of
 from infergraph.wire import request_lines
+
+if TYPE_CHECKING:
+    from infergraph.tasks.driver.request_file import CheckedFile
 
 _log = logging.getLogger(__name__)
 
@@ -127,9 +132,9 @@ class BatchKeeper:
     def _run(self, step: Callable[..., None], record: Record, *arguments: object) -> None:
         try:
             step(record, *arguments)
-        except request_file.Interrupted:
-            return
         except Exception as error:  # noqa: BLE001 - whatever it was, a batch never ends the driver
+            if self._is_over.is_set():
+                return
             _log.warning("batch %s waits: %s", record.id, error, exc_info=not isinstance(error, Fault))
             self._again_at[record.id] = self._clocks.wall() + _AGAIN_S
 
@@ -155,7 +160,9 @@ class BatchKeeper:
         file, folder = openai.file_in(stored), openai.folder_of(stored.id)
         self._data.bring_content(folder)
         base_path = self._settings.base_path
-        found = request_file.check(
+        # It needs NumPy, which a driver without batches does without.
+        request_file = importlib.import_module("infergraph.tasks.driver.request_file")
+        found: CheckedFile = request_file.check(
             self._data.content(folder),
             file.end,
             request_lines.path_of(batch.endpoint, base_path),
