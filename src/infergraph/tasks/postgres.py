@@ -138,6 +138,7 @@ class PostgresStore(Store):
     """
 
     is_shared = True
+    _started_at = "extract(epoch from pg_postmaster_start_time())"
     _has_prefix = "starts_with(id, ?)"
 
     def __init__(self, url: str, *, lease_s: float) -> None:
@@ -254,7 +255,7 @@ class PostgresStore(Store):
         """The condition that a task's driver has let its lease pass; a restart of the database gives all some time."""
         then = f"{_NOW} - {float(self._lease_s)}"
         return f"""(driver not in (select name from driver where beat > {then})
-                    and extract(epoch from pg_postmaster_start_time()) < {then})"""
+                    and {self._started_at} < {then})"""
 
     def stopping(self, driver: str) -> list[Task]:
         """See `Store.stopping`."""
