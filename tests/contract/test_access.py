@@ -556,6 +556,15 @@ def test_uploads_and_tasks_at_once_have_quotas(house: House) -> None:
         client.tasks.cancel("many-2")
 
 
+def test_a_quota_of_rows_is_not_passed_by_an_address(house: House) -> None:
+    """What is at an address is not counted before it is fetched: such a key has to send the file itself."""
+    for name, quota in (("rows", {"rows_per_minute": 100}), ("bytes", {"upload_bytes_per_minute": 100})):
+        headers = WAYS["bearer"](limited(house, f"by-address-{name}", Scope.TASKS, **quota))
+        reply = house.component.ask("POST", "/api/v1.0/tasks?input_uri=s3://bucket/x.jsonl", b"", dict(headers))
+        assert reply.status == 403
+        assert b"has to send the file itself" in reply.body
+
+
 def test_tokens_of_an_issuer_are_taken_like_keys(tmp_path: Path) -> None:
     """Over REST, tasks and gRPC, by the scopes of the token, beside keys; its tasks are its subject's."""
     (tmp_path / "door_parts.py").write_text(CODE)

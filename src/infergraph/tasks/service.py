@@ -23,6 +23,7 @@ import msgspec
 
 from infergraph.errors import (
     DeadlinePassed,
+    Forbidden,
     MissingExtra,
     Overloaded,
     PayloadError,
@@ -354,8 +355,13 @@ class TaskService:
     async def accept_reference(self, submission: Submission) -> Task:
         """Make a task of a file at an address, which the driver fetches; durable from the return on.
 
-        Raises: PayloadError if the address may not be used, or there is no file; and like `accept`.
+        Raises: PayloadError if the address may not be used, or there is no file; Forbidden for a caller with a quota of
+            what is not known before the file is fetched; and like `accept`.
         """
+        if self._caller is not None and (
+            self._caller.limits.rows_per_minute or self._caller.limits.upload_bytes_per_minute
+        ):
+            raise Forbidden("input_uri: a key with a quota of rows or of uploaded bytes has to send the file itself")
         self.check(submission)
         await self.check_room(submission.id, submission.idempotency_key)
         said = submission.input_kind or _named(submission.input_uri) or LINES
