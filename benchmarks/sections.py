@@ -25,6 +25,7 @@ SECTIONS = (
     Section("task_files", "Files of tasks", 600.0, True),
     Section("keys", "Keys", 120.0, True),
     Section("addresses", "Addresses of a node", 180.0, True),
+    Section("on_ray", "On Ray", 900.0, True),
     Section("knowledge", "Knowledge extraction", 900.0, False),
     Section("task_stores", "Task stores", 900.0, False),
     Section("codec", "Codecs", 120.0, False),

@@ -111,8 +111,9 @@ def take_signals_back() -> None:
 
 
 def said(error: BaseException) -> str:
-    """The first line of an error of Ray's, or its type."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """The first line of an error of Ray's, and the last one where that only begins; or its type."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{lines[0]} {lines[-1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
 
 
 def _located(address: str) -> Address | None:

@@ -37,3 +37,10 @@ def test_a_mode_without_a_token(closed: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/dev/null")
     for address in (closed, "auto"):
         assert "there is no token" in ray_cluster.trouble(address)
+
+
+def test_errors_are_one_line() -> None:
+    """Of an error of many lines the first is said, the last as well where the first only announces it."""
+    assert ray_cluster.said(ValueError("no room\nTraceback …")) == "no room"
+    assert ray_cluster.said(ValueError("It failed:\nTraceback …\n  OSError: no room")) == "It failed: OSError: no room"
+    assert ray_cluster.said(ValueError()) == "ValueError"

@@ -252,6 +252,8 @@ class Controller:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.grace_s + _STOP_MARGIN_S):
                 await asyncio.gather(*stops, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_STOP_MARGIN_S)  # each is told of the end of its replica
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
