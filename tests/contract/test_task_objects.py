@@ -14,7 +14,7 @@ import requests
 
 import object_store
 from infergraph.errors import SettingsError
-from infergraph.tasks.objects import check_bucket
+from infergraph.tasks.objects import Bucket, check_bucket
 from object_store import BUCKET
 from task_harness import ProductServer, TaskServer, jsonl, wait_for
 
@@ -127,6 +127,20 @@ def test_a_batch_is_kept_in_the_bucket(s3: Any, tmp_path: Path) -> None:
             assert ask("DELETE", f"/v1/files/{id}").json()["deleted"]
         assert ask("DELETE", f"/api/v1.0/tasks/{batch['id']}").status_code == 200
         wait_for(lambda: not keys(s3, "batch/"), "the end of the objects")
+
+
+def test_parts_are_composed_where_they_are(s3: Any, tmp_path: Path) -> None:
+    """Large ones by the storage itself; a gap, another size or a small part in the middle is left to the caller."""
+    bucket, large = Bucket(f"s3://{BUCKET}/composed"), b"x" * (5 << 20)
+    bucket.put_bytes(f"parts/{0:020}", large)
+    assert not bucket.compose("whole", "parts", len(large)), "one part"
+    bucket.put_bytes(f"parts/{len(large):020}", b"y")
+    assert not bucket.compose("whole", "parts", len(large))
+    assert bucket.compose("whole", "parts", len(large) + 1)
+    assert s3.get_object(Bucket=BUCKET, Key="composed/whole")["Body"].read() == large + b"y"
+    bucket.put_bytes(f"parts/{len(large) + 1:020}", large)
+    assert not bucket.compose("whole", "parts", 2 * len(large) + 1), "a small part in the middle"
+    assert not bucket.compose("whole", "none", 0)
 
 
 def test_a_bucket_that_cannot_be_used_is_named_at_the_start(s3: Any) -> None:

@@ -28,6 +28,8 @@ from infergraph.tasks.task import Task
 SCHEMES = ("s3://", "gs://", "abfs://", "az://")
 _COMMIT_S = 2.0
 _BLOCK_BYTES = 8 << 20
+_MERGED_BYTES = 5 << 20
+"""Of a part that S3 composes, but for the last."""
 _DOOMED = ".doomed"
 _SLASH = "@"
 """Stands for a slash of a key in the name of a mark."""
@@ -69,6 +71,30 @@ class Bucket:
         """Keep bytes."""
         with self._files(key) as (files, target):
             files.pipe_file(target, data)
+
+    def compose(self, key: str, parts: str, size: int) -> bool:
+        """Make one object of parts, named by their offsets, where the storage does it itself; False if it does not.
+
+        Args:
+            size: of them all; other objects among them, or gaps, are not composed.
+        """
+        with self._files(parts) as (files, folder):
+            if not hasattr(files, "merge"):
+                return False
+            files.invalidate_cache()
+            try:
+                found = sorted(files.ls(folder, detail=True), key=lambda part: str(part["name"]))
+            except FileNotFoundError:
+                return False
+            end = 0
+            for part in found:
+                if part["name"].rpartition("/")[2] != f"{end:020}":
+                    return False
+                end += part["size"]
+            if end != size or len(found) < 2 or any(part["size"] < _MERGED_BYTES for part in found[:-1]):
+                return False
+            files.merge(f"{folder.rpartition('/')[0]}/{key.rpartition('/')[2]}", [part["name"] for part in found])
+            return True
 
     def append_to(self, file: BinaryIO, key: str) -> None:
         """Append an object to a file. Raises: FileNotFoundError if there is none."""
@@ -138,7 +164,8 @@ class ObjectFolder(DataFolder):
     def keep_ended(self, folder: str, paths: Iterable[Path]) -> None:
         """See `DataFolder.keep_ended`."""
         for path in paths:
-            self.bucket.put(_key(folder, path.name), path)
+            if not self.bucket.compose(_key(folder, path.name), _parts(folder, path), path.stat().st_size):
+                self.bucket.put(_key(folder, path.name), path)
         crash_point("answers-kept")
         for path in paths:
             self.bucket.remove(_parts(folder, path))

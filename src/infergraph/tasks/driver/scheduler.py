@@ -259,6 +259,8 @@ class Scheduler:
                     self.drop(attempt.task.seq)  # it is being stopped, or another driver has taken over
                     continue
                 attempt.begin()
+                if not self._data.is_local and len(self._attempts) == 1:
+                    self._commit_at = self._clocks.steady() + self._data.commit_s  # a first part worth composing
                 crash_point("begun")
             assignment = attempt.next_assignment()
             if assignment is not None:
