@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, BinaryIO
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from infergraph.errors import PayloadError
-from infergraph.wire import error_lines, jsonl
+from infergraph.wire import error_lines
 
 FIELD_LIMIT = 16 << 20
 """Characters of one field, and of one line; beyond them a quote was certainly not closed."""
@@ -187,7 +188,7 @@ def cell(value: Any) -> str:
     """A JSON value as a field: a text as it is, nothing for null, JSON for all else."""
     if isinstance(value, str):
         return value
-    return "" if value is None else jsonl.text_of(value)
+    return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class _Stream(io.RawIOBase):

@@ -6,6 +6,9 @@ which no JSON begins with, then the reason and the raw record.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from pathlib import Path
+
 import orjson
 
 from infergraph.errors import PayloadError
@@ -64,3 +67,12 @@ def read_bad_line(line: bytes) -> tuple[str, str] | None:
     except (ValueError, TypeError):
         return None
     return str(reason), str(raw)
+
+
+def failed_lines(errors: Path, done: int = 0) -> Generator[int, None, None]:
+    """Numbers of the failed lines beyond the first `done`, in order."""
+    with errors.open("rb") as file:
+        for line in file:
+            number, _, _ = read_error_line(line)
+            if number > done:
+                yield number

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from infergraph.tasks.conversion import failed_lines
 from infergraph.tasks.driver.chunks import BLOCK_BYTES, Chunk, LineReader
 from infergraph.tasks.engines.messages import Lines
 from infergraph.tasks.files import DataFolder
 from infergraph.tasks.task import Task
+from infergraph.wire.error_lines import failed_lines
 
 
 class SecondRound:

@@ -5,6 +5,7 @@ assign ─▶ engine ─▶ on(event) ─▶ append ─▶ sync ─▶ watermark
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from collections.abc import Sequence
@@ -16,7 +17,6 @@ import msgspec
 from infergraph.errors import Fault, StorageFull, StoreAway
 from infergraph.settings import Settings
 from infergraph.tasks.clocks import Clocks
-from infergraph.tasks.conversion import write_answers
 from infergraph.tasks.driver.attempt import Attempt, AttemptRules, sha256_of
 from infergraph.tasks.driver.fetching import Fetching, repeated
 from infergraph.tasks.driver.telemetry import Telemetry
@@ -527,6 +527,7 @@ def _finished(data: DataFolder, task: Task, writer: int) -> str:
     answers, ended = output, [output, errors]
     if task.output_format:
         answers = data.answers(task.folder, task.fence, task.output_format)
+        write_answers = importlib.import_module("infergraph.tasks.answer_files").write_answers
         write_answers(output, errors, file_kind.of_word(task.output_format, "output_format"), answers)
         sync_folder(answers.parent)
         ended.append(answers)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from infergraph.tasks import conversion
+from infergraph.tasks import answer_files
 from infergraph.wire.error_lines import error_line
 from infergraph.wire.file_kind import FileFormat, FileKind
 
@@ -27,7 +27,7 @@ def table_of(folder: Path, answers: list[Any], format: FileFormat) -> list[dict[
     output.write_bytes(b"".join(line + b"\n" for line in lines))
     failed = [line for line, answer in zip(lines, answers, strict=True) if isinstance(answer, Exception)]
     errors.write_bytes(b"".join(line + b"\n" for line in failed))
-    conversion.write_answers(output, errors, FileKind(format), target)
+    answer_files.write_answers(output, errors, FileKind(format), target)
     if format is FileFormat.CSV:
         with target.open(newline="") as file:
             return list(csv.DictReader(file))
@@ -37,7 +37,7 @@ def table_of(folder: Path, answers: list[Any], format: FileFormat) -> list[dict[
 
 @pytest.fixture(autouse=True)
 def _small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversion, "_GROUP_BYTES", 16)
+    monkeypatch.setattr(answer_files, "_GROUP_BYTES", 16)
 
 
 def test_a_column_that_comes_late_is_a_column_of_all(tmp_path: Path) -> None:
