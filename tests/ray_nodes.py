@@ -39,17 +39,17 @@ class RayNodes:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add(self, cpus: int = 2) -> str:
-        """Start one more node; returns its id."""
-        return str(self._ask("add", cpus))
+    def add(self, cpus: int = 2) -> None:
+        """Start one more node."""
+        self._ask("add", cpus)
 
-    def remove(self, node: str) -> None:
-        """Kill a node and all its processes. Raises: AssertionError for one that is not there."""
-        self._ask("remove", node)
+    def kill(self, raylet: int) -> None:
+        """Kill the processes of the node with this raylet, its process id."""
+        self._ask("kill", raylet)
 
     def kill_head(self) -> None:
         """Kill the head node."""
-        self._ask("remove", "head")
+        self._ask("kill", 0)
 
     def close(self) -> None:
         """End all nodes. Idempotent."""
@@ -77,22 +77,20 @@ def main(cpus: int) -> None:
 
     tell, sys.stdout = sys.stdout, sys.stderr  # Ray prints
     cluster = Cluster()
-    nodes = {"head": cluster.add_node(num_cpus=cpus, include_dashboard=False, **_MEMORY)}
+    head = cluster.add_node(num_cpus=cpus, include_dashboard=False, **_MEMORY)
+    nodes = [head]
     print(json.dumps(cluster.address), file=tell, flush=True)
     try:
         for line in sys.stdin:
-            word, told = json.loads(line)
+            word, number = json.loads(line)
             if word == "add":
-                node = cluster.add_node(num_cpus=told, **_MEMORY)
-                nodes[node.node_id] = node
-                print(json.dumps(node.node_id), file=tell, flush=True)
+                nodes.append(cluster.add_node(num_cpus=number, **_MEMORY))
             else:
-                node = nodes.pop(told)
-                node.kill_all_processes(check_alive=False, allow_graceful=False)
-                cluster.worker_nodes.discard(node)
-                print("null", file=tell, flush=True)
+                pids = {dict(node.live_processes())["raylet"].pid: node for node in nodes}
+                pids.get(number, head).kill_all_processes(check_alive=False, allow_graceful=False)
+            print("null", file=tell, flush=True)
     finally:
-        for node in nodes.values():
+        for node in nodes:
             node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 

@@ -28,6 +28,7 @@ from infergraph.process.ray.plan import REPLICA_FOLDER, CannotStart, Listening, 
 from infergraph.process.supervisor import EXIT_STARTUP, ServePlan
 
 _POLL_S = 0.1
+_WATCH_S = 1.0
 _SAID_LINES = 20
 
 
@@ -37,6 +38,8 @@ class Replica:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="infergraph-replica-")
         self._child: Child | None = None
+        self._raylet = os.getppid()
+        self._watch: asyncio.Task[None] | None = None
         self._said: deque[str] = deque(maxlen=_SAID_LINES)
 
     async def start(self, order: bytes) -> bytes:
@@ -45,6 +48,7 @@ class Replica:
         if told.version != (ours := version("infergraph")):
             text = f"the cluster has infergraph {ours}, and the graph is served by {told.version}"
             raise CannotStart(EXIT_STARTUP, text)
+        self._watch = asyncio.create_task(self._end_with_raylet())
         await self.follow(msgspec.msgpack.encode(told.hosts))
         ray = ray_cluster.package("a replica")
         host = ray.util.get_node_ip_address()
@@ -67,6 +71,12 @@ class Replica:
                 node=ray.get_runtime_context().get_node_id(),
             )
         )
+
+    async def _end_with_raylet(self) -> None:
+        """End this process, and with it the server, when its Ray node is gone: Ray lets it run on (seen with 2.60)."""
+        while os.getppid() == self._raylet:  # noqa: ASYNC110 - a change of the parent is no event
+            await asyncio.sleep(_WATCH_S)
+        os._exit(1)
 
     async def follow(self, hosts: bytes) -> None:
         """Write the addresses of the groups that are called: the text of the file, by group."""
