@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 _MEMORY = {"object_store_memory": 80 << 20, "memory": 1 << 30}
@@ -87,11 +90,23 @@ def main(cpus: int) -> None:
                 nodes.append(cluster.add_node(num_cpus=number, **_MEMORY))
             else:
                 pids = {dict(node.live_processes())["raylet"].pid: node for node in nodes}
-                pids.get(number, head).kill_all_processes(check_alive=False, allow_graceful=False)
+                end(pids.get(number, head))
             print("null", file=tell, flush=True)
     finally:
         for node in nodes:
-            node.kill_all_processes(check_alive=False, allow_graceful=False)
+            end(node)
+
+
+def end(node: Any) -> None:
+    """Kill a node, and its agents, which Ray lets run on."""
+    raylet = dict(node.live_processes()).get("raylet")
+    tasks = Path(f"/proc/{raylet.pid}/task").glob("*/children") if raylet is not None else ()
+    children = [int(pid) for task in tasks for pid in task.read_text().split()]
+    agents = [pid for pid in children if b"Agent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
+    for pid in agents:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":
