@@ -716,6 +716,19 @@ def load(
     return Loaded(Settings(**values), origins)
 
 
+_OF_THE_FRONT = (
+    "tls_cert", "tls_key", "tls_client_ca", "base_path", "keys", "oidc_issuer", "oidc_audience", "gateway_paths",
+)  # fmt: skip
+"""Settings of how clients call; the groups of a graph are called by each other."""
+
+
+def of_group(settings: Settings) -> Settings:
+    """The settings of a group's server, from those of the graph."""
+    defaults = Settings()
+    unset = {name: getattr(defaults, name) for name in _OF_THE_FRONT}
+    return msgspec.structs.replace(settings, **unset, grpc=True, tasks=False, console=ConsoleMode.OFF)
+
+
 TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 FALSE = frozenset({"0", "false", "f", "no", "n", "off", ""})
 

@@ -87,6 +87,7 @@ def _of_object(document: dict[str, Any], wanted: dict[str, Any]) -> None:
         assert {key: found.get(key) for key in facts} == facts
 
 
+@pytest.mark.filterwarnings("ignore")  # of Ray's own
 def test_the_configuration_has_the_shape_that_ray_wants() -> None:
     """Ray's own schema takes what is written, where Ray is installed."""
     schema = pytest.importorskip("ray.serve.schema")

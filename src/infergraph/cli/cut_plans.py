@@ -23,15 +23,11 @@ from infergraph.graph.inspection import chosen, predictors
 from infergraph.graph.placement import Cut, Place, PlaceKind, cut, file_of, split_of
 from infergraph.process.sockets import open_ports
 from infergraph.process.supervisor import ServePlan
-from infergraph.settings import ConsoleMode, Settings
+from infergraph.settings import Settings, of_group
 from infergraph.unit_source import UnitSource, is_graph, named, read_overrides
 
 FOLDER = "groups"
 FRONT = "front"
-_OF_THE_FRONT = (
-    "tls_cert", "tls_key", "tls_client_ca", "base_path", "keys", "oidc_issuer", "oidc_audience", "gateway_paths",
-)  # fmt: skip
-"""Settings of how clients call; groups are called by each other."""
 
 
 class Server(NamedTuple):
@@ -176,15 +172,7 @@ class Planner:
         Args:
             settings: those that are its own.
         """
-        defaults = Settings()
-        own = replace(
-            self.settings,
-            **{name: getattr(defaults, name) for name in _OF_THE_FRONT},
-            grpc=True,
-            tasks=False,
-            console=ConsoleMode.OFF,
-            **settings,
-        )
+        own = replace(of_group(self.settings), **settings)
         return replace(
             self.plan,
             settings=msgspec.to_builtins(own),

@@ -17,7 +17,7 @@ import msgspec
 from infergraph.cli.cut_plans import Planner, Server, cut_of, replicas
 from infergraph.errors import GraphError, SettingsError
 from infergraph.graph import spec
-from infergraph.graph.placement import Place, file_of
+from infergraph.graph.placement import Place, file_of, is_called_by_grpc
 from infergraph.graph.placement.ray_options import actor_options, asks_for_cpus, in_flight_target
 from infergraph.graph.spec import entries
 from infergraph.net import ray_cluster
@@ -112,7 +112,7 @@ class _RayPlanner(Planner):
             graph=spec.to_yaml(deployment),
             asks=_asks(place),
             scaling=self._scaling(server),
-            by_grpc=self._is_grpc(place),
+            by_grpc=is_called_by_grpc(place, self.cut.deployment),
             calls=tuple(sorted(each.file.stem for each in self.servers if _there(each.file.stem) in called)),
             environment=self.variables(place),
         )
@@ -120,10 +120,6 @@ class _RayPlanner(Planner):
     def _there(self, place: Place) -> spec.Endpoint:
         """Where a group is called by another one, on a machine of the cluster."""
         return spec.Endpoint(service_hosts_file=_there(Path(self.address(place).service_hosts_file).stem))
-
-    def _is_grpc(self, place: Place) -> bool:
-        endpoint = None if place.node is None else place.node.endpoint
-        return self.cut.deployment.transport == "grpc" or (endpoint is not None and endpoint.type == "GRPC")
 
     def _scaling(self, server: Server) -> Scaling:
         """The bounds of a group, and the load that a replica shall have."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,7 @@ def ray(file: Path, serve_config: bool, output: str, nodes: tuple[str, ...], **g
     if not serve_config and not options.image:
         raise SettingsError("give --image: the image with Ray, infergraph and the code of the nodes; or --serve-config")
     found = ray_applications.applications(spec.text_of(file, str(file)), str(file), options)
-    _report([*found.warnings, *_without_application()], found.refusals)
+    _report(found.warnings, found.refusals)
     if serve_config:
         text = manifests.ray_config(ray_applications.serve_config(found.applications), file.name)
     else:
@@ -112,15 +111,6 @@ def ray(file: Path, serve_config: bool, output: str, nodes: tuple[str, ...], **g
         click.echo(text, nl=False)
     else:
         manifests.write_ray(Path(output), text)
-
-
-def _without_application() -> list[str]:
-    """A warning if this version does not have the application that the configuration names."""
-    module = ray_applications.APPLICATION.partition(":")[0]
-    if find_spec(module) is not None:
-        return []
-    way = "to run the graph on a Ray cluster use `infergraph serve FILE --on ray`"
-    return [f"warning: {module} is not in this version, so Ray Serve cannot load the application: {way}"]
 
 
 def _report(warnings: Sequence[str], refusals: Sequence[str]) -> None:

@@ -80,6 +80,7 @@ class StreamReply:
     def __init__(self, reader: asyncio.StreamReader, silence_s: float | None, asked: str) -> None:
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
+        self.header_lines: list[tuple[bytes, bytes]] = []
         self.is_whole = False
         self._reader = reader
         self._silence_s = silence_s
@@ -161,6 +162,7 @@ class StreamReply:
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header, from the parser."""
         self.headers[name.lower()] = value
+        self.header_lines.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The end of the head, from the parser."""

@@ -31,6 +31,7 @@ from infergraph.settings import Settings
 FRONT = "front"
 _FRONT_CPUS = 0.5
 APPLICATION = "infergraph.ray:app"
+POLICY = "infergraph.ray:by_requests_in_flight"
 _SERVICES = ("Model", "Router", "Transformer", "OutputTransformer", "Combiner", "Generic", "Seldon")
 _SPLIT = "{} is not rendered: several predictors are served by one front, whose number is spec.replicas"
 
@@ -158,6 +159,8 @@ class _Maker:
             "args": args,
             "deployments": [each.document for each in replicated],
         }
+        if any("autoscaling_config" in each.document for each in replicated):
+            document["autoscaling_policy"] = {"policy_function": POLICY}
         namespace = self._options.namespace or deployment.namespace
         return Application(deployment=deployment, namespace=namespace, document=document, replicated=replicated)
 

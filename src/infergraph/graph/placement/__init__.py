@@ -19,7 +19,7 @@ Source: section B1 of the Kubernetes notes; where numbers and resources come fro
 
 from infergraph.graph.placement.cut import Cut, PredictorCut, cut
 from infergraph.graph.placement.effects import effects, placing_of, summaries
-from infergraph.graph.placement.files import file_of, split_of
+from infergraph.graph.placement.files import file_of, is_called_by_grpc, split_of
 from infergraph.graph.placement.places import Asked, Given, Place, PlaceKind, asked_of_pod, with_defaults
 from infergraph.graph.placement.problems import problems
 from infergraph.graph.placement.quantities import amount
@@ -38,6 +38,7 @@ __all__ = [
     "cut",
     "effects",
     "file_of",
+    "is_called_by_grpc",
     "placing_of",
     "problems",
     "split_of",

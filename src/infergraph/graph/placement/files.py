@@ -72,9 +72,19 @@ def _head(deployment: Deployment) -> Deployment:
     )
 
 
+def is_called_by_grpc(place: Place, deployment: Deployment) -> bool:
+    """Whether a place is called over gRPC."""
+    endpoint = None if place.node is None else place.node.endpoint
+    return _by_grpc("" if endpoint is None else endpoint.type, deployment)
+
+
+def _by_grpc(kind: str, deployment: Deployment) -> bool:
+    return kind == "GRPC" or deployment.transport == "grpc"
+
+
 def _called(endpoint: Endpoint, kind: str, deployment: Deployment) -> Endpoint:
     """An endpoint with the type that the file gives, and the port of that type or of the transport."""
-    by_grpc = kind == "GRPC" or deployment.transport == "grpc"
+    by_grpc = _by_grpc(kind, deployment)
     port = endpoint.service_port or (endpoint.grpc_port if by_grpc else endpoint.http_port)
     return replace(endpoint, service_port=port, type=kind)
 

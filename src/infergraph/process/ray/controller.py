@@ -32,7 +32,7 @@ from infergraph.net.http_client import Call, HttpClient, HttpOptions
 from infergraph.observe import logs
 from infergraph.process.ray.plan import CannotStart, Listening, Order, RayGroup, RayPlan, hosts_file
 from infergraph.process.ray.replica import Replica
-from infergraph.process.ray.scaling import Scaler
+from infergraph.process.ray.scaling import Scaler, in_flight
 from infergraph.process.supervisor import EXIT_STARTUP, read_plan
 from infergraph.process.worker_pool import EXIT_LOAD
 from infergraph.settings import Settings
@@ -43,7 +43,6 @@ _LOOK_LIMIT_S = 2.0
 _SLOW_START_S = 20.0
 _STOP_MARGIN_S = 3.0
 _RESTARTS = Backoff(first_s=0.5, limit_s=30.0, jitter=0.0)
-_METRIC = b"infergraph_requests_in_flight"
 log = logging.getLogger("infergraph.process.ray")
 
 
@@ -74,12 +73,11 @@ class _Group:
     @property
     def hosts(self) -> str:
         """The text of the file that lists where the group is called."""
-        lines = []
-        for replica in self.replicas.values():
-            if replica.listening is not None and not replica.is_leaving:
-                port = replica.listening.grpc_port if self.plan.by_grpc else replica.listening.http_port
-                host = replica.listening.host
-                lines.append(f"[{host}]:{port}\n" if ":" in host else f"{host}:{port}\n")
+        lines = [
+            f"{replica.listening.address(by_grpc=self.plan.by_grpc)}\n"
+            for replica in self.replicas.values()
+            if replica.listening is not None and not replica.is_leaving
+        ]
         return "".join(sorted(lines))
 
     def fill(self) -> None:
@@ -173,7 +171,7 @@ class _Group:
         call = Call("GET", self._controller.metrics_path, b"", None)
         with suppress(RemoteError, TimeoutError):
             reply = await replica.client.exchange(call, _LOOK_LIMIT_S)
-            replica.in_flight = max(_in_flight(reply.body) - 1, 0.0)  # without the one that asks
+            replica.in_flight = max(in_flight(reply.body) - 1, 0.0)  # without the one that asks
 
 
 class Controller:
@@ -310,16 +308,6 @@ class Controller:
             os.write(self._ready_fd, b"+")
             os.close(self._ready_fd)
             self._ready_fd = -1
-
-
-def _in_flight(metrics: bytes) -> float:
-    """The sum of the gauges in an exposition."""
-    found = 0.0
-    for line in metrics.splitlines():
-        if line.startswith(_METRIC):
-            with suppress(ValueError):
-                found += float(line.rpartition(b" ")[2])
-    return found
 
 
 def main() -> int:

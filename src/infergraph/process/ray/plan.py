@@ -144,6 +144,11 @@ class Listening(msgspec.Struct, frozen=True, kw_only=True):
     grpc_port: int
     node: str
 
+    def address(self, *, by_grpc: bool) -> str:
+        """Where it is called, as files of addresses have it."""
+        port = self.grpc_port if by_grpc else self.http_port
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+
 
 def hosts_file(group: str) -> str:
     """The name of the file that lists the addresses of a group."""

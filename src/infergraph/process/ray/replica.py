@@ -42,6 +42,11 @@ class Replica:
         self._watch: asyncio.Task[None] | None = None
         self._said: deque[str] = deque(maxlen=_SAID_LINES)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the server runs."""
+        return self._child is not None and not self._child.poll()
+
     async def start(self, order: bytes) -> bytes:
         """Where the server listens, once all its workers are ready. Raises: CannotStart if it ended before."""
         told = msgspec.msgpack.decode(order, type=Order)

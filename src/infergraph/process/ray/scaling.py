@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from contextlib import suppress
 
 import msgspec
+
+_METRIC = b"infergraph_requests_in_flight"
 
 
 class Scaling(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,3 +73,13 @@ class Scaler:
 
     def _oldest_needed(self) -> float:
         return self._recommended[-1][0] - max(self._scaling.up_s, self._scaling.down_s)
+
+
+def in_flight(metrics: bytes) -> float:
+    """The requests in flight that a server's metrics tell of, the one that asks for them included."""
+    found = 0.0
+    for line in metrics.splitlines():
+        if line.startswith(_METRIC):
+            with suppress(ValueError):
+                found += float(line.rpartition(b" ")[2])
+    return found
