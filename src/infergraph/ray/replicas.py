@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -50,7 +50,7 @@ class _Served:
         self.replica = Replica()
         self.known = Known()
         self.client: HttpClient | None = None
-        self.tasks: set[asyncio.Task[None]] = set()
+        self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> Listening:
         """Start the server, once the groups that it calls are there. Raises: CannotStart."""
@@ -76,30 +76,33 @@ class _Served:
         return {key: self.known.text(key) for key in self.order.group.calls}
 
     async def ask(self, path: str) -> bytes:
-        """The answer of the server at a path. Raises: RuntimeError unless it is 200."""
+        """The answer of the server at a path. Raises: RuntimeError for none, and for what says that it cannot."""
         if self.client is None:
             raise RuntimeError("the server has not started")
         try:
             reply = await self.client.exchange(Call("GET", path, b"", None), _ASK_LIMIT_S)
         except (RemoteError, TimeoutError) as fault:
             raise RuntimeError(f"{path}: {fault}") from fault
-        if reply.status != 200:
+        if reply.status >= 500:  # a refusal, as for want of a key, is an answer
             raise RuntimeError(f"{path} answers {reply.status}")
         return reply.body
 
-    def keep(self, step: Any) -> None:
-        """Do a step again and again, until the end."""
-        task = asyncio.create_task(_again(step))
-        self.tasks.add(task)
+    def keep(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Do a step again and again, until `leave` or `stop`."""
+        self._keeping = asyncio.create_task(_again(step))
+
+    def leave(self) -> None:
+        """Tell nobody and follow nothing any more."""
+        if self._keeping is not None:
+            self._keeping.cancel()
 
     async def stop(self) -> None:
         """End the server, which finishes its requests first."""
-        for task in self.tasks:
-            task.cancel()
+        self.leave()
         await self.replica.stop()
 
 
-async def _again(step: Any) -> None:
+async def _again(step: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await step()
@@ -108,7 +111,21 @@ async def _again(step: Any) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-class GroupReplica:
+class _ServeReplica:
+    """What the replicas of both kinds have in common: their end."""
+
+    _is_serving = False
+
+    def __del__(self) -> Awaitable[None] | None:
+        """What Serve calls, and waits for, before the end of a replica; the interpreter calls it once more."""
+        was_serving, self._is_serving = self._is_serving, False
+        return self._leave() if was_serving else None
+
+    async def _leave(self) -> None:
+        raise NotImplementedError
+
+
+class GroupReplica(_ServeReplica):
     """A replica of a group.
 
     Args:
@@ -124,7 +141,7 @@ class GroupReplica:
         self._key = key
         listening = await self._served.start()
         self._address = listening.address(by_grpc=told.group.by_grpc)
-        self._is_stopped = False
+        self._is_serving = True
         self._served.keep(self._tell)
 
     async def _tell(self) -> None:
@@ -144,13 +161,8 @@ class GroupReplica:
         metrics = await self._served.ask(self._served.settings.metrics_path)
         return {IN_FLIGHT: max(in_flight(metrics) - 1, 0.0)}  # without the one that asks
 
-    def __del__(self) -> Awaitable[None] | None:  # what Serve calls, and waits for, before the end of a replica
-        is_first, self._is_stopped = not getattr(self, "_is_stopped", True), True
-        return self._leave() if is_first else None
-
     async def _leave(self) -> None:
-        for task in self._served.tasks:
-            task.cancel()
+        self._served.leave()
         with suppress(Exception):  # the table may have ended before
             async with asyncio.timeout(_ASK_LIMIT_S):
                 await self._served.table.drop.remote(self._key, self._address)
@@ -158,7 +170,7 @@ class GroupReplica:
         await self._served.stop()
 
 
-class FrontReplica:
+class FrontReplica(_ServeReplica):
     """A replica of the ingress: the front's server, and what passes requests on to it.
 
     Args:
@@ -168,10 +180,11 @@ class FrontReplica:
         groups: handles of the groups, which Serve deploys since they are arguments; each is woken.
     """
 
-    _NO_TLS: ClassVar[dict[str, str]] = {"tls_cert": "", "tls_key": "", "tls_client_ca": ""}
+    _UNSET: ClassVar[dict[str, str]] = dict.fromkeys(("tls_cert", "tls_key", "tls_client_ca", "base_path"), "")
+    """What is Serve's: how its proxies are called."""
 
     async def __init__(self, order: bytes, given: dict[str, Any], table: Any, *groups: Any) -> None:  # type: ignore[misc]
-        settings = replace(load(os.environ, given).settings, grpc=True, **self._NO_TLS)
+        settings = replace(load(os.environ, given).settings, grpc=True, **self._UNSET)
         self._served = _Served(msgspec.msgpack.decode(order, type=Order), settings, table)
         for group in groups:
             group.wake.remote()
@@ -179,7 +192,7 @@ class FrontReplica:
         self._http = Address(listening.host, listening.http_port)
         grpc = Address(listening.host, listening.grpc_port)
         self._grpc = GrpcClient(grpc, message_limit_bytes=settings.message_limit_bytes)
-        self._is_stopped = False
+        self._is_serving = True
         self._served.keep(self._served.look)
 
     async def __call__(self, request: Request) -> Passed:
@@ -205,10 +218,6 @@ class FrontReplica:
         Raises: RuntimeError if not.
         """
         await self._served.ask(LIVE)
-
-    def __del__(self) -> Awaitable[None] | None:  # as that of a group's replica
-        is_first, self._is_stopped = not getattr(self, "_is_stopped", True), True
-        return self._leave() if is_first else None
 
     async def _leave(self) -> None:
         await self._grpc.close()
