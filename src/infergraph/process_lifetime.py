@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -54,6 +55,24 @@ def handle_signal(number: signal.Signals, handler: Callable[[], object]) -> None
     """Call `handler` at a signal; except at SIGINT where the parent ignores it, as a shell does for background jobs."""
     if number != signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
         signal.signal(number, lambda *_: handler())
+
+
+@contextmanager
+def signal_socket(numbers: Iterable[signal.Signals]) -> Iterator[socket.socket]:
+    """A socket from which the number of each of these signals can be read, a byte each, for a loop that waits for more
+    than signals. In the main thread only.
+    """
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        reading.setblocking(False)
+        writing.setblocking(False)
+        for number in numbers:
+            handle_signal(number, lambda: None)
+        signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        try:
+            yield reading
+        finally:
+            signal.set_wakeup_fd(-1)
 
 
 def end_orphans(mark: str) -> int:

@@ -13,7 +13,6 @@ import logging
 import os
 import selectors
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -107,13 +106,12 @@ class GroupsSupervisor:
     def run(self) -> int:
         """Run until the last server has ended; returns the exit code, as `supervisor.run` does."""
         logs.configure(self._settings)
-        wakeup, signalled = socket.socketpair()
-        for end in (wakeup, signalled):
-            end.setblocking(False)
-        for number in SIGNALS:
-            process_lifetime.handle_signal(number, lambda: None)
-        signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
-        self._selector.register(wakeup, selectors.EVENT_READ, self._signalled)
+        with process_lifetime.signal_socket(SIGNALS) as signalled:
+            self._selector.register(signalled, selectors.EVENT_READ, self._signalled)
+            self._run()
+        return self._exit_code
+
+    def _run(self) -> None:
         for line in self._warnings:
             log.warning("%s", line)
         for server in self._groups:
@@ -127,8 +125,6 @@ class GroupsSupervisor:
             for key, _ in self._selector.select(self._wait_s()):
                 key.data(key.fileobj)
             self._reap()
-        signal.set_wakeup_fd(-1)
-        return self._exit_code
 
     @property
     def _all(self) -> list[Server]:

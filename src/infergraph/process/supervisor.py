@@ -169,13 +169,16 @@ class Supervisor:
 
     def run(self) -> int:
         """Run until the last child process has exited."""
-        wakeup, signalled = socket.socketpair()
-        for end in (wakeup, signalled):
-            end.setblocking(False)
-        for number in SIGNALS:
-            process_lifetime.handle_signal(number, lambda: None)
-        signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
-        self._selector.register(wakeup, selectors.EVENT_READ, self._signalled)
+        with process_lifetime.signal_socket(SIGNALS) as signalled:
+            self._selector.register(signalled, selectors.EVENT_READ, self._signalled)
+            self._run()
+        code = self._pool.exit_code
+        if code == EXIT_STARTUP and self._plan.command == "microservice":
+            code = EXIT_AS_ORIGINAL
+        log.info("stopped", extra={"exit_code": code})
+        return code
+
+    def _run(self) -> None:
         if self._watch is not None:
             self._selector.register(self._watch, selectors.EVENT_READ, self._source_changed)
         addresses = {"host": self._settings.host, **self._ports.numbers()}
@@ -195,12 +198,6 @@ class Supervisor:
                 key.data(key.fileobj)
             self._reap()
         self._shared_metrics.close()
-        signal.set_wakeup_fd(-1)
-        code = self._pool.exit_code
-        if code == EXIT_STARTUP and self._plan.command == "microservice":
-            code = EXIT_AS_ORIGINAL
-        log.info("stopped", extra={"exit_code": code})
-        return code
 
     def _finished(self) -> bool:
         driver_gone = self._driver is None or self._driver.child is None
