@@ -27,9 +27,10 @@ from infergraph import process_lifetime
 from infergraph.errors import RemoteError, StartupFault
 from infergraph.net import ray_cluster
 from infergraph.net.address import Address
-from infergraph.net.backoff import Backoff, FailureStreak
+from infergraph.net.backoff import FailureStreak
 from infergraph.net.http_client import Call, HttpClient, HttpOptions
 from infergraph.observe import logs
+from infergraph.process.child import RESTARTS
 from infergraph.process.ray.plan import CannotStart, Listening, Order, RayGroup, RayPlan, hosts_file
 from infergraph.process.ray.replica import Replica
 from infergraph.process.ray.scaling import Scaler, in_flight
@@ -42,7 +43,6 @@ _LOOK_EVERY_S = 1.0
 _LOOK_LIMIT_S = 2.0
 _SLOW_START_S = 20.0
 _STOP_MARGIN_S = 3.0
-_RESTARTS = Backoff(first_s=0.5, limit_s=30.0, jitter=0.0)
 log = logging.getLogger("infergraph.process.ray")
 
 
@@ -67,7 +67,7 @@ class _Group:
         self.was_ready = False
         self._controller = controller
         self._scaler = Scaler(plan.scaling)
-        self._streak = FailureStreak(_RESTARTS, free=1)
+        self._streak = FailureStreak(RESTARTS, free=1)
         self._number = 0
 
     @property
