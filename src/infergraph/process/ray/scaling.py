@@ -53,6 +53,7 @@ class Scaler:
         scaling = self._scaling
         number = min(max(math.ceil(in_flight / scaling.target), scaling.least), scaling.most)
         self._recommended.append((now, number))
+        self._forget_before(now - max(scaling.up_s, scaling.down_s))
         up, down = self._since(now - scaling.up_s), self._since(now - scaling.down_s)
         if up is not None:
             self.wanted = max(self.wanted, min(up))
@@ -60,19 +61,20 @@ class Scaler:
             self.wanted = min(self.wanted, max(down))
         return self.wanted
 
+    def _forget_before(self, begin: float) -> None:
+        """Drop the recommendations before the one that held at `begin`."""
+        recommended = self._recommended
+        while len(recommended) > 1 and recommended[1][0] <= begin:
+            recommended.popleft()
+
     def _since(self, begin: float) -> list[int] | None:
         """The recommendations from `begin` on, with the one that held then; None if none goes back so far."""
         recommended = self._recommended
-        while len(recommended) > 1 and recommended[1][0] <= begin and recommended[1][0] <= self._oldest_needed():
-            recommended.popleft()
         if recommended[0][0] > begin:
             return None
         held = [number for at, number in recommended if at > begin]
         before = [number for at, number in recommended if at <= begin]
         return [before[-1], *held]
-
-    def _oldest_needed(self) -> float:
-        return self._recommended[-1][0] - max(self._scaling.up_s, self._scaling.down_s)
 
 
 def in_flight(metrics: bytes) -> float:
