@@ -42,12 +42,10 @@ def site_of(
         return Site.OUTSIDE if "://" in target else Site.HERE
     if node.component or builtin.applies(node):
         return Site.HERE
-    has_image = container is not None and bool(container.image)
     if node.packaged:
+        has_image = container is not None and bool(container.image)
         is_ours = node.packaged in servers.PACKAGED and (deployment.protocol in _SELDON or not has_images)
         return Site.HERE if is_ours and not has_image else Site.FOREIGN
-    if has_image:
+    if container is not None:
         return Site.FOREIGN
-    if container is None and node.endpoint is not None and node.endpoint.has_host:
-        return Site.OUTSIDE
-    return Site.HERE if container is None else Site.FOREIGN
+    return Site.OUTSIDE if node.endpoint is not None and node.endpoint.has_host else Site.HERE
