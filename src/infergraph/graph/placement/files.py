@@ -55,7 +55,7 @@ def split_of(cut: Cut, addresses: Addresses) -> Deployment:
     predictors = []
     for found in cut.predictors:
         root = found.predictor.graph
-        kind = "" if found.front is not None or root.endpoint is None else root.endpoint.type
+        kind = _type_of(root) if found.front is None else ""
         endpoint = _called(addresses(found.entrance), kind, deployment)
         leaf = Node(name=root.name, type="MODEL", endpoint=endpoint)
         traffic, shadow = found.predictor.traffic, found.predictor.shadow
@@ -74,8 +74,12 @@ def _head(deployment: Deployment) -> Deployment:
 
 def is_called_by_grpc(place: Place, deployment: Deployment) -> bool:
     """Whether a place is called over gRPC."""
-    endpoint = None if place.node is None else place.node.endpoint
-    return _by_grpc("" if endpoint is None else endpoint.type, deployment)
+    return _by_grpc(_type_of(place.node), deployment)
+
+
+def _type_of(node: Node | None) -> str:
+    """The type of a node's endpoint; empty where the file gives none."""
+    return "" if node is None or node.endpoint is None else node.endpoint.type
 
 
 def _by_grpc(kind: str, deployment: Deployment) -> bool:
@@ -128,12 +132,11 @@ class _Writer:
 
     def _foreign(self, node: Node, field: str) -> Node:
         calls_nothing = node.type is None and not node.methods and node.implementation == UNKNOWN_IMPLEMENTATION
-        kind = node.endpoint.type if node.endpoint is not None else ""
         node = replace(
             self._with_branches(node, field),
             **_UNPLACED | _NO_SECRETS | _NO_CODE,
             type="MODEL" if node.packaged else node.type,
-            endpoint=_called(self._addresses(self._called[field]), kind, self._cut.deployment),
+            endpoint=self._endpoint(node, field),
         )
         return replace(node, implementation=UNKNOWN_IMPLEMENTATION) if calls_nothing else node
 
@@ -147,15 +150,17 @@ class _Writer:
 
     def _leaf(self, node: Node, field: str) -> Node:
         """Another group, with the fallback for when all of it is away."""
-        kind = node.endpoint.type if node.endpoint is not None else ""
-        endpoint = _called(self._addresses(self._called[field]), kind, self._cut.deployment)
         return Node(
             name=node.name,
             type="MODEL",
-            endpoint=endpoint,
+            endpoint=self._endpoint(node, field),
             shadow=node.shadow,
             fallback=self._fallback_of_group(node, field),
         )
+
+    def _endpoint(self, node: Node, field: str) -> Endpoint:
+        """Where the place of a node is called."""
+        return _called(self._addresses(self._called[field]), _type_of(node), self._cut.deployment)
 
     def _fallback_of_group(self, node: Node, field: str) -> Node | dict[str, Any] | None:
         """The node's fallback, if it answers for all below the node, and needs no code of the caller; else None."""
