@@ -31,7 +31,7 @@ from infergraph.net.backoff import FailureStreak
 from infergraph.net.http_client import Call, HttpClient, HttpOptions
 from infergraph.observe import logs
 from infergraph.process.child import RESTARTS
-from infergraph.process.ray.plan import CannotStart, Listening, Order, RayGroup, RayPlan, hosts_file
+from infergraph.process.ray.plan import CannotStart, Listening, Order, RayGroup, RayPlan, write_hosts
 from infergraph.process.ray.replica import Replica
 from infergraph.process.ray.scaling import Scaler, in_flight
 from infergraph.process.supervisor import EXIT_STARTUP, read_plan
@@ -294,10 +294,7 @@ class Controller:
     def changed(self, group: _Group) -> None:
         """Tell everybody that calls a group where its replicas are."""
         name, text = group.plan.name, group.hosts
-        file = Path(self._plan.hosts) / hosts_file(name)
-        fresh = file.with_suffix(".new")
-        fresh.write_text(text, "utf-8")
-        fresh.replace(file)
+        write_hosts(Path(self._plan.hosts), name, text)
         told = msgspec.msgpack.encode({name: text})
         for other in self._groups.values():
             if name in other.plan.calls:

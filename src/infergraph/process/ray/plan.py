@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -153,3 +154,11 @@ class Listening(msgspec.Struct, frozen=True, kw_only=True):
 def hosts_file(group: str) -> str:
     """The name of the file that lists the addresses of a group."""
     return f"{group}.hosts"
+
+
+def write_hosts(folder: Path, group: str, text: str) -> None:
+    """Write that file, in place of the one before; whoever reads meanwhile sees one of them whole."""
+    file = folder / hosts_file(group)
+    fresh = file.with_suffix(".new")
+    fresh.write_text(text, "utf-8")
+    fresh.replace(file)

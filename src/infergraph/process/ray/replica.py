@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from infergraph.net import ray_cluster
 from infergraph.process.child import Child
-from infergraph.process.ray.plan import REPLICA_FOLDER, CannotStart, Listening, Order, RayGroup, hosts_file
+from infergraph.process.ray.plan import REPLICA_FOLDER, CannotStart, Listening, Order, RayGroup, write_hosts
 from infergraph.process.supervisor import EXIT_STARTUP, ServePlan
 
 _POLL_S = 0.1
@@ -86,10 +86,7 @@ class Replica:
     async def follow(self, hosts: bytes) -> None:
         """Write the addresses of the groups that are called: the text of the file, by group."""
         for name, text in msgspec.msgpack.decode(hosts, type=dict[str, str]).items():
-            file = Path(self._folder.name) / hosts_file(name)
-            fresh = file.with_suffix(".new")
-            fresh.write_text(text, "utf-8")
-            fresh.replace(file)
+            write_hosts(Path(self._folder.name), name, text)
 
     async def ended(self) -> str:
         """How the server ended, once it has."""
