@@ -22,7 +22,7 @@ from infergraph.graph.placement.ray_options import actor_options, asks_for_cpus,
 from infergraph.graph.spec import entries
 from infergraph.net import ray_cluster
 from infergraph.process.groups import GroupsPlan, Member
-from infergraph.process.ray.plan import REPLICA_FOLDER, Asks, RayGroup, RayPlan, hosts_file
+from infergraph.process.ray.plan import Asks, RayGroup, RayPlan, hosts_file, hosts_file_there
 from infergraph.process.ray.scaling import Scaling
 from infergraph.process.supervisor import ServePlan
 
@@ -113,13 +113,13 @@ class _RayPlanner(Planner):
             asks=_asks(place),
             scaling=self._scaling(server),
             by_grpc=is_called_by_grpc(place, self.cut.deployment),
-            calls=tuple(sorted(each.file.stem for each in self.servers if _there(each.file.stem) in called)),
+            calls=tuple(sorted(each.file.stem for each in self.servers if hosts_file_there(each.file.stem) in called)),
             environment=self.variables(place),
         )
 
     def _there(self, place: Place) -> spec.Endpoint:
         """Where a group is called by another one, on a machine of the cluster."""
-        return spec.Endpoint(service_hosts_file=_there(Path(self.address(place).service_hosts_file).stem))
+        return spec.Endpoint(service_hosts_file=hosts_file_there(Path(self.address(place).service_hosts_file).stem))
 
     def _scaling(self, server: Server) -> Scaling:
         """The bounds of a group, and the load that a replica shall have."""
@@ -145,10 +145,6 @@ class _RayPlanner(Planner):
         usual = Scaling().target
         self.warnings.append(f"{server.name} is scaled by its requests in flight, {usual:g} for each replica")
         return {}
-
-
-def _there(name: str) -> str:
-    return f"{REPLICA_FOLDER}/{hosts_file(name)}"
 
 
 def _nodes(deployment: spec.Deployment) -> Iterator[spec.Node]:

@@ -18,7 +18,7 @@ from infergraph.errors import GraphError, MissingExtra, SettingsError
 from infergraph.graph import spec
 from infergraph.graph.placement import Cut, Place, cut, file_of, is_called_by_grpc
 from infergraph.net import ray_cluster
-from infergraph.process.ray.plan import REPLICA_FOLDER, Order, RayGroup, hosts_file
+from infergraph.process.ray.plan import Order, RayGroup, hosts_file_there
 from infergraph.process.supervisor import ServePlan
 from infergraph.ray.addresses import Addresses
 from infergraph.ray.replicas import FrontReplica, GroupReplica
@@ -106,14 +106,14 @@ class _Orders:
         return self._order(FRONT, replace(files[0], predictors=predictors), by_grpc=False, is_front=True)
 
     def _address(self, place: Place) -> spec.Endpoint:
-        return spec.Endpoint(service_hosts_file=_file(self._keys[place.field]))
+        return spec.Endpoint(service_hosts_file=hosts_file_there(self._keys[place.field]))
 
     def _order(self, name: str, deployment: spec.Deployment, *, by_grpc: bool, is_front: bool = False) -> bytes:
         files = {
             node.name: node.endpoint.service_hosts_file for node in _nodes(deployment) if node.endpoint is not None
         }
-        keys = [key for key in self._keys.values() if _file(key) in files.values()]
-        called = tuple(sorted(name for name, file in files.items() if file in map(_file, keys)))
+        keys = [key for key in self._keys.values() if hosts_file_there(key) in files.values()]
+        called = tuple(sorted(name for name, file in files.items() if file in map(hosts_file_there, keys)))
         source = UnitSource(target="", groups=called if is_front else ())  # else Serve would replace callers with it
         group = RayGroup(
             name=name,
@@ -123,10 +123,6 @@ class _Orders:
             calls=tuple(keys),
         )
         return msgspec.msgpack.encode(Order(version=version("infergraph"), group=group, hosts={}))
-
-
-def _file(key: str) -> str:
-    return f"{REPLICA_FOLDER}/{hosts_file(key)}"
 
 
 def _nodes(deployment: spec.Deployment) -> Iterator[spec.Node]:

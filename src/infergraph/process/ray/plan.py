@@ -156,6 +156,11 @@ def hosts_file(group: str) -> str:
     return f"{group}.hosts"
 
 
+def hosts_file_there(group: str) -> str:
+    """The path of that file on the machine of a replica, as a graph file has it."""
+    return f"{REPLICA_FOLDER}/{hosts_file(group)}"
+
+
 def write_hosts(folder: Path, group: str, text: str) -> None:
     """Write that file, in place of the one before; whoever reads meanwhile sees one of them whole."""
     file = folder / hosts_file(group)
