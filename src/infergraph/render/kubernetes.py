@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from infergraph.graph import resolution, spec
 from infergraph.graph.placement import cut
 from infergraph.render import explainers, refusals, scaling, services, traffic, warnings
+from infergraph.render.deployment_file import DeploymentFile
 from infergraph.render.deployments import deployment, stateful_set
 from infergraph.render.findings import Findings
 from infergraph.render.graph_files import config_map, graph_files
@@ -38,17 +38,10 @@ def render(text: str, source: str, options: Options) -> Rendered:
         source: the name of the file, for messages.
     Raises: GraphError for a file that cannot be read, or lacks a node of the overrides.
     """
-    reading = spec.survey(text, source=source)
-    lines = spec.Lines(text)
-    resolution.check_overrides(reading.deployments, options.overrides)
-    problems = refusals.of_check(reading, lines, options.overrides)
-    if problems:
-        return Rendered([], [], problems)
+    file = DeploymentFile(text, source, options.overrides)
     found: list[Object] = []
-    told = [warnings.of_other(other, source, lines) for other in reading.others]
-    refused: list[str] = []
     owners: refusals.Owners = {}
-    for each in reading.deployments:
+    for each in file.deployments:
         findings = Findings(each)
         scene = Scene(cut(each, options.overrides), options, findings)
         refusals.of_document(scene)
@@ -57,9 +50,8 @@ def render(text: str, source: str, options: Options) -> Rendered:
         for made in objects:
             refusals.of_name(scene, made, owners)
         found += objects
-        told += findings.lines(findings.warnings, lines, word="warning: ")
-        refused += findings.lines(findings.refusals, lines)
-    return Rendered([], told, refused) if refused else Rendered(found, told, [])
+        file.add(findings)
+    return Rendered([] if file.refusals else found, file.warnings, file.refusals)
 
 
 class _Renderer:

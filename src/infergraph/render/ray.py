@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from infergraph.graph import compose, resolution, spec
+from infergraph.graph import compose, spec
 from infergraph.graph.placement import Asked, Cut, Given, Place, PlaceKind, cut
 from infergraph.graph.placement.ray_options import actor_options, asks_for_cpus, in_flight_target
 from infergraph.graph.spec import Deployment, Node, entries, member
 from infergraph.protocol.annotations import NO_ENGINE
-from infergraph.render import refusals, warnings
+from infergraph.render import warnings
+from infergraph.render.deployment_file import DeploymentFile
 from infergraph.render.documents import respelt
 from infergraph.render.findings import Findings
 from infergraph.render.here import orchestrator_environment
@@ -99,21 +100,14 @@ def applications(text: str, source: str, options: RayOptions) -> Surveyed:
         source: the name of the file, for messages.
     Raises: GraphError for a file that cannot be read, or lacks a node of the overrides.
     """
-    reading = spec.survey(text, source=source)
-    lines = spec.Lines(text)
-    resolution.check_overrides(reading.deployments, options.overrides)
-    problems = refusals.of_check(reading, lines, options.overrides)
-    if problems:
-        return Surveyed([], [], problems)
-    told = [warnings.of_other(other, source, lines) for other in reading.others]
-    found, refused = [], []
-    several = len(reading.deployments) > 1
-    for deployment in reading.deployments:
+    file = DeploymentFile(text, source, options.overrides)
+    found = []
+    several = len(file.deployments) > 1
+    for deployment in file.deployments:
         maker = _Maker(cut(deployment, options.overrides), options, prefix=f"/{deployment.name}" if several else "/")
         found.append(maker.application())
-        told += maker.findings.lines(maker.findings.warnings, lines, word="warning: ")
-        refused += maker.findings.lines(maker.findings.refusals, lines)
-    return Surveyed([], told, refused) if refused else Surveyed(found, told, [])
+        file.add(maker.findings)
+    return Surveyed([] if file.refusals else found, file.warnings, file.refusals)
 
 
 def serve_config(found: list[Application]) -> dict[str, Any]:
