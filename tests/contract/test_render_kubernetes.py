@@ -229,6 +229,13 @@ def test_objects_say_where_they_come_from() -> None:
         assert line in text, line
 
 
+def test_objects_of_a_document_that_is_a_predictor_say_so_too() -> None:
+    """The path of a member of such a document is its name."""
+    text = _rendered(CASES / "render" / "bare.yaml", *IMAGE).stdout
+    origins = [part.splitlines()[0] for part in text.split("---\n")[1:]]
+    assert origins == ["# graph", "# graph", "# graph", "# componentSpecs[0]", "# graph"]
+
+
 def test_an_explainer_has_a_rule_of_the_route() -> None:
     """Behind a gateway an explainer is found by the path that it has under the operator."""
     documents = objects(_rendered(KUBERNETES / "09-shadow-and-explainer.yaml", *IMAGE, "--gateway", "web.infra").stdout)

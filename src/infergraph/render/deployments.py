@@ -31,7 +31,7 @@ def deployment(
     found = workload.predictor
     deadline = None if found is None else found.predictor.progress_deadline_seconds
     if found is not None and deadline is not None:
-        head["progressDeadlineSeconds"] = Noted(deadline, f"{found.path}.progressDeadlineSeconds")
+        head["progressDeadlineSeconds"] = Noted(deadline, found.field("progressDeadlineSeconds"))
     head |= noted({"strategy": _STRATEGY}, "default")
     return _of_pods("Deployment", scene, workload, pod, head, checksums or {})
 

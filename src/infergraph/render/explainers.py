@@ -80,7 +80,7 @@ class Explainer(msgspec.Struct, frozen=True):
 def explainer_of(scene: Scene, found: PredictorCut) -> Explainer | None:
     """The explainer of a predictor; None, with a warning, for one without a type."""
     document = found.predictor.explainer
-    field = f"{found.path}.explainer".removeprefix(".")
+    field = found.field("explainer")
     if not document:
         return None
     if not document.get("type"):
@@ -106,7 +106,7 @@ def workload_of(scene: Scene, explainer: Explainer) -> Workload:
 def replicas(scene: Scene, explainer: Explainer) -> Any:
     """The number of its pods; None where the file says nothing."""
     predictor, deployment = explainer.found.predictor, scene.deployment
-    of_all, field = predictor.replicas, f"{explainer.found.path}.replicas"
+    of_all, field = predictor.replicas, explainer.found.field("replicas")
     if of_all is None:
         of_all, field = deployment.replicas, "spec.replicas"
     if of_all == 0:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from infergraph.graph.placement import PredictorCut
 from infergraph.graph.spec import Deployment, entries, member
 from infergraph.render import names
 from infergraph.render.documents import Attached, attached, filled, respelt
@@ -130,12 +131,11 @@ def _attached(server: Server, workdir: str, taken: frozenset[str]) -> Iterator[A
         yield Attached(mount, {"name": _CERTIFICATES, "secret": {"secretName": server.certificate}})
 
 
-def orchestrator_environment(
-    deployment: Deployment, predictor_path: str, orchestrator: Mapping[str, Any]
-) -> tuple[tuple[dict[str, Any], str], ...]:
+def orchestrator_environment(deployment: Deployment, predictor: PredictorCut) -> tuple[tuple[dict[str, Any], str], ...]:
     """The variables that a front gets from svcOrchSpec, and from the annotations seldon.io/engine-…, in this order."""
-    field = f"{predictor_path}.svcOrchSpec.env".removeprefix(".")
-    found = [(each, f"{field}[{place}]") for place, each in enumerate(entries(orchestrator, "env"))]
+    field = predictor.field("svcOrchSpec.env")
+    given = entries(predictor.predictor.svc_orch_spec, "env")
+    found = [(each, f"{field}[{place}]") for place, each in enumerate(given)]
     known = {member(each, "name") for each, _ in found}
     for key in sorted(deployment.annotations):
         name = key.removeprefix(_ENGINE).replace("-", "_").upper()

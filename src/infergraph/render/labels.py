@@ -61,8 +61,8 @@ def of_pods(scene: Scene, workload: Workload) -> PodLabels:
     if workload.predictor is not None:
         predictor = workload.predictor.predictor
         version = predictor.name if names.is_label_value(predictor.name) else names.mended(predictor.name)
-        first["version"] = Noted(version, f"{workload.predictor.path}.name".removeprefix("."))
-        written.append((f"{workload.predictor.path}.labels".removeprefix("."), predictor.labels))
+        first["version"] = Noted(version, workload.predictor.field("name"))
+        written.append((workload.predictor.field("labels"), predictor.labels))
     template = member(member(workload.template, "metadata"), "labels")
     if isinstance(template, dict):
         written.append((f"{workload.field}.metadata.labels", template))

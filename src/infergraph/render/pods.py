@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from infergraph.graph.placement import Place, PlaceKind, PredictorCut
+from infergraph.graph.placement import Place, PlaceKind
 from infergraph.graph.spec import Node, entries, member
 from infergraph.render import foreign, here, names, security, servers
 from infergraph.render.documents import filled, names_in, respelt, together
@@ -167,7 +167,7 @@ class PodMaker:
             given=given,
             suffix=f"-{names.part(name)}" if self._servers else "",
             resources=None if resources is None else Noted(resources.value, resources.field),
-            env=self._orchestrator(found) if is_front else (),
+            env=orchestrator_environment(self._scene.deployment, found) if is_front else (),
             models=tuple(models_of(self._scene, place, self._taken).values()),
             certificate=certificate,
             serves_tls=certificate != "" and self._scene.serves_tls,
@@ -189,9 +189,6 @@ class PodMaker:
             keeps_data=self._keeps_data,
         )
         return here.built(self._scene, server, self._taken)
-
-    def _orchestrator(self, found: PredictorCut) -> tuple[tuple[dict[str, Any], str], ...]:
-        return orchestrator_environment(self._scene.deployment, found.path, found.predictor.svc_orch_spec)
 
     def _set_account(self, spec: dict[str, Any]) -> None:
         """The service account of a node is the pod's, if that has none."""

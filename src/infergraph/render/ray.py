@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from infergraph.graph import compose, spec
-from infergraph.graph.placement import Asked, Cut, Given, Place, PlaceKind, cut
+from infergraph.graph.placement import Asked, Cut, Given, Place, PlaceKind, PredictorCut, cut
 from infergraph.graph.placement.ray_options import actor_options, asks_for_cpus, in_flight_target
 from infergraph.graph.spec import Deployment, Node, entries, member
 from infergraph.protocol.annotations import NO_ENGINE
@@ -143,7 +143,7 @@ class _Maker:
                     f"{place.name}=module:Class, or leave it at an address"
                 )
                 self.findings.refuse(place.field, text)
-            self._warn_of(found.path, found.predictor)
+            self._warn_of(found)
         replicated = tuple(self._replicated())
         args = {"graph": spec.deployment_document(self._overridden()), "settings": {"tasks": "off"}}
         document = {
@@ -158,10 +158,8 @@ class _Maker:
         namespace = self._options.namespace or deployment.namespace
         return Application(deployment=deployment, namespace=namespace, document=document, replicated=replicated)
 
-    def _warn_of(self, path: str, predictor: spec.Predictor) -> None:
-        def field(name: str) -> str:
-            return f"{path}.{name}".removeprefix(".")
-
+    def _warn_of(self, found: PredictorCut) -> None:
+        predictor = found.predictor
         lost = {
             "ssl": "is not rendered: Ray Serve's proxies speak plain HTTP",
             "engineResources": "is not rendered: it is svcOrchSpec.resources that counts",
@@ -171,9 +169,9 @@ class _Maker:
         given = (predictor.ssl, predictor.engine_resources, predictor.explainer, predictor.progress_deadline_seconds)
         for (name, text), value in zip(lost.items(), given, strict=True):
             if value not in ({}, None):
-                self.findings.warn(field(name), text)
+                self.findings.warn(found.field(name), text)
         if NO_ENGINE in predictor.annotations:
-            self.findings.warn(field("annotations"), f"{NO_ENGINE} is not rendered: there is always a front")
+            self.findings.warn(found.field("annotations"), f"{NO_ENGINE} is not rendered: there is always a front")
 
     # ── deployments ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -268,7 +266,7 @@ class _Maker:
         written = respelt(member(document, "spec"), (*_TAKEN_OVER, "containers"))
         own = [each for each in entries(written, "containers") if member(each, "name") == place.name]
         others = [str(member(each, "name")) for each in entries(written, "containers") if each not in own]
-        field = f"{found.path}.componentSpecs[{place.pod}]".removeprefix(".")
+        field = found.field(f"componentSpecs[{place.pod}]")
         if others:
             self.findings.warn(f"{field}.spec.containers", f"{', '.join(others)}: not rendered beside a Ray worker")
         for name in written.keys() - {*_TAKEN_OVER, "containers"}:
@@ -283,8 +281,7 @@ class _Maker:
         found: dict[str, str] = {}
         if place is not None and place.kind is PlaceKind.FRONT:
             predictor = self._cut.predictors[place.predictor]
-            orchestrator = predictor.predictor.svc_orch_spec
-            for variable, _ in orchestrator_environment(self._cut.deployment, predictor.path, orchestrator):
+            for variable, _ in orchestrator_environment(self._cut.deployment, predictor):
                 if member(variable, "value") is not None:
                     found[str(member(variable, "name"))] = str(member(variable, "value"))
         for variable in entries(container, "env"):

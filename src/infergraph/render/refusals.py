@@ -51,7 +51,7 @@ def of_document(scene: Scene) -> None:
     for found in scene.cut.predictors:
         _of_servers(scene, found)
         for pod, document in enumerate(found.predictor.component_specs):
-            field = f"{found.path}.componentSpecs[{pod}]".removeprefix(".")
+            field = found.field(f"componentSpecs[{pod}]")
             contained = [
                 each for each in entries(member(document, "spec"), "containers") if _name(each) not in found.dropped
             ]

@@ -43,8 +43,8 @@ def replicas(scene: Scene, workload: Workload) -> Any:
 
 def _shared(workload: Workload) -> tuple[str, str]:
     """The fields whose number is that of other workloads as well."""
-    path = "" if workload.predictor is None else workload.predictor.path
-    return f"{path}.replicas".removeprefix("."), "spec.replicas"
+    predictor = workload.predictor
+    return "replicas" if predictor is None else predictor.field("replicas"), "spec.replicas"
 
 
 def objects(scene: Scene, workload: Workload, pod: Mapping[str, Any]) -> Iterator[Object]:
@@ -151,8 +151,8 @@ def warn_of_front(scene: Scene, index: int, found: list[Workload]) -> None:
         return
     given = first.asked.keda_spec or first.asked.hpa_spec
     assert given is not None
-    path = scene.cut.predictors[index].path
-    text = f"scales {first.name} alone; the operator's orchestrator was in that pod: give {path}.svcOrchSpec.replicas"
+    field = scene.cut.predictors[index].field("svcOrchSpec.replicas")
+    text = f"scales {first.name} alone; the operator's orchestrator was in that pod: give {field}"
     scene.findings.warn(given.field, f"{text} for {front.name}")
 
 

@@ -67,12 +67,7 @@ def of_deployment(findings: Findings, deployment: Deployment, *, with_gateway: b
 
 
 def _of_predictor(scene: Scene, found: PredictorCut) -> None:
-    predictor, path = found.predictor, found.path
-    findings = scene.findings
-
-    def field(name: str) -> str:
-        return f"{path}.{name}".removeprefix(".")
-
+    predictor, field, findings = found.predictor, found.field, scene.findings
     if names.mended(predictor.name) != predictor.name:
         findings.warn(field("name"), f"{predictor.name} is no name for objects: {names.mended(predictor.name)} is used")
     given = predictor.annotations.get(SERVICE_NAME, "")
@@ -98,7 +93,7 @@ def _of_what_is_beaten(findings: Findings, found: PredictorCut) -> None:
     front = found.front
     if front is not None:
         for name, asked in (("replicas", front.asked.replicas), ("resources", front.asked.resources)):
-            field = f"{found.path}.svcOrchSpec.{name}".removeprefix(".")
+            field = found.field(f"svcOrchSpec.{name}")
             if member(found.predictor.svc_orch_spec, name) is not None and asked is not None and asked.field != field:
                 findings.warn(field, f"is not rendered: {asked.field} counts")
     for place in (*found.served, *found.foreign):
@@ -106,7 +101,7 @@ def _of_what_is_beaten(findings: Findings, found: PredictorCut) -> None:
             continue
         pod = found.predictor.component_specs[place.pod]
         for name in place.node.placing:
-            field = f"{found.path}.componentSpecs[{place.pod}].{name}".removeprefix(".")
+            field = found.field(f"componentSpecs[{place.pod}].{name}")
             if member(pod, name) is not None:
                 findings.warn(field, f"is not rendered: {place.field}.{name} counts")
 
@@ -120,7 +115,7 @@ def _of_tls(scene: Scene) -> str:
 
 def _of_pods(scene: Scene, found: PredictorCut) -> None:
     for number, pod in enumerate(found.predictor.component_specs):
-        field = f"{found.path}.componentSpecs[{number}]".removeprefix(".")
+        field = found.field(f"componentSpecs[{number}]")
         for name in pod:
             if name.lower() not in _OF_PODS:
                 scene.findings.warn(f"{field}.{name}", "unknown member, not rendered")

@@ -139,14 +139,14 @@ class _Maker:
         else:
             name = names.joined(*self._base, place.name)
             component = Component.GROUP if place.kind is PlaceKind.GROUP else Component.NODE
-        field = f"{self._found.path}.graph" if place.node is None else place.field
+        field = self._found.field("graph") if place.node is None else place.field
         return self._workload(name, component, field, (place,), place.asked)
 
     def _of_pod(self, pod: int, template: dict[str, Any], taken: set[str]) -> Workload:
         contained = _contained(template)
         places = tuple(place for place in self._places if place.pod is not None and place.name in contained)
         front = next((place for place in places if place.kind is PlaceKind.FRONT and place.pod == pod), None)
-        field = f"{self._found.path}.componentSpecs[{pod}]".removeprefix(".")
+        field = self._found.field(f"componentSpecs[{pod}]")
         component = Component.NODE
         if all(place.kind is not PlaceKind.FOREIGN for place in places) and places:
             component = Component.GROUP if front is None else Component.FRONT

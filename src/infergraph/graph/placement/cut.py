@@ -58,6 +58,10 @@ class PredictorCut(msgspec.Struct, frozen=True, kw_only=True):
         """The place that requests for the predictor go to."""
         return self.foreign[0] if self.front is None else self.front
 
+    def field(self, name: str) -> str:
+        """The path of a member of the predictor."""
+        return f"{self.path}.{name}".removeprefix(".")
+
 
 class Cut(msgspec.Struct, frozen=True):
     """The cut of a deployment.

@@ -107,7 +107,7 @@ class _Writer:
     def graph(self) -> Node:
         """The graph of the place."""
         root = self._found.predictor.graph
-        path = f"{self._found.path}.graph".removeprefix(".")
+        path = self._found.field("graph")
         node = self._place.node
         return self._node(root, path) if node is None else self._node(node, self._place.field)
 
