@@ -14,7 +14,7 @@ import msgspec
 
 from infergraph.graph.placement import PredictorCut
 from infergraph.graph.spec import member
-from infergraph.render import names, security
+from infergraph.render import labels, names, security
 from infergraph.render.documents import added, attached, filled, respelt
 from infergraph.render.here import Built, with_secrets
 from infergraph.render.models import MOUNTED, Asking, Model, model_of
@@ -143,12 +143,12 @@ def service_of(scene: Scene, explainer: Explainer, workload: Workload) -> Object
     return service(
         scene,
         workload.name,
-        selector={"app.kubernetes.io/instance": workload.name},
+        selector=labels.selector(workload),
         ports={"http": explainer.port},
         component=Component.EXPLAINER,
         instance=workload.name,
         field=explainer.field,
-        annotations=explainer.found.predictor.annotations,
+        annotations=labels.of_service(workload),
         headless=is_headless(scene),
     )
 
