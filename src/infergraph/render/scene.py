@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 from infergraph.graph.placement import Cut, Place, PlaceKind
 from infergraph.graph.spec import Deployment
+from infergraph.protocol.paths import Protocol
 from infergraph.render import names
 from infergraph.render.findings import Findings
 from infergraph.render.options import Options
 from infergraph.render.ports import FIRST_METRICS, Spot, metrics_ports
 from infergraph.render.workloads import Workload, front_service, node_service
 from infergraph.render.yaml_text import Noted
-
-V2 = frozenset({"v2", "kfserving"})
 
 
 class Object(NamedTuple):
@@ -57,7 +56,7 @@ class Scene:
     @property
     def is_v2(self) -> bool:
         """Whether its protocol is the open inference protocol."""
-        return self.deployment.protocol in V2
+        return Protocol.named(self.deployment.protocol) is Protocol.V2
 
     @property
     def serves_tls(self) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 
 from infergraph.graph.spec import Node, Parameter
 from infergraph.render.models import NO_INITIALIZER
-from infergraph.render.scene import V2, Scene
+from infergraph.render.scene import Scene
 
 _VERSION = "1.17.1"
 _MLSERVER = "seldonio/mlserver:1.3.5"
@@ -61,7 +61,6 @@ class Packaged(msgspec.Struct, frozen=True, kw_only=True):
         has_health: it answers GET /v2/health/live and /ready.
     """
 
-    kind: Kind
     args: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     environment: Mapping[str, str] = {}
@@ -76,7 +75,7 @@ def image_of(scene: Scene, node: Node) -> tuple[str, str]:
         return given, f"--server-image {server}"
     if server == "TENSORFLOW_SERVER" and protocol == "tensorflow":
         return TENSORFLOW_IMAGE, "default"
-    images = _OPEN if protocol in V2 else _SELDON if protocol in ("", "seldon") else {}
+    images = _OPEN if scene.is_v2 else _SELDON if protocol in ("", "seldon") else {}
     return images.get(server, ""), "default"
 
 
@@ -97,20 +96,19 @@ def packaged(scene: Scene, node: Node, folder: str, ports: tuple[int, int], prox
         ports: HTTP and gRPC, where the node listens.
         proxied: HTTP and gRPC of the TensorFlow Serving behind the proxy.
     """
-    kind = kind_of(scene, node)
-    match kind:
+    match kind_of(scene, node):
         case Kind.TENSORFLOW:
-            return Packaged(kind=kind, args=tensorflow_args(node.name, folder, ports), parameters=node.parameters)
+            return Packaged(args=tensorflow_args(node.name, folder, ports), parameters=node.parameters)
         case Kind.PROXY:
-            return Packaged(kind=kind, parameters=_proxy_parameters(node, proxied))
+            return Packaged(parameters=_proxy_parameters(node, proxied))
         case Kind.TRITON:
             args = tuple(_triton_args(scene, node, folder, ports))
-            return Packaged(kind=kind, args=args, parameters=node.parameters, has_health=True)
+            return Packaged(args=args, parameters=node.parameters, has_health=True)
         case Kind.MLSERVER:
             environment = _mlserver_environment(node)
-            return Packaged(kind=kind, parameters=node.parameters, environment=environment, has_health=True)
+            return Packaged(parameters=node.parameters, environment=environment, has_health=True)
     uri = Parameter(name="model_uri", value=folder, type="STRING")
-    return Packaged(kind=kind, parameters=(*node.parameters, uri))
+    return Packaged(parameters=(*node.parameters, uri))
 
 
 def tensorflow_args(model: str, folder: str, ports: tuple[int, int]) -> tuple[str, ...]:

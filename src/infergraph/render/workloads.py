@@ -37,7 +37,6 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         name: of the object, and the value of the label that all selectors go by.
         field: what it comes from, a path in the document.
         predictor: None for the split.
-        index: of the predictor.
         places: what runs in it, in the order of the graph.
         pod: index of the componentSpec; None for a pod of ours.
         template: that componentSpec as it was written, without the containers that something else runs.
@@ -47,7 +46,6 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     component: Component
     field: str
     predictor: PredictorCut | None = None
-    index: int = 0
     places: tuple[Place, ...] = ()
     pod: int | None = None
     template: Mapping[str, Any] = {}
@@ -113,7 +111,6 @@ class _Maker:
 
     def __init__(self, cut: Cut, index: int, places: tuple[Place, ...]) -> None:
         self._cut = cut
-        self._index = index
         self._found = cut.predictors[index]
         self._places = places
         self._base = cut.deployment.name, self._found.predictor.name
@@ -174,7 +171,6 @@ class _Maker:
             component=component,
             field=field,
             predictor=self._found,
-            index=self._index,
             places=places,
             asked=asked,
         )
