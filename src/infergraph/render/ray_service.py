@@ -65,11 +65,13 @@ def _group(replicated: Replicated, options: RayOptions) -> dict[str, Any]:
         "name": "ray-worker",
         "image": given.get("image") or Noted(options.image, "--image"),
     }
-    variables = [each for each in given.get("env") or () if member(each, "value") is None]
-    container |= {"env": variables} if variables else {}
-    container |= {name: given[name] for name in ("envFrom",) if given.get(name)}
-    container["resources"] = _resources(replicated.resources)
-    container |= {name: given[name] for name in ("volumeMounts",) if given.get(name)}
+    more = {
+        "env": [each for each in given.get("env") or () if member(each, "value") is None],
+        "envFrom": given.get("envFrom"),
+        "resources": _resources(replicated.resources),
+        "volumeMounts": given.get("volumeMounts"),
+    }
+    container |= {name: value for name, value in more.items() if value}
     return {
         "groupName": _FRONT_GROUP if replicated.name == FRONT else names.part(replicated.name),
         "replicas": least,
