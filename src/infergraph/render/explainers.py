@@ -17,7 +17,7 @@ from infergraph.graph.spec import member
 from infergraph.render import labels, names, security
 from infergraph.render.documents import added, attached, filled, respelt
 from infergraph.render.here import Built, with_secrets
-from infergraph.render.models import MOUNTED, Asking, Model, model_of
+from infergraph.render.models import MOUNTED, Asking, Model, model_of, warn_of_account
 from infergraph.render.ports import port_named
 from infergraph.render.scene import Object, Scene
 from infergraph.render.security import CONFINED
@@ -119,12 +119,8 @@ def pod(scene: Scene, explainer: Explainer) -> dict[str, Any]:
     """The spec of its pod."""
     container = _built(scene, explainer)
     account = explainer.text("serviceAccountName")
-    if account and explainer.text("modelUri") and not _secret(scene, explainer):
-        text = (
-            f"the operator took credentials for models from the secrets listed on {account}; here they come from "
-            "envSecretRefName or --env-secret alone"
-        )
-        scene.findings.warn(f"{explainer.field}.serviceAccountName", text)
+    secret = explainer.text("envSecretRefName")
+    warn_of_account(scene, account, uri=explainer.text("modelUri"), secret=secret, field=explainer.field)
     spec: dict[str, Any] = {"serviceAccountName": account} if account else {"automountServiceAccountToken": False}
     spec |= {
         "terminationGracePeriodSeconds": _GRACE_S,
@@ -151,10 +147,6 @@ def service_of(scene: Scene, explainer: Explainer, workload: Workload) -> Object
         annotations=labels.of_service(workload),
         headless=is_headless(scene),
     )
-
-
-def _secret(scene: Scene, explainer: Explainer) -> str:
-    return explainer.text("envSecretRefName") or scene.options.env_secret
 
 
 def _built(scene: Scene, explainer: Explainer) -> Built:

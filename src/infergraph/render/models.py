@@ -114,6 +114,20 @@ def model_of(scene: Scene, asking: Asking, *, taken: frozenset[str] = frozenset(
     return Model(folder=folder, attached=(Attached(mount, {"name": volume, "emptyDir": {}}),), initializer=initializer)
 
 
+def warn_of_account(scene: Scene, account: str, *, uri: str, secret: str, field: str) -> None:
+    """Warn of a model whose credentials were found by the service account.
+
+    Args:
+        secret: that the file names for the model.
+    """
+    if account and uri and not (secret or scene.options.env_secret):
+        text = (
+            f"the operator took credentials for models from the secrets listed on {account}; here they come from "
+            "envSecretRefName or --env-secret alone"
+        )
+        scene.findings.warn(f"{field}.serviceAccountName", text)
+
+
 def is_fetched(uri: str) -> bool:
     """Whether a model lies elsewhere: the URI has a scheme, or the name of one of rclone's remotes."""
     return not uri.startswith("file:") and _REMOTE.match(uri) is not None

@@ -16,7 +16,7 @@ from infergraph.render import foreign, here, names, security, servers
 from infergraph.render.documents import filled, names_in, respelt, together
 from infergraph.render.foreign import TENSORFLOW, Foreign
 from infergraph.render.here import CONTAINER, FRONT_PORTS, Built, Server, orchestrator_environment
-from infergraph.render.models import Model, asked_by, model_of
+from infergraph.render.models import Model, asked_by, model_of, warn_of_account
 from infergraph.render.ports import FIRST_METRICS
 from infergraph.render.scene import Scene
 from infergraph.render.security import CONFINED
@@ -198,15 +198,11 @@ class PodMaker:
                 if not account:
                     continue
                 own = spec.setdefault("serviceAccountName", account)
-                where = f"{field}.serviceAccountName"
                 if own != account:
-                    self._scene.findings.warn(where, f"{account} is not rendered: the pod runs as {own}")
-                if node.model_uri and not (node.env_secret_ref_name or self._scene.options.env_secret):
-                    text = (
-                        f"the operator took credentials for models from the secrets listed on {account}; here they "
-                        "come from envSecretRefName or --env-secret alone"
-                    )
-                    self._scene.findings.warn(where, text)
+                    text = f"{account} is not rendered: the pod runs as {own}"
+                    self._scene.findings.warn(f"{field}.serviceAccountName", text)
+                secret = node.env_secret_ref_name
+                warn_of_account(self._scene, account, uri=node.model_uri, secret=secret, field=field)
         if self._workload.pod is None and "serviceAccountName" not in spec:
             spec["automountServiceAccountToken"] = False
 
