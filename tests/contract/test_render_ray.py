@@ -110,6 +110,17 @@ def test_what_a_pod_of_the_file_becomes() -> None:
         assert lost in said, lost
 
 
+def test_what_is_lost_of_a_container_is_named_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """The warnings are the same in every run."""
+    lost = ("tty", "stdin", "args", "lifecycle", "startupProbe", "command", "livenessProbe")
+    file = tmp_path / "deployment.yaml"
+    members = "".join(f"          {name}: {{}}\n" for name in lost)
+    file.write_text(PODS.read_text().replace("        - name: big\n", f"        - name: big\n{members}"))
+    _, _, said = _rendered(file, "--serve-config")
+    found = [line.split(": ")[-2].rpartition(".")[2] for line in said.splitlines() if ".containers." in line]
+    assert found == [*lost]
+
+
 def test_what_a_replica_reserves() -> None:
     """Resources of Kubernetes are Ray's, requests in progress its target, and KEDA's bounds those of its autoscaler."""
     found = {each["name"]: each for each in _config(PODS, "--target-in-flight", "5")["applications"][0]["deployments"]}

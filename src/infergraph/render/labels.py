@@ -70,8 +70,8 @@ def of_pods(scene: Scene, workload: Workload) -> PodLabels:
     users: dict[str, Any] = {}
     for field, labels in written:
         users |= labels
-        for name in labels.keys() & ours.keys():
-            if labels[name] != ours[name]:
+        for name, value in labels.items():
+            if ours.get(name, value) != value:
                 scene.findings.warn(f"{field}.{name}", f"is set to {ours[name]}: it is a label of ours")
     return PodLabels(first | users | ours, first | scene.deployment.labels | users | ours)
 

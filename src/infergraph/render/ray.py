@@ -7,7 +7,7 @@ Source: part C of the Kubernetes notes; the schema of Ray Serve's configuration 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -269,12 +269,15 @@ class _Maker:
         field = found.field(f"componentSpecs[{place.pod}]")
         if others:
             self.findings.warn(f"{field}.spec.containers", f"{', '.join(others)}: not rendered beside a Ray worker")
-        for name in written.keys() - {*_TAKEN_OVER, "containers"}:
-            self.findings.warn(f"{field}.spec.{name}", "is not rendered for Ray's workers")
+        self._warn_of_others(written, (*_TAKEN_OVER, "containers"), f"{field}.spec")
         container = respelt(own[0], _CONTAINER) if own else {}
-        for name in container.keys() - {*_CONTAINER_TAKEN_OVER, "name", "image", "resources"}:
-            self.findings.warn(f"{field}.spec.containers.{name}", "is not rendered for Ray's workers")
+        self._warn_of_others(container, _CONTAINER, f"{field}.spec.containers")
         return {name: written[name] for name in _TAKEN_OVER if name in written}, container
+
+    def _warn_of_others(self, written: Mapping[str, Any], known: Sequence[str], field: str) -> None:
+        for name in written:
+            if name not in known:
+                self.findings.warn(f"{field}.{name}", "is not rendered for Ray's workers")
 
     def _variables(self, place: Place | None, container: Mapping[str, Any]) -> dict[str, str]:
         """The variables whose values stand in the file: the front's from svcOrchSpec, then the container's."""

@@ -86,8 +86,9 @@ def _scaled_object(scene: Scene, workload: Workload, given: Given) -> Object:
 
 def _autoscaler(scene: Scene, workload: Workload, given: Given, pod: Mapping[str, Any]) -> Object:
     written = respelt(given.value, _HPA_MEMBERS)
-    for name in written.keys() - set(_HPA_MEMBERS):
-        scene.findings.warn(f"{given.field}.{name}", "is not rendered: the operator has no such member either")
+    for name in written:
+        if name not in _HPA_MEMBERS:
+            scene.findings.warn(f"{given.field}.{name}", "is not rendered: the operator has no such member either")
     old, new = written.get("metrics") or (), written.get("metricsv2") or ()
     if old and new:
         scene.findings.warn(f"{given.field}.metricsv2", "is not rendered: metrics stands beside it, and counts")
