@@ -162,7 +162,7 @@ class Planner:
     def sourced(self, deployment: spec.Deployment, file: str) -> UnitSource:
         """The source of a graph file."""
         called = set(self.endpoints.values())
-        nodes = [node for each in deployment.predictors for node in each.graph.walk_all()]
+        nodes = deployment.walk_all()
         groups = {node.name for node in nodes if node.endpoint is not None and _bare(node.endpoint) in called}
         return replace(self.source, target=file, nodes={}, predictor="", files=self.files, groups=tuple(sorted(groups)))
 

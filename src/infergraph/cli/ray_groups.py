@@ -9,7 +9,7 @@ where a replica calls another group for that.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -105,7 +105,7 @@ class _RayPlanner(Planner):
         place = server.place
         deployment = file_of(self.cut, place, self._there)
         source = self.sourced(file_of(self.cut, place, self.address), server.file.name)
-        called = {node.endpoint.service_hosts_file for node in _nodes(deployment) if node.endpoint is not None}
+        called = {node.endpoint.service_hosts_file for node in deployment.walk_all() if node.endpoint is not None}
         return RayGroup(
             name=server.file.stem,
             plan=self.server_plan(server, msgspec.to_builtins(source), gpus="", drain_delay_s=0.0),
@@ -145,11 +145,6 @@ class _RayPlanner(Planner):
         usual = Scaling().target
         self.warnings.append(f"{server.name} is scaled by its requests in flight, {usual:g} for each replica")
         return {}
-
-
-def _nodes(deployment: spec.Deployment) -> Iterator[spec.Node]:
-    for predictor in deployment.predictors:
-        yield from predictor.graph.walk_all()
 
 
 def _asks(place: Place) -> Asks:

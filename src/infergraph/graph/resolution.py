@@ -77,7 +77,7 @@ def resolve(predictor: Predictor, deployment: Deployment, overrides: Mapping[str
 
 def check_overrides(deployments: Iterable[Deployment], overrides: Mapping[str, str]) -> None:
     """Raise GraphError for an override of a node that none of the deployments has."""
-    names = {node.name for each in deployments for one in each.predictors for node in one.graph.walk_all()}
+    names = {node.name for each in deployments for node in each.walk_all()}
     for name in overrides:
         if name not in names:
             raise GraphError(f"there is no node {name!r}; the graph has {', '.join(sorted(names))}")

@@ -38,7 +38,7 @@ def unused(deployment: Deployment, overrides: Mapping[str, str]) -> list[Problem
     """
     defaulted = deployment if deployment.bare else default(deployment)
     answers = [resolve(predictor, defaulted, overrides) for predictor in defaulted.predictors]
-    nodes = [node.name for one in defaulted.predictors for node in one.graph.walk_all()]
+    nodes = [node.name for node in defaulted.walk_all()]
     here = [name for name in nodes if any(name in found and found[name].means.is_here for found in answers)]
     found = [*_of_metadata(deployment), *_of_spec(deployment)]
     for place, (predictor, resolved) in enumerate(zip(deployment.predictors, answers, strict=True)):

@@ -6,7 +6,6 @@ args ─▶ Deployment ─cut─▶ the front and groups ─▶ an Order each �
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -110,7 +109,7 @@ class _Orders:
 
     def _order(self, name: str, deployment: spec.Deployment, *, by_grpc: bool, is_front: bool = False) -> bytes:
         files = {
-            node.name: node.endpoint.service_hosts_file for node in _nodes(deployment) if node.endpoint is not None
+            node.name: node.endpoint.service_hosts_file for node in deployment.walk_all() if node.endpoint is not None
         }
         keys = [key for key in self._keys.values() if hosts_file_there(key) in files.values()]
         called = tuple(sorted(name for name, file in files.items() if file in map(hosts_file_there, keys)))
@@ -123,8 +122,3 @@ class _Orders:
             calls=tuple(keys),
         )
         return msgspec.msgpack.encode(Order(version=version("infergraph"), group=group, hosts={}))
-
-
-def _nodes(deployment: spec.Deployment) -> Iterator[spec.Node]:
-    for predictor in deployment.predictors:
-        yield from predictor.graph.walk_all()

@@ -269,6 +269,11 @@ class Deployment(msgspec.Struct, frozen=True):
     document: int = 0
     at: str = ""
 
+    def walk_all(self) -> Iterator[Node]:
+        """The nodes of all predictors, parents first, including fallback nodes."""
+        for predictor in self.predictors:
+            yield from predictor.graph.walk_all()
+
     def field(self, path: str) -> str:
         """The path in the file's document of `path`, which is one in the deployment."""
         return path if self.at and path.startswith(self.at) else f"{self.at}.{path}".strip(".")
