@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from infergraph.graph.placement import Place
+from infergraph.graph.placement.quantities import GPU
 from infergraph.settings import Settings
 from infergraph.worker_environment import (
     DEVICES,
@@ -16,7 +17,6 @@ from infergraph.worker_environment import (
     visible_devices,
 )
 
-_GPU = "nvidia.com/gpu"
 _CPU = "cpu"
 
 
@@ -36,7 +36,7 @@ class Shares:
         self._workers = settings.workers
         self._processes = len(places) * settings.workers
         given = [device for share in shares_of(settings.gpus, os.environ) for device in share.split(",")]
-        self.deals_devices = any(_limit(place, _GPU) for place in places)
+        self.deals_devices = any(_limit(place, GPU) for place in places)
         self._free = list(dict.fromkeys(given)) or visible_devices(os.environ)
 
     def of(self, name: str, place: Place | None) -> dict[str, str]:
@@ -46,7 +46,7 @@ class Shares:
     def _devices(self, name: str, place: Place | None) -> dict[str, str]:
         if not self.deals_devices:
             return {}
-        number = int(_limit(place, _GPU))
+        number = int(_limit(place, GPU))
         if number > len(self._free):
             self.warnings.append(f"{name} asks for more GPUs ({number}) than are left here ({len(self._free)})")
         taken, self._free = self._free[:number], self._free[number:]

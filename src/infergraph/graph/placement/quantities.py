@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+GPU = "nvidia.com/gpu"
+"""The name of the resource that a GPU is."""
+
 _QUANTITY = re.compile(r"\+?(?P<number>(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)(?P<unit>[numkMGTPE]|[KMGTPE]i)?")
 _UNITS = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3} | {
     name: float(base**power)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from infergraph.graph.placement.quantities import amount
+from infergraph.graph.placement.quantities import GPU, amount
 from infergraph.graph.spec import member
 
-GPU = "nvidia.com/gpu"
 _IN_FLIGHT = "infergraph_requests_in_flight"
 
 
