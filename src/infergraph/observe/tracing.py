@@ -65,7 +65,7 @@ class TracingOptions(msgspec.Struct, frozen=True, kw_only=True):
         if self.endpoint:
             return self.endpoint
         if self.jaeger_host and not environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-            return f"http://{self.jaeger_host}:{JAEGER_OTLP_PORT}/v1/traces"
+            return f"http://{self.jaeger_host}:{JAEGER_OTLP_PORT}{_TRACES}"
         return None
 
     def metrics_address(self, environment: Mapping[str, str]) -> str | None:
@@ -265,8 +265,7 @@ def meter_provider_for(options: TracingOptions) -> MeterProvider:
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
     address = options.metrics_address(os.environ)
-    exporters = [] if address == "" else [OTLPMetricExporter(endpoint=address)]
-    readers = list(map(PeriodicExportingMetricReader, exporters))
+    readers = [] if address == "" else [PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=address))]
     return MeterProvider(readers, _resource(options), shutdown_on_exit=False)
 
 
