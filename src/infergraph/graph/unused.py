@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from infergraph.graph.placement import effects
+from infergraph.graph.placement.cut import path_of
 from infergraph.graph.resolution import Means, Resolution, resolve
 from infergraph.graph.spec.containers import containers, entries, member, variables
 from infergraph.graph.spec.defaulting import default
@@ -42,7 +43,7 @@ def unused(deployment: Deployment, overrides: Mapping[str, str]) -> list[Problem
     here = [name for name in nodes if any(name in found and found[name].means.is_here for found in answers)]
     found = [*_of_metadata(deployment), *_of_spec(deployment)]
     for place, (predictor, resolved) in enumerate(zip(deployment.predictors, answers, strict=True)):
-        path = "" if deployment.bare else f"spec.predictors[{place}]"
+        path = path_of(deployment, place)
         found += _of_predictor(predictor, path)
         found += _of_containers(predictor, resolved, here, path)
         found += _of_node(predictor.graph, resolved, f"{path}.graph".removeprefix("."))
