@@ -23,13 +23,12 @@ from infergraph.net.grpc_client import GrpcClient
 from infergraph.net.http_client import Call, HttpClient, HttpOptions
 from infergraph.process.ray.plan import Listening, Order
 from infergraph.process.ray.replica import Replica
-from infergraph.process.ray.scaling import in_flight
+from infergraph.process.ray.scaling import IN_FLIGHT, in_flight
 from infergraph.protocol.paths import LIVE, READY
 from infergraph.protocol.status import GrpcStatus
 from infergraph.ray.addresses import Known
 from infergraph.ray.grpc_services import GrpcAnswer, GrpcCall, status_of
 from infergraph.ray.passing import Passed
-from infergraph.ray.scaling import IN_FLIGHT
 from infergraph.settings import Settings, load, of_group
 
 _LOOK_EVERY_S = 1.0

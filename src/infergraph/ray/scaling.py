@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-IN_FLIGHT = "infergraph_requests_in_flight"
-"""What each replica of a group tells Serve's autoscaler."""
+from infergraph.process.ray.scaling import IN_FLIGHT
 
 
 def by_requests_in_flight(contexts: Mapping[Any, Any]) -> tuple[dict[Any, int], dict[Any, dict[str, Any]]]:

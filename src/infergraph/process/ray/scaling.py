@@ -11,7 +11,9 @@ from contextlib import suppress
 
 import msgspec
 
-_METRIC = b"infergraph_requests_in_flight"
+IN_FLIGHT = "infergraph_requests_in_flight"
+"""The metric of a server that its replicas are scaled by."""
+_METRIC = IN_FLIGHT.encode()
 
 
 class Scaling(msgspec.Struct, frozen=True, kw_only=True):
