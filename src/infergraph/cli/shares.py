@@ -12,8 +12,8 @@ from infergraph.worker_environment import (
     DEVICES,
     THREAD_VARIABLES,
     limited_to,
-    processors,
     shares_of,
+    thread_limits,
     visible_devices,
 )
 
@@ -53,12 +53,11 @@ class Shares:
         return {DEVICES: ",".join(taken)}
 
     def _threads(self, place: Place | None) -> dict[str, str]:
-        if any(name in os.environ for name in THREAD_VARIABLES):
-            return {}
         cpus = int(_limit(place, _CPU))
-        if cpus:
-            return limited_to(cpus // self._workers)
-        return limited_to(processors() // self._processes) if self._processes > 1 else {}
+        if not cpus:
+            return thread_limits(os.environ, self._processes)
+        is_set = any(name in os.environ for name in THREAD_VARIABLES)
+        return {} if is_set else limited_to(cpus // self._workers)
 
 
 def _limit(place: Place | None, name: str) -> float:
