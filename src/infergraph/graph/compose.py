@@ -154,7 +154,7 @@ def remote(address: str) -> Endpoint:
     """A remote node: `http://host:port` for REST, `grpc://host:port` for gRPC, https and grpcs for TLS.
 
     A path may follow, for a node behind an ingress; several addresses are separated by commas. `http+file:///FILE` is
-    a file that lists them, a `host:port` a line.
+    a file that lists them, a `host:port` a line; it stands first.
 
     Raises: GraphError for any other form.
     """
@@ -162,6 +162,8 @@ def remote(address: str) -> Endpoint:
     for other in others:
         if (other.type, other.tls, other.path) != (first.type, first.tls, first.path):
             raise GraphError(f"{address!r}: the addresses of a node differ in host and port only")
+        if other.service_hosts_file:
+            raise GraphError(f"{address!r}: a file that lists addresses stands before all others, and there is one")
     hosts = tuple(f"{bracketed(other.service_host)}:{other.service_port}" for other in others)
     return replace(first, service_hosts=hosts)
 

@@ -149,6 +149,7 @@ def test_a_fallback_brings_its_own_objects():
         (lambda: remote("http+file://hosts.txt"), "write http://host:port"),
         (lambda: remote("http://a:1,grpc://b:1"), "differ in host and port only"),
         (lambda: remote("http://a:1/x,http://b:1/y"), "differ in host and port only"),
+        (lambda: remote("http://a:1,http+file:///hosts.txt"), "stands before all others"),
     ],
 )
 def test_what_makes_no_graph_is_refused(compose, said):
