@@ -21,6 +21,7 @@ from infergraph.errors import GraphError, SettingsError, TargetError
 from infergraph.graph import spec
 from infergraph.graph.inspection import chosen, predictors
 from infergraph.graph.placement import Cut, Place, PlaceKind, cut, file_of, split_of
+from infergraph.graph.placement.files import Addresses
 from infergraph.process.sockets import open_ports
 from infergraph.process.supervisor import ServePlan
 from infergraph.settings import Settings, of_group
@@ -156,12 +157,12 @@ class Planner:
     def written(self, deployment: spec.Deployment, file: Path) -> dict[str, Any]:
         """The source of a graph file, which is written."""
         write(file, spec.to_yaml(deployment))
-        document: dict[str, Any] = msgspec.to_builtins(self.sourced(deployment, str(file)))
+        document: dict[str, Any] = msgspec.to_builtins(self.sourced(deployment, str(file), self.address))
         return document
 
-    def sourced(self, deployment: spec.Deployment, file: str) -> UnitSource:
-        """The source of a graph file."""
-        called = set(self.endpoints.values())
+    def sourced(self, deployment: spec.Deployment, file: str, addresses: Addresses) -> UnitSource:
+        """The source of a graph file, in which places are called at `addresses`."""
+        called = set(map(addresses, self.places))
         nodes = deployment.walk_all()
         groups = {node.name for node in nodes if node.endpoint is not None and _bare(node.endpoint) in called}
         return replace(self.source, target=file, nodes={}, predictor="", files=self.files, groups=tuple(sorted(groups)))

@@ -104,7 +104,7 @@ class _RayPlanner(Planner):
     def _group(self, server: Server) -> RayGroup:
         place = server.place
         deployment = file_of(self.cut, place, self._there)
-        source = self.sourced(file_of(self.cut, place, self.address), server.file.name)
+        source = self.sourced(deployment, server.file.name, self._there)
         called = {node.endpoint.service_hosts_file for node in deployment.walk_all() if node.endpoint is not None}
         return RayGroup(
             name=server.file.stem,
