@@ -44,7 +44,6 @@ class RayGroup(msgspec.Struct, frozen=True, kw_only=True):
         name: of the group.
         plan: of a replica's server; its host, ports and folders are chosen where it runs.
         graph: the text of its graph file.
-        code: the folder of the graph file's relative paths, in what is shipped.
         by_grpc: whether it is called over gRPC.
         calls: names of the groups that it calls.
         environment: variables of the container of its name.
@@ -53,7 +52,6 @@ class RayGroup(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     plan: ServePlan
     graph: str
-    code: str = "."
     asks: Asks = Asks()
     scaling: Scaling = Scaling()
     by_grpc: bool = False
@@ -134,16 +132,11 @@ class CannotStart(Exception):
 
 
 class Listening(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a replica listens.
-
-    Args:
-        node: id of its Ray node.
-    """
+    """Where a replica listens."""
 
     host: str
     http_port: int
     grpc_port: int
-    node: str
 
     def address(self, *, by_grpc: bool) -> str:
         """Where it is called, as files of addresses have it."""

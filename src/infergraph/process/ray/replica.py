@@ -55,8 +55,7 @@ class Replica:
             raise CannotStart(EXIT_STARTUP, text)
         self._watch = asyncio.create_task(self._end_with_raylet())
         await self.follow(msgspec.msgpack.encode(told.hosts))
-        ray = ray_cluster.package("a replica")
-        host = ray.util.get_node_ip_address()
+        host = ray_cluster.package("a replica").util.get_node_ip_address()
         ours_fd, theirs_fd = os.pipe()
         try:
             self._child = self._started(self._plan(told.group, host, theirs_fd), theirs_fd, told.group)
@@ -73,7 +72,6 @@ class Replica:
                 host=host,
                 http_port=numbers["http_port"] or 0,
                 grpc_port=numbers["grpc_port"] or 0,
-                node=ray.get_runtime_context().get_node_id(),
             )
         )
 
@@ -118,7 +116,7 @@ class Replica:
             **group.plan.source,
             "target": str(file),
             "folder": os.getcwd(),
-            "files": str(Path.cwd() / group.code),
+            "files": os.getcwd(),
         }
         plan = replace(group.plan, settings=settings, source=source)
         return replace(plan, parent_pid=os.getpid(), ready_fd=ready_fd)
