@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -106,12 +107,41 @@ class Supervised:
         return self.process.wait(WAIT_S)
 
 
+class Front(Supervised):
+    """A running `infergraph serve` of a cut graph."""
+
+    def wait_ready(self, within_s: float = WAIT_S) -> None:
+        """Wait until it says where it answers, which it does when it is ready."""
+
+        def rest() -> str:
+            assert self.process.poll() is None, self.errors.read_text()
+            return next((line["rest"] for line in self.log() if "rest" in line), "")
+
+        self.ports["http_port"] = urlsplit(wait_for("the front", rest, within_s)).port or 0
+
+    def ask(self, path: str, body: Any = None) -> tuple[int, Any]:
+        """One request: GET, or POST of a body as JSON."""
+        connection = self.connect()
+        try:
+            connection.request("GET" if body is None else "POST", path, body and json.dumps(body))
+            reply = connection.getresponse()
+            text = reply.read().decode()
+            return reply.status, json.loads(text) if text.startswith("{") else text
+        finally:
+            connection.close()
+
+
 def children_of(pid: int) -> set[int]:
     """The living children of a process."""
     try:
         return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
     except (FileNotFoundError, ProcessLookupError):
         return set()
+
+
+def parent_of(pid: int) -> int:
+    """The parent of a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def command_of(pid: int) -> str:

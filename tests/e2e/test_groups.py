@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from e2e.process_run import children_of, command_of, is_alive, wait_for
+from e2e.process_run import Front, children_of, command_of, is_alive, wait_for
 from infergraph.graph import spec
 from page_runner import clean_environment
 from served import served
@@ -88,46 +87,22 @@ COMMAND = str(Path(sys.executable).with_name("infergraph"))
 FREE = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", "--log-format", "json")
 
 
-class Running:
+class Running(Front):
     """A running `infergraph serve --groups`."""
 
     def __init__(self, folder: Path, graph: str, **environment: str) -> None:
         self.folder = folder
         (folder / "steps.py").write_text(STEPS)
         (folder / "graph.yaml").write_text(graph)
-        self.errors = folder / "errors.log"
-        with self.errors.open("wb") as log:
-            self.process = subprocess.Popen(
+        errors = folder / "errors.log"
+        with errors.open("wb") as log:
+            process = subprocess.Popen(
                 [COMMAND, "serve", "graph.yaml", "--groups", *FREE],
                 cwd=folder,
                 stderr=log,
                 env={**clean_environment(), **environment},
             )
-        self.port = 0
-
-    def log(self) -> list[dict[str, Any]]:
-        """Its log lines so far."""
-        return [json.loads(line) for line in self.errors.read_text().split("\n")[:-1] if line.startswith("{")]
-
-    def wait_ready(self) -> None:
-        """Wait until the front is ready."""
-
-        def rest() -> str:
-            assert self.process.poll() is None, self.errors.read_text()
-            return next((line["rest"] for line in self.log() if "rest" in line), "")
-
-        self.port = urlsplit(wait_for("the front", rest)).port or 0
-
-    def ask(self, path: str, body: Any = None) -> tuple[int, Any]:
-        """One request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request("GET" if body is None else "POST", path, body and json.dumps(body))
-            reply = connection.getresponse()
-            text = reply.read().decode()
-            return reply.status, json.loads(text) if text.startswith("{") else text
-        finally:
-            connection.close()
+        super().__init__(process, errors)
 
     def told(self, branch: int) -> dict[str, Any]:
         """What the node at a branch answers."""

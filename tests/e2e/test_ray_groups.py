@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import signal
 import subprocess
@@ -14,12 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 
-from e2e.process_run import is_alive, wait_for
+from e2e.process_run import Front, is_alive, parent_of, wait_for
 from infergraph.cli.launch import plan_of
 from infergraph.cli.ray_groups import ray_plan_of
 from infergraph.process.groups import GroupsPlan
@@ -83,48 +80,23 @@ SCALED = "hpaSpec: {minReplicas: 1, maxReplicas: 3}"
 READY_S = 120.0
 
 
-class Served:
+class Served(Front):
     """A graph that is served, its groups on a cluster."""
 
-    def __init__(self, process: subprocess.Popen[bytes], errors: Path) -> None:
-        self.process = process
-        self.errors = errors
-        self.port = 0
-
-    def log(self) -> list[dict[str, Any]]:
-        """Its log lines so far."""
-        return [json.loads(line) for line in self.errors.read_text().split("\n")[:-1] if line.startswith("{")]
-
-    def wait_ready(self) -> None:
-        """Wait until the front is ready."""
-
-        def rest() -> str:
-            assert self.process.poll() is None, self.errors.read_text()
-            return next((line["rest"] for line in self.log() if "rest" in line), "")
-
-        self.port = urlsplit(wait_for("the front", rest, READY_S)).port or 0
-
-    def ask(self, seconds: float = 0.0) -> tuple[int, Any]:
+    def predict(self, seconds: float = 0.0) -> tuple[int, Any]:
         """A prediction that takes so long, and its tags."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            body = json.dumps({"data": {"ndarray": [[seconds]]}})
-            connection.request("POST", "/api/v1.0/predictions", body)
-            reply = connection.getresponse()
-            answer = json.loads(reply.read())
-            return reply.status, answer["meta"]["tags"] if reply.status == 200 else answer
-        finally:
-            connection.close()
+        status, answer = self.ask("/api/v1.0/predictions", {"data": {"ndarray": [[seconds]]}})
+        return status, answer["meta"]["tags"] if status == 200 else answer
 
     def pids(self, node: str) -> set[int]:
         """The processes that have answered at a node, of some requests."""
-        answers = [self.ask() for _ in range(8)]
+        answers = [self.predict() for _ in range(8)]
         assert {status for status, _ in answers} == {200}, answers
         return {tags[node] for _, tags in answers}
 
     def answering(self, node: str) -> set[int]:
         """The same, of the requests that succeed."""
-        return {tags[node] for status, tags in [self.ask() for _ in range(8)] if status == 200}
+        return {tags[node] for status, tags in [self.predict() for _ in range(8)] if status == 200}
 
     def listed(self, group: str) -> list[str]:
         """The addresses of a group."""
@@ -160,7 +132,7 @@ def load(served: Served, clients: int, seconds: float) -> Iterator[list[tuple[in
 
     def ask() -> None:
         while not stop.is_set():
-            answer = served.ask(seconds)
+            answer = served.predict(seconds)
             if answer[0] != 200:
                 failed.append(answer)
 
@@ -192,7 +164,7 @@ def test_replicas_are_killed_and_moved_and_end_with_the_front(nodes: RayNodes, t
     nodes.add(1)
     written(tmp_path, "replicas: 2")
     with started([COMMAND, "serve", "graph.yaml", "--on", nodes.address, *FREE], tmp_path) as served:
-        served.wait_ready()
+        served.wait_ready(READY_S)
         before = wait_for(
             "both to answer", lambda: found if len(found := served.pids("middle")) == 2 else None, READY_S
         )
@@ -223,7 +195,7 @@ def test_replicas_follow_the_load_and_lose_nothing(nodes: RayNodes, tmp_path: Pa
         stdin.seek(0)
         command = [sys.executable, "-P", "-m", "infergraph.process.groups"]
         with started(command, tmp_path, stdin, pass_fds=plan.held) as served:
-            served.wait_ready()
+            served.wait_ready(READY_S)
             with load(served, 1, 0.05) as failed:
                 with load(served, 8, 0.05) as failed_beside:
                     wait_for("three replicas", lambda: len(served.listed("middle")) == 3, READY_S)
@@ -256,8 +228,3 @@ def scaled(folder: Path, address: str) -> GroupsPlan:
         for group in plan.ray.groups
     ]
     return msgspec.structs.replace(plan, ray=msgspec.structs.replace(plan.ray, groups=tuple(groups)))
-
-
-def parent_of(pid: int) -> int:
-    """The parent of a process."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -16,7 +16,7 @@ import grpc
 import pytest
 import yaml
 
-from e2e.process_run import is_alive, wait_for
+from e2e.process_run import is_alive, parent_of, wait_for
 from infergraph.protocol import services
 from infergraph.wire import prediction
 from ray_nodes import RayNodes
@@ -180,8 +180,3 @@ def the_answers_are_those_of_the_front(flow: Flow) -> None:
 def answers(flow: Flow) -> bool:
     """Whether a prediction succeeds."""
     return flow.ask("POST", "/api/v1.0/predictions", b'{"data": {"ndarray": [[3]]}}')[0] == 200
-
-
-def parent_of(pid: int) -> int:
-    """The parent of a process."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
