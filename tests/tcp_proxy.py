@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 from contextlib import suppress
 
 
 class CutProxy:
-    """A proxy on the loopback to a port there; use as a context manager."""
+    """A proxy on the loopback to ports there, each connection to the next one; use as a context manager."""
 
-    def __init__(self, port: int) -> None:
-        self._target = port
+    def __init__(self, *ports: int) -> None:
+        self._targets = itertools.cycle(ports)
         self._passes = threading.Event()
         self._passes.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -39,7 +40,7 @@ class CutProxy:
             while True:
                 near, _ = self._listener.accept()
                 try:
-                    far = socket.create_connection(("127.0.0.1", self._target))
+                    far = socket.create_connection(("127.0.0.1", next(self._targets)))
                 except OSError:  # nobody listens: as if there were no proxy
                     near.close()
                     continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import socket
 import threading
@@ -42,6 +41,7 @@ from infergraph.net.http_client import HttpOptions
 from infergraph.wire import prediction
 from infergraph.wire.json_codec import JsonMessage
 from served import Served, served
+from tcp_proxy import CutProxy
 
 STREAMS = Path(__file__).parent / "microservice"
 REPLICA = """
@@ -136,54 +136,14 @@ def test_the_load_is_spread_evenly(folder: Path, replicas: list[Served], kind: s
 def test_one_address_starves_replicas(folder: Path, replicas: list[Served], kind: str) -> None:
     """What balances connections sends kept ones to few replicas; with all addresses, the same calls are spread."""
     ports = [int(host.rpartition(":")[2]) for host in hosts(replicas, kind)]
-    with balancing_connections(ports) as port:
-        endpoint = {"service_host": "127.0.0.1", "service_port": port, "type": kind}
+    with CutProxy(*ports) as balancer:
+        endpoint = {"service_host": "127.0.0.1", "service_port": balancer.port, "type": kind}
         with front(folder, endpoint) as there:
             starved = spread(lambda: number_of(there), 60, at_once=1)
     with front(folder, {"service_hosts": hosts(replicas, kind), "type": kind}) as there:
         fed = spread(lambda: number_of(there), 60, at_once=1)
     assert len(starved) == 1
     assert all(abs(fed[number] - 20) <= 4 for number in range(3)), fed
-
-
-@contextmanager
-def balancing_connections(ports: Sequence[int]) -> Iterator[int]:
-    """A TCP proxy that sends each connection to the next port, as a Service of a cluster does."""
-    turns = itertools.cycle(ports)
-    opened = threading.Event()
-    at: list[int] = []
-    loop = asyncio.new_event_loop()
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await reader.read(65536):
-                writer.write(data)
-        writer.close()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind, to = await asyncio.open_connection("127.0.0.1", next(turns))
-        await asyncio.gather(copy(reader, to), copy(behind, writer))
-
-    async def serve() -> None:
-        server = await asyncio.start_server(connected, "127.0.0.1", 0)
-        at.append(server.sockets[0].getsockname()[1])
-        opened.set()
-        with suppress(asyncio.CancelledError):
-            await server.serve_forever()
-
-    serving = loop.create_task(serve())
-    thread = threading.Thread(target=loop.run_until_complete, args=(serving,))
-    thread.start()
-    try:
-        assert opened.wait(30)
-        yield at[0]
-    finally:
-        loop.call_soon_threadsafe(serving.cancel)
-        thread.join()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.close()
 
 
 # ── addresses that change ───────────────────────────────────────────────────────────────────────────────────────────

@@ -300,11 +300,7 @@ def test_an_address_that_is_gone_is_drained() -> None:
     """A call in flight at an address that is no longer found is answered, and its client closed after it."""
 
     async def test() -> None:
-        world = World("a")
-        call = asyncio.ensure_future(world.node.answer(world.wait, None))
-        await until(lambda: world.asked == ["a"])
-        world.ips = ["b"]
-        await until_asked(world, "b")
+        world, call = await draining()
         assert world.counts[-1] == Counts(1, 0, 1)
         assert world.closed == []
         world.gate.set()
@@ -320,11 +316,7 @@ def test_an_address_that_returns_while_it_drains_is_kept() -> None:
     """It is the same client, with its calls in flight."""
 
     async def test() -> None:
-        world = World("a")
-        call = asyncio.ensure_future(world.node.answer(world.wait, None))
-        await until(lambda: world.asked == ["a"])
-        world.ips = ["b"]
-        await until_asked(world, "b")
+        world, call = await draining()
         world.ips = ["a"]
         await until_asked(world, "a")
         world.gate.set()
@@ -334,6 +326,16 @@ def test_an_address_that_returns_while_it_drains_is_kept() -> None:
         await world.node.close()
 
     run(test)
+
+
+async def draining() -> tuple[World, asyncio.Future[str]]:
+    """A world of b, and a call in flight at a, which is no longer found."""
+    world = World("a")
+    call = asyncio.ensure_future(world.node.answer(world.wait, None))
+    await until(lambda: world.asked == ["a"])
+    world.ips = ["b"]
+    await until_asked(world, "b")
+    return world, call
 
 
 async def until_asked(world: World, ip: str) -> None:
