@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from e2e.process_run import PORTS, Supervised, wait_for
+from page_runner import free_ports
 
 REPLICA = """
 import os, time
@@ -28,12 +28,6 @@ class Replica:
 """
 SLOW = 2
 BODY = json.dumps({"data": {"ndarray": [[1, 2]]}})
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -104,7 +98,7 @@ class Load:
 def test_no_request_fails_while_replicas_come_and_go(tmp_path: Path, kind: str) -> None:
     """Under load one replica is killed and comes back, one is slow and gets fewer, one is stopped: no request fails."""
     (tmp_path / "replica.py").write_text(REPLICA)
-    ports = [free_port() for _ in range(3)]
+    ports = free_ports(3)
     endpoint = {"service_hosts": [f"127.0.0.1:{port}" for port in ports], "type": kind}
     graph = {"name": "node", "type": "MODEL", "endpoint": endpoint}
     (tmp_path / "flow.json").write_text(json.dumps({"name": "main", "graph": graph}))
