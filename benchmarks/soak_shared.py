@@ -23,7 +23,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -33,7 +32,8 @@ import requests
 
 import object_store
 from postgres_server import PostgresServer
-from task_harness import TaskServer, jsonl, wait_for
+from task_chaos import Callers
+from task_harness import TaskServer, wait_for
 from task_machines import LEASE_S, Machine, Machines
 
 LINE_S = 0.0005
@@ -41,7 +41,7 @@ _OUTAGE_S = (0.2, 2.5 * LEASE_S)
 _END_S = 300.0
 
 
-class SharedChaos:
+class SharedChaos(Callers):
     """Machines, their database, and the fate of both.
 
     Args:
@@ -49,13 +49,11 @@ class SharedChaos:
         given: the options of the command line.
     """
 
+    not_taken = (503,)
+    not_stopped = (500, 503)
+
     def __init__(self, folder: Path, postgres: PostgresServer, stack: ExitStack, given: argparse.Namespace) -> None:
-        self.random = random.Random(given.seed)
-        self.counts: Counter[str] = Counter()
-        self.accepted: dict[str, int] = {}
-        self.perhaps: dict[str, int] = {}
-        self.stopped: set[str] = set()
-        self.stopped_perhaps: set[str] = set()
+        super().__init__(given.seed)
         self._postgres = postgres
         files = ""
         if given.s3:
@@ -66,43 +64,9 @@ class SharedChaos:
         self._machines = Machines(folder, postgres, stack, line_s=LINE_S, files=files)
         for _ in range(given.machines):
             self._machines.add()
-        self._number = 0
 
-    # ── what callers do meanwhile ───────────────────────────────────────────────────────────────────────────────
-
-    def submit(self) -> None:
-        """Submit a task anywhere; who gets no answer does not know whether it was accepted."""
-        self._number += 1
-        id, lines = f"t{self._number}", self.random.choice([1, 20, 400, 2000])
-        try:
-            answer = self._anywhere().submit(id, jsonl(rows(id, lines)))
-        except requests.RequestException:
-            self.perhaps[id] = lines
-            return
-        if answer.status_code == 200:
-            self.accepted[id] = lines
-        else:
-            assert answer.status_code == 503, answer.text
-            self.perhaps[id] = lines
-
-    def stop(self) -> None:
-        """Stop or delete any task, anywhere."""
-        known = [id for id in self.accepted if id not in self.stopped | self.stopped_perhaps]
-        if not known:
-            return
-        id = self.random.choice(known)
-        self.stopped_perhaps.add(id)
-        with suppress(requests.RequestException):
-            path = self.random.choice([f"/tasks/{id}", f"/api/v1.0/tasks/{id}"])
-            code = self._anywhere().ask("DELETE", path).status_code
-            assert code in (200, 409, 500, 503), code
-            if code in (200, 409):
-                self.stopped_perhaps.discard(id)
-            if code == 200:
-                self.stopped.add(id)
-                self.counts["stops"] += 1
-
-    def _anywhere(self) -> TaskServer:
+    def door(self) -> TaskServer:
+        """Any of them."""
         return self.random.choice(self._machines.all).server
 
     # ── fate ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -189,16 +153,7 @@ class SharedChaos:
         server = self._machines.all[0].server
         for machine in self._machines.all:
             wait_for(lambda machine=machine: available(machine.server), "the return of a machine", within_s=_END_S)
-        for id in self.stopped:
-            assert server.state(id) == -1, f"{id} was stopped"
-        expected = {id: lines for id, lines in self.accepted.items() if id not in self.stopped}
-        for id, lines in [*expected.items(), *self.perhaps.items()]:
-            if (id in self.perhaps or id in self.stopped_perhaps) and server.state(id) == -1:
-                continue
-            task = server.ended(id, within_s=_END_S)
-            assert (task["state"], task["failed"]) == ("finished", 0), task
-            assert self._anywhere().results(id) == [{**row, "seen": True} for row in rows(id, lines)], id
-            self.counts["lines"] += lines
+        self.counts["lines"] += self.judge_tasks(server, within_s=_END_S)
         if self._has_folder:
             self._judge_files(server)
 
@@ -221,11 +176,6 @@ def available(server: TaskServer) -> bool:
     with suppress(requests.RequestException):
         return bool(server.ask("GET", "/status").json() == {"status": 1})
     return False
-
-
-def rows(id: str, lines: int) -> list[dict[str, object]]:
-    """The input of a task."""
-    return [{"t": id, "n": number} for number in range(lines)]
 
 
 def main() -> int:

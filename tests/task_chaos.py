@@ -21,13 +21,87 @@ from typing import Any
 
 import requests
 
-from task_harness import ProductServer, TaskServer, is_alive, jsonl, wait_for
+from task_harness import WAIT_S, ProductServer, TaskServer, is_alive, jsonl, wait_for
 
 SETTINGS = {"task_workers": "2", "task_chunk_target_s": 0.05, "task_active_limit": 3, "task_queue_limit": 100_000}
 LINE_S = 0.0004
 
 
-class Chaos:
+class Callers:
+    """Callers who submit, stop and delete tasks, and what they know of each.
+
+    Args:
+        seed: makes the choices repeatable; the moments are those of the machine.
+    """
+
+    pads: tuple[int, ...] = (0,)
+    """How many spaces may follow the rows of a task."""
+    not_taken: tuple[int, ...] = ()
+    """The statuses that say as little of a submission as no answer."""
+    not_stopped: tuple[int, ...] = ()
+    """The same, of a task that is to be stopped."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.counts: Counter[str] = Counter()
+        self.accepted: dict[str, int] = {}
+        self.perhaps: dict[str, int] = {}
+        self.stopped: set[str] = set()
+        self.stopped_perhaps: set[str] = set()
+        self._number = 0
+
+    def door(self) -> TaskServer:
+        """The server that the next caller asks."""
+        raise NotImplementedError
+
+    def submit(self) -> None:
+        """Submit a task; who gets no answer does not know whether it was accepted."""
+        self._number += 1
+        id, lines = f"t{self._number}", self.random.choice([1, 20, 400, 2000])
+        pad = b" " * self.random.choice(self.pads)
+        try:
+            answer = self.door().submit(id, jsonl(rows(id, lines)) + pad)
+        except requests.RequestException:
+            self.perhaps[id] = lines
+            return
+        assert answer.status_code in (200, *self.not_taken), answer.text
+        known = self.accepted if answer.status_code == 200 else self.perhaps
+        known[id] = lines
+
+    def stop(self) -> None:
+        """Stop, or forget, any task."""
+        known = [id for id in self.accepted if id not in self.stopped | self.stopped_perhaps]
+        if not known:
+            return
+        id = self.random.choice(known)
+        self.stopped_perhaps.add(id)
+        with suppress(requests.RequestException):
+            path = self.random.choice([f"/tasks/{id}", f"/api/v1.0/tasks/{id}"])
+            code = self.door().ask("DELETE", path).status_code
+            assert code in (200, 409, *self.not_stopped), code
+            if code in (200, 409):
+                self.stopped_perhaps.discard(id)
+            if code == 200:
+                self.stopped.add(id)
+                self.counts["stops"] += 1
+
+    def judge_tasks(self, server: TaskServer, *, within_s: float = WAIT_S) -> int:
+        """Every task that was accepted has ended, with every row once and in order; how many lines they had."""
+        for id in self.stopped:
+            assert server.state(id) == -1, f"{id} was stopped"
+        expected = {id: lines for id, lines in self.accepted.items() if id not in self.stopped}
+        judged = 0
+        for id, lines in [*expected.items(), *self.perhaps.items()]:
+            if (id in self.perhaps or id in self.stopped_perhaps) and server.state(id) == -1:
+                continue
+            task = server.ended(id, within_s=within_s)
+            assert (task["state"], task["failed"]) == ("finished", 0), task
+            assert self.door().results(id) == [{**row, "seen": True} for row in rows(id, lines)], id
+            judged += lines
+        return judged
+
+
+class Chaos(Callers):
     """One server and its fate.
 
     Args:
@@ -36,21 +110,17 @@ class Chaos:
         product: the installed command, instead of the small server of the tests.
     """
 
+    pads = (0, 0, 3_000_000)
+
     def __init__(self, folder: Path, seed: int, *, product: bool = False) -> None:
-        self.random = random.Random(seed)
+        super().__init__(seed)
         self.folder = folder
         self.log = folder / "worked.log"
         self.outside = folder / "outside"
         self.outside.write_text("untouched")
         kind = ProductServer if product else TaskServer
         self.server: TaskServer = kind(folder, "Recorder", settings=SETTINGS, log=str(self.log), line_s=LINE_S)
-        self.counts: Counter[str] = Counter()
-        self.accepted: dict[str, int] = {}
-        self.perhaps: dict[str, int] = {}
-        self.stopped: set[str] = set()
-        self.stopped_perhaps: set[str] = set()
         self.committed: list[tuple[int, dict[str, int]]] = []
-        self.number = 0
 
     def __enter__(self) -> Chaos:
         self.server.start()
@@ -61,38 +131,9 @@ class Chaos:
 
     # ── what callers do meanwhile ───────────────────────────────────────────────────────────────────────────────
 
-    def rows(self, id: str, lines: int) -> list[dict[str, Any]]:
-        """The input of a task."""
-        return [{"t": id, "n": number} for number in range(lines)]
-
-    def submit(self) -> None:
-        """Submit a task; who gets no answer does not know whether it was accepted."""
-        self.number += 1
-        id, lines = f"t{self.number}", self.random.choice([1, 20, 400, 2000])
-        pad = b" " * self.random.choice([0, 0, 3_000_000])
-        try:
-            answer = self.server.submit(id, jsonl(self.rows(id, lines)) + pad)
-        except requests.RequestException:
-            self.perhaps[id] = lines
-            return
-        assert answer.status_code == 200, answer.text
-        self.accepted[id] = lines
-
-    def stop(self) -> None:
-        """Stop, or forget, any task."""
-        known = [id for id in self.accepted if id not in self.stopped | self.stopped_perhaps]
-        if not known:
-            return
-        id = self.random.choice(known)
-        self.stopped_perhaps.add(id)
-        with suppress(requests.RequestException):
-            path = f"/tasks/{id}" if self.random.random() < 0.5 else f"/api/v1.0/tasks/{id}"
-            code = self.server.ask("DELETE", path).status_code
-            assert code in (200, 409), code
-            self.stopped_perhaps.discard(id)
-            if code == 200:
-                self.stopped.add(id)
-                self.counts["stops"] += 1
+    def door(self) -> TaskServer:
+        """The only server."""
+        return self.server
 
     def look(self) -> None:
         """Read what there is: partial results are whole lines in order."""
@@ -186,16 +227,7 @@ class Chaos:
 
     def judge(self) -> None:
         """All that must hold."""
-        server = self.server
-        for id in self.stopped:
-            assert server.state(id) == -1, f"{id} was stopped"
-        expected = {id: lines for id, lines in self.accepted.items() if id not in self.stopped}
-        for id, lines in [*expected.items(), *self.perhaps.items()]:
-            if (id in self.perhaps or id in self.stopped_perhaps) and server.state(id) == -1:
-                continue
-            task = server.ended(id)
-            assert (task["state"], task["failed"]) == ("finished", 0), task
-            assert server.results(id) == [{**row, "seen": True} for row in self.rows(id, lines)], id
+        self.judge_tasks(self.server)
         self.judge_committed()
         self.judge_files()
         assert self.outside.read_text() == "untouched"
@@ -225,3 +257,8 @@ class Chaos:
         wait_for(tidy, "tidiness")
         wait_for(lambda: not list((data / "incoming").iterdir()), "the sweep of uploads")
         connection.close()
+
+
+def rows(id: str, lines: int) -> list[dict[str, Any]]:
+    """The input of a task."""
+    return [{"t": id, "n": number} for number in range(lines)]
