@@ -14,7 +14,6 @@ finding if anything was lost.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import random
 import shutil
@@ -57,7 +56,6 @@ class SharedChaos(Callers):
         self._postgres = postgres
         files = ""
         if given.s3:
-            logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each request
             stack.enter_context(object_store.s3())
             files = f"s3://{object_store.BUCKET}/shared"
         self._has_folder = not files

@@ -11,25 +11,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
-from moto.server import ThreadedMotoServer
 
+import object_store
 from benchmarks.tasks import Peak, Product, product, progress, rows_file
 
 FORMATS = {"jsonl": "application/x-ndjson", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
-BUCKET = "bench"
 
 
 def files_of(folder: Path, rows: int) -> dict[str, Path]:
@@ -70,32 +68,11 @@ def formats(files: dict[str, Path], rows: int, rounds: int) -> dict[str, dict[st
     }
 
 
-@contextmanager
-def storage() -> Iterator[str]:
-    """An S3 server with a bucket, for the processes that are started meanwhile; the address of a folder in it."""
-    import boto3
-
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    os.environ.update(
-        AWS_ENDPOINT_URL=f"http://{host}:{port}",
-        AWS_ACCESS_KEY_ID="bench",
-        AWS_SECRET_ACCESS_KEY="bench",
-        AWS_DEFAULT_REGION="us-east-1",
-    )
-    try:
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
-        yield f"s3://{BUCKET}/tasks"
-    finally:
-        server.stop()
-
-
 def places(file: Path, rows: int, rounds: int) -> dict[str, float]:
     """Rows a second with the files in a folder, and in object storage."""
     rates: dict[str, list[float]] = {"folder": [], "s3": []}
-    with storage() as address, product("Trivial") as folder, product("Trivial", "--task-files", address) as bucket:
+    address = f"s3://{object_store.BUCKET}/tasks"
+    with object_store.s3(), product("Trivial") as folder, product("Trivial", "--task-files", address) as bucket:
         for turn in range(rounds):
             for name, serving in (("folder", folder), ("s3", bucket)):
                 rates[name].append(rows / whole_s(serving, f"{name}-{turn}", file, FORMATS["jsonl"]))
