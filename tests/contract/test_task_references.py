@@ -5,15 +5,15 @@ from __future__ import annotations
 import gzip
 import http.server
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import object_store
+from http_server import answering
 from infergraph.client import Client
 from infergraph.errors import PayloadError
 from infergraph.tasks.references import check_uri
@@ -46,20 +46,8 @@ class Web:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    @contextmanager
-    def running(self) -> Iterator[Web]:
-        """Serve until the end."""
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            thread.join()
-            self._server.server_close()
+        self.handler = Handler
+        self.url = ""
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +60,9 @@ def s3() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def web() -> Iterator[Web]:
     """A web server."""
-    with Web().running() as running:
-        yield running
+    web = Web()
+    with answering(web.handler) as web.url:
+        yield web
 
 
 @pytest.fixture(scope="module")
