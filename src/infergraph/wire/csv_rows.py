@@ -123,7 +123,7 @@ def _header(row: list[str], source: _Lines) -> list[str]:
     where = f"line {source.first}"
     if row[0].lstrip().startswith(("{", "[")):
         raise PayloadError(f"{where}: the file looks like JSON, not CSV")
-    twice = next((name for place, name in enumerate(row) if name in row[:place]), None)
+    twice = repeated(row)
     if twice is not None:
         raise PayloadError(f"{where}: two columns are called {twice!r:.80}")
     for delimiter, name in _OTHER_DELIMITERS.items():
@@ -134,6 +134,16 @@ def _header(row: list[str], source: _Lines) -> list[str]:
     except UnicodeEncodeError:
         raise PayloadError(f"{where}: not UTF-8; name the encoding of the file (--encoding gb18030)") from None
     return row
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first of these names that an earlier column has; None if each has one of its own."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _count(number: int, noun: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from infergraph.errors import MissingExtra, PayloadError
-from infergraph.wire.csv_rows import cell
+from infergraph.wire.csv_rows import cell, repeated
 
 ROWS_AT_ONCE = 1024
 _COLUMNS_LIMIT = 10_000
@@ -57,7 +57,7 @@ def read(path: Path) -> Iterator[bytes]:
 
 
 def _check_names(names: list[str]) -> None:
-    twice = next((name for place, name in enumerate(names[:_COLUMNS_LIMIT]) if name in names[:place]), None)
+    twice = repeated(names[:_COLUMNS_LIMIT])
     if twice is not None:
         raise PayloadError(f"two columns of the Parquet file are called {twice!r:.80}")
     if len(names) > _COLUMNS_LIMIT:

@@ -48,6 +48,25 @@ def test_files_as_they_are_found(file: bytes, rows: list[Any]) -> None:
     assert rows_of(file) == rows
 
 
+class Name(str):
+    """A name that counts with how many others it was compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Name.compared += 1
+        return str(self) == str(other)
+
+
+def test_the_names_of_many_columns_are_looked_through_once() -> None:
+    """A header with a thousand columns takes not a million comparisons to find the name that stands there twice."""
+    names = [Name(number) for number in range(1000)]
+    assert csv_rows.repeated(names) is None
+    assert csv_rows.repeated([*names, Name(7), Name(3)]) == "7"
+    assert Name.compared < 100
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
