@@ -262,33 +262,8 @@ class Store(RecordStore, ABC):
             if caller_limit and _alive_of(run, new.caller) >= caller_limit:
                 raise QuotaExceeded(f"{new.caller} has {caller_limit} tasks waiting or running, as many as it may")
             run("delete from gone where id = ?", new.id)
-            run(
-                """insert into task(id, folder, state, priority, rows, input_bytes, input_end, input_sha256, total,
-                                    webhook, webhook_events, idempotency_key, charset, owner, caller, input_format,
-                                    output_format, input_uri, input_version, output_uri, traceparent, created)
-                   values(?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-                new.id,
-                new.folder,
-                new.priority,
-                new.rows,
-                new.input_bytes,
-                new.input_end,
-                new.input_sha256,
-                new.total,
-                new.webhook,
-                new.webhook_events,
-                new.idempotency_key,
-                new.charset,
-                new.owner,
-                new.caller,
-                new.input_format,
-                new.output_format,
-                new.input_uri,
-                new.input_version,
-                new.output_uri,
-                new.traceparent,
-                now,
-            )
+            values = {**msgspec.structs.asdict(new), "state": State.WAITING.value, "created": now}
+            run(_insertion(values), *values.values())
             _count(run, uploads=1, upload_bytes=new.input_bytes)
             self._notify(run)
             row = run(f"select {COLUMNS} from task where folder = ?", new.folder).fetchone()
@@ -302,9 +277,7 @@ class Store(RecordStore, ABC):
         state = State.WAITING if task.state is State.RUNNING else task.state
         values = {**msgspec.structs.asdict(task), "state": state.value, "driver": ""}
         del values["seq"]
-        marks = ", ".join("?" * len(values))
-        query = f"insert into task({', '.join(values)}) values({marks}) on conflict do nothing"
-        return self._write(query, *values.values()) == 1
+        return self._write(f"{_insertion(values)} on conflict do nothing", *values.values()) == 1
 
     @staticmethod
     def _same(run: Run, new: NewTask) -> Task | None:
@@ -589,6 +562,11 @@ class Store(RecordStore, ABC):
     def _one(self, where: str, value: object) -> Task | None:
         rows = self._read(f"select {COLUMNS} from task where {where}", value)
         return task_of(rows[0]) if rows else None
+
+
+def _insertion(columns: Collection[str]) -> str:
+    """The statement that inserts a task with values for these columns."""
+    return f"insert into task({', '.join(columns)}) values({', '.join('?' * len(columns))})"
 
 
 def _alive_of(run: Run, caller: str) -> int:
