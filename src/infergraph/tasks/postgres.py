@@ -23,7 +23,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.string import StrDumperUnknown, TextLoader
 
 from infergraph.errors import SettingsError, StorageFull, StoreAway, TaskFault
-from infergraph.tasks.store import DUE, Claim, Delivery, Run, Store, StoredHeartbeat
+from infergraph.tasks.record_store import Run
+from infergraph.tasks.store import DUE, Claim, Delivery, Store, StoredHeartbeat
 from infergraph.tasks.task import COLUMNS, Task, tasks_of
 
 MIGRATIONS: tuple[str, ...] = (

@@ -6,7 +6,7 @@ compare-and-set on its version.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -15,6 +15,9 @@ import msgspec
 
 FILE_ID = "file-"
 """The ids of files are this, and then the names of their folders."""
+
+Run = Callable[..., Any]
+"""Executes a statement with its values in a transaction; returns a cursor."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +51,7 @@ class Post(NamedTuple):
     receiver: str
 
 
-def queue(run: Callable[..., Any], post: Post, *, now: float) -> None:
+def queue(run: Run, post: Post, *, now: float) -> None:
     """Add a webhook to the outbox, in a transaction."""
     run(
         "insert into outbox(url, body, next_at, receiver) values(?, ?, ?, ?)",
@@ -83,7 +86,7 @@ order by case when record.stage = ? then 1 else 0 end, record.seq limit ?
 """
 
 
-class RecordStore:
+class RecordStore(ABC):
     """The records of a task store; the same promises and faults as its other methods."""
 
     def add_record(self, record: Record) -> bool:
@@ -175,7 +178,7 @@ class RecordStore:
         """Execute one statement as a transaction; returns how many rows it changed."""
 
     @abstractmethod
-    def _transaction(self) -> AbstractContextManager[Callable[..., Any]]:
+    def _transaction(self) -> AbstractContextManager[Run]:
         """A transaction that writes: committed at the end, rolled back on an exception."""
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from infergraph.errors import SettingsError, StorageFull, TaskFault
-from infergraph.tasks.store import Claim, Run, Store, StoredHeartbeat
+from infergraph.tasks.record_store import Run
+from infergraph.tasks.store import Claim, Store, StoredHeartbeat
 from infergraph.tasks.task import COLUMNS, Task, tasks_of
 
 _BUSY_S = 15.0

@@ -11,15 +11,14 @@ change is durable before the call returns, except for a driver's heartbeat.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
 from infergraph.errors import Overloaded, QuotaExceeded, TaskConflict
-from infergraph.tasks.record_store import FILE_ID, Post, RecordStore, queue
+from infergraph.tasks.record_store import FILE_ID, Post, RecordStore, Run, queue
 from infergraph.tasks.task import COLUMNS, Fetched, NewTask, Progress, State, Task, Watermark, task_of, tasks_of
 
 _BYTES = "input_bytes + out_off + err_off"
@@ -31,9 +30,6 @@ select number, url, body, attempts, receiver from (
 ) as due where place = 1 order by next_at limit ?
 """
 """Of each receiver, the delivery that is due longest; `busy` is a condition that leaves receivers out."""
-
-Run = Callable[..., Any]
-"""Executes a statement with its values in a transaction; returns a cursor."""
 
 
 class Accepted(NamedTuple):
@@ -89,7 +85,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     caller: str | None = None
 
 
-class Store(RecordStore, ABC):
+class Store(RecordStore):
     """A task store; any number of processes may have it open.
 
     Promises: every method is atomic and, unless it says otherwise, durable when it returns. Thread-safe. Reads never
@@ -544,20 +540,8 @@ class Store(RecordStore, ABC):
         """Wake the drivers on other machines when this transaction is committed."""
 
     @abstractmethod
-    def _read(self, sql: str, *values: Any) -> list[Any]:
-        """The rows of a quick query."""
-
-    @abstractmethod
     def _scan(self, sql: str, *values: Any) -> list[Any]:
         """The rows of a query of many tasks, for which quick queries do not wait."""
-
-    @abstractmethod
-    def _write(self, sql: str, *values: Any) -> int:
-        """Execute one statement as a transaction; returns how many rows it changed."""
-
-    @abstractmethod
-    def _transaction(self) -> AbstractContextManager[Run]:
-        """A transaction that writes: committed at the end, rolled back on an exception."""
 
     def _one(self, where: str, value: object) -> Task | None:
         rows = self._read(f"select {COLUMNS} from task where {where}", value)
