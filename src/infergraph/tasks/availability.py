@@ -12,7 +12,7 @@ from infergraph.tasks.clocks import Clocks
 from infergraph.tasks.files import DataFolder
 from infergraph.tasks.heartbeat import Heartbeat, joined
 from infergraph.tasks.metrics import EngineValues, exposition
-from infergraph.tasks.store import Store
+from infergraph.tasks.store import Store, full_queue
 from infergraph.tasks.task import State
 
 SILENCE_S = 15.0
@@ -109,7 +109,7 @@ class AvailabilityCheck:
             self._call_driver()
             return Availability.BROKEN, "the task driver does not answer"
         if alive >= self._settings.task_queue_limit:
-            return Availability.FULL, f"the queue is full: {alive} tasks are waiting or running"
+            return Availability.FULL, full_queue(alive)
         return Availability.AVAILABLE, ""
 
     def _heartbeats(self) -> tuple[list[Heartbeat], float | None]:

@@ -11,13 +11,14 @@ from contextlib import suppress
 
 import msgspec
 
-from infergraph.errors import Overloaded, PayloadError, QuotaExceeded, TaskConflict, TaskState, UnknownTask
+from infergraph.errors import PayloadError, TaskConflict, TaskState, UnknownTask
 from infergraph.settings import Settings
 from infergraph.tasks import openai
 from infergraph.tasks.files import Incoming
 from infergraph.tasks.openai import Batch, BatchStatus, File
 from infergraph.tasks.record_store import Page, Record
 from infergraph.tasks.service import ResultFile, TaskService
+from infergraph.tasks.store import check_caller, check_queue
 from infergraph.tasks.task import Task
 
 _TRIES = 20
@@ -192,11 +193,9 @@ class OpenAIService:
     def _check_room(self) -> None:
         """A batch takes the room of a task from its creation on, whether or not it has become one."""
         caller, own = self.tasks.caller_name, self.tasks.caller_limit
-        waiting = self._alive()
-        if waiting >= self.settings.task_queue_limit:
-            raise Overloaded(f"the queue is full: {waiting} tasks are waiting or running")
-        if own and self._alive(caller) >= own:
-            raise QuotaExceeded(f"{caller} has {own} tasks waiting or running, as many as it may")
+        check_queue(self._alive(), self.settings.task_queue_limit)
+        if own:
+            check_caller(caller, self._alive(caller), own)
 
     def _alive(self, caller: str | None = None) -> int:
         coming = self._store.staged(openai.BATCH, BatchStatus.VALIDATING.value, caller)

@@ -45,7 +45,7 @@ from infergraph.tasks.files import DataFolder, Incoming, Received
 from infergraph.tasks.metrics import exposition_of_a_broken_store
 from infergraph.tasks.references import Version, check_uri, open_reference
 from infergraph.tasks.storage import open_files, open_store
-from infergraph.tasks.store import Listing, Store
+from infergraph.tasks.store import Listing, Store, full_queue
 from infergraph.tasks.task import ALIVE, ENDED, NewTask, State, Task
 from infergraph.tasks.webhooks import check_events, check_webhook, receiver_of, stopped_body
 from infergraph.wire import file_kind
@@ -292,7 +292,7 @@ class TaskService:
             return
         key = self._own_key(key)
         if self._store.find(id) is None and (key is None or self._store.find_key(key) is None):
-            raise Overloaded(f"the queue is full: {alive} tasks are waiting or running")
+            raise Overloaded(full_queue(alive))
 
     async def check_disk(self, bytes: int = 0) -> None:
         """Raises: StorageFull if this many more bytes would use up the disk reserve."""

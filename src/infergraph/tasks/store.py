@@ -85,6 +85,23 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     caller: str | None = None
 
 
+def full_queue(alive: int) -> str:
+    """What is said of a queue with as many tasks as it may have."""
+    return f"the queue is full: {alive} tasks are waiting or running"
+
+
+def check_queue(alive: int, limit: int) -> None:
+    """Raises: Overloaded if there is no room for another task."""
+    if alive >= limit:
+        raise Overloaded(full_queue(alive))
+
+
+def check_caller(name: str, alive: int, limit: int) -> None:
+    """Raises: QuotaExceeded if a caller has as many tasks as it may."""
+    if alive >= limit:
+        raise QuotaExceeded(f"{name} has {limit} tasks waiting or running, as many as it may")
+
+
 class Store(RecordStore):
     """A task store; any number of processes may have it open.
 
@@ -253,10 +270,9 @@ class Store(RecordStore):
                 _count_erased(run, existing)
                 run("delete from task where seq = ?", existing.seq)
             alive = run("select count(*) from task where state in ('waiting', 'running')").fetchone()[0]
-            if alive >= queue_limit:
-                raise Overloaded(f"the queue is full: {alive} tasks are waiting or running")
-            if caller_limit and _alive_of(run, new.caller) >= caller_limit:
-                raise QuotaExceeded(f"{new.caller} has {caller_limit} tasks waiting or running, as many as it may")
+            check_queue(alive, queue_limit)
+            if caller_limit:
+                check_caller(new.caller, _alive_of(run, new.caller), caller_limit)
             run("delete from gone where id = ?", new.id)
             values = {**msgspec.structs.asdict(new), "state": State.WAITING.value, "created": now}
             run(_insertion(values), *values.values())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from infergraph.errors import Fault, Overloaded, TaskConflict
+from infergraph.errors import Fault, TaskConflict
 from infergraph.settings import RowMode, Settings
 from infergraph.tasks import openai
 from infergraph.tasks.clocks import Clocks
@@ -26,7 +26,7 @@ from infergraph.tasks.driver import batch_files
 from infergraph.tasks.files import DataFolder
 from infergraph.tasks.openai import Batch, BatchError, BatchStatus, File
 from infergraph.tasks.record_store import Post, Record
-from infergraph.tasks.store import Store
+from infergraph.tasks.store import Store, check_queue
 from infergraph.tasks.task import ALIVE, NewTask, State, Task
 from infergraph.tasks.webhooks import Event, is_wanted, receiver_of
 from infergraph.wire import request_lines
@@ -154,9 +154,7 @@ class BatchKeeper:
             error = BatchError("file_not_found", f"there is no file {batch.input_file!r} any more", "input_file_id")
             self._close(record, batch, BatchStatus.FAILED, errors=(error,))
             return
-        alive, limit = self._store.alive(), self._settings.task_queue_limit
-        if alive >= limit:
-            raise Overloaded(f"the queue is full: {alive} tasks are waiting or running")
+        check_queue(self._store.alive(), self._settings.task_queue_limit)
         file, folder = openai.file_in(stored), openai.folder_of(stored.id)
         self._data.bring_content(folder)
         base_path = self._settings.base_path
