@@ -415,9 +415,9 @@ class DataFolder:
             raise TaskFault(f"the data folder cannot be used: {error}", reason="TASK_STORE") from error
         return disk.f_bavail * disk.f_frsize
 
-    def check_room(self, reserve_bytes: int) -> None:
-        """Raises: StorageFull if less disk space than this is free."""
-        if (free := self.free_bytes()) < reserve_bytes:
+    def check_room(self, reserve_bytes: int, more_bytes: int = 0) -> None:
+        """Raises: StorageFull if less disk space than this is free, or would be with so many more bytes."""
+        if (free := self.free_bytes()) - more_bytes < reserve_bytes:
             raise StorageFull(f"the disk of the data folder has {free} bytes left; {reserve_bytes} are reserved")
 
     def discard(self, folder: str) -> None:

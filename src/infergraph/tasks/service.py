@@ -299,9 +299,7 @@ class TaskService:
         await self.read(self._check_disk, bytes)
 
     def _check_disk(self, bytes: int = 0) -> None:
-        free, reserve = self._data.free_bytes(), self.settings.task_disk_reserve_bytes
-        if free - bytes < reserve:
-            raise StorageFull(f"the disk of the data folder has {free} bytes left; {reserve} are reserved")
+        self._data.check_room(self.settings.task_disk_reserve_bytes, bytes)
 
     async def wake_driver(self) -> None:
         """Have the driver look at the store soon; it is started if there is none yet."""
