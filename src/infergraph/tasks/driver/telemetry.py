@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from infergraph.observe.tracing import FLUSH_S, TracingOptions, check_packages, meter_provider_for, provider_for
 from infergraph.tasks.driver.chunks import Chunk
@@ -97,8 +97,7 @@ class Telemetry:
         if answer.failed:
             self._rows.add(answer.failed, {"outcome": "failed"})
         now = self._now()
-        attributes = {"infergraph.chunk.line": chunk.line, "infergraph.chunk.lines": chunk.lines}
-        span = self._below(number, "chunk", attributes, now - int(answer.seconds * _NS))
+        span = self._of_chunk(number, chunk, now - int(answer.seconds * _NS))
         if answer.failed:
             span.set_attribute("infergraph.chunk.failed", answer.failed)
             for line in answer.errors.split(b"\n", _ROWS_TOLD)[: min(_ROWS_TOLD, answer.failed)]:
@@ -109,16 +108,15 @@ class Telemetry:
         """A worker died on a chunk."""
         self._deaths.add(1)
         now = self._now()
-        attributes = {"infergraph.chunk.line": chunk.line, "infergraph.chunk.lines": chunk.lines}
-        span = self._below(number, "chunk", attributes, now)
+        span = self._of_chunk(number, chunk, now)
         span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, f"the worker {why}"))
         span.end(now)
 
-    def _below(self, number: int, name: str, attributes: dict[str, int], start: int) -> Span:
+    def _of_chunk(self, number: int, chunk: Chunk, start: int) -> Span:
         parent = self._spans.get(number)
         context = None if parent is None else self._trace.set_span_in_context(parent)
-        attributes_given: dict[str, Any] = dict(attributes)
-        return self._tracer.start_span(name, context, attributes=attributes_given, start_time=start)
+        attributes = {"infergraph.chunk.line": chunk.line, "infergraph.chunk.lines": chunk.lines}
+        return self._tracer.start_span("chunk", context, attributes=attributes, start_time=start)
 
     def ended(self, number: int, state: State, mark: Watermark, error: str) -> None:
         """A task has ended with this attempt."""
