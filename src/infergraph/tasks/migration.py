@@ -55,13 +55,14 @@ def migrate(root: Path, settings: Settings) -> Moved:
     before = DataFolder(root)
     if owner is None or not before.database.exists():
         raise SettingsError(f"{root} is not the data folder of a server with tasks")
-    if not open_files(settings).is_local:
+    after = open_files(settings)
+    if not after.is_local:
         raise SettingsError("tasks are moved to a folder; task_files is an address")
     prepare_shared(settings, owner.target)
     with _alone(before):
         old, new = SqliteStore.open(before.database), open_postgres(settings.task_store, lease_s=settings.task_lease_s)
         try:
-            return _move(old, before, new, open_files(settings))
+            return _move(old, before, new, after)
         finally:
             old.close()
             new.close()
