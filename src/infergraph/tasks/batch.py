@@ -44,7 +44,6 @@ ENDING = ".infergraph"
 STANDARD_INPUT = Path("-")
 _ID = "batch"
 _BLOCK_BYTES = 1 << 20
-_HEAD_BYTES = 4
 _LOOK_EVERY_BYTES = 64 << 20
 
 
@@ -202,12 +201,17 @@ def _erase(data: DataFolder, store: Store, task: Task, clocks: Clocks) -> None:
 
 def _kinds_of(config: BatchConfig) -> tuple[FileKind, FileKind]:
     """The kinds of the input and of the output. Raises: PayloadError; MissingExtra."""
-    said = config.input_kind or file_kind.of_name(config.input.name) or LINES
+    said = _said_of(config)
     kind = said if config.input == STANDARD_INPUT else file_kind.shown_by(_head_of(config.input), said)
     answers = config.output_kind or file_kind.of_name(config.output.name) or FileKind(kind.format)
     for each in (kind, answers):
         check_available(each)
     return kind, file_kind.answer_kind(answers.name, os.fspath(config.output))
+
+
+def _said_of(config: BatchConfig) -> FileKind:
+    """The kind that is said of the input."""
+    return config.input_kind or file_kind.of_name(config.input.name) or LINES
 
 
 def _head_of(input: Path) -> bytes:
@@ -216,7 +220,7 @@ def _head_of(input: Path) -> bytes:
         if not input.is_file():
             return b""
         with input.open("rb") as file:
-            return file.read(_HEAD_BYTES)
+            return file.read(file_kind.MAGIC_BYTES)
     except OSError as error:
         raise PayloadError(f"{input}: {error.strerror}") from error
 
@@ -239,7 +243,7 @@ def _received(data: DataFolder, new: NewTask, config: BatchConfig, counting: Cal
     name = "standard input" if config.input == STANDARD_INPUT else str(config.input)
     try:
         with _opened(config.input) as file:
-            kind = file_kind.shown_by(file.peek(_HEAD_BYTES), _kinds_of(config)[0])
+            kind = file_kind.shown_by(file.peek(file_kind.MAGIC_BYTES), _said_of(config))
             if kind.is_lines:
                 new = _looked_through(data, new, config, file, home / INPUT, counting)
             else:

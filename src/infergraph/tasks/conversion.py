@@ -18,7 +18,6 @@ from infergraph.wire import csv_rows, file_kind, packing, parquet_rows
 from infergraph.wire.file_kind import Compression, FileFormat, FileKind
 from infergraph.wire.transcoding import Transcoder
 
-_HEAD_BYTES = 4
 _GROWTH = 10
 _CHECK_EVERY_BYTES = 16 << 20
 
@@ -62,7 +61,7 @@ class Conversion:
 
     def _blocks(self, limits: ConversionLimits) -> Iterator[bytes]:
         with self._path.open("rb") as file:
-            packed = file_kind.compression_of(file.read(_HEAD_BYTES))
+            packed = file_kind.compression_of(file.read(file_kind.MAGIC_BYTES))
             file.seek(0)
             unpacked = _counted(packing.blocks_of(file, packed), limits)
             first = next(unpacked, b"")

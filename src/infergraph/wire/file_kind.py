@@ -62,6 +62,8 @@ _TYPES = {
 }
 _MAGIC = {b"\x1f\x8b": Compression.GZIP, b"\x28\xb5\x2f\xfd": Compression.ZSTD}
 _PARQUET_MAGIC = b"PAR1"
+MAGIC_BYTES = 4
+"""As many first bytes of a file show its kind."""
 _LENGTH = 40
 
 

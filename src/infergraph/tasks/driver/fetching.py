@@ -148,7 +148,7 @@ def _converted(task: Task, received: Path, limits: ConversionLimits) -> Fetched:
     """Make the input of what was received, under its name when it is complete."""
     with received.open("rb") as file:
         said = file_kind.of_word(task.input_format, "format") if task.input_format else LINES
-        kind = file_kind.shown_by(file.read(4), said)
+        kind = file_kind.shown_by(file.read(file_kind.MAGIC_BYTES), said)
     conversion = Conversion(received, kind, None, scratch=_beside(received, SCRATCH))
     made = _beside(received, INPUT)
     lines = LineCount()
