@@ -98,8 +98,9 @@ class Authenticator:
             return Caller(name=subject, scopes=self._certified)
         if secret is None:
             raise Unauthenticated(_MISSING)
-        is_session = self.sessions is not None and secret.startswith(SESSION_PREFIX)
-        caller = self.sessions.find(secret) if is_session and self.sessions is not None else None
+        caller = None
+        if self.sessions is not None and secret.startswith(SESSION_PREFIX):
+            caller = self.sessions.find(secret)
         if caller is None:
             raise Unauthenticated(_INVALID)
         return caller
