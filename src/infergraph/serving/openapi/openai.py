@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from infergraph.protocol.paths import OPENAI_BATCHES, OPENAI_FILES
-from infergraph.serving.openapi.schemas import Schema, object_of, ref
+from infergraph.serving.openapi.schemas import IDEMPOTENCY_KEY, Schema, as_json, object_of, query, ref
 
 TAG = "Tasks (OpenAI)"
 _JSON = "application/json"
@@ -120,7 +120,7 @@ def openai_paths() -> dict[str, Any]:
     return {
         OPENAI_FILES: {
             "get": _operation("A page of files", "FilePage", "400", parameters=[
-                *_page(10_000), _query("purpose", _TEXT), _query("order", {"enum": ["asc", "desc"]}),
+                *_page(10_000), query("purpose", _TEXT), query("order", {"enum": ["asc", "desc"]}),
             ]),
             "post": _operation("Upload a file", "File", "400", "413", "503", "507", requestBody=form),
         },
@@ -137,7 +137,7 @@ def openai_paths() -> dict[str, Any]:
             "get": _operation("A page of batches, newest first", "BatchPage", "400", parameters=_page(100)),
             "post": _operation(
                 "Create a batch; it is validated, then worked on", "Batch", "400", "409", "413", "503", "507",
-                requestBody=body, parameters=[_KEY],
+                requestBody=body, parameters=[IDEMPOTENCY_KEY],
             ),
         },
         batch: {"parameters": [_ID], "get": _operation("A batch", "Batch", "404")},
@@ -149,22 +149,15 @@ def openai_paths() -> dict[str, Any]:
 
 
 _ID: Schema = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-_KEY: Schema = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "Makes a repeated POST harmless.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-}
 
 
 def _operation(summary: str, schema: str, *refused: str, **more: Any) -> Schema:
-    answered = {"200": {"description": "The answer", "content": {_JSON: {"schema": ref(schema)}}}}
+    answered = {"200": as_json("The answer", ref(schema))}
     return {"tags": [TAG], "summary": summary, "responses": answered | _refused(*refused, "500"), **more}
 
 
 def _refused(*codes: str) -> Schema:
-    error = {_JSON: {"schema": ref("OpenAIError")}}
-    return {code: {"description": _WORDS[code], "content": error} for code in codes}
+    return {code: as_json(_WORDS[code], ref("OpenAIError")) for code in codes}
 
 
 def _content() -> Schema:
@@ -178,11 +171,6 @@ def _content() -> Schema:
 
 def _page(limit: int) -> list[Schema]:
     return [
-        _query("after", _TEXT, "The `last_id` of the page before."),
-        _query("limit", {"type": "integer", "minimum": 1, "maximum": limit}),
+        query("after", _TEXT, "The `last_id` of the page before."),
+        query("limit", {"type": "integer", "minimum": 1, "maximum": limit}),
     ]
-
-
-def _query(name: str, schema: Schema, description: str = "") -> Schema:
-    parameter: Schema = {"name": name, "in": "query", "schema": schema}
-    return {**parameter, "description": description} if description else parameter

@@ -33,6 +33,22 @@ def as_json(description: str, schema: Schema) -> Schema:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
+IDEMPOTENCY_KEY: Schema = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Makes a repeated POST harmless.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
+def query(name: str, schema: Schema, description: str = "", *, required: bool = False) -> Schema:
+    """A parameter of a query."""
+    parameter: Schema = {"name": name, "in": "query", "schema": schema}
+    if description:
+        parameter["description"] = description
+    return {**parameter, "required": True} if required else parameter
+
+
 def object_of(*required: str, **properties: Schema) -> Schema:
     """The schema of an object with these properties, of which some are required."""
     schema: Schema = {"type": "object", "properties": properties}

@@ -6,9 +6,8 @@ from typing import Any
 
 from infergraph.protocol import gbuilder
 from infergraph.protocol.paths import TASK_ENGINE, TASKS
-from infergraph.serving.openapi.schemas import Schema, ref
+from infergraph.serving.openapi.schemas import IDEMPOTENCY_KEY, Schema, as_json, object_of, query, ref
 
-_JSON = "application/json"
 _LINES = "application/x-ndjson"
 _ANSWER_TYPES = ("text/csv", "application/vnd.apache.parquet", "application/gzip", "application/zstd")
 _GBUILDER, _NATIVE = "Tasks (gBuilder)", "Tasks"
@@ -18,12 +17,6 @@ _ID: Schema = {
     "required": True,
     "description": "The task id, percent-encoded.",
     "schema": {"type": "string", "minLength": 1},
-}
-_KEY: Schema = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "Makes a repeated POST harmless.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 _FORM = {"required": True, "content": {"multipart/form-data": {"schema": ref("TaskForm")}}}
 _WORDS = {
@@ -78,17 +71,17 @@ def _native_paths() -> dict[str, Any]:
             "get": {
                 **_operation(_NATIVE, "A page of tasks, newest first", _answer("TaskPage"), "400"),
                 "parameters": [
-                    _query("state", {"enum": ["waiting", "running", "finished", "failed", "stopping"]}),
-                    _query("prefix", {"type": "string"}, "Only tasks whose id begins with it."),
-                    _query("before", {"type": "integer"}, "The `next` of the previous page."),
-                    _query("limit", {"type": "integer"}, "Page size, 1 to 1000; 100 by default."),
+                    query("state", {"enum": ["waiting", "running", "finished", "failed", "stopping"]}),
+                    query("prefix", {"type": "string"}, "Only tasks whose id begins with it."),
+                    query("before", {"type": "integer"}, "The `next` of the previous page."),
+                    query("limit", {"type": "integer"}, "Page size, 1 to 1000; 100 by default."),
                 ],
             },
             "post": _operation(_NATIVE, "Submit a task", _answer("Task", "201"), *_UPLOAD, form=True),
             "delete": {
                 **_operation(_NATIVE, "Delete tasks that ended long ago", _small("pruned", "integer"), "400"),
                 "parameters": [
-                    _query("older_than_s", {"type": "number", "minimum": 0}, "0 for all ended tasks.", required=True)
+                    query("older_than_s", {"type": "number", "minimum": 0}, "0 for all ended tasks.", required=True)
                 ],
             },
         },
@@ -105,8 +98,8 @@ def _native_paths() -> dict[str, Any]:
             "get": {
                 **_operation(_NATIVE, "The answers", _file(*_ANSWER_TYPES), "400", "404", "409"),
                 "parameters": [
-                    _query("partial", {"type": "boolean"}, "Accept partial results, which are JSON lines."),
-                    _query("format", {"enum": ["jsonl"]}, "JSON lines, whatever the task's own format."),
+                    query("partial", {"type": "boolean"}, "Accept partial results, which are JSON lines."),
+                    query("format", {"enum": ["jsonl"]}, "JSON lines, whatever the task's own format."),
                 ],
             },
         },
@@ -145,19 +138,17 @@ def _operation(tag: str, summary: str, answered: Schema, *refused: str, form: bo
     operation: Schema = {
         "tags": [tag],
         "summary": summary,
-        "responses": answered
-        | {code: {"description": _WORDS[code], "content": {_JSON: {"schema": ref("Error")}}} for code in sorted(codes)},
+        "responses": answered | {code: as_json(_WORDS[code], ref("Error")) for code in sorted(codes)},
     }
-    return {**operation, "parameters": [_KEY], "requestBody": _FORM} if form else operation
+    return {**operation, "parameters": [IDEMPOTENCY_KEY], "requestBody": _FORM} if form else operation
 
 
 def _answer(schema: str, code: str = "200") -> Schema:
-    return {code: {"description": "The answer", "content": {_JSON: {"schema": ref(schema)}}}}
+    return {code: as_json("The answer", ref(schema))}
 
 
 def _small(name: str, kind: str) -> Schema:
-    schema = {"type": "object", "required": [name], "properties": {name: {"type": kind}}}
-    return {"200": {"description": "The answer", "content": {_JSON: {"schema": schema}}}}
+    return {"200": as_json("The answer", object_of(name, **{name: {"type": kind}}))}
 
 
 def _file(*others: str) -> Schema:
@@ -169,10 +160,3 @@ def _file(*others: str) -> Schema:
         "206": {"description": "The requested range of a finished file", "content": lines},
         "416": {"description": "`Range` lies beyond the end of the file"},
     }
-
-
-def _query(name: str, schema: Schema, description: str = "", *, required: bool = False) -> Schema:
-    parameter: Schema = {"name": name, "in": "query", "schema": schema}
-    if description:
-        parameter["description"] = description
-    return {**parameter, "required": True} if required else parameter
